@@ -1,0 +1,1 @@
+"""A private assistant for customer-care agents in regulated fields."""

@@ -1,0 +1,1 @@
+"""Question → retrieve → gate → prompt → generate → attribute → stream → record."""

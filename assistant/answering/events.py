@@ -1,0 +1,66 @@
+"""The events of a streamed answer, in the order started, sources, (token | sentence)*, done | error.
+
+They are the wire format: their JSON Schema stands in the OpenAPI file. Clients ignore unknown events
+and fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from assistant.domain.answers import FinishReason, Sentence, Source, Usage
+from assistant.domain.public import PublicModel
+
+
+class Started(PublicModel):
+    event: ClassVar[str] = "started"
+    answer_id: str
+    conversation_id: str
+    model: str
+    index_version: str
+    trace_id: str | None
+
+
+class Sources(PublicModel):
+    event: ClassVar[str] = "sources"
+    sources: tuple[Source, ...]
+
+
+@dataclass(slots=True)
+class Token:
+    """Text as it is written. A dataclass, for this is the hot path."""
+
+    event: ClassVar[str] = "token"
+    text: str
+
+
+class SentenceEnded(Sentence):
+    event: ClassVar[str] = "sentence"
+
+
+class Done(PublicModel):
+    event: ClassVar[str] = "done"
+    finish_reason: FinishReason
+    citations: tuple[int, ...]
+    """Numbers of the sources that the answer cites, ascending."""
+    usage: Usage
+    timings_ms: dict[str, float]
+    reason: str | None = None
+    """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing."""
+
+
+class Problem(PublicModel):
+    """``application/problem+json`` (RFC 9457) with a stable code. Body of an error status and data of
+    the ``error`` event."""
+
+    event: ClassVar[str] = "error"
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+
+
+AnswerEvent = Started | Sources | Token | SentenceEnded | Done | Problem

@@ -1,0 +1,1 @@
+"""The nouns of the product as plain types: no AWS, no web framework, no engine."""

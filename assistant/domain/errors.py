@@ -1,0 +1,141 @@
+"""The one error tree. Every error has a stable code, says what happened and what to do.
+
+The edge (``service``, ``operations``) alone turns an error into a status or an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AssistantError(Exception):
+    """Root of all errors of the product.
+
+    ``code`` is stable and documented; ``retryable`` says whether the same call may succeed later;
+    the message says what happened and what to do. No message holds a question, an answer or a secret.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequestError(AssistantError):
+    """The request breaks its schema (422)."""
+
+    code = "invalid_request"
+
+
+class UnreadableRequestError(AssistantError):
+    """The body is not UTF-8 JSON (400)."""
+
+    code = "unreadable_request"
+
+
+class TooLargeError(AssistantError):
+    """The body or a field is over its size limit (413)."""
+
+    code = "too_large"
+
+
+class UnauthenticatedError(AssistantError):
+    """No token, or one that does not verify (401)."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(AssistantError):
+    """The token is valid, its roles do not allow this (403)."""
+
+    code = "forbidden"
+
+
+class NotFoundError(AssistantError):
+    """There is no such thing, or it belongs to another tenant or agent (404, one body for both)."""
+
+    code = "not_found"
+
+
+class ConflictError(AssistantError):
+    """The id was used before with other content (409)."""
+
+    code = "conflict"
+
+
+class OverloadedError(AssistantError):
+    """A bound on work in progress is reached (429, with ``Retry-After``)."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class DependencyError(AssistantError):
+    """A dependency is down, slow or answers garbage (503)."""
+
+    code = "dependency_unavailable"
+    retryable = True
+
+
+class EmbeddingUnavailableError(DependencyError):
+    """The embedding endpoint did not give vectors in time."""
+
+    code = "embedding_unavailable"
+
+
+class SearchUnavailableError(DependencyError):
+    """The passage index did not answer in time."""
+
+    code = "search_unavailable"
+
+
+class GenerationUnavailableError(DependencyError):
+    """The generation endpoint failed before the first token."""
+
+    code = "generation_unavailable"
+
+
+class GenerationInterruptedError(DependencyError):
+    """The generation endpoint's stream broke after its first token."""
+
+    code = "generation_interrupted"
+
+
+class RecordsUnavailableError(DependencyError):
+    """The store of answers and verdicts did not answer in time."""
+
+    code = "records_unavailable"
+
+
+class DeadlineExceededError(AssistantError):
+    """The whole answer's deadline passed."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class DocumentInvalidError(AssistantError):
+    """A document cannot be parsed or is not well-formed; the message names it and the line."""
+
+    code = "document_invalid"
+
+
+class PassageTooLongError(AssistantError):
+    """An embedding input is over the model's token limit. It is refused, never cut."""
+
+    code = "passage_too_long"
+
+
+class ConfigurationError(AssistantError):
+    """A setting or a tenant file is wrong; the message names file, key and what is allowed."""
+
+    code = "configuration_invalid"
+
+
+class LocalRuntimeError(AssistantError):
+    """A local process could not be started or reached: port in use, missing package, full disk."""
+
+    code = "local_runtime"

@@ -1,0 +1,23 @@
+"""Who asks: made only from a verified token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    AGENT = "agent"
+    KNOWLEDGE_OWNER = "knowledge_owner"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The verified caller. The tenant chooses the services; nothing in a body, path or header does."""
+
+    tenant: str
+    agent: str
+    """The token's ``sub``."""
+    roles: frozenset[Role]
+    labels: frozenset[str]

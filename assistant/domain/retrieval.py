@@ -1,0 +1,86 @@
+"""What retrieval returns: passages with both legs' ranks and raw scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import AwareDatetime, Field
+
+from assistant.domain.documents import Passage
+from assistant.domain.public import PublicModel
+
+RRF_K = 60
+"""Rank constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+
+
+class SearchFilters(PublicModel):
+    """Filters that a client may send. Access labels are not among them: they come only from the token."""
+
+    source: tuple[str, ...] = Field(default=(), max_length=50)
+    type: tuple[str, ...] = Field(default=(), max_length=50)
+    document_id: tuple[str, ...] = Field(default=(), max_length=50)
+    updated_after: AwareDatetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassageQuery:
+    """One hybrid query: the same filter stands over both legs."""
+
+    text: str
+    vector: Sequence[float]
+    """Unit-length question vector, shape (dimensions,)."""
+    filters: SearchFilters
+    labels: frozenset[str]
+    """The agent's access labels: a passage with labels is visible only if it shares one."""
+    leg_size: int = 100
+    size: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPassage:
+    """A passage with its fused rank (1 is best) and what each leg said of it."""
+
+    passage: Passage
+    rank: int
+    fused_score: float
+    lexical_rank: int | None
+    lexical_score: float | None
+    vector_rank: int | None
+    cosine: float | None
+    """Raw cosine between question and passage, for every passage the vector leg returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The answer of the passage index."""
+
+    passages: tuple[RankedPassage, ...]
+    best_cosine: float
+    """Best raw cosine over the whole vector leg; 0.0 when it is empty."""
+    index_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What the index was built with."""
+
+    index_version: str
+    embedding_model: str
+    dimensions: int
+    passage_count: int
+    document_count: int
+    updated_at: datetime | None
+
+
+def reciprocal_rank_fusion(legs: Sequence[Sequence[str]], *, k: int = RRF_K) -> Mapping[str, float]:
+    """Fuse ranked lists of ids: score(id) = Σ over legs of 1 / (k + rank), rank from 1.
+
+    The mapping is ordered best first; ties keep the order of first appearance.
+    """
+    scores: dict[str, float] = {}
+    for leg in legs:
+        for rank, passage_id in enumerate(leg, start=1):
+            scores[passage_id] = scores.get(passage_id, 0.0) + 1.0 / (k + rank)
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -1,0 +1,1 @@
+"""Document → passages → vectors → index, with states; withdrawal."""

@@ -1,0 +1,104 @@
+"""What ingestion needs from outside. Each adapter is bound to one tenant when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument, Passage
+from assistant.domain.retrieval import IndexInfo
+
+
+class PassageEmbedder(Protocol):
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        """Return one unit-length vector a text, shape (len(texts), dimensions).
+
+        Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
+        """
+        ...
+
+
+class DocumentStore(Protocol):
+    """Canonical documents and their parsed text, by id; the newest content and the one that answers."""
+
+    async def put(self, document: Document) -> None:
+        """Write the canonical document; the newest content wins."""
+        ...
+
+    async def get(self, document_id: str) -> Document | None: ...
+
+    async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None: ...
+
+    async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None: ...
+
+    async def delete(self, document_id: str) -> None:
+        """Remove every stored content and parsed text of the document. Nothing there is no error."""
+        ...
+
+
+class DocumentStates(Protocol):
+    """The status of each document: one row a document, rows of withdrawn ones stay."""
+
+    async def get(self, document_id: str) -> DocumentStatus | None: ...
+
+    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]: ...
+
+    async def put_many(self, statuses: Sequence[DocumentStatus]) -> None: ...
+
+    async def list(
+        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+    ) -> list[DocumentStatus]:
+        """Return a page in order of document_id, those after ``after``."""
+        ...
+
+    async def count_by_state(self) -> Mapping[DocumentState, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDocument:
+    """A message of the ingestion queue."""
+
+    receipt: str
+    document_id: str
+    attempt: int
+    """1 for the first delivery."""
+
+
+class IngestionQueue(Protocol):
+    """At-least-once queue of document ids. After ``max_attempts`` deliveries a message is a dead letter."""
+
+    async def send_many(self, document_ids: Sequence[str]) -> None: ...
+
+    async def receive(
+        self, *, limit: int, wait_s: float, visibility_timeout_s: float
+    ) -> list[QueuedDocument]:
+        """Return at most ``limit`` messages, waiting at most ``wait_s`` for the first."""
+        ...
+
+    async def delete_many(self, receipts: Sequence[str]) -> None: ...
+
+    async def depth(self) -> int:
+        """Return the messages waiting or in flight, dead letters not counted."""
+        ...
+
+
+class PassageIndex(Protocol):
+    """The writing side of the passage index. The worker is its only writer."""
+
+    async def replace_documents(
+        self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
+    ) -> None:
+        """Replace all passages of each named document by the given ones, visible to readers on return."""
+        ...
+
+    async def delete_documents(self, document_ids: Sequence[str]) -> None:
+        """Remove all passages of the documents, from every structure of the index and from disk."""
+        ...
+
+    async def optimize(self) -> None:
+        """Merge what many small writes left behind."""
+        ...
+
+    async def info(self) -> IndexInfo: ...
