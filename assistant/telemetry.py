@@ -1,0 +1,158 @@
+"""Logs as JSON lines on stderr, and spans by OTLP. Each process configures both once, at its start.
+
+Neither carries a question, an answer or a document: fields are ids, hashes, sizes, codes and times.
+Log with ``structlog.get_logger(__name__)``; trace with ``opentelemetry.trace.get_tracer(__name__)``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+from assistant.domain.errors import AssistantError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+_LONGEST_VALUE = 300
+"""Characters of one logged value: ids and codes are shorter, what is longer is cut."""
+_QUIET_LOGGERS = ("aiobotocore", "botocore", "urllib3", "asyncio", "httpx", "httpcore")
+_EventDict = MutableMapping[str, Any]
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Send every log line of the process, those of libraries included, as one JSON object to stderr."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace_id,
+        _describe_exception,
+        _cut_long_values,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET_LOGGERS:  # at DEBUG they write whole bodies: questions and answers
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def configure_tracing(service_name: str, *, otlp_endpoint: str | None) -> None:
+    """Make real trace ids, and send spans to ``otlp_endpoint`` (OTLP over HTTP) when there is one.
+
+    ``otlp_endpoint`` is the collector's base URL, e.g. ``http://127.0.0.1:4318``. What waits is bounded
+    (2,048 spans, the SDK's default) and is flushed when the process ends.
+    """
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider(resource=Resource({"service.name": service_name}))
+    if otlp_endpoint is not None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        exporter = OTLPSpanExporter(endpoint=otlp_endpoint.rstrip("/") + "/v1/traces", timeout=5)
+        provider.add_span_processor(BatchSpanProcessor(cast("SpanExporter", TextFreeExporter(exporter))))
+    trace.set_tracer_provider(provider)
+
+
+class TextFreeExporter:
+    """Takes out of spans what an exception may carry: its message can hold a piece of a question."""
+
+    def __init__(self, inner: SpanExporter) -> None:
+        self._inner = inner
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._inner.export([_without_exception_text(span) for span in spans])
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+def _without_exception_text(span: ReadableSpan) -> ReadableSpan:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    return ReadableSpan(
+        name=span.name,
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=span.attributes,
+        events=(),
+        links=span.links,
+        kind=span.kind,
+        status=trace.Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _add_trace_id(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format(context.trace_id, "032x")
+    return event
+
+
+def _describe_exception(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
+    """Turn ``exc_info`` into type and places. The message only of our own errors, which hold no text."""
+    found = event.pop("exc_info", None)
+    if not found:
+        return event
+    if isinstance(found, BaseException):
+        error, places = found, found.__traceback__
+    else:
+        info = found if isinstance(found, tuple) else sys.exc_info()
+        _, error, places = cast("_ExceptionInfo | tuple[None, None, None]", info)
+    if error is not None:
+        event["exception"] = type(error).__qualname__
+        event["exception_at"] = [
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(places)[-12:]
+        ]
+        if isinstance(error, AssistantError):
+            event["code"], event["detail"] = error.code, error.message
+    return event
+
+
+def _cut_long_values(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+            event[key] = f"{value[:_LONGEST_VALUE]}… ({len(value)} characters)"
+    return event
+
+
+def _render(_logger: Any, _method: str, event: _EventDict) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
