@@ -1,0 +1,1 @@
+"""How good the product is: retrieval, the evidence gate and citations, measured on committed questions."""

