@@ -6,6 +6,8 @@ The name of an environment variable lives once, on the class that reads it.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -151,6 +153,24 @@ def _explain(error: ValidationError) -> list[str]:
 class _ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make these very settings in another process; absent ones are left out."""
+        prefix = self.model_config.get("env_prefix", "")
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {
+            f"{prefix}{name}".upper(): value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+        }
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return what a process started from this one inherits: everything but our own settings.
+
+    Those are passed on by their classes (``environment``), so that one variable never reaches two
+    processes that read the same class.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("ASSISTANT_")}
+
 
 class ServiceSettings(_ProcessSettings):
     """The orchestrator (``python -m assistant.service``)."""
@@ -240,3 +260,28 @@ class LocalIssuerSettings(_ProcessSettings):
     redirect_origins: tuple[str, ...] = ()
     """Origins that sign-in may return to: the console's."""
     log_level: str = "INFO"
+
+
+class LocalSettings(_ProcessSettings):
+    """The supervisor of local processes (``assistant``); what it starts gets its own class's settings."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="ASSISTANT_LOCAL_")
+
+    port: int = Field(default=8700, ge=0, le=65533)
+    """Port of the service; the issuer and the gateway have the two after it. 0 chooses free ones."""
+    embedding_path: Path | None = None
+    """Another embedding model's folder, as ``ModelServerSettings.path``."""
+    generation_path: Path | None = None
+    """Another GGUF file, as ``ModelServerSettings.path``."""
+    min_free_mib: int = Field(default=512, ge=0)
+    """Nothing is started with less free space on the disk of the state folder."""
+    start_timeout_s: float = Field(default=120.0, gt=0)
+    """From start to ready line; the first start derives the embedding model's graph."""
+    stop_timeout_s: float = Field(default=10.0, gt=0)
+    """From SIGTERM to SIGKILL."""
+    lock_timeout_s: float = Field(default=180.0, gt=0)
+    """How long a command waits while another starts processes."""
+    log_limit_mib: int = Field(default=8, ge=1)
+    """Over it the older half of a process's log is dropped, at the next command."""
+    log_level: str = "INFO"
+    """Of the processes that it starts."""
