@@ -134,7 +134,7 @@ def _describe_exception(_logger: Any, _method: str, event: _EventDict) -> _Event
     if isinstance(found, BaseException):
         error, places = found, found.__traceback__
     else:
-        info = found if isinstance(found, tuple) else sys.exc_info()
+        info = cast("object", found if isinstance(found, tuple) else sys.exc_info())
         _, error, places = cast("_ExceptionInfo | tuple[None, None, None]", info)
     if error is not None:
         event["exception"] = type(error).__qualname__

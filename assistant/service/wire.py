@@ -1,0 +1,136 @@
+"""Bodies of the API that are not domain types already. All offsets count Unicode code points."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from assistant.domain.answers import (
+    AnswerRecord,
+    FinishReason,
+    RecordId,
+    Sentence,
+    Source,
+    StoredSent,
+    StoredVerdict,
+    Usage,
+)
+from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
+from assistant.domain.public import PublicModel
+from assistant.domain.retrieval import SearchFilters
+
+QUESTION_LIMIT = 4_000
+"""Characters of one question."""
+
+Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=QUESTION_LIMIT)]
+
+
+class AnswerRequest(PublicModel):
+    """Body of ``POST /v1/answers``. The first question of a conversation comes without ``conversation_id``:
+    the service makes one; a follow-up names it."""
+
+    question: Question
+    conversation_id: RecordId | None = None
+    filters: SearchFilters = SearchFilters()
+    max_tokens: int | None = Field(default=None, ge=1, le=4096)
+
+
+class WholeAnswer(PublicModel):
+    """``POST /v1/answers`` with ``Accept: application/json``: the events of the stream in one body."""
+
+    answer_id: str
+    conversation_id: str
+    model: str
+    index_version: str
+    trace_id: str | None
+    sources: tuple[Source, ...]
+    text: str
+    sentences: tuple[Sentence, ...]
+    finish_reason: FinishReason
+    citations: tuple[int, ...]
+    usage: Usage
+    timings_ms: dict[str, float]
+    reason: str | None = None
+
+
+class StoredAnswer(PublicModel):
+    """``GET /v1/answers/{id}``: the record, and all that was said of it since."""
+
+    record: AnswerRecord
+    sources: tuple[Source, ...]
+    """As in the ``sources`` event, with fresh links; a snippet is empty when its document was withdrawn
+    or changed, or is not for this reader's labels."""
+    verdicts: tuple[StoredVerdict, ...]
+    """Oldest first: the last one counts."""
+    sent: tuple[StoredSent, ...]
+    """Oldest first: the last one counts."""
+
+
+class Conversation(PublicModel):
+    """``GET /v1/answers?conversation_id=``: the newest 50 answers, oldest first."""
+
+    conversation_id: str
+    answers: tuple[StoredAnswer, ...]
+
+
+class DocumentPage(PublicModel):
+    """``GET /v1/documents?state=&after=&limit=``: in order of document_id."""
+
+    documents: tuple[DocumentStatus, ...]
+    next_after: str | None
+    """Give it as ``after`` for the next page; null on the last one."""
+    counts: dict[DocumentState, int]
+    """Documents of the whole tenant by state."""
+
+
+class DocumentSection(PublicModel):
+    headings: tuple[str, ...]
+    start: int
+    end: int
+
+
+class DocumentText(PublicModel):
+    """``GET /v1/documents/{id}``: the stored text, as passages and their spans were cut from it."""
+
+    document_id: str
+    title: str
+    url: str | None
+    source: str
+    type: str
+    owner: str | None
+    effective_date: date | None
+    media_type: MediaType
+    question: str | None
+    text: str
+    sections: tuple[DocumentSection, ...]
+    content_hash: str
+    span: tuple[int, int] | None
+    """The cited passage, when the link named one and the text is still the one it was cut from."""
+    is_cited_version: bool
+    """False when the link cites a content that has been replaced since."""
+
+
+class ConsoleConfig(PublicModel):
+    """``/config.json`` of the console."""
+
+    issuer: str
+    client_id: str
+    scopes: tuple[str, ...]
+    service: str
+
+
+class ReadinessCheck(PublicModel):
+    name: str
+    tenant: str | None
+    ok: bool
+    detail: str
+
+
+class Readiness(PublicModel):
+    """``GET /readyz``: 200 when every check is ok, else 503."""
+
+    ready: bool
+    checked_at: datetime
+    checks: tuple[ReadinessCheck, ...]
