@@ -47,6 +47,14 @@ class DocumentStates(Protocol):
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None: ...
 
+    async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
+        """Write each status unless its document was withdrawn or received anew meanwhile.
+
+        That is: the stored row is not withdrawn and has the same ``content_hash`` and ``received_at``.
+        Return the ids that were written.
+        """
+        ...
+
     async def list(
         self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> list[DocumentStatus]:

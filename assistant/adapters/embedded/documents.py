@@ -1,0 +1,108 @@
+"""Documents of one tenant as files.
+
+``<directory>/<2 hex>/<name>.json`` is the canonical document, ``<name>.<content hash>.parsed.json`` the
+parsed text of one content. A file is written beside its place and renamed, so a reader sees the old or
+the new one, never half of one. It is not fsynced: a document can be added again from its source, one
+fsync a document would make a load of 16,000 minutes long on a laptop's disk, and a file that a power
+cut damaged is found on reading (it does not parse) and said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import quote
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from assistant.domain.documents import Document, ParsedDocument
+from assistant.domain.errors import DependencyError, DocumentInvalidError
+
+READABLE_NAME_CHARS = 100
+"""A file name holds at most 255 bytes; the hash after the readable part keeps names apart."""
+
+_PARSED = TypeAdapter(ParsedDocument)
+
+
+class FileDocumentStore:
+    """A ``DocumentStore`` on a folder that belongs to one tenant."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def put(self, document: Document) -> None:
+        path = self._document_path(document.document_id)
+        content = orjson.dumps(document.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        await asyncio.to_thread(_write, path, content)
+
+    async def get(self, document_id: str) -> Document | None:
+        content = await asyncio.to_thread(_read, self._document_path(document_id))
+        if content is None:
+            return None
+        try:
+            return Document.model_validate_json(content)
+        except ValidationError:
+            raise DocumentInvalidError(
+                f"{document_id}: the stored copy is damaged; add the document again."
+            ) from None
+
+    async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
+        content = orjson.dumps(asdict(parsed))
+        await asyncio.to_thread(_write, self._parsed_path(document_id, content_hash), content)
+
+    async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
+        content = await asyncio.to_thread(_read, self._parsed_path(document_id, content_hash))
+        if content is None:
+            return None
+        try:
+            return _PARSED.validate_json(content)
+        except ValidationError:
+            raise DocumentInvalidError(
+                f"{document_id}: the stored text is damaged; add the document again."
+            ) from None
+
+    async def delete(self, document_id: str) -> None:
+        await asyncio.to_thread(_delete, self._document_path(document_id))
+
+    def _document_path(self, document_id: str) -> Path:
+        digest = hashlib.sha256(document_id.encode()).hexdigest()
+        readable = quote(document_id, safe="")[:READABLE_NAME_CHARS]
+        return self._directory / digest[:2] / f"{readable}-{digest[:32]}.json"
+
+    def _parsed_path(self, document_id: str, content_hash: str) -> Path:
+        return self._document_path(document_id).with_suffix(f".{quote(content_hash, safe='')}.parsed.json")
+
+
+def _write(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name[-64:]}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        try:
+            beside.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DependencyError(f"The document store cannot read: {error.strerror}.") from error
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    # The name ends with a hash and quote() leaves no wildcard, so the pattern names this document alone.
+    for parsed in path.parent.glob(f"{path.stem}.*.parsed.json"):
+        parsed.unlink(missing_ok=True)

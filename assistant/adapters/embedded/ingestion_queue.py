@@ -1,0 +1,118 @@
+"""The ingestion queue of one tenant in SQLite: at least once, with a visibility time-out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from assistant.adapters.embedded.knowledge_schema import KNOWLEDGE_SCHEMA
+from assistant.adapters.embedded.sqlite_file import SqliteFile
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import OverloadedError
+from assistant.ingesting.ports import QueuedDocument
+
+FIRST_POLL_S = 0.02
+LONGEST_POLL_S = 0.2
+"""Waiting polls back off from the first to the longest: an idle queue costs five small reads a second."""
+
+_BURY = "UPDATE messages SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
+_DUE = """
+SELECT number FROM messages WHERE queue = ? AND dead = 0 AND visible_at_s <= ? ORDER BY number LIMIT ?
+"""
+_TAKE = """
+UPDATE messages SET visible_at_s = ?, attempt = attempt + 1, receipt = ? WHERE number = ?
+RETURNING receipt, document_id, attempt
+"""
+
+
+class SqliteIngestionQueue:
+    """One named ``IngestionQueue`` in the file ``path``, which it shares with the documents' states."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str = "documents",
+        max_attempts: int = 5,
+        max_messages: int = 1_000_000,
+        clock: Clock | None = None,
+    ) -> None:
+        self._file = SqliteFile(path, schema=KNOWLEDGE_SCHEMA)
+        self._name = name
+        self._max_attempts = max_attempts
+        self._max_messages = max_messages
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def send_many(self, document_ids: Sequence[str]) -> None:
+        rows = [(self._name, document_id, self._now_s()) for document_id in document_ids]
+
+        def work(connection: sqlite3.Connection) -> None:
+            if _count(connection, self._name) + len(rows) > self._max_messages:
+                raise OverloadedError(
+                    f"The ingestion queue is full ({self._max_messages} documents); wait for the worker."
+                )
+            connection.executemany(
+                "INSERT INTO messages (queue, document_id, visible_at_s) VALUES (?, ?, ?)", rows
+            )
+
+        await self._file.write(work)
+
+    async def receive(
+        self, *, limit: int, wait_s: float, visibility_timeout_s: float
+    ) -> list[QueuedDocument]:
+        until_s = self._clock.monotonic_s() + wait_s
+        poll_s = FIRST_POLL_S
+        while True:
+            # Asked by reading first: an idle worker takes no write lock.
+            if await self._file.read(self._has_due):
+                taken = await self._file.write(
+                    lambda connection: self._take(connection, limit, visibility_timeout_s)
+                )
+                if taken:
+                    return taken
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return []
+            await asyncio.sleep(min(poll_s, left_s))
+            poll_s = min(2 * poll_s, LONGEST_POLL_S)
+
+    async def delete_many(self, receipts: Sequence[str]) -> None:
+        rows = [(self._name, receipt) for receipt in receipts]
+        await self._file.write(
+            lambda connection: connection.executemany(
+                "DELETE FROM messages WHERE queue = ? AND receipt = ?", rows
+            )
+        )
+
+    async def depth(self) -> int:
+        return await self._file.read(lambda connection: _count(connection, self._name))
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _has_due(self, connection: sqlite3.Connection) -> bool:
+        return connection.execute(_DUE, (self._name, self._now_s(), 1)).fetchone() is not None
+
+    def _take(
+        self, connection: sqlite3.Connection, limit: int, visibility_timeout_s: float
+    ) -> list[QueuedDocument]:
+        now_s = self._now_s()
+        connection.execute(_BURY, (self._name, now_s, self._max_attempts))
+        numbers = connection.execute(_DUE, (self._name, now_s, limit)).fetchall()
+        taken: list[QueuedDocument] = []
+        for (number,) in numbers:
+            values = (now_s + visibility_timeout_s, secrets.token_hex(16), number)
+            receipt, document_id, attempt = connection.execute(_TAKE, values).fetchone()
+            taken.append(QueuedDocument(receipt=receipt, document_id=document_id, attempt=attempt))
+        return taken
+
+
+def _count(connection: sqlite3.Connection, name: str) -> int:
+    row = connection.execute("SELECT count(*) FROM messages WHERE queue = ? AND dead = 0", (name,)).fetchone()
+    return int(row[0])
