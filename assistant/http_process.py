@@ -1,0 +1,89 @@
+"""What every local HTTP process does alike: take a port, say that it is ready, stop within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.types import ASGIApp
+
+from assistant.domain.errors import AssistantError, LocalRuntimeError
+
+STALLED_PEER_TIMEOUT_S = 30
+"""A peer that acknowledges nothing for so long loses its connection, whatever still waits in the kernel."""
+_KEEP_ALIVE_S = 75
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Take ``host:port`` (0 chooses a free port). Raises LocalRuntimeError naming what is in the way."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_PEER_TIMEOUT_S * 1000)
+        listener.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise LocalRuntimeError(
+                f"Port {port} on {host} is in use; stop what uses it, or choose another (0: any free one)."
+            ) from None
+        raise LocalRuntimeError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+    return listener
+
+
+async def serve(app: ASGIApp, listener: socket.socket, *, shutdown_timeout_s: float) -> None:
+    """Serve until SIGTERM or SIGINT; then accept nothing more, and cancel what runs after ``shutdown_timeout_s``.
+
+    Prints the ready line on stdout once connections are accepted.
+    """
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
+    await _AnnouncingServer(server_config(app, shutdown_timeout_s=shutdown_timeout_s)).serve([listener])
+
+
+def server_config(app: ASGIApp, *, shutdown_timeout_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, math.ceil(shutdown_timeout_s)),
+    )
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a process's main coroutine on uvloop. One of our own errors ends it with one sentence, status 1."""
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+    except AssistantError as error:
+        sys.exit(error.message)
+
+
+class _AnnouncingServer(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        host, port = (sockets or [])[0].getsockname()[:2]
+        ready = {"ready": True, "host": host, "port": port}
+        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
+        sys.stdout.flush()
