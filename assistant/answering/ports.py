@@ -17,6 +17,8 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import Span
+from assistant.domain.identity import Identity
 from assistant.domain.retrieval import IndexInfo, PassageQuery, Retrieved
 
 
@@ -97,6 +99,17 @@ class TokenCounter(Protocol):
 
     def count(self, text: str) -> int:
         """Return the tokens of ``text``, special tokens not added."""
+        ...
+
+
+class DocumentLinks(Protocol):
+    """Signs links to stored documents."""
+
+    def link(self, document_id: str, *, span: Span, identity: Identity) -> str:
+        """Return the path on this service, with a token of minutes, of the stored text at the span.
+
+        The token carries who it was made for: reading by the link is recorded in their name.
+        """
         ...
 
 

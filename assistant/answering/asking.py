@@ -1,0 +1,61 @@
+"""What is asked, and what stands ready to be streamed once it was prepared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Literal
+
+from opentelemetry.trace import Span as TraceSpan
+from pydantic import Field, StringConstraints
+
+from assistant.answering.interruption import Cause, Interruption
+from assistant.answering.prompting import Prompt
+from assistant.domain.answers import GateDecision, RecordId, Source
+from assistant.domain.clock import Deadline
+from assistant.domain.identity import Identity
+from assistant.domain.public import PublicModel
+from assistant.domain.retrieval import Retrieved, SearchFilters
+
+MAX_QUESTION_CHARACTERS = 4_000
+
+
+class AnswerRequest(PublicModel):
+    """A question of a care agent: the body of ``POST /v1/answers``."""
+
+    question: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
+    ]
+    conversation_id: RecordId | None = None
+    """A conversation of the same agent; a new one is begun when absent."""
+    filters: SearchFilters = SearchFilters()
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens; the tenant's own limit stands above it."""
+
+
+@dataclass(slots=True)
+class PreparedAnswer:
+    """An answer whose sources are known and whose text is not yet written."""
+
+    answer_id: str
+    conversation_id: str
+    identity: Identity
+    request: AnswerRequest
+    retrieval_question: str
+    asked_at: datetime
+    started_s: float
+    """Monotonic clock when the question came in."""
+    deadline: Deadline
+    retrieved: Retrieved
+    sources: tuple[Source, ...]
+    gate: GateDecision
+    prompt: Prompt | None
+    """None when the gate found no evidence: no model is called."""
+    max_tokens: int
+    timings_ms: dict[str, float]
+    span: TraceSpan
+    interruption: Interruption = field(default_factory=Interruption)
+
+    def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
+        """End the stream at once, from any task of the same event loop; a second call changes nothing."""
+        self.interruption.interrupt(cause)

@@ -1,0 +1,53 @@
+"""Everything that answering for one tenant needs. ``bootstrap`` builds one a tenant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from assistant.answering.ports import (
+    AnswerGenerator,
+    AnswerRecords,
+    DocumentLinks,
+    PassageSearch,
+    TextEmbedder,
+    TokenCounter,
+)
+from assistant.domain.clock import Clock
+from assistant.settings import TenantConfig
+
+
+def new_id() -> str:
+    """Return an id that nobody can guess: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The model behind the generation endpoint, as its ``artifact.json`` describes it."""
+
+    model_id: str
+    digest: str | None
+    """SHA-256 (hex) of the artifact; None when the endpoint's artifact is not known here."""
+    template_tokens_per_message: int
+    """Tokens that the chat template adds around each message."""
+    template_tokens_per_prompt: int
+    """Tokens that it adds once: what begins the prompt and what opens the model's turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantServices:
+    """One tenant's adapters, each bound to that tenant when it was made. Use cases receive only this."""
+
+    tenant: TenantConfig
+    embedder: TextEmbedder
+    search: PassageSearch
+    generator: AnswerGenerator
+    token_counter: TokenCounter
+    model: ServedModel
+    records: AnswerRecords
+    links: DocumentLinks
+    clock: Clock
+    new_id: Callable[[], str] = new_id
+    """Makes answer and conversation ids; a test may make them countable."""
