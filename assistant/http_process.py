@@ -42,7 +42,8 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 async def serve(app: ASGIApp, listener: socket.socket, *, shutdown_timeout_s: float) -> None:
-    """Serve until SIGTERM or SIGINT; then accept nothing more, and cancel what runs after ``shutdown_timeout_s``.
+    """Serve until SIGTERM or SIGINT; then accept nothing more, and cancel what still runs
+    after ``shutdown_timeout_s``.
 
     Prints the ready line on stdout once connections are accepted.
     """

@@ -1,0 +1,54 @@
+"""The local issuer's ES256 key: made once under the state folder, readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import orjson
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from assistant.domain.errors import ConfigurationError
+
+ALGORITHM = "ES256"
+
+
+def load_or_create_signing_key(state_dir: Path) -> ECKey:
+    """Return the key of ``STATE/issuer/signing-key.json``. Raises ConfigurationError when it is broken.
+
+    Two processes that make it at once end with the same key.
+    """
+    path = state_dir / "issuer" / "signing-key.json"
+    if not path.exists():
+        _create(path)
+    try:
+        key = ECKey.import_key(orjson.loads(path.read_bytes()))
+    except (orjson.JSONDecodeError, JoseError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}: not a private key ({type(error).__name__}); delete it and sign in again."
+        ) from None
+    if not key.is_private or key.curve_name != "P-256":
+        raise ConfigurationError(f"{path}: not a private P-256 key; delete it and sign in again.")
+    return key
+
+
+def public_key_set(key: ECKey) -> dict[str, list[dict[str, object]]]:
+    """Return the JWKS document of the key."""
+    return {"keys": [{**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(key.as_dict(private=True)))
+    try:
+        os.link(draft, path)  # fails, unlike a rename, when another process was first
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
