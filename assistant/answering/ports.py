@@ -105,10 +105,13 @@ class TokenCounter(Protocol):
 class DocumentLinks(Protocol):
     """Signs links to stored documents."""
 
-    def link(self, document_id: str, *, span: Span, identity: Identity) -> str:
+    def link(
+        self, document_id: str, *, span: Span, identity: Identity, content_hash: str | None = None
+    ) -> str:
         """Return the path on this service, with a token of minutes, of the stored text at the span.
 
         The token carries who it was made for: reading by the link is recorded in their name.
+        ``content_hash`` names the content that the span was cut from: a reader is told when it changed.
         """
         ...
 
