@@ -1,0 +1,140 @@
+"""One operating-system process: what identifies it, how it is started, found and stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from assistant.settings import inherited_environment
+
+MARK = "ASSISTANT_SUPERVISED_BY"
+"""Variable in a started process's environment: the registry it belongs to. By it a process that the
+registry lost is still found."""
+_SAME_START_S = 2.0
+"""Start times are wall-clock times: a clock that is set moves them a little. A recycled pid is later."""
+_POLL_S = 0.02
+
+
+class ProcessIdentity(BaseModel):
+    """A pid, and when that process started (seconds since the epoch): a recycled pid is another process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pid: int
+    started_at: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity:
+        """Return the identity of a process that is there. Raises psutil.NoSuchProcess."""
+        return cls(pid=pid, started_at=psutil.Process(pid).create_time())
+
+    @classmethod
+    def own(cls) -> ProcessIdentity:
+        return cls.of(os.getpid())
+
+    def is_alive(self) -> bool:
+        """Return whether this very process still runs; one that only waits to be reaped does not."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_at) < _SAME_START_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """How one of the local processes is started."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    """Only what is set for it; the rest is inherited."""
+    port: int | None
+    fixed_port: bool = False
+    """Whether a person chose the port: then a clash is theirs to solve, else another is chosen."""
+    after: tuple[str, ...] = ()
+    """Names of those that must be ready before this one starts."""
+    reads: tuple[Path, ...] = ()
+    """Files whose content the process reads once, at its start."""
+
+    def settings_hash(self) -> str:
+        """Return the SHA-256 (hex) over all that decides how the process behaves."""
+        digest = hashlib.sha256(orjson.dumps([self.arguments, self.environment], option=orjson.OPT_SORT_KEYS))
+        for path in self.reads:
+            digest.update(orjson.dumps([path.name, hashlib.sha256(path.read_bytes()).hexdigest()]))
+        return digest.hexdigest()
+
+
+def spawn(plan: ProcessPlan, *, log_path: Path, registry_path: Path) -> int:
+    """Start the process in a session of its own, so that the terminal's Ctrl-C does not reach it.
+
+    Its output is appended to ``log_path``. Returns the pid. Raises OSError.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess.Popen: that object warns when a process outlives it, which is the purpose here.
+    return os.posix_spawn(
+        plan.arguments[0],
+        plan.arguments,
+        inherited_environment() | plan.environment | {MARK: str(registry_path)},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log_path), append, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def reap(pid: int) -> int | None:
+    """Return how an own child ended (below zero: by that signal), or None while it runs."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def find_marked(registry_path: Path) -> list[ProcessIdentity]:
+    """Return the living processes that were started for this registry, wherever it has them written."""
+    found: list[ProcessIdentity] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(registry_path):
+                found.append(ProcessIdentity.of(process.pid))
+    return [identity for identity in found if identity.is_alive()]
+
+
+def stop_all(identities: Iterable[ProcessIdentity], *, timeout_s: float) -> None:
+    """Send SIGTERM to all, wait for all together, and kill the process group of what is left.
+
+    Returns after ``timeout_s`` and two more seconds at most.
+    """
+    stopping = [identity for identity in identities if identity.is_alive()]
+    for identity in stopping:
+        with suppress(ProcessLookupError):
+            os.kill(identity.pid, signal.SIGTERM)
+    left = _await_end(stopping, timeout_s=timeout_s)
+    for identity in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(identity.pid, signal.SIGKILL)
+    _await_end(left, timeout_s=2.0)
+
+
+def _await_end(identities: Sequence[ProcessIdentity], *, timeout_s: float) -> list[ProcessIdentity]:
+    until = time.monotonic() + timeout_s
+    left = list(identities)
+    while (left := [identity for identity in left if identity.is_alive()]) and time.monotonic() < until:
+        time.sleep(_POLL_S)
+    return left
