@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,44 +34,43 @@ def issue_token(
 
     Raises ConfigurationError when the key is broken.
     """
-    key = load_or_create_signing_key(state_dir)
-    return sign_access_token(grant, key=key, issuer=issuer, audience=audience, clock=clock or SystemClock())
+    signer = TokenSigner(
+        key=load_or_create_signing_key(state_dir),
+        issuer=issuer,
+        audience=audience,
+        clock=clock or SystemClock(),
+    )
+    return signer.access_token(grant)
 
 
-def sign_access_token(grant: Grant, *, key: ECKey, issuer: str, audience: str, clock: Clock) -> str:
-    now = int(clock.now().timestamp())
-    claims: dict[str, object] = {
-        "iss": issuer,
-        "aud": audience,
-        "iat": now,
-        "exp": now + TOKEN_LIFETIME_S,
-        "sub": grant.agent,
-        "tenant": grant.tenant,
-        "roles": list(grant.roles),
-        "labels": list(grant.labels),
-    }
-    return _sign(claims, key=key, kind="at+jwt")
+@dataclass(frozen=True, slots=True)
+class TokenSigner:
+    """Signs in the name of ``issuer``."""
 
+    key: ECKey
+    issuer: str
+    audience: str
+    clock: Clock
 
-def sign_id_token(
-    grant: Grant, *, key: ECKey, issuer: str, client_id: str, nonce: str | None, clock: Clock
-) -> str:
-    """Return the token that tells the client who signed in (OpenID Connect Core 1.0, section 2)."""
-    now = int(clock.now().timestamp())
-    claims: dict[str, object] = {
-        "iss": issuer,
-        "aud": client_id,
-        "iat": now,
-        "exp": now + TOKEN_LIFETIME_S,
-        "sub": grant.agent,
-        "tenant": grant.tenant,
-        "roles": list(grant.roles),
-    }
-    if nonce is not None:
-        claims["nonce"] = nonce
-    return _sign(claims, key=key, kind="JWT")
+    def access_token(self, grant: Grant) -> str:
+        return self._sign(grant, audience=self.audience, kind="at+jwt", extra={"labels": list(grant.labels)})
 
+    def id_token(self, grant: Grant, *, client_id: str, nonce: str | None) -> str:
+        """Return the token that tells the client who signed in (OpenID Connect Core 1.0, section 2)."""
+        extra = {} if nonce is None else {"nonce": nonce}
+        return self._sign(grant, audience=client_id, kind="JWT", extra=extra)
 
-def _sign(claims: dict[str, object], *, key: ECKey, kind: str) -> str:
-    header: dict[str, object] = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
-    return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
+    def _sign(self, grant: Grant, *, audience: str, kind: str, extra: Mapping[str, object]) -> str:
+        now = int(self.clock.now().timestamp())
+        claims: dict[str, object] = {
+            "iss": self.issuer,
+            "aud": audience,
+            "iat": now,
+            "exp": now + TOKEN_LIFETIME_S,
+            "sub": grant.agent,
+            "tenant": grant.tenant,
+            "roles": list(grant.roles),
+            **extra,
+        }
+        header: dict[str, object] = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
+        return jwt.encode(header, claims, self.key, algorithms=[ALGORITHM])

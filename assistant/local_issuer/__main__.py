@@ -1,0 +1,34 @@
+"""``python -m assistant.local_issuer``: settings from the environment, see LocalIssuerSettings."""
+
+from __future__ import annotations
+
+from assistant.domain.clock import SystemClock
+from assistant.http_process import open_socket, run, serve
+from assistant.local_issuer.application import LocalIssuer
+from assistant.local_issuer.signing_key import load_or_create_signing_key
+from assistant.local_issuer.tokens import TokenSigner
+from assistant.settings import LocalIssuerSettings, load_tenants
+from assistant.telemetry import configure_logging
+
+
+async def main() -> None:
+    settings = LocalIssuerSettings()
+    configure_logging(settings.log_level)
+    listener = open_socket(settings.host, settings.port)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    signer = TokenSigner(
+        key=load_or_create_signing_key(settings.state_dir),
+        issuer=f"http://{host}:{listener.getsockname()[1]}",
+        audience=settings.audience,
+        clock=SystemClock(),
+    )
+    issuer = LocalIssuer(
+        signer=signer,
+        tenants={name: one.display_name for name, one in load_tenants(settings.tenants_dir).items()},
+        redirect_origins=frozenset(settings.redirect_origins),
+    )
+    await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
+
+
+if __name__ == "__main__":
+    run(main())
