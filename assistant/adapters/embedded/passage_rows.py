@@ -1,0 +1,236 @@
+"""Passages and their vectors in SQLite: the source of truth of the embedded index.
+
+Everything else (tantivy's postings, the vector matrix in memory) is derived from these tables. Two
+counters tell readers in other processes what to refresh: ``generation`` grows with each write, and
+``changes`` says which documents it touched; ``lexical_commit`` grows when tantivy has caught up, and
+``lexical_folder`` names its current folder. ``pending`` holds the documents whose postings may be behind.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import orjson
+
+from assistant.domain.documents import Passage, Span
+
+PASSAGES_FILE = "passages.sqlite"
+SCHEMA_VERSION = 1
+"""Grows with a change of the tables, the analyzer or the fields: such an index is built anew."""
+
+INDEX_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passages (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    document_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    content_hash TEXT NOT NULL,
+    title TEXT NOT NULL,
+    heading TEXT NOT NULL,
+    text TEXT NOT NULL,
+    span_start INTEGER NOT NULL,
+    span_end INTEGER NOT NULL,
+    token_count INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    type TEXT NOT NULL,
+    url TEXT,
+    updated_at_us INTEGER NOT NULL,
+    labels TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document_id, ordinal);
+CREATE TABLE IF NOT EXISTS vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS changes (document_id TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS changes_by_generation ON changes (generation);
+CREATE TABLE IF NOT EXISTS pending (document_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+_PASSAGE_COLUMNS = (
+    "document_id, ordinal, content_hash, title, heading, text, span_start, span_end, token_count,"
+    " source, type, url, updated_at_us, labels"
+)
+_DELETE_VECTORS = "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)"
+_INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({', '.join('?' * 14)})"  # noqa: S608
+_SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608 (our own names)
+_SELECT_PASSAGES_AT = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
+_SELECT_VECTORS = (
+    "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
+    " FROM passages JOIN vectors USING (row)"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeta:
+    """The counters of one moment."""
+
+    generation: int = 0
+    lexical_folder: str = ""
+    lexical_commit: int = 0
+    purge_pending: bool = False
+    """Replaced or deleted text may still stand in tantivy's segments or in the write-ahead log."""
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """What the vector leg and the filters need of one passage."""
+
+    row: int
+    passage_id: str
+    document_id: str
+    source: str
+    type: str
+    updated_at_us: int
+    labels: tuple[str, ...]
+    vector: bytes
+    """float32, little-endian, (dimensions,)"""
+
+
+def index_version(*, embedding_model: str, dimensions: int) -> str:
+    """Return the stable name of an index of this schema and model, fit for a folder."""
+    digest = sha256(f"{SCHEMA_VERSION}\0{embedding_model}\0{dimensions}".encode()).hexdigest()[:8]
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", embedding_model)[:60]
+    return f"v{SCHEMA_VERSION}-{readable}-{dimensions}-{digest}"
+
+
+def microseconds(instant: datetime) -> int:
+    """Return microseconds since 1970 UTC, exactly."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def read_meta(connection: sqlite3.Connection) -> IndexMeta:
+    values = dict(connection.execute("SELECT key, value FROM meta"))
+    updated_at = values.get("updated_at")
+    return IndexMeta(
+        generation=int(values.get("generation", 0)),
+        lexical_folder=values.get("lexical_folder", ""),
+        lexical_commit=int(values.get("lexical_commit", 0)),
+        purge_pending=values.get("purge_pending") == "1",
+        updated_at=datetime.fromisoformat(updated_at) if updated_at else None,
+    )
+
+
+def write_meta(connection: sqlite3.Connection, **values: str) -> None:
+    connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
+
+
+def replace_rows(
+    connection: sqlite3.Connection,
+    documents: Mapping[str, Sequence[tuple[Passage, bytes]]],
+    *,
+    now: datetime,
+) -> None:
+    """Put the given passages in place of all that the named documents have, in the caller's transaction."""
+    meta = read_meta(connection)
+    removed = 0
+    for document_id, entries in documents.items():
+        connection.execute(
+            "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)",
+            (document_id,),
+        )
+        removed += connection.execute("DELETE FROM passages WHERE document_id = ?", (document_id,)).rowcount
+        for passage, vector in entries:
+            row = connection.execute(_INSERT_PASSAGE, _columns(passage)).lastrowid
+            connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, vector))
+    generation = meta.generation + 1
+    connection.executemany(
+        "INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)",
+        [(document_id, generation) for document_id in documents],
+    )
+    touched = [(document_id,) for document_id in documents]
+    connection.executemany("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", touched)
+    write_meta(
+        connection,
+        generation=str(generation),
+        updated_at=now.isoformat(),
+        purge_pending="1" if removed or meta.purge_pending else "0",
+    )
+
+
+def pending_documents(connection: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in connection.execute("SELECT document_id FROM pending")]
+
+
+def changed_documents(connection: sqlite3.Connection, *, after_generation: int) -> list[str]:
+    rows = connection.execute("SELECT document_id FROM changes WHERE generation > ?", (after_generation,))
+    return [row[0] for row in rows]
+
+
+def passages_of(
+    connection: sqlite3.Connection, document_ids: Iterable[str] | None
+) -> Iterator[tuple[int, Passage]]:
+    """Yield (row, passage) of the documents, or of all."""
+    statement, values = _of_documents(_SELECT_PASSAGES, document_ids)
+    for row in connection.execute(f"{statement} ORDER BY row", values):
+        yield row[0], _passage(row[1:])
+
+
+def passages_at(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Passage]:
+    """Return the passages of these rows; rows that are gone are left out."""
+    found = connection.execute(_SELECT_PASSAGES_AT, (orjson.dumps(list(rows)).decode(),))
+    return {row[0]: _passage(row[1:]) for row in found}
+
+
+def vector_rows(connection: sqlite3.Connection, document_ids: Iterable[str] | None) -> Iterator[VectorRow]:
+    """Yield what the matrix holds of the documents, or of all."""
+    statement, values = _of_documents(_SELECT_VECTORS, document_ids)
+    for row in connection.execute(f"{statement} ORDER BY row", values):
+        yield VectorRow(*row[:6], labels=tuple(orjson.loads(row[6])), vector=row[7])
+
+
+def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[str, tuple[str, ...]]:
+    if document_ids is None:
+        return statement, ()
+    wanted = orjson.dumps(list(document_ids)).decode()
+    return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (wanted,)  # noqa: S608
+
+
+def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return (passages, documents)."""
+    row = connection.execute("SELECT count(*), count(DISTINCT document_id) FROM passages").fetchone()
+    return int(row[0]), int(row[1])
+
+
+def _columns(passage: Passage) -> tuple[object, ...]:
+    return (
+        passage.document_id,
+        passage.ordinal,
+        passage.content_hash,
+        passage.title,
+        passage.heading,
+        passage.text,
+        passage.span.start,
+        passage.span.end,
+        passage.token_count,
+        passage.source,
+        passage.type,
+        passage.url,
+        microseconds(passage.updated_at),
+        orjson.dumps(passage.labels).decode(),
+    )
+
+
+def _passage(columns: Sequence[object]) -> Passage:
+    (document_id, ordinal, content_hash, title, heading, text, start, end) = columns[:8]
+    (token_count, source, type_, url, updated_at_us, labels) = columns[8:]
+    return Passage(
+        passage_id=f"{document_id}#{ordinal}",
+        document_id=str(document_id),
+        content_hash=str(content_hash),
+        ordinal=int(str(ordinal)),
+        title=str(title),
+        heading=str(heading),
+        text=str(text),
+        span=Span(int(str(start)), int(str(end))),
+        token_count=int(str(token_count)),
+        source=str(source),
+        type=str(type_),
+        url=None if url is None else str(url),
+        updated_at=_EPOCH + timedelta(microseconds=int(str(updated_at_us))),
+        labels=tuple(orjson.loads(str(labels))),
+    )

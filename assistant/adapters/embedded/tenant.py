@@ -1,0 +1,36 @@
+"""All embedded stores of one tenant, under its own folder and bound to nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assistant.adapters.embedded.documents import FileDocumentStore
+from assistant.adapters.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
+from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.adapters.embedded.records import SqliteAnswerRecords
+from assistant.adapters.embedded.states import SqliteDocumentStates
+
+
+class EmbeddedTenant:
+    """The stores under ``folder`` (``<state>/tenants/<tenant>``): opened on first use, closed by ``close``.
+
+    Only the ingestion worker may use ``index``: it takes the index's write lock on first use.
+    """
+
+    def __init__(self, folder: Path, *, embedding_model: str, dimensions: int) -> None:
+        self.documents = FileDocumentStore(folder / "documents")
+        self.states = SqliteDocumentStates(folder / "queue.sqlite")
+        self.queue = SqliteIngestionQueue(folder / "queue.sqlite")
+        self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
+        """Ids to take out of the index. A queue of its own, so that no backlog of documents delays it."""
+        self.records = SqliteAnswerRecords(folder / "records.sqlite")
+        self.index = EmbeddedPassageIndex(
+            folder / "index", embedding_model=embedding_model, dimensions=dimensions
+        )
+        self.search = EmbeddedPassageSearch(
+            folder / "index", embedding_model=embedding_model, dimensions=dimensions
+        )
+
+    async def close(self) -> None:
+        for store in (self.states, self.queue, self.withdrawals, self.records, self.index, self.search):
+            await store.close()

@@ -1,0 +1,144 @@
+"""The vector leg: exact cosine over a float32 matrix in memory.
+
+Imports numpy: load it only where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.adapters.embedded.passage_rows import VectorRow, microseconds
+from assistant.domain.retrieval import SearchFilters
+
+COSINE_DECIMALS = 6
+"""float32 sums differ in the last bits with a vector's place in the matrix; rounded, equal texts tie."""
+_FIRST_CAPACITY = 1024
+
+
+class Codes:
+    """Small numbers for strings or tuples of them, so that a filter is a comparison of integers."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Any, int] = {}
+
+    def code(self, value: object) -> int:
+        return self._codes.setdefault(value, len(self._codes))
+
+    def known(self, values: Iterable[object]) -> list[int]:
+        return [self._codes[value] for value in values if value in self._codes]
+
+    def items(self) -> Iterable[tuple[Any, int]]:
+        return self._codes.items()
+
+
+class PassageMatrix:
+    """Vectors and filter columns of all passages, rows contiguous; not for two threads at once."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._size = 0
+        self._vectors: NDArray[np.float32] = np.zeros((_FIRST_CAPACITY, dimensions), dtype=np.float32)
+        self._columns: dict[str, NDArray[np.int64]] = {
+            name: np.zeros(_FIRST_CAPACITY, dtype=np.int64)
+            for name in ("row", "source", "type", "document_id", "labels", "updated_at_us")
+        }
+        self._codes = {name: Codes() for name in ("source", "type", "document_id", "labels")}
+        self._passage_ids: list[str] = []
+        self._slots: dict[int, int] = {}
+        self._rows_of_document: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._slots
+
+    def passage_id(self, row: int) -> str:
+        return self._passage_ids[self._slots[row]]
+
+    def replace(self, document_ids: Iterable[str], rows: Iterable[VectorRow]) -> None:
+        """Take out all passages of the documents, then put ``rows`` in."""
+        for document_id in document_ids:
+            for row in self._rows_of_document.pop(document_id, ()):
+                self._remove(row)
+        for entry in rows:
+            self._append(entry)
+
+    def search(
+        self, vector: Sequence[float], *, filters: SearchFilters, labels: frozenset[str], limit: int
+    ) -> list[tuple[int, float]]:
+        """Return at most ``limit`` (row, cosine), best first, ties by passage id; the filter comes before."""
+        allowed = self._allowed(filters, labels)
+        cosines = self._vectors[: self._size] @ np.asarray(vector, dtype=np.float32)
+        np.round(cosines, COSINE_DECIMALS, out=cosines)
+        slots = np.arange(self._size) if allowed is None else np.flatnonzero(allowed)
+        if len(slots) > limit:
+            kept = cosines[slots]
+            worst = np.partition(kept, len(kept) - limit)[len(kept) - limit]
+            slots = slots[kept >= worst]  # every tie at the border, so that the id decides
+        best = [(-float(cosines[slot]), self._passage_ids[slot], slot) for slot in slots.tolist()]
+        best.sort()
+        return [
+            (int(self._columns["row"][slot]), round(-negative, COSINE_DECIMALS))
+            for negative, _, slot in best[:limit]
+        ]
+
+    def cosines(self, vector: Sequence[float], rows: Sequence[int]) -> Mapping[int, float]:
+        """Return the raw cosine of each row."""
+        slots = [self._slots[row] for row in rows]
+        values = self._vectors[slots] @ np.asarray(vector, dtype=np.float32)
+        return {row: round(float(value), COSINE_DECIMALS) for row, value in zip(rows, values, strict=True)}
+
+    def _allowed(self, filters: SearchFilters, labels: frozenset[str]) -> NDArray[np.bool_] | None:
+        masks: list[NDArray[np.bool_]] = []
+        label_sets = list(self._codes["labels"].items())
+        visible = [code for value, code in label_sets if not value or labels.intersection(value)]
+        if len(visible) < len(label_sets):
+            masks.append(np.isin(self._column("labels"), visible))
+        for name in ("source", "type", "document_id"):
+            wanted: tuple[str, ...] = getattr(filters, name)
+            if wanted:
+                masks.append(np.isin(self._column(name), self._codes[name].known(wanted)))
+        if filters.updated_after is not None:
+            masks.append(self._column("updated_at_us") > microseconds(filters.updated_after))
+        return np.logical_and.reduce(masks) if masks else None
+
+    def _column(self, name: str) -> NDArray[np.int64]:
+        return self._columns[name][: self._size]
+
+    def _append(self, entry: VectorRow) -> None:
+        slot = self._size
+        if slot == len(self._vectors):
+            self._grow()
+        self._vectors[slot] = np.frombuffer(entry.vector, dtype="<f4", count=self._dimensions)
+        self._columns["row"][slot] = entry.row
+        self._columns["updated_at_us"][slot] = entry.updated_at_us
+        for name, codes in self._codes.items():
+            self._columns[name][slot] = codes.code(getattr(entry, name))
+        self._passage_ids.append(entry.passage_id)
+        self._slots[entry.row] = slot
+        self._rows_of_document.setdefault(entry.document_id, []).append(entry.row)
+        self._size += 1
+
+    def _remove(self, row: int) -> None:
+        slot, last = self._slots.pop(row), self._size - 1
+        if slot != last:  # the last one moves into the hole
+            self._vectors[slot] = self._vectors[last]
+            for column in self._columns.values():
+                column[slot] = column[last]
+            self._passage_ids[slot] = self._passage_ids[last]
+            self._slots[int(self._columns["row"][slot])] = slot
+        self._passage_ids.pop()
+        self._size = last
+
+    def _grow(self) -> None:
+        capacity = 2 * len(self._vectors)
+        vectors = np.zeros((capacity, self._dimensions), dtype=np.float32)
+        vectors[: self._size] = self._vectors
+        self._vectors = vectors
+        for name, column in self._columns.items():
+            self._columns[name] = np.concatenate([column, np.zeros(capacity - len(column), dtype=np.int64)])
