@@ -283,5 +283,3 @@ class LocalSettings(_ProcessSettings):
     """How long a command waits while another starts processes."""
     log_limit_mib: int = Field(default=8, ge=1)
     """Over it the older half of a process's log is dropped, at the next command."""
-    log_level: str = "INFO"
-    """Of the processes that it starts."""
