@@ -1,0 +1,65 @@
+"""The artifact of an embedding model: its tokenizer without truncation, and its graph."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from assistant.domain.errors import ConfigurationError
+from assistant.model_server.artifact import ModelArtifact, artifact_folder, write_whole
+from assistant.model_server.embedding_graph import BUILDER_VERSION, build_embedding_graph, read_bert_config
+from assistant.model_server.weights import Weights
+from assistant.settings import ModelServerSettings
+
+
+def build_embedding_artifact(
+    weights: Weights, *, settings: ModelServerSettings, digest: str
+) -> tuple[ModelArtifact, bytes]:
+    """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
+    config = read_bert_config(weights.path)
+    if settings.max_input_tokens > config.max_position_embeddings:
+        raise ConfigurationError(
+            f"max_input_tokens is {settings.max_input_tokens}, "
+            f"{weights.name} takes at most {config.max_position_embeddings}."
+        )
+    artifact = ModelArtifact(
+        model=weights.name,
+        task="embedding",
+        digest=digest,
+        max_input_tokens=settings.max_input_tokens,
+        dimensions=config.hidden_size,
+    )
+    return artifact, _tokenizer_that_never_cuts(weights.path / "tokenizer.json")
+
+
+def ensure_graph(weights: Weights, *, settings: ModelServerSettings, digest: str) -> Path:
+    """Return the ONNX graph of the weights, built first when it is missing. Raises ConfigurationError."""
+    folder = artifact_folder(settings, weights)
+    path = folder / f"model-{_graph_key(weights.path, digest)}.onnx"
+    if not path.exists():
+        write_whole(path, build_embedding_graph(weights.path))
+        for stale in folder.glob("model-*.onnx"):
+            if stale != path:
+                stale.unlink(missing_ok=True)
+    return path
+
+
+def _graph_key(folder: Path, digest: str) -> str:
+    """Everything that the graph is made of: weights, both configurations and the builder."""
+    key = hashlib.sha256(f"{BUILDER_VERSION} {digest} ".encode())
+    for path in (folder / "config.json", folder / "1_Pooling" / "config.json"):
+        key.update(path.read_bytes() if path.exists() else b"-")
+    return key.hexdigest()[:16]
+
+
+def _tokenizer_that_never_cuts(path: Path) -> bytes:
+    """As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 : the library raises nothing narrower
+        raise ConfigurationError(f"{path}: the tokenizer cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer.to_str().encode()

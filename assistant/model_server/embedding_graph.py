@@ -1,0 +1,208 @@
+"""The ONNX graph of a BERT encoder with pooling, built from its safetensors weights without torch.
+
+One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape (1, hidden).
+There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours in a batch.
+Attention, LayerNormalization and the exact (erf) GELU are single operators of the runtime's own domain:
+the same mathematics as the published model, in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from assistant.domain.errors import ConfigurationError
+from assistant.model_server.safetensors import read_safetensors
+
+BUILDER_VERSION = 1
+"""Part of the cached graph's name: raise it whenever the graph that is built changes."""
+_OPSET = 17
+_MICROSOFT_OPSET = 1
+_IR_VERSION = 8
+Floats = npt.NDArray[np.float32]
+Pooling = Literal["mean", "cls"]
+
+
+class BertConfig(BaseModel):
+    """What config.json must say; other keys of it do not change the graph."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model_type: Literal["bert"]
+    hidden_act: Literal["gelu"]
+    hidden_size: int = Field(ge=1)
+    num_attention_heads: int = Field(ge=1)
+    num_hidden_layers: int = Field(ge=1)
+    layer_norm_eps: float = Field(gt=0)
+    max_position_embeddings: int = Field(ge=1)
+    position_embedding_type: Literal["absolute"] = "absolute"
+
+
+def read_bert_config(folder: Path) -> BertConfig:
+    """Read config.json. Raises ConfigurationError when the model is not a plain BERT."""
+    path = folder / "config.json"
+    try:
+        return BertConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    except ValidationError as error:
+        found = "; ".join(f"{item['loc'][0]}: {item['msg']} (got {item['input']!r})" for item in error.errors())
+        raise ConfigurationError(f"{path}: only plain BERT encoders can be served: {found}") from None
+
+
+def read_pooling(folder: Path) -> Pooling:
+    """Read 1_Pooling/config.json of sentence-transformers; mean when there is none."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.exists():
+        return "mean"
+    modes = cast("dict[str, Any]", orjson.loads(path.read_bytes()))
+    chosen = {name for name, value in modes.items() if name.startswith("pooling_mode_") and value is True}
+    if chosen == {"pooling_mode_mean_tokens"}:
+        return "mean"
+    if chosen == {"pooling_mode_cls_token"}:
+        return "cls"
+    raise ConfigurationError(f"{path}: only mean or cls pooling can be served, not {sorted(chosen)}.")
+
+
+def build_embedding_graph(folder: Path) -> bytes:
+    """Return the serialised ONNX model of the folder's weights. Raises ConfigurationError."""
+    config = read_bert_config(folder)
+    tensors = {
+        name.removeprefix("bert."): np.asarray(value, np.float32)
+        for name, value in read_safetensors(folder / "model.safetensors").items()
+        if value.dtype != np.int64
+    }
+    try:
+        return _Graph(config, tensors).build(read_pooling(folder))
+    except KeyError as error:
+        raise ConfigurationError(f"{folder}: the weights lack the tensor {error}.") from None
+
+
+class _Graph:
+    """Nodes and weights in the order in which they are added."""
+
+    def __init__(self, config: BertConfig, tensors: Mapping[str, Floats]) -> None:
+        from onnx import GraphProto
+
+        self._config = config
+        self._tensors = tensors
+        self._proto = GraphProto(name="embedding")
+
+    def build(self, pooling: Pooling) -> bytes:
+        from onnx import TensorProto, helper
+
+        config = self._config
+        self._proto.input.append(
+            helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
+        )
+        hidden = self._embed()
+        for layer in range(config.num_hidden_layers):
+            hidden = self._layer(hidden, f"encoder.layer.{layer}.")
+        self._pool(hidden, pooling)
+        self._proto.output.append(
+            helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [1, config.hidden_size])
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT_OPSET)]
+        model = helper.make_model(self._proto, opset_imports=opsets, ir_version=_IR_VERSION)
+        return model.SerializeToString()
+
+    def _embed(self) -> str:
+        """Words + positions 0…tokens-1 + segment 0, normalised. Every passage is one segment."""
+        words = self._node(
+            "Gather", [self._weight("embeddings.word_embeddings.weight"), "input_ids"], "words"
+        )
+        count = self._node("Shape", ["input_ids"], "token_count", start=1, end=2)
+        table = (
+            self._tensors["embeddings.position_embeddings.weight"]
+            + self._tensors["embeddings.token_type_embeddings.weight"][0]
+        )
+        # A slice of the table: Gather over Range would be fused into an invalid Slice by the runtime.
+        positions = self._node(
+            "Slice",
+            [self._constant("positions", table), self._constant("zero", np.zeros(1, np.int64)), count],
+            "position",
+        )
+        summed = self._node("Add", [words, positions], "embedded")
+        return self._normalise(summed, "embeddings.LayerNorm.")
+
+    def _layer(self, hidden: str, prefix: str) -> str:
+        attended = self._dense(self._attend(hidden, prefix), prefix + "attention.output.dense.")
+        hidden = self._normalise_sum(attended, hidden, prefix + "attention.output.LayerNorm.")
+        inner = self._node(
+            "MatMul", [hidden, self._transposed(prefix + "intermediate.dense.weight")], prefix + "inner"
+        )
+        active = self._node(
+            "BiasGelu",
+            [inner, self._weight(prefix + "intermediate.dense.bias")],
+            prefix + "active",
+            domain="com.microsoft",
+        )
+        outer = self._dense(active, prefix + "output.dense.")
+        return self._normalise_sum(outer, hidden, prefix + "output.LayerNorm.")
+
+    def _attend(self, hidden: str, prefix: str) -> str:
+        parts = [f"{prefix}attention.self.{part}." for part in ("query", "key", "value")]
+        weight = np.concatenate([self._tensors[part + "weight"].T for part in parts], axis=1)
+        bias = np.concatenate([self._tensors[part + "bias"] for part in parts])
+        return self._node(
+            "Attention",
+            [
+                hidden,
+                self._constant(prefix + "qkv.weight", weight),
+                self._constant(prefix + "qkv.bias", bias),
+            ],
+            prefix + "attended",
+            domain="com.microsoft",
+            num_heads=self._config.num_attention_heads,
+        )
+
+    def _pool(self, hidden: str, pooling: Pooling) -> None:
+        if pooling == "mean":
+            self._node("ReduceMean", [hidden], "pooled", axes=[1], keepdims=0)
+        else:
+            first = self._constant("first", np.array(0, np.int64))
+            self._node("Gather", [hidden, first], "pooled", axis=1)
+
+    def _dense(self, hidden: str, prefix: str) -> str:
+        product = self._node("MatMul", [hidden, self._transposed(prefix + "weight")], prefix + "product")
+        return self._node("Add", [product, self._weight(prefix + "bias")], prefix + "sum")
+
+    def _normalise(self, hidden: str, prefix: str) -> str:
+        inputs = [hidden, self._weight(prefix + "weight"), self._weight(prefix + "bias")]
+        return self._node(
+            "LayerNormalization", inputs, prefix + "normal", axis=-1, epsilon=self._config.layer_norm_eps
+        )
+
+    def _normalise_sum(self, hidden: str, residual: str, prefix: str) -> str:
+        inputs = [hidden, residual, self._weight(prefix + "weight"), self._weight(prefix + "bias")]
+        return self._node(
+            "SkipLayerNormalization",
+            inputs,
+            prefix + "normal",
+            domain="com.microsoft",
+            epsilon=self._config.layer_norm_eps,
+        )
+
+    def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self._proto.node.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def _weight(self, name: str) -> str:
+        return self._constant(name, self._tensors[name])
+
+    def _transposed(self, name: str) -> str:
+        return self._constant(name, self._tensors[name].T)
+
+    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        self._proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
