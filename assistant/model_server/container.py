@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import structlog
@@ -11,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.domain.errors import TooLargeError
+from assistant.http_exchange import read_body, while_connected
 
 MOST_BODY_BYTES = 6 * 1024 * 1024
 """SageMaker's limit of a real-time request is 25 MB since 2025; no request of ours needs a quarter of it."""
@@ -52,7 +51,7 @@ class Container:
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await _read_body(receive)
+            body = await read_body(receive, limit_bytes=MOST_BODY_BYTES)
         except TooLargeError as error:
             await self._task.refuse(413, error.message)(scope, receive, send)
             return
@@ -66,45 +65,9 @@ class Container:
             await send(message)
 
         try:
-            await _while_connected(self._task.invoke(body, send=send_noting_start), receive)
+            await while_connected(self._task.invoke(body, send=send_noting_start), receive)
         except Exception:
             _log.exception("invocation_failed")
             if started:
                 raise  # the server then cuts the connection: the only sign that is left
             await self._task.refuse(500, "The model failed on this request.")(scope, receive, send)
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """Return the whole body, None when the client left. Raises TooLargeError."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MOST_BODY_BYTES:
-            raise TooLargeError(f"The body is over {MOST_BODY_BYTES} bytes.")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-async def _while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Run ``work``; cancel it when the client leaves."""
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for pending in (task, leaving):
-            pending.cancel()
-        await asyncio.wait({task, leaving})
-    if not task.cancelled():
-        task.result()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -52,7 +52,9 @@ def read_bert_config(folder: Path) -> BertConfig:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:
-        found = "; ".join(f"{item['loc'][0]}: {item['msg']} (got {item['input']!r})" for item in error.errors())
+        found = "; ".join(
+            f"{item['loc'][0]}: {item['msg']} (got {item['input']!r})" for item in error.errors()
+        )
         raise ConfigurationError(f"{path}: only plain BERT encoders can be served: {found}") from None
 
 
@@ -98,9 +100,7 @@ class _Graph:
         from onnx import TensorProto, helper
 
         config = self._config
-        self._proto.input.append(
-            helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"])
-        )
+        self._proto.input.append(helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"]))
         hidden = self._embed()
         for layer in range(config.num_hidden_layers):
             hidden = self._layer(hidden, f"encoder.layer.{layer}.")

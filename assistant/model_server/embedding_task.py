@@ -80,7 +80,9 @@ class EmbeddingTask:
             return _error("Validation", error.message)
         except OverloadedError as error:
             return _error("Overloaded", error.message)
-        return Response(orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+        return Response(
+            orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
+        )
 
     async def _embed(self, texts: list[str], *, normalize: bool) -> Vectors:
         loop = asyncio.get_running_loop()

@@ -36,7 +36,11 @@ def build_generation_artifact(
     """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
     tokenizer = _tokenizer(weights.path)
     runtime = LlamaRuntime(
-        weights.path, model=weights.name, slots=1, context_tokens=_PROBE_CONTEXT_TOKENS, threads=settings.threads
+        weights.path,
+        model=weights.name,
+        slots=1,
+        context_tokens=_PROBE_CONTEXT_TOKENS,
+        threads=settings.threads,
     )
     runtime.start()
     try:
@@ -78,16 +82,16 @@ def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
             )
 
 
-def _template_tokens(
-    tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights
-) -> tuple[int, int]:
+def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> tuple[int, int]:
     """Return the most that the template adds around a message, and once: upper bounds over a few dialogues."""
     added: dict[int, int] = {}
     for count in (2, 4, 6):
         messages = [{"role": role, "content": "A few words."} for role in _TURNS[:count]]
         answer = client.post("/apply-template", json={"messages": messages})
         if answer.status_code != 200:
-            raise ConfigurationError(f"{weights.path}: its chat template takes no system message or no dialogue.")
+            raise ConfigurationError(
+                f"{weights.path}: its chat template takes no system message or no dialogue."
+            )
         prompt = cast("dict[str, Any]", answer.json())["prompt"]
         contents = sum(len(tokenizer.encode(each["content"], add_special_tokens=False)) for each in messages)
         added[count] = len(_runtime_tokens(client, prompt)) - contents

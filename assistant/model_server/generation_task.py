@@ -91,7 +91,6 @@ class GenerationTask:
         finally:
             if not response.content.at_eof():
                 response.close()  # at once: only a closed connection stops the runtime's generation
-            response.release()
 
 
 async def _relay(response: aiohttp.ClientResponse, send: Send) -> None:

@@ -47,7 +47,9 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
             f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
         )
     tokens = cast("list[str]", _field(reader, "tokenizer.ggml.tokens"))
-    merges = [tuple(merge.split(" ", 1)) for merge in cast("list[str]", _field(reader, "tokenizer.ggml.merges"))]
+    merges = [
+        tuple(merge.split(" ", 1)) for merge in cast("list[str]", _field(reader, "tokenizer.ggml.merges"))
+    ]
     model = BPE(
         vocab={token: number for number, token in enumerate(tokens)},
         merges=cast("list[tuple[str, str]]", merges),
