@@ -1,0 +1,99 @@
+"""Links to stored documents that carry their own right: signed with the tenant's link secret, for minutes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from assistant.domain.clock import Clock
+from assistant.domain.documents import Span
+from assistant.domain.errors import UnauthenticatedError
+from assistant.domain.identity import Identity
+from assistant.domain.public import PublicModel
+
+LINK_LIFETIME_S = 600
+_PURPOSE = b"document-link/1:"
+"""Keeps the key's other signatures, should there ever be any, from being taken for links."""
+_MAX_TOKEN_CHARACTERS = 4_096
+
+
+class LinkGrant(PublicModel):
+    """What a link allows: this agent reads this document until then, with these labels."""
+
+    tenant: str
+    agent: str
+    labels: tuple[str, ...]
+    document_id: str
+    content_hash: str | None
+    span: tuple[int, int]
+    expires_s: int
+    """Seconds since 1970, UTC."""
+
+
+class SignedDocumentLinks:
+    """``DocumentLinks`` of one tenant, and the reading side of them."""
+
+    def __init__(self, *, tenant: str, secret: bytes, clock: Clock) -> None:
+        self._tenant = tenant
+        self._secret = secret
+        self._clock = clock
+
+    def link(
+        self, document_id: str, *, span: Span, identity: Identity, content_hash: str | None = None
+    ) -> str:
+        grant = LinkGrant(
+            tenant=self._tenant,
+            agent=identity.agent,
+            labels=tuple(sorted(identity.labels)),
+            document_id=document_id,
+            content_hash=content_hash,
+            span=(span.start, span.end),
+            expires_s=int(self._clock.now().timestamp()) + LINK_LIFETIME_S,
+        )
+        payload = grant.model_dump_json().encode()
+        token = f"{self._tenant}.{_encode(payload)}.{_encode(self._mac(payload))}"
+        return f"/v1/documents/{quote(document_id, safe='')}?token={token}"
+
+    def open(self, token: str) -> LinkGrant:
+        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired)."""
+        parts = token.split(".")
+        if len(token) > _MAX_TOKEN_CHARACTERS or len(parts) != 3:
+            raise _refused()
+        try:
+            payload, mac = _decode(parts[1]), _decode(parts[2])
+        except (ValueError, binascii.Error):
+            raise _refused() from None
+        if not hmac.compare_digest(mac, self._mac(payload)):
+            raise _refused()
+        try:
+            grant = LinkGrant.model_validate_json(payload)
+        except ValidationError:
+            raise _refused() from None
+        if grant.tenant != self._tenant or grant.expires_s <= self._clock.now().timestamp():
+            raise _refused()
+        return grant
+
+    def _mac(self, payload: bytes) -> bytes:
+        return hmac.new(self._secret, _PURPOSE + payload, hashlib.sha256).digest()
+
+
+def tenant_of_link(token: str) -> str:
+    """Return whose key a link claims to be signed with; only ``open`` says whether it is."""
+    return token.partition(".")[0]
+
+
+def _refused() -> UnauthenticatedError:
+    return UnauthenticatedError("The link is not valid or older than 10 minutes; open it from the answer again.")
+
+
+def _encode(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,157 @@
+"""The issuer's public keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import aiohttp
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+from pydantic import BaseModel
+
+from assistant.domain.clock import Clock
+from assistant.domain.errors import DependencyError
+
+VerificationKey = ECKey | RSAKey
+
+_MAX_BYTES = 256 * 1024
+_MAX_KEYS = 100
+_MIN_RSA_BITS = 2048
+_log = structlog.get_logger(__name__)
+
+
+class KeySet(Protocol):
+    """Public keys by id: a JWKS address now, a versioned parameter on AWS."""
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        """Return the key, or None when the issuer has no such key.
+
+        Raises DependencyError when no key set that is young enough can be had.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raises DependencyError when no key set that is young enough can be had."""
+        ...
+
+
+class JwksKeySet:
+    """Keys from a JWKS address, kept in memory.
+
+    They are fetched anew after ``fresh_s``, and when an unknown key id comes, at most once in
+    ``refetch_interval_s``. While the issuer is down the kept ones serve until they are ``max_age_s`` old.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        refetch_interval_s: float = 5.0,
+        fresh_s: float = 300.0,
+        max_age_s: float = 3600.0,
+        timeout_s: float = 3.0,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._refetch_interval_s = refetch_interval_s
+        self._fresh_s = fresh_s
+        self._max_age_s = max_age_s
+        self._timeout_s = timeout_s
+        self._keys: dict[str, VerificationKey] = {}
+        self._fetched_s: float | None = None
+        self._tried_s: float | None = None
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        if kid not in self._keys or self._age_s() > self._max_age_s:
+            await self._fetch_if_due()
+        elif self._age_s() > self._fresh_s:
+            self._start_fetch_if_due()  # nobody waits for what is only a refresh
+        self._require_young()
+        return self._keys.get(kid)
+
+    async def check(self) -> None:
+        if self._age_s() > self._fresh_s:
+            await self._fetch_if_due()
+        self._require_young()
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    def _age_s(self) -> float:
+        return float("inf") if self._fetched_s is None else self._clock.monotonic_s() - self._fetched_s
+
+    def _require_young(self) -> None:
+        if self._age_s() > self._max_age_s:
+            raise DependencyError("The issuer's keys cannot be had; try again.", retry_after_s=5.0)
+
+    async def _fetch_if_due(self) -> None:
+        self._start_fetch_if_due()
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)  # others wait for the same fetch
+
+    def _start_fetch_if_due(self) -> None:
+        if self._fetching is not None and not self._fetching.done():
+            return
+        now_s = self._clock.monotonic_s()
+        if self._tried_s is None or now_s - self._tried_s >= self._refetch_interval_s:
+            self._tried_s = now_s
+            self._fetching = asyncio.create_task(self._fetch())
+
+    async def _fetch(self) -> None:
+        started_s = self._clock.monotonic_s()
+        try:
+            self._keys = _parse(await self._download())
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            _log.warning("keys_not_fetched", reason=type(error).__name__)
+        else:
+            self._fetched_s = started_s
+
+    async def _download(self) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+            session.get(self._url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise ValueError(f"status {response.status}")
+            body = bytearray()
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > _MAX_BYTES:
+                    raise ValueError("too large")
+            return bytes(body)
+
+
+class _Document(BaseModel):
+    keys: list[dict[str, object]]
+
+
+def _parse(body: bytes) -> dict[str, VerificationKey]:
+    """Return the usable keys by id. Raises ValueError when the body is no key set or holds no usable key."""
+    entries = _Document.model_validate_json(body).keys[:_MAX_KEYS]
+    keys = {str(key.kid): key for entry in entries if (key := _usable_key(entry)) is not None}
+    if not keys:
+        raise ValueError("no usable key")
+    return keys
+
+
+def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
+    """Return a P-256 or RSA signing key (2,048 bits or more); None for any other key of the set."""
+    if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        return None
+    try:
+        if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
+            return ECKey.import_key({name: str(entry[name]) for name in ("kty", "crv", "x", "y", "kid")})
+        if entry.get("kty") == "RSA":
+            key = RSAKey.import_key({name: str(entry[name]) for name in ("kty", "n", "e", "kid")})
+            return key if key.public_key.key_size >= _MIN_RSA_BITS else None
+    except (JoseError, ValueError, KeyError):
+        _log.warning("key_unusable")
+    return None

@@ -1,0 +1,76 @@
+"""Figures of one process in the format of Prometheus. Labels are names of ours, never what a client sent."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from assistant.answering.events import AnswerEvent, Done, Problem, Token
+from assistant.domain.clock import Clock
+
+_STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
+CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
+
+class ServiceMetrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.active_streams = Gauge(
+            "assistant_active_streams", "Answers in progress.", ["tenant"], registry=self.registry
+        )
+        self.answers = Counter(
+            "assistant_answers",
+            "Answers by how they ended: a finish reason, or the code of an error.",
+            ["tenant", "finish_reason"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "assistant_answers_refused",
+            "Questions answered with a status before the first event, by code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.first_token = Histogram(
+            "assistant_first_token_seconds",
+            "From the request to the first token handed to the client.",
+            ["tenant"],
+            buckets=_STEP_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.step = Histogram(
+            "assistant_step_seconds",
+            "Time of one step of an answer.",
+            ["tenant", "step"],
+            buckets=_STEP_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class AnswerObserver:
+    """Sees the events of one answer go by."""
+
+    __slots__ = ("_clock", "_metrics", "_saw_token", "_started_s", "_tenant")
+
+    def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
+        self._metrics = metrics
+        self._tenant = tenant
+        self._started_s = started_s
+        self._clock = clock
+        self._saw_token = False
+
+    def see(self, event: AnswerEvent) -> None:
+        if isinstance(event, Token):
+            if not self._saw_token:
+                self._saw_token = True
+                waited_s = self._clock.monotonic_s() - self._started_s
+                self._metrics.first_token.labels(self._tenant).observe(waited_s)
+        elif isinstance(event, Done):
+            self._metrics.answers.labels(self._tenant, event.finish_reason.value).inc()
+            for step, milliseconds in event.timings_ms.items():
+                self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
+        elif isinstance(event, Problem):
+            self._metrics.answers.labels(self._tenant, event.code).inc()

@@ -1,0 +1,115 @@
+"""The one place that turns an error into a status and a problem body (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import orjson
+from pydantic import ValidationError
+from starlette.types import Send
+
+from assistant.answering.events import Problem
+from assistant.domain.errors import (
+    AssistantError,
+    ConflictError,
+    DeadlineExceededError,
+    DependencyError,
+    DocumentInvalidError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    PassageTooLongError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnreadableRequestError,
+)
+
+STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
+    (UnreadableRequestError, 400, "The request is not readable"),
+    (UnauthenticatedError, 401, "Sign in"),
+    (ForbiddenError, 403, "Not allowed"),
+    (NotFoundError, 404, "Not found"),
+    (ConflictError, 409, "Conflict"),
+    (TooLargeError, 413, "Too large"),
+    (InvalidRequestError, 422, "The request breaks its schema"),
+    (DocumentInvalidError, 422, "The document is not well-formed"),
+    (PassageTooLongError, 422, "Too long for the model"),
+    (OverloadedError, 429, "Too much at once"),
+    (DependencyError, 503, "A dependency does not answer"),
+    (DeadlineExceededError, 503, "Too late"),
+)
+NOT_FOUND = "There is no such thing, or it is not yours."
+"""One body for what never was and for what is another's."""
+_RETRY_AFTER_S = 2.0
+_INTERNAL = Problem(
+    title="Internal error",
+    status=500,
+    detail="Something went wrong in the service; its log has the trace id.",
+    code=AssistantError.code,
+    retryable=False,
+)
+
+
+def problem_of(error: AssistantError) -> Problem:
+    for kind, status, title in STATUSES:
+        if isinstance(error, kind):
+            return Problem(
+                title=title,
+                status=status,
+                detail=error.message,
+                code=error.code,
+                retryable=error.retryable,
+            )
+    return _INTERNAL
+
+
+def internal_problem() -> Problem:
+    """Return the body for what nobody expected: it tells nothing of it."""
+    return _INTERNAL
+
+
+def problem_headers(problem: Problem, *, retry_after_s: float | None = None) -> dict[str, str]:
+    headers = {
+        "content-type": "application/problem+json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if problem.status in {429, 503}:
+        headers["retry-after"] = str(math.ceil(retry_after_s or _RETRY_AFTER_S))
+    if problem.status == 413:
+        headers["connection"] = "close"  # the rest of the body is not read
+    return headers
+
+
+def problem_body(problem: Problem) -> bytes:
+    return orjson.dumps(problem.model_dump(mode="json"))
+
+
+async def send_problem(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
+    """Answer a raw ASGI request with a problem."""
+    body = problem_body(problem)
+    headers = problem_headers(problem, retry_after_s=retry_after_s) | {"content-length": str(len(body))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def invalid_request(error: ValidationError) -> AssistantError:
+    """Return the error for a body or query that breaks its schema: it names fields, never their values."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    too_long = [item for item in details if item["type"] == "string_too_long"]
+    if too_long:
+        return TooLargeError(f"{_name(too_long[0]['loc'])}: {too_long[0]['msg']}.")
+    unknown = [_name(item["loc"]) for item in details if item["type"] == "extra_forbidden"]
+    if unknown:
+        return InvalidRequestError(f"Unknown field {', '.join(unknown[:5])}; leave it out.")
+    wrong = "; ".join(f"{_name(item['loc'])}: {item['msg']}" for item in details[:5])
+    return InvalidRequestError(f"{wrong}.")
+
+
+def _name(location: Sequence[int | str]) -> str:
+    return ".".join(str(part)[:64] for part in location) or "body"
