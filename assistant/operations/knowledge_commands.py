@@ -1,0 +1,73 @@
+"""``assistant knowledge add|list|status|withdraw``: what a knowledge owner does from a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assistant.operations.global_options import GlobalOptions
+
+knowledge_app = typer.Typer(help="Bring, watch and withdraw documents.", no_args_is_help=True)
+
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+
+
+@knowledge_app.command()
+def add(
+    context: typer.Context,
+    tenant: Tenant,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Files or folders: JSON lines, Markdown, HTML; by default those of the tenant file.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Bring documents and follow them until they answer or failed. Unchanged ones cost nothing."""
+    from assistant.operations.knowledge import add_documents
+
+    add_documents(GlobalOptions.of(context), tenant=tenant, paths=paths or [])
+
+
+@knowledge_app.command(name="list")
+def list_(
+    context: typer.Context,
+    tenant: Tenant,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated."),
+    ] = None,
+) -> None:
+    """List the documents with their state."""
+    from assistant.operations.knowledge_views import list_documents
+
+    list_documents(GlobalOptions.of(context), tenant=tenant, states=state or [])
+
+
+@knowledge_app.command()
+def status(
+    context: typer.Context,
+    document_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
+    tenant: Tenant,
+) -> None:
+    """Show one document: its state, its age, and why it failed."""
+    from assistant.operations.knowledge_views import show_document
+
+    show_document(GlobalOptions.of(context), tenant=tenant, document_id=document_id)
+
+
+@knowledge_app.command()
+def withdraw(
+    context: typer.Context,
+    document_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
+    tenant: Tenant,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take documents out of the answers and delete their text."""
+    from assistant.operations.knowledge import withdraw_documents
+
+    withdraw_documents(GlobalOptions.of(context), tenant=tenant, document_ids=document_ids, yes=yes)

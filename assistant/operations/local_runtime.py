@@ -1,0 +1,59 @@
+"""From the command's options to a supervisor over the product's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.layout import Layout, port_wishes
+from assistant.operations.registry import Registry
+from assistant.operations.starting import Starter
+from assistant.operations.supervisor import Supervisor
+from assistant.operations.terminal import Terminal
+from assistant.settings import LocalSettings, TenantConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRuntime:
+    """All that a command needs to have processes and to talk to them."""
+
+    options: GlobalOptions
+    terminal: Terminal
+    settings: LocalSettings
+    tenants: Mapping[str, TenantConfig]
+    layout: Layout
+    supervisor: Supervisor
+
+
+def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
+    """Read settings and tenant files; nothing is started yet. Raises ConfigurationError."""
+    return _runtime(options, terminal, options.tenants())
+
+
+def runtime_without_tenants(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
+    """Return what can look and stop, also when a tenant file is broken; it can start nothing."""
+    return _runtime(options, terminal, {})
+
+
+def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]) -> LocalRuntime:
+    settings = options.local_settings()
+    layout = Layout(
+        tenants_dir=options.tenants_dir, state_dir=options.state_dir, tenants=tenants, settings=settings
+    )
+    registry = Registry.under(options.state_dir)
+    starter = Starter(
+        registry=registry,
+        settings=settings,
+        logs_dir=registry.path.parent / "logs",
+        on_ready=terminal.process_ready,
+    )
+    supervisor = Supervisor(
+        registry=registry,
+        settings=settings,
+        starter=starter,
+        wishes=port_wishes(settings),
+        plans=layout.plans,
+        say=terminal.say,
+    )
+    return LocalRuntime(options, terminal, settings, tenants, layout, supervisor)
