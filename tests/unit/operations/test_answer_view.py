@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.domain.answers import FinishReason, Source, Support, Usage
+from assistant.operations.answer_view import AnswerPrinter
+from assistant.operations.terminal import Terminal
+
+SOURCE = Source(
+    n=1,
+    document_id="refill",
+    title="Refill too soon",
+    url=None,
+    source="procedures",
+    score=0.03,
+    snippet="…",
+    span=(0, 10),
+    document_url="/v1/documents/refill?token=t",
+)
+STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="v1", trace_id=None)
+
+
+def sentence(*, citations: tuple[int, ...] = (), reasons: tuple[str, ...] = ()) -> SentenceEnded:
+    support = Support.UNSUPPORTED if reasons else Support.SUPPORTED
+    return SentenceEnded(index=0, start=0, end=9, citations=citations, support=support, reasons=reasons)
+
+
+def done(reason: FinishReason, *, citations: tuple[int, ...] = (), detail: str | None = None) -> Done:
+    usage = Usage(prompt_tokens=100, completion_tokens=7)
+    return Done(finish_reason=reason, citations=citations, usage=usage, timings_ms={}, reason=detail)
+
+
+@pytest.fixture
+def written() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def printer(written: io.StringIO) -> AnswerPrinter:
+    terminal = Terminal(out=Console(file=written, width=100, highlight=False, soft_wrap=True))
+    return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
+
+
+def test_text_is_written_as_it_arrives(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(STARTED)
+    printer.show(Token("Wait until "))
+    assert written.getvalue() == "Wait until "
+    assert printer.first_text_s is not None
+
+
+def test_a_sentence_gets_its_citations(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token("Call the plan."))
+    printer.show(sentence(citations=(1, 2)))
+    assert written.getvalue() == "Call the plan. [1][2]"
+
+
+def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token("Call the plan [1]."))
+    printer.show(sentence(citations=(1,)))
+    assert written.getvalue() == "Call the plan [1]."
+
+
+def test_an_unsupported_sentence_is_marked_with_the_reason(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    printer.show(Token("Take 40 mg."))
+    printer.show(sentence(reasons=("number_not_in_passage",)))
+    assert written.getvalue().startswith("Take 40 mg. (unsupported: a number")
+
+
+def test_sources_are_numbered_with_title_and_link(printer: AnswerPrinter, written: io.StringIO) -> None:
+    for event in (
+        STARTED,
+        Sources(sources=(SOURCE,)),
+        Token("Yes."),
+        done(FinishReason.STOP, citations=(1,)),
+    ):
+        printer.show(event)
+    assert "1  Refill too soon  refill" in written.getvalue()
+    assert "http://127.0.0.1:8700/v1/documents/refill?token=t" in written.getvalue()
+
+
+def test_the_publishers_link_goes_before_our_own(printer: AnswerPrinter, written: io.StringIO) -> None:
+    published = SOURCE.model_copy(update={"url": "https://example.org/refill"})
+    printer.show(Sources(sources=(published,)))
+    printer.show(done(FinishReason.STOP))
+    assert "https://example.org/refill" in written.getvalue()
+
+
+def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Sources(sources=(SOURCE,)))
+    printer.show(done(FinishReason.NO_EVIDENCE, detail="best cosine 0.2"))
+    assert "Not in the knowledge base. (best cosine 0.2)" in written.getvalue()
+    assert "Looked at" in written.getvalue()
+
+
+def test_a_problem_is_kept_for_the_command(printer: AnswerPrinter, written: io.StringIO) -> None:
+    problem = Problem(title="late", status=503, detail="Too late.", code="deadline_exceeded", retryable=True)
+    printer.show(Token("Half"))
+    printer.show(problem)
+    assert printer.problem == problem
+    assert written.getvalue() == "Half\n"
+
+
+def test_text_that_would_steer_the_terminal_is_made_harmless(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    printer.show(Token("a\x1b[2Jb\x9bc\u202ed\n"))
+    assert written.getvalue() == "a�[2Jb�c�d\n"
