@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import httpx
-import orjson
 from pydantic import BaseModel, ValidationError
 
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
@@ -21,6 +20,10 @@ _EVENTS: dict[str, type[BaseModel]] = {
     model.event: model for model in (Started, Sources, SentenceEnded, Done, Problem)
 }
 _Body = TypeVar("_Body", bound=BaseModel)
+
+
+class _TokenData(BaseModel):
+    text: str
 
 
 class RefusedByServiceError(AssistantError):
@@ -111,7 +114,7 @@ async def _server_sent_events(lines: AsyncIterator[str]) -> AsyncGenerator[tuple
 
 def _decode(name: str, data: str) -> AnswerEvent | None:
     if name == Token.event:
-        return Token(text=orjson.loads(data)["text"])
+        return Token(_understand(_TokenData, data).text)
     model = _EVENTS.get(name)
     if model is None:
         return None

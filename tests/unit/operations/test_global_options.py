@@ -27,12 +27,12 @@ def test_global_options_may_stand_anywhere_before_a_double_dash(
 def test_an_unknown_tenant_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
     (tmp_path / "bakery.toml").write_text('schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n')
     options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
-    with pytest.raises(ConfigurationError, match="no tenant baker in .*; there are bakery"):
+    with pytest.raises(ConfigurationError, match=r"no tenant baker in .*; there are bakery"):
         options.tenant("baker")
 
 
 def test_a_setting_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSISTANT_LOCAL_MIN_FREE_MIB", "lots")
     options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
-    with pytest.raises(ConfigurationError, match="ASSISTANT_LOCAL_MIN_FREE_MIB: .*integer"):
+    with pytest.raises(ConfigurationError, match=r"ASSISTANT_LOCAL_MIN_FREE_MIB: .*integer"):
         options.local_settings()
