@@ -20,6 +20,7 @@ from assistant.local_issuer.authorization import (
     authorization_request,
     trusted_client,
 )
+from assistant.local_issuer.sessions import SESSION_COOKIE, Sessions
 from assistant.local_issuer.sign_in_page import STYLE, refusal_page, sign_in_page
 from assistant.local_issuer.signing_key import ALGORITHM, public_key_set
 from assistant.local_issuer.tokens import TOKEN_LIFETIME_S, Grant, TokenSigner
@@ -48,9 +49,11 @@ class LocalIssuer:
     """Name → display name."""
     redirect_origins: frozenset[str]
     _codes: AuthorizationCodes = field(init=False)
+    _sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
         self._codes = AuthorizationCodes(clock=self.signer.clock)
+        self._sessions = Sessions(clock=self.signer.clock)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -61,6 +64,7 @@ class LocalIssuer:
                 Route("/authorize", self.sign_in, methods=["POST"]),
                 Route("/token", self.token, methods=["POST"]),
                 Route("/token", self.preflight, methods=["OPTIONS"]),
+                Route("/end-session", self.sign_out, methods=["GET"]),
                 Route("/sign-in.css", self.style, methods=["GET"]),
                 Route("/healthz", self.alive, methods=["GET"]),
             ]
@@ -71,6 +75,7 @@ class LocalIssuer:
             "issuer": self.signer.issuer,
             "authorization_endpoint": f"{self.signer.issuer}/authorize",
             "token_endpoint": f"{self.signer.issuer}/token",
+            "end_session_endpoint": f"{self.signer.issuer}/end-session",
             "jwks_uri": f"{self.signer.issuer}/jwks.json",
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code"],
@@ -88,40 +93,74 @@ class LocalIssuer:
         return JSONResponse(public_key_set(self.signer.key), headers=headers | self._cors(request))
 
     async def show_sign_in(self, request: Request) -> Response:
-        return self._checked(dict(request.query_params), entered={})
+        """Show the page; with ``prompt=none`` answer at once, from the session or with login_required."""
+        parameters = dict(request.query_params)
+        asked = self._checked(parameters)
+        if isinstance(asked, Response):
+            return asked
+        if parameters.get("prompt") == "none":
+            grant = self._sessions.find(request.cookies.get(SESSION_COOKIE))
+            return (
+                self._back(asked, {"error": "login_required"}) if grant is None else self._code(asked, grant)
+            )
+        return self._page(parameters, entered={})
 
     async def sign_in(self, request: Request) -> Response:
-        form = await _read_form(request)
-        if form is None:
-            return self._html(refusal_page("The form is not readable."), status=400)
-        carried = {name: values[0] for name, values in form.items() if name in _CARRIED}
-        return self._checked(carried, entered=form)
+        form = await _read_form(request) or {}
+        parameters = {name: values[0] for name, values in form.items() if name in _CARRIED}
+        asked = self._checked(parameters)
+        if isinstance(asked, Response):
+            return asked
+        grant = _grant(form, tenants=self.tenants)
+        if not isinstance(grant, Grant):
+            return self._page(parameters, entered=form, problem=grant)
+        response = self._code(asked, grant)
+        response.set_cookie(SESSION_COOKIE, self._sessions.begin(grant), httponly=True, samesite="lax")
+        return response
 
-    def _checked(self, parameters: Mapping[str, str], *, entered: Mapping[str, list[str]]) -> Response:
+    async def sign_out(self, request: Request) -> Response:
+        """Forget the session (OpenID Connect RP-Initiated Logout 1.0) and go back to the console."""
+        self._sessions.end(request.cookies.get(SESSION_COOKIE))
+        wanted = {
+            **request.query_params,
+            "redirect_uri": request.query_params.get("post_logout_redirect_uri", ""),
+        }
+        try:
+            target = trusted_client(wanted, redirect_origins=self.redirect_origins)
+        except UntrustedClientError as error:
+            return self._html(refusal_page(error.description), status=400)
+        response = RedirectResponse(target, 303, headers=_NO_STORE)
+        response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+        return response
+
+    def _checked(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
+        """Return what the client asks for, or the answer to a request that breaks the protocol."""
         try:
             redirect_uri = trusted_client(parameters, redirect_origins=self.redirect_origins)
         except UntrustedClientError as error:
             return self._html(refusal_page(error.description), status=400)
         try:
-            asked = authorization_request(parameters, redirect_uri=redirect_uri)
+            return authorization_request(parameters, redirect_uri=redirect_uri)
         except AuthorizationError as error:
-            back = AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
-            failure = {"error": error.error, "error_description": error.description}
-            return RedirectResponse(back.redirect(failure, issuer=self.signer.issuer), 303, headers=_NO_STORE)
-        return self._signed_in(asked, parameters, entered)
+            client = AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
+            return self._back(client, {"error": error.error, "error_description": error.description})
 
-    def _signed_in(
-        self, asked: AuthorizationRequest, parameters: Mapping[str, str], entered: Mapping[str, list[str]]
+    def _back(self, asked: AuthorizationRequest, answer: Mapping[str, str]) -> Response:
+        return RedirectResponse(asked.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
+
+    def _code(self, asked: AuthorizationRequest, grant: Grant) -> Response:
+        return self._back(asked, {"code": self._codes.issue(asked, grant)})
+
+    def _page(
+        self,
+        parameters: Mapping[str, str],
+        *,
+        entered: Mapping[str, Sequence[str]],
+        problem: str | None = None,
     ) -> Response:
-        grant = _grant(entered, tenants=self.tenants) if entered else None
-        if isinstance(grant, Grant):
-            code = self._codes.issue(asked, grant)
-            return RedirectResponse(
-                asked.redirect({"code": code}, issuer=self.signer.issuer), 303, headers=_NO_STORE
-            )
         hidden = {name: parameters[name] for name in _CARRIED if name in parameters}
-        page = sign_in_page(tenants=self.tenants, hidden=hidden, entered=entered, problem=grant)
-        return self._html(page, status=400 if grant else 200)
+        page = sign_in_page(tenants=self.tenants, hidden=hidden, entered=entered, problem=problem)
+        return self._html(page, status=400 if problem else 200)
 
     async def token(self, request: Request) -> Response:
         headers = _NO_STORE | self._cors(request)
