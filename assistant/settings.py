@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assistant.domain.errors import ConfigurationError
 
+GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
 
@@ -99,6 +101,9 @@ class TenantConfig(_TenantSection):
     prompt: PromptSection = PromptSection()
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
+    glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
+    """What callers say = what the documents call it. Joined to a question when it is retrieved, and
+    counted as the same by the evidence gate. Neither the prompt nor the answer sees it."""
 
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) over the whole file's meaning, kept in every answer's record."""
