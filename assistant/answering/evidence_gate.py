@@ -1,0 +1,105 @@
+"""Is there evidence for an answer? Decided before any model writes, from raw scores only.
+
+Two numbers are looked at, never a fused score:
+
+- the best raw cosine between the question and the passages that the agent will see;
+- coverage: the share of the question's content terms that these passages contain, title and heading
+  included. A term weighs the more the rarer its word; what the tenant's glossary knows is found by either
+  side's word.
+
+They are traded against each other on a line through the tenant's two thresholds::
+
+    cosine + 0.2 · coverage  ≥  min_cosine + 0.2 · min_coverage
+
+so that a question in a caller's own words (low coverage) passes on meaning, and one of few, rare, exactly
+matched words passes on them. A code that the question names ("reject 79") and no passage holds is silence,
+whatever the scores: a neighbouring code's passage is similar and wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assistant.answering.language import fold
+from assistant.answering.vocabulary import Vocabulary
+from assistant.domain.answers import GateDecision
+from assistant.domain.documents import Passage
+from assistant.domain.retrieval import RankedPassage, Retrieved
+from assistant.settings import GateSection
+
+COSINE_PER_COVERAGE = 0.2
+"""How much cosine one unit of coverage is worth; measured on both tenants' tuning questions."""
+_CODE_LIKE = re.compile(r"[^\W_]*\d[^\W_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFeatures:
+    """What the gate looks at."""
+
+    best_cosine: float
+    coverage: float
+    """0.0 to 1.0; 1.0 for a question without content terms, which only meaning can judge."""
+    missing_terms: tuple[str, ...]
+    """The question's words that no passage contains, heaviest first."""
+    missing_codes: tuple[str, ...]
+
+
+def evidence_features(
+    question: str, passages: Sequence[RankedPassage], *, vocabulary: Vocabulary
+) -> EvidenceFeatures:
+    """Measure the evidence that the passages hold for a question."""
+    stems = frozenset[str]().union(
+        *(vocabulary.language.content_stems(_whole(ranked.passage)) for ranked in passages)
+    )
+    terms = vocabulary.terms(question)
+    missing = sorted((term for term in terms if not term.forms & stems), key=lambda term: -term.weight)
+    total = sum(term.weight for term in terms)
+    codes = vocabulary.named_codes(question)
+    held = _codes_in(passages) if codes else frozenset[str]()
+    return EvidenceFeatures(
+        best_cosine=max((ranked.cosine or 0.0 for ranked in passages), default=0.0),
+        coverage=1.0 - sum(term.weight for term in missing) / total if total else 1.0,
+        missing_terms=tuple(term.word for term in missing),
+        missing_codes=tuple(code for code in codes if code not in held),
+    )
+
+
+def gate(
+    question: str, retrieved: Retrieved, *, thresholds: GateSection, vocabulary: Vocabulary
+) -> GateDecision:
+    """Decide whether the retrieved passages are evidence enough to answer the question."""
+    features = evidence_features(question, retrieved.passages, vocabulary=vocabulary)
+    evidence = features.best_cosine + COSINE_PER_COVERAGE * features.coverage
+    needed = thresholds.min_cosine + COSINE_PER_COVERAGE * thresholds.min_coverage
+    return GateDecision(
+        passed=bool(retrieved.passages) and not features.missing_codes and evidence >= needed,
+        best_cosine=round(features.best_cosine, 4),
+        coverage=round(features.coverage, 4),
+        min_cosine=thresholds.min_cosine,
+        min_coverage=thresholds.min_coverage,
+        missing_terms=tuple(dict.fromkeys((*features.missing_codes, *features.missing_terms))),
+    )
+
+
+def explain(decision: GateDecision, *, passages: int) -> str:
+    """Return what was looked at, for the agent."""
+    if passages == 0:
+        return "The knowledge base holds no passage that these filters and access rights let through."
+    missing = ", ".join(f"“{term}”" for term in decision.missing_terms[:5])
+    return (
+        f"Looked at the {passages} best passages: similarity {decision.best_cosine:.2f} "
+        f"(about {decision.min_cosine:.2f} needed), {decision.coverage:.0%} of the question's terms found"
+        + (f", none on {missing}." if missing else ".")
+    )
+
+
+def _whole(passage: Passage) -> str:
+    return passage.embedding_input
+
+
+def _codes_in(passages: Sequence[RankedPassage]) -> frozenset[str]:
+    return frozenset(
+        code.lstrip("0") for ranked in passages for code in _CODE_LIKE.findall(fold(_whole(ranked.passage)))
+    )
