@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -10,7 +11,7 @@ from markdown_it.token import Token
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.ingesting.parsing.html import html_text
-from assistant.ingesting.parsing.text import TextBuilder, table_lines
+from assistant.ingesting.parsing.text import TextBuilder, normalize, table_lines
 
 DEEPEST_NESTING = 100
 _PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("table")
@@ -29,6 +30,17 @@ def parse_markdown(content: str) -> ParsedDocument:
             raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
         walker.take(token)
     return builder.build()
+
+
+def first_heading(content: str) -> str | None:
+    """Return the text of the first heading of the highest level that occurs; None when there is none."""
+    tokens = _PARSER.parse(content)
+    headings = [
+        (token.tag, text)
+        for token, inline in pairwise(tokens)
+        if token.type == "heading_open" and (text := normalize(_inline_text(inline.children or ())))
+    ]
+    return min(headings, key=lambda heading: heading[0])[1] if headings else None
 
 
 class _Walker:
