@@ -11,10 +11,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assistant.domain.errors import ConfigurationError
 
@@ -158,6 +158,21 @@ def _explain(error: ValidationError) -> list[str]:
 class _ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
+    @classmethod
+    def read(cls) -> Self:
+        """Return the settings that the environment holds. Raises ConfigurationError naming variables."""
+        prefix = cls.model_config.get("env_prefix", "")
+        try:
+            return cls()
+        except SettingsError as error:
+            raise ConfigurationError(f"An environment variable {prefix}… cannot be read: {error}.") from None
+        except ValidationError as error:
+            wrong = [
+                f"{prefix}{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+                for item in error.errors()
+            ]
+            raise ConfigurationError(f"The environment is not usable: {'; '.join(wrong)}.") from None
+
     def environment(self) -> dict[str, str]:
         """Return the variables that make these very settings in another process; absent ones are left out."""
         prefix = self.model_config.get("env_prefix", "")
@@ -187,7 +202,7 @@ class ServiceSettings(_ProcessSettings):
     tenants_dir: Path = Path("tenants")
     state_dir: Path = Path(".state")
     model_artifacts_dir: Path = Path(".state/models")
-    """Holds a folder a model, named as the tenant file names the model, with tokenizer.json and artifact.json."""
+    """Holds a folder a model, named as the tenant file names it, with tokenizer.json and artifact.json."""
     sagemaker_endpoint_url: str
     """Base URL of the SageMaker Runtime; locally the gateway."""
     region: str = "us-east-1"
@@ -195,6 +210,10 @@ class ServiceSettings(_ProcessSettings):
     """``iss`` of accepted tokens and base URL of its OIDC discovery."""
     audience: str = "assistant"
     jwks_url: str
+    console_client_id: str = "assistant-console"
+    """The console's name at the issuer."""
+    console_name: str = "Care assistant"
+    """What the console's head shows."""
     otlp_endpoint: str | None = None
     """Where spans go (OTLP over HTTP); nowhere when absent."""
     drain_timeout_s: float = Field(default=110.0, gt=0, le=120.0)
@@ -226,7 +245,7 @@ class ModelServerSettings(_ProcessSettings):
     """A folder of an embedding model (model.safetensors, tokenizer.json, config.json) or a GGUF file;
     the packaged MiniLM or SmolLM2 weights when absent."""
     artifacts_dir: Path = Path(".state/models")
-    """Where what is derived from the weights is kept, a folder a model: graph, tokenizer.json, artifact.json."""
+    """Where what is derived from weights is kept, a folder a model: graph, tokenizer.json, artifact.json."""
     max_input_tokens: int = Field(default=256, ge=16)
     threads: int = Field(default=2, ge=1)
     slots: int = Field(default=4, ge=1)

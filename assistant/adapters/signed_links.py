@@ -59,23 +59,27 @@ class SignedDocumentLinks:
         token = f"{self._tenant}.{_encode(payload)}.{_encode(self._mac(payload))}"
         return f"/v1/documents/{quote(document_id, safe='')}?token={token}"
 
-    def open(self, token: str) -> LinkGrant:
-        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired)."""
+    def open(self, token: str, *, accept_expired: bool = False) -> LinkGrant:
+        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired).
+
+        ``accept_expired`` is for a reader who has a right of their own: the link only says what it cites.
+        """
         parts = token.split(".")
         if len(token) > _MAX_TOKEN_CHARACTERS or len(parts) != 3:
-            raise _refused()
+            raise refused_link()
         try:
             payload, mac = _decode(parts[1]), _decode(parts[2])
         except (ValueError, binascii.Error):
-            raise _refused() from None
+            raise refused_link() from None
         if not hmac.compare_digest(mac, self._mac(payload)):
-            raise _refused()
+            raise refused_link()
         try:
             grant = LinkGrant.model_validate_json(payload)
         except ValidationError:
-            raise _refused() from None
-        if grant.tenant != self._tenant or grant.expires_s <= self._clock.now().timestamp():
-            raise _refused()
+            raise refused_link() from None
+        is_expired = grant.expires_s <= self._clock.now().timestamp()
+        if grant.tenant != self._tenant or (is_expired and not accept_expired):
+            raise refused_link()
         return grant
 
     def _mac(self, payload: bytes) -> bytes:
@@ -87,8 +91,11 @@ def tenant_of_link(token: str) -> str:
     return token.partition(".")[0]
 
 
-def _refused() -> UnauthenticatedError:
-    return UnauthenticatedError("The link is not valid or older than 10 minutes; open it from the answer again.")
+def refused_link() -> UnauthenticatedError:
+    """Return the one error for every link that does not hold."""
+    return UnauthenticatedError(
+        "The link is not valid or older than 10 minutes; open it from the answer again."
+    )
 
 
 def _encode(value: bytes) -> str:

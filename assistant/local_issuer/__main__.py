@@ -12,7 +12,7 @@ from assistant.telemetry import configure_logging
 
 
 async def main() -> None:
-    settings = LocalIssuerSettings()
+    settings = LocalIssuerSettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -15,7 +15,7 @@ from assistant.answering.asking import AnswerRequest
 from assistant.answering.events import Problem
 from assistant.answering.interruption import Cause
 from assistant.bootstrap import ServedTenant
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
 from assistant.service.admission import Admission
@@ -27,11 +27,12 @@ from assistant.service.answer_writing import (
     send_stream,
     send_whole,
 )
-from assistant.service.identity import TokenVerifier, require_role
-from assistant.service.metrics import AnswerObserver, ServiceMetrics
-from assistant.service.problems import problem_of, send_problem
+from assistant.service.identity import require_role
+from assistant.service.metrics import AnswerObserver
+from assistant.service.outbox import Outbox
+from assistant.service.problems import internal_problem, problem_of, send_problem
 from assistant.service.request_body import ClientGoneError, parse_body, read_body
-from assistant.service.running_answers import RunningAnswers
+from assistant.service.wiring import Service
 
 Result = TypeVar("Result")
 _CANCEL_TIMEOUT_S = 1.0
@@ -51,12 +52,8 @@ class _Asked:
 class AnswerRequests:
     """The endpoint as an ASGI application."""
 
-    tenants: Mapping[str, ServedTenant]
+    service: Service
     admissions: Mapping[str, Admission]
-    verifier: TokenVerifier
-    running: RunningAnswers
-    metrics: ServiceMetrics
-    clock: Clock
     limits: StreamLimits = field(default_factory=StreamLimits)
     _writings: set[AnswerWriting] = field(default_factory=set[AnswerWriting])
 
@@ -70,29 +67,36 @@ class AnswerRequests:
             await self._refuse(send, problem_of(error), retry_after_s=error.retry_after_s)
         except ProblemBeforeFirstEventError as error:
             await self._refuse(send, error.problem)
+        except Exception:  # noqa: BLE001 - the edge
+            _log.exception("answer_request_failed")
+            await self._refuse(send, internal_problem())  # too late for a status: the server closes
 
     async def settle(self, *, within_s: float) -> None:
-        """Let answers that outlived their reader end and be recorded."""
+        """End the answers that are still written, at the process's end, and have them recorded."""
+        for writing in self._writings:
+            writing.prepared.cancel(Cause.DISCONNECTED)
         if self._writings:
             await asyncio.wait([writing.task for writing in self._writings], timeout=within_s)
+        for tenant in self.service.tenants.values():
+            await tenant.answer_question.settle(within_s=within_s)
 
     async def _refuse(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
-        self.metrics.refused.labels(problem.code).inc()
+        self.service.metrics.refused.labels(problem.code).inc()
         await send_problem(send, problem, retry_after_s=retry_after_s)
 
     async def _read(self, scope: Scope, receive: Receive) -> _Asked:
-        started_s = self.clock.monotonic_s()
+        started_s = self.service.clock.monotonic_s()
         headers = Headers(scope=scope)
-        identity = await self.verifier.identify(headers.get("authorization"))
+        identity = await self.service.verifier.identify(headers.get("authorization"))
         require_role(identity, Role.AGENT)
         if "idempotency-key" in headers:
             raise InvalidRequestError(
                 "The header Idempotency-Key is not supported, leave it out: each request is a new answer."
             )
         request = parse_body(await read_body(scope, receive), AnswerRequest)
-        tenant = self.tenants[identity.tenant]
+        tenant = self.service.tenants[identity.tenant]
         limit_s = tenant.answering.tenant.limits.answer_deadline_s
-        return _Asked(identity, request, tenant, Deadline(started_s + limit_s, self.clock), started_s)
+        return _Asked(identity, request, tenant, Deadline(started_s + limit_s, self.service.clock), started_s)
 
     async def _answer(self, asked: _Asked, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_until_gone(receive))
@@ -105,7 +109,7 @@ class AnswerRequests:
             await deliver(writing, send, limits=self.limits)
         except StalledReaderError:
             # returning without an end makes the server close; the answer itself goes on to its record
-            _log.warning("reader_stalled", agent_tenant=asked.identity.tenant)
+            _log.warning("reader_stalled", tenant=asked.identity.tenant)
         finally:
             gone.cancel()
 
@@ -123,7 +127,9 @@ class AnswerRequests:
         except BaseException:
             leave()
             raise
-        observer = AnswerObserver(self.metrics, tenant=name, started_s=asked.started_s, clock=self.clock)
+        observer = AnswerObserver(
+            self.service.metrics, tenant=name, started_s=asked.started_s, clock=self.service.clock
+        )
         writing = AnswerWriting(
             prepared,
             asked.tenant.answer_question.stream(prepared),
@@ -134,16 +140,16 @@ class AnswerRequests:
         return writing
 
     def _hold(self, writing: AnswerWriting, leave: Callable[[], None]) -> None:
-        active = self.metrics.active_streams.labels(writing.prepared.identity.tenant)
+        active = self.service.metrics.active_streams.labels(writing.prepared.identity.tenant)
 
         def end(_task: asyncio.Task[None]) -> None:
             self._writings.discard(writing)
-            self.running.remove(writing.prepared)
+            self.service.running.remove(writing.prepared)
             active.dec()
             leave()
 
         self._writings.add(writing)
-        self.running.add(writing.prepared)
+        self.service.running.add(writing.prepared)
         active.inc()
         writing.task.add_done_callback(end)
 

@@ -83,18 +83,20 @@ class AnswerWriting:
 
     async def _write(self) -> None:
         try:
-            async with aclosing(self._events) as events:
+            async with asyncio.timeout(self.remaining_s()), aclosing(self._events) as events:
                 async for event in events:
                     self._observer.see(event)
                     self.outbox.put(event)
-        except Exception:  # an edge: the reader gets an end, the log the reason
+        except Exception:  # noqa: BLE001 - an edge: the reader gets an end, the log the reason
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)
+            self._observer.see(internal_problem())
             self.outbox.put(internal_problem())
         finally:
+            self._observer.end()
             self.outbox.close()
 
     def remaining_s(self) -> float:
-        """Return how long at most the next event may take."""
+        """Return how long at most the answer may still take."""
         return self.prepared.deadline.remaining_s() + _GRACE_S
 
 

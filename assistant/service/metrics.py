@@ -21,7 +21,7 @@ class ServiceMetrics:
         )
         self.answers = Counter(
             "assistant_answers",
-            "Answers by how they ended: a finish reason, or the code of an error.",
+            "Answers by how they ended: a finish reason, the code of an error, or disconnected.",
             ["tenant", "finish_reason"],
             registry=self.registry,
         )
@@ -53,7 +53,7 @@ class ServiceMetrics:
 class AnswerObserver:
     """Sees the events of one answer go by."""
 
-    __slots__ = ("_clock", "_metrics", "_saw_token", "_started_s", "_tenant")
+    __slots__ = ("_clock", "_ended", "_metrics", "_saw_token", "_started_s", "_tenant")
 
     def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
         self._metrics = metrics
@@ -61,6 +61,7 @@ class AnswerObserver:
         self._started_s = started_s
         self._clock = clock
         self._saw_token = False
+        self._ended = False
 
     def see(self, event: AnswerEvent) -> None:
         if isinstance(event, Token):
@@ -69,8 +70,17 @@ class AnswerObserver:
                 waited_s = self._clock.monotonic_s() - self._started_s
                 self._metrics.first_token.labels(self._tenant).observe(waited_s)
         elif isinstance(event, Done):
-            self._metrics.answers.labels(self._tenant, event.finish_reason.value).inc()
+            self._count(event.finish_reason.value)
             for step, milliseconds in event.timings_ms.items():
                 self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):
-            self._metrics.answers.labels(self._tenant, event.code).inc()
+            self._count(event.code)
+
+    def end(self) -> None:
+        """No event comes any more."""
+        if not self._ended:
+            self._count("disconnected")
+
+    def _count(self, finish_reason: str) -> None:
+        self._ended = True
+        self._metrics.answers.labels(self._tenant, finish_reason).inc()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated
-
-from pydantic import Field, StringConstraints
 
 from assistant.domain.answers import (
     AnswerRecord,
     FinishReason,
-    RecordId,
     Sentence,
     Source,
     StoredSent,
@@ -19,22 +15,6 @@ from assistant.domain.answers import (
 )
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.public import PublicModel
-from assistant.domain.retrieval import SearchFilters
-
-QUESTION_LIMIT = 4_000
-"""Characters of one question."""
-
-Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=QUESTION_LIMIT)]
-
-
-class AnswerRequest(PublicModel):
-    """Body of ``POST /v1/answers``. The first question of a conversation comes without ``conversation_id``:
-    the service makes one; a follow-up names it."""
-
-    question: Question
-    conversation_id: RecordId | None = None
-    filters: SearchFilters = SearchFilters()
-    max_tokens: int | None = Field(default=None, ge=1, le=4096)
 
 
 class WholeAnswer(PublicModel):
@@ -60,8 +40,7 @@ class StoredAnswer(PublicModel):
 
     record: AnswerRecord
     sources: tuple[Source, ...]
-    """As in the ``sources`` event, with fresh links; a snippet is empty when its document was withdrawn
-    or changed, or is not for this reader's labels."""
+    """As in the ``sources`` event, with fresh links and empty snippets: records keep no passage text."""
     verdicts: tuple[StoredVerdict, ...]
     """Oldest first: the last one counts."""
     sent: tuple[StoredSent, ...]

@@ -1,0 +1,98 @@
+"""What the model folders say of the served models: ``<folder>/<model>/artifact.json`` and ``tokenizer.json``.
+
+The model server writes them (``assistant.model_server.artifact``); here they are only read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from assistant.answering.services import ServedModel
+from assistant.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+_FACTS = "artifact.json"
+
+
+class ModelFacts(BaseModel):
+    """The part of ``artifact.json`` that callers of the endpoint need. Unknown facts are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    schema_version: Literal[1]
+    model: str
+    digest: str
+    max_input_tokens: int
+    dimensions: int | None = None
+    template_tokens_per_message: int | None = None
+    template_tokens_fixed: int | None = None
+
+
+class FileTokenCounter:
+    """Counts with a ``tokenizer.json``, loaded on first use; the truncation and padding it was shipped with
+    are off. Raises ConfigurationError naming the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokenizer: Tokenizer | None = None
+
+    def count(self, text: str) -> int:
+        if self._tokenizer is None:
+            self._tokenizer = _load_tokenizer(self._path)
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def load(self) -> None:
+        """Load now, so that a broken file shows at once."""
+        self.count("")
+
+
+def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
+    """Raises ConfigurationError naming the file."""
+    path = artifacts_dir / model / _FACTS
+    try:
+        return ModelFacts.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: there is no such model artifact; start the model server, which makes it, "
+            "or set model_artifacts_dir to where it is."
+        ) from None
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{path}: not an artifact of schema 1 ({error.error_count()} errors)."
+        ) from None
+
+
+def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
+    """Return what answering needs to know of the model.
+
+    Raises ConfigurationError when there is no artifact, or it is no chat model's.
+    """
+    facts = read_model_facts(artifacts_dir, model)
+    if facts.template_tokens_per_message is None or facts.template_tokens_fixed is None:
+        raise ConfigurationError(f"{artifacts_dir / model / _FACTS}: {model} has no chat template.")
+    return ServedModel(
+        model_id=facts.model,
+        digest=facts.digest,
+        template_tokens_per_message=facts.template_tokens_per_message,
+        template_tokens_per_prompt=facts.template_tokens_fixed,
+    )
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
+        raise ConfigurationError(
+            f"{path}: the model's tokenizer cannot be read: {error}; it is part of the model's artifact."
+        ) from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

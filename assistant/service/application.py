@@ -1,0 +1,130 @@
+"""The ASGI application of the service: the streaming path on its own, FastAPI for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from assistant.answering.events import Problem
+from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
+from assistant.service import answer_routes, console_files, document_routes, health_routes
+from assistant.service.answer_requests import AnswerRequests
+from assistant.service.problems import (
+    NOT_FOUND,
+    internal_problem,
+    problem_body,
+    problem_headers,
+    problem_of,
+)
+from assistant.service.request_body import ClientGoneError
+from assistant.service.wiring import Service
+
+_DEFAULT_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Sends questions to their raw endpoint and everything else to the routes."""
+
+    answers: ASGIApp
+    routes: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/v1/answers" and scope["method"] == "POST":
+            await self.answers(scope, receive, send)
+        else:
+            await self.routes(scope, receive, _with_default_headers(send))
+
+
+def build_application(service: Service, answers: AnswerRequests) -> Application:
+    return Application(answers=answers, routes=build_routes(service))
+
+
+def build_routes(service: Service) -> FastAPI:
+    routes = FastAPI(
+        title="Private care assistant",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    routes.state.service = service
+    for module in (answer_routes, document_routes, health_routes, console_files):
+        routes.include_router(module.router)
+    routes.add_exception_handler(AssistantError, _on_own_error)
+    routes.add_exception_handler(RequestValidationError, _on_validation_error)
+    routes.add_exception_handler(HTTPException, _on_http_error)
+    routes.add_exception_handler(ClientGoneError, _on_client_gone)
+    routes.add_exception_handler(Exception, _on_unexpected)
+    return routes
+
+
+async def _on_own_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, AssistantError)  # noqa: S101 - as registered
+    return _response(problem_of(error), retry_after_s=error.retry_after_s)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
+    wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
+    return _response(problem_of(InvalidRequestError(f"{wrong}.")))
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path, a method that a path does not have."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - as registered
+    if error.status_code == 404:
+        return _response(problem_of(NotFoundError(NOT_FOUND)))
+    problem = Problem(
+        title="Not possible here",
+        status=error.status_code,
+        detail=str(error.detail),
+        code="method_not_allowed" if error.status_code == 405 else InvalidRequestError.code,
+        retryable=False,
+    )
+    return _response(problem, more=error.headers)
+
+
+async def _on_client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    _log.error("request_failed", path_template=_template(request), exc_info=error)
+    return _response(internal_problem())
+
+
+def _template(request: Request) -> str:
+    route = request.scope.get("route")
+    return getattr(route, "path", "unknown")
+
+
+def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:
+    headers = problem_headers(problem, retry_after_s=retry_after_s) | dict(more or {})
+    return Response(problem_body(problem), problem.status, headers=headers)
+
+
+def _with_default_headers(send: Send) -> Send:
+    async def with_headers(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [item for item in _DEFAULT_HEADERS if item[0] not in present]
+        await send(message)
+
+    return with_headers

@@ -1,0 +1,44 @@
+"""What the routes of one process share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from assistant.bootstrap import ServedTenant
+from assistant.domain.clock import Clock
+from assistant.domain.identity import Identity
+from assistant.service.identity import TokenVerifier
+from assistant.service.keys import KeySet
+from assistant.service.metrics import ServiceMetrics
+from assistant.service.running_answers import RunningAnswers
+from assistant.service.wire import ConsoleConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Made once by ``build_application`` and kept on the application's state."""
+
+    tenants: Mapping[str, ServedTenant]
+    keys: KeySet
+    verifier: TokenVerifier
+    running: RunningAnswers
+    metrics: ServiceMetrics
+    clock: Clock
+    console: ConsoleConfig
+
+
+def service_of(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
+
+
+async def caller_of(request: Request) -> Identity:
+    """Return who calls. Raises UnauthenticatedError."""
+    return await service_of(request).verifier.identify(request.headers.get("authorization"))
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Caller = Annotated[Identity, Depends(caller_of)]
