@@ -57,7 +57,7 @@ class RetrievalSection(_TenantSection):
 class GateSection(_TenantSection):
     """Thresholds of the evidence gate, chosen on the tuning split by ``make evaluate``."""
 
-    min_cosine: float = Field(default=0.45, ge=-1.0, le=1.0)
+    min_cosine: float = Field(default=0.42, ge=-1.0, le=1.0)
     min_coverage: float = Field(default=0.5, ge=0.0, le=1.0)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from math import log
-from typing import cast
+from typing import Protocol, cast
 
-from snowballstemmer import stemmer  # pyright: ignore[reportUnknownVariableType]
+from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from assistant.domain.errors import ConfigurationError
 
@@ -43,13 +43,19 @@ you'd you'll you're you've your yours
 """
 
 
+class Stemmer(Protocol):
+    """snowballstemmer's, which ships no types."""
+
+    def stemWord(self, word: str) -> str: ...
+
+
 class Language:
     """Tokens, stems and word rarity of one language. Use ``language(code)``, which keeps one of each."""
 
     def __init__(self, *, algorithm: str, stop_words: frozenset[str], ranks: Mapping[str, int]) -> None:
         self._stop_words = stop_words
         self._ranks = ranks
-        stem = cast("Callable[[str], str]", stemmer(algorithm).stemWord)
+        stem = cast("Stemmer", stemmer(algorithm)).stemWord
         # The stemmer takes some 20 µs a word and questions repeat words: the cache makes it 0.1 µs.
         self.stem: Callable[[str], str] = lru_cache(maxsize=_CACHED_STEMS)(stem)
 

@@ -13,9 +13,11 @@ _COMMON_WEIGHT = 0.05
 """What the commonest word still counts, against 1.05 of the rarest."""
 _CODE_WEIGHT = 2.0
 """A token of letters and digits ("A5", "340B") names one thing and has no synonym."""
+_NUMBER_WEIGHT = 0.2
+"""An age, a count or an amount ("68", "90 tablets", "3rd") is the caller's own, rarely the document's."""
 _GLOSSARY_RARITY = 0.5
 _CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[^\W_]+")
-_NOT_A_CODE = re.compile(
+_COUNTED = re.compile(
     r"\d+(?:st|nd|rd|th|s|x|k|am|pm|yo|y|yr|yrs|mo|h|hr|hrs|wk|wks|min|mg|mcg|ml|g|kg|lb|lbs)"
 )
 _NAMED_CODE = re.compile(
@@ -79,6 +81,6 @@ class Vocabulary:
         return [] if self._said is None else self._said.findall(fold(question))
 
     def _weight(self, word: str) -> float:
-        if _CODE.fullmatch(word) and not _NOT_A_CODE.fullmatch(word):
-            return _CODE_WEIGHT
-        return _COMMON_WEIGHT + self.language.rarity(word)
+        if not word[0].isdigit() and not _CODE.fullmatch(word):
+            return _COMMON_WEIGHT + self.language.rarity(word)
+        return _NUMBER_WEIGHT if word.isdigit() or _COUNTED.fullmatch(word) else _CODE_WEIGHT
