@@ -6,7 +6,7 @@ for what it uses.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from assistant.adapters.link_secrets import link_secret
 from assistant.adapters.model_artifacts import (
+    TOKENIZER_FILE,
     FileTokenCounter,
     ModelFacts,
     read_model_facts,
@@ -21,17 +22,21 @@ from assistant.adapters.model_artifacts import (
 )
 from assistant.adapters.signed_links import SignedDocumentLinks
 from assistant.answering.answer_question import AnswerQuestion
+from assistant.answering.ports import AnswerRecords
+from assistant.answering.ports import AnswerRecords
 from assistant.answering.reading import AppendToAnswer, ReadAnswers
 from assistant.answering.services import ServedModel, TenantServices
 from assistant.domain.clock import Clock, SystemClock
 from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments
-from assistant.settings import ServiceSettings, TenantConfig, load_tenants
+from assistant.settings import ServiceSettings, TenantConfig, WorkerSettings, load_tenants
 
 if TYPE_CHECKING:
+    from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
     from assistant.adapters.aws.sagemaker_runtime import SageMakerRuntime
     from assistant.adapters.embedded.tenant import EmbeddedTenant
+    from assistant.ingesting.worker import TenantIngestion
 
 _GATEWAY_KEY = "local"
 """The gateway wants a well-formed signature and knows no keys."""
@@ -52,6 +57,43 @@ class ServedTenant:
     withdraw_documents: WithdrawDocuments
 
 
+@dataclass(frozen=True, slots=True)
+class TenantStores:
+    """What one tenant keeps: enough for commands that call no model."""
+
+    knowledge: KnowledgeStores
+    records: AnswerRecords
+
+
+@asynccontextmanager
+async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
+    """Open one tenant's stores; no other process has to run."""
+    async with _embedded_stores(tenant, state_dir=state_dir) as stores:
+        yield TenantStores(knowledge=_knowledge(stores), records=stores.records)
+
+
+@asynccontextmanager
+async def open_ingestion(
+    settings: WorkerSettings, *, clock: Clock | None = None
+) -> AsyncGenerator[Mapping[str, TenantIngestion]]:
+    """Open every tenant for the worker, by name. Raises ConfigurationError naming file and key."""
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(
+            _runtime(endpoint_url=settings.sagemaker_endpoint_url, region=settings.region)
+        )
+        opened: dict[str, TenantIngestion] = {}
+        for name, tenant in load_tenants(settings.tenants_dir).items():
+            stores = await stack.enter_async_context(_embedded_stores(tenant, state_dir=settings.state_dir))
+            opened[name] = _ingestion(
+                tenant,
+                stores=stores,
+                runtime=runtime,
+                artifacts_dir=settings.model_artifacts_dir,
+                clock=clock or SystemClock(),
+            )
+        yield opened
+
+
 @asynccontextmanager
 async def open_tenants(
     settings: ServiceSettings, *, generates: bool = True, clock: Clock | None = None
@@ -67,11 +109,74 @@ async def open_tenants(
         )
         opened: dict[str, ServedTenant] = {}
         for name, tenant in load_tenants(settings.tenants_dir).items():
-            stores = _embedded_stores(tenant, state_dir=settings.state_dir)
+            stores = _embedded_stores(tenant, settings)
             stack.push_async_callback(stores.close)
             wiring = _Wiring(tenant, settings, stores, runtime, clock or SystemClock())
             opened[name] = wiring.served(generates=generates)
         yield opened
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStores:
+    """What is kept of one tenant, for commands that need no endpoint."""
+
+    knowledge: KnowledgeStores
+    records: AnswerRecords
+
+
+@asynccontextmanager
+async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
+    """Open the stores of one tenant; no model and no other process is asked for anything."""
+    stores = _embedded_stores(tenant, state_dir=state_dir)
+    try:
+        yield TenantStores(knowledge=_knowledge(stores), records=stores.records)
+    finally:
+        await stores.close()
+
+
+@asynccontextmanager
+async def open_ingestion(
+    settings: WorkerSettings, *, clock: Clock | None = None
+) -> AsyncGenerator[Sequence[TenantIngestion]]:
+    """Open what the worker needs of every tenant of the folder, over one SageMaker client.
+
+    Raises ConfigurationError naming file and key, also when the embedding model's artifact is missing.
+    """
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(
+            _runtime(endpoint_url=settings.sagemaker_endpoint_url, region=settings.region)
+        )
+        opened: list[TenantIngestion] = []
+        for tenant in load_tenants(settings.tenants_dir).values():
+            stores = _embedded_stores(tenant, settings)
+            stack.push_async_callback(stores.close)
+            opened.append(_ingestion(tenant, settings, stores, runtime, clock or SystemClock()))
+        yield opened
+
+
+def _ingestion(
+    tenant: TenantConfig,
+    settings: WorkerSettings,
+    stores: EmbeddedTenant,
+    runtime: SageMakerRuntime,
+    clock: Clock,
+) -> TenantIngestion:
+    from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
+    from assistant.ingesting.embedding import BatchEmbedder
+    from assistant.ingesting.passages import PassageCutter, TokenCounts
+    from assistant.ingesting.worker import TenantIngestion
+
+    embedding = tenant.embedding
+    counts = TokenCounts.load(settings.model_artifacts_dir / embedding.model / "tokenizer.json")
+    embedder = SageMakerEmbedder(runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions)
+    return TenantIngestion(
+        tenant=tenant.name,
+        stores=_knowledge(stores),
+        index=stores.index,
+        embedder=BatchEmbedder(embedder, clock=clock),
+        cutter=PassageCutter(counts, max_tokens=embedding.max_tokens),
+        clock=clock,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +206,17 @@ class _Wiring:
         )
 
     def _answering(self, links: SignedDocumentLinks, *, generates: bool) -> TenantServices:
-        from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
         from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
 
-        embedding, generation = self.tenant.embedding, self.tenant.generation
+        generation = self.tenant.generation
         artifacts_dir = self.settings.model_artifacts_dir
         unknown = ServedModel(generation.model, None, 0, 0)
         return TenantServices(
             tenant=self.tenant,
-            embedder=SageMakerEmbedder(
-                self.runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions
-            ),
+            embedder=_embedder(self.tenant, self.runtime),
             search=self.stores.search,
             generator=SageMakerGenerator(self.runtime, endpoint=generation.endpoint),
-            token_counter=FileTokenCounter(artifacts_dir / generation.model / "tokenizer.json"),
+            token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
             model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
             records=self.stores.records,
             links=links,
@@ -139,14 +241,49 @@ def _runtime(*, endpoint_url: str, region: str) -> AbstractAsyncContextManager[S
     )
 
 
-def _embedded_stores(tenant: TenantConfig, *, state_dir: Path) -> EmbeddedTenant:
+def _embedder(tenant: TenantConfig, runtime: SageMakerRuntime) -> SageMakerEmbedder:
+    from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
+
+    embedding = tenant.embedding
+    return SageMakerEmbedder(runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions)
+
+
+def _ingestion(
+    tenant: TenantConfig,
+    *,
+    stores: EmbeddedTenant,
+    runtime: SageMakerRuntime,
+    artifacts_dir: Path,
+    clock: Clock,
+) -> TenantIngestion:
+    from assistant.ingesting.embedding import BatchEmbedder
+    from assistant.ingesting.passages import PassageCutter, TokenCounts
+    from assistant.ingesting.worker import TenantIngestion
+
+    counts = TokenCounts.load(artifacts_dir / tenant.embedding.model / TOKENIZER_FILE)
+    return TenantIngestion(
+        tenant=tenant.name,
+        stores=_knowledge(stores),
+        index=stores.index,
+        embedder=BatchEmbedder(_embedder(tenant, runtime), clock=clock),
+        cutter=PassageCutter(counts, max_tokens=tenant.embedding.max_tokens),
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def _embedded_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[EmbeddedTenant]:
     from assistant.adapters.embedded.tenant import EmbeddedTenant
 
-    return EmbeddedTenant(
+    stores = EmbeddedTenant(
         state_dir / "tenants" / tenant.name,
         embedding_model=tenant.embedding.model,
         dimensions=tenant.embedding.dimensions,
     )
+    try:
+        yield stores
+    finally:
+        await stores.close()
 
 
 def _knowledge(stores: EmbeddedTenant) -> KnowledgeStores:

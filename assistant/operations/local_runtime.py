@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from assistant.operations.global_options import GlobalOptions
@@ -24,6 +25,20 @@ class LocalRuntime:
     tenants: Mapping[str, TenantConfig]
     layout: Layout
     supervisor: Supervisor
+
+    @contextmanager
+    def processes(
+        self, needs: Sequence[str], *, command: str, yields: bool = False
+    ) -> Generator[Mapping[str, int]]:
+        """Have the named processes ready inside the block, a spinner until they are; yield their ports.
+
+        Raises LocalRuntimeError.
+        """
+        with ExitStack() as stack:
+            with self.terminal.waiting("starting the local processes"):
+                using = self.supervisor.using(needs, command=command, yields=yields)
+                ports = stack.enter_context(using)
+            yield ports
 
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:

@@ -75,7 +75,7 @@ def ask(
     """Ask a question and read the answer as it is written."""
     from assistant.operations.asking import Asked, ask_once
 
-    ask_once(GlobalOptions.of(context), Asked(tenant, agent, question), explain=explain)
+    ask_once(GlobalOptions.of(context), Asked(tenant, agent, question), explain_it=explain)
 
 
 @app.command()

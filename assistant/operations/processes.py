@@ -64,7 +64,7 @@ class ProcessPlan:
     fixed_port: bool = False
     """Whether a person chose the port: then a clash is theirs to solve, else another is chosen."""
     after: tuple[str, ...] = ()
-    """Names of those that must be ready before this one starts."""
+    """Names of those that must be ready before this one, where they are started with it."""
     reads: tuple[Path, ...] = ()
     """Files whose content the process reads once, at its start."""
 

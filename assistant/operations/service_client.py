@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.domain.errors import AssistantError, DependencyError
-from assistant.service.wire import StoredAnswer
+from assistant.service.wire import StoredAnswer, WholeAnswer
 
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=5.0)
 """Reading waits for three missed heartbeats (10 s each)."""
@@ -57,15 +57,15 @@ class ServiceClient:
                 if event is not None:
                     yield event
 
-    async def ask_whole(self, question: str) -> bytes:
-        """Return the JSON body of one whole answer (``WholeAnswer``). Raises as ``ask`` does."""
+    async def ask_whole(self, question: str) -> WholeAnswer:
+        """Return one whole answer in one body. Raises as ``ask`` does."""
         async with self._client(accept="application/json") as client, _failures_named(self.base_url):
             response = await client.post(
                 "/v1/answers", json={"question": question}, timeout=httpx.Timeout(5.0, read=120.0)
             )
             if response.is_error:
                 raise _refusal(response)
-            return response.content
+            return _understand(WholeAnswer, response.content)
 
     async def answer(self, answer_id: str) -> StoredAnswer:
         """Return the answer's record and what was said of it. Raises as ``ask`` does."""

@@ -45,7 +45,7 @@ class Starter:
         return ProcessLog(self.logs_dir / f"{name}.log")
 
     def start(self, plans: Mapping[str, ProcessPlan], *, running: Running) -> None:
-        """Start the plans, each after those it names, and return when all are ready.
+        """Start the plans, each after those of them it names, and return when all are ready.
 
         Call it with the registry's lock held. Raises LocalRuntimeError with the reason in one sentence;
         what was started until then stays in ``running`` for the caller to stop.
@@ -54,8 +54,8 @@ class Starter:
         waiting = dict(plans)
         starting: dict[str, _Starting] = {}
         while waiting or starting:
-            ready = {name for name, one in running.processes.items() if one.ready}
-            for name in [name for name, plan in waiting.items() if ready.issuperset(plan.after)]:
+            not_ready = waiting.keys() | starting.keys()
+            for name in [name for name, plan in waiting.items() if not_ready.isdisjoint(plan.after)]:
                 starting[name] = self._spawn(waiting.pop(name), running=running)
             for name in [name for name, one in starting.items() if self._is_ready(one)]:
                 self._note_ready(starting.pop(name), running=running)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+_SPARSE_S = 5.0
 _CONTROL = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in (*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -57,7 +58,7 @@ class Terminal:
             self.err.print(plain(f"· {text}", style="dim"))
 
     def process_ready(self, name: str, seconds: float) -> None:
-        self.step(f"{name} ready after {seconds:.1f} s")
+        self.step(f"{name} ready ({seconds:.1f} s)")
 
     @contextmanager
     def waiting(self, text: str) -> Generator[None]:
@@ -68,20 +69,39 @@ class Terminal:
         with self.err.status(f"{text} …"):
             yield
 
-    def bar(self) -> Progress:
-        """Return a progress bar with done, total and time, which stays when it is full."""
-        return Progress(
+    @contextmanager
+    def counting(self, what: str, of: str) -> Generator[Callable[[int, int], None]]:
+        """Yield a function that shows (done, total): a bar on a terminal, else a line every five seconds."""
+        if not self.err.is_terminal:
+            yield _SparseCount(self, what, of)
+            return
+        columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
+            TextColumn(of),
             TimeElapsedColumn(),
-            console=self.err,
-            transient=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
         )
+        with Progress(*columns, console=self.err, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
     def line(self, text: str) -> None:
         """Write one line of the result for a program: no markup, no wrapping."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+@dataclass(slots=True)
+class _SparseCount:
+    """Progress where nobody looks at a terminal: few lines."""
+
+    terminal: Terminal
+    what: str
+    of: str
+    _said_s: float = field(default_factory=time.monotonic)
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said_s >= _SPARSE_S:
+            self._said_s = time.monotonic()
+            self.terminal.say(f"{self.what}: {done:,} of {total:,} {self.of}")

@@ -1,0 +1,87 @@
+"""``assistant ask``: one question to the real service, from whatever is running, or from cold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import orjson
+
+from assistant.domain.errors import DependencyError
+from assistant.local_issuer.tokens import Grant
+from assistant.operations.answer_view import AnswerPrinter
+from assistant.operations.explaining import explain
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.knowledge import load_if_empty
+from assistant.operations.layout import ALL, SERVICE, url_of
+from assistant.operations.local_runtime import LocalRuntime, local_runtime
+from assistant.operations.service_client import RefusedByServiceError, ServiceClient
+from assistant.operations.signing_in import token_for
+from assistant.operations.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks what."""
+
+    tenant: str
+    agent: str
+    question: str
+
+
+def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
+    """Answer one question on stdout. Raises AssistantError, also when the answer's stream failed."""
+    options.tenant(asked.tenant)
+    terminal = Terminal()
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(ALL, command="assistant ask") as ports:
+        asyncio.run(load_if_empty(runtime, asked.tenant))
+        client = client_for(runtime, asked, ports=ports)
+        if options.json:
+            asyncio.run(_ask_for_a_program(terminal, client, asked, explain_it=explain_it))
+        else:
+            asyncio.run(_ask_for_a_person(terminal, client, asked, explain_it=explain_it))
+
+
+def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int]) -> ServiceClient:
+    """Return a client of the running service that speaks for the one who asks."""
+    token = token_for(runtime.options, Grant(asked.tenant, asked.agent), ports=ports)
+    return ServiceClient(url_of(SERVICE, ports), token)
+
+
+async def answer_on(terminal: Terminal, client: ServiceClient, question: str) -> AnswerPrinter:
+    """Show one streamed answer. Raises RefusedByServiceError, DependencyError."""
+    printer = AnswerPrinter(terminal, base_url=client.base_url)
+    async with aclosing(client.ask(question)) as events:
+        async for event in events:
+            printer.show(event)
+    if printer.problem is not None:
+        raise RefusedByServiceError(f"{printer.problem.detail} ({printer.problem.code})")
+    if printer.done is None:
+        raise DependencyError("The service ended the answer in the middle; see its log.")
+    return printer
+
+
+async def _ask_for_a_person(
+    terminal: Terminal, client: ServiceClient, asked: Asked, *, explain_it: bool
+) -> None:
+    printer = await answer_on(terminal, client, asked.question)
+    if explain_it and printer.answer_id is not None:
+        explain(terminal, (await client.answer(printer.answer_id)).record)
+
+
+async def _ask_for_a_program(
+    terminal: Terminal, client: ServiceClient, asked: Asked, *, explain_it: bool
+) -> None:
+    whole = await client.ask_whole(asked.question)
+    if explain_it:
+        record = (await client.answer(whole.answer_id)).record
+        terminal.line(
+            orjson.dumps(
+                {"answer": whole.model_dump(mode="json"), "record": record.model_dump(mode="json")}
+            ).decode()
+        )
+    else:
+        terminal.line(whole.model_dump_json())

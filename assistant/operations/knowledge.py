@@ -1,0 +1,169 @@
+"""``assistant knowledge add`` and ``withdraw``, and the load that ``ask`` and ``demo`` begin with."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+import typer
+
+from assistant.bootstrap import open_stores
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
+from assistant.ingesting.sources.reader import read_sources
+from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.withdraw_documents import WithdrawDocuments
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.layout import FOR_LOADING, WORKER
+from assistant.operations.load_view import report_as_json, show_report
+from assistant.operations.loading import KnowledgeLoad, LoadReport
+from assistant.operations.local_runtime import LocalRuntime, local_runtime
+from assistant.operations.terminal import Terminal, plain
+
+_WITHDRAWAL_TIMEOUT_S = 30.0
+_POLL_S = 0.1
+
+
+def add_documents(options: GlobalOptions, *, tenant: str, paths: Sequence[Path]) -> None:
+    """Load the paths, or the tenant file's own; status 1 if something failed, the rest is loaded."""
+    terminal = Terminal()
+    runtime = local_runtime(options, terminal)
+    chosen = list(paths) or knowledge_paths(options, tenant)
+    if not chosen:
+        raise ConfigurationError(
+            f"{options.tenants_dir / tenant}.toml names no knowledge.paths; name a PATH, or add them there."
+        )
+    check_paths(chosen)
+    with runtime.processes(FOR_LOADING, command="assistant knowledge add"):
+        report = asyncio.run(load(runtime, tenant, chosen))
+    if options.json:
+        terminal.line(report_as_json(report))
+    else:
+        show_report(terminal, report)
+    if report.has_failures:
+        raise typer.Exit(1)
+
+
+def knowledge_paths(options: GlobalOptions, tenant: str) -> list[Path]:
+    """Return the tenant file's own paths; they are relative to the file."""
+    return [options.tenants_dir / path for path in options.tenant(tenant).knowledge.paths]
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raise NotFoundError before anything is started for a path that is not there."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise NotFoundError(f"There is no such file or folder: {', '.join(missing)}.")
+
+
+async def load(runtime: LocalRuntime, tenant: str, paths: Sequence[Path]) -> LoadReport:
+    """Bring everything below the paths in, a progress bar until it is live. The worker must run.
+
+    Raises LocalRuntimeError when the worker ends or nothing moves.
+    """
+    config = runtime.tenants[tenant]
+    with runtime.terminal.counting(f"loading {tenant}", "documents") as show:
+        async with open_stores(config, state_dir=runtime.layout.state_dir.resolve()) as stores:
+            bringing = KnowledgeLoad(
+                stores=stores.knowledge,
+                clock=SystemClock(),
+                worker_is_alive=_worker_is_alive(runtime),
+                show=show,
+            )
+            return await bringing.run(read_sources(paths))
+
+
+async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
+    """Load the tenant file's own knowledge when nothing of the tenant answers yet."""
+    async with open_stores(runtime.tenants[tenant], state_dir=runtime.layout.state_dir.resolve()) as stores:
+        if await answers_something(stores.knowledge):
+            return
+    paths = knowledge_paths(runtime.options, tenant)
+    if not paths:
+        runtime.terminal.say(
+            f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH"
+        )
+        return
+    check_paths(paths)
+    report = await load(runtime, tenant, paths)
+    runtime.terminal.say(f"{report.live} documents of {tenant} loaded in {report.seconds:.1f} s")
+    for failure in report.summary.failures:
+        runtime.terminal.say(f"not loaded: {failure.origin}: {failure.reason}")
+    for status in report.failed:
+        runtime.terminal.say(f"not loaded: {status.document_id}: {status.failure_reason}")
+
+
+async def answers_something(knowledge: KnowledgeStores) -> bool:
+    """Return whether at least one document of the tenant is in the index."""
+    counts = await knowledge.states.count_by_state()
+    return bool(counts.get(DocumentState.LIVE) or counts.get(DocumentState.STALE))
+
+
+def withdraw_documents(
+    options: GlobalOptions, *, tenant: str, document_ids: Sequence[str], yes: bool
+) -> None:
+    """Withdraw after a question (or ``yes``), until the index has forgotten them; 1 if an id is unknown."""
+    options.tenant(tenant)
+    terminal = Terminal()
+    runtime = local_runtime(options, terminal)
+    known = asyncio.run(_statuses(runtime, tenant, document_ids))
+    unknown = [document_id for document_id in document_ids if document_id not in known]
+    if known and not yes:
+        _confirm(terminal, list(known.values()))
+    if known:
+        with runtime.processes(FOR_LOADING, command="assistant knowledge withdraw"):
+            asyncio.run(_withdraw(runtime, tenant, list(known)))
+    if options.json:
+        terminal.line(orjson.dumps({"withdrawn": list(known), "unknown": unknown}).decode())
+    elif known:
+        terminal.out.print(f"Withdrawn: {', '.join(known)}.", markup=False)
+    if unknown:
+        raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
+
+
+def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("Withdrawing asks before it deletes; with nobody to ask, add --yes.")
+    for status in statuses:
+        terminal.err.print(plain(f"  {status.document_id}  {status.title}"))
+    typer.confirm("Withdraw and delete their text?", abort=True, err=True)
+
+
+async def _statuses(
+    runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]
+) -> dict[str, DocumentStatus]:
+    state_dir = runtime.layout.state_dir.resolve()
+    async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
+        found = await stores.knowledge.states.get_many(list(dict.fromkeys(document_ids)))
+        return {one: found[one] for one in dict.fromkeys(document_ids) if one in found}
+
+
+async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
+    state_dir = runtime.layout.state_dir.resolve()
+    until_s = time.monotonic() + _WITHDRAWAL_TIMEOUT_S
+    async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
+        await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
+        while any(
+            status.live_content_hash is not None
+            for status in (await stores.knowledge.states.get_many(document_ids)).values()
+        ):
+            if time.monotonic() > until_s:
+                raise LocalRuntimeError(
+                    "The text is deleted, but the worker has not taken the passages out of the index yet; "
+                    "it will when it runs (assistant local up)."
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+def _worker_is_alive(runtime: LocalRuntime) -> Callable[[], bool]:
+    def is_alive() -> bool:
+        running = runtime.supervisor.registry.read()
+        one = None if running is None else running.processes.get(WORKER)
+        return one is not None and one.identity.is_alive()
+
+    return is_alive

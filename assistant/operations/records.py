@@ -1,0 +1,137 @@
+"""``assistant verdicts`` and ``replay``: reading back what was answered and what agents said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+from rich.text import Text
+
+from assistant.bootstrap import TenantStores, open_stores
+from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import NotFoundError
+from assistant.operations.answer_view import mark_of
+from assistant.operations.explaining import explain
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.terminal import Terminal, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record with the text of its passages, as far as the document store still has it."""
+
+    record: AnswerRecord
+    texts: tuple[str | None, ...]
+    """In the order of the record's passages; None where the text is gone or is another one."""
+    verdicts: tuple[StoredVerdict, ...]
+
+
+def show_verdicts(options: GlobalOptions, *, tenant: str) -> None:
+    """Print all verdicts, oldest first."""
+    terminal = Terminal()
+    verdicts = asyncio.run(_verdicts(options, tenant))
+    if options.json:
+        rows = [verdict.model_dump(mode="json") for verdict in verdicts]
+        terminal.line(orjson.dumps({"verdicts": rows}).decode())
+        return
+    for stored in verdicts:
+        _show_verdict(terminal, stored)
+    if not verdicts:
+        terminal.err.print("No verdicts yet.", style="dim")
+
+
+def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> None:
+    """Print a recorded answer with all that led to it. Raises NotFoundError."""
+    terminal = Terminal()
+    replayed = asyncio.run(_replay(options, tenant, answer_id))
+    if options.json:
+        passages = [
+            {**use.model_dump(mode="json"), "text": text}
+            for use, text in zip(replayed.record.passages, replayed.texts, strict=True)
+        ]
+        verdicts = [verdict.model_dump(mode="json") for verdict in replayed.verdicts]
+        record = replayed.record.model_dump(mode="json") | {"passages": passages}
+        terminal.line(orjson.dumps({"record": record, "verdicts": verdicts}).decode())
+        return
+    _show_replayed(terminal, replayed)
+
+
+async def _verdicts(options: GlobalOptions, tenant: str) -> list[StoredVerdict]:
+    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+        await _note_access(stores, kind="verdicts", subject_id="all")
+        return await stores.records.list_verdicts()
+
+
+async def _replay(options: GlobalOptions, tenant: str, answer_id: str) -> Replayed:
+    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+        record = await stores.records.get_answer(answer_id)
+        if record is None:
+            raise NotFoundError(f"{tenant} has no answer {answer_id}.")
+        await _note_access(stores, kind="answer", subject_id=answer_id)
+        texts = [await _text_of(stores, use) for use in record.passages]
+        return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
+
+
+async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
+    parsed = await stores.knowledge.documents.get_parsed(use.document_id, use.content_hash)
+    if parsed is None:
+        return None
+    text = parsed.text[use.span[0] : use.span[1]]
+    return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
+
+
+async def _note_access(stores: TenantStores, *, kind: Literal["answer", "verdicts"], subject_id: str) -> None:
+    """Whoever reads from the command line reads as an auditor does: it is recorded."""
+    entry = AccessEntry(
+        at=SystemClock().now(), agent=f"cli:{getpass.getuser()}", kind=kind, subject_id=subject_id
+    )
+    await stores.records.record_access(entry)
+
+
+def _show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    record = replayed.record
+    terminal.out.print(plain(record.question, style="bold"))
+    terminal.out.print(
+        plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
+    )
+    terminal.out.print()
+    _show_text(terminal, record)
+    for use, text in zip(record.passages, replayed.texts, strict=True):
+        head = Text(f"\n{use.n:>3}  ", style="cyan").append_text(plain(use.title, style="bold"))
+        terminal.out.print(head.append_text(plain(f"  {use.passage_id}", style="dim not bold")))
+        gone = "(no longer stored: the document was withdrawn or replaced)"
+        terminal.out.print(plain(text, style="") if text is not None else plain(gone, style="dim"))
+    explain(terminal, record)
+    for stored in replayed.verdicts:
+        _show_verdict(terminal, stored)
+
+
+def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
+    """Print the answer's text with the marks behind its sentences."""
+    at = 0
+    for sentence in record.sentences:
+        text = record.text[at : sentence.end]
+        terminal.out.print(plain(text), end="")
+        terminal.out.print(mark_of(sentence, after=text), end="")
+        at = sentence.end
+    terminal.out.print(plain(record.text[at:]))
+    reason = record.finish_reason or record.error_code or ""
+    terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
+
+
+def _show_verdict(terminal: Terminal, stored: StoredVerdict) -> None:
+    verdict = stored.verdict
+    style = "green" if verdict.label is VerdictLabel.GOOD else "red"
+    line = plain(f"{stored.at:%Y-%m-%d %H:%M}  ", style="dim")
+    line.append(f"{verdict.label.value:<5}", style=style)
+    line.append_text(
+        plain(f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}", style="not dim")
+    )
+    terminal.out.print(line)
+    if verdict.better_text:
+        terminal.out.print(plain(f"      better: {verdict.better_text}"))
