@@ -23,7 +23,6 @@ from assistant.adapters.model_artifacts import (
 from assistant.adapters.signed_links import SignedDocumentLinks
 from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.ports import AnswerRecords
-from assistant.answering.ports import AnswerRecords
 from assistant.answering.reading import AppendToAnswer, ReadAnswers
 from assistant.answering.services import ServedModel, TenantServices
 from assistant.domain.clock import Clock, SystemClock
@@ -75,22 +74,26 @@ async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerato
 @asynccontextmanager
 async def open_ingestion(
     settings: WorkerSettings, *, clock: Clock | None = None
-) -> AsyncGenerator[Mapping[str, TenantIngestion]]:
-    """Open every tenant for the worker, by name. Raises ConfigurationError naming file and key."""
+) -> AsyncGenerator[Sequence[TenantIngestion]]:
+    """Open what the worker needs of every tenant of the folder, over one SageMaker client.
+
+    Raises ConfigurationError naming file and key, also when the embedding model's artifact is missing.
+    """
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(
             _runtime(endpoint_url=settings.sagemaker_endpoint_url, region=settings.region)
         )
-        opened: dict[str, TenantIngestion] = {}
-        for name, tenant in load_tenants(settings.tenants_dir).items():
+        opened: list[TenantIngestion] = []
+        for tenant in load_tenants(settings.tenants_dir).values():
             stores = await stack.enter_async_context(_embedded_stores(tenant, state_dir=settings.state_dir))
-            opened[name] = _ingestion(
+            ingestion = _ingestion(
                 tenant,
                 stores=stores,
                 runtime=runtime,
                 artifacts_dir=settings.model_artifacts_dir,
                 clock=clock or SystemClock(),
             )
+            opened.append(ingestion)
         yield opened
 
 
@@ -109,74 +112,10 @@ async def open_tenants(
         )
         opened: dict[str, ServedTenant] = {}
         for name, tenant in load_tenants(settings.tenants_dir).items():
-            stores = _embedded_stores(tenant, settings)
-            stack.push_async_callback(stores.close)
+            stores = await stack.enter_async_context(_embedded_stores(tenant, state_dir=settings.state_dir))
             wiring = _Wiring(tenant, settings, stores, runtime, clock or SystemClock())
             opened[name] = wiring.served(generates=generates)
         yield opened
-
-
-@dataclass(frozen=True, slots=True)
-class TenantStores:
-    """What is kept of one tenant, for commands that need no endpoint."""
-
-    knowledge: KnowledgeStores
-    records: AnswerRecords
-
-
-@asynccontextmanager
-async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
-    """Open the stores of one tenant; no model and no other process is asked for anything."""
-    stores = _embedded_stores(tenant, state_dir=state_dir)
-    try:
-        yield TenantStores(knowledge=_knowledge(stores), records=stores.records)
-    finally:
-        await stores.close()
-
-
-@asynccontextmanager
-async def open_ingestion(
-    settings: WorkerSettings, *, clock: Clock | None = None
-) -> AsyncGenerator[Sequence[TenantIngestion]]:
-    """Open what the worker needs of every tenant of the folder, over one SageMaker client.
-
-    Raises ConfigurationError naming file and key, also when the embedding model's artifact is missing.
-    """
-    async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(
-            _runtime(endpoint_url=settings.sagemaker_endpoint_url, region=settings.region)
-        )
-        opened: list[TenantIngestion] = []
-        for tenant in load_tenants(settings.tenants_dir).values():
-            stores = _embedded_stores(tenant, settings)
-            stack.push_async_callback(stores.close)
-            opened.append(_ingestion(tenant, settings, stores, runtime, clock or SystemClock()))
-        yield opened
-
-
-def _ingestion(
-    tenant: TenantConfig,
-    settings: WorkerSettings,
-    stores: EmbeddedTenant,
-    runtime: SageMakerRuntime,
-    clock: Clock,
-) -> TenantIngestion:
-    from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
-    from assistant.ingesting.embedding import BatchEmbedder
-    from assistant.ingesting.passages import PassageCutter, TokenCounts
-    from assistant.ingesting.worker import TenantIngestion
-
-    embedding = tenant.embedding
-    counts = TokenCounts.load(settings.model_artifacts_dir / embedding.model / "tokenizer.json")
-    embedder = SageMakerEmbedder(runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions)
-    return TenantIngestion(
-        tenant=tenant.name,
-        stores=_knowledge(stores),
-        index=stores.index,
-        embedder=BatchEmbedder(embedder, clock=clock),
-        cutter=PassageCutter(counts, max_tokens=embedding.max_tokens),
-        clock=clock,
-    )
 
 
 @dataclass(frozen=True, slots=True)

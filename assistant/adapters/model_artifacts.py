@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+TOKENIZER_FILE = "tokenizer.json"
 _FACTS = "artifact.json"
 
 
