@@ -1,0 +1,42 @@
+// Bundles the console into dist/: index.html, console.js, console.css and the licences of what is inside.
+// The same sources and locked packages give the same bytes: no hash, date or path goes into the output.
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const root = path.resolve(here, "../../..");
+const dist = path.join(here, "dist");
+
+await mkdir(dist, { recursive: true });
+const result = await build({
+  absWorkingDir: root,
+  entryPoints: { console: path.join(here, "src/main.tsx") },
+  outdir: dist,
+  bundle: true,
+  format: "esm",
+  target: ["es2022"],
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  charset: "utf8",
+  minify: true,
+  sourcemap: false,
+  legalComments: "none",
+  metafile: true,
+  logLevel: "warning",
+});
+await copyFile(path.join(here, "src/index.html"), path.join(dist, "index.html"));
+await writeFile(path.join(dist, "licences.txt"), await licences(Object.keys(result.metafile.inputs)));
+
+/** The licence text of each package that the bundle holds, in order of name. */
+async function licences(inputs) {
+  const names = inputs
+    .map((input) => /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1])
+    .filter((name) => name !== undefined);
+  const texts = [...new Set(names)].sort().map(async (name) => {
+    const text = await readFile(path.join(root, "node_modules", name, "LICENSE"), "utf8");
+    return `${name}\n\n${text.trim()}\n`;
+  });
+  return (await Promise.all(texts)).join("\n---\n\n");
+}

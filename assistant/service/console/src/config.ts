@@ -1,0 +1,21 @@
+/** What the service tells the page about itself, before anybody has signed in. */
+import { ApiError, problemOf, unreachable } from "./problems.ts";
+
+export interface Config {
+  readonly issuer: string;
+  readonly client_id: string;
+  readonly scopes: readonly string[];
+  /** The name in the page's head. */
+  readonly service: string;
+}
+
+export const CALL_LIMIT_MS = 15_000;
+
+export async function loadConfig(): Promise<Config> {
+  const response = await fetch("/config.json", { signal: AbortSignal.timeout(CALL_LIMIT_MS) }).catch(
+    () => null,
+  );
+  if (response === null) throw new ApiError(unreachable());
+  if (!response.ok) throw new ApiError(await problemOf(response));
+  return (await response.json()) as Config;
+}

@@ -1,0 +1,2 @@
+/** The bundler turns style sheets into console.css. */
+declare module "*.css";

@@ -1,0 +1,63 @@
+/**
+ * What a reload must not lose, kept by this tab alone (sessionStorage) until it is closed: which conversation
+ * is open, and words that nobody has sent yet. Never a token, never an answer.
+ */
+
+const KEY = "care-console.tab";
+
+export interface TabState {
+  /** Who wrote it, as `issuer tenant subject`: somebody else who signs in to the tab does not get to see it. */
+  readonly author: string;
+  readonly conversationId: string | null;
+  /** The question in the box. */
+  readonly question: string;
+  /** The question that is being answered: lost by a reload unless its answer is on record. */
+  readonly pending: string | null;
+  /** Answer id → the edited reply that was not sent yet. */
+  readonly replies: Readonly<Record<string, string>>;
+}
+
+export function readTab(storage: Storage): TabState | null {
+  const stored = storage.getItem(KEY);
+  if (stored === null) return null;
+  try {
+    const state: unknown = JSON.parse(stored);
+    return isTabState(state) ? state : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** Returns false when the browser refuses (its quota is full): the page goes on without. */
+export function writeTab(storage: Storage, state: TabState): boolean {
+  try {
+    storage.setItem(KEY, JSON.stringify(state));
+    return true;
+  } catch (error) {
+    if (error instanceof DOMException) return false;
+    throw error;
+  }
+}
+
+export function clearTab(storage: Storage): void {
+  storage.removeItem(KEY);
+}
+
+function isTabState(state: unknown): state is TabState {
+  if (typeof state !== "object" || state === null) return false;
+  return (
+    "author" in state &&
+    typeof state.author === "string" &&
+    "conversationId" in state &&
+    (state.conversationId === null || typeof state.conversationId === "string") &&
+    "question" in state &&
+    typeof state.question === "string" &&
+    "pending" in state &&
+    (state.pending === null || typeof state.pending === "string") &&
+    "replies" in state &&
+    typeof state.replies === "object" &&
+    state.replies !== null &&
+    Object.values(state.replies).every((reply) => typeof reply === "string")
+  );
+}

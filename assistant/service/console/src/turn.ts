@@ -1,0 +1,117 @@
+/** One question and what became of it: a value that each event of the stream turns into the next value. */
+import { recordedProblem } from "./problems.ts";
+import type {
+  AnswerEvent,
+  Done,
+  FinishReason,
+  Problem,
+  Sentence,
+  Source,
+  StoredAnswer,
+  StoredSent,
+  StoredVerdict,
+} from "./wire.ts";
+
+/** `interrupted`: the page was left while the answer was being written. */
+export type Phase = "sending" | "searching" | "writing" | "finished" | "failed" | "stopped" | "interrupted";
+
+export interface Turn {
+  /** Name of the turn in this page; the answer's own id comes with `started`. */
+  readonly key: string;
+  readonly answerId: string | null;
+  readonly question: string;
+  readonly phase: Phase;
+  readonly text: string;
+  readonly sentences: readonly Sentence[];
+  readonly sources: readonly Source[];
+  readonly finishReason: FinishReason | null;
+  /** For `sources_only` and `no_evidence`: what failed, what was missing. */
+  readonly reason: string | null;
+  readonly problem: Problem | null;
+  readonly elapsedMs: number | null;
+  readonly verdicts: readonly StoredVerdict[];
+  readonly sends: readonly StoredSent[];
+}
+
+export function newTurn(key: string, question: string): Turn {
+  return {
+    key,
+    answerId: null,
+    question,
+    phase: "sending",
+    text: "",
+    sentences: [],
+    sources: [],
+    finishReason: null,
+    reason: null,
+    problem: null,
+    elapsedMs: null,
+    verdicts: [],
+    sends: [],
+  };
+}
+
+const PHASES = { done: "finished", failed: "failed", cancelled: "stopped", disconnected: "interrupted" } as const;
+
+/** A turn as the service has kept it. */
+export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): Turn {
+  const missing = record.gate?.missing_terms.join(", ") ?? "";
+  return {
+    ...newTurn(record.answer_id, record.question),
+    answerId: record.answer_id,
+    phase: PHASES[record.outcome],
+    text: record.text,
+    sentences: record.sentences,
+    sources,
+    finishReason: record.finish_reason,
+    reason: record.finish_reason === "no_evidence" ? missing : record.error_code,
+    problem: record.outcome === "failed" ? recordedProblem(record.error_code) : null,
+    elapsedMs: Date.parse(record.finished_at) - Date.parse(record.asked_at),
+    verdicts,
+    sends: sent,
+  };
+}
+
+export function isRunning(turn: Turn): boolean {
+  return turn.phase === "sending" || turn.phase === "searching" || turn.phase === "writing";
+}
+
+/** What a turn is after an event. Nothing changes once it has ended. */
+export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
+  if (!isRunning(turn)) return turn;
+  switch (event.event) {
+    case "started":
+      return { ...turn, answerId: event.data.answer_id, phase: "searching" };
+    case "sources":
+      return { ...turn, sources: event.data.sources, phase: "writing" };
+    case "token":
+      return { ...turn, text: turn.text + event.data.text, phase: "writing" };
+    case "sentence":
+      return { ...turn, sentences: [...turn.sentences, event.data] };
+    case "done":
+      return afterDone(turn, event.data);
+    case "error":
+      return afterProblem(turn, event.data);
+  }
+}
+
+function afterDone(turn: Turn, done: Done): Turn {
+  return { ...turn, phase: "finished", finishReason: done.finish_reason, reason: done.reason ?? null };
+}
+
+export function afterProblem(turn: Turn, problem: Problem): Turn {
+  return isRunning(turn) ? { ...turn, phase: "failed", problem } : turn;
+}
+
+export function afterStop(turn: Turn): Turn {
+  return isRunning(turn) ? { ...turn, phase: "stopped" } : turn;
+}
+
+export function unsupportedCount(turn: Turn): number {
+  return turn.sentences.filter((sentence) => sentence.support === "unsupported").length;
+}
+
+/** Whether the text is an answer that an agent may take as a draft. */
+export function hasDraft(turn: Turn): boolean {
+  return turn.text.trim() !== "" && turn.finishReason !== "no_evidence";
+}

@@ -1,0 +1,43 @@
+import { useEffect, useRef } from "preact/hooks";
+
+export const SHORTCUTS = [
+  ["Enter", "ask the question"],
+  ["Shift + Enter", "new line in the question"],
+  ["Alt + Shift + Q", "go to the question box"],
+  ["Alt + Shift + A", "go to the answer"],
+  ["Alt + Shift + E", "edit the answer as a reply"],
+  ["Alt + Shift + S", "stop the answer"],
+  ["Alt + Shift + N", "new conversation"],
+  ["Ctrl + Enter", "send the reply you are editing"],
+  ["Escape", "close the source, the preview or a dialog"],
+] as const;
+
+/** A list of the keys, as a modal dialog: the browser keeps the focus in it and gives it back. */
+export function Shortcuts({ onClose }: { onClose: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const title = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    dialog.current?.showModal();
+    title.current?.focus(); // the list is read from its top, not from its button
+  }, []);
+  return (
+    <dialog ref={dialog} class="dialog" aria-labelledby="shortcuts-title" onClose={onClose}>
+      <h2 id="shortcuts-title" ref={title} tabIndex={-1}>Keyboard</h2>
+      <dl class="keys">
+        {SHORTCUTS.map(([keys, meaning]) => (
+          <div key={keys}>
+            <dt>
+              <kbd>{keys}</kbd>
+            </dt>
+            <dd>{meaning}</dd>
+          </div>
+        ))}
+      </dl>
+      <p class="dialog-actions">
+        <button type="button" class="button primary" onClick={() => dialog.current?.close()}>
+          Close
+        </button>
+      </p>
+    </dialog>
+  );
+}

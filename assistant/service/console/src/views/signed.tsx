@@ -1,0 +1,114 @@
+import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Api } from "../api.ts";
+import type { Config } from "../config.ts";
+import { Conversation } from "../conversation.ts";
+import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
+import { Head, type Page } from "./head.tsx";
+import { Icon } from "./icons.tsx";
+import { Knowledge } from "./knowledge.tsx";
+import { Shortcuts } from "./shortcuts.tsx";
+import { Workspace } from "./workspace.tsx";
+
+const PAGE_ROLES: Record<Page, string> = { answers: "agent", knowledge: "knowledge_owner" };
+const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge" };
+
+/** The console of a signed-in agent. */
+export function Signed({ config, session }: { config: Config; session: Session }) {
+  const isSignedOut = useSignal(false);
+  const api = useMemo(
+    () => new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) }),
+    [session],
+  );
+  const conversation = useMemo(
+    () => new Conversation({ api, storage: sessionStorage, author: session.author }),
+    [api],
+  );
+  const pages = (Object.keys(PAGE_ROLES) as Page[]).filter((page) => session.roles.includes(PAGE_ROLES[page]));
+  const page = usePage(pages);
+  const [hasShortcuts, showShortcuts] = useState(false);
+  useEffect(() => void conversation.restore(), [conversation]);
+  useEffect(() => {
+    const leave = () => conversation.leave();
+    addEventListener("pagehide", leave);
+    return () => removeEventListener("pagehide", leave);
+  }, [conversation]);
+  const signOut = async () => {
+    conversation.forget();
+    const address = await signOutAddress(config, session);
+    conversation.leave();
+    location.replace(address ?? "/");
+  };
+  const banner = useComputed(() => isSignedOut.value && <SignedOutBanner config={config} />);
+  return (
+    <div class="frame">
+      <a class="skip" href="#main" onClick={focusMain}>
+        Skip to the main part
+      </a>
+      <Head
+        config={config}
+        session={session}
+        pages={pages}
+        page={page}
+        onShortcuts={() => showShortcuts(true)}
+        onSignOut={signOut}
+      />
+      {banner}
+      {page === null && <NoRole />}
+      {page === "answers" && <Workspace api={api} conversation={conversation} />}
+      {page === "knowledge" && <Knowledge api={api} />}
+      {hasShortcuts && <Shortcuts onClose={() => showShortcuts(false)} />}
+    </div>
+  );
+}
+
+function focusMain(event: Event): void {
+  event.preventDefault(); // the fragment names the page
+  document.getElementById("main")?.focus();
+}
+
+/** The page that the address names, if the agent's roles allow it; else the first that they allow. */
+function usePage(pages: readonly Page[]): Page | null {
+  const [hash, setHash] = useState(location.hash);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    const follow = () => setHash(location.hash);
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  const page = pages.find((name) => hash === `#/${name}`) ?? pages[0] ?? null;
+  useEffect(() => {
+    if (page !== null) document.title = `${TITLES[page]} – Care assistant`;
+    if (!isFirst.current) document.getElementById("main")?.focus();
+    isFirst.current = false;
+  }, [page]);
+  return page;
+}
+
+function SignedOutBanner({ config }: { config: Config }) {
+  const [problem, setProblem] = useState<string | null>(null);
+  const signIn = () =>
+    leaveForSignIn(config, { isSilent: false }).catch((error: unknown) =>
+      setProblem(error instanceof Error ? error.message : "Sign-in failed. Try again."),
+    );
+  return (
+    <div class="notice warn banner" role="alert">
+      <Icon name="alert" />
+      <span>{problem ?? "Your sign-in has ended. Nothing is lost: sign in again to go on."}</span>
+      <button type="button" class="button" onClick={signIn}>
+        Sign in again
+      </button>
+    </div>
+  );
+}
+
+function NoRole() {
+  return (
+    <main id="main" tabIndex={-1} class="gate">
+      <div class="gate-card">
+        <h2 class="title">Nothing to show here</h2>
+        <p>Your account has neither the role of an agent nor that of a knowledge owner. Ask your administrator.</p>
+      </div>
+    </main>
+  );
+}

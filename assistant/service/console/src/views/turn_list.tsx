@@ -1,0 +1,64 @@
+import { announce } from "../announcer.ts";
+import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
+import { useDesk } from "./desk.ts";
+import { Icon, type IconName } from "./icons.tsx";
+
+/** The questions of this conversation. */
+export function TurnList() {
+  const { conversation } = useDesk();
+  const turns = conversation.turns.value;
+  const begin = () => {
+    conversation.begin();
+    document.getElementById("question")?.focus();
+    announce("New conversation");
+  };
+  return (
+    <nav class="turns" aria-label="Conversation">
+      <button type="button" class="button wide" onClick={begin}>
+        <Icon name="plus" /> New conversation
+      </button>
+      {turns.length === 0 ? (
+        <p class="hint">Your questions are listed here.</p>
+      ) : (
+        <ol class="turn-list">
+          {turns.map((turn) => (
+            <li key={turn.key}>
+              <button
+                type="button"
+                class="turn-link"
+                aria-current={turn.key === conversation.selectedKey.value ? "true" : undefined}
+                onClick={() => (conversation.selectedKey.value = turn.key)}
+              >
+                <span class="turn-question">{turn.question}</span>
+                <TurnState turn={turn} />
+              </button>
+            </li>
+          ))}
+        </ol>
+      )}
+    </nav>
+  );
+}
+
+function TurnState({ turn }: { turn: Turn }) {
+  const [icon, words, tone] = stateOf(turn);
+  return (
+    <span class={`turn-state ${tone}`}>
+      <Icon name={icon} /> {words}
+    </span>
+  );
+}
+
+function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "bad"] {
+  if (isRunning(turn)) return ["clock", "Answering", "plain"];
+  if (turn.phase === "failed") return ["alert", "Failed", "bad"];
+  if (turn.phase === "stopped") return ["stop", "Stopped", "plain"];
+  if (turn.phase === "interrupted") return ["alert", "Interrupted", "warn"];
+  if (turn.sends.length > 0) return ["send", "Sent", "good"];
+  if (turn.finishReason === "no_evidence") return ["search", "Not in the knowledge base", "plain"];
+  if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
+  if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];
+  if (turn.finishReason === "length") return ["alert", "Cut short", "warn"];
+  if (unsupportedCount(turn) > 0) return ["alert", "Check the marked text", "warn"];
+  return ["check", "Answered", "plain"];
+}

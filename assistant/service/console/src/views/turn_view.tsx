@@ -1,0 +1,168 @@
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { announce } from "../announcer.ts";
+import { count, seconds } from "../text.ts";
+import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
+import { AnswerText } from "./answer_text.tsx";
+import { summary } from "./composer.tsx";
+import { useDesk } from "./desk.ts";
+import { Icon } from "./icons.tsx";
+import { Reply } from "./reply.tsx";
+import { VerdictForm } from "./verdict_form.tsx";
+
+/** A question, its answer as far as it has come, and what the agent does with it. */
+export function TurnView({ turn }: { turn: Turn }) {
+  const top = useRef<HTMLElement>(null);
+  useLayoutEffect(() => top.current?.scrollIntoView({ block: "start" }), []);
+  const canJudge = turn.answerId !== null && !isRunning(turn) && turn.phase !== "failed";
+  return (
+    <article ref={top} class="turn" aria-labelledby="question-title">
+      <h2 id="question-title" class="title question">
+        {turn.question}
+      </h2>
+      <h3 id="answer-title" class="visually-hidden" tabIndex={-1}>
+        Answer
+      </h3>
+      {turn.finishReason === "no_evidence" ? (
+        <NoEvidence turn={turn} />
+      ) : (
+        turn.text !== "" && <AnswerText turn={turn} />
+      )}
+      {isRunning(turn) && <Progress turn={turn} />}
+      <Ending turn={turn} />
+      {canJudge && <Reply turn={turn} />}
+      {canJudge && <VerdictForm turn={turn} />}
+    </article>
+  );
+}
+
+function NoEvidence({ turn }: { turn: Turn }) {
+  const looked = count(turn.sources.length, "nearest passage");
+  return (
+    <div class="outcome">
+      <p class="outcome-title">
+        <Icon name="search" /> Not in the knowledge base
+      </p>
+      <p>
+        The knowledge base was searched and nothing in it answers this question, so no answer was written.
+        {turn.sources.length > 0 && ` The ${looked} are listed as sources; none of them is an answer.`}
+      </p>
+      {turn.reason !== null && turn.reason !== "" && <p class="hint">What is missing: {turn.reason}</p>}
+    </div>
+  );
+}
+
+const STEPS = { sending: "Sending the question", searching: "Looking through the knowledge base" } as const;
+
+/** A sign of life from the first moment on, with the time that has passed. */
+function Progress({ turn }: { turn: Turn }) {
+  const { conversation } = useDesk();
+  const [now, setNow] = useState(performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 200);
+    return () => clearInterval(timer);
+  }, []);
+  const startedAt = conversation.underway.value?.startedAt ?? now;
+  return (
+    <p class="progress">
+      <span class="pulse" aria-hidden="true" />
+      {stepOf(turn)} <span class="elapsed">{seconds(Math.max(0, now - startedAt))}</span>
+    </p>
+  );
+}
+
+function stepOf(turn: Turn): string {
+  if (turn.phase === "sending" || turn.phase === "searching") return STEPS[turn.phase];
+  return turn.text === "" ? `Reading ${count(turn.sources.length, "source")}` : "Writing";
+}
+
+/** How the answer ended: its measure, or what went wrong and what to do about it. */
+function Ending({ turn }: { turn: Turn }) {
+  switch (turn.phase) {
+    case "finished":
+      return <Finished turn={turn} />;
+    case "failed":
+      return (
+        <Broken turn={turn} tone="bad" title={turn.problem?.title ?? "The answer failed"}>
+          {turn.problem?.detail} <span class="code">{turn.problem?.code}</span>
+        </Broken>
+      );
+    case "stopped":
+      return (
+        <Broken turn={turn} tone="plain" title="Stopped">
+          {turn.text === "" ? "No text had come yet." : "What is above is incomplete."}
+        </Broken>
+      );
+    case "interrupted":
+      return (
+        <Broken turn={turn} tone="warn" title="Interrupted">
+          The page was left while the answer was being written. What is above is incomplete.
+        </Broken>
+      );
+    default:
+      return null;
+  }
+}
+
+function Finished({ turn }: { turn: Turn }) {
+  if (turn.finishReason === "sources_only") {
+    return (
+      <Broken turn={turn} tone="warn" title="Sources only">
+        No text could be written. The passages that were found are listed as sources.{" "}
+        {turn.reason !== null && <span class="code">{turn.reason}</span>}
+      </Broken>
+    );
+  }
+  if (turn.finishReason === "refused") {
+    return (
+      <Broken turn={turn} tone="warn" title="Declined">
+        The model declined to answer this question.
+      </Broken>
+    );
+  }
+  const elapsed = turn.elapsedMs === null ? "" : ` in ${seconds(turn.elapsedMs)}`;
+  const unsupported = unsupportedCount(turn);
+  return (
+    <>
+      {turn.finishReason === "length" && (
+        <Broken turn={turn} tone="warn" title="Cut short">
+          The answer reached its greatest length before its end.
+        </Broken>
+      )}
+      <p class="measure">
+        {turn.finishReason === "no_evidence" ? `Looked up${elapsed}` : `Answered${elapsed}`}
+        {unsupported > 0 && ` · ${count(unsupported, "sentence")} to check before use`}
+      </p>
+    </>
+  );
+}
+
+interface BrokenProps {
+  readonly turn: Turn;
+  readonly tone: "plain" | "warn" | "bad";
+  readonly title: string;
+  readonly children: preact.ComponentChildren;
+}
+
+function Broken({ turn, tone, title, children }: BrokenProps) {
+  const { conversation } = useDesk();
+  const canRetry = turn.problem?.retryable ?? true;
+  const retry = async () => {
+    announce("Asking again");
+    const ended = await conversation.retry(turn);
+    if (ended !== null) announce(summary(ended));
+  };
+  return (
+    <div class={`notice ${tone}`}>
+      <Icon name={tone === "plain" ? "stop" : "alert"} />
+      <p>
+        <strong>{title}.</strong> {children}
+      </p>
+      {canRetry && (
+        <button type="button" class="button" disabled={conversation.underway.value !== null} onClick={retry}>
+          <Icon name="retry" /> Ask again
+        </button>
+      )}
+    </div>
+  );
+}
+

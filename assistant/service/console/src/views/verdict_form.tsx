@@ -1,0 +1,212 @@
+import { useState } from "preact/hooks";
+import { announce } from "../announcer.ts";
+import type { VerdictDraft } from "../conversation.ts";
+import { ApiError } from "../problems.ts";
+import { clockTime } from "../text.ts";
+import type { Turn } from "../turn.ts";
+import type { StoredVerdict, VerdictLabel } from "../wire.ts";
+import { useDesk } from "./desk.ts";
+import { Icon } from "./icons.tsx";
+
+/** Stable reason → the agent's words. They are kept as they are and feed repair and tuning. */
+const REASONS: Readonly<Record<VerdictLabel, Readonly<Record<string, string>>>> = {
+  good: { correct: "Correct", complete: "Complete", clear: "Easy to understand" },
+  bad: {
+    wrong: "Wrong",
+    outdated: "Out of date",
+    incomplete: "Something is missing",
+    not_asked: "Not what was asked",
+    wrong_source: "Wrong source",
+    unclear: "Hard to understand",
+    unsafe: "Unsafe for the patient",
+  },
+};
+
+function emptyDraft(label: VerdictLabel): VerdictDraft {
+  return { label, reasons: [], betterText: "", wrongCitations: [] };
+}
+
+/** Good or bad, why, and what would have been better. Each saved verdict is added to those before it. */
+export function VerdictForm({ turn }: { turn: Turn }) {
+  const [draft, setDraft] = useState<VerdictDraft | null>(null);
+  const latest = turn.verdicts.at(-1);
+  const choose = (label: VerdictLabel) => {
+    setDraft(draft?.label === label ? null : emptyDraft(label));
+  };
+  return (
+    <section class="verdict" aria-labelledby="verdict-title">
+      <h3 id="verdict-title">Was this answer good?</h3>
+      {latest !== undefined && <Latest stored={latest} />}
+      <p class="actions">
+        {(["good", "bad"] as const).map((label) => (
+          <button
+            key={label}
+            type="button"
+            id={`verdict-${label}`}
+            class={`button toggle ${label}`}
+            aria-pressed={draft?.label === label}
+            onClick={() => choose(label)}
+          >
+            <Icon name={label === "good" ? "up" : "down"} /> {label === "good" ? "Good" : "Bad"}
+          </button>
+        ))}
+      </p>
+      {draft !== null && <Details turn={turn} draft={draft} onChange={setDraft} />}
+    </section>
+  );
+}
+
+function Latest({ stored: { at, verdict } }: { stored: StoredVerdict }) {
+  const reasons = verdict.reasons.map((reason) => REASONS[verdict.label][reason] ?? reason);
+  return (
+    <p class="latest">
+      <Icon name="check" /> Marked {verdict.label} at {clockTime(at)}
+      {reasons.length > 0 && `: ${reasons.join(", ").toLowerCase()}`}. A new mark is added and counts from then on.
+    </p>
+  );
+}
+
+interface DetailsProps {
+  readonly turn: Turn;
+  readonly draft: VerdictDraft;
+  readonly onChange: (draft: VerdictDraft | null) => void;
+}
+
+function Details({ turn, draft, onChange }: DetailsProps) {
+  const { conversation } = useDesk();
+  const [isSaving, setSaving] = useState(false);
+  const [failure, setFailure] = useState<string | null>(null);
+  const save = async () => {
+    if (draft.label === "bad" && draft.reasons.length === 0) {
+      setFailure("Choose at least one reason.");
+      document.getElementById("reason-wrong")?.focus();
+      return;
+    }
+    setSaving(true);
+    setFailure(null);
+    try {
+      await conversation.judge(turn, draft);
+      announce(`Marked ${draft.label}`);
+      onChange(null);
+      document.getElementById(`verdict-${draft.label}`)?.focus();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setFailure(`Not saved: ${error.problem.detail}`);
+    } finally {
+      setSaving(false);
+    }
+  };
+  return (
+    <form
+      class="details"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (!isSaving) void save();
+      }}
+    >
+      <Reasons draft={draft} onChange={onChange} isInvalid={failure !== null && draft.reasons.length === 0} />
+      {draft.label === "bad" && turn.sources.length > 0 && (
+        <WrongCitations turn={turn} draft={draft} onChange={onChange} />
+      )}
+      {draft.label === "bad" && <BetterText turn={turn} draft={draft} onChange={onChange} />}
+      {failure !== null && (
+        <p id="verdict-failure" class="notice bad" role="alert">
+          <Icon name="alert" /> {failure}
+        </p>
+      )}
+      <p class="actions">
+        <button type="submit" class="button primary" disabled={isSaving}>
+          {isSaving ? "Saving…" : "Save the mark"}
+        </button>
+        <button type="button" class="button quiet" onClick={() => onChange(null)}>
+          Cancel
+        </button>
+      </p>
+    </form>
+  );
+}
+
+interface PartProps {
+  readonly draft: VerdictDraft;
+  readonly onChange: (draft: VerdictDraft) => void;
+}
+
+function Reasons({ draft, onChange, isInvalid }: PartProps & { isInvalid: boolean }) {
+  return (
+    <fieldset aria-describedby={isInvalid ? "verdict-failure" : undefined}>
+      <legend>{draft.label === "good" ? "Why? (optional)" : "Why?"}</legend>
+      <div class="checks">
+        {Object.entries(REASONS[draft.label]).map(([reason, words]) => (
+          <Check
+            key={reason}
+            id={`reason-${reason}`}
+            isChecked={draft.reasons.includes(reason)}
+            onToggle={() => onChange({ ...draft, reasons: toggled(draft.reasons, reason) })}
+          >
+            {words}
+          </Check>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+function WrongCitations({ turn, draft, onChange }: PartProps & { turn: Turn }) {
+  return (
+    <fieldset>
+      <legend>Sources that do not fit (optional)</legend>
+      <div class="checks">
+        {turn.sources.map(({ n, title }) => (
+          <Check
+            key={n}
+            id={`wrong-citation-${n}`}
+            isChecked={draft.wrongCitations.includes(n)}
+            onToggle={() => onChange({ ...draft, wrongCitations: toggled(draft.wrongCitations, n) })}
+          >
+            <span class="number">{n}</span> {title}
+          </Check>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+function BetterText({ turn, draft, onChange }: PartProps & { turn: Turn }) {
+  const { conversation } = useDesk();
+  const edited = conversation.replies.value[turn.answerId ?? ""] ?? turn.sends.at(-1)?.sent.text;
+  return (
+    <div>
+      <label for="better-text">A better answer (optional)</label>
+      <textarea
+        id="better-text"
+        rows={3}
+        value={draft.betterText}
+        onInput={(event) => onChange({ ...draft, betterText: event.currentTarget.value })}
+      />
+      {edited !== undefined && edited.trim() !== "" && (
+        <button type="button" class="link" onClick={() => onChange({ ...draft, betterText: edited })}>
+          Take my edited reply
+        </button>
+      )}
+    </div>
+  );
+}
+
+interface CheckProps {
+  readonly id: string;
+  readonly isChecked: boolean;
+  readonly onToggle: () => void;
+  readonly children: preact.ComponentChildren;
+}
+
+function Check({ id, isChecked, onToggle, children }: CheckProps) {
+  return (
+    <label class="check" for={id}>
+      <input id={id} type="checkbox" checked={isChecked} onChange={onToggle} /> <span>{children}</span>
+    </label>
+  );
+}
+
+function toggled<T>(items: readonly T[], item: T): readonly T[] {
+  return items.includes(item) ? items.filter((other) => other !== item) : [...items, item];
+}

@@ -1,0 +1,66 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { announce } from "../announcer.ts";
+import type { Api } from "../api.ts";
+import { ApiError } from "../problems.ts";
+import type { DocumentStatus } from "../wire.ts";
+import { Icon } from "./icons.tsx";
+
+interface WithdrawDialogProps {
+  readonly api: Api;
+  readonly document: DocumentStatus;
+  readonly onClose: (isWithdrawn: boolean) => void;
+}
+
+/** Asks once more before a document stops answering. The safe button has the focus. */
+export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const isWithdrawn = useRef(false);
+  const [isBusy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<string | null>(null);
+  useEffect(() => dialog.current?.showModal(), []);
+  const withdraw = async () => {
+    setBusy(true);
+    setFailure(null);
+    try {
+      await api.withdraw(document.document_id);
+      isWithdrawn.current = true;
+      announce(`${document.title} is withdrawn`);
+      dialog.current?.close();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setFailure(`Not withdrawn: ${error.problem.detail}`);
+      setBusy(false);
+    }
+  };
+  return (
+    <dialog
+      ref={dialog}
+      class="dialog"
+      aria-labelledby="withdraw-title"
+      aria-describedby="withdraw-text"
+      onClose={() => onClose(isWithdrawn.current)}
+    >
+      <h2 id="withdraw-title">Withdraw this document?</h2>
+      <div id="withdraw-text">
+        <p class="document-title">{document.title}</p>
+        <p>
+          It stops answering, and its text is removed from the knowledge base and the index. Records of answers that
+          cited it stay, without its text.
+        </p>
+      </div>
+      {failure !== null && (
+        <p class="notice bad" role="alert">
+          <Icon name="alert" /> {failure}
+        </p>
+      )}
+      <p class="dialog-actions">
+        <button type="button" class="button" onClick={() => dialog.current?.close()}>
+          Keep it
+        </button>
+        <button type="button" class="button danger" disabled={isBusy} onClick={withdraw}>
+          {isBusy ? "Withdrawing…" : "Withdraw"}
+        </button>
+      </p>
+    </dialog>
+  );
+}

@@ -1,0 +1,152 @@
+/** The API's data as it crosses the wire. Unknown fields are ignored; offsets count Unicode code points. */
+
+export type FinishReason = "stop" | "length" | "no_evidence" | "refused" | "sources_only";
+export type Outcome = "done" | "failed" | "cancelled" | "disconnected";
+export type VerdictLabel = "good" | "bad";
+export type DocumentState =
+  | "received"
+  | "parsed"
+  | "embedded"
+  | "live"
+  | "failed"
+  | "stale"
+  | "withdrawn";
+
+export interface Source {
+  readonly n: number;
+  readonly document_id: string;
+  readonly title: string;
+  /** The original at its publisher: untrusted text until `safeHref` has looked at it. */
+  readonly url: string | null;
+  readonly source: string;
+  readonly snippet: string;
+  readonly span: readonly [number, number];
+  /** Path on this service of the stored text, with a token of minutes. */
+  readonly document_url: string;
+}
+
+export interface Sentence {
+  readonly index: number;
+  /** [start, end) in the answer's text. */
+  readonly start: number;
+  readonly end: number;
+  readonly citations: readonly number[];
+  readonly support: "supported" | "unsupported";
+  readonly reasons?: readonly string[];
+}
+
+/** RFC 9457, with the product's own code. */
+export interface Problem {
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly retryable: boolean;
+}
+
+export interface Started {
+  readonly answer_id: string;
+  readonly conversation_id: string;
+}
+
+export interface Done {
+  readonly finish_reason: FinishReason;
+  readonly citations: readonly number[];
+  readonly reason?: string | null;
+}
+
+export type AnswerEvent =
+  | { readonly event: "started"; readonly data: Started }
+  | { readonly event: "sources"; readonly data: { readonly sources: readonly Source[] } }
+  | { readonly event: "token"; readonly data: { readonly text: string } }
+  | { readonly event: "sentence"; readonly data: Sentence }
+  | { readonly event: "done"; readonly data: Done }
+  | { readonly event: "error"; readonly data: Problem };
+
+export interface Verdict {
+  readonly verdict_id: string;
+  readonly label: VerdictLabel;
+  readonly reasons: readonly string[];
+  readonly better_text: string | null;
+  readonly wrong_citations: readonly number[];
+}
+
+export interface Sent {
+  readonly send_id: string;
+  readonly text: string;
+}
+
+export interface StoredVerdict {
+  readonly at: string;
+  readonly verdict: Verdict;
+}
+
+export interface StoredSent {
+  readonly at: string;
+  readonly sent: Sent;
+}
+
+/** What the console reads of an answer's record. */
+export interface AnswerRecord {
+  readonly answer_id: string;
+  readonly question: string;
+  readonly outcome: Outcome;
+  readonly finish_reason: FinishReason | null;
+  readonly error_code: string | null;
+  readonly text: string;
+  readonly sentences: readonly Sentence[];
+  readonly gate: { readonly missing_terms: readonly string[] } | null;
+  readonly asked_at: string;
+  readonly finished_at: string;
+}
+
+/** Verdicts and sends are oldest first: the last one counts. */
+export interface StoredAnswer {
+  readonly record: AnswerRecord;
+  readonly sources: readonly Source[];
+  readonly verdicts: readonly StoredVerdict[];
+  readonly sent: readonly StoredSent[];
+}
+
+export interface Conversation {
+  readonly conversation_id: string;
+  readonly answers: readonly StoredAnswer[];
+}
+
+export interface DocumentText {
+  readonly document_id: string;
+  readonly title: string;
+  readonly url: string | null;
+  readonly source: string;
+  readonly owner: string | null;
+  readonly effective_date: string | null;
+  readonly question: string | null;
+  readonly text: string;
+  /** The cited passage, when the stored text is still the one it was cut from. */
+  readonly span: readonly [number, number] | null;
+  /** False when the link cites a content that has been replaced since. */
+  readonly is_cited_version: boolean;
+}
+
+export interface DocumentStatus {
+  readonly document_id: string;
+  readonly title: string;
+  readonly state: DocumentState;
+  readonly source: string;
+  readonly type: string;
+  readonly url: string | null;
+  readonly owner: string | null;
+  readonly effective_date: string | null;
+  readonly received_at: string;
+  readonly updated_at: string;
+  readonly passage_count: number;
+  readonly failure_code: string | null;
+  readonly failure_reason: string | null;
+}
+
+export interface DocumentPage {
+  readonly documents: readonly DocumentStatus[];
+  /** Given as `after` for the next page; null on the last one. */
+  readonly next_after: string | null;
+  readonly counts: Readonly<Partial<Record<DocumentState, number>>>;
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Api } from "../src/api.ts";
+import { Conversation } from "../src/conversation.ts";
+import { ApiError, unreachable } from "../src/problems.ts";
+import { readTab } from "../src/tab_state.ts";
+import type { AnswerEvent, Sent } from "../src/wire.ts";
+
+const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", conversation_id: "c" } };
+const DONE: AnswerEvent = { event: "done", data: { finish_reason: "stop", citations: [] } };
+const NOT_FOUND = { ...unreachable(), status: 404, code: "not_found" };
+
+/** A tab's storage in memory. */
+class TabStorage {
+  readonly #items = new Map<string, string>();
+  getItem = (key: string) => this.#items.get(key) ?? null;
+  setItem = (key: string, value: string) => void this.#items.set(key, value);
+  removeItem = (key: string) => void this.#items.delete(key);
+}
+
+/** A service that answers at once; each test replaces what it is about. */
+function conversationWith(routes: Partial<Record<keyof Api, unknown>>, storage = new TabStorage(), author = "i t amira") {
+  const api = {
+    ask: async (_: unknown, { onEvents }: { onEvents: (events: AnswerEvent[]) => void }) => onEvents([STARTED, DONE]),
+    conversation: async () => {
+      throw new ApiError(NOT_FOUND);
+    },
+    ...routes,
+  };
+  const conversation = new Conversation({
+    api: api as unknown as Api,
+    storage: storage as unknown as Storage,
+    author,
+  });
+  return { conversation, storage };
+}
+
+test("sending again after a failure uses the same id, another text another one", async () => {
+  const ids: string[] = [];
+  const send = async (_: string, sent: Sent) => {
+    ids.push(sent.send_id);
+    throw new ApiError(unreachable());
+  };
+  const { conversation } = conversationWith({ send });
+  const turn = await conversation.ask("Why?");
+  if (turn === null) throw new Error("no turn");
+  for (const text of ["Dear patient", "Dear patient", "Dear Sir"]) {
+    await assert.rejects(conversation.send(turn, text), (error) => error instanceof ApiError);
+  }
+  assert.equal(ids[0], ids[1]);
+  assert.equal(ids[1] === ids[2], false);
+});
+
+test("a sent reply is no longer kept in the tab", async () => {
+  const send = async (_: string, sent: Sent) => ({ at: "2026-11-20T08:00:00Z", sent });
+  const { conversation, storage } = conversationWith({ send });
+  const turn = await conversation.ask("Why?");
+  if (turn === null) throw new Error("no turn");
+  conversation.setReply("a", "Dear patient");
+  assert.deepEqual(readTab(storage as unknown as Storage)?.replies, { a: "Dear patient" });
+  await conversation.send(turn, "Dear patient");
+  assert.deepEqual(readTab(storage as unknown as Storage)?.replies, {});
+});
+
+test("a question whose answer is not on record comes back into the box", async () => {
+  const never = () => new Promise(() => undefined);
+  const { conversation, storage } = conversationWith({ ask: never });
+  void conversation.ask("Why?");
+  conversation.leave();
+  const { conversation: reloaded } = conversationWith({}, storage);
+  await reloaded.restore();
+  assert.equal(reloaded.question.value, "Why?");
+});
+
+test("another agent in the same tab sees nothing of the one before", async () => {
+  const { conversation, storage } = conversationWith({});
+  await conversation.ask("Why?");
+  conversation.setReply("a", "Dear patient");
+  const { conversation: other } = conversationWith({}, storage, "i t ben");
+  await other.restore();
+  assert.deepEqual(other.replies.value, {});
+  assert.equal(storage.getItem("care-console.tab")?.includes("patient"), false);
+});
+
+test("a conversation that cannot be read now is kept for another try", async () => {
+  const unavailable = async () => {
+    throw new ApiError({ ...unreachable(), status: 503, code: "records_unavailable" });
+  };
+  const { conversation, storage } = conversationWith({});
+  await conversation.ask("Why?");
+  const { conversation: reloaded } = conversationWith({ conversation: unavailable }, storage);
+  await reloaded.restore();
+  assert.equal(reloaded.restoreProblem.value?.code, "records_unavailable");
+  assert.equal(readTab(storage as unknown as Storage)?.conversationId, "c");
+});
+
+test("stopping keeps what has come and cancels before it leaves", async () => {
+  const calls: string[] = [];
+  const ask = (_: unknown, { signal, onEvents }: { signal: AbortSignal; onEvents: (events: AnswerEvent[]) => void }) => {
+    onEvents([STARTED, { event: "token", data: { text: "Yes" } }]);
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        calls.push("left");
+        reject(signal.reason);
+      });
+    });
+  };
+  const cancel = async () => void calls.push("cancelled");
+  const { conversation } = conversationWith({ ask, cancel });
+  const asked = conversation.ask("Why?");
+  conversation.stop();
+  const turn = await asked;
+  assert.equal(turn?.phase, "stopped");
+  assert.equal(turn?.text, "Yes");
+  assert.deepEqual(calls, ["cancelled", "left"]);
+});
+
+test("a retried question that never became an answer is not listed twice", async () => {
+  let calls = 0;
+  const ask = async (_: unknown, { onEvents }: { onEvents: (events: AnswerEvent[]) => void }) => {
+    calls += 1;
+    if (calls === 1) throw new ApiError(unreachable());
+    onEvents([STARTED, DONE]);
+  };
+  const { conversation } = conversationWith({ ask });
+  const failed = await conversation.ask("Why?");
+  if (failed === null) throw new Error("no turn");
+  await conversation.retry(failed);
+  assert.deepEqual(conversation.turns.value.map(({ phase }) => phase), ["finished"]);
+});

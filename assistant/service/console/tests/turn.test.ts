@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { brokenStream } from "../src/problems.ts";
+import { type Turn, afterEvent, afterProblem, afterStop, newTurn, storedTurn } from "../src/turn.ts";
+import type { AnswerEvent, StoredAnswer } from "../src/wire.ts";
+
+const EVENTS: AnswerEvent[] = [
+  { event: "started", data: { answer_id: "a", conversation_id: "c" } },
+  { event: "sources", data: { sources: [] } },
+  { event: "token", data: { text: "Yes" } },
+  { event: "token", data: { text: "." } },
+  { event: "sentence", data: { index: 0, start: 0, end: 4, citations: [1], support: "supported" } },
+  { event: "done", data: { finish_reason: "stop", citations: [1] } },
+];
+
+test("a turn goes through its phases", () => {
+  const phases: string[] = [];
+  EVENTS.reduce((turn: Turn, event) => {
+    const next = afterEvent(turn, event);
+    phases.push(next.phase);
+    return next;
+  }, newTurn("key", "Why?"));
+  assert.deepEqual(phases, ["searching", "writing", "writing", "writing", "writing", "finished"]);
+});
+
+test("the text is what the tokens say", () => {
+  const turn = EVENTS.reduce(afterEvent, newTurn("key", "Why?"));
+  assert.equal(turn.text, "Yes.");
+  assert.equal(turn.sentences.length, 1);
+  assert.equal(turn.finishReason, "stop");
+});
+
+test("an ended turn stays as it is", () => {
+  const stopped = afterStop(EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?")));
+  assert.equal(EVENTS.slice(3).reduce(afterEvent, stopped), stopped);
+  assert.equal(afterProblem(stopped, brokenStream()), stopped);
+});
+
+test("an error event ends the turn with its problem and keeps the text", () => {
+  const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
+  const failed = afterEvent(begun, { event: "error", data: brokenStream() });
+  assert.equal(failed.phase, "failed");
+  assert.equal(failed.text, "Yes");
+  assert.equal(failed.problem?.code, "interrupted");
+});
+
+test("a stored answer says how it ended", () => {
+  const phases = (["done", "failed", "cancelled", "disconnected"] as const).map(
+    (outcome) => storedTurn({ ...STORED, record: { ...STORED.record, outcome } }).phase,
+  );
+  assert.deepEqual(phases, ["finished", "failed", "stopped", "interrupted"]);
+});
+
+test("a stored answer without evidence says what was missing", () => {
+  const record = {
+    ...STORED.record,
+    finish_reason: "no_evidence" as const,
+    gate: { missing_terms: ["zebra", "migration"] },
+  };
+  assert.equal(storedTurn({ ...STORED, record }).reason, "zebra, migration");
+});
+
+const STORED: StoredAnswer = {
+  record: {
+    answer_id: "a",
+    question: "Why?",
+    outcome: "done",
+    finish_reason: "stop",
+    error_code: null,
+    text: "Yes.",
+    sentences: [],
+    gate: null,
+    asked_at: "2026-11-20T08:00:00Z",
+    finished_at: "2026-11-20T08:00:02Z",
+  },
+  sources: [],
+  verdicts: [],
+  sent: [],
+};
