@@ -85,7 +85,7 @@ async def open_ingestion(
         )
         opened: list[TenantIngestion] = []
         for tenant in load_tenants(settings.tenants_dir).values():
-            stores = await stack.enter_async_context(_embedded_stores(tenant, state_dir=settings.state_dir))
+            stores = await stack.enter_async_context(_indexed_stores(tenant, settings))
             ingestion = _ingestion(
                 tenant,
                 stores=stores,
@@ -112,7 +112,7 @@ async def open_tenants(
         )
         opened: dict[str, ServedTenant] = {}
         for name, tenant in load_tenants(settings.tenants_dir).items():
-            stores = await stack.enter_async_context(_embedded_stores(tenant, state_dir=settings.state_dir))
+            stores = await stack.enter_async_context(_indexed_stores(tenant, settings))
             wiring = _Wiring(tenant, settings, stores, runtime, clock or SystemClock())
             opened[name] = wiring.served(generates=generates)
         yield opened
@@ -210,14 +210,25 @@ def _ingestion(
     )
 
 
+def _indexed_stores(
+    tenant: TenantConfig, settings: ServiceSettings | WorkerSettings
+) -> AbstractAsyncContextManager[EmbeddedTenant]:
+    """Stores with the index of the served weights: vectors of other weights are never compared with it."""
+    facts = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
+    return _embedded_stores(tenant, state_dir=settings.state_dir, model_digest=facts.digest)
+
+
 @asynccontextmanager
-async def _embedded_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[EmbeddedTenant]:
+async def _embedded_stores(
+    tenant: TenantConfig, *, state_dir: Path, model_digest: str = ""
+) -> AsyncGenerator[EmbeddedTenant]:
     from assistant.adapters.embedded.tenant import EmbeddedTenant
 
     stores = EmbeddedTenant(
         state_dir / "tenants" / tenant.name,
         embedding_model=tenant.embedding.model,
         dimensions=tenant.embedding.dimensions,
+        model_digest=model_digest,
     )
     try:
         yield stores

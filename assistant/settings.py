@@ -230,6 +230,8 @@ class WorkerSettings(_ProcessSettings):
     model_artifacts_dir: Path = Path(".state/models")
     sagemaker_endpoint_url: str
     region: str = "us-east-1"
+    otlp_endpoint: str | None = None
+    """Where spans go (OTLP over HTTP); nowhere when absent."""
     log_level: str = "INFO"
 
 

@@ -50,8 +50,8 @@ class DocumentStates(Protocol):
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         """Write each status unless its document was withdrawn or received anew meanwhile.
 
-        That is: the stored row is not withdrawn and has the same ``content_hash`` and ``received_at``.
-        Return the ids that were written.
+        That is: the stored row has the same ``content_hash`` and ``received_at``, and a withdrawn one
+        stays withdrawn. Return the ids that were written.
         """
         ...
 
@@ -62,6 +62,10 @@ class DocumentStates(Protocol):
         ...
 
     async def count_by_state(self) -> Mapping[DocumentState, int]: ...
+
+
+MAX_ATTEMPTS = 5
+"""Deliveries of a message before it is a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class QueuedDocument:
 
 
 class IngestionQueue(Protocol):
-    """At-least-once queue of document ids. After ``max_attempts`` deliveries a message is a dead letter."""
+    """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message is a dead letter."""
 
     async def send_many(self, document_ids: Sequence[str]) -> None: ...
 

@@ -47,7 +47,6 @@ class WithdrawDocuments:
                         "state": DocumentState.WITHDRAWN,
                         # The worker may be making the newest content live just now.
                         "live_content_hash": status.live_content_hash or status.content_hash,
-                        "received_at": now,
                         "updated_at": now,
                         "failure_code": None,
                         "failure_reason": None,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from assistant.adapters.embedded.passage_rows import IndexMeta, index_version
+from assistant.adapters.embedded.passage_rows import IndexMeta, IndexModel, index_version
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import Passage
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -70,13 +70,10 @@ class _EngineThread(Generic[Side]):
 class EmbeddedPassageIndex:
     """``PassageIndex`` under ``directory/<index version>/``; one writer at a time, held by a file lock."""
 
-    def __init__(
-        self, directory: Path, *, embedding_model: str, dimensions: int, clock: Clock | None = None
-    ) -> None:
-        self._version = index_version(embedding_model=embedding_model, dimensions=dimensions)
+    def __init__(self, directory: Path, *, model: IndexModel, clock: Clock | None = None) -> None:
+        self._version = index_version(model)
         self._folder = directory / self._version
-        self._embedding_model = embedding_model
-        self._dimensions = dimensions
+        self._model = model
         self._clock = clock or SystemClock()
         self._engine = _EngineThread(self._open, lambda writer: writer.close())
 
@@ -95,7 +92,7 @@ class EmbeddedPassageIndex:
 
     async def info(self) -> IndexInfo:
         counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=CALL_TIMEOUT_S)
-        return _info(self._version, self._embedding_model, self._dimensions, counts)
+        return _info(self._version, self._model, counts)
 
     async def close(self) -> None:
         await self._engine.close()
@@ -103,7 +100,7 @@ class EmbeddedPassageIndex:
     def _open(self) -> IndexWriter:
         from assistant.adapters.embedded.index_writer import IndexWriter
 
-        writer = IndexWriter(self._folder, dimensions=self._dimensions, clock=self._clock)
+        writer = IndexWriter(self._folder, dimensions=self._model.dimensions, clock=self._clock)
         writer.open()
         return writer
 
@@ -111,11 +108,10 @@ class EmbeddedPassageIndex:
 class EmbeddedPassageSearch:
     """``PassageSearch`` on what ``EmbeddedPassageIndex`` writes, in this process or another."""
 
-    def __init__(self, directory: Path, *, embedding_model: str, dimensions: int) -> None:
-        self._version = index_version(embedding_model=embedding_model, dimensions=dimensions)
+    def __init__(self, directory: Path, *, model: IndexModel) -> None:
+        self._version = index_version(model)
         self._folder = directory / self._version
-        self._embedding_model = embedding_model
-        self._dimensions = dimensions
+        self._model = model
         self._engine = _EngineThread(self._open, lambda reader: reader.close())
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
@@ -129,7 +125,7 @@ class EmbeddedPassageSearch:
 
     async def info(self) -> IndexInfo:
         counts = await self._engine.run(lambda reader: reader.counts(), timeout_s=CALL_TIMEOUT_S)
-        return _info(self._version, self._embedding_model, self._dimensions, counts)
+        return _info(self._version, self._model, counts)
 
     async def close(self) -> None:
         await self._engine.close()
@@ -140,17 +136,15 @@ class EmbeddedPassageSearch:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from assistant.adapters.embedded.index_reader import IndexReader
 
-        return IndexReader(self._folder, index_version=self._version, dimensions=self._dimensions)
+        return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)
 
 
-def _info(
-    version: str, embedding_model: str, dimensions: int, counts: tuple[int, int, IndexMeta]
-) -> IndexInfo:
+def _info(version: str, model: IndexModel, counts: tuple[int, int, IndexMeta]) -> IndexInfo:
     passage_count, document_count, meta = counts
     return IndexInfo(
         index_version=version,
-        embedding_model=embedding_model,
-        dimensions=dimensions,
+        embedding_model=model.name,
+        dimensions=model.dimensions,
         passage_count=passage_count,
         document_count=document_count,
         updated_at=meta.updated_at,

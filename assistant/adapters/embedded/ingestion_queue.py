@@ -12,7 +12,7 @@ from assistant.adapters.embedded.knowledge_schema import KNOWLEDGE_SCHEMA
 from assistant.adapters.embedded.sqlite_file import SqliteFile
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import OverloadedError
-from assistant.ingesting.ports import QueuedDocument
+from assistant.ingesting.ports import MAX_ATTEMPTS, QueuedDocument
 
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 0.2
@@ -36,7 +36,7 @@ class SqliteIngestionQueue:
         path: Path,
         *,
         name: str = "documents",
-        max_attempts: int = 5,
+        max_attempts: int = MAX_ATTEMPTS,
         max_messages: int = 1_000_000,
         clock: Clock | None = None,
     ) -> None:

@@ -65,6 +65,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class IndexModel:
+    """The embedding model whose vectors an index holds: those of another cannot be compared with them."""
+
+    name: str
+    dimensions: int
+    digest: str = ""
+    """Of its weights, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexMeta:
     """The counters of one moment."""
 
@@ -91,11 +101,11 @@ class VectorRow:
     """float32, little-endian, (dimensions,)"""
 
 
-def index_version(*, embedding_model: str, dimensions: int) -> str:
+def index_version(model: IndexModel) -> str:
     """Return the stable name of an index of this schema and model, fit for a folder."""
-    digest = sha256(f"{SCHEMA_VERSION}\0{embedding_model}\0{dimensions}".encode()).hexdigest()[:8]
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", embedding_model)[:60]
-    return f"v{SCHEMA_VERSION}-{readable}-{dimensions}-{digest}"
+    parts = f"{SCHEMA_VERSION}\0{model.name}\0{model.dimensions}\0{model.digest}"
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", model.name)[:60]
+    return f"v{SCHEMA_VERSION}-{readable}-{model.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
 
 
 def microseconds(instant: datetime) -> int:

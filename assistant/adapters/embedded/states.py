@@ -19,7 +19,8 @@ ON CONFLICT (document_id) DO UPDATE SET state = excluded.state, content_hash = e
 """
 _ADVANCE = """
 UPDATE states SET state = ?2, status = ?5
-WHERE document_id = ?1 AND content_hash = ?3 AND received_at = ?4 AND state != 'withdrawn'
+WHERE document_id = ?1 AND content_hash = ?3 AND received_at = ?4
+    AND (state != 'withdrawn' OR ?2 = 'withdrawn')
 """
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from assistant.adapters.embedded.documents import FileDocumentStore
 from assistant.adapters.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
 from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.adapters.embedded.passage_rows import IndexModel
 from assistant.adapters.embedded.records import SqliteAnswerRecords
 from assistant.adapters.embedded.states import SqliteDocumentStates
 
@@ -17,19 +18,18 @@ class EmbeddedTenant:
     Only the ingestion worker may use ``index``: it takes the index's write lock on first use.
     """
 
-    def __init__(self, folder: Path, *, embedding_model: str, dimensions: int) -> None:
+    def __init__(
+        self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
+    ) -> None:
+        model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
         self.documents = FileDocumentStore(folder / "documents")
         self.states = SqliteDocumentStates(folder / "queue.sqlite")
         self.queue = SqliteIngestionQueue(folder / "queue.sqlite")
         self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
         """Ids to take out of the index. A queue of its own, so that no backlog of documents delays it."""
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
-        self.index = EmbeddedPassageIndex(
-            folder / "index", embedding_model=embedding_model, dimensions=dimensions
-        )
-        self.search = EmbeddedPassageSearch(
-            folder / "index", embedding_model=embedding_model, dimensions=dimensions
-        )
+        self.index = EmbeddedPassageIndex(folder / "index", model=model)
+        self.search = EmbeddedPassageSearch(folder / "index", model=model)
 
     async def close(self) -> None:
         for store in (self.states, self.queue, self.withdrawals, self.records, self.index, self.search):

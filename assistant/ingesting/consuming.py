@@ -1,0 +1,118 @@
+"""Takes messages from a queue in batches and has them handled; loses none, and lets none stop the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from assistant.domain.errors import AssistantError
+from assistant.ingesting.ports import MAX_ATTEMPTS, IngestionQueue, QueuedDocument
+
+_log = structlog.get_logger(__name__)
+
+HandleBatch = Callable[[Sequence[str]], Awaitable[None]]
+
+
+class GiveUp(Protocol):
+    """Says in a document's state that it was given up, and why."""
+
+    def __call__(self, document_id: str, *, code: str, reason: str) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLimits:
+    documents_per_batch: int = 64
+    receive_wait_s: float = 1.0
+    visibility_timeout_s: float = 180.0
+    """Over the longest time a batch is held: its embedding is retried for 60 s, then it goes back."""
+    pause_after_error_s: float = 2.0
+    alone_from_attempt: int = 3
+    """A message that comes back so often may be what stops the worker: it is handled alone."""
+
+
+class QueueConsumer:
+    """One lane: one batch at a time. Several lanes may share a queue."""
+
+    def __init__(
+        self, queue: IngestionQueue, handle: HandleBatch, *, give_up: GiveUp, limits: ConsumerLimits
+    ) -> None:
+        self._queue = queue
+        self._handle = handle
+        self._give_up = give_up
+        self._limits = limits
+        self._held: list[QueuedDocument] = []
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Consume until ``stopping`` is set. When cancelled, what is held goes back to the queue."""
+        try:
+            while not stopping.is_set():
+                try:
+                    await self._take_batch()
+                except AssistantError as error:  # the queue itself
+                    _log.warning("queue_unavailable", code=error.code)
+                    await stopped_within(stopping, self._limits.pause_after_error_s)
+                except _BatchReturned:
+                    await stopped_within(stopping, self._limits.pause_after_error_s)
+        finally:
+            if self._held:
+                await self._return(self._held)
+
+    async def _take_batch(self) -> None:
+        self._held = await self._queue.receive(
+            limit=self._limits.documents_per_batch,
+            wait_s=self._limits.receive_wait_s,
+            visibility_timeout_s=self._limits.visibility_timeout_s,
+        )
+        alone = [m for m in self._held if m.attempt >= self._limits.alone_from_attempt]
+        together = [m for m in self._held if m not in alone]
+        if together:
+            await self._handle_messages(together)
+        for message in alone:
+            if message.attempt >= MAX_ATTEMPTS:  # said before: this attempt may be the one that kills us
+                reason = f"Processing did not end in {MAX_ATTEMPTS} attempts."
+                await self._give_up(message.document_id, code="gave_up", reason=reason)
+            await self._handle_messages([message])
+
+    async def _handle_messages(self, messages: Sequence[QueuedDocument]) -> None:
+        try:
+            await self._handle(list(dict.fromkeys(message.document_id for message in messages)))
+        except AssistantError as error:
+            _log.warning("batch_returned", code=error.code, reason=error.message, documents=len(messages))
+            await self._return(self._held)
+            raise _BatchReturned from None
+        except Exception:  # noqa: BLE001 (the edge of a batch: one bad document shall not stop the worker)
+            _log.exception("batch_failed", documents=len(messages))
+            if len(messages) > 1:  # find the one: the others shall not fail with it
+                for message in messages:
+                    await self._handle_messages([message])
+                return
+            reason = "The worker failed on it; its log says where."
+            await self._give_up(messages[0].document_id, code="internal", reason=reason)
+        await self._queue.delete_many([message.receipt for message in messages])
+        self._held = [message for message in self._held if message not in messages]
+
+    async def _return(self, messages: Sequence[QueuedDocument]) -> None:
+        """Put messages back as new ones: waiting for an endpoint shall not use up their attempts."""
+        self._held = []
+        try:
+            await self._queue.send_many([message.document_id for message in messages])
+            await self._queue.delete_many([message.receipt for message in messages])
+        except AssistantError as error:  # then they come back after their visibility time-out
+            _log.warning("queue_unavailable", code=error.code)
+
+
+async def stopped_within(stopping: asyncio.Event, seconds: float) -> bool:
+    """Wait so long at most; say whether the stop was asked for."""
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+class _BatchReturned(Exception):
+    """The batch went back to the queue; wait before taking the next."""

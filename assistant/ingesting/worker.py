@@ -1,0 +1,161 @@
+"""The worker of one tenant: documents into the index, withdrawn ones out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from assistant.domain.clock import Clock
+from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.errors import AssistantError
+from assistant.ingesting.consuming import ConsumerLimits, QueueConsumer, stopped_within
+from assistant.ingesting.embedding import BatchEmbedder
+from assistant.ingesting.passages import PassageCutter
+from assistant.ingesting.pipeline import DocumentPipeline
+from assistant.ingesting.ports import PassageIndex
+from assistant.ingesting.removal import DocumentRemoval
+from assistant.ingesting.stores import KnowledgeStores
+
+_log = structlog.get_logger(__name__)
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    consumer: ConsumerLimits = field(default_factory=ConsumerLimits)
+    lanes: int = 3
+    """Batches at once: while one is embedded the next is parsed and the one before is indexed."""
+    stop_within_s: float = 8.0
+    """How long batches in progress may finish after a stop is asked for."""
+    check_every_s: float = 1.0
+    optimize_every_s: float = 60.0
+    """Replaced text is purged from the index when the queue is empty, and at least so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantIngestion:
+    """What the worker of one tenant works with."""
+
+    tenant: str
+    stores: KnowledgeStores
+    index: PassageIndex
+    embedder: BatchEmbedder
+    cutter: PassageCutter
+    clock: Clock
+
+
+class IngestionWorker:
+    """Runs until it is stopped. The only writer of its tenant's index."""
+
+    def __init__(self, ingestion: TenantIngestion, *, limits: WorkerLimits | None = None) -> None:
+        self._ingestion = ingestion
+        self._stores = ingestion.stores
+        self._limits = limits or WorkerLimits()
+        self._stopping = asyncio.Event()
+        self._pipeline = DocumentPipeline(
+            documents=self._stores.documents,
+            states=self._stores.states,
+            index=ingestion.index,
+            embedder=ingestion.embedder,
+            cutter=ingestion.cutter,
+            clock=ingestion.clock,
+        )
+        self._removal = DocumentRemoval(
+            documents=self._stores.documents,
+            states=self._stores.states,
+            index=ingestion.index,
+            index_writes=self._pipeline.index_writes,
+            clock=ingestion.clock,
+        )
+
+    def stop(self) -> None:
+        """Take no more; ``run`` returns within ``stop_within_s`` and a little."""
+        self._stopping.set()
+
+    async def prepare(self) -> None:
+        """Open the index, and enqueue what a new or lost index or an interrupted withdrawal lacks.
+
+        Raises LocalRuntimeError when another process writes the index.
+        """
+        await self._ingestion.index.optimize()
+        info = await self._ingestion.index.info()
+        counts = await self._stores.states.count_by_state()
+        if info.document_count < counts.get(DocumentState.LIVE, 0):
+            _log.warning("index_refilled", tenant=self._ingestion.tenant, found=info.document_count)
+            await self._for_pages((DocumentState.LIVE, DocumentState.STALE), self._receive_again)
+        await self._for_pages((DocumentState.WITHDRAWN,), self._remove_again)
+
+    async def run(self) -> None:
+        """Process messages until ``stop``; finish what is in progress, or give it back to its queue."""
+        consumers = [self._consumer_of_documents() for _ in range(self._limits.lanes)]
+        consumers.append(self._consumer_of_withdrawals())
+        tasks = [asyncio.create_task(consumer.run(self._stopping)) for consumer in consumers]
+        tasks.append(asyncio.create_task(self._maintain()))
+        try:
+            await self._stopping.wait()
+            await asyncio.wait(tasks, timeout=self._limits.stop_within_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _consumer_of_documents(self) -> QueueConsumer:
+        return QueueConsumer(
+            self._stores.queue,
+            self._pipeline.process,
+            give_up=self._pipeline.fail,
+            limits=self._limits.consumer,
+        )
+
+    def _consumer_of_withdrawals(self) -> QueueConsumer:
+        return QueueConsumer(
+            self._stores.withdrawals,
+            self._removal.remove,
+            give_up=self._log_abandoned,
+            limits=self._limits.consumer,
+        )
+
+    async def _log_abandoned(self, document_id: str, *, code: str, reason: str) -> None:
+        # Its state still says that it is not out; the next start of the worker tries again.
+        _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
+
+    async def _maintain(self) -> None:
+        """Purge replaced text when there is nothing else to do, and at least every minute."""
+        clock = self._ingestion.clock
+        optimized_at_s = clock.monotonic_s()
+        seen = 0
+        while not self._stopping.is_set():
+            await stopped_within(self._stopping, self._limits.check_every_s)
+            try:
+                late = clock.monotonic_s() - optimized_at_s >= self._limits.optimize_every_s
+                if self._pipeline.writes != seen and (late or await self._stores.queue.depth() == 0):
+                    async with self._pipeline.index_writes:
+                        seen = self._pipeline.writes
+                        await self._ingestion.index.optimize()
+                    optimized_at_s = clock.monotonic_s()
+            except AssistantError as error:
+                _log.warning("index_not_optimized", code=error.code)
+
+    async def _for_pages(
+        self,
+        states: Sequence[DocumentState],
+        take: Callable[[Sequence[DocumentStatus]], Awaitable[None]],
+    ) -> None:
+        after: str | None = None
+        while page := await self._stores.states.list(states=states, after=after, limit=PAGE):
+            await take(page)
+            after = page[-1].document_id
+
+    async def _receive_again(self, statuses: Sequence[DocumentStatus]) -> None:
+        again = {"state": DocumentState.RECEIVED, "live_content_hash": None}
+        await self._stores.states.advance_many([status.model_copy(update=again) for status in statuses])
+        await self._stores.queue.send_many([status.document_id for status in statuses])
+
+    async def _remove_again(self, statuses: Sequence[DocumentStatus]) -> None:
+        unfinished = [status.document_id for status in statuses if status.live_content_hash is not None]
+        if unfinished:
+            await self._stores.withdrawals.send_many(unfinished)

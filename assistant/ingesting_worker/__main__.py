@@ -1,0 +1,25 @@
+"""``python -m assistant.ingesting_worker``: configured by WorkerSettings."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from assistant.domain.errors import AssistantError
+from assistant.ingesting_worker.process import work
+from assistant.settings import WorkerSettings
+from assistant.telemetry import configure_logging, configure_tracing
+
+
+def main() -> None:
+    settings = WorkerSettings()  # pyright: ignore[reportCallIssue] : read from the environment
+    configure_logging(settings.log_level)
+    configure_tracing("ingesting-worker", otlp_endpoint=settings.otlp_endpoint)
+    try:
+        asyncio.run(work(settings))
+    except AssistantError as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()
