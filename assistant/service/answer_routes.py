@@ -32,14 +32,14 @@ async def read_conversation(
     return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
 
 
-@router.get("/v1/answers/{answer_id}", responses=problems(401, 403, 404, 503))
+@router.get("/v1/answers/{answer_id}", responses=problems(401, 403, 404, 422, 503))
 async def read_answer(service: ServiceOf, caller: Caller, answer_id: str) -> StoredAnswer:
     """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
     require_role(caller, Role.AGENT, Role.AUDITOR)
     return _stored(await service.tenants[caller.tenant].read_answers.one(answer_id, identity=caller))
 
 
-@router.delete("/v1/answers/{answer_id}", status_code=204, responses=problems(401, 403, 404, 503))
+@router.delete("/v1/answers/{answer_id}", status_code=204, responses=problems(401, 403, 404, 422, 503))
 async def cancel_answer(service: ServiceOf, caller: Caller, answer_id: str) -> Response:
     """Cancel the caller's own answer at once; one that has ended stays as it is."""
     require_role(caller, Role.AGENT)

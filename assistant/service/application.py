@@ -52,10 +52,12 @@ class Application:
 
 
 def build_application(service: Service, answers: AnswerRequests) -> Application:
-    return Application(answers=answers, routes=build_routes(service))
+    routes = build_routes()
+    routes.state.service = service
+    return Application(answers=answers, routes=routes)
 
 
-def build_routes(service: Service) -> FastAPI:
+def build_routes() -> FastAPI:
     routes = FastAPI(
         title="Private care assistant",
         openapi_url=None,
@@ -63,7 +65,6 @@ def build_routes(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routes.state.service = service
     for module in (answer_routes, document_routes, health_routes, console_files):
         routes.include_router(module.router)
     routes.add_exception_handler(AssistantError, _on_own_error)

@@ -59,14 +59,14 @@ async def bring_document(request: Request, service: ServiceOf, caller: Caller) -
     return await _status(tenant, document.document_id)
 
 
-@router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 503))
+@router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 422, 503))
 async def document_status(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
     """Where the document is on its way into the index, and why it failed."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     return await _status(service.tenants[caller.tenant], document_id)
 
 
-@router.delete("/v1/documents/{document_id}", status_code=202, responses=problems(401, 403, 404, 503))
+@router.delete("/v1/documents/{document_id}", status_code=202, responses=problems(401, 403, 404, 422, 503))
 async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
     """Withdraw the document: it is no longer readable, and the worker takes it out of the index."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
@@ -76,7 +76,7 @@ async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str
 
 
 @router.get(
-    "/v1/documents/{document_id}", response_model=DocumentText, responses=problems(401, 403, 404, 503)
+    "/v1/documents/{document_id}", response_model=DocumentText, responses=problems(401, 403, 404, 422, 503)
 )
 async def read_document(
     request: Request,

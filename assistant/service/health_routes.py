@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
 
 from assistant.service.metrics import CONTENT_TYPE
+from assistant.service.openapi import openapi_document, rendered
 from assistant.service.readiness import check_readiness
 from assistant.service.wire import Readiness
 from assistant.service.wiring import ServiceOf
 
 router = APIRouter(tags=["operation"])
+_OPENAPI: dict[str, Any] = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 @router.get("/healthz")
@@ -30,3 +34,12 @@ async def ready(service: ServiceOf, response: Response) -> Readiness:
 async def metrics(service: ServiceOf) -> Response:
     """Figures for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+@router.get("/openapi.json", response_class=Response, responses={200: _OPENAPI})
+async def openapi(request: Request) -> Response:
+    """This description."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        state.openapi = rendered(openapi_document(request.app))
+    return Response(state.openapi, media_type="application/json")
