@@ -309,3 +309,9 @@ class LocalSettings(_ProcessSettings):
     """How long a command waits while another starts processes."""
     log_limit_mib: int = Field(default=8, ge=1)
     """Over it the older half of a process's log is dropped, at the next command."""
+    ci: str = Field(default="", validation_alias="CI")
+
+    @property
+    def in_ci(self) -> bool:
+        """Whether ``CI`` says that nobody is there to press Ctrl-C."""
+        return self.ci.lower() not in ("", "0", "false", "no")

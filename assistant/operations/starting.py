@@ -51,6 +51,7 @@ class Starter:
         what was started until then stays in ``running`` for the caller to stop.
         """
         self._check_before(plans)
+        self.trim_logs()
         waiting = dict(plans)
         starting: dict[str, _Starting] = {}
         while waiting or starting:
@@ -64,6 +65,11 @@ class Starter:
     def reap(self) -> None:
         """Let ended children of this command go, so that none stays as a zombie while it serves."""
         self._children = [child for child in self._children if reap(child) is None]
+
+    def trim_logs(self) -> None:
+        """Drop the older half of every log that is over its limit."""
+        for path in self.logs_dir.glob("*.log"):
+            ProcessLog(path).trim(limit_bytes=self.settings.log_limit_mib * _MIB)
 
     def _check_before(self, plans: Mapping[str, ProcessPlan]) -> None:
         if not plans:
@@ -81,7 +87,6 @@ class Starter:
 
     def _spawn(self, plan: ProcessPlan, *, running: Running) -> _Starting:
         log = self.log_of(plan.name)
-        log.trim(limit_bytes=self.settings.log_limit_mib * _MIB)
         start = log.size_bytes()
         pid = spawn(plan, log_path=log.path, registry_path=self.registry.path)
         self._children.append(pid)

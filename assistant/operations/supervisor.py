@@ -102,6 +102,19 @@ class Supervisor:
             running.drop_dead()
             return running
 
+    def is_running(self, name: str) -> bool:
+        """Return whether the process lives; if it seems not to, after commands that restart it ended."""
+        running = self.registry.read()
+        if running is not None and name in running.processes and running.processes[name].identity.is_alive():
+            return True
+        with self._opened(quiet=True) as settled:
+            return name in settled.processes
+
+    def tend(self) -> None:
+        """What a command that stays does every second or so: reap ended children, bound the logs."""
+        self.starter.reap()
+        self.starter.trim_logs()
+
     def _start_for(self, needs: tuple[str, ...], *, use: Use | None) -> Mapping[str, int]:
         until_s = time.monotonic() + self.settings.lock_timeout_s
         told = False
