@@ -12,10 +12,10 @@ from assistant.telemetry import configure_logging, configure_tracing
 
 
 def main() -> None:
-    settings = WorkerSettings()  # pyright: ignore[reportCallIssue] : read from the environment
-    configure_logging(settings.log_level)
-    configure_tracing("ingesting-worker", otlp_endpoint=settings.otlp_endpoint)
     try:
+        settings = WorkerSettings.read()
+        configure_logging(settings.log_level)
+        configure_tracing("ingesting-worker", otlp_endpoint=settings.otlp_endpoint)
         asyncio.run(work(settings))
     except AssistantError as error:
         sys.exit(error.message)
