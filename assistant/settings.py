@@ -249,6 +249,8 @@ class ModelServerSettings(_ProcessSettings):
     artifacts_dir: Path = Path(".state/models")
     """Where what is derived from weights is kept, a folder a model: graph, tokenizer.json, artifact.json."""
     max_input_tokens: int = Field(default=256, ge=16)
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the matrix products of embeddings, where the processor has bfloat16; float32 elsewhere."""
     threads: int = Field(default=2, ge=1)
     slots: int = Field(default=4, ge=1)
     """Generations that run at once in one batch."""

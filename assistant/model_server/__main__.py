@@ -35,6 +35,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
         ensure_graph(weights, settings=settings, digest=artifact.digest),
         threads=settings.threads,
         queue_size=settings.queue_size,
+        precision=settings.precision,
     )
     engine.start()
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE

@@ -7,12 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from assistant.domain.errors import OverloadedError
+from assistant.model_server.embedding_runtime import Precision, load_graph
 
 Vectors = npt.NDArray[np.float32]
 
@@ -24,29 +25,25 @@ class EmbeddingEngine:
     of each request in turn, so that a question does not wait for a whole batch of documents.
     """
 
-    def __init__(self, graph: Path, *, threads: int, queue_size: int) -> None:
+    def __init__(self, graph: Path, *, threads: int, queue_size: int, precision: Precision) -> None:
         self._graph = graph
         self._threads = threads
+        self._precision: Precision = precision
         self._most_requests = threads + queue_size
         self._requests: deque[_Request] = deque()
         self._active = 0
         self._wake = threading.Condition()
         self._closed = False
         self._workers: list[threading.Thread] = []
-        self._session: Any = None
 
     def start(self) -> None:
         """Load the graph and start the workers."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a run stays on the thread that calls it
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(self._graph), options, providers=["CPUExecutionProvider"]
-        )
+        model = load_graph(self._graph, threads=self._threads, precision=self._precision)
         for number in range(self._threads):
-            worker = threading.Thread(target=self._work, name=f"embedding-{number}", daemon=True)
+            arguments = (model.create_infer_request(),)
+            worker = threading.Thread(
+                target=self._work, args=arguments, name=f"embedding-{number}", daemon=True
+            )
             worker.start()
             self._workers.append(worker)
 
@@ -82,27 +79,29 @@ class EmbeddingEngine:
                 self._active -= 1
                 request.drop()
 
-    def _work(self) -> None:
+    def _work(self, runner: Any) -> None:
         while (taken := self._take()) is not None:
             request, position = taken
             try:
                 ids = np.asarray([request.passages[position]], np.int64)
-                pooled = cast("list[Vectors]", self._session.run(["pooled"], {"input_ids": ids}))
-                request.keep(position, pooled[0][0])
+                runner.infer({"input_ids": ids})
+                request.keep(position, runner.get_output_tensor().data[0].copy())
             except Exception as error:  # noqa: BLE001 : whatever a run raises belongs to its request
                 request.fail(error)
 
     def _take(self) -> tuple[_Request, int] | None:
+        """Return the next passage of the request whose turn it is; None when the engine is closed."""
         with self._wake:
-            while True:
-                while self._requests and (position := self._requests[0].next_position()) is None:
-                    self._requests.popleft()
-                if self._closed:
-                    return None
-                if self._requests:
-                    self._requests.rotate(-1)
-                    return self._requests[-1], cast("int", position)  # pyright: ignore[reportPossiblyUnbound]
-                self._wake.wait()
+            while not self._closed:
+                if not self._requests:
+                    self._wake.wait()
+                    continue
+                request = self._requests.popleft()
+                position = request.next_position()
+                if position is not None:
+                    self._requests.append(request)
+                    return request, position
+            return None
 
 
 class _Request:

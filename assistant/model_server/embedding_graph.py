@@ -2,12 +2,12 @@
 
 One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape (1, hidden).
 There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours in a batch.
-Attention, LayerNormalization and the exact (erf) GELU are single operators of the runtime's own domain:
-the same mathematics as the published model, in fp32.
+Only standard operators: the graph is the published model's mathematics in fp32, whatever runs it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,11 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.safetensors import read_safetensors
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Part of the cached graph's name: raise it whenever the graph that is built changes."""
-_OPSET = 17
-_MICROSOFT_OPSET = 1
-_IR_VERSION = 8
+_OPSET = 20
+_IR_VERSION = 9
 Floats = npt.NDArray[np.float32]
 Pooling = Literal["mean", "cls"]
 
@@ -42,6 +41,10 @@ class BertConfig(BaseModel):
     layer_norm_eps: float = Field(gt=0)
     max_position_embeddings: int = Field(ge=1)
     position_embedding_type: Literal["absolute"] = "absolute"
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
 
 
 def read_bert_config(folder: Path) -> BertConfig:
@@ -108,7 +111,7 @@ class _Graph:
         self._proto.output.append(
             helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [1, config.hidden_size])
         )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT_OPSET)]
+        opsets = [helper.make_opsetid("", _OPSET)]
         model = helper.make_model(self._proto, opset_imports=opsets, ir_version=_IR_VERSION)
         return model.SerializeToString()
 
@@ -122,7 +125,7 @@ class _Graph:
             self._tensors["embeddings.position_embeddings.weight"]
             + self._tensors["embeddings.token_type_embeddings.weight"][0]
         )
-        # A slice of the table: Gather over Range would be fused into an invalid Slice by the runtime.
+        # A slice of the table: onnxruntime fuses Gather over Range into an invalid Slice.
         positions = self._node(
             "Slice",
             [self._constant("positions", table), self._constant("zero", np.zeros(1, np.int64)), count],
@@ -133,60 +136,51 @@ class _Graph:
 
     def _layer(self, hidden: str, prefix: str) -> str:
         attended = self._dense(self._attend(hidden, prefix), prefix + "attention.output.dense.")
-        hidden = self._normalise_sum(attended, hidden, prefix + "attention.output.LayerNorm.")
-        inner = self._node(
-            "MatMul", [hidden, self._transposed(prefix + "intermediate.dense.weight")], prefix + "inner"
-        )
-        active = self._node(
-            "BiasGelu",
-            [inner, self._weight(prefix + "intermediate.dense.bias")],
-            prefix + "active",
-            domain="com.microsoft",
-        )
+        summed = self._node("Add", [attended, hidden], prefix + "attention.residual")
+        hidden = self._normalise(summed, prefix + "attention.output.LayerNorm.")
+        inner = self._dense(hidden, prefix + "intermediate.dense.")
+        active = self._node("Gelu", [inner], prefix + "active", approximate="none")
         outer = self._dense(active, prefix + "output.dense.")
-        return self._normalise_sum(outer, hidden, prefix + "output.LayerNorm.")
+        summed = self._node("Add", [outer, hidden], prefix + "residual")
+        return self._normalise(summed, prefix + "output.LayerNorm.")
 
     def _attend(self, hidden: str, prefix: str) -> str:
-        parts = [f"{prefix}attention.self.{part}." for part in ("query", "key", "value")]
-        weight = np.concatenate([self._tensors[part + "weight"].T for part in parts], axis=1)
-        bias = np.concatenate([self._tensors[part + "bias"] for part in parts])
-        return self._node(
-            "Attention",
-            [
-                hidden,
-                self._constant(prefix + "qkv.weight", weight),
-                self._constant(prefix + "qkv.bias", bias),
-            ],
-            prefix + "attended",
-            domain="com.microsoft",
-            num_heads=self._config.num_attention_heads,
-        )
+        prefix += "attention.self."
+        query = self._heads(hidden, prefix + "query.", order=[0, 2, 1, 3])
+        key = self._heads(hidden, prefix + "key.", order=[0, 2, 3, 1])
+        value = self._heads(hidden, prefix + "value.", order=[0, 2, 1, 3])
+        scale = np.array(1.0 / math.sqrt(self._config.head_size), np.float32)
+        products = self._node("MatMul", [query, key], prefix + "products")
+        scores = self._node("Mul", [products, self._constant(prefix + "scale", scale)], prefix + "scores")
+        weights = self._node("Softmax", [scores], prefix + "weights", axis=-1)
+        mixed = self._node("MatMul", [weights, value], prefix + "mixed")
+        rows = self._node("Transpose", [mixed], prefix + "rows", perm=[0, 2, 1, 3])
+        shape = np.array([1, -1, self._config.hidden_size], np.int64)
+        return self._node("Reshape", [rows, self._constant(prefix + "shape", shape)], prefix + "attended")
+
+    def _heads(self, hidden: str, prefix: str, *, order: list[int]) -> str:
+        shape = np.array([1, -1, self._config.num_attention_heads, self._config.head_size], np.int64)
+        inputs = [self._dense(hidden, prefix), self._constant(prefix + "shape", shape)]
+        split = self._node("Reshape", inputs, prefix + "split")
+        return self._node("Transpose", [split], prefix + "heads", perm=order)
 
     def _pool(self, hidden: str, pooling: Pooling) -> None:
         if pooling == "mean":
-            self._node("ReduceMean", [hidden], "pooled", axes=[1], keepdims=0)
+            axes = self._constant("token_axis", np.array([1], np.int64))
+            self._node("ReduceMean", [hidden, axes], "pooled", keepdims=0)
         else:
             first = self._constant("first", np.array(0, np.int64))
             self._node("Gather", [hidden, first], "pooled", axis=1)
 
     def _dense(self, hidden: str, prefix: str) -> str:
-        product = self._node("MatMul", [hidden, self._transposed(prefix + "weight")], prefix + "product")
+        weight = self._constant(prefix + "weight", self._tensors[prefix + "weight"].T)
+        product = self._node("MatMul", [hidden, weight], prefix + "product")
         return self._node("Add", [product, self._weight(prefix + "bias")], prefix + "sum")
 
     def _normalise(self, hidden: str, prefix: str) -> str:
         inputs = [hidden, self._weight(prefix + "weight"), self._weight(prefix + "bias")]
         return self._node(
             "LayerNormalization", inputs, prefix + "normal", axis=-1, epsilon=self._config.layer_norm_eps
-        )
-
-    def _normalise_sum(self, hidden: str, residual: str, prefix: str) -> str:
-        inputs = [hidden, residual, self._weight(prefix + "weight"), self._weight(prefix + "bias")]
-        return self._node(
-            "SkipLayerNormalization",
-            inputs,
-            prefix + "normal",
-            domain="com.microsoft",
-            epsilon=self._config.layer_norm_eps,
         )
 
     def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -197,9 +191,6 @@ class _Graph:
 
     def _weight(self, name: str) -> str:
         return self._constant(name, self._tensors[name])
-
-    def _transposed(self, name: str) -> str:
-        return self._constant(name, self._tensors[name].T)
 
     def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
         from onnx import numpy_helper
