@@ -19,7 +19,8 @@ VerificationKey = ECKey | RSAKey
 
 _MAX_BYTES = 256 * 1024
 _MAX_KEYS = 100
-_MIN_RSA_BITS = 2048
+_MIN_MODULUS_CHARACTERS = 342
+"""2,048 bits in base64url."""
 _log = structlog.get_logger(__name__)
 
 
@@ -149,9 +150,8 @@ def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
     try:
         if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
             return ECKey.import_key({name: str(entry[name]) for name in ("kty", "crv", "x", "y", "kid")})
-        if entry.get("kty") == "RSA":
-            key = RSAKey.import_key({name: str(entry[name]) for name in ("kty", "n", "e", "kid")})
-            return key if key.public_key.key_size >= _MIN_RSA_BITS else None
+        if entry.get("kty") == "RSA" and len(str(entry["n"])) >= _MIN_MODULUS_CHARACTERS:
+            return RSAKey.import_key({name: str(entry[name]) for name in ("kty", "n", "e", "kid")})
     except (JoseError, ValueError, KeyError):
         _log.warning("key_unusable")
     return None
