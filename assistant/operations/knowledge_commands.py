@@ -37,7 +37,7 @@ def add(
 def list_(
     context: typer.Context,
     tenant: Tenant,
-    state: Annotated[
+    only: Annotated[
         list[str] | None,
         typer.Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated."),
     ] = None,
@@ -45,7 +45,7 @@ def list_(
     """List the documents with their state."""
     from assistant.operations.knowledge_views import list_documents
 
-    list_documents(GlobalOptions.of(context), tenant=tenant, states=state or [])
+    list_documents(GlobalOptions.of(context), tenant=tenant, states=only or [])
 
 
 @knowledge_app.command()

@@ -31,7 +31,11 @@ def list_documents(options: GlobalOptions, *, tenant: str, states: Sequence[str]
     statuses, counts = asyncio.run(_read_all(options, tenant, _states(states)))
     if options.json:
         documents = [status.model_dump(mode="json") for status in statuses]
-        terminal.line(orjson.dumps({"documents": documents, "counts": counts}).decode())
+        terminal.line(
+            orjson.dumps(
+                {"documents": documents, "counts": {**counts}}, option=orjson.OPT_NON_STR_KEYS
+            ).decode()
+        )
         return
     now = datetime.now(UTC)
     table = Table(box=None, header_style="bold", pad_edge=False)

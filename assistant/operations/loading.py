@@ -16,9 +16,9 @@ from assistant.ingesting.add_documents import AddDocuments, AddSummary
 from assistant.ingesting.sources.items import SourceItem
 from assistant.ingesting.stores import KnowledgeStores
 
-_POLL_S = 0.1
-_WINDOW = 500
-"""Documents whose state is asked for at once: the worker takes them about in the order they came."""
+_POLL_S = 0.2
+_WINDOW = 64
+"""Documents whose state is asked for at once. Few, for the worker needs the processor more."""
 _STALLED_S = 120.0
 _FINAL = frozenset({DocumentState.LIVE, DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHDRAWN})
 
@@ -93,13 +93,18 @@ class KnowledgeLoad:
             await asyncio.sleep(_POLL_S)
 
     async def _look(self) -> bool:
-        """Take the finished among the oldest out of the pending ones; return whether there were any."""
+        """Take the finished among the next few out of the pending ones; return whether there were any.
+
+        The worker takes documents about in the order they came. Where the first few stay unfinished (they
+        are tried again later), the next look is at those behind them.
+        """
         window = list(islice(self._pending, _WINDOW))
         if not window:
             return False
         found = await self.stores.states.get_many(window)
         finished = [status for status in found.values() if status.state in _FINAL]
         if not finished:
+            self._pending.rotate(-len(window))
             return False
         ids = {status.document_id for status in finished}
         left = [document_id for document_id in window if document_id not in ids]
