@@ -25,7 +25,7 @@ export function Signed({ config, session }: { config: Config; session: Session }
     [api],
   );
   const pages = (Object.keys(PAGE_ROLES) as Page[]).filter((page) => session.roles.includes(PAGE_ROLES[page]));
-  const page = usePage(pages);
+  const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
   useEffect(() => void conversation.restore(), [conversation]);
   useEffect(() => {
@@ -68,7 +68,7 @@ function focusMain(event: Event): void {
 }
 
 /** The page that the address names, if the agent's roles allow it; else the first that they allow. */
-function usePage(pages: readonly Page[]): Page | null {
+function usePage(pages: readonly Page[], service: string): Page | null {
   const [hash, setHash] = useState(location.hash);
   const isFirst = useRef(true);
   useEffect(() => {
@@ -78,7 +78,7 @@ function usePage(pages: readonly Page[]): Page | null {
   }, []);
   const page = pages.find((name) => hash === `#/${name}`) ?? pages[0] ?? null;
   useEffect(() => {
-    if (page !== null) document.title = `${TITLES[page]} – Care assistant`;
+    if (page !== null) document.title = `${TITLES[page]} – ${service}`;
     if (!isFirst.current) document.getElementById("main")?.focus();
     isFirst.current = false;
   }, [page]);

@@ -105,9 +105,7 @@ function Details({ turn, draft, onChange }: DetailsProps) {
       }}
     >
       <Reasons draft={draft} onChange={onChange} isInvalid={failure !== null && draft.reasons.length === 0} />
-      {draft.label === "bad" && turn.sources.length > 0 && (
-        <WrongCitations turn={turn} draft={draft} onChange={onChange} />
-      )}
+      {draft.label === "bad" && <WrongCitations turn={turn} draft={draft} onChange={onChange} />}
       {draft.label === "bad" && <BetterText turn={turn} draft={draft} onChange={onChange} />}
       {failure !== null && (
         <p id="verdict-failure" class="notice bad" role="alert">
@@ -152,11 +150,13 @@ function Reasons({ draft, onChange, isInvalid }: PartProps & { isInvalid: boolea
 }
 
 function WrongCitations({ turn, draft, onChange }: PartProps & { turn: Turn }) {
+  const cited = turn.sources.filter(({ n }) => turn.sentences.some(({ citations }) => citations.includes(n)));
+  if (cited.length === 0) return null;
   return (
     <fieldset>
-      <legend>Sources that do not fit (optional)</legend>
+      <legend>Cited sources that do not fit (optional)</legend>
       <div class="checks">
-        {turn.sources.map(({ n, title }) => (
+        {cited.map(({ n, title }) => (
           <Check
             key={n}
             id={`wrong-citation-${n}`}

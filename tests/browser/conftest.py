@@ -1,0 +1,108 @@
+"""A real Chromium, the real product, and a page that must do nothing it may not do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.console_page import ConsolePage, Faults
+from tests.browser.product import Product, running_product, service_before
+from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
+
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_STEP_LIMIT_MS = 15_000
+_TEST_LIMIT_S = 240
+"""The first test waits for the product: models, and the documents of a tenant."""
+
+OpenConsole = Callable[..., ConsolePage]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_TEST_LIMIT_S))
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with running_product(tmp_path_factory.mktemp("state")) as product:
+        product.assistant("knowledge", "add", "--tenant", "pharmacy")
+        yield product
+
+
+@pytest.fixture(scope="session")
+def rehearsal(product: Product) -> Iterator[tuple[ScriptedLlm, str]]:
+    """The scripted model, and the URL of a service that asks it."""
+    with scripted_llm() as llm, service_before(product, llm_port=llm.port) as url:
+        yield llm, url
+
+
+@pytest.fixture
+def llm(rehearsal: tuple[ScriptedLlm, str]) -> ScriptedLlm:
+    return rehearsal[0]
+
+
+@pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed: apt-get install chromium")
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_console(browser: Browser) -> Iterator[Callable[..., ConsolePage]]:
+    """Open a tab of a new browser profile. At the end no tab may have done what none may do."""
+    opened: list[tuple[Any, Faults]] = []
+
+    def open_at(url: str, **options: Any) -> ConsolePage:
+        context = browser.new_context(
+            viewport=options.pop("viewport", {"width": 1280, "height": 720}), **options
+        )
+        context.set_default_timeout(_STEP_LIMIT_MS)
+        faults = Faults()
+        faults.watch(context)
+        opened.append((context, faults))
+        return ConsolePage(context.new_page(), url, faults)
+
+    yield open_at
+    for context, _ in opened:
+        context.close()
+    assert [faults for _, faults in opened] == [Faults() for _ in opened]
+
+
+@pytest.fixture
+def console(product: Product, open_console: OpenConsole) -> ConsolePage:
+    """A tab at the product."""
+    return open_console(product.url)
+
+
+@pytest.fixture
+def stage(rehearsal: tuple[ScriptedLlm, str], open_console: OpenConsole) -> ConsolePage:
+    """A tab at the service whose model is scripted."""
+    return open_console(rehearsal[1])
+
+
+@pytest.fixture(scope="session")
+def axe_source() -> str:
+    root = Path(__file__).parents[2]
+    return (root / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

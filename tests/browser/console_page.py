@@ -1,0 +1,146 @@
+"""The console as an agent uses it, and what must never happen while they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+ANSWER_LIMIT_MS = 60_000
+_REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.reportViolation(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`));
+"""
+_WATCH_ANSWER = """
+window.answerLengths = [];
+new MutationObserver(() => {
+  const text = document.querySelector(".answer")?.textContent ?? "";
+  if (text.length > (window.answerLengths.at(-1) ?? 0)) window.answerLengths.push(text.length);
+}).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+
+
+@dataclass
+class Faults:
+    """What a page did that it must not do."""
+
+    violations: list[str] = field(default_factory=list[str])
+    """Of its content security policy."""
+    errors: list[str] = field(default_factory=list[str])
+    """Uncaught, or written to the browser's console."""
+    outside: list[str] = field(default_factory=list[str])
+    """Requests that leave this machine."""
+
+    def watch(self, context: BrowserContext) -> None:
+        context.expose_function("reportViolation", lambda text: self.violations.append(text))
+        context.add_init_script(_REPORT_VIOLATIONS)
+        context.on("request", lambda request: self._note_request(request.url))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("console", lambda message: self._note_message(message.type, message.text))
+
+    def _note_request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"data", "blob"} and parts.hostname != "127.0.0.1":
+            self.outside.append(url)
+
+    def _note_message(self, kind: str, text: str) -> None:
+        # A refused call is a state of the page, which tests look at; the browser logs each as an error.
+        if kind == "error" and not text.startswith("Failed to load resource"):
+            self.errors.append(text)
+
+
+@dataclass
+class ConsolePage:
+    """One tab. ``answer``, ``sources`` and so on are what an agent would point at."""
+
+    page: Page
+    url: str
+    faults: Faults
+
+    def open(self) -> None:
+        self.page.goto(self.url)
+
+    def sign_in(
+        self, *, tenant: str = "pharmacy", agent: str = "amira", roles: tuple[str, ...] = ("agent",)
+    ) -> None:
+        """From the console's sign-in button through the issuer's form and back."""
+        self.open()
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_label("Tenant").select_option(tenant)
+        self.page.get_by_label("Agent name").fill(agent)
+        for role in ("agent", "knowledge_owner", "auditor"):
+            self.page.locator(f"#role-{role}").set_checked(role in roles)
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+
+    @property
+    def question(self) -> Locator:
+        return self.page.locator("#question")
+
+    @property
+    def answer(self) -> Locator:
+        return self.page.locator(".answer")
+
+    @property
+    def citations(self) -> Locator:
+        return self.page.locator(".citation")
+
+    @property
+    def sources(self) -> Locator:
+        return self.page.locator(".source")
+
+    @property
+    def panel(self) -> Locator:
+        return self.page.locator(".panel")
+
+    @property
+    def reply(self) -> Locator:
+        return self.page.get_by_label("Your reply to the patient")
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator(".sheet .notice")
+
+    @property
+    def turns(self) -> Locator:
+        return self.page.locator(".turn-link")
+
+    @property
+    def status(self) -> Locator:
+        """The live region."""
+        return self.page.locator("[role=status]")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def ask(self, question: str) -> None:
+        """Ask and return at once."""
+        self.question.fill(question)
+        self.question.press("Enter")
+
+    def ask_to_the_end(self, question: str) -> None:
+        self.ask(question)
+        self.await_end()
+
+    def await_end(self) -> None:
+        expect(self.button("Ask")).to_be_visible(timeout=ANSWER_LIMIT_MS)
+        expect(self.page.locator(".progress")).to_have_count(0)
+
+    def watch_answer(self) -> None:
+        """From now on note every length that the answer's text has on the page."""
+        self.page.evaluate(_WATCH_ANSWER)
+
+    def answer_lengths(self) -> list[int]:
+        return self.page.evaluate("window.answerLengths")
+
+    def has_sideways_scroll(self) -> bool:
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+
+    def focused(self) -> str:
+        """What has the focus, in words: its id, or its visible text."""
+        return self.page.evaluate(
+            "(document.activeElement.id || document.activeElement.textContent || '').trim()"
+        )

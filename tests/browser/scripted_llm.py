@@ -1,0 +1,102 @@
+"""A model container whose answers a test writes: broken, late, endless or hostile ones no real model gives on
+demand. It stands behind the real gateway, in the place of the LLM."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+_HOLD_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A point in the answer where the container waits for the test."""
+
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The connection is cut here, without a last chunk."""
+
+
+@dataclass
+class ScriptedLlm:
+    """Writes ``script`` word by word as OpenAI chunks; ``status`` other than 200 answers before any text."""
+
+    port: int
+    script: tuple[str | Held | Broken, ...] = ("Nothing was scripted.",)
+    finish_reason: str = "stop"
+    status: int = 200
+
+    def says(self, *script: str | Held | Broken, finish_reason: str = "stop") -> None:
+        self.script, self.finish_reason, self.status = script, finish_reason, 200
+
+    def fails(self, status: int) -> None:
+        self.status = status
+
+    def application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/ping", lambda _request: Response()),
+                Route("/invocations", self._invoke, methods=["POST"]),
+            ]
+        )
+
+    async def _invoke(self, _request: Request) -> Response:
+        if self.status != 200:
+            return JSONResponse({"error": {"message": "scripted"}}, self.status)
+        return StreamingResponse(self._chunks(), media_type="text/event-stream")
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        for part in self.script:
+            if isinstance(part, Held):
+                await asyncio.to_thread(part.released.wait, _HOLD_LIMIT_S)
+            elif isinstance(part, Broken):
+                raise ConnectionAbortedError("scripted")
+            else:
+                for word in part.split(" "):
+                    yield _chunk({"delta": {"content": f"{word} "}, "finish_reason": None})
+                    await asyncio.sleep(0)
+        yield _chunk({"delta": {}, "finish_reason": self.finish_reason})
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        yield _event({"choices": [], "usage": usage})
+        yield b"data: [DONE]\n\n"
+
+
+def _chunk(choice: dict[str, object]) -> bytes:
+    return _event({"id": "scripted", "object": "chat.completion.chunk", "choices": [{"index": 0, **choice}]})
+
+
+def _event(data: dict[str, object]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+@contextmanager
+def scripted_llm() -> Iterator[ScriptedLlm]:
+    """Serve on a free port of this machine for as long as the block runs."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        llm = ScriptedLlm(port=listening.getsockname()[1])
+        server = uvicorn.Server(
+            uvicorn.Config(llm.application(), log_config=None, timeout_graceful_shutdown=1, lifespan="off")
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield llm
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)

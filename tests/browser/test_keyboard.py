@@ -1,0 +1,151 @@
+"""The whole round without a mouse."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED
+from tests.browser.console_page import ConsolePage
+from tests.browser.scripted_llm import Held, ScriptedLlm
+
+_TAB_LIMIT = 60
+_SHOWS_FOCUS = """() => {
+  const at = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(at);
+  return at === document.body || (outlineStyle === "solid" && parseFloat(outlineWidth) > 1);
+}"""
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the control of that accessible name, or visible text, has the focus."""
+    seen: list[str] = []
+    for _ in range(_TAB_LIMIT):
+        page.keyboard.press("Tab")
+        focused: str = page.evaluate(
+            "(document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent"
+            " || document.activeElement.textContent || '').trim()"
+        )
+        if name in focused:
+            return
+        seen.append(focused)
+    raise AssertionError(f"{name} was not reached by Tab; reached: {seen}")
+
+
+def test_the_round_by_keyboard_alone(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    page, keys = stage.page, stage.page.keyboard
+    llm.says(f"{SUPPORTED} {UNSUPPORTED}")
+    stage.open()
+    tab_to(page, "Sign in")
+    keys.press("Enter")
+    expect(page.get_by_label("Tenant")).to_be_visible()
+    tab_to(page, "Tenant")
+    keys.type("Pharmacy")
+    tab_to(page, "Agent name")
+    keys.type("amira")
+    keys.press("Enter")
+
+    expect(stage.question).to_be_focused()
+    keys.type("Reject 79, refill too soon:")
+    keys.press("Shift+Enter")
+    keys.type("when can a 30-day supply be filled again?")
+    keys.press("Enter")
+    stage.await_end()
+    expect(page.locator("#question-title")).to_contain_text("30-day supply")
+
+    keys.press("Alt+Shift+KeyA")
+    expect(page.locator("#answer-title")).to_be_focused()
+    tab_to(page, "Source ")
+    expect(page.locator(".source.is-pointed-at")).to_be_visible()
+    keys.press("Enter")
+    expect(page.locator("#panel-title")).to_be_focused()
+    expect(stage.panel.locator("mark.passage")).to_be_in_viewport()
+    tab_to(page, "Close")
+    keys.press("Enter")
+    expect(stage.citations.first).to_be_focused()
+
+    keys.press("Alt+Shift+KeyE")
+    expect(stage.reply).to_be_focused()
+    keys.press("Control+a")
+    keys.type("Dear patient, on day 23.")
+    keys.press("Control+Enter")
+    expect(page.locator(".sent-list summary")).to_have_count(1)
+    expect(page.locator("#edit-reply")).to_be_focused()
+
+    tab_to(page, "Bad")
+    keys.press("Space")
+    tab_to(page, "Wrong")
+    keys.press("Space")
+    tab_to(page, "A better answer")
+    keys.type("Day 23 of 30.")
+    tab_to(page, "Save the mark")
+    keys.press("Enter")
+    expect(page.locator(".latest")).to_contain_text("Marked bad")
+    expect(page.locator("#verdict-bad")).to_be_focused()
+
+    keys.press("Alt+Shift+KeyN")
+    expect(stage.question).to_be_focused()
+    expect(stage.turns).to_have_count(0)
+
+
+def test_stop_by_keyboard(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    middle = Held()
+    llm.says("The first half", middle, "and the rest.")
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    stage.page.keyboard.press("Alt+Shift+KeyS")
+    expect(stage.notice).to_contain_text("Stopped")
+    middle.released.set()
+
+
+def test_the_first_tab_stop_skips_the_head(stage: ConsolePage) -> None:
+    stage.sign_in()
+    expect(stage.question).to_be_focused()
+    stage.page.evaluate("document.activeElement.blur()")
+    stage.page.keyboard.press("Tab")
+    expect(stage.page.locator(".skip")).to_be_focused()
+    stage.page.keyboard.press("Enter")
+    expect(stage.page.locator("#main")).to_be_focused()
+
+
+def test_every_tab_stop_shows_where_it_is(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(f"{SUPPORTED} {UNSUPPORTED}")
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    stage.page.keyboard.press("Alt+Shift+KeyE")
+    hidden: list[str] = []
+    for _ in range(_TAB_LIMIT):
+        stage.page.keyboard.press("Tab")
+        shown: bool = stage.page.evaluate(_SHOWS_FOCUS)
+        if not shown:
+            hidden.append(stage.focused())
+    assert hidden == []
+
+
+def test_a_dialog_keeps_the_focus_and_gives_it_back(stage: ConsolePage) -> None:
+    stage.sign_in()
+    stage.button("Keyboard").focus()
+    stage.page.keyboard.press("Enter")
+    expect(stage.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    for _ in range(4):
+        stage.page.keyboard.press("Tab")
+        inside: bool = stage.page.evaluate(
+            "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+        )
+        assert inside
+    stage.page.keyboard.press("Escape")
+    expect(stage.button("Keyboard")).to_be_focused()
+
+
+def test_escape_closes_the_preview_before_the_source(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    stage.citations.first.press("Enter")
+    expect(stage.panel).to_be_visible()
+    stage.citations.first.focus()
+    expect(stage.page.locator("#citation-preview")).to_be_visible()
+    stage.page.keyboard.press("Escape")
+    expect(stage.page.locator("#citation-preview")).to_have_count(0)
+    expect(stage.panel).to_be_visible()
+    stage.page.keyboard.press("Escape")
+    expect(stage.panel).to_have_count(0)

@@ -1,0 +1,82 @@
+"""What a knowledge owner sees and does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.console_page import ConsolePage
+from tests.browser.product import Product
+
+LEAFLETS = 60
+"""More than one page of the list holds."""
+
+
+@pytest.fixture(scope="module")
+def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """Documents of the clinic, one of which holds nothing that could be read."""
+    folder = tmp_path_factory.mktemp("leaflets")
+    lines = [
+        json.dumps(
+            {"id": f"leaflet-{n:02}", "question": f"What is leaflet {n}?", "answer": f"It is number {n}."}
+        )
+        for n in range(LEAFLETS)
+    ]
+    (folder / "leaflets.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    product.assistant("knowledge", "add", "--tenant", "clinic", str(folder / "leaflets.jsonl"))
+    return product
+
+
+@pytest.fixture
+def owner(leaflets: Product, console: ConsolePage) -> ConsolePage:
+    """A knowledge owner of the clinic at the list of documents."""
+    console.sign_in(tenant="clinic", agent="noor", roles=("knowledge_owner",))
+    expect(console.page.locator(".documents")).to_be_visible()
+    return console
+
+
+def test_an_owner_who_is_no_agent_sees_only_the_documents(owner: ConsolePage) -> None:
+    expect(owner.page.get_by_role("link", name="Answers")).to_have_count(0)
+    expect(owner.page.locator("nav .tabs a")).to_have_text(["Knowledge"])
+
+
+def test_a_document_shows_state_age_and_original(product: Product, console: ConsolePage) -> None:
+    console.sign_in(roles=("agent", "knowledge_owner"))
+    console.page.get_by_role("link", name="Knowledge").click()
+    row = console.page.get_by_role("row").filter(
+        has_text="Reject 79: refill too soon, including dose changes"
+    )
+    expect(row.get_by_role("cell").nth(0)).to_have_text("live")
+    expect(row).to_contain_text("19 Jan 2026")
+    expect(row).to_contain_text("Received today")
+    expect(row).to_contain_text("Claims Desk")
+    expect(row.get_by_role("link")).to_have_attribute(
+        "href", "https://procedures.pharmacy.example/refill-too-soon-standard"
+    )
+
+
+def test_the_list_is_turned_page_by_page(owner: ConsolePage) -> None:
+    rows = owner.page.locator(".documents tbody tr")
+    first = rows.first.inner_text()
+    expect(rows).to_have_count(50)
+    owner.button("Next").click()
+    expect(owner.page.locator(".pager")).to_contain_text("Page 2")
+    expect(rows.first).not_to_have_text(first)
+    owner.button("Back").click()
+    expect(owner.page.locator(".pager")).to_contain_text("Page 1")
+
+
+def test_a_document_is_withdrawn_only_after_a_second_yes(owner: ConsolePage) -> None:
+    page = owner.page
+    row = page.get_by_role("row").filter(has_text="leaflet-07")
+    row.get_by_role("button").click()
+    owner.button("Keep it").click()
+    expect(row).to_contain_text("live")
+    row.get_by_role("button").click()
+    page.get_by_role("dialog").get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(row).to_contain_text("withdrawn")
+    page.get_by_label("State").select_option("withdrawn")
+    expect(page.locator(".documents tbody tr")).to_have_count(1)

@@ -1,0 +1,100 @@
+"""An agent's whole round in a real browser, against the product as ``assistant local up`` starts it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.answers import QUESTION, UNANSWERABLE
+from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
+
+
+def test_an_agent_asks_reads_edits_reloads_sends_and_judges(console: ConsolePage) -> None:
+    page = console.page
+    console.sign_in()
+    console.watch_answer()
+
+    console.ask(QUESTION)
+    expect(page.locator(".progress")).to_be_visible(timeout=1_000)
+    expect(console.answer).to_be_visible(timeout=ANSWER_LIMIT_MS)
+    console.await_end()
+    assert len(console.answer_lengths()) > 5, "the answer came at once, not as it was written"
+    expect(console.sources.first).to_contain_text("79")
+
+    console.citations.first.hover()
+    number = console.citations.first.inner_text()
+    expect(page.locator(f".source.is-pointed-at[data-source='{number}'] .snippet")).to_be_visible()
+
+    console.citations.first.click()
+    expect(console.panel.locator("mark.passage")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    expect(console.panel).to_have_count(0)
+    expect(console.citations.first).to_be_focused()
+
+    console.button("Edit as reply").click()
+    console.reply.fill("Dear patient, the first payable day is day 23.")
+    answered = console.answer.inner_text()
+    page.reload()
+    expect(console.reply).to_have_value("Dear patient, the first payable day is day 23.")
+    expect(console.turns).to_have_count(1)
+    assert console.answer.inner_text() == answered
+
+    console.button("Send").click()
+    expect(page.locator(".sent-list summary")).to_contain_text("Sent at")
+    page.locator(".sent-list summary").click()
+    expect(page.locator(".sent-text")).to_have_text("Dear patient, the first payable day is day 23.")
+
+    console.button("Bad").click()
+    page.get_by_label("Something is missing").check()
+    console.button("Save the mark").click()
+    expect(page.locator(".latest")).to_contain_text("Marked bad")
+    expect(page.locator(".latest")).to_contain_text("something is missing")
+
+    page.reload()
+    expect(page.locator(".latest")).to_contain_text("Marked bad")
+    expect(page.locator(".sent-list summary")).to_contain_text("Sent at")
+
+
+def test_the_answer_is_copied_as_text(console: ConsolePage) -> None:
+    console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    console.sign_in()
+    console.ask_to_the_end(QUESTION)
+    console.button("Copy answer").click()
+    expect(console.button("Copied")).to_be_visible()
+    copied: str = console.page.evaluate("navigator.clipboard.readText()")
+    sentences = console.page.locator(".sentence-text").all_inner_texts()
+    assert sentences
+    assert all(sentence.strip() in copied for sentence in sentences)
+
+
+def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
+    console.sign_in()
+    console.ask_to_the_end(UNANSWERABLE)
+    expect(console.page.locator(".outcome")).to_contain_text("Not in the knowledge base")
+    expect(console.answer).to_have_count(0)
+    expect(console.status).to_have_text("Not in the knowledge base")
+    expect(console.page.locator(".sources h2")).to_contain_text("Nearest, but no answer")
+
+
+def test_a_restored_source_shows_its_passage_again(console: ConsolePage) -> None:
+    console.sign_in()
+    console.ask_to_the_end(QUESTION)
+    number = console.citations.first.inner_text()
+    card = console.page.locator(f".source[data-source='{number}']")
+    snippet = card.locator(".snippet").inner_text()
+    console.page.reload()
+    console.citations.first.hover()
+    expect(card.locator(".snippet")).to_contain_text(snippet[:40])
+
+
+def test_a_follow_up_stays_in_the_conversation_and_a_new_one_begins_empty(console: ConsolePage) -> None:
+    console.sign_in()
+    console.ask_to_the_end(QUESTION)
+    console.ask_to_the_end("And what do I tell the patient?")
+    expect(console.turns).to_have_count(2)
+    console.turns.first.click()
+    expect(console.page.locator("#question-title")).to_have_text(QUESTION)
+    console.button("New conversation").click()
+    expect(console.turns).to_have_count(0)
+    console.page.reload()
+    expect(console.question).to_be_visible()
+    expect(console.turns).to_have_count(0)

@@ -1,0 +1,153 @@
+"""What a hostile answer, document or tab may not do.
+
+In every test of this folder the fixture itself refuses policy violations and requests that leave the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.browser.answers import QUESTION, SUPPORTED
+from tests.browser.console_page import ConsolePage
+from tests.browser.product import Product
+from tests.browser.scripted_llm import ScriptedLlm
+
+HOSTILE = (
+    '<img src="https://evil.example/x" onerror="document.title=1"><script>document.title=2</script> '
+    '[click](javascript:alert(3)) <a href="https://evil.example">here</a> <style>body{display:none}</style>'
+)
+
+
+def test_markup_in_an_answer_is_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(f"{HOSTILE}. {SUPPORTED}")
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    expect(stage.answer).to_contain_text('<img src="https://evil.example/x"')
+    expect(stage.answer.locator("img, script, style, a")).to_have_count(0)
+    expect(stage.page).to_have_title(re.compile("Answers"))
+
+
+def test_markup_in_a_question_is_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(f"{QUESTION} {HOSTILE}")
+    expect(stage.page.locator("#question-title")).to_contain_text("<script>")
+    expect(stage.page.locator("#question-title *")).to_have_count(0)
+
+
+def test_only_web_addresses_become_links_to_originals(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+
+    def poison(route: Route) -> None:
+        response = route.fetch()
+        body = re.sub(r'"url":"https://[^"]+"', '"url":"javascript:alert(1)"', response.text(), count=1)
+        route.fulfill(response=response, body=body)
+
+    stage.page.route("**/v1/answers", poison)
+    stage.ask_to_the_end(QUESTION)
+    links = stage.page.locator(".source a")
+    expect(stage.sources).not_to_have_count(links.count())
+    for link in links.all():
+        assert (link.get_attribute("href") or "").startswith("https://")
+        assert link.get_attribute("rel") == "noopener noreferrer"
+
+
+def test_the_policy_lets_nothing_in_from_outside(product: Product, console: ConsolePage) -> None:
+    response = console.page.goto(product.url)
+    assert response is not None
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert f"connect-src 'self' {product.addresses['issuer']}" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+
+
+def test_markup_cannot_be_written_into_the_page(console: ConsolePage) -> None:
+    console.open()
+    refused = console.page.evaluate(
+        "(() => { try { document.body.innerHTML = '<b>x</b>'; return false; } catch { return true; } })()"
+    )
+    assert refused
+    console.page.wait_for_timeout(0)  # the report of it has arrived
+    assert [violation.split()[0] for violation in console.faults.violations] == ["require-trusted-types-for"]
+    console.faults.violations.clear()
+    console.faults.errors.clear()
+
+
+def test_the_token_is_in_memory_only(console: ConsolePage) -> None:
+    console.sign_in()
+    stored: str = console.page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    )
+    assert "eyJ" not in stored
+    assert json.loads(stored)[0] == {}
+    assert "code=" not in console.page.url
+
+
+def test_signing_out_leaves_nothing_of_the_conversation(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    stage.button("Edit as reply").click()
+    stage.button("Sign out").click()
+    expect(stage.button("Sign in")).to_be_visible()
+    assert stage.page.evaluate("sessionStorage.length") == 0
+
+
+def test_another_agent_in_the_same_tab_sees_nothing_of_the_one_before(
+    stage: ConsolePage, llm: ScriptedLlm
+) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in(agent="amira")
+    stage.ask_to_the_end(QUESTION)
+    stage.button("Edit as reply").click()
+    stage.reply.fill("About patient 4711")
+    stage.page.context.clear_cookies()  # the issuer has forgotten her: the reload asks who it is
+    stage.page.reload()
+    stage.button("Sign in").click()
+    stage.page.get_by_label("Agent name").fill("ben")
+    stage.button("Sign in").click()
+    expect(stage.question).to_be_visible()
+    expect(stage.turns).to_have_count(0)
+    assert "4711" not in stage.page.evaluate("JSON.stringify({...sessionStorage})")
+
+
+def test_a_sign_in_that_ends_keeps_the_unsent_edit(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    stage.button("Edit as reply").click()
+    stage.reply.fill("Half a reply")
+    problem = {
+        "title": "Sign in",
+        "status": 401,
+        "detail": "x",
+        "code": "unauthenticated",
+        "retryable": False,
+    }
+    stage.page.route("**/sent", lambda route: route.fulfill(status=401, json=problem))
+    stage.button("Send").click()
+    expect(stage.page.locator(".banner")).to_contain_text("Your sign-in has ended")
+    stage.page.unroute("**/sent")
+    stage.button("Sign in again").click()
+    if stage.page.get_by_label("Agent name").is_visible():
+        stage.button("Sign in").click()
+    expect(stage.reply).to_have_value("Half a reply")
+    stage.button("Send").click()
+    expect(stage.page.locator(".sent-list summary")).to_have_count(1)
+
+
+@pytest.mark.parametrize("name", ["console.js", "console.css", "index.html"])
+def test_the_build_names_no_address_outside(name: str) -> None:
+    dist = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
+    text = (dist / name).read_text(encoding="utf-8")
+    addresses = set(re.findall(r"https?://[\w.-]+", text))
+    assert addresses <= {"http://www.w3.org"}, "only XML name spaces, which are never loaded"
