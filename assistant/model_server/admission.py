@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from assistant.domain.errors import OverloadedError
@@ -25,7 +25,7 @@ class Admission:
         return self._waiting
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncGenerator[None]:
         """Hold a slot. Raises OverloadedError when the queue is full, or no slot came free in time."""
         if self._slots.locked() and self._waiting >= self._queue_size:
             raise OverloadedError("Every slot of the model is taken and its queue is full; try again later.")

@@ -1,8 +1,8 @@
 """The ONNX graph of a BERT encoder with pooling, built from its safetensors weights without torch.
 
-One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape (1, hidden).
-There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours in a batch.
-Only standard operators: the graph is the published model's mathematics in fp32, whatever runs it.
+One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape
+(1, hidden). There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours
+in a batch. Only standard operators: the published model's mathematics in fp32, whatever runs it.
 """
 
 from __future__ import annotations

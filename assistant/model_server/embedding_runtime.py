@@ -1,8 +1,8 @@
 """OpenVINO as the runtime of embedding graphs.
 
 Measured on 2 cores with AVX-512 BF16 (tokens a second of both cores' time; cosine to sentence-transformers):
-onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8 18,700,
-≥ 0.992. The cores' own limit in fp32 is 9,400.
+onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8
+18,700, ≥ 0.992. The cores' own limit in fp32 is 9,400.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 

@@ -1,8 +1,8 @@
 """Embeddings over HTTP as Text Embeddings Inference answers them on SageMaker.
 
-Request ``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}``; answer ``[[float, …], …]``;
-errors ``{"error": …, "error_type": …}`` with the statuses of that server (router/src/http/server.rs): an input
-that is too long is 413 ``Validation``.
+Request ``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}``, answer
+``[[float, …], …]``, errors ``{"error": …, "error_type": …}`` with the statuses of that server
+(router/src/http/server.rs): an input that is too long is 413 ``Validation``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The artifact of an LLM: its tokenizer, and what its chat template adds, both checked against the runtime."""
+"""The artifact of an LLM: its tokenizer and what its chat template adds, checked against the runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBE_CONTEXT_TOKENS = 512
 _RUNTIME_TIMEOUT_S = 30.0
 _PROBES = (
     "Refill too soon: reject code 79, wait 3 days; can't be overridden.",
-    "Überprüfen Sie Größe & Maß – 50 µg/mL, ½ Tablette… naïve façade",
+    "Überprüfen Sie Größe & Maß: 50 µg/mL, ½ Tablette… naïve façade",
     "処方箋を確認してください。 Проверьте рецепт. 😀👩🏽‍⚕️",
     "  two  spaces\n\n\tand\r\na tab   \n ends ",
     "if (x != 12345.678) { return 'I''LL'; } // we'Re DON'T",
@@ -83,7 +83,7 @@ def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
 
 
 def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> tuple[int, int]:
-    """Return the most that the template adds around a message, and once: upper bounds over a few dialogues."""
+    """Return the most that the template adds around a message, and once, over a few dialogues."""
     added: dict[int, int] = {}
     for count in (2, 4, 6):
         messages = [{"role": role, "content": "A few words."} for role in _TURNS[:count]]

@@ -1,9 +1,10 @@
-"""A tokenizer.json made from a GGUF's own vocabulary and merges, so that prompts are counted without the runtime.
+"""A tokenizer.json made from a GGUF's own vocabulary and merges: prompts are counted without the runtime.
 
-Only byte-level BPE vocabularies (``tokenizer.ggml.model`` = gpt2) whose way of cutting words is known here; the
-names and patterns are those of llama.cpp (src/llama-vocab.cpp). For any other vocabulary put the model's own
-tokenizer.json beside the GGUF.
+Only byte-level BPE vocabularies (``tokenizer.ggml.model`` = gpt2) whose way of cutting words is known here;
+the names and patterns are those of llama.cpp (src/llama-vocab.cpp). For any other vocabulary put the model's
+own tokenizer.json beside the GGUF.
 """
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -47,12 +48,10 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
             f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
         )
     tokens = cast("list[str]", _field(reader, "tokenizer.ggml.tokens"))
-    merges = [
-        tuple(merge.split(" ", 1)) for merge in cast("list[str]", _field(reader, "tokenizer.ggml.merges"))
-    ]
+    merges = cast("list[str]", _field(reader, "tokenizer.ggml.merges"))
     model = BPE(
         vocab={token: number for number, token in enumerate(tokens)},
-        merges=cast("list[tuple[str, str]]", merges),
+        merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
         ignore_merges=cutting in _WHOLE_WORDS_FIRST,
     )
     tokenizer = Tokenizer(model)

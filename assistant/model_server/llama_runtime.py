@@ -1,12 +1,14 @@
 """The LLM runtime (llama.cpp through xllamacpp): a server of its own on a loopback port of this process.
 
-Measured on 2 cores: one thread generates, all prepare prompts; small prompt batches, else one long prompt stalls
-every other stream for seconds; closing a connection frees its slot in milliseconds, but not inside a prompt.
+Measured on 2 cores: one thread generates, all prepare prompts; small prompt batches, else one long prompt
+stalls every other stream for seconds; closing a connection frees its slot in milliseconds, but not inside a
+prompt.
 """
 
 from __future__ import annotations
 
 import secrets
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,9 @@ class LlamaRuntime:
 
     def start(self) -> None:
         """Load the model and open the port. Raises ConfigurationError when the weights cannot be loaded."""
-        import xllamacpp
-
+        xllamacpp: Any = import_module("xllamacpp")
         try:
-            self._server = xllamacpp.Server(self._parameters())
+            self._server = xllamacpp.Server(self._parameters(xllamacpp))
         except RuntimeError as error:
             raise ConfigurationError(f"{self._path}: the weights cannot be loaded: {error}") from None
 
@@ -52,10 +53,8 @@ class LlamaRuntime:
         """Stop the runtime; running generations end at once."""
         self._server = None
 
-    def _parameters(self) -> Any:
-        import xllamacpp
-
-        parameters: Any = xllamacpp.CommonParams()
+    def _parameters(self, xllamacpp: Any) -> Any:
+        parameters = xllamacpp.CommonParams()
         parameters.model.path = str(self._path)
         parameters.model_alias = {self._model}
         parameters.n_parallel = self._slots

@@ -66,25 +66,27 @@ class Gateway:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
             await Response()(scope, receive, send)
             return
-        request_id = str(uuid.uuid4())
-        exchange = _Exchange(scope, send, request_id=request_id)
+        exchange = _Exchange(scope, send, request_id=str(uuid.uuid4()))
         try:
-            headers = Headers(scope=scope)
-            require_signature(headers)
-            path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-            invocation = read_invocation(scope["method"], path, headers)
-            if invocation.endpoint not in self._endpoints:
-                raise endpoint_not_found(invocation.endpoint)
-            body = await read_body(receive, limit_bytes=_MOST_BODY_BYTES)
-            if body is not None:
-                await while_connected(self._invoke(invocation, body, exchange), receive)
+            await self._answer(scope, receive, exchange)
         except TooLargeError as error:
             await exchange.fail(request_too_large(error.message))
         except AwsError as error:
             await exchange.fail(error)
-        except Exception:
-            _log.exception("gateway_failed", request_id=request_id)
+        except Exception:  # noqa: BLE001 : the edge: whatever failed is logged, and is an InternalFailure
+            _log.exception("gateway_failed")
             await exchange.fail(internal_failure())
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        headers = Headers(scope=scope)
+        require_signature(headers)
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        invocation = read_invocation(scope["method"], path, headers)
+        if invocation.endpoint not in self._endpoints:
+            raise endpoint_not_found(invocation.endpoint)
+        body = await read_body(receive, limit_bytes=_MOST_BODY_BYTES)
+        if body is not None:
+            await while_connected(self._invoke(invocation, body, exchange), receive)
 
     async def _invoke(self, invocation: Invocation, body: bytes, exchange: _Exchange) -> None:
         response: aiohttp.ClientResponse | None = None

@@ -9,7 +9,7 @@ from assistant.sagemaker_gateway.aws_errors import badly_signed, not_signed
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 "
-    r"Credential=(?P<key>\w{4,128})/(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request, ?"
+    r"Credential=\w{4,128}/(?P<date>\d{8})/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
     r"SignedHeaders=(?P<headers>[a-z0-9;_-]+), ?"
     r"Signature=[0-9a-f]{64}"
 )

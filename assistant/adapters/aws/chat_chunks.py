@@ -75,7 +75,7 @@ class ChatChunkParser:
     def _finish(self, reason: object) -> None:
         if reason not in ("stop", "length"):
             raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
-        self.finish_reason = cast("Literal['stop', 'length']", reason)
+        self.finish_reason = reason
 
 
 def _error_code(error: object) -> str:

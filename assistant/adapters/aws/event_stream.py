@@ -1,7 +1,7 @@
 """Incremental decoding of ``application/vnd.amazon.eventstream`` as SageMaker streams a response in it.
 
-botocore's own decoder takes ten times as long an event. Framing: total length, length of headers, CRC-32 of these
-8 bytes (4 bytes each, big-endian), headers, payload, CRC-32 of all before.
+botocore's own decoder takes ten times as long an event. Framing: total length, length of headers, CRC-32 of
+these 8 bytes (4 bytes each, big-endian), headers, payload, CRC-32 of all before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """The embedding endpoint on SageMaker, with the schema of Text Embeddings Inference."""
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import orjson
+from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.adapters.aws.retry_budget import RetryBudget, retry_overload
 from assistant.adapters.aws.sagemaker_runtime import RUNTIME_ERRORS, SageMakerRuntime, read_failure
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
+    AssistantError,
     DeadlineExceededError,
     EmbeddingUnavailableError,
     OverloadedError,
@@ -84,17 +87,7 @@ class SageMakerEmbedder:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None
             raise EmbeddingUnavailableError("The embedding endpoint did not answer in time.") from None
         except RUNTIME_ERRORS as error:
-            raise self._translated(error) from None
-
-    def _translated(self, error: Any) -> Exception:
-        failure = read_failure(error)
-        if failure.overloaded:
-            return OverloadedError(
-                "The embedding endpoint is overloaded; ask again later.", retry_after_s=1.0
-            )
-        if failure.container_status == 413 and failure.container_error == "Validation":
-            return PassageTooLongError("A text is over the embedding model's limit; it is not cut.")
-        return EmbeddingUnavailableError(f"The embedding endpoint failed: {failure}.")
+            raise _translated(error) from None
 
     def _checked(self, answer: bytes, *, count: int) -> list[list[float]]:
         try:
@@ -109,6 +102,15 @@ class SageMakerEmbedder:
                 f"not {count} of {self._dimensions}: is it the model that the tenant file names?"
             )
         return vectors
+
+
+def _translated(error: ClientError | BotoCoreError) -> AssistantError:
+    failure = read_failure(error)
+    if failure.overloaded:
+        return OverloadedError("The embedding endpoint is overloaded; ask again later.", retry_after_s=1.0)
+    if failure.container_status == 413 and failure.container_error == "Validation":
+        return PassageTooLongError("A text is over the embedding model's limit; it is not cut.")
+    return EmbeddingUnavailableError(f"The embedding endpoint failed: {failure}.")
 
 
 class _FirstErrorGroup(asyncio.TaskGroup):

@@ -1,15 +1,17 @@
 """The LLM endpoint on SageMaker: OpenAI's chat schema, streamed inside AWS's event stream."""
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import aiohttp
 import orjson
+from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.adapters.aws.chat_chunks import ChatChunkParser, ChatStreamError
 from assistant.adapters.aws.event_stream import EventStreamParser
@@ -18,12 +20,15 @@ from assistant.adapters.aws.sagemaker_runtime import RUNTIME_ERRORS, SageMakerRu
 from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
+    AssistantError,
     DeadlineExceededError,
     GenerationInterruptedError,
     GenerationUnavailableError,
     OverloadedError,
 )
 
+_LONGEST_STREAM_S = 480.0
+"""SageMaker ends every stream after 8 minutes."""
 _STALL_TIMEOUT_S = 30.0
 """The longest silence inside a stream."""
 _END_TIMEOUT_S = 0.25
@@ -44,7 +49,7 @@ class SageMakerGenerator:
     @asynccontextmanager
     async def stream(
         self, request: GenerationRequest, *, deadline: Deadline
-    ) -> AsyncIterator[SageMakerGenerationStream]:
+    ) -> AsyncGenerator[SageMakerGenerationStream]:
         """Open one streamed generation; leaving the context closes its connection at once.
 
         Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
@@ -67,7 +72,7 @@ class SageMakerGenerator:
 
     async def _invoke(self, request: GenerationRequest, inference_id: str, deadline: Deadline) -> Any:
         try:
-            async with asyncio.timeout(deadline.within_s(deadline.remaining_s())):
+            async with asyncio.timeout(deadline.within_s(_LONGEST_STREAM_S)):
                 response = await self._client.invoke_endpoint_with_response_stream(
                     EndpointName=self._endpoint,
                     Body=_body(request),
@@ -78,10 +83,7 @@ class SageMakerGenerator:
         except TimeoutError:
             raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
         except RUNTIME_ERRORS as error:
-            failure = read_failure(error)
-            if failure.overloaded:
-                raise OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)  # noqa: B904
-            raise GenerationUnavailableError(f"The LLM endpoint failed: {failure}.") from None
+            raise _translated(error) from None
         return response["Body"]
 
 
@@ -154,6 +156,13 @@ class SageMakerGenerationStream:
     def _broken(self, reason: str) -> GenerationUnavailableError | GenerationInterruptedError:
         kind = GenerationInterruptedError if self._started else GenerationUnavailableError
         return kind(f"The LLM endpoint's stream broke: {reason}.")
+
+
+def _translated(error: ClientError | BotoCoreError) -> AssistantError:
+    failure = read_failure(error)
+    if failure.overloaded:
+        return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
+    return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")
 
 
 def _body(request: GenerationRequest) -> bytes:

@@ -1,8 +1,9 @@
 """The shared client of the SageMaker Runtime, and what its errors mean."""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -38,11 +39,11 @@ async def open_sagemaker_runtime(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
     pool_connections: int = POOL_CONNECTIONS,
-) -> AsyncIterator[SageMakerRuntime]:
+) -> AsyncGenerator[SageMakerRuntime]:
     """Open the one client that all adapters of a process share.
 
-    ``endpoint_url`` is the local gateway, which any key may sign for; on AWS it and the keys are left out, and
-    the task's role signs. The client makes no retries: ``retry_budget`` alone decides on them.
+    ``endpoint_url`` is the local gateway, which any key may sign for; on AWS it and the keys are left out,
+    and the task's role signs. The client makes no retries: ``retry_budget`` alone decides on them.
     """
     config = AioConfig(
         connect_timeout=_CONNECT_TIMEOUT_S,
