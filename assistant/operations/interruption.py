@@ -13,7 +13,11 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_in_order_on_signals() -> None:
-    """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does.
+
+    SIGINT is set too: a shell that starts a command in the background has it ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
 

@@ -151,6 +151,8 @@ class Supervisor:
 
     def _release(self, use: Use | None) -> None:
         failed = sys.exc_info()[0] is not None
+        if failed:
+            self.say("stopping the local processes")
         try:
             with self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
                 running.uses = [one for one in running.uses if one != use]
