@@ -148,9 +148,7 @@ def main() -> None:
         for name, peak in used.peaks.items():
             print(f"                {peak / _MIB:.0f} MiB, {used.cpu_s[name]:.1f} processor s {name}")
         all_cpu_s = sum(used.cpu_s.values())
-        print(
-            f"processor       {all_cpu_s:.1f} s in all, {run.tokens / all_cpu_s:,.0f} tokens a processor second"
-        )
+        print(f"processor       {all_cpu_s:.1f} s: {run.tokens / all_cpu_s:,.0f} tokens a processor second")
         print(f"machine         {machine_line()}")
         seconds, printed = second_run(layout, documents)
         print(f"second run      {seconds:.1f} s by the command line, unchanged")

@@ -1,0 +1,139 @@
+"""Small values for the contract tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from assistant.domain.answers import AnswerRecord, Outcome
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, Passage, Span
+from assistant.domain.retrieval import PassageQuery, SearchFilters
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+EAST = (1.0, 0.0, 0.0, 0.0)
+NORTH = (0.0, 1.0, 0.0, 0.0)
+UP = (0.0, 0.0, 1.0, 0.0)
+
+
+def soon() -> Deadline:
+    return Deadline.after(30.0, clock=SystemClock())
+
+
+def between(first: Sequence[float], second: Sequence[float], *, share: float) -> tuple[float, ...]:
+    """Return a unit vector ``share`` of the way from the first to the second."""
+    mixed = [(1 - share) * a + share * b for a, b in zip(first, second, strict=True)]
+    length = math.sqrt(sum(value * value for value in mixed))
+    return tuple(value / length for value in mixed)
+
+
+def document(document_id: str = "refill", *, content: str = "Wait until day 24.") -> Document:
+    return Document(
+        document_id=document_id,
+        title="Refill too soon",
+        content=content,
+        media_type="text/markdown",
+        source="procedures",
+        type="claims",
+        url="https://example.org/refill",
+        owner="claims team",
+        effective_date=NOON.date(),
+        labels=("claims",),
+    )
+
+
+def status(
+    document_id: str = "refill",
+    *,
+    state: DocumentState = DocumentState.RECEIVED,
+    content_hash: str = "hash-1",
+    received_at: datetime = NOON,
+) -> DocumentStatus:
+    return DocumentStatus(
+        document_id=document_id,
+        title="Refill too soon",
+        state=state,
+        content_hash=content_hash,
+        received_at=received_at,
+        updated_at=received_at,
+    )
+
+
+def passage(
+    document_id: str,
+    ordinal: int = 0,
+    *,
+    text: str = "Wait until day 24.",
+    title: str = "Procedure",
+    heading: str = "",
+    source: str = "procedures",
+    type: str = "claims",
+    labels: tuple[str, ...] = (),
+    updated_at: datetime = NOON,
+) -> Passage:
+    return Passage(
+        passage_id=f"{document_id}#{ordinal}",
+        document_id=document_id,
+        content_hash=f"hash of {document_id}",
+        ordinal=ordinal,
+        title=title,
+        heading=heading,
+        text=text,
+        span=Span(3, 3 + len(text)),
+        token_count=11,
+        source=source,
+        type=type,
+        url=f"https://example.org/{document_id}",
+        updated_at=updated_at,
+        labels=labels,
+    )
+
+
+def query(
+    text: str = "when to refill",
+    vector: Sequence[float] = EAST,
+    *,
+    filters: SearchFilters | None = None,
+    labels: Sequence[str] = (),
+    leg_size: int = 100,
+    size: int = 10,
+) -> PassageQuery:
+    return PassageQuery(
+        text=text,
+        vector=vector,
+        filters=filters or SearchFilters(),
+        labels=frozenset(labels),
+        leg_size=leg_size,
+        size=size,
+    )
+
+
+def answer(answer_id: str = "a1", *, conversation_id: str = "c1", minute: int = 0) -> AnswerRecord:
+    asked_at = NOON + timedelta(minutes=minute)
+    return AnswerRecord(
+        answer_id=answer_id,
+        conversation_id=conversation_id,
+        agent="ana",
+        asked_at=asked_at,
+        finished_at=asked_at,
+        question="When may it be refilled?",
+        retrieval_question="When may it be refilled?",
+        filters=SearchFilters(),
+        labels=(),
+        outcome=Outcome.DONE,
+        finish_reason=None,
+        text="On day 24.",
+        sentences=(),
+        passages=(),
+        gate=None,
+        prompt_id="answer/1",
+        prompt_hash=None,
+        model_id="model",
+        model_digest=None,
+        parameters={},
+        settings_hash="hash",
+        index_version="v1",
+        usage={},  # pyright: ignore[reportArgumentType]
+        timings_ms={},
+    )

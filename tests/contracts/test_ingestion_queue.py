@@ -1,0 +1,119 @@
+"""What every IngestionQueue does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from assistant.ingesting.ports import MAX_ATTEMPTS, QueuedDocument
+from tests.contracts.conftest import OtherProcess
+from tests.contracts.twins import Twin
+
+LONG_S = 60.0
+
+
+async def receive(twin: Twin, *, limit: int = 10, wait_s: float = 0.0) -> list[QueuedDocument]:
+    return await twin.queue.receive(limit=limit, wait_s=wait_s, visibility_timeout_s=LONG_S)
+
+
+async def receive_briefly(twin: Twin) -> list[QueuedDocument]:
+    """Receive and let go of it again at once."""
+    return await twin.queue.receive(limit=10, wait_s=10.0, visibility_timeout_s=twin.shortest_visibility_s)
+
+
+async def test_what_is_sent_is_received(twin: Twin) -> None:
+    await twin.queue.send_many(["a", "b"])
+    messages = await receive(twin)
+    assert sorted(message.document_id for message in messages) == ["a", "b"]
+    assert [message.attempt for message in messages] == [1, 1]
+
+
+async def test_no_more_than_the_limit_is_received(twin: Twin) -> None:
+    await twin.queue.send_many(["a", "b", "c"])
+    assert len(await receive(twin, limit=2)) == 2
+
+
+async def test_an_empty_queue_gives_nothing(twin: Twin) -> None:
+    assert await receive(twin, wait_s=0.05) == []
+
+
+async def test_a_waiting_receiver_gets_what_comes(twin: Twin) -> None:
+    waiting = asyncio.create_task(receive(twin, wait_s=20.0))
+    await twin.queue.send_many(["late"])
+    assert [message.document_id for message in await waiting] == ["late"]
+
+
+async def test_a_waiting_receiver_gets_what_another_process_sends(
+    twin: Twin, elsewhere: OtherProcess
+) -> None:
+    waiting = asyncio.create_task(receive(twin, wait_s=50.0))
+    await elsewhere("send_one")
+    assert [message.document_id for message in await waiting] == ["from-elsewhere"]
+
+
+async def test_a_message_in_flight_is_not_delivered_again(twin: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    await receive(twin)
+    assert await receive(twin) == []
+
+
+async def test_an_unfinished_message_comes_again_as_the_next_attempt(twin: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    await receive_briefly(twin)
+    (again,) = await receive_briefly(twin)
+    assert (again.document_id, again.attempt) == ("a", 2)
+
+
+async def test_a_deleted_message_never_comes_again(twin: Twin) -> None:
+    await twin.queue.send_many(["a", "b"])
+    messages = await receive_briefly(twin)
+    await twin.queue.delete_many([message.receipt for message in messages if message.document_id == "a"])
+    assert [message.document_id for message in await receive_briefly(twin)] == ["b"]
+
+
+async def test_a_message_is_a_dead_letter_after_its_attempts(twin: Twin) -> None:
+    await twin.queue.send_many(["poison"])
+    attempts = [(await receive_briefly(twin))[0].attempt for _ in range(MAX_ATTEMPTS)]
+    assert attempts == list(range(1, MAX_ATTEMPTS + 1))
+    after = await twin.queue.receive(
+        limit=10, wait_s=3 * twin.shortest_visibility_s, visibility_timeout_s=LONG_S
+    )
+    assert after == []
+    assert await twin.queue.depth() == 0
+
+
+async def test_depth_counts_the_waiting_and_those_in_flight(twin: Twin) -> None:
+    await twin.queue.send_many(["a", "b", "c"])
+    (message,) = await receive(twin, limit=1)
+    assert await twin.queue.depth() == 3
+    await twin.queue.delete_many([message.receipt])
+    assert await twin.queue.depth() == 2
+
+
+async def test_the_same_id_may_wait_twice(twin: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    await twin.queue.send_many(["a"])
+    assert [message.document_id for message in await receive(twin)] == ["a", "a"]
+
+
+async def test_the_queue_of_withdrawals_is_another(twin: Twin) -> None:
+    await twin.withdrawals.send_many(["a"])
+    assert await receive(twin) == []
+    assert await twin.withdrawals.depth() == 1
+
+
+async def test_another_tenant_s_queue_is_another(twin: Twin, stranger: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    assert await receive(stranger) == []
+
+
+async def test_two_processes_at_once_never_get_the_same_message(twin: Twin, elsewhere: OtherProcess) -> None:
+    sent = [f"d{number}" for number in range(60)]
+    await twin.queue.send_many(sent)
+    there = asyncio.gather(elsewhere("drain_queue"), elsewhere("drain_queue"))
+    here: list[str] = []
+    while messages := await receive(twin, limit=1):
+        here += [message.document_id for message in messages]
+        await twin.queue.delete_many([message.receipt for message in messages])
+        await asyncio.sleep(0.02)  # leaves some for the others, which take long to start
+    taken = here + [document_id for part in await there for document_id in part]  # type: ignore[attr-defined]
+    assert sorted(taken) == sorted(sent)

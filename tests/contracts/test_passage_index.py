@@ -1,0 +1,313 @@
+"""What every pair of PassageIndex and PassageSearch does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import Passage
+from assistant.domain.errors import DeadlineExceededError
+from assistant.domain.retrieval import RRF_K, PassageQuery, Retrieved, SearchFilters
+from tests.contracts import samples
+from tests.contracts.conftest import OtherProcess
+from tests.contracts.samples import EAST, NOON, NORTH, UP, between, passage, query
+from tests.contracts.twins import DIMENSIONS, EMBEDDING_MODEL, Twin
+
+
+async def put(twin: Twin, *entries: tuple[Passage, Sequence[float]]) -> None:
+    """Index each passage's document with the given passages."""
+    documents: dict[str, list[tuple[Passage, Sequence[float]]]] = {}
+    for entry in entries:
+        documents.setdefault(entry[0].document_id, []).append(entry)
+    await twin.index.replace_documents(documents)
+
+
+async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
+    return await twin.search.search(asked, deadline=samples.soon())
+
+
+async def found_ids(twin: Twin, asked: PassageQuery) -> list[str]:
+    return [ranked.passage.document_id for ranked in (await search(twin, asked)).passages]
+
+
+async def test_an_index_that_was_never_written_finds_nothing(twin: Twin) -> None:
+    found = await search(twin, query())
+    assert (found.passages, found.best_cosine) == ((), 0.0)
+    assert (await twin.search.info()).passage_count == 0
+
+
+async def test_a_passage_comes_back_whole(twin: Twin) -> None:
+    written = passage("refill", heading="Claims > Exceptions", labels=("claims", "staff"))
+    await put(twin, (written, EAST))
+    (ranked,) = (await search(twin, query(labels=["staff"]))).passages
+    assert ranked.passage == written
+
+
+async def test_a_write_is_found_by_the_next_search(twin: Twin) -> None:
+    assert await found_ids(twin, query()) == []
+    await put(twin, (passage("first"), EAST))
+    assert await found_ids(twin, query()) == ["first"]
+    await put(twin, (passage("second"), NORTH))
+    assert await found_ids(twin, query(vector=NORTH)) == ["second", "first"]
+
+
+async def test_both_legs_say_what_they_think(twin: Twin) -> None:
+    await put(
+        twin,
+        (passage("words", text="Controlled substances are transferred once."), UP),
+        (passage("meaning", text="A narcotic moves a single time."), EAST),
+    )
+    found = await search(twin, query("transferred substances", between(EAST, UP, share=0.2)))
+    ranked = {one.passage.document_id: one for one in found.passages}
+    assert (ranked["words"].lexical_rank, ranked["words"].vector_rank) == (1, 2)
+    assert (ranked["meaning"].lexical_rank, ranked["meaning"].vector_rank) == (None, 1)
+    assert ranked["meaning"].lexical_score is None
+    assert (ranked["words"].lexical_score or 0.0) > 0.0
+    assert ranked["meaning"].cosine == pytest.approx(0.970143, abs=1e-5)
+    assert ranked["words"].cosine == pytest.approx(0.242536, abs=1e-5)
+    assert ranked["words"].fused_score == pytest.approx(1 / (RRF_K + 1) + 1 / (RRF_K + 2))
+    assert [one.rank for one in found.passages] == [1, 2]
+
+
+async def test_a_passage_of_the_lexical_leg_alone_has_its_cosine_too(twin: Twin) -> None:
+    await put(twin, (passage("words", text="Zolpidem."), NORTH), (passage("near"), EAST))
+    found = await search(twin, query("zolpidem", between(EAST, NORTH, share=0.4), leg_size=1))
+    words = next(one for one in found.passages if one.passage.document_id == "words")
+    assert (words.lexical_rank, words.vector_rank) == (1, None)
+    assert words.cosine == pytest.approx(0.554700, abs=1e-5)
+
+
+async def test_the_best_cosine_is_of_the_whole_vector_leg(twin: Twin) -> None:
+    await put(
+        twin,
+        (passage("words", text="Refill refill refill."), between(EAST, UP, share=0.5)),
+        (passage("other", text="Refill, then wait."), between(EAST, UP, share=0.45)),
+        (passage("near", text="Nothing of it."), EAST),
+    )
+    found = await search(twin, query("refill", size=1))
+    assert found.passages[0].passage.document_id != "near"
+    assert found.best_cosine == pytest.approx(1.0)
+
+
+async def test_titles_and_headings_are_searched(twin: Twin) -> None:
+    await put(
+        twin,
+        (passage("by-title", title="Zolpidem"), NORTH),
+        (passage("by-heading", heading="Warfarin > Doses"), NORTH),
+    )
+    lexical = {
+        asked: [
+            one.passage.document_id for one in (await search(twin, query(asked))).passages if one.lexical_rank
+        ]
+        for asked in ("zolpidem", "warfarin")
+    }
+    assert lexical == {"zolpidem": ["by-title"], "warfarin": ["by-heading"]}
+
+
+@pytest.mark.parametrize("asked", ["REFILLING", "refills?", "réfill", "when is a refill done"])
+async def test_words_match_by_stem_case_and_accent(twin: Twin, asked: str) -> None:
+    await put(twin, (passage("refill", text="Refilled too soon."), NORTH))
+    (ranked,) = (await search(twin, query(asked))).passages
+    assert ranked.lexical_rank == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'text:refill AND (NOT "soon"',
+        "refill^99 OR *",
+        "+refill -soon",
+        "refill~2 [a TO z]",
+        "\\refill\\",
+        "{{refill}}",
+    ],
+)
+async def test_a_question_is_words_never_a_query(twin: Twin, asked: str) -> None:
+    await put(twin, (passage("refill", text="Refill soon."), NORTH), (passage("other", text="Other."), NORTH))
+    found = await search(twin, query(asked))
+    assert [one.passage.document_id for one in found.passages if one.lexical_rank] == ["refill"]
+
+
+@pytest.mark.parametrize("asked", ["", "???", "\x00", "日本語"])
+async def test_a_question_without_known_words_is_answered_by_the_vector_leg(twin: Twin, asked: str) -> None:
+    await put(twin, (passage("refill"), EAST))
+    (ranked,) = (await search(twin, query(asked))).passages
+    assert (ranked.lexical_rank, ranked.vector_rank) == (None, 1)
+
+
+FILTERED = (
+    passage("procedure", source="procedures", type="claims"),
+    passage("wiki", source="wiki", type="claims"),
+    passage("help", source="wiki", type="returns", updated_at=NOON + timedelta(days=1)),
+)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (SearchFilters(), {"procedure", "wiki", "help"}),
+        (SearchFilters(source=("wiki",)), {"wiki", "help"}),
+        (SearchFilters(source=("wiki", "procedures")), {"procedure", "wiki", "help"}),
+        (SearchFilters(type=("claims",)), {"procedure", "wiki"}),
+        (SearchFilters(source=("wiki",), type=("claims",)), {"wiki"}),
+        (SearchFilters(document_id=("help", "procedure")), {"help", "procedure"}),
+        (SearchFilters(source=("nothing",)), set[str]()),
+        (SearchFilters(source=("Wiki",)), set[str]()),
+        (SearchFilters(updated_after=NOON), {"help"}),
+        (SearchFilters(updated_after=NOON - timedelta(microseconds=1)), {"procedure", "wiki", "help"}),
+        (SearchFilters(updated_after=NOON + timedelta(days=1)), set[str]()),
+    ],
+)
+async def test_both_legs_obey_the_filters(twin: Twin, filters: SearchFilters, expected: set[str]) -> None:
+    await put(twin, *((entry, EAST) for entry in FILTERED))
+    found = await search(twin, query("wait until day", filters=filters))
+    for rank in ("lexical_rank", "vector_rank"):
+        leg = {one.passage.document_id for one in found.passages if getattr(one, rank) is not None}
+        assert leg == expected, rank
+
+
+async def test_filters_come_before_the_best_are_chosen(twin: Twin) -> None:
+    crowd = [(passage(f"crowd{number}", text="refill refill refill"), EAST) for number in range(30)]
+    await put(
+        twin, *crowd, (passage("wanted", text="refill later", source="wiki"), between(EAST, UP, share=0.5))
+    )
+    found = await search(twin, query("refill", filters=SearchFilters(source=("wiki",)), leg_size=3))
+    assert [(one.passage.document_id, one.lexical_rank, one.vector_rank) for one in found.passages] == [
+        ("wanted", 1, 1)
+    ]
+    assert found.best_cosine == pytest.approx(0.707107, abs=1e-5)
+
+
+LABELLED = (
+    passage("open"),
+    passage("claims", labels=("claims",)),
+    passage("both", labels=("claims", "controlled")),
+    passage("odd", labels=("*",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((), {"open"}),
+        (("claims",), {"open", "claims", "both"}),
+        (("controlled",), {"open", "both"}),
+        (("nothing", "claims"), {"open", "claims", "both"}),
+        (("*",), {"open", "odd"}),
+        (("",), {"open"}),
+        (("claims,controlled",), {"open"}),
+    ],
+)
+async def test_a_labelled_passage_is_seen_only_with_one_of_its_labels(
+    twin: Twin, labels: Sequence[str], expected: set[str]
+) -> None:
+    await put(twin, *((entry, EAST) for entry in LABELLED))
+    found = await search(twin, query("wait until day", labels=labels))
+    for rank in ("lexical_rank", "vector_rank"):
+        leg = {one.passage.document_id for one in found.passages if getattr(one, rank) is not None}
+        assert leg == expected, rank
+
+
+async def test_a_filter_does_not_widen_what_labels_allow(twin: Twin) -> None:
+    await put(twin, *((entry, EAST) for entry in LABELLED))
+    assert await found_ids(twin, query(filters=SearchFilters(document_id=("claims",)))) == []
+
+
+async def test_a_hidden_passage_does_not_raise_the_best_cosine(twin: Twin) -> None:
+    await put(twin, (passage("hidden", labels=("claims",)), EAST), (passage("open"), NORTH))
+    assert (await search(twin, query())).best_cosine == 0.0
+
+
+async def test_equal_passages_come_in_order_of_their_ids(twin: Twin) -> None:
+    for name in ("m", "c", "x", "a"):
+        await put(twin, (passage(name), EAST))
+    assert await found_ids(twin, query()) == ["a", "c", "m", "x"]
+    assert await found_ids(twin, query(leg_size=2)) == ["a", "c"]
+
+
+async def test_a_leg_and_an_answer_are_as_long_as_asked(twin: Twin) -> None:
+    await put(twin, *((passage(f"d{number}", text="refill"), EAST) for number in range(9)))
+    found = await search(twin, query("refill", leg_size=4, size=100))
+    assert len(found.passages) == 4
+    assert len((await search(twin, query("refill", size=3))).passages) == 3
+
+
+async def test_replacing_a_document_leaves_none_of_its_old_passages(twin: Twin) -> None:
+    await put(
+        twin,
+        (passage("refill", 0, text="Zolpidem."), EAST),
+        (passage("refill", 1, text="Warfarin."), EAST),
+        (passage("other", text="Other."), NORTH),
+    )
+    await put(twin, (passage("refill", 0, text="Insulin."), UP))
+    found = await search(twin, query("zolpidem warfarin insulin"))
+    assert {one.passage.text for one in found.passages} == {"Insulin.", "Other."}
+    assert [one.passage.text for one in found.passages if one.lexical_rank] == ["Insulin."]
+    assert found.best_cosine == 0.0
+
+
+async def test_a_document_without_passages_is_in_no_leg(twin: Twin) -> None:
+    await put(twin, (passage("refill"), EAST))
+    await twin.index.replace_documents({"refill": []})
+    assert await found_ids(twin, query()) == []
+
+
+async def test_a_deleted_document_is_not_found(twin: Twin) -> None:
+    await put(twin, (passage("refill"), EAST), (passage("other"), EAST))
+    await twin.index.delete_documents(["refill", "nothing"])
+    assert await found_ids(twin, query()) == ["other"]
+
+
+async def test_a_deleted_document_may_come_back(twin: Twin) -> None:
+    await put(twin, (passage("refill"), EAST))
+    await twin.index.delete_documents(["refill"])
+    await put(twin, (passage("refill", text="Back again."), EAST))
+    (ranked,) = (await search(twin, query("back"))).passages
+    assert (ranked.passage.text, ranked.lexical_rank) == ("Back again.", 1)
+
+
+async def test_optimizing_changes_no_result(twin: Twin) -> None:
+    for round_ in range(3):
+        await put(twin, *((passage(f"d{n}", text=f"refill {n} {round_}"), EAST) for n in range(5)))
+    before = await found_ids(twin, query("refill 3"))
+    await twin.index.optimize()
+    assert await found_ids(twin, query("refill 3")) == before
+
+
+async def test_both_sides_tell_what_the_index_was_built_with(twin: Twin) -> None:
+    await put(twin, (passage("refill", 0), EAST), (passage("refill", 1), EAST), (passage("other"), EAST))
+    written, read = await twin.index.info(), await twin.search.info()
+    assert written == read
+    assert (read.embedding_model, read.dimensions) == (EMBEDDING_MODEL, DIMENSIONS)
+    assert (read.passage_count, read.document_count) == (3, 2)
+    assert read.updated_at is not None
+    assert (await search(twin, query())).index_version == read.index_version
+
+
+async def test_another_process_sees_a_write(twin: Twin, elsewhere: OtherProcess) -> None:
+    await put(twin, (passage("refill"), EAST))
+    assert await elsewhere("search") == ["refill#0"]
+
+
+async def test_another_process_s_write_is_found_by_the_next_search(
+    twin: Twin, elsewhere: OtherProcess
+) -> None:
+    assert await found_ids(twin, query()) == []
+    await elsewhere("index_document")
+    (ranked,) = (await search(twin, query("written by another process"))).passages
+    assert (ranked.passage.document_id, ranked.lexical_rank, ranked.vector_rank) == ("elsewhere", 1, 1)
+
+
+async def test_passages_of_another_tenant_are_not_found(twin: Twin, stranger: Twin) -> None:
+    await put(twin, (passage("refill"), EAST))
+    await put(stranger, (passage("secret"), EAST))
+    assert await found_ids(stranger, query()) == ["secret"]
+    assert await found_ids(twin, query()) == ["refill"]
+
+
+async def test_a_search_after_its_deadline_is_refused(twin: Twin) -> None:
+    with pytest.raises(DeadlineExceededError):
+        await twin.search.search(query(), deadline=Deadline.after(0.0, clock=SystemClock()))
