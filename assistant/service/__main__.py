@@ -10,6 +10,7 @@ from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, serve
 from assistant.service.admission import Admission
 from assistant.service.answer_requests import AnswerRequests
+from assistant.service.answer_writing import StreamLimits
 from assistant.service.application import Application, build_application
 from assistant.service.identity import TokenVerifier
 from assistant.service.keys import JwksKeySet
@@ -35,7 +36,7 @@ async def main() -> None:
 
 @asynccontextmanager
 async def open_application(
-    settings: ServiceSettings, tenants: Mapping[str, ServedTenant]
+    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], *, limits: StreamLimits | None = None
 ) -> AsyncGenerator[Application]:
     """Put the application together; on leaving, end what is still written and have it recorded."""
     clock = SystemClock()
@@ -57,7 +58,7 @@ async def open_application(
             service=settings.console_name,
         ),
     )
-    answers = AnswerRequests(service, admissions=_admissions(tenants))
+    answers = AnswerRequests(service, _admissions(tenants), limits or StreamLimits())
     try:
         yield build_application(service, answers)
     finally:

@@ -15,6 +15,8 @@ BODY_LIMIT_BYTES = 64 * 1024
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """A canonical document: 5 million characters of content, escaped."""
 _READ_TIMEOUT_S = 30.0
+_DISCARD_LIMIT_BYTES = 1024 * 1024
+_DISCARD_TIMEOUT_S = 2.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,13 +31,16 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_L
     Raises TooLargeError, UnreadableRequestError (it did not come within 30 s), ClientGoneError.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > limit_bytes:
-        raise _too_large(limit_bytes)
+    is_too_large = announced.isdigit() and int(announced) > limit_bytes
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
-            return await _collect(receive, limit_bytes=limit_bytes)
+            body = None if is_too_large else await _collect(receive, limit_bytes=limit_bytes)
     except TimeoutError:
         raise UnreadableRequestError(f"The body did not come within {_READ_TIMEOUT_S:.0f} s.") from None
+    if body is None:
+        await _discard(receive)
+        raise TooLargeError(f"The body is over {limit_bytes // 1024} KiB; send less.")
+    return body
 
 
 def parse_body(body: bytes, model: type[Model]) -> Model:
@@ -49,7 +54,8 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
         raise invalid_request(error) from None
 
 
-async def _collect(receive: Receive, *, limit_bytes: int) -> bytes:
+async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
+    """Return the body, or None as soon as it is over the limit."""
     body = bytearray()
     while True:
         message = await receive()
@@ -57,10 +63,20 @@ async def _collect(receive: Receive, *, limit_bytes: int) -> bytes:
             raise ClientGoneError
         body += message.get("body", b"")
         if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
+            return None
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def _too_large(limit_bytes: int) -> TooLargeError:
-    return TooLargeError(f"The body is over {limit_bytes // 1024} KiB; send less.")
+async def _discard(receive: Receive) -> None:
+    """Throw the rest away, 1 MiB at most: a client that is closed on while it sends may miss the answer."""
+    seen_bytes = 0
+    try:
+        async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+            while seen_bytes < _DISCARD_LIMIT_BYTES:
+                message = await receive()
+                seen_bytes += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

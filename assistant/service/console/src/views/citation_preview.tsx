@@ -1,4 +1,5 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { revealIn } from "../scrolling.ts";
 import type { Turn } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 
@@ -42,12 +43,7 @@ function showCard(n: number): boolean {
   const card = document.querySelector<HTMLElement>(`[data-source="${n}"]`);
   const column = card?.closest<HTMLElement>(".sources");
   if (!card || !column) return false;
-  const at = card.getBoundingClientRect();
-  const frame = column.getBoundingClientRect();
-  if (getComputedStyle(column).overflowY === "auto") {
-    if (at.top < frame.top) column.scrollTop += at.top - frame.top - MARGIN_PX;
-    else if (at.bottom > frame.bottom) column.scrollTop += at.bottom - frame.bottom + MARGIN_PX;
-  }
+  if (getComputedStyle(column).overflowY === "auto") revealIn(column, card);
   const { top, bottom } = card.getBoundingClientRect();
   return top >= 0 && bottom <= innerHeight;
 }

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Api } from "../api.ts";
 import { ApiError } from "../problems.ts";
+import { scrollTo } from "../scrolling.ts";
 import { aroundSpan, calendarDate } from "../text.ts";
 import type { DocumentText, Problem } from "../wire.ts";
 import { type OpenSource, useDesk } from "./desk.ts";
@@ -100,10 +101,4 @@ function StoredText({ document: stored }: { document: DocumentText }) {
       </div>
     </>
   );
-}
-
-/** Scroll the text alone, so that the passage begins in its upper third. */
-function scrollTo(scroller: HTMLElement, passage: HTMLElement): void {
-  const offset = passage.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
-  scroller.scrollTop += offset - scroller.clientHeight / 3;
 }

@@ -1,4 +1,6 @@
+import { useEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
+import { revealIn } from "../scrolling.ts";
 import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 import { Icon, type IconName } from "./icons.tsx";
@@ -7,13 +9,22 @@ import { Icon, type IconName } from "./icons.tsx";
 export function TurnList() {
   const { conversation } = useDesk();
   const turns = conversation.turns.value;
+  const selectedKey = conversation.selectedKey.value;
+  const nav = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const current = nav.current?.querySelector<HTMLElement>("[aria-current]");
+    const list = current?.closest("ol");
+    if (!nav.current || !current || !list) return;
+    revealIn(list, current); // the one or the other of them scrolls
+    revealIn(nav.current, current);
+  }, [selectedKey]);
   const begin = () => {
     conversation.begin();
     document.getElementById("question")?.focus();
     announce("New conversation");
   };
   return (
-    <nav class="turns" aria-label="Conversation">
+    <nav ref={nav} class="turns" aria-label="Conversation">
       <button type="button" class="button wide" onClick={begin}>
         <Icon name="plus" /> New conversation
       </button>
@@ -26,7 +37,7 @@ export function TurnList() {
               <button
                 type="button"
                 class="turn-link"
-                aria-current={turn.key === conversation.selectedKey.value ? "true" : undefined}
+                aria-current={turn.key === selectedKey ? "true" : undefined}
                 onClick={() => (conversation.selectedKey.value = turn.key)}
               >
                 <span class="turn-question">{turn.question}</span>

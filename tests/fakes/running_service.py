@@ -1,0 +1,263 @@
+"""The service on a real port: real stores, real SageMaker adapters, a scripted SageMaker, static keys."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+from joserfc.jwk import ECKey
+from starlette.types import ASGIApp
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from assistant.adapters.embedded.tenant import EmbeddedTenant
+from assistant.bootstrap import ServedTenant, open_tenants
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    ParsedDocument,
+    Passage,
+    Section,
+    Span,
+)
+from assistant.http_process import open_socket, server_config
+from assistant.service.__main__ import open_application
+from assistant.service.answer_writing import StreamLimits
+from assistant.settings import ServiceSettings
+from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
+from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
+
+TENANT_FILE = """
+schema_version = 1
+name = "{name}"
+display_name = "{name}"
+[embedding]
+endpoint = "{name}-embedding"
+model = "tiny-embedding"
+dimensions = 8
+[generation]
+endpoint = "{name}-llm"
+model = "tiny-llm"
+[gate]
+min_cosine = -1.0
+min_coverage = 0.0
+[limits]
+streams = 8
+streams_per_agent = 3
+first_token_timeout_s = {first_token_timeout_s}
+answer_deadline_s = {answer_deadline_s}
+embedding_timeout_s = 2.0
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a test sets up before the service starts."""
+
+    tenants: Sequence[str] = ("clinic", "pharmacy")
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    first_token_timeout_s: float = 10.0
+    answer_deadline_s: float = 30.0
+
+
+@dataclass
+class RunningService:
+    url: str
+    sagemaker: SageMakerSocket
+    tenants: Mapping[str, ServedTenant]
+    state_dir: Path
+    client: httpx.AsyncClient
+
+    def headers(
+        self,
+        agent: str = "ann",
+        *,
+        tenant: str = "clinic",
+        roles: Sequence[str] = ("agent",),
+        labels: Sequence[str] = (),
+        accept: str = "application/json",
+    ) -> dict[str, str]:
+        good = claims(datetime.now(UTC), sub=agent, tenant=tenant, roles=list(roles), labels=list(labels))
+        return {"authorization": f"Bearer {token(good)}", "accept": accept}
+
+    async def ask(self, question: str = "How long is the wait?", **who: Any) -> httpx.Response:
+        body = {"question": question} | who.pop("body", {})
+        return await self.client.post("/v1/answers", json=body, headers=self.headers(**who))
+
+    async def answered(self, **who: Any) -> dict[str, Any]:
+        """Return one whole answer that went well."""
+        response = await self.ask(**who)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def know(
+        self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
+    ) -> Document:
+        """Make a document live, as the worker would."""
+        stores = EmbeddedTenant(
+            self.state_dir / "tenants" / tenant, embedding_model="tiny-embedding", dimensions=DIMENSIONS
+        )
+        document = Document(
+            document_id=document_id,
+            title=f"Title of {document_id}",
+            content=text,
+            media_type="text/plain",
+            source="handbook",
+            labels=labels,
+        )
+        passage = _passage(document)
+        try:
+            await stores.documents.put(document)
+            parsed = ParsedDocument(text, (Section((), Span(0, len(text))),))
+            await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
+            await stores.states.put_many([_live(document)])
+            vector = vector_of(passage.embedding_input)
+            await stores.index.replace_documents({document_id: [(passage, vector)]})
+        finally:
+            await stores.close()
+        return document
+
+
+@asynccontextmanager
+async def running_service(folder: Path, scene: Scene | None = None) -> AsyncGenerator[RunningService]:
+    scene = scene or Scene()
+    async with AsyncExitStack() as stack:
+        sagemaker = await stack.enter_async_context(sagemaker_socket())
+        jwks_url = await stack.enter_async_context(_published(EC_KEY))
+        settings = _settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+        tenants = await stack.enter_async_context(open_tenants(settings))
+        application = await stack.enter_async_context(
+            open_application(settings, tenants, limits=scene.limits)
+        )
+        url = await stack.enter_async_context(served(application))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
+        yield RunningService(url, sagemaker, tenants, settings.state_dir, client)
+
+
+@asynccontextmanager
+async def served(application: ASGIApp) -> AsyncGenerator[str]:
+    """Serve an application on a free port, configured as the process does."""
+    listener = open_socket("127.0.0.1", 0)
+    server = uvicorn.Server(server_config(application, shutdown_timeout_s=1))
+    task = asyncio.create_task(server.serve([listener]))
+    await eventually(lambda: server.started or task.done())
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def eventually(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 5.0
+) -> float:
+    """Wait until the condition holds and return how long it took; fails after ``within_s``."""
+    began_s = time.monotonic()
+    while True:
+        held = condition()
+        if held if isinstance(held, bool) else await held:
+            return time.monotonic() - began_s
+        assert time.monotonic() - began_s < within_s, "the condition never held"
+        await asyncio.sleep(0.005)
+
+
+def events_of(text: str) -> list[tuple[str, Any]]:
+    """Return (event, data) of a stream's text."""
+    found: list[tuple[str, Any]] = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+        if "data" in lines:
+            found.append((lines["event"], orjson.loads(lines["data"])))
+    return found
+
+
+def _settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) -> ServiceSettings:
+    tenants, models = folder / "tenants", folder / "models"
+    tenants.mkdir(parents=True)
+    for name in scene.tenants:
+        (tenants / f"{name}.toml").write_text(
+            TENANT_FILE.format(
+                name=name,
+                first_token_timeout_s=scene.first_token_timeout_s,
+                answer_deadline_s=scene.answer_deadline_s,
+            )
+        )
+    _write_artifact(models / "tiny-embedding", {"dimensions": DIMENSIONS})
+    _write_artifact(models / "tiny-llm", {"template_tokens_per_message": 4, "template_tokens_fixed": 4})
+    return ServiceSettings(
+        tenants_dir=tenants,
+        state_dir=folder / "state",
+        model_artifacts_dir=models,
+        sagemaker_endpoint_url=sagemaker_url,
+        issuer=ISSUER,
+        jwks_url=jwks_url,
+    )
+
+
+def _write_artifact(folder: Path, facts: dict[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    common = {"schema_version": 1, "model": folder.name, "digest": "d" * 64, "max_input_tokens": 256}
+    (folder / "artifact.json").write_bytes(orjson.dumps(common | facts))
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@asynccontextmanager
+async def _published(key: ECKey) -> AsyncGenerator[str]:
+    body = orjson.dumps({"keys": [key.as_dict(private=False)]})
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+    finally:
+        server.close()
+
+
+def _passage(document: Document) -> Passage:
+    return Passage(
+        passage_id=f"{document.document_id}#0",
+        document_id=document.document_id,
+        content_hash=document.content_hash(),
+        ordinal=0,
+        title=document.title,
+        heading="",
+        text=document.content,
+        span=Span(0, len(document.content)),
+        token_count=len(document.content.split()),
+        source=document.source,
+        type=document.type,
+        url=document.url,
+        updated_at=datetime.now(UTC),
+        labels=document.labels,
+    )
+
+
+def _live(document: Document) -> DocumentStatus:
+    now = datetime.now(UTC)
+    return DocumentStatus(
+        document_id=document.document_id,
+        title=document.title,
+        state=DocumentState.LIVE,
+        content_hash=document.content_hash(),
+        live_content_hash=document.content_hash(),
+        received_at=now,
+        updated_at=now,
+    )

@@ -1,0 +1,177 @@
+"""A SageMaker Runtime on a real socket that misbehaves as a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import orjson
+
+from assistant.sagemaker_gateway.event_stream import payload_part
+
+Fault = Literal["none", "silent", "garbage", "error", "closed", "overloaded"]
+DIMENSIONS = 8
+
+
+@dataclass
+class Call:
+    """One request to an endpoint; ``left`` is set when the caller closed its connection."""
+
+    endpoint: str
+    body: dict[str, object]
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class SageMakerSocket:
+    """What the endpoints do next. Tests change the fields, and read the calls."""
+
+    url: str = ""
+    embedding_fault: Fault = "none"
+    generation_fault: Fault = "none"
+    texts: Sequence[str] = ("Wait ", "two ", "days.")
+    stall_after: int | None = None
+    """Silent for ever after so many texts of a generation."""
+    cut_after: int | None = None
+    """The connection breaks after so many texts."""
+    garbage_after: int | None = None
+    """Bytes that are no frames come after so many texts."""
+    embeddings: list[Call] = field(default_factory=list[Call])
+    generations: list[Call] = field(default_factory=list[Call])
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def generation(self, number: int = 1) -> Call:
+        """Return the ``number``-th generation, waiting for it at most 5 s."""
+        return await self._nth(self.generations, number)
+
+    async def embedding(self, number: int = 1) -> Call:
+        return await self._nth(self.embeddings, number)
+
+    async def _nth(self, calls: list[Call], number: int) -> Call:
+        async with asyncio.timeout(5), self.arrived:
+            await self.arrived.wait_for(lambda: len(calls) >= number)
+        return calls[number - 1]
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await self._answer_one(head, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer_one(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        body = await reader.readexactly(int(headers["content-length"]))
+        path = lines[0].split(" ")[1]
+        call = Call(endpoint=path.split("/")[2], body=orjson.loads(body))
+        streamed = path.endswith("/invocations-response-stream")
+        async with self.arrived:
+            (self.generations if streamed else self.embeddings).append(call)
+            self.arrived.notify_all()
+        fault = self.generation_fault if streamed else self.embedding_fault
+        if fault != "none":
+            await _misbehave(fault, call, reader, writer)
+        elif streamed:
+            await self._generate(call, reader, writer)
+        else:
+            texts = call.body["inputs"]
+            assert isinstance(texts, list)
+            await _respond(writer, orjson.dumps([vector_of(text) for text in texts]))
+
+    async def _generate(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n"
+            b"x-amzn-invoked-production-variant: AllTraffic\r\nconnection: close\r\n\r\n"
+        )
+        for number, text in enumerate((*self.texts, None)):
+            if number == self.stall_after:
+                await writer.drain()
+                await _until_left(call, reader)
+            if number == self.cut_after:
+                raise ConnectionError
+            if number == self.garbage_after:
+                writer.write(b"\x00garbage" * 50)
+                await writer.drain()
+                await _until_left(call, reader)
+            writer.write(payload_part(_chunk(text)))
+        await writer.drain()
+        raise ConnectionError  # the answer is whole: close
+
+
+def vector_of(text: str) -> list[float]:
+    """Return a unit vector of eight numbers that depends on the words of the text only."""
+    sums = [0.001] * DIMENSIONS
+    for word in text.lower().split():
+        sums[hashlib.sha256(word.strip("?.,").encode()).digest()[0] % DIMENSIONS] += 1.0
+    length = sum(number * number for number in sums) ** 0.5
+    return [number / length for number in sums]
+
+
+@asynccontextmanager
+async def sagemaker_socket() -> AsyncGenerator[SageMakerSocket]:
+    socket = SageMakerSocket()
+    server = await asyncio.start_server(socket.answer, "127.0.0.1", 0)
+    socket.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield socket
+    finally:
+        server.close()
+
+
+def _chunk(text: str | None) -> bytes:
+    if text is not None:
+        chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}}
+    return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\ndata: [DONE]\n\n"
+
+
+async def _misbehave(
+    fault: Fault, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    if fault == "silent":
+        await _until_left(call, reader)
+    elif fault == "garbage":
+        await _respond(writer, b"\x00\xffgarbage")
+    elif fault == "error":
+        await _model_error(writer, 500)
+    elif fault == "overloaded":
+        await _model_error(writer, 429)
+    raise ConnectionError
+
+
+async def _model_error(writer: asyncio.StreamWriter, status: int) -> None:
+    body = {"Message": "failed", "OriginalStatusCode": status, "OriginalMessage": "{}"}
+    await _respond(writer, orjson.dumps(body), status=424, error="ModelError")
+
+
+async def _respond(
+    writer: asyncio.StreamWriter, body: bytes, *, status: int = 200, error: str | None = None
+) -> None:
+    kind = f"x-amzn-errortype: {error}\r\n" if error else ""
+    head = (
+        f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{kind}content-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def _until_left(call: Call, reader: asyncio.StreamReader) -> None:
+    try:
+        while await reader.read(1024):
+            pass
+    except ConnectionError:
+        pass
+    call.left.set()
+    raise ConnectionError

@@ -1,0 +1,162 @@
+"""Documents over HTTP: read by token and by link, listed, brought and withdrawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistant.domain.documents import Span
+from assistant.domain.identity import Identity, Role
+from tests.fakes.running_service import RunningService
+
+ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
+NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
+
+
+def link(service: RunningService, document_id: str = "wait", **more: Any) -> str:
+    span = more.pop("span", Span(4, 8))
+    return service.tenants["clinic"].links.link(document_id, span=span, identity=ANN, **more)
+
+
+def owner(service: RunningService) -> dict[str, str]:
+    return service.headers("olga", roles=["knowledge_owner"])
+
+
+async def reads(service: RunningService, tenant: str = "clinic") -> list[tuple[str, str]]:
+    """Return (agent, subject) of all recorded reads, from the file itself."""
+    import sqlite3
+
+    import orjson
+
+    with sqlite3.connect(service.state_dir / "tenants" / tenant / "records.sqlite") as file:
+        bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses ORDER BY number")]
+    file.close()
+    return [(body["agent"], body["subject_id"]) for body in bodies if body["kind"] == "document"]
+
+
+async def test_the_text_is_read_with_a_bearer_token_and_the_read_is_recorded(service: RunningService) -> None:
+    response = await service.client.get("/v1/documents/wait", headers=service.headers())
+    assert response.status_code == 200
+    body = response.json()
+    assert body["text"] == "The wait is two days."
+    assert body["sections"] == [{"headings": [], "start": 0, "end": 21}]
+    assert (body["span"], body["is_cited_version"]) == (None, True)
+    assert await reads(service) == [("ann", "wait")]
+
+
+async def test_a_link_alone_opens_its_document_at_the_passage(service: RunningService) -> None:
+    document = await service.know("wait", "The wait is two days.")
+    response = await service.client.get(link(service, content_hash=document.content_hash()))
+    assert response.status_code == 200
+    assert response.json()["span"] == [4, 8]
+    assert response.json()["is_cited_version"] is True
+    assert await reads(service) == [("ann", "wait")]
+
+
+async def test_a_link_to_a_replaced_content_says_so(service: RunningService) -> None:
+    response = await service.client.get(link(service, content_hash="0" * 64))
+    assert (response.json()["span"], response.json()["is_cited_version"]) == (None, False)
+
+
+async def test_a_link_opens_no_other_document(service: RunningService) -> None:
+    await service.know("other", "Other text.")
+    moved = link(service).replace("/wait?", "/other?")
+    response = await service.client.get(moved)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("token", ["x", "clinic.x.y", "nobody.x.y", "pharmacy.x.y"])
+async def test_a_forged_link_is_401(service: RunningService, token: str) -> None:
+    response = await service.client.get(f"/v1/documents/wait?token={token}")
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_with_a_token_of_one_s_own_somebody_else_s_link_is_nothing(service: RunningService) -> None:
+    mine = await service.client.get(link(service), headers=service.headers("ann"))
+    assert mine.status_code == 200
+    for headers in (service.headers("bob"), service.headers("ann", tenant="pharmacy")):
+        assert (await service.client.get(link(service), headers=headers)).status_code == 404
+
+
+async def test_the_original_is_plain_text_that_runs_nothing(service: RunningService) -> None:
+    await service.know("page", "<script>alert(1)</script>")
+    response = await service.client.get("/v1/documents/page?format=original", headers=service.headers())
+    assert response.text == "<script>alert(1)</script>"
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in response.headers["content-security-policy"]
+    assert await reads(service) == [("ann", "page")]
+
+
+@pytest.mark.parametrize("form", ["text", "original"])
+async def test_a_label_of_the_document_must_be_in_the_token(service: RunningService, form: str) -> None:
+    await service.know("salaries", "Secret.", labels=("hr", "board"))
+    path = f"/v1/documents/salaries?format={form}"
+    allowed = await service.client.get(path, headers=service.headers(labels=["hr"]))
+    assert allowed.status_code == 200
+    refused = await service.client.get(path, headers=service.headers(labels=["desk"]))
+    never = await service.client.get("/v1/documents/never", headers=service.headers())
+    assert (refused.status_code, refused.content) == (404, never.content)
+    assert await reads(service) == [("ann", "salaries")]
+
+
+async def test_a_link_keeps_the_labels_it_was_made_with(service: RunningService) -> None:
+    await service.know("salaries", "Secret.", labels=("hr",))
+    assert (await service.client.get(link(service, "salaries"))).status_code == 404
+
+
+async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service: RunningService) -> None:
+    taken = await service.client.post("/v1/documents", json=NEW, headers=owner(service))
+    assert (taken.status_code, taken.json()["state"]) == (202, "received")
+    status = await service.client.get("/v1/documents/new/status", headers=owner(service))
+    assert status.json() == taken.json()
+    page = (await service.client.get("/v1/documents?state=received", headers=owner(service))).json()
+    assert [document["document_id"] for document in page["documents"]] == ["new"]
+    assert page["counts"] == {"received": 1, "live": 1}
+    assert await service.tenants["clinic"].knowledge.queue.depth() == 1
+
+
+async def test_the_list_has_pages(service: RunningService) -> None:
+    for number in range(5):
+        await service.know(f"d{number}", "Text.")
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        query = {"limit": "2"} | ({"after": after} if after else {})
+        page = (await service.client.get("/v1/documents", params=query, headers=owner(service))).json()
+        seen += [document["document_id"] for document in page["documents"]]
+        after = page["next_after"]
+        if after is None:
+            break
+    assert seen == ["d0", "d1", "d2", "d3", "d4", "wait"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"document_id": "a b"}, {"media_type": "image/png"}, {"content": ""}, {"tenant": "pharmacy"}]
+)
+async def test_a_document_that_breaks_the_schema_is_422(
+    service: RunningService, change: dict[str, str]
+) -> None:
+    response = await service.client.post("/v1/documents", json=NEW | change, headers=owner(service))
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_document_larger_than_a_question_may_be_is_taken(service: RunningService) -> None:
+    large = NEW | {"content": "word " * 100_000}
+    response = await service.client.post("/v1/documents", json=large, headers=owner(service))
+    assert response.status_code == 202
+
+
+async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> None:
+    kept = link(service)
+    withdrawn = await service.client.delete("/v1/documents/wait", headers=owner(service))
+    assert (withdrawn.status_code, withdrawn.json()["state"]) == (202, "withdrawn")
+    assert (await service.client.get("/v1/documents/wait", headers=service.headers())).status_code == 404
+    assert (await service.client.get(kept)).status_code == 404
+    status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
+    assert status.json()["state"] == "withdrawn"
+
+
+async def test_a_document_that_never_was_cannot_be_withdrawn(service: RunningService) -> None:
+    assert (await service.client.delete("/v1/documents/never", headers=owner(service))).status_code == 404
