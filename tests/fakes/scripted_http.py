@@ -31,7 +31,7 @@ class Exchange:
         await self.write(head(status, length=len(body), **headers) + body)
 
     async def respond_in_chunks(self, *pieces: bytes, end: bool = True, **headers: str) -> None:
-        await self.write(head(200, **headers))
+        await self.write(head(200, length=None, **headers))
         for piece in pieces:
             await self.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         if end:
@@ -62,7 +62,7 @@ class ScriptedServer:
     exchanges: list[Exchange] = field(default_factory=list[Exchange])
 
 
-def head(status: int, *, length: int | None = None, **headers: str) -> bytes:
+def head(status: int, *, length: int | None, **headers: str) -> bytes:
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     lines = [f"HTTP/1.1 {status} Whatever", framing]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import aiohttp
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -88,6 +89,10 @@ class SageMakerEmbedder:
             raise EmbeddingUnavailableError("The embedding endpoint did not answer in time.") from None
         except RUNTIME_ERRORS as error:
             raise _translated(error) from None
+        except aiohttp.ClientError as error:
+            raise EmbeddingUnavailableError(
+                f"The embedding endpoint broke its answer off: {type(error).__name__}."
+            ) from None
 
     def _checked(self, answer: bytes, *, count: int) -> list[list[float]]:
         try:

@@ -1,0 +1,33 @@
+"""The one private attribute that is used: it gives the same bytes as the library's own decoder reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assistant.adapters.aws.event_stream import EventStreamParser
+from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
+from tests.fakes.scripted_http import Exchange
+from tests.integration.adapters_aws.conftest import Runtime
+
+PAYLOADS = ["Größe".encode(), b"", b"\x00" * 70_000, "😀".encode()[:2], "😀".encode()[2:]]
+
+
+async def script(exchange: Exchange) -> None:
+    stream = b"".join(map(payload_part, PAYLOADS))
+    pieces = [stream[start : start + 777] for start in range(0, len(stream), 777)]
+    await exchange.respond_in_chunks(*pieces, Content_Type=CONTENT_TYPE)
+
+
+async def test_the_raw_bytes_hold_what_the_library_decodes(runtime: Runtime) -> None:
+    async with runtime(script) as (client, _):
+        response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+        by_library = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
+
+        response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+        body: Any = response["Body"]
+        parser = EventStreamParser()
+        by_hand = [
+            payload async for data in body._raw_stream.content.iter_any() for payload in parser.feed(data)
+        ]
+
+    assert by_hand == by_library == PAYLOADS
