@@ -1,0 +1,225 @@
+"""What the embedded index keeps on disk, what it leaves there, and what it mends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from assistant.adapters.embedded import passage_rows
+from assistant.adapters.embedded.index import EmbeddedPassageIndex
+from assistant.adapters.embedded.passage_rows import IndexModel, index_version
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from tests.contracts.samples import EAST, NORTH, passage, query
+from tests.unit.adapters_embedded.index_folder import MODEL, IndexFolder
+
+MARKER = "Quetzalcoatlus prescribes xylophonium"
+
+
+async def test_the_marker_is_seen_while_it_is_there(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST))
+    assert opened.files_with(MARKER) != []
+    assert opened.posted("xylophonium") == 1
+    await opened.close()
+
+
+@pytest.mark.parametrize("reader_is_open", [False, True])
+async def test_a_deletion_leaves_nothing_on_disk(tmp_path: Path, reader_is_open: bool) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    if reader_is_open:
+        await opened.search(query("xylophonium"))
+    await opened.index.delete_documents(["marked"])
+    assert opened.files_with(MARKER) == []
+    assert opened.posted("xylophonium") == 0
+    assert opened.files_with("wait until day 24") != []
+    assert opened.posted("until") == 1
+    await opened.close()
+
+
+async def test_a_replacement_leaves_nothing_on_disk_once_optimized(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    await opened.put((passage("marked", text="Now harmless."), EAST))
+    assert opened.posted("xylophonium") == 1  # why optimizing is needed: deleted postings stay
+    await opened.index.optimize()
+    assert opened.files_with(MARKER) == []
+    assert opened.posted("xylophonium") == 0
+    await opened.close()
+
+
+async def test_a_purge_that_was_not_reached_is_made_up_for(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    await opened.put((passage("marked", text="Now harmless."), EAST))
+    await opened.close()
+    again = IndexFolder(tmp_path)
+    await again.index.optimize()
+    assert again.files_with(MARKER) == []
+    assert again.posted("xylophonium") == 0
+    await again.close()
+
+
+async def test_optimizing_what_was_only_added_to_rewrites_nothing(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST))
+    before = opened.lexical_folders()
+    await opened.index.optimize()
+    assert opened.lexical_folders() == before
+    await opened.close()
+
+
+def folder_of(root: Path) -> Path:
+    return root / index_version(MODEL)
+
+
+def write_rows_only(root: Path, text: str) -> None:
+    """Do what a writer does before tantivy's commit, and no more: as if it was killed there."""
+    connection = sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE, isolation_level=None)
+    connection.execute("BEGIN")
+    vector = b"\x00\x00\x80?" + b"\x00" * 12
+    entry = (passage("killed", text=text), vector)
+    passage_rows.replace_rows(connection, {"killed": [entry]}, now=SystemClock().now())
+    connection.execute("COMMIT")
+    connection.close()
+
+
+async def test_a_writer_killed_between_its_two_commits_is_healed(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("killed", text="Before zolpidem."), EAST), (passage("other"), NORTH))
+    await opened.close()
+    write_rows_only(tmp_path, "After warfarin.")
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    for word, expected in (("warfarin", ["killed"]), ("zolpidem", [])):
+        found = await again.search(query(word))
+        assert [one.passage.document_id for one in found.passages if one.lexical_rank] == expected, word
+    await again.close()
+
+
+async def test_a_reader_between_the_two_commits_sees_the_new_text_alone(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("killed", text="Before zolpidem."), EAST))
+    await opened.search(query("zolpidem"))
+    write_rows_only(tmp_path, "After warfarin.")
+    found = await opened.search(query("zolpidem"))
+    assert [(one.passage.text, one.lexical_rank) for one in found.passages] == [("After warfarin.", None)]
+    await opened.close()
+
+
+async def test_postings_that_were_lost_are_built_anew(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept", text="Zolpidem."), EAST))
+    await opened.close()
+    (lexical,) = opened.lexical_folders()
+    for path in lexical.iterdir():
+        path.unlink()
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    found = await again.search(query("zolpidem"))
+    assert found.passages[0].lexical_rank == 1
+    await again.close()
+
+
+async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept"), EAST))
+    await opened.close()
+    left = folder_of(tmp_path) / "lexical-left"
+    left.mkdir()
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    assert not left.exists()
+    await again.close()
+
+
+KILLED_WRITER = """
+import asyncio, itertools, sys
+from pathlib import Path
+from tests.contracts.samples import EAST, passage
+from tests.unit.adapters_embedded.index_folder import IndexFolder
+
+async def main():
+    opened = IndexFolder(Path(sys.argv[1]))
+    for round_ in itertools.count():
+        for number in range(5):
+            name = f"d{number}"
+            text = f"life{sys.argv[2]}round{round_}document{number} common{number}"
+            await opened.put((passage(name, text=text), EAST))
+            if number == 3:
+                await opened.index.delete_documents(["d4"])
+            print(name, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_index_whose_writer_is_killed_at_any_moment_tells_the_truth(tmp_path: Path) -> None:
+    for life in range(6):
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(life), stdout=asyncio.subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        for _ in range(1 + 3 * life):  # where it is in its loop varies
+            assert await asyncio.wait_for(writer.stdout.readline(), 30)
+        writer.send_signal(signal.SIGKILL)
+        await writer.wait()
+        opened = IndexFolder(tmp_path)
+        await opened.index.info()  # opening heals
+        everything = (await opened.search(query("nothing", size=50))).passages
+        for one in everything:
+            unique, common = one.passage.text.split()
+            for word in (unique, common):
+                hits = (await opened.search(query(word, size=50))).passages
+                assert [hit.passage.text for hit in hits if hit.lexical_rank] == [one.passage.text]
+        await opened.close()
+
+
+async def test_two_writers_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.adapters.embedded.index_writer.LOCK_TIMEOUT_S", 0.05)
+    first = EmbeddedPassageIndex(tmp_path, model=MODEL)
+    await first.info()
+    second = EmbeddedPassageIndex(tmp_path, model=MODEL)
+    with pytest.raises(LocalRuntimeError, match="Another worker writes the index"):
+        await second.info()
+    await first.close()
+    assert (await second.info()).passage_count == 0
+    await second.close()
+
+
+async def test_the_index_of_another_model_is_removed_when_the_new_one_is_written(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST))
+    await opened.close()
+    other = EmbeddedPassageIndex(tmp_path, model=IndexModel(name="another", dimensions=4))
+    await other.info()
+    assert opened.files_with(MARKER) == []
+    await other.close()
+
+
+def test_an_index_version_names_model_dimensions_and_weights() -> None:
+    versions = {
+        index_version(IndexModel(name="m", dimensions=4)),
+        index_version(IndexModel(name="m", dimensions=5)),
+        index_version(IndexModel(name="n", dimensions=4)),
+        index_version(IndexModel(name="m", dimensions=4, digest="abc")),
+    }
+    assert len(versions) == 4
+    assert index_version(IndexModel(name="org/a model", dimensions=4)).startswith("v1-org-a-model-4-")
+
+
+@pytest.mark.parametrize(
+    "vector", [(1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 0.0), (float("nan"), 0.0, 0.0, 0.0)]
+)
+async def test_a_vector_that_does_not_fit_is_refused(tmp_path: Path, vector: tuple[float, ...]) -> None:
+    opened = IndexFolder(tmp_path)
+    with pytest.raises(ConfigurationError, match="4 finite numbers"):
+        await opened.put((passage("refill"), vector))
+    assert (await opened.search(query())).passages == ()
+    await opened.close()
