@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from statistics import median
+
+from assistant.answering.evidence_gate import COSINE_PER_COVERAGE
 
 
 @dataclass(frozen=True, slots=True)
 class GateObservation:
-    """The gate's two raw features for one question."""
+    """The gate's raw features for one question."""
 
     qid: str
     answerable: bool
     best_cosine: float
     coverage: float
+    missing_code: bool = False
+    """The question names a code that no passage holds: refused whatever the scores."""
+
+    @property
+    def evidence(self) -> float:
+        """The number that the gate compares with its threshold."""
+        return self.best_cosine + COSINE_PER_COVERAGE * self.coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +46,10 @@ def gate_quality(
     unanswerable = [o for o in observations if not o.answerable]
     if not answerable or not unanswerable:
         raise ValueError("The gate is judged on answerable and unanswerable questions: one kind is missing.")
+    needed = min_cosine + COSINE_PER_COVERAGE * min_coverage
 
     def passed(group: Sequence[GateObservation]) -> int:
-        return sum(o.best_cosine >= min_cosine and o.coverage >= min_coverage for o in group)
+        return sum(not o.missing_code and o.evidence >= needed for o in group)
 
     let_through, wrongly_let_through = passed(answerable), passed(unanswerable)
     total = let_through + wrongly_let_through
@@ -53,29 +63,29 @@ def gate_quality(
     )
 
 
-def tune_gate(
-    observations: Sequence[GateObservation], *, max_refused: float = 0.08, step: float = 0.01
-) -> GateQuality:
-    """Choose thresholds on the tuning split: fewest unanswerable let through while at most ``max_refused``
-    of the answerable are refused; among equals the middle of the widest margin, so that a threshold does
-    not sit on one question's own value.
+def tune_gate(observations: Sequence[GateObservation]) -> GateQuality:
+    """Choose thresholds on the tuning split: the least sum of both error rates, and among equals the
+    middle of the widest gap between two questions' evidence, so that no threshold sits on a question.
+
+    The line through the two thresholds has one degree of freedom; ``min_coverage`` is set to the median
+    coverage of the answerable questions and ``min_cosine`` follows.
     """
-    grid = [round(step * i, 4) for i in range(int(1 / step) + 1)]
+    min_coverage = round(median(o.coverage for o in observations if o.answerable), 2)
+    levels = sorted({o.evidence for o in observations})
+    middles = [(low + high) / 2 for low, high in zip(levels, levels[1:], strict=False)]
+    widths = [high - low for low, high in zip(levels, levels[1:], strict=False)]
     judged = [
-        gate_quality(observations, min_cosine=cosine, min_coverage=coverage)
-        for cosine, coverage in product(grid, grid)
+        (
+            gate_quality(
+                observations,
+                min_cosine=round(middle - COSINE_PER_COVERAGE * min_coverage, 3),
+                min_coverage=min_coverage,
+            ),
+            width,
+        )
+        for middle, width in zip(middles, widths, strict=True)
     ]
-    allowed = [quality for quality in judged if quality.answerable_refused <= max_refused]
-    best = min(
-        allowed, key=lambda q: (q.unanswerable_let_through, q.answerable_refused)
-    )  # threshold 0 refuses nobody, so the list is never empty
-    equals = [
-        q
-        for q in allowed
-        if (q.unanswerable_let_through, q.answerable_refused)
-        == (best.unanswerable_let_through, best.answerable_refused)
-    ]
-    equals.sort(key=lambda q: (q.min_cosine, q.min_coverage))
-    middle_cosine = equals[len(equals) // 2].min_cosine
-    column = [q for q in equals if q.min_cosine == middle_cosine]
-    return column[len(column) // 2]
+    best, _ = min(
+        judged, key=lambda item: (item[0].answerable_refused + item[0].unanswerable_let_through, -item[1])
+    )
+    return best
