@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from assistant.domain.errors import NotFoundError
@@ -40,21 +40,28 @@ async def console_config(service: ServiceOf) -> ConsoleConfig:
 
 
 @router.get("/")
-async def console_page(service: ServiceOf) -> Response:
-    headers = _headers(service.console)
+async def console_page(request: Request, service: ServiceOf) -> Response:
     if not (DIST / "index.html").is_file():
-        return HTMLResponse(_NOT_BUILT, 503, headers=headers)
-    return FileResponse(DIST / "index.html", media_type="text/html", headers=headers)
+        return HTMLResponse(_NOT_BUILT, 503, headers=_headers(service.console))
+    return _file(request, service.console, DIST / "index.html")
 
 
 @router.get("/{name}")
-async def console_file(service: ServiceOf, name: str) -> Response:
+async def console_file(request: Request, service: ServiceOf, name: str) -> Response:
     """A file of the build's one folder; the route takes no slash, and dots lead nowhere."""
     path = DIST / name
-    media_type = _MEDIA_TYPES.get(path.suffix)
-    if media_type is None or name.startswith(".") or not path.is_file():
+    if path.suffix not in _MEDIA_TYPES or name.startswith(".") or not path.is_file():
         raise NotFoundError(NOT_FOUND)
-    return FileResponse(path, media_type=media_type, headers=_headers(service.console))
+    return _file(request, service.console, path)
+
+
+def _file(request: Request, console: ConsoleConfig, path: Path) -> Response:
+    response = FileResponse(
+        path, media_type=_MEDIA_TYPES[path.suffix], headers=_headers(console), stat_result=path.stat()
+    )
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return Response(status_code=304, headers=_headers(console) | {"etag": response.headers["etag"]})
+    return response
 
 
 def _headers(console: ConsoleConfig) -> dict[str, str]:

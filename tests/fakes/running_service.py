@@ -69,6 +69,8 @@ class Scene:
     limits: StreamLimits = field(default_factory=StreamLimits)
     first_token_timeout_s: float = 10.0
     answer_deadline_s: float = 30.0
+    publishes_keys: bool = True
+    artifact_dimensions: int = DIMENSIONS
 
 
 @dataclass
@@ -134,7 +136,8 @@ async def running_service(folder: Path, scene: Scene | None = None) -> AsyncGene
     scene = scene or Scene()
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
-        jwks_url = await stack.enter_async_context(_published(EC_KEY))
+        keys = [EC_KEY] if scene.publishes_keys else []
+        jwks_url = await stack.enter_async_context(_published(keys))
         settings = _settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
         tenants = await stack.enter_async_context(open_tenants(settings))
         application = await stack.enter_async_context(
@@ -193,7 +196,7 @@ def _settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) 
                 answer_deadline_s=scene.answer_deadline_s,
             )
         )
-    _write_artifact(models / "tiny-embedding", {"dimensions": DIMENSIONS})
+    _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})
     _write_artifact(models / "tiny-llm", {"template_tokens_per_message": 4, "template_tokens_fixed": 4})
     return ServiceSettings(
         tenants_dir=tenants,
@@ -215,8 +218,8 @@ def _write_artifact(folder: Path, facts: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _published(key: ECKey) -> AsyncGenerator[str]:
-    body = orjson.dumps({"keys": [key.as_dict(private=False)]})
+async def _published(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
+    body = orjson.dumps({"keys": [key.as_dict(private=False) for key in keys]})
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
