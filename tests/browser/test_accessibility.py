@@ -81,7 +81,7 @@ def test_an_answer_from_its_first_word_to_the_verdict(
     check(view)
     view.button("Bad").click()
     view.button("Save the mark").click()
-    expect(view.page.locator("#verdict-failure")).to_be_visible()
+    expect(view.page.locator("#reason-missing")).to_be_visible()
     check(view)
     view.page.get_by_label("Wrong", exact=True).check()
     view.button("Save the mark").click()

@@ -190,9 +190,10 @@ export class Conversation {
     this.#isLeaving = true;
   }
 
-  /** Forget everything on this side: the agent signs out. */
+  /** Forget everything on this side, for good: the agent signs out. */
   forget(): void {
     this.stop();
+    this.leave();
     clearTab(this.#storage);
   }
 

@@ -53,17 +53,25 @@ export function Composer() {
           onInput={(event) => conversation.setQuestion(event.currentTarget.value)}
           onKeyDown={onKeyDown}
         />
-        {isAnswering ? (
-          <button type="button" class="button stop" onClick={() => conversation.stop()}>
-            <Icon name="stop" /> Stop
-          </button>
-        ) : (
-          <button type="submit" class="button primary">
-            <Icon name="send" /> Ask
-          </button>
-        )}
+        {isAnswering ? <StopButton onStop={() => conversation.stop()} /> : <AskButton />}
       </div>
     </form>
+  );
+}
+
+function AskButton() {
+  return (
+    <button type="submit" class="button primary">
+      <Icon name="send" /> Ask
+    </button>
+  );
+}
+
+function StopButton({ onStop }: { onStop: () => void }) {
+  return (
+    <button type="button" class="button stop" onClick={onStop}>
+      <Icon name="stop" /> Stop
+    </button>
   );
 }
 

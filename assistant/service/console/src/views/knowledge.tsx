@@ -1,10 +1,10 @@
 import { useEffect, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
-import { ApiError } from "../problems.ts";
 import { count } from "../text.ts";
 import type { DocumentPage, DocumentState, DocumentStatus } from "../wire.ts";
 import { DocumentTable } from "./document_table.tsx";
+import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 import { WithdrawDialog } from "./withdraw_dialog.tsx";
 
@@ -18,72 +18,72 @@ const STATES: readonly DocumentState[] = [
   "withdrawn",
 ];
 
-/** Which documents answer, which failed and why, how old they are: the page of a knowledge owner. */
-export function Knowledge({ api }: { api: Api }) {
-  const [state, setState] = useState<DocumentState | null>(null);
+interface Listing {
+  readonly state: DocumentState | null;
   /** The `after` of each page from the first to this one. */
-  const [trail, setTrail] = useState<readonly (string | null)[]>([null]);
+  readonly trail: readonly (string | null)[];
+}
+
+/** A page of the list of documents, read anew whenever another one is asked for. */
+function useListing(api: Api) {
+  const [listing, setListing] = useState<Listing>({ state: null, trail: [null] });
   const [page, setPage] = useState<DocumentPage | null>(null);
-  const [failure, setFailure] = useState<string | null>(null);
-  const [withdrawing, setWithdrawing] = useState<DocumentStatus | null>(null);
-  const after = trail.at(-1) ?? null;
+  const { failure, run } = useCall("The list could not be read");
+  const after = listing.trail.at(-1) ?? null;
   const load = async () => {
-    setFailure(null);
-    try {
-      const loaded = await api.documents(state, after);
+    await run(async () => {
+      const loaded = await api.documents(listing.state, after);
       setPage(loaded);
       announce(`${count(loaded.documents.length, "document")} shown`);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setFailure(error.problem.detail);
-    }
+    });
   };
-  useEffect(() => void load(), [state, after]);
-  const filter = (next: DocumentState | null) => {
-    setState(next);
-    setTrail([null]);
+  useEffect(() => void load(), [listing.state, after]);
+  return { listing, setListing, page, failure, load };
+}
+
+/** Which documents answer, which failed and why, how old they are: the page of a knowledge owner. */
+export function Knowledge({ api }: { api: Api }) {
+  const { listing, setListing, page, failure, load } = useListing(api);
+  const [withdrawing, setWithdrawing] = useState<DocumentStatus | null>(null);
+  const turnTo = (trail: Listing["trail"]) => {
+    setListing({ ...listing, trail });
+    document.getElementById("main")?.focus();
+  };
+  const closeDialog = (isWithdrawn: boolean) => {
+    setWithdrawing(null);
+    if (isWithdrawn) void load();
   };
   return (
     <main id="main" tabIndex={-1} class="knowledge">
       <div class="knowledge-head">
         <h2 class="title">Knowledge</h2>
-        <StateFilter counts={page?.counts ?? {}} state={state} onChange={filter} />
+        <StateFilter
+          counts={page?.counts ?? {}}
+          state={listing.state}
+          onChange={(state) => setListing({ state, trail: [null] })}
+        />
         <button type="button" class="button" onClick={() => void load()}>
           <Icon name="retry" /> Refresh
         </button>
       </div>
-      {failure !== null && (
-        <p class="notice bad" role="alert">
-          <Icon name="alert" /> {failure}
-        </p>
-      )}
+      {failure !== null && <Failure>{failure}</Failure>}
       {page === null && failure === null && <p class="hint">Reading the list…</p>}
-      {page !== null && page.documents.length === 0 && (
-        <p class="notice plain">{state === null ? "There is no document yet." : `No document is ${state}.`}</p>
-      )}
-      {page !== null && page.documents.length > 0 && (
-        <DocumentTable documents={page.documents} onWithdraw={setWithdrawing} />
-      )}
-      <Pager
-        trail={trail}
-        next={page?.next_after ?? null}
-        onTurn={(next) => {
-          setTrail(next);
-          document.getElementById("main")?.focus();
-        }}
-      />
-      {withdrawing !== null && (
-        <WithdrawDialog
-          api={api}
-          document={withdrawing}
-          onClose={(isWithdrawn) => {
-            setWithdrawing(null);
-            if (isWithdrawn) void load();
-          }}
-        />
-      )}
+      {page !== null && <Documents page={page} state={listing.state} onWithdraw={setWithdrawing} />}
+      <Pager trail={listing.trail} next={page?.next_after ?? null} onTurn={turnTo} />
+      {withdrawing !== null && <WithdrawDialog api={api} document={withdrawing} onClose={closeDialog} />}
     </main>
   );
+}
+
+interface DocumentsProps {
+  readonly page: DocumentPage;
+  readonly state: DocumentState | null;
+  readonly onWithdraw: (document: DocumentStatus) => void;
+}
+
+function Documents({ page, state, onWithdraw }: DocumentsProps) {
+  if (page.documents.length > 0) return <DocumentTable documents={page.documents} onWithdraw={onWithdraw} />;
+  return <p class="notice plain">{state === null ? "There is no document yet." : `No document is ${state}.`}</p>;
 }
 
 interface StateFilterProps {

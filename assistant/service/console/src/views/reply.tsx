@@ -1,9 +1,9 @@
-import { useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { ApiError } from "../problems.ts";
 import { answerPieces, clockTime, count } from "../text.ts";
 import { type Turn, hasDraft } from "../turn.ts";
+import { CopyButton } from "./copy_button.tsx";
 import { useDesk } from "./desk.ts";
+import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
 /** From the draft to what is sent: the draft, the edit and each reply sent are all kept by the service. */
@@ -12,8 +12,8 @@ export function Reply({ turn }: { turn: Turn }) {
   const answerId = turn.answerId ?? "";
   const text = conversation.replies.value[answerId];
   const edit = () => {
-    if (text === undefined) conversation.setReply(answerId, hasDraft(turn) ? turn.text.trim() : "");
-    requestAnimationFrame(() => document.getElementById("reply")?.focus());
+    conversation.setReply(answerId, hasDraft(turn) ? turn.text.trim() : "");
+    focusNext("reply");
   };
   return (
     <section class="reply" aria-labelledby="reply-title">
@@ -53,66 +53,61 @@ function SentReplies({ turn }: { turn: Turn }) {
 function Editor({ turn, text }: { turn: Turn; text: string }) {
   const { conversation } = useDesk();
   const answerId = turn.answerId ?? "";
-  const [isSending, setSending] = useState(false);
-  const [failure, setFailure] = useState<string | null>(null);
-  const box = useRef<HTMLTextAreaElement>(null);
-  const unsupported = unsupportedLeft(turn, text);
+  const { isBusy, failure, run } = useCall("Not sent");
+  const leave = (words: string) => {
+    announce(words);
+    focusNext("edit-reply");
+  };
   const send = async () => {
-    if (text.trim() === "" || isSending) return;
-    setSending(true);
-    setFailure(null);
-    try {
-      await conversation.send(turn, text);
-      announce("Sent");
-      requestAnimationFrame(() => document.getElementById("edit-reply")?.focus());
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setFailure(`Not sent: ${error.problem.detail}`);
-    } finally {
-      setSending(false);
-    }
+    if (text.trim() !== "" && (await run(() => conversation.send(turn, text)))) leave("Sent");
   };
   const discard = () => {
     conversation.setReply(answerId, null);
-    announce("Edit discarded");
-    requestAnimationFrame(() => document.getElementById("edit-reply")?.focus());
+    leave("Edit discarded");
   };
   return (
     <>
       <label for="reply">Your reply to the patient</label>
       <textarea
         id="reply"
-        ref={box}
         rows={6}
         value={text}
-        readOnly={isSending}
+        readOnly={isBusy}
         aria-describedby="reply-hint"
         onInput={(event) => conversation.setReply(answerId, event.currentTarget.value)}
         onKeyDown={(event) => {
           if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
         }}
       />
-      <p id="reply-hint" class={unsupported > 0 ? "hint warn" : "hint"}>
-        {unsupported > 0 && <Icon name="alert" />}{" "}
-        {unsupported > 0
-          ? `${count(unsupported, "sentence")} of the answer still in here ${unsupported === 1 ? "has" : "have"} no support: check before you send.`
-          : "Kept in this tab until you send or discard it."}
-      </p>
-      {failure !== null && (
-        <p class="notice bad" role="alert">
-          <Icon name="alert" /> {failure}
-        </p>
-      )}
+      <ReplyHint turn={turn} text={text} />
+      {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
-        <button type="button" class="button primary" disabled={isSending || text.trim() === ""} onClick={send}>
-          <Icon name="send" /> {isSending ? "Sending…" : "Send"}
+        <button type="button" class="button primary" disabled={isBusy || text.trim() === ""} onClick={send}>
+          <Icon name="send" /> {isBusy ? "Sending…" : "Send"}
         </button>
         <CopyButton text={text} label="Copy" />
-        <button type="button" class="button quiet" disabled={isSending} onClick={discard}>
+        <button type="button" class="button quiet" disabled={isBusy} onClick={discard}>
           Discard edit
         </button>
       </p>
     </>
+  );
+}
+
+function ReplyHint({ turn, text }: { turn: Turn; text: string }) {
+  const left = unsupportedLeft(turn, text);
+  if (left === 0) {
+    return (
+      <p id="reply-hint" class="hint">
+        Kept in this tab until you send or discard it.
+      </p>
+    );
+  }
+  return (
+    <p id="reply-hint" class="hint warn">
+      <Icon name="alert" /> {count(left, "sentence")} of the answer still in here {left === 1 ? "has" : "have"} no
+      support: check before you send.
+    </p>
   );
 }
 
@@ -123,23 +118,7 @@ function unsupportedLeft(turn: Turn, reply: string): number {
   ).length;
 }
 
-function CopyButton({ text, label }: { text: string; label: string }) {
-  const [state, setState] = useState<"ready" | "copied" | "failed">("ready");
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      setState("copied");
-      announce("Copied");
-    } catch (error) {
-      if (!(error instanceof DOMException)) throw error;
-      setState("failed"); // the browser's settings or the company's policy forbid it
-      announce("The browser does not allow copying. Select the text instead.");
-    }
-  };
-  const words = { ready: label, copied: "Copied", failed: "Copying is not allowed" };
-  return (
-    <button type="button" class="button" onClick={copy} onBlur={() => setState("ready")}>
-      <Icon name={state === "copied" ? "check" : "copy"} /> {words[state]}
-    </button>
-  );
+/** Move the focus to what the next drawing of the page brings. */
+function focusNext(id: string): void {
+  requestAnimationFrame(() => document.getElementById(id)?.focus());
 }

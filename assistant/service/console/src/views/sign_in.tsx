@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 import type { Config } from "../config.ts";
 import { SignInError, leaveForSignIn } from "../oidc.ts";
-import { BrandMark, Icon } from "./icons.tsx";
+import { Failure } from "./failure.tsx";
+import { BrandMark } from "./icons.tsx";
 
 interface SignInProps {
   readonly config: Config;
@@ -33,11 +34,7 @@ export function SignIn({ config, hasWork, problem }: SignInProps) {
         ) : (
           <p>Answers from your own knowledge base, each with its source. Sign in to ask.</p>
         )}
-        {failure !== null && (
-          <p class="notice bad" role="alert">
-            <Icon name="alert" /> {failure}
-          </p>
-        )}
+        {failure !== null && <Failure>{failure}</Failure>}
         <button type="button" class="button primary" disabled={isLeaving} onClick={signIn}>
           {isLeaving ? "Opening the sign-in page…" : "Sign in"}
         </button>

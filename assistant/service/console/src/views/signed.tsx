@@ -1,4 +1,4 @@
-import { useComputed, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Api } from "../api.ts";
 import type { Config } from "../config.ts";
@@ -15,31 +15,14 @@ const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge
 
 /** The console of a signed-in agent. */
 export function Signed({ config, session }: { config: Config; session: Session }) {
-  const isSignedOut = useSignal(false);
-  const api = useMemo(
-    () => new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) }),
-    [session],
-  );
-  const conversation = useMemo(
-    () => new Conversation({ api, storage: sessionStorage, author: session.author }),
-    [api],
-  );
+  const { api, conversation, isSignedOut } = useConversation(session);
   const pages = (Object.keys(PAGE_ROLES) as Page[]).filter((page) => session.roles.includes(PAGE_ROLES[page]));
   const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
-  useEffect(() => void conversation.restore(), [conversation]);
-  useEffect(() => {
-    const leave = () => conversation.leave();
-    addEventListener("pagehide", leave);
-    return () => removeEventListener("pagehide", leave);
-  }, [conversation]);
   const signOut = async () => {
     conversation.forget();
-    const address = await signOutAddress(config, session);
-    conversation.leave();
-    location.replace(address ?? "/");
+    location.replace((await signOutAddress(config, session)) ?? "/");
   };
-  const banner = useComputed(() => isSignedOut.value && <SignedOutBanner config={config} />);
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={focusMain}>
@@ -53,13 +36,29 @@ export function Signed({ config, session }: { config: Config; session: Session }
         onShortcuts={() => showShortcuts(true)}
         onSignOut={signOut}
       />
-      {banner}
+      {isSignedOut.value && <SignedOutBanner config={config} />}
       {page === null && <NoRole />}
       {page === "answers" && <Workspace api={api} conversation={conversation} />}
       {page === "knowledge" && <Knowledge api={api} />}
       {hasShortcuts && <Shortcuts onClose={() => showShortcuts(false)} />}
     </div>
   );
+}
+
+/** The agent's conversation, restored, and told when the page goes away. */
+function useConversation(session: Session) {
+  const isSignedOut = useSignal(false);
+  const [api, conversation] = useMemo(() => {
+    const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
+    return [api, new Conversation({ api, storage: sessionStorage, author: session.author })] as const;
+  }, [session]);
+  useEffect(() => {
+    const leave = () => conversation.leave();
+    addEventListener("pagehide", leave);
+    void conversation.restore();
+    return () => removeEventListener("pagehide", leave);
+  }, [conversation]);
+  return { api, conversation, isSignedOut };
 }
 
 function focusMain(event: Event): void {

@@ -1,11 +1,11 @@
 import { useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { VerdictDraft } from "../conversation.ts";
-import { ApiError } from "../problems.ts";
 import { clockTime } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { StoredVerdict, VerdictLabel } from "../wire.ts";
 import { useDesk } from "./desk.ts";
+import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
 /** Stable reason → the agent's words. They are kept as they are and feed repair and tuning. */
@@ -74,26 +74,17 @@ interface DetailsProps {
 
 function Details({ turn, draft, onChange }: DetailsProps) {
   const { conversation } = useDesk();
-  const [isSaving, setSaving] = useState(false);
-  const [failure, setFailure] = useState<string | null>(null);
+  const [isReasonMissing, setReasonMissing] = useState(false);
+  const { isBusy, failure, run } = useCall("Not saved");
   const save = async () => {
-    if (draft.label === "bad" && draft.reasons.length === 0) {
-      setFailure("Choose at least one reason.");
+    const isMissing = draft.label === "bad" && draft.reasons.length === 0;
+    setReasonMissing(isMissing);
+    if (isMissing) {
       document.getElementById("reason-wrong")?.focus();
-      return;
-    }
-    setSaving(true);
-    setFailure(null);
-    try {
-      await conversation.judge(turn, draft);
+    } else if (await run(() => conversation.judge(turn, draft))) {
       announce(`Marked ${draft.label}`);
       onChange(null);
       document.getElementById(`verdict-${draft.label}`)?.focus();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setFailure(`Not saved: ${error.problem.detail}`);
-    } finally {
-      setSaving(false);
     }
   };
   return (
@@ -101,20 +92,16 @@ function Details({ turn, draft, onChange }: DetailsProps) {
       class="details"
       onSubmit={(event) => {
         event.preventDefault();
-        if (!isSaving) void save();
+        void save();
       }}
     >
-      <Reasons draft={draft} onChange={onChange} isInvalid={failure !== null && draft.reasons.length === 0} />
+      <Reasons draft={draft} onChange={onChange} isMissing={isReasonMissing} />
       {draft.label === "bad" && <WrongCitations turn={turn} draft={draft} onChange={onChange} />}
       {draft.label === "bad" && <BetterText turn={turn} draft={draft} onChange={onChange} />}
-      {failure !== null && (
-        <p id="verdict-failure" class="notice bad" role="alert">
-          <Icon name="alert" /> {failure}
-        </p>
-      )}
+      {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
-        <button type="submit" class="button primary" disabled={isSaving}>
-          {isSaving ? "Saving…" : "Save the mark"}
+        <button type="submit" class="button primary" disabled={isBusy}>
+          {isBusy ? "Saving…" : "Save the mark"}
         </button>
         <button type="button" class="button quiet" onClick={() => onChange(null)}>
           Cancel
@@ -129,10 +116,11 @@ interface PartProps {
   readonly onChange: (draft: VerdictDraft) => void;
 }
 
-function Reasons({ draft, onChange, isInvalid }: PartProps & { isInvalid: boolean }) {
+function Reasons({ draft, onChange, isMissing }: PartProps & { isMissing: boolean }) {
   return (
-    <fieldset aria-describedby={isInvalid ? "verdict-failure" : undefined}>
+    <fieldset aria-describedby={isMissing ? "reason-missing" : undefined}>
       <legend>{draft.label === "good" ? "Why? (optional)" : "Why?"}</legend>
+      {isMissing && <Failure id="reason-missing">Choose at least one reason.</Failure>}
       <div class="checks">
         {Object.entries(REASONS[draft.label]).map(([reason, words]) => (
           <Check

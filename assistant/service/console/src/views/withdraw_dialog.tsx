@@ -1,9 +1,8 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
-import { ApiError } from "../problems.ts";
 import type { DocumentStatus } from "../wire.ts";
-import { Icon } from "./icons.tsx";
+import { Failure, useCall } from "./failure.tsx";
 
 interface WithdrawDialogProps {
   readonly api: Api;
@@ -15,22 +14,13 @@ interface WithdrawDialogProps {
 export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const isWithdrawn = useRef(false);
-  const [isBusy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<string | null>(null);
+  const { isBusy, failure, run } = useCall("Not withdrawn");
   useEffect(() => dialog.current?.showModal(), []);
   const withdraw = async () => {
-    setBusy(true);
-    setFailure(null);
-    try {
-      await api.withdraw(document.document_id);
-      isWithdrawn.current = true;
-      announce(`${document.title} is withdrawn`);
-      dialog.current?.close();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setFailure(`Not withdrawn: ${error.problem.detail}`);
-      setBusy(false);
-    }
+    isWithdrawn.current = await run(() => api.withdraw(document.document_id));
+    if (!isWithdrawn.current) return;
+    announce(`${document.title} is withdrawn`);
+    dialog.current?.close();
   };
   return (
     <dialog
@@ -48,11 +38,7 @@ export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) 
           cited it stay, without its text.
         </p>
       </div>
-      {failure !== null && (
-        <p class="notice bad" role="alert">
-          <Icon name="alert" /> {failure}
-        </p>
-      )}
+      {failure !== null && <Failure>{failure}</Failure>}
       <p class="dialog-actions">
         <button type="button" class="button" onClick={() => dialog.current?.close()}>
           Keep it

@@ -1,0 +1,43 @@
+import { useState } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { ApiError } from "../problems.ts";
+import { Icon } from "./icons.tsx";
+
+/** What went wrong, said at once to those who do not see it. */
+export function Failure({ id, children }: { id?: string; children: ComponentChildren }) {
+  return (
+    <p id={id} class="notice bad" role="alert">
+      <Icon name="alert" /> <span>{children}</span>
+    </p>
+  );
+}
+
+export interface Call {
+  readonly isBusy: boolean;
+  /** Why the last one failed, in words for the agent. */
+  readonly failure: string | null;
+  /** Run one call at a time; true when it succeeded. */
+  readonly run: (call: () => Promise<void>) => Promise<boolean>;
+}
+
+/** A call that an agent's press of a button makes. `undone` begins the words of its failure: "Not sent". */
+export function useCall(undone: string): Call {
+  const [isBusy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<string | null>(null);
+  const run = async (call: () => Promise<void>) => {
+    if (isBusy) return false;
+    setBusy(true);
+    setFailure(null);
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setFailure(`${undone}: ${error.problem.detail}`);
+      return false;
+    } finally {
+      setBusy(false);
+    }
+  };
+  return { isBusy, failure, run };
+}
