@@ -72,10 +72,12 @@ class QueueConsumer:
         if together:
             await self._handle_messages(together)
         for message in alone:
-            if message.attempt >= MAX_ATTEMPTS:  # said before: this attempt may be the one that kills us
-                reason = f"Processing did not end in {MAX_ATTEMPTS} attempts."
+            if message.attempt < MAX_ATTEMPTS:
+                await self._handle_messages([message])
+            else:
+                reason = f"Processing was begun {MAX_ATTEMPTS - 1} times and never ended."
                 await self._give_up(message.document_id, code="gave_up", reason=reason)
-            await self._handle_messages([message])
+                await self._done_with([message])
 
     async def _handle_messages(self, messages: Sequence[QueuedDocument]) -> None:
         try:
@@ -92,6 +94,9 @@ class QueueConsumer:
                 return
             reason = "The worker failed on it; its log says where."
             await self._give_up(messages[0].document_id, code="internal", reason=reason)
+        await self._done_with(messages)
+
+    async def _done_with(self, messages: Sequence[QueuedDocument]) -> None:
         await self._queue.delete_many([message.receipt for message in messages])
         self._held = [message for message in self._held if message not in messages]
 

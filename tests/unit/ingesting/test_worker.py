@@ -1,0 +1,387 @@
+"""Documents on their way into the index, and out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
+from assistant.ingesting.consuming import ConsumerLimits
+from assistant.ingesting.embedding import EmbeddingLimits
+from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.ingesting.worker import WorkerLimits
+from tests.unit.ingesting.knowledge import CommandedEmbedder, Knowledge, document, until
+
+
+async def test_an_added_document_becomes_live(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    assert await knowledge.state() == DocumentState.RECEIVED
+    await knowledge.work()
+    status = await knowledge.status()
+    assert (status.state, status.live_content_hash) == (DocumentState.LIVE, document().content_hash())
+    assert (status.passage_count, status.token_count) == (1, 7)
+    assert await knowledge.found() == {"refill": ["Wait until day 24."]}
+
+
+async def test_the_cited_span_is_the_passage_in_the_stored_text(knowledge: Knowledge) -> None:
+    content = "# About refill\n\n## Steps\n\n" + "\n\n".join(f"Step {n} is to wait. " * 9 for n in range(9))
+    await knowledge.add(document(content=content))
+    await knowledge.work()
+    parsed = await knowledge.stores.documents.get_parsed("refill", document(content=content).content_hash())
+    assert parsed is not None
+    texts = (await knowledge.found())["refill"]
+    assert len(texts) > 3
+    assert all(text in parsed.text for text in texts)
+
+
+async def test_many_documents_fill_requests_and_stay_within_the_bound(knowledge: Knowledge) -> None:
+    await knowledge.add(*(document(f"d{number}") for number in range(300)))
+    await knowledge.work()
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 300}
+    assert len(knowledge.embedder.texts) == 300
+    assert knowledge.embedder.calls < 30
+    assert knowledge.embedder.most_in_flight <= EmbeddingLimits().requests_in_flight
+
+
+async def test_a_document_that_cannot_be_parsed_fails_alone(knowledge: Knowledge) -> None:
+    await knowledge.add(document("good"), document("empty", content="<!-- nothing -->"))
+    await knowledge.work()
+    status = await knowledge.status("empty")
+    assert (status.state, status.failure_code) == (DocumentState.FAILED, "document_invalid")
+    assert status.failure_reason == "empty: there is no text in it."
+    assert await knowledge.state("good") == DocumentState.LIVE
+
+
+async def test_a_passage_that_the_endpoint_refuses_fails_its_document_alone(knowledge: Knowledge) -> None:
+    async def refuse(texts: Sequence[str]) -> None:
+        if any("About bad" in text for text in texts):
+            raise PassageTooLongError("over the limit")
+
+    knowledge.embedder.before = refuse
+    await knowledge.add(*(document(name) for name in ("a", "bad", "c")))
+    await knowledge.work()
+    assert (await knowledge.status("bad")).failure_code == "passage_too_long"
+    assert [await knowledge.state(name) for name in "ac"] == [DocumentState.LIVE] * 2
+
+
+async def test_a_change_that_fails_leaves_the_old_content_answering(knowledge: Knowledge) -> None:
+    await knowledge.add(document(content="Old."))
+    await knowledge.work()
+    await knowledge.add(document(content="<!-- -->"))
+    await knowledge.work()
+    status = await knowledge.status()
+    assert (status.state, status.failure_code) == (DocumentState.STALE, "document_invalid")
+    assert status.live_content_hash == document(content="Old.").content_hash()
+    assert await knowledge.found() == {"refill": ["Old."]}
+
+
+async def test_a_changed_document_replaces_the_old_content(knowledge: Knowledge) -> None:
+    await knowledge.add(document(content="Old."))
+    await knowledge.work()
+    await knowledge.add(document(content="New."))
+    await knowledge.work()
+    assert await knowledge.found() == {"refill": ["New."]}
+
+
+async def test_replaced_text_is_purged_when_the_worker_is_idle(knowledge: Knowledge) -> None:
+    await knowledge.add(document(content="Old zolpidem."))
+    await knowledge.work()
+    await knowledge.add(document(content="New."))
+    worker = knowledge.worker()
+    running = asyncio.create_task(worker.run())
+
+    async def purged() -> bool:
+        return not knowledge.files_with("Old zolpidem", below="index")
+
+    await until(purged)
+    worker.stop()
+    await running
+
+
+@pytest.mark.parametrize("error", [EmbeddingUnavailableError, OverloadedError])
+async def test_a_failing_endpoint_is_asked_again(knowledge: Knowledge, error: type[Exception]) -> None:
+    async def fail_twice(_texts: Sequence[str]) -> None:
+        if knowledge.embedder.calls <= 2:
+            raise error("not now")
+
+    knowledge.embedder.before = fail_twice
+    await knowledge.add(document())
+    await knowledge.work()
+    assert await knowledge.state() == DocumentState.LIVE
+    assert knowledge.embedder.calls == 3
+
+
+async def test_an_endpoint_that_is_down_for_long_loses_no_document(knowledge: Knowledge) -> None:
+    down = asyncio.Event()
+    down.set()
+
+    async def fail_while_down(_texts: Sequence[str]) -> None:
+        if down.is_set():
+            raise EmbeddingUnavailableError("down")
+
+    knowledge.embedder.before = fail_while_down
+    await knowledge.add(document("a"), document("b"))
+    working = asyncio.create_task(knowledge.work())
+    # Each time a batch goes back it is asked for anew; more often than a message has attempts.
+    await until(lambda: _is(knowledge.embedder.calls > 12 * MAX_ATTEMPTS))
+    down.clear()
+    await working
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 2}
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
+async def test_a_stop_gives_back_what_is_not_finished(knowledge: Knowledge) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_texts: Sequence[str]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    knowledge.embedder.before = hang
+    await knowledge.add(document())
+    worker = knowledge.worker(limits=WorkerLimits(stop_within_s=0.05))
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(asked.wait(), 20)
+    worker.stop()
+    await asyncio.wait_for(running, 20)
+    (message,) = await knowledge.stores.queue.receive(limit=9, wait_s=0, visibility_timeout_s=0.01)
+    assert (message.document_id, message.attempt) == ("refill", 1)
+
+
+async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_texts: Sequence[str]) -> None:
+        asked.set()
+        await go_on.wait()
+
+    knowledge.embedder.before = wait
+    await knowledge.add(document())
+    worker = knowledge.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(asked.wait(), 20)
+    worker.stop()
+    go_on.set()
+    await asyncio.wait_for(running, 20)
+    assert await knowledge.state() == DocumentState.LIVE
+    assert await knowledge.stores.queue.depth() == 0
+
+
+async def test_a_document_whose_processing_never_ended_is_given_up(knowledge: Knowledge) -> None:
+    await knowledge.add(document("poison"))
+    for _ in range(MAX_ATTEMPTS - 1):  # workers that were killed with it in their hands
+        assert await knowledge.stores.queue.receive(limit=1, wait_s=5, visibility_timeout_s=0.01)
+    await knowledge.add(document("good"))
+    await knowledge.work()
+    status = await knowledge.status("poison")
+    assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
+    assert await knowledge.state("good") == DocumentState.LIVE
+    assert not [text for text in knowledge.embedder.texts if "poison" in text]
+
+
+async def test_a_document_that_keeps_coming_back_is_processed_alone(knowledge: Knowledge) -> None:
+    await knowledge.add(document("suspect"))
+    for _ in range(2):
+        assert await knowledge.stores.queue.receive(limit=1, wait_s=5, visibility_timeout_s=0.01)
+    await knowledge.add(*(document(f"good{number}") for number in range(5)))
+    asked: list[Sequence[str]] = []
+
+    async def note(texts: Sequence[str]) -> None:
+        asked.append(texts)
+
+    knowledge.embedder.before = note
+    await knowledge.work()
+    (together,) = [texts for texts in asked if any("suspect" in text for text in texts)]
+    assert len(together) == 1
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 6}
+
+
+async def test_a_stored_document_that_is_gone_fails(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.stores.documents.delete("refill")
+    await knowledge.work()
+    status = await knowledge.status()
+    assert (status.state, status.failure_code) == (DocumentState.FAILED, "not_found")
+
+
+async def test_an_interrupted_addition_fails_and_says_so(knowledge: Knowledge) -> None:
+    await knowledge.add(document(content="Received."))
+    await knowledge.stores.documents.put(document(content="Newer, whose state was never written."))
+    await knowledge.work()
+    assert (await knowledge.status()).failure_reason == "Adding the document was interrupted; add it again."
+    assert await knowledge.found() == {}
+
+
+async def test_a_withdrawn_document_is_nowhere(knowledge: Knowledge) -> None:
+    await knowledge.add(document(content="Zolpidem secret."), document("other"))
+    await knowledge.work()
+    summary = await knowledge.withdraw("refill", "nothing")
+    assert (summary.withdrawn, summary.unknown) == (("refill",), ("nothing",))
+    assert await knowledge.stores.documents.get("refill") is None
+    await knowledge.work()
+    status = await knowledge.status()
+    assert (status.state, status.live_content_hash, status.passage_count) == (
+        DocumentState.WITHDRAWN,
+        None,
+        0,
+    )
+    assert list(await knowledge.found("zolpidem")) == ["other"]
+
+
+async def test_withdrawing_twice_is_no_error(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    for _ in range(2):
+        assert (await knowledge.withdraw("refill")).withdrawn == ("refill",)
+        await knowledge.work()
+    assert await knowledge.found() == {}
+
+
+async def test_a_withdrawn_document_may_be_added_again(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    await knowledge.withdraw("refill")
+    await knowledge.work()
+    summary = await knowledge.add(document())
+    assert (summary.added, summary.unchanged) == (1, 0)
+    await knowledge.work()
+    assert await knowledge.state() == DocumentState.LIVE
+    assert await knowledge.found() == {"refill": ["Wait until day 24."]}
+
+
+async def test_a_withdrawal_during_processing_is_not_undone(knowledge: Knowledge) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_texts: Sequence[str]) -> None:
+        asked.set()
+        await go_on.wait()
+
+    knowledge.embedder.before = wait
+    await knowledge.add(document(content="Zolpidem secret."))
+    working = asyncio.create_task(knowledge.work())
+    await asyncio.wait_for(asked.wait(), 20)
+    await knowledge.withdraw("refill")
+    await until(lambda: _is_empty(knowledge))
+    go_on.set()
+    await working
+    assert await knowledge.state() == DocumentState.WITHDRAWN
+    assert await knowledge.found() == {}
+    assert knowledge.files_with("Zolpidem") == []
+
+
+async def _is_empty(knowledge: Knowledge) -> bool:
+    return await knowledge.stores.withdrawals.depth() == 0
+
+
+async def test_a_withdrawal_between_parsing_and_its_state_leaves_no_text(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = knowledge.stores.documents
+    put_parsed = documents.put_parsed
+
+    async def withdraw_first(*arguments: object) -> None:
+        await knowledge.withdraw("refill")
+        await until(lambda: _is_empty(knowledge))
+        await put_parsed(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(documents, "put_parsed", withdraw_first)
+    await knowledge.add(document(content="Zolpidem secret."))
+    await knowledge.work()
+    assert knowledge.files_with("Zolpidem") == []
+
+
+async def test_old_content_does_not_answer_after_a_withdrawal_and_a_failed_return(
+    knowledge: Knowledge,
+) -> None:
+    await knowledge.add(document(content="Withdrawn."))
+    await knowledge.work()
+    await knowledge.withdraw("refill")
+    await knowledge.add(document(content="<!-- -->"))
+    await knowledge.work()
+    assert await knowledge.state() == DocumentState.FAILED
+    assert await knowledge.found() == {}
+
+
+async def test_a_backlog_does_not_delay_a_withdrawal(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    go_on = asyncio.Event()
+
+    async def wait(_texts: Sequence[str]) -> None:
+        await go_on.wait()
+
+    knowledge.embedder.before = wait
+    await knowledge.add(*(document(f"d{number}") for number in range(500)))
+    working = asyncio.create_task(knowledge.work())
+    await knowledge.withdraw("refill")
+    await until(lambda: _removed(knowledge))
+    go_on.set()
+    await working
+
+
+async def _removed(knowledge: Knowledge) -> bool:
+    return (await knowledge.status()).live_content_hash is None and await knowledge.found() == {}
+
+
+async def test_a_lost_index_is_filled_again_from_the_stored_documents(tmp_path: Path) -> None:
+    first = Knowledge.below(tmp_path)
+    await first.add(document("a"), document("b"), document("gone"))
+    await first.work()
+    await first.withdraw("gone")
+    await first.work()
+    await first.stores.close()
+    for path in sorted((tmp_path / "index").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    second = Knowledge.below(tmp_path, CommandedEmbedder())
+    await second.work()
+    assert sorted(await second.found()) == ["a", "b"]
+    assert await second.stores.states.count_by_state() == {DocumentState.LIVE: 2, DocumentState.WITHDRAWN: 1}
+    await second.stores.close()
+
+
+async def test_a_withdrawal_that_a_kill_interrupted_is_completed_at_the_next_start(
+    knowledge: Knowledge,
+) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    await knowledge.withdraw("refill")
+    (message,) = await knowledge.stores.withdrawals.receive(limit=1, wait_s=0, visibility_timeout_s=600)
+    await knowledge.stores.withdrawals.delete_many([message.receipt])  # its message is lost
+    await knowledge.work()
+    assert (await knowledge.status()).live_content_hash is None
+    assert await knowledge.found() == {}
+
+
+async def test_a_worker_s_own_mistake_fails_one_document_and_no_other(knowledge: Knowledge) -> None:
+    async def break_on_bad(texts: Sequence[str]) -> None:
+        if any("About bad" in text for text in texts):
+            raise ZeroDivisionError
+
+    knowledge.embedder.before = break_on_bad
+    await knowledge.add(*(document(name) for name in ("a", "bad", "c")))
+    await knowledge.work()
+    assert (await knowledge.status("bad")).failure_code == "internal"
+    assert [await knowledge.state(name) for name in "ac"] == [DocumentState.LIVE] * 2
+
+
+async def test_unchanged_documents_are_not_embedded_again(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    knowledge.embedder.texts.clear()
+    summary = await knowledge.add(document())
+    await knowledge.work()
+    assert (summary.unchanged, summary.enqueued_ids) == (1, [])
+    assert knowledge.embedder.texts == []
+
+
+def test_the_limits_fit_together() -> None:
+    consumer, embedding = ConsumerLimits(), EmbeddingLimits()
+    held_s = embedding.retry_for_s + embedding.request_timeout_s
+    assert held_s < consumer.visibility_timeout_s
