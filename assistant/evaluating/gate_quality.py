@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from assistant.answering.evidence_gate import COSINE_PER_COVERAGE
@@ -72,8 +73,8 @@ def tune_gate(observations: Sequence[GateObservation]) -> GateQuality:
     """
     min_coverage = round(median(o.coverage for o in observations if o.answerable), 2)
     levels = sorted({o.evidence for o in observations})
-    middles = [(low + high) / 2 for low, high in zip(levels, levels[1:], strict=False)]
-    widths = [high - low for low, high in zip(levels, levels[1:], strict=False)]
+    middles = [(low + high) / 2 for low, high in pairwise(levels)]
+    widths = [high - low for low, high in pairwise(levels)]
     judged = [
         (
             gate_quality(
