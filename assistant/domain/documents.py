@@ -34,7 +34,7 @@ class Document(PublicModel):
     question: str | None = Field(default=None, max_length=10_000)
     source: str = Field(default="", max_length=200)
     type: str = Field(default="", max_length=200)
-    url: str | None = Field(default=None, max_length=2_000)
+    url: str | None = Field(default=None, max_length=2_000, pattern=r"^https?://\S+$")
     owner: str | None = Field(default=None, max_length=200)
     effective_date: date | None = None
     labels: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
@@ -88,7 +89,8 @@ def _write(path: Path, content: bytes) -> None:
             beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
 
 
