@@ -1,10 +1,47 @@
-"""Prompts from versioned files, counted with the served model's own tokenizer."""
+"""Prompts from versioned files, counted with the served model's own tokenizer.
+
+A prompt file is immutable once released: its SHA-256 stands in every answer's record. It is Markdown with the
+sections ``# system`` and ``# user`` and, where the model is able to keep to it, ``# refusal``: the words that
+it answers with when the passages do not hold the answer. The user section has the slots ``{{passages}}`` and
+``{{question}}``. There is no template engine: the file is cut at its slots before any untrusted text is near,
+and the parts are joined.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
 
 from assistant.answering.ports import ChatMessage
+from assistant.answering.services import TenantServices
+from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.domain.documents import Passage
+from assistant.domain.errors import ConfigurationError, TooLargeError
+
+_PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
+_SECTION = re.compile(r"^# (system|user|refusal)\n", re.MULTILINE)
+_SLOT = re.compile(r"\{\{(passages|question)\}\}")
+# What chat templates and our own delimiters are made of: "<|im_start|>", "</passage>", "<s>", "[INST]".
+_TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
+_BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """One prompt file."""
+
+    prompt_id: str
+    sha256: str
+    system: str
+    user: tuple[str, ...]
+    """Literal text at even places, slot names at odd ones."""
+    refusal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +53,135 @@ class Prompt:
     """SHA-256 (hex) of the prompt file."""
     messages: tuple[ChatMessage, ...]
     numbers: tuple[int, ...]
-    """Numbers of the sources that the model reads."""
+    """Numbers of the sources that the model reads; empty when not even one had room."""
     dropped_passages: int
     history_turns: int
     prompt_tokens: int
+    """Counted, the chat template's own tokens included."""
+    refusal: str | None
+
+
+@lru_cache
+def load_prompt(prompt_id: str) -> PromptTemplate:
+    """Read a released prompt. Raises ConfigurationError naming those that there are."""
+    resource = files("assistant.answering").joinpath("prompts", *f"{prompt_id}.md".split("/"))
+    if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
+        raise ConfigurationError(
+            f'prompt.answer = "{prompt_id}": there is no such prompt; there is {", ".join(prompt_ids())}.'
+        )
+    content = resource.read_bytes()
+    _, *parts = _SECTION.split(content.decode())
+    sections = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    user = tuple(_SLOT.split(sections["user"]))
+    return PromptTemplate(
+        prompt_id=prompt_id,
+        sha256=hashlib.sha256(content).hexdigest(),
+        system=sections["system"],
+        user=user,
+        refusal=sections.get("refusal"),
+    )
+
+
+def prompt_ids() -> list[str]:
+    """Return the ids of all released prompts."""
+    tasks = files("assistant.answering").joinpath("prompts").iterdir()
+    return sorted(
+        f"{task.name}/{version.name.removesuffix('.md')}"
+        for task in tasks
+        if task.is_dir()
+        for version in task.iterdir()
+        if version.name.endswith(".md")
+    )
+
+
+class PromptBuilder:
+    """Builds prompts that fit the served model's context: the question is never cut, nor is a passage."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._counter = services.token_counter
+        self._model = services.model
+        self._sizes = services.tenant.prompt
+        self._context_tokens = services.tenant.generation.context_tokens
+        self._template = load_prompt(services.tenant.prompt.answer)
+
+    def build(
+        self,
+        question: str,
+        *,
+        passages: Sequence[Passage],
+        history: Sequence[AnswerRecord],
+        max_tokens: int,
+    ) -> Prompt:
+        """Build the prompt for an answer of ``max_tokens``.
+
+        ``passages`` are the sources in their order, best first; the model reads as many of them as the
+        tenant wants and the budget lets in, whole. ``history`` is oldest first; its last turns take what
+        room is left. Raises TooLargeError when the question alone does not fit.
+        """
+        budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
+        wanted = min(self._sizes.passages, len(passages))
+        for read in range(wanted, -1, -1):
+            system, user = self._messages(question, passages[:read])
+            tokens = self._count(system) + self._count(user)
+            if tokens <= budget:
+                break
+        else:
+            raise TooLargeError(
+                f"The question does not fit the model's context of {self._context_tokens} tokens beside an "
+                f"answer of {max_tokens}; shorten it or ask for fewer max_tokens."
+            )
+        turns, turn_tokens = self._turns(history, budget=budget - tokens if read else 0)
+        return Prompt(
+            prompt_id=self._template.prompt_id,
+            prompt_hash=self._template.sha256,
+            messages=(system, *turns, user),
+            numbers=tuple(range(1, read + 1)),
+            dropped_passages=wanted - read,
+            history_turns=len(turns) // 2,
+            prompt_tokens=tokens + turn_tokens + self._model.template_tokens_per_prompt,
+            refusal=self._template.refusal,
+        )
+
+    def _messages(self, question: str, passages: Sequence[Passage]) -> tuple[ChatMessage, ChatMessage]:
+        slots = {
+            "passages": "\n\n".join(quote_passage(passage) for passage in passages),
+            "question": neutralise(question),
+        }
+        parts = self._template.user
+        filled = [slots[part] if place % 2 else part for place, part in enumerate(parts)]
+        return ChatMessage("system", self._template.system), ChatMessage("user", "".join(filled))
+
+    def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
+        """Return the last turns that fit, oldest first, and their tokens. A gap is never left between."""
+        messages: list[ChatMessage] = []
+        used = 0
+        written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
+        for turn in reversed(written[-self._sizes.history_turns :] if self._sizes.history_turns else []):
+            pair = [
+                ChatMessage("user", neutralise(turn.question)),
+                ChatMessage("assistant", neutralise(turn.text)),
+            ]
+            tokens = sum(self._count(message) for message in pair)
+            if used + tokens > budget:
+                break
+            messages[:0] = pair
+            used += tokens
+        return messages, used
+
+    def _count(self, message: ChatMessage) -> int:
+        return self._counter.count(message.content) + self._model.template_tokens_per_message
+
+
+def quote_passage(passage: Passage) -> str:
+    """Return the passage between delimiters that nothing inside it can close."""
+    return f"<passage>\n{neutralise(passage.embedding_input)}\n</passage>"
+
+
+def neutralise(text: str) -> str:
+    """Return untrusted text that no chat template and no delimiter of ours can mistake for its own.
+
+    The opening bracket of anything like a tag becomes a look-alike, so the text reads as before.
+    """
+    text = _CONTROL.sub(" ", text)
+    text = _TAG_OPENING.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
+    return _BRACKET_TAG.sub(r"(\1)", text)

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine, Sequence
+from math import fsum, sqrt
+from typing import Any, TypeVar
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
 from assistant.answering.services import TenantServices
-from assistant.answering.steps import Steps
+from assistant.answering.steps import PROVIDER, Steps
+from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.clock import Deadline
-from assistant.domain.retrieval import Retrieved, SearchFilters
+from assistant.domain.errors import (
+    DeadlineExceededError,
+    DependencyError,
+    EmbeddingUnavailableError,
+    PassageTooLongError,
+    SearchUnavailableError,
+)
+from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
+
+Result = TypeVar("Result")
+_GRACE_S = 0.25
+"""Beyond a step's limit: an adapter that keeps its deadline raises its own, better error first."""
+_MOST_PIECES = 64
 
 
 class RetrievePassages:
@@ -13,6 +34,7 @@ class RetrievePassages:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
+        self._vocabulary = Vocabulary.of(services.tenant)
 
     async def retrieve(
         self,
@@ -26,8 +48,93 @@ class RetrievePassages:
     ) -> Retrieved:
         """Return the best ``size`` passages (by default as many as the tenant's answers show).
 
-        A question over the embedding model's token limit is embedded in pieces, whose mean stands for
-        it: nothing is cut. Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError,
-        DeadlineExceededError.
+        The tenant's glossary is joined to the question. A question over the embedding model's token limit
+        is embedded in pieces, whose mean stands for it: nothing is cut. Raises EmbeddingUnavailableError,
+        SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        raise NotImplementedError
+        steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
+        retrieval = self._services.tenant.retrieval
+        text = self._vocabulary.expand(question)
+        query = PassageQuery(
+            text=text,
+            vector=await self._embed(text, deadline=deadline, steps=steps),
+            filters=filters or SearchFilters(),
+            labels=labels,
+            leg_size=max(retrieval.leg_size, size or 0),
+            size=size or retrieval.passages,
+        )
+        return await self._search(query, deadline=deadline, steps=steps)
+
+    async def _embed(self, text: str, *, deadline: Deadline, steps: Steps) -> list[float]:
+        embedding = self._services.tenant.embedding
+        with steps.step(
+            "embed",
+            span_name=f"embeddings {embedding.model}",
+            kind=SpanKind.CLIENT,
+            attributes={
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.provider.name": PROVIDER,
+                "gen_ai.request.model": embedding.model,
+                "gen_ai.embeddings.dimension.count": embedding.dimensions,
+            },
+        ):
+            limit_s = self._services.tenant.limits.embedding_timeout_s
+            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
+            late = EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again.")
+            vectors = await _within(self._vectors(text, deadline=step), step=step, whole=deadline, late=late)
+            return _mean(vectors)
+
+    async def _vectors(self, text: str, *, deadline: Deadline) -> list[list[float]]:
+        pieces = [text]
+        while True:
+            try:
+                return await self._services.embedder.embed(pieces, deadline=deadline)
+            except PassageTooLongError:
+                if len(pieces) >= _MOST_PIECES:
+                    raise
+                pieces = [half for piece in pieces for half in _halves(piece)]
+
+    async def _search(self, query: PassageQuery, *, deadline: Deadline, steps: Steps) -> Retrieved:
+        with steps.step(
+            "search",
+            span_name="retrieval passages",
+            kind=SpanKind.CLIENT,
+            attributes={"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "passages"},
+        ) as span:
+            limit_s = self._services.tenant.limits.search_timeout_s
+            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
+            late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
+            search = self._services.search.search(query, deadline=step)
+            retrieved = await _within(search, step=step, whole=deadline, late=late)
+            span.set_attribute("assistant.index_version", retrieved.index_version)
+            span.set_attribute("assistant.passages", len(retrieved.passages))
+            return retrieved
+
+
+async def _within(
+    work: Coroutine[Any, Any, Result], *, step: Deadline, whole: Deadline, late: DependencyError
+) -> Result:
+    """Await one step's work. When only the step's limit has passed, the step is to blame: raise ``late``."""
+    try:
+        async with asyncio.timeout(step.remaining_s() + _GRACE_S):
+            return await work
+    except (TimeoutError, DeadlineExceededError):
+        whole.within_s(_GRACE_S)
+        raise late from None
+
+
+def _halves(text: str) -> list[str]:
+    """Cut a text in two at the white space nearest to its middle; a text without any in its middle."""
+    middle = len(text) // 2
+    before, after = text.rfind(" ", 0, middle), text.find(" ", middle)
+    cut = min((at for at in (before, after) if at > 0), key=lambda at: abs(at - middle), default=middle)
+    return [half for half in (text[:cut].strip(), text[cut:].strip()) if half]
+
+
+def _mean(vectors: Sequence[Sequence[float]]) -> list[float]:
+    """Return the unit-length mean of unit-length vectors."""
+    if len(vectors) == 1:
+        return list(vectors[0])
+    sums = [fsum(column) for column in zip(*vectors, strict=True)]
+    length = sqrt(fsum(value * value for value in sums)) or 1.0
+    return [value / length for value in sums]

@@ -12,6 +12,8 @@ from opentelemetry.util.types import AttributeValue
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 
+PROVIDER = "aws.sagemaker"
+"""``gen_ai.provider.name``: every model is called through the SageMaker Runtime, locally too."""
 tracer = trace.get_tracer(__name__)
 
 
