@@ -39,10 +39,15 @@ class EmbeddingEngine:
     def start(self) -> None:
         """Load the graph and start the workers."""
         model = load_graph(self._graph, threads=self._threads, precision=self._precision)
-        for number in range(self._threads):
-            arguments = (model.create_infer_request(),)
+        runners = [model.create_infer_request() for _ in range(self._threads)]
+        for runner in runners:
+            # One run before there are threads: the binding sets itself up on the first run of a process,
+            # and two threads that come to it at once wait for each other for ever (one has its guard and
+            # wants the GIL, the other has the GIL and wants the guard; seen with openvino 2026.4).
+            runner.infer({"input_ids": np.zeros((1, 1), np.int64)})
+        for number, runner in enumerate(runners):
             worker = threading.Thread(
-                target=self._work, args=arguments, name=f"embedding-{number}", daemon=True
+                target=self._work, args=(runner,), name=f"embedding-{number}", daemon=True
             )
             worker.start()
             self._workers.append(worker)
