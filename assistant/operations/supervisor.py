@@ -150,14 +150,14 @@ class Supervisor:
             return _Outcome(ports, None)
 
     def _release(self, use: Use | None) -> None:
-        failed = sys.exc_info()[0] is not None
-        if failed:
+        error = sys.exc_info()[1]
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             self.say("stopping the local processes")
         try:
             with self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
                 running.uses = [one for one in running.uses if one != use]
                 self._stop(running, running.unneeded())
-                if failed:  # a signal may have come between a start and its entry
+                if error is not None:  # a signal may have come between a start and its entry
                     known = {one.identity.pid for one in running.processes.values()}
                     strays = [one for one in find_marked(self.registry.path) if one.pid not in known]
                     stop_all(strays, timeout_s=self.settings.stop_timeout_s)
