@@ -14,7 +14,8 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 def normalize(text: str) -> str:
     """Collapse runs of spaces and of blank lines; control characters (but newlines) become spaces."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(char if char.isprintable() or char == "\n" else " " for char in text)
     text = _AROUND_NEWLINE.sub("\n", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
 

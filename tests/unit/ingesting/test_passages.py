@@ -122,7 +122,7 @@ def test_nothing_is_lost_and_nothing_is_over_the_limit(counts: TokenCounts, cont
     for passage in passages:
         assert parsed.text[passage.span.start : passage.span.end] == passage.text
         assert passage.token_count <= 32
-        assert counts.exact([passage.embedding_input]) == [passage.token_count]
+        assert counts.exact(passage.embedding_input) == passage.token_count
 
 
 def test_a_tokenizer_whose_words_do_not_add_up_is_counted_exactly() -> None:
