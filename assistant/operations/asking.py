@@ -17,6 +17,7 @@ from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import load_if_empty
 from assistant.operations.layout import ALL, SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
+from assistant.operations.queries import checked_question
 from assistant.operations.service_client import RefusedByServiceError, ServiceClient
 from assistant.operations.signing_in import token_for
 from assistant.operations.terminal import Terminal
@@ -34,6 +35,7 @@ class Asked:
 def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
     """Answer one question on stdout. Raises AssistantError, also when the answer's stream failed."""
     options.tenant(asked.tenant)
+    checked_question(asked.question)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
     with runtime.processes(ALL, command="assistant ask") as ports:

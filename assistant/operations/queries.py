@@ -1,4 +1,4 @@
-"""The file of questions that ``assistant search --queries`` reads."""
+"""Questions as they come in: from the command line, or from the file of ``assistant search --queries``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assistant.domain.errors import NotFoundError
+from assistant.domain.errors import InvalidRequestError, NotFoundError, UnreadableRequestError
 
 LONGEST_LINE_BYTES = 1_000_000
 
@@ -20,6 +20,17 @@ class Query(BaseModel):
 
     qid: str = Field(min_length=1)
     question: str = Field(min_length=1)
+
+
+def checked_question(argument: str) -> str:
+    """Return a question given as an argument. Raises UnreadableRequestError, InvalidRequestError."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise UnreadableRequestError("The question is not UTF-8.") from None
+    if not argument.strip():
+        raise InvalidRequestError("The question is empty.")
+    return argument
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import answers_something
 from assistant.operations.layout import FOR_SEARCH
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
-from assistant.operations.queries import BadLine, Query, read_queries
+from assistant.operations.queries import BadLine, Query, checked_question, read_queries
 from assistant.operations.terminal import Terminal, plain
 
 _AT_ONCE = 4
@@ -36,6 +36,7 @@ _SNIPPET = 160
 def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int) -> None:
     """Show the best documents of one question, each by its best passage."""
     options.tenant(tenant)
+    checked_question(question)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
     with runtime.processes(FOR_SEARCH, command="assistant search") as ports:

@@ -266,3 +266,8 @@ def test_the_environment_of_a_command_does_not_reach_the_processes(
     pid = running(local.registry).processes["a"].identity.pid
     assert "ASSISTANT_MODEL_PATH" not in psutil.Process(pid).environ()
     local.supervisor().down()
+
+
+def test_a_process_starts_without_those_that_nobody_needs(local: Local) -> None:
+    with local.supervisor().using(["b"], command="test"):
+        assert local.started == ["b"]
