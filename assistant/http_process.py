@@ -20,6 +20,9 @@ from assistant.domain.errors import AssistantError, LocalRuntimeError
 
 STALLED_PEER_TIMEOUT_S = 30
 """A peer that acknowledges nothing for so long loses its connection, whatever still waits in the kernel."""
+_SEND_BUFFER_BYTES = 64 * 1024
+"""Of the kernel, a connection: what a reader leaves waits in the process, where it is bounded and merged.
+By default it grows to 4 MiB."""
 _KEEP_ALIVE_S = 75
 
 
@@ -29,7 +32,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+        # accepted sockets inherit what follows
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_PEER_TIMEOUT_S * 1000)
         listener.bind(address)
     except OSError as error:

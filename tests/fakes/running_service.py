@@ -38,6 +38,7 @@ from assistant.settings import ServiceSettings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
+DIGEST = "d" * 64
 TENANT_FILE = """
 schema_version = 1
 name = "{name}"
@@ -103,12 +104,25 @@ class RunningService:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def idle(self) -> None:
+        """Wait until no answer is being written: the places are free and the records kept."""
+
+        async def nothing_active() -> bool:
+            figures = (await self.client.get("/metrics")).text
+            lines = [line for line in figures.splitlines() if line.startswith("assistant_active_streams{")]
+            return all(line.endswith(" 0.0") for line in lines)
+
+        await eventually(nothing_active)
+
     async def know(
         self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
     ) -> Document:
         """Make a document live, as the worker would."""
         stores = EmbeddedTenant(
-            self.state_dir / "tenants" / tenant, embedding_model="tiny-embedding", dimensions=DIMENSIONS
+            self.state_dir / "tenants" / tenant,
+            embedding_model="tiny-embedding",
+            dimensions=DIMENSIONS,
+            model_digest=DIGEST,
         )
         document = Document(
             document_id=document_id,
@@ -137,8 +151,8 @@ async def running_service(folder: Path, scene: Scene | None = None) -> AsyncGene
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
         keys = [EC_KEY] if scene.publishes_keys else []
-        jwks_url = await stack.enter_async_context(_published(keys))
-        settings = _settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+        jwks_url = await stack.enter_async_context(published_keys(keys))
+        settings = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
         tenants = await stack.enter_async_context(open_tenants(settings))
         application = await stack.enter_async_context(
             open_application(settings, tenants, limits=scene.limits)
@@ -185,7 +199,7 @@ def events_of(text: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) -> ServiceSettings:
+def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) -> ServiceSettings:
     tenants, models = folder / "tenants", folder / "models"
     tenants.mkdir(parents=True)
     for name in scene.tenants:
@@ -210,7 +224,7 @@ def _settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) 
 
 def _write_artifact(folder: Path, facts: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
-    common = {"schema_version": 1, "model": folder.name, "digest": "d" * 64, "max_input_tokens": 256}
+    common = {"schema_version": 1, "model": folder.name, "digest": DIGEST, "max_input_tokens": 256}
     (folder / "artifact.json").write_bytes(orjson.dumps(common | facts))
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
@@ -218,7 +232,7 @@ def _write_artifact(folder: Path, facts: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _published(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
+async def published_keys(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
     body = orjson.dumps({"keys": [key.as_dict(private=False) for key in keys]})
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

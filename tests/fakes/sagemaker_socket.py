@@ -40,9 +40,15 @@ class SageMakerSocket:
     """The connection breaks after so many texts."""
     garbage_after: int | None = None
     """Bytes that are no frames come after so many texts."""
+    hold: tuple[int, asyncio.Event] | None = None
     embeddings: list[Call] = field(default_factory=list[Call])
     generations: list[Call] = field(default_factory=list[Call])
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def hold_after(self, texts: int) -> asyncio.Event:
+        """Let generations wait after so many texts until the returned event is set."""
+        self.hold = (texts, asyncio.Event())
+        return self.hold[1]
 
     async def generation(self, number: int = 1) -> Call:
         """Return the ``number``-th generation, waiting for it at most 5 s."""
@@ -97,6 +103,8 @@ class SageMakerSocket:
             if number == self.stall_after:
                 await writer.drain()
                 await _until_left(call, reader)
+            if self.hold is not None and number == self.hold[0]:
+                await self.hold[1].wait()
             if number == self.cut_after:
                 raise ConnectionError
             if number == self.garbage_after:

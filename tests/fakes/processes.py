@@ -1,0 +1,55 @@
+"""Our own processes as the supervisor starts them: by ``python -m`` and their settings."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from assistant.settings import inherited_environment
+
+
+@dataclass
+class RunningProcess:
+    child: asyncio.subprocess.Process
+    ready: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.ready['host']}:{self.ready['port']}"
+
+    async def ended(self) -> tuple[int, str]:
+        """Return status and what it said on stderr, once it has ended by itself."""
+        _, said = await asyncio.wait_for(self.child.communicate(), 15)
+        return self.child.returncode or 0, said.decode()
+
+
+async def start(room: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        f"assistant.{room}",
+        env=inherited_environment() | dict(environment),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def process(room: str, environment: Mapping[str, str]) -> AsyncGenerator[RunningProcess]:
+    """Start a process, wait for its ready line, and stop it in the end."""
+    child = await start(room, environment)
+    assert child.stdout is not None
+    try:
+        line = await asyncio.wait_for(child.stdout.readline(), 30)
+        assert line, (await child.communicate())[1].decode()
+        yield RunningProcess(child, orjson.loads(line))
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()

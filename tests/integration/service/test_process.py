@@ -1,0 +1,142 @@
+"""The service as a process: ready line, sign of life, orderly end, one sentence when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from assistant.settings import ServiceSettings
+from tests.fakes.processes import process, start
+from tests.fakes.running_service import RunningService, Scene, events_of, published_keys, service_settings
+from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
+from tests.fakes.tokens import EC_KEY
+
+
+@pytest.fixture
+async def sagemaker():
+    async with sagemaker_socket() as socket:
+        yield socket
+
+
+@pytest.fixture
+async def settings(tmp_path: Path, sagemaker: SageMakerSocket):
+    async with published_keys([EC_KEY]) as jwks_url:
+        made = service_settings(tmp_path, Scene(), sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+        yield made.model_copy(update={"port": 0, "drain_timeout_s": 5.0})
+
+
+async def test_it_says_when_it_is_ready(settings: ServiceSettings) -> None:
+    async with (
+        process("service", settings.environment()) as service,
+        httpx.AsyncClient(base_url=service.url, trust_env=False) as client,
+    ):
+        assert service.ready["ready"] is True
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_told_to_stop_while_idle_it_ends_at_once(settings: ServiceSettings) -> None:
+    async with process("service", settings.environment()) as service:
+        service.child.terminate()
+        assert await service.ended() == (0, "")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_it_finishes_the_stream(
+    settings: ServiceSettings, sagemaker: SageMakerSocket, sent: signal.Signals
+) -> None:
+    gate = sagemaker.hold_after(1)
+    async with process("service", settings.environment()) as service:
+        known = known_service(service.url, sagemaker, settings)
+        await known.know("wait", "The wait is two days.")
+        asking = asyncio.create_task(known.ask(accept="text/event-stream"))
+        await sagemaker.generation()
+        service.child.send_signal(sent)
+        await refuses_connections(service.url)
+        gate.set()
+        assert events_of((await asking).text)[-1][0] == "done"
+        assert (await service.ended())[0] == 0
+        await known.client.aclose()
+
+
+async def test_a_stream_that_does_not_end_is_ended_and_recorded(
+    settings: ServiceSettings, sagemaker: SageMakerSocket
+) -> None:
+    sagemaker.stall_after = 1
+    short = settings.model_copy(update={"drain_timeout_s": 0.5})
+    async with process("service", short.environment()) as service:
+        known = known_service(service.url, sagemaker, settings)
+        await known.know("wait", "The wait is two days.")
+        asking = asyncio.create_task(known.ask(accept="text/event-stream"))
+        call = await sagemaker.generation()
+        service.child.terminate()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert (await service.ended())[0] == 0
+        assert call.left.is_set()
+        await known.client.aclose()
+    import sqlite3
+
+    file = sqlite3.connect(settings.state_dir / "tenants" / "clinic" / "records.sqlite")
+    outcomes = [orjson.loads(row[0])["outcome"] for row in file.execute("SELECT body FROM answers")]
+    file.close()
+    assert outcomes == ["disconnected"]
+
+
+def known_service(url: str, sagemaker: SageMakerSocket, settings: ServiceSettings) -> RunningService:
+    client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20)
+    return RunningService(url, sagemaker, {}, settings.state_dir, client)
+
+
+async def refuses_connections(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.01)
+
+
+async def one_sentence(environment: dict[str, str]) -> str:
+    child = await start("service", environment)
+    said = (await asyncio.wait_for(child.communicate(), 30))[1].decode().strip()
+    assert child.returncode == 1
+    assert "\n" not in said
+    return said
+
+
+async def test_a_missing_setting_is_named() -> None:
+    assert "ASSISTANT_SERVICE_ISSUER" in await one_sentence({})
+
+
+async def test_a_missing_model_artifact_is_named(settings: ServiceSettings) -> None:
+    path = settings.model_artifacts_dir / "tiny-llm" / "artifact.json"
+    path.unlink()
+    assert str(path) in await one_sentence(settings.environment())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("colour = 1", "unknown key colour"),
+        ("language = 5", "language"),
+        ('[secrets]\ndocument_links = "file:absent"', "secrets.document_links"),
+        ("not toml", "not valid TOML"),
+    ],
+)
+async def test_a_wrong_tenant_file_is_named_with_its_key(
+    settings: ServiceSettings, line: str, says: str
+) -> None:
+    file = settings.tenants_dir / "clinic.toml"
+    text = file.read_text()
+    file.write_text(text + line if line.startswith("[") else line + "\n" + text)
+    said = await one_sentence(settings.environment())
+    assert "clinic.toml" in said
+    assert says in said
