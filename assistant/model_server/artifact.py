@@ -83,6 +83,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # weights are no secret, and the reader may be another user
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

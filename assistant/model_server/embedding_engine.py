@@ -16,6 +16,7 @@ from assistant.domain.errors import OverloadedError
 from assistant.model_server.embedding_runtime import Precision, load_graph
 
 Vectors = npt.NDArray[np.float32]
+_FIRST_TOKENS = 64
 
 
 class EmbeddingEngine:
@@ -35,16 +36,19 @@ class EmbeddingEngine:
         self._wake = threading.Condition()
         self._closed = False
         self._workers: list[threading.Thread] = []
+        self._model: Any = None
 
     def start(self) -> None:
         """Load the graph and start the workers."""
-        model = load_graph(self._graph, threads=self._threads, precision=self._precision)
-        runners = [model.create_infer_request() for _ in range(self._threads)]
+        # Kept: the requests made from it read freed memory when it is gone.
+        self._model = load_graph(self._graph, threads=self._threads, precision=self._precision)
+        runners = [self._model.create_infer_request() for _ in range(self._threads)]
         for runner in runners:
             # One run before there are threads: the binding sets itself up on the first run of a process,
             # and two threads that come to it at once wait for each other for ever (one has its guard and
             # wants the GIL, the other has the GIL and wants the guard; seen with openvino 2026.4).
-            runner.infer({"input_ids": np.zeros((1, 1), np.int64)})
+            # Not of one token: a graph whose first input is that short gives NaN in bfloat16 ever after.
+            runner.infer({"input_ids": np.zeros((1, _FIRST_TOKENS), np.int64)})
         for number, runner in enumerate(runners):
             worker = threading.Thread(
                 target=self._work, args=(runner,), name=f"embedding-{number}", daemon=True
@@ -137,7 +141,8 @@ class _Request:
             whole = len(self._vectors) == len(self.passages)
         if whole:
             stacked = np.stack([self._vectors[index] for index in range(len(self.passages))])
-            self._loop.call_soon_threadsafe(self._finish, stacked, None)
+            error = None if np.isfinite(stacked).all() else ArithmeticError("the model gave no numbers")
+            self._loop.call_soon_threadsafe(self._finish, stacked, error)
 
     def fail(self, error: Exception) -> None:
         self.drop()
