@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
-from assistant.answering.events import AnswerEvent
+from assistant.answering.ending import Ending
+from assistant.answering.events import AnswerEvent, Sources, Started
+from assistant.answering.evidence_gate import explain
+from assistant.answering.language import language
+from assistant.answering.preparing import RECORDS_TIMEOUT_S, PrepareAnswer
+from assistant.answering.record_writing import RecordWriting
 from assistant.answering.services import TenantServices
+from assistant.answering.writing import AnswerWriting
+from assistant.domain.answers import FinishReason
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
 
@@ -23,6 +32,9 @@ class AnswerQuestion:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
+        self._language = language(services.tenant.language)
+        self._prepare = PrepareAnswer(services)
+        self._records = RecordWriting(services.records, timeout_s=RECORDS_TIMEOUT_S)
 
     async def prepare(
         self, asking: AnswerRequest, *, identity: Identity, deadline: Deadline
@@ -33,10 +45,10 @@ class AnswerQuestion:
         not fit the model's context), EmbeddingUnavailableError, SearchUnavailableError,
         RecordsUnavailableError, OverloadedError, DeadlineExceededError. Nothing is recorded then.
         """
-        raise NotImplementedError
+        return await self._prepare.prepare(asking, identity=identity, deadline=deadline)
 
-    def stream(self, prepared: PreparedAnswer) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield started, sources, (token | sentence)*, then done or error; once for each prepared answer.
+    async def stream(self, prepared: PreparedAnswer) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield started, sources, (token | sentence)*, done or error; once for each prepared answer.
 
         The record is written before the last event, so a client that saw ``done`` can mark the answer;
         a store that fails loses the record (a warning), not the answer. After ``prepared.cancel(cause)``
@@ -45,8 +57,39 @@ class AnswerQuestion:
         reads, or closing the generator, does the same without an event and counts as disconnected. The
         reader must close the generator (``contextlib.aclosing``). A stream never begun leaves no record.
         """
-        raise NotImplementedError
+        writing = AnswerWriting(self._services, prepared, language=self._language)
+        try:
+            yield self._started(prepared)
+            yield Sources(sources=prepared.sources)
+            if prepared.prompt is None:
+                looked_at = explain(prepared.gate, passages=len(prepared.sources))
+                writing.finish(Ending.done(FinishReason.NO_EVIDENCE, reason=looked_at))
+            else:
+                async with aclosing(writing.events(prepared.prompt)) as events:
+                    async for event in events:
+                        yield event
+            await self._records.write(writing.close())
+            if last := writing.last_event():
+                yield last
+        except (asyncio.CancelledError, GeneratorExit):
+            writing.finish(Ending.abandoned(prepared.interruption.cause))
+            raise
+        except Exception:
+            writing.finish(Ending.defect())
+            raise
+        finally:
+            if not writing.closed:
+                await self._records.write(writing.close())
 
     async def settle(self, *, within_s: float) -> int:
         """Wait for record writes that outlived their reader; return how many are still not done."""
-        raise NotImplementedError
+        return await self._records.settle(within_s=within_s)
+
+    def _started(self, prepared: PreparedAnswer) -> Started:
+        return Started(
+            answer_id=prepared.answer_id,
+            conversation_id=prepared.conversation_id,
+            model=self._services.model.model_id,
+            index_version=prepared.retrieved.index_version,
+            trace_id=prepared.steps.trace_id,
+        )

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
-from opentelemetry.trace import Span as TraceSpan
 from pydantic import Field, StringConstraints
 
 from assistant.answering.interruption import Cause, Interruption
 from assistant.answering.prompting import Prompt
+from assistant.answering.steps import Steps
 from assistant.domain.answers import GateDecision, RecordId, Source
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
@@ -52,8 +52,7 @@ class PreparedAnswer:
     prompt: Prompt | None
     """None when the gate found no evidence: no model is called."""
     max_tokens: int
-    timings_ms: dict[str, float]
-    span: TraceSpan
+    steps: Steps
     interruption: Interruption = field(default_factory=Interruption)
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:

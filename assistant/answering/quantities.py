@@ -87,6 +87,14 @@ class Quantities:
     codes: frozenset[str]
     """Tokens of letters and digits: "a1c", "pr-2"."""
 
+    def __or__(self, other: Quantities) -> Quantities:
+        return Quantities(
+            values=self.values | other.values,
+            measures=self.measures | other.measures,
+            bare=self.bare | other.bare,
+            codes=self.codes | other.codes,
+        )
+
 
 def quantities(text: str) -> Quantities:
     """Return the numbers and codes of a text, the number of a list item left out."""

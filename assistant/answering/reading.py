@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
+    AccessEntry,
     AnswerRecord,
     Sent,
     Source,
@@ -13,7 +15,11 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
-from assistant.domain.identity import Identity
+from assistant.domain.documents import Span
+from assistant.domain.errors import InvalidRequestError, NotFoundError
+from assistant.domain.identity import Identity, Role
+
+_CONVERSATION_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,55 @@ class ReadAnswers:
 
     async def one(self, answer_id: str, *, identity: Identity) -> AnswerReading:
         """Raises NotFoundError (unknown, or another's: one path for both), RecordsUnavailableError."""
-        raise NotImplementedError
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or not _may_read(record, identity):
+            raise _not_found()
+        if record.agent != identity.agent:
+            await self._note("answer", answer_id, identity=identity)
+        return await self._reading(record, identity=identity)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
         """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
-        raise NotImplementedError
+        records = await self._services.records.list_conversation(conversation_id, limit=_CONVERSATION_LIMIT)
+        if not records or not all(_may_read(record, identity) for record in records):
+            raise _not_found()
+        if any(record.agent != identity.agent for record in records):
+            await self._note("conversation", conversation_id, identity=identity)
+        return [await self._reading(record, identity=identity) for record in records]
+
+    async def _note(
+        self, kind: Literal["answer", "conversation"], subject_id: str, *, identity: Identity
+    ) -> None:
+        entry = AccessEntry(
+            at=self._services.clock.now(), agent=identity.agent, kind=kind, subject_id=subject_id
+        )
+        await self._services.records.record_access(entry)
+
+    async def _reading(self, record: AnswerRecord, *, identity: Identity) -> AnswerReading:
+        return AnswerReading(
+            record=record,
+            sources=self._sources(record, identity=identity),
+            verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
+            sent=tuple(await self._services.records.list_sent(record.answer_id)),
+        )
+
+    def _sources(self, record: AnswerRecord, *, identity: Identity) -> tuple[Source, ...]:
+        return tuple(
+            Source(
+                n=use.n,
+                document_id=use.document_id,
+                title=use.title,
+                url=use.url,
+                source=use.source,
+                score=use.fused_score,
+                snippet="",
+                span=use.span,
+                document_url=self._services.links.link(
+                    use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
+                ),
+            )
+            for use in record.passages
+        )
 
 
 class AppendToAnswer:
@@ -51,8 +101,29 @@ class AppendToAnswer:
     async def verdict(self, answer_id: str, verdict: Verdict, *, identity: Identity) -> StoredVerdict:
         """Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong
         citation that the answer does not have), RecordsUnavailableError."""
-        raise NotImplementedError
+        record = await self._own(answer_id, identity=identity)
+        sources = {use.n for use in record.passages}
+        if not sources.issuperset(verdict.wrong_citations):
+            raise InvalidRequestError(
+                f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
+            )
+        return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
         """Raises NotFoundError, ConflictError, RecordsUnavailableError."""
-        raise NotImplementedError
+        await self._own(answer_id, identity=identity)
+        return await self._services.records.append_sent(answer_id, sent, agent=identity.agent)
+
+    async def _own(self, answer_id: str, *, identity: Identity) -> AnswerRecord:
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or record.agent != identity.agent:
+            raise _not_found()
+        return record
+
+
+def _may_read(record: AnswerRecord, identity: Identity) -> bool:
+    return record.agent == identity.agent or Role.AUDITOR in identity.roles
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("There is no such thing, or it is not yours.")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from math import fsum, sqrt
-from typing import Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
@@ -13,19 +11,15 @@ from opentelemetry.trace import SpanKind
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import PROVIDER, Steps
 from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.waiting import within
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
-    DeadlineExceededError,
-    DependencyError,
     EmbeddingUnavailableError,
     PassageTooLongError,
     SearchUnavailableError,
 )
 from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
 
-Result = TypeVar("Result")
-_GRACE_S = 0.25
-"""Beyond a step's limit: an adapter that keeps its deadline raises its own, better error first."""
 _MOST_PIECES = 64
 
 
@@ -81,7 +75,7 @@ class RetrievePassages:
             limit_s = self._services.tenant.limits.embedding_timeout_s
             step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
             late = EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again.")
-            vectors = await _within(self._vectors(text, deadline=step), step=step, whole=deadline, late=late)
+            vectors = await within(self._vectors(text, deadline=step), step=step, whole=deadline, late=late)
             return _mean(vectors)
 
     async def _vectors(self, text: str, *, deadline: Deadline) -> list[list[float]]:
@@ -105,22 +99,10 @@ class RetrievePassages:
             step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
             late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
             search = self._services.search.search(query, deadline=step)
-            retrieved = await _within(search, step=step, whole=deadline, late=late)
+            retrieved = await within(search, step=step, whole=deadline, late=late)
             span.set_attribute("assistant.index_version", retrieved.index_version)
             span.set_attribute("assistant.passages", len(retrieved.passages))
             return retrieved
-
-
-async def _within(
-    work: Coroutine[Any, Any, Result], *, step: Deadline, whole: Deadline, late: DependencyError
-) -> Result:
-    """Await one step's work. When only the step's limit has passed, the step is to blame: raise ``late``."""
-    try:
-        async with asyncio.timeout(step.remaining_s() + _GRACE_S):
-            return await work
-    except (TimeoutError, DeadlineExceededError):
-        whole.within_s(_GRACE_S)
-        raise late from None
 
 
 def _halves(text: str) -> list[str]:

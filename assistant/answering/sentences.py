@@ -108,3 +108,9 @@ class SentenceSplitter:
         self._pending = self._pending[end:]
         self._start += end
         self._looked_at = 0
+
+
+def split_sentences(text: str) -> list[SentenceSpan]:
+    """Return the sentences of a whole text."""
+    splitter = SentenceSplitter()
+    return [*splitter.push(text), *splitter.flush()]

@@ -25,6 +25,12 @@ class Steps:
         self.timings_ms: dict[str, float] = {}
         self._clock = clock
 
+    @property
+    def trace_id(self) -> str | None:
+        """32 hexadecimal digits; None when nothing is traced."""
+        context = self.root.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else None
+
     def begin(self, span_name: str, *, kind: SpanKind, attributes: dict[str, AttributeValue]) -> Span:
         """Start a span under the root without making it current; the caller ends it."""
         return tracer.start_span(

@@ -1,0 +1,141 @@
+"""One call of the model, under the first token's limit and the answer's deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, contextmanager
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
+
+from assistant.answering.asking import PreparedAnswer
+from assistant.answering.interruption import Cause, InterruptedAnswerError
+from assistant.answering.ports import GenerationDelta, GenerationRequest
+from assistant.answering.prompting import Prompt
+from assistant.answering.services import TenantServices
+from assistant.answering.steps import PROVIDER, elapsed_ms, fail_span
+from assistant.domain.answers import FinishReason, Usage
+from assistant.domain.errors import AssistantError, GenerationInterruptedError
+
+
+class Generation:
+    """The model's text as it comes, and what is known of the call when it has ended."""
+
+    def __init__(self, services: TenantServices, prepared: PreparedAnswer) -> None:
+        self._services = services
+        self._prepared = prepared
+        self._started_s = 0.0
+        self._late: asyncio.TimerHandle | None = None
+        self.finish_reason: FinishReason | None = None
+        self.usage: Usage | None = None
+        """As the endpoint counted; None when it broke off before it said."""
+        self.inference_id: str | None = None
+        self.answered = False
+        """Whether the endpoint took the request."""
+
+    async def texts(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        """Yield the model's text. Leaving the generator closes the endpoint's connection.
+
+        Raises InterruptedAnswerError (the first token is late, the deadline passed, or somebody
+        interrupted), GenerationUnavailableError, GenerationInterruptedError, OverloadedError,
+        DeadlineExceededError.
+        """
+        interruption = self._prepared.interruption
+        context = self._services.generator.stream(self._request(prompt), deadline=self._prepared.deadline)
+        with self._span() as span, self._timers():
+            async with AsyncExitStack() as connection:
+                with (
+                    trace.use_span(span, record_exception=False, set_status_on_exception=False),
+                    interruption,
+                ):
+                    stream = await connection.enter_async_context(context)
+                self.inference_id, self.answered = stream.inference_id, True
+                deltas = aiter(stream)
+                while True:
+                    with interruption:
+                        delta = await anext(deltas, None)
+                    if delta is None:
+                        break
+                    self._note(delta)
+                    if delta.text:
+                        yield delta.text
+            if self.finish_reason is None:
+                raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
+
+    def reached_reader(self) -> None:
+        """Note that the answer's first text was given out: from now on it cannot be late."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+            timings_ms = self._prepared.steps.timings_ms
+            timings_ms["first_token"] = elapsed_ms(self._started_s, clock=self._services.clock)
+
+    def _request(self, prompt: Prompt) -> GenerationRequest:
+        return GenerationRequest(
+            messages=prompt.messages,
+            max_tokens=self._prepared.max_tokens,
+            temperature=self._services.tenant.generation.temperature,
+        )
+
+    def _note(self, delta: GenerationDelta) -> None:
+        if delta.finish_reason is not None:
+            self.finish_reason = FinishReason(delta.finish_reason)
+        if delta.usage is not None:
+            self.usage = delta.usage
+
+    @contextmanager
+    def _timers(self) -> Generator[None, None, None]:
+        loop, interrupt = asyncio.get_running_loop(), self._prepared.interruption.interrupt
+        limit_s = self._services.tenant.limits.first_token_timeout_s
+        late = self._late = loop.call_later(limit_s, interrupt, Cause.LATE)
+        deadline = loop.call_later(self._prepared.deadline.remaining_s(), interrupt, Cause.DEADLINE)
+        try:
+            yield
+        finally:
+            late.cancel()
+            deadline.cancel()
+
+    @contextmanager
+    def _span(self) -> Generator[Span, None, None]:
+        """Time the call, with a span by the GenAI conventions. It is never current while a reader reads."""
+        steps, model = self._prepared.steps, self._services.tenant.generation.model
+        self._started_s = self._services.clock.monotonic_s()
+        span = steps.begin(
+            f"chat {model}",
+            kind=SpanKind.CLIENT,
+            attributes={
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": PROVIDER,
+                "gen_ai.request.model": model,
+                "gen_ai.request.stream": True,
+                "gen_ai.request.max_tokens": self._prepared.max_tokens,
+                "gen_ai.request.temperature": self._services.tenant.generation.temperature,
+                "gen_ai.conversation.id": self._prepared.conversation_id,
+                "gen_ai.output.type": "text",
+            },
+        )
+        try:
+            yield span
+        except InterruptedAnswerError as interrupted:
+            fail_span(span, interrupted.cause.value)
+            raise
+        except AssistantError as error:
+            fail_span(span, error.code)
+            raise
+        finally:
+            steps.timings_ms["generate"] = elapsed_ms(self._started_s, clock=self._services.clock)
+            self._describe(span)
+            span.end()
+
+    def _describe(self, span: Span) -> None:
+        if self.inference_id is not None:
+            span.set_attribute("gen_ai.response.id", self.inference_id)
+        if self.finish_reason is not None:
+            span.set_attribute("gen_ai.response.finish_reasons", [self.finish_reason.value])
+        if self.usage is not None:
+            span.set_attribute("gen_ai.usage.input_tokens", self.usage.prompt_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", self.usage.completion_tokens)
+        first_token_ms = self._prepared.steps.timings_ms.get("first_token")
+        if first_token_ms is not None:
+            span.set_attribute("gen_ai.response.time_to_first_chunk", first_token_ms / 1000)

@@ -1,0 +1,105 @@
+"""One answer while it is written: the model's text becomes events, and every way to end becomes an ending."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from assistant.answering.asking import PreparedAnswer
+from assistant.answering.ending import Ending, answer_record, last_event
+from assistant.answering.events import Done, Problem, SentenceEnded, Token
+from assistant.answering.generating import Generation
+from assistant.answering.interruption import InterruptedAnswerError
+from assistant.answering.language import Language, fold
+from assistant.answering.prompting import Prompt
+from assistant.answering.services import TenantServices
+from assistant.answering.steps import elapsed_ms, fail_span
+from assistant.answering.written_text import WrittenText
+from assistant.domain.answers import AnswerRecord, FinishReason, Usage
+from assistant.domain.errors import AssistantError
+
+_NO_ROOM = "no_room_for_passages"
+_EMPTY = "empty_answer"
+
+
+class AnswerWriting:
+    """The state of one streamed answer. The first ending that it is given counts."""
+
+    def __init__(self, services: TenantServices, prepared: PreparedAnswer, *, language: Language) -> None:
+        self._services = services
+        self._prepared = prepared
+        passages = [ranked.passage for ranked in prepared.retrieved.passages]
+        self._written = WrittenText(passages, language=language)
+        self._generation = Generation(services, prepared)
+        self._ending: Ending | None = None
+        self.closed = False
+
+    async def events(self, prompt: Prompt) -> AsyncGenerator[Token | SentenceEnded, None]:
+        """Call the model and yield its text as it comes. The endpoint's connection is closed on return, and
+        there is an ending, unless the reader left."""
+        if not prompt.numbers:
+            self.finish(Ending.sources_only(_NO_ROOM))
+            return
+        written, generation = self._written, self._generation
+        try:
+            async with aclosing(generation.texts(prompt)) as texts:
+                async for text in texts:
+                    for event in written.write(text):
+                        generation.reached_reader()
+                        yield event
+            for event in written.end():
+                yield event
+            self.finish(self._natural_ending(prompt))
+        except InterruptedAnswerError as interrupted:
+            self.finish(Ending.interrupted(interrupted.cause, begun=written.begun))
+        except AssistantError as error:
+            self.finish(Ending.failed(error) if written.begun else Ending.sources_only(error.code))
+
+    def finish(self, ending: Ending) -> None:
+        """Say how the answer ended; a later ending changes nothing."""
+        self._ending = self._ending or ending
+
+    def close(self) -> AnswerRecord:
+        """End the answer's trace and return its record. Nothing is written to the answer after it."""
+        self.closed = True
+        ending, steps = self._ending or Ending.defect(), self._prepared.steps
+        steps.timings_ms["total"] = elapsed_ms(self._prepared.started_s, clock=self._services.clock)
+        steps.root.set_attribute("assistant.outcome", ending.outcome.value)
+        if ending.error_code:
+            fail_span(steps.root, ending.error_code)
+        steps.root.end()
+        return answer_record(
+            ending,
+            self._prepared,
+            self._written,
+            services=self._services,
+            usage=self._usage(),
+            inference_id=self._generation.inference_id,
+        )
+
+    def last_event(self) -> Done | Problem | None:
+        """Return the event that ends the stream; none when nobody is there to read it."""
+        return last_event(
+            self._ending or Ending.defect(),
+            self._written,
+            usage=self._usage(),
+            timings_ms=self._prepared.steps.timings_ms,
+        )
+
+    def _natural_ending(self, prompt: Prompt) -> Ending:
+        text = fold(self._written.text).strip()
+        if not text:
+            return Ending.sources_only(_EMPTY)
+        if prompt.refusal and text.startswith(fold(prompt.refusal)):
+            return Ending.done(FinishReason.REFUSED)
+        return Ending.done(self._generation.finish_reason or FinishReason.STOP)
+
+    def _usage(self) -> Usage:
+        """Return what the endpoint counted; counted here when it was called and broke off before it said."""
+        prompt = self._prepared.prompt
+        if self._generation.usage is None and prompt and self._generation.answered:
+            completion_tokens = self._services.token_counter.count(self._written.text)
+            self._generation.usage = Usage(
+                prompt_tokens=prompt.prompt_tokens, completion_tokens=completion_tokens
+            )
+        return self._generation.usage or Usage()
