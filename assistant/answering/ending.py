@@ -69,7 +69,8 @@ class Ending:
     @classmethod
     def abandoned(cls, cause: Cause | None) -> Ending:
         """Its reader stopped reading: the task was cancelled or the stream closed."""
-        return cls.interrupted(cause if cause in _OUTCOMES else Cause.DISCONNECTED, begun=True)
+        outcome = _OUTCOMES.get(cause or Cause.DISCONNECTED, Outcome.DISCONNECTED)
+        return cls(outcome, error_code=outcome.value)
 
     @classmethod
     def defect(cls) -> Ending:
