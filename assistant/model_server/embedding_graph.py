@@ -195,5 +195,5 @@ class _Graph:
     def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
         from onnx import numpy_helper
 
-        self._proto.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._proto.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name

@@ -1,0 +1,98 @@
+"""The graph is the published mathematics, for any plain BERT folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.model_server.embedding_graph import build_embedding_graph
+from assistant.model_server.embedding_runtime import load_graph
+from assistant.model_server.safetensors import read_safetensors
+from tests.unit.model_server.tiny_bert import Floats, TinyBert, safetensors
+
+PASSAGES = [[2, 4, 3], [2, 4, 5, 6, 7, 8, 9, 3], [2, *([4, 5] * 18), 3]]
+
+
+def pooled_by_graph(folder: Path, passages: list[list[int]]) -> list[Floats]:
+    path = folder / "model.onnx"
+    path.write_bytes(build_embedding_graph(folder))
+    model = load_graph(path, threads=1, precision="float32")
+    runner = model.create_infer_request()
+    found: list[Floats] = []
+    for ids in passages:
+        runner.infer({"input_ids": np.asarray([ids], np.int64)})
+        found.append(runner.get_output_tensor().data[0].copy())
+    return found
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_the_graph_computes_what_plain_numpy_computes(tmp_path: Path, prefix: str, pooling: str) -> None:
+    model = TinyBert(prefix=prefix)
+    folder = model.write(tmp_path / "tiny")
+    (folder / "1_Pooling").mkdir()
+    modes = {"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+
+    found = pooled_by_graph(folder, PASSAGES)
+
+    for vector, ids in zip(found, PASSAGES, strict=True):
+        np.testing.assert_allclose(vector, model.pooled(ids, pooling=pooling), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_type", "roberta"),
+        ("hidden_act", "relu"),
+        ("position_embedding_type", "relative_key"),
+        ("num_attention_heads", 0),
+    ],
+)
+def test_another_architecture_is_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
+    model = TinyBert()
+    model.config[key] = value
+
+    with pytest.raises(ConfigurationError, match=key):
+        build_embedding_graph(model.write(tmp_path / "tiny"))
+
+
+def test_another_pooling_is_refused(tmp_path: Path) -> None:
+    folder = TinyBert().write(tmp_path / "tiny")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+
+    with pytest.raises(ConfigurationError, match="pooling_mode_max_tokens"):
+        build_embedding_graph(folder)
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    model = TinyBert()
+    folder = model.write(tmp_path / "tiny")
+    tensors = model.tensors()
+    del tensors["encoder.layer.1.output.dense.bias"]
+    (folder / "model.safetensors").write_bytes(safetensors(tensors))
+
+    with pytest.raises(ConfigurationError, match=r"encoder\.layer\.1\.output\.dense\.bias"):
+        build_embedding_graph(folder)
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[:5], lambda data: data[:-4], lambda data: b"x" * 100])
+def test_a_broken_weights_file_is_refused(tmp_path: Path, cut: object) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(cut(safetensors({"a": np.ones((4, 4), np.float32)})))  # pyright: ignore[reportCallIssue]
+
+    with pytest.raises(ConfigurationError, match=r"model\.safetensors"):
+        read_safetensors(path)
+
+
+def test_tensors_are_read_with_shape_and_values(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tensor = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path.write_bytes(safetensors({"a": tensor}))
+
+    np.testing.assert_array_equal(read_safetensors(path)["a"], tensor)
