@@ -81,7 +81,8 @@ class BatchEmbedder:
             except AssistantError as error:
                 if not error.retryable or give_up.remaining_s() <= pause_s:
                     raise
-                _log.warning("embedding_retried", code=error.code, pause_s=pause_s, passages=len(texts))
+                if pause_s == self._limits.first_pause_s:  # once a request: an outage shall not fill the log
+                    _log.warning("embedding_retried", code=error.code, reason=error.message)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
             pause_s = min(2 * pause_s, self._limits.longest_pause_s)
 
