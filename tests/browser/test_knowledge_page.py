@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -26,7 +28,21 @@ def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Prod
     ]
     (folder / "leaflets.jsonl").write_text("\n".join(lines), encoding="utf-8")
     product.assistant("knowledge", "add", "--tenant", "clinic", str(folder / "leaflets.jsonl"))
+    _bring_empty_page(product)
     return product
+
+
+def _bring_empty_page(product: Product) -> None:
+    """Bring a document without text, and wait until it has failed."""
+    token = product.assistant("token", "--tenant", "clinic", "--agent", "noor", "--role", "knowledge_owner")
+    document = {"document_id": "empty-page", "title": "An empty page", "content": "<p></p>"}
+    with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {token.strip()}"}) as client:
+        brought = client.post("/v1/documents", json={**document, "media_type": "text/html"})
+        assert brought.status_code == 202
+        until = time.monotonic() + 30
+        while client.get("/v1/documents/empty-page/status").json()["state"] != "failed":
+            assert time.monotonic() < until, "the empty page did not fail"
+            time.sleep(0.2)
 
 
 @pytest.fixture
@@ -55,6 +71,14 @@ def test_a_document_shows_state_age_and_original(product: Product, console: Cons
     expect(row.get_by_role("link")).to_have_attribute(
         "href", "https://procedures.pharmacy.example/refill-too-soon-standard"
     )
+
+
+def test_a_failed_document_says_why(owner: ConsolePage) -> None:
+    owner.page.get_by_label("State").select_option("failed")
+    row = owner.page.get_by_role("row").filter(has_text="empty-page")
+    expect(row).to_contain_text("there is no text in it")
+    expect(row).to_contain_text("document_invalid")
+    expect(owner.page.locator(".documents tbody tr")).to_have_count(1)
 
 
 def test_the_list_is_turned_page_by_page(owner: ConsolePage) -> None:
