@@ -10,6 +10,7 @@ from rich.text import Text
 
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.domain.answers import FinishReason, Sentence, Source, Support
+from assistant.operations.marked_text import MarkedText
 from assistant.operations.terminal import Terminal, plain
 
 _REASONS = {
@@ -37,7 +38,7 @@ class AnswerPrinter:
     done: Done | None = None
     problem: Problem | None = None
     _sources: Sequence[Source] = ()
-    _text: str = ""
+    _marked: MarkedText = field(default_factory=MarkedText)
 
     def show(self, event: AnswerEvent) -> None:
         match event:
@@ -48,7 +49,9 @@ class AnswerPrinter:
             case Token():
                 self._show_text(event.text)
             case SentenceEnded():
-                self.terminal.out.print(mark_of(event, after=self._text), end="")
+                self._write(self._marked.take_sentence(event.end))
+                mark = mark_of(event, after=self._marked.text[: event.end])
+                self.terminal.out.print(mark, end="")
             case Done():
                 self._show_done(event)
             case Problem():
@@ -58,8 +61,11 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
-        self._text += text
-        self.terminal.out.print(plain(text), end="")
+        self._write(self._marked.take(text))
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.terminal.out.print(plain(text), end="")
 
     def _show_done(self, done: Done) -> None:
         self.done = done
@@ -67,8 +73,9 @@ class AnswerPrinter:
         self._end_text()
         detail = _DETAILS.get(done.finish_reason)
         if detail is not None:
-            reason = f" ({done.reason})" if done.reason else ""
-            self.terminal.out.print(plain(f"{detail}{reason}", style="yellow"))
+            self.terminal.out.print(plain(detail, style="yellow"))
+        if done.reason:
+            self.terminal.out.print(plain(done.reason, style="dim"))
         looked_at = done.finish_reason is FinishReason.NO_EVIDENCE
         print_sources(
             self.terminal, self._sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
@@ -81,7 +88,8 @@ class AnswerPrinter:
         return f"{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
 
     def _end_text(self) -> None:
-        if self._text:
+        self._write(self._marked.take_rest().rstrip())
+        if self._marked.text:
             self.terminal.out.print()
 
 
@@ -112,9 +120,20 @@ def print_sources(
     if not sources:
         return
     terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
-    for source in sources:
-        line = Text(f"{source.n:>3}  ", style="cyan")
-        line.append_text(plain(source.title, style="bold" if source.n in cited else "not bold"))
-        line.append_text(plain(f"  {source.document_id}", style="dim"))
+    for same in _by_document(sources):
+        first = same[0]
+        numbers = ", ".join(str(source.n) for source in same)
+        is_cited = any(source.n in cited for source in same)
+        line = Text(f"{numbers:>3}  ", style="cyan")
+        line.append_text(plain(first.title, style="bold not cyan" if is_cited else "not cyan"))
+        line.append_text(plain(f"  {first.document_id}", style="dim not cyan"))
         terminal.out.print(line)
-        terminal.out.print(plain(f"     {source.url or base_url + source.document_url}", style="dim"))
+        terminal.out.print(plain(f"     {first.url or base_url + first.document_url}", style="dim"))
+
+
+def _by_document(sources: Sequence[Source]) -> list[list[Source]]:
+    """Return the sources, those of one document together, in the order of each document's first."""
+    documents: dict[str, list[Source]] = {}
+    for source in sources:
+        documents.setdefault(source.document_id, []).append(source)
+    return list(documents.values())

@@ -12,6 +12,10 @@ from typing import NoReturn
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class SignalExit(SystemExit):
+    """SIGTERM or SIGHUP came; the status is 128 and the signal's number."""
+
+
 def end_in_order_on_signals() -> None:
     """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does.
 
@@ -37,7 +41,7 @@ def uninterrupted() -> Generator[None]:
 
 
 def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise SignalExit(128 + number)
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.operations.interruption import uninterrupted
+from assistant.operations.interruption import SignalExit, uninterrupted
 from assistant.operations.ports import PortWishes
 from assistant.operations.processes import ProcessIdentity, ProcessPlan, find_marked, stop_all
 from assistant.operations.registry import Registry, Running, Use
@@ -151,7 +151,7 @@ class Supervisor:
 
     def _release(self, use: Use | None) -> None:
         error = sys.exc_info()[1]
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if isinstance(error, KeyboardInterrupt | SignalExit):
             self.say("stopping the local processes")
         try:
             with self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:

@@ -24,9 +24,9 @@ SOURCE = Source(
 STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="v1", trace_id=None)
 
 
-def sentence(*, citations: tuple[int, ...] = (), reasons: tuple[str, ...] = ()) -> SentenceEnded:
+def sentence(*, end: int, citations: tuple[int, ...] = (), reasons: tuple[str, ...] = ()) -> SentenceEnded:
     support = Support.UNSUPPORTED if reasons else Support.SUPPORTED
-    return SentenceEnded(index=0, start=0, end=9, citations=citations, support=support, reasons=reasons)
+    return SentenceEnded(index=0, start=0, end=end, citations=citations, support=support, reasons=reasons)
 
 
 def done(reason: FinishReason, *, citations: tuple[int, ...] = (), detail: str | None = None) -> Done:
@@ -54,13 +54,13 @@ def test_text_is_written_as_it_arrives(printer: AnswerPrinter, written: io.Strin
 
 def test_a_sentence_gets_its_citations(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Token("Call the plan."))
-    printer.show(sentence(citations=(1, 2)))
+    printer.show(sentence(end=14, citations=(1, 2)))
     assert written.getvalue() == "Call the plan. [1][2]"
 
 
 def test_a_citation_that_the_text_has_is_not_said_twice(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Token("Call the plan [1]."))
-    printer.show(sentence(citations=(1,)))
+    printer.show(sentence(end=18, citations=(1,)))
     assert written.getvalue() == "Call the plan [1]."
 
 
@@ -68,7 +68,7 @@ def test_an_unsupported_sentence_is_marked_with_the_reason(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
     printer.show(Token("Take 40 mg."))
-    printer.show(sentence(reasons=("number_not_in_passage",)))
+    printer.show(sentence(end=11, reasons=("number_not_in_passage",)))
     assert written.getvalue().startswith("Take 40 mg. (unsupported: a number")
 
 
@@ -94,7 +94,7 @@ def test_the_publishers_link_goes_before_our_own(printer: AnswerPrinter, written
 def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Sources(sources=(SOURCE,)))
     printer.show(done(FinishReason.NO_EVIDENCE, detail="best cosine 0.2"))
-    assert "Not in the knowledge base. (best cosine 0.2)" in written.getvalue()
+    assert "Not in the knowledge base.\nbest cosine 0.2\n" in written.getvalue()
     assert "Looked at" in written.getvalue()
 
 
@@ -109,5 +109,24 @@ def test_a_problem_is_kept_for_the_command(printer: AnswerPrinter, written: io.S
 def test_text_that_would_steer_the_terminal_is_made_harmless(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
-    printer.show(Token("a\x1b[2Jb\x9bc\u202ed\n"))
-    assert written.getvalue() == "a�[2Jb�c�d\n"
+    printer.show(Token("a\x1b[2Jb\x9bc\u202ed"))
+    assert written.getvalue() == "a�[2Jb�c�d"
+
+
+def test_a_mark_stands_behind_its_sentence_though_the_next_has_begun(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    printer.show(Token("Call the plan."))
+    printer.show(Token(" Then"))
+    printer.show(sentence(end=14, citations=(1,)))
+    printer.show(Token(" wait"))
+    assert written.getvalue() == "Call the plan. [1] Then wait"
+
+
+def test_sources_of_one_document_stand_together(printer: AnswerPrinter, written: io.StringIO) -> None:
+    other = SOURCE.model_copy(update={"n": 2, "document_id": "damaged", "title": "Damaged"})
+    again = SOURCE.model_copy(update={"n": 3})
+    printer.show(Sources(sources=(SOURCE, other, again)))
+    printer.show(done(FinishReason.STOP))
+    assert "1, 3  Refill too soon  refill" in written.getvalue()
+    assert written.getvalue().count("Refill too soon") == 1
