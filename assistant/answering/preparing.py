@@ -11,7 +11,7 @@ from assistant.answering.prompting import Prompt, PromptBuilder
 from assistant.answering.retrieving import RetrievePassages
 from assistant.answering.services import TenantServices
 from assistant.answering.snippets import snippet
-from assistant.answering.steps import Steps, fail_span, tracer
+from assistant.answering.steps import Steps, begin_answer, fail_span
 from assistant.answering.vocabulary import Vocabulary
 from assistant.answering.waiting import within
 from assistant.domain.answers import AnswerRecord, GateDecision, Source
@@ -40,7 +40,9 @@ class PrepareAnswer:
         services = self._services
         asked_at, started_s = services.clock.now(), services.clock.monotonic_s()
         answer_id, conversation_id = services.new_id(), asking.conversation_id or services.new_id()
-        steps = self._begin(answer_id, conversation_id=conversation_id)
+        steps = begin_answer(
+            answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
+        )
         with _ended_on_error(steps):
             history = await self._history(asking, identity=identity, deadline=deadline, steps=steps)
             question = "\n".join([*(turn.question for turn in history[-1:]), asking.question])
@@ -67,19 +69,6 @@ class PrepareAnswer:
                 max_tokens=max_tokens,
                 steps=steps,
             )
-
-    def _begin(self, answer_id: str, *, conversation_id: str) -> Steps:
-        root = tracer.start_span(
-            "invoke_agent answering",
-            attributes={
-                "gen_ai.operation.name": "invoke_agent",
-                "gen_ai.agent.name": "answering",
-                "gen_ai.conversation.id": conversation_id,
-                "assistant.answer_id": answer_id,
-                "assistant.tenant": self._services.tenant.name,
-            },
-        )
-        return Steps(root, clock=self._services.clock)
 
     async def _history(
         self, asking: AnswerRequest, *, identity: Identity, deadline: Deadline, steps: Steps

@@ -60,6 +60,21 @@ class Steps:
             span.end()
 
 
+def begin_answer(answer_id: str, *, conversation_id: str, tenant: str, clock: Clock) -> Steps:
+    """Start the root span of one answer, which its stream ends."""
+    root = tracer.start_span(
+        "invoke_agent answering",
+        attributes={
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": "answering",
+            "gen_ai.conversation.id": conversation_id,
+            "assistant.answer_id": answer_id,
+            "assistant.tenant": tenant,
+        },
+    )
+    return Steps(root, clock=clock)
+
+
 def elapsed_ms(since_s: float, *, clock: Clock) -> float:
     """Return the milliseconds since an instant of the monotonic clock."""
     return round((clock.monotonic_s() - since_s) * 1000, 3)
