@@ -1,0 +1,212 @@
+"""Answers that are cancelled, whose reader leaves, and whose record cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Literal
+
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.answering.answer_question import AnswerQuestion
+from assistant.answering.asking import PreparedAnswer
+from assistant.answering.events import AnswerEvent, Problem
+from assistant.answering.interruption import Cause
+from assistant.domain.answers import FinishReason, Outcome
+from assistant.domain.errors import RecordsUnavailableError
+from tests.fakes.answering import FakeTenant, Gate, ScriptedGenerator
+from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare
+
+Leaving = Literal[Cause.CANCELLED, Cause.DISCONNECTED]
+LIMIT_S = 5.0
+
+
+async def read(use_case: AnswerQuestion, prepared: PreparedAnswer) -> list[AnswerEvent]:
+    async with aclosing(use_case.stream(prepared)) as events:
+        return [event async for event in events]
+
+
+def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
+    """A tenant whose model waits, before its first token or in mid-answer."""
+    tenant = FakeTenant(generator=ScriptedGenerator("Refills are", gate, " payable."))
+    if opening:
+        tenant.generator.opening = gate
+    return tenant
+
+
+@pytest.mark.parametrize("opening", [True, False])
+@pytest.mark.parametrize(
+    ("cause", "outcome", "last"),
+    [
+        (Cause.CANCELLED, Outcome.CANCELLED, "error"),
+        (Cause.DISCONNECTED, Outcome.DISCONNECTED, None),
+    ],
+)
+async def test_an_answer_is_ended_at_once(
+    *, opening: bool, cause: Leaving, outcome: Outcome, last: str | None
+) -> None:
+    gate = Gate()
+    tenant = stalling(gate, opening=opening)
+    use_case, prepared = await prepare(tenant)
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    prepared.cancel(cause)
+    events = await asyncio.wait_for(reader, LIMIT_S)
+    record = tenant.records.answers[prepared.answer_id]
+    assert record.outcome is outcome
+    assert record.error_code == outcome.value
+    assert record.text == ("" if opening else "Refills are")
+    assert tenant.generator.open_connections == 0
+    assert [event.event for event in events if event.event in {"error", "done"}] == ([last] if last else [])
+
+
+async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> None:
+    gate = Gate()
+    use_case, prepared = await prepare(stalling(gate))
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    prepared.cancel(Cause.CANCELLED)
+    problem = (await asyncio.wait_for(reader, LIMIT_S))[-1]
+    assert isinstance(problem, Problem)
+    assert (problem.code, problem.status, problem.retryable) == ("cancelled", 409, False)
+
+
+async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
+    tenant = FakeTenant()
+    use_case, prepared = await prepare(tenant)
+    prepared.cancel(Cause.CANCELLED)
+    events = await read(use_case, prepared)
+    assert [event.event for event in events] == ["started", "sources", "error"]
+    assert tenant.generator.log == []
+
+
+async def test_the_first_cause_counts() -> None:
+    tenant = FakeTenant()
+    use_case, prepared = await prepare(tenant)
+    prepared.cancel(Cause.DISCONNECTED)
+    prepared.cancel(Cause.CANCELLED)
+    await read(use_case, prepared)
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+
+
+async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
+    asked = await ask(FakeTenant())
+    asked.prepared.cancel(Cause.CANCELLED)
+    assert asked.record.outcome is Outcome.DONE
+
+
+async def test_a_cancelled_reader_leaves_a_record() -> None:
+    gate = Gate()
+    tenant = stalling(gate)
+    use_case, prepared = await prepare(tenant)
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reader, LIMIT_S)
+    record = tenant.records.answers[prepared.answer_id]
+    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, "Refills are")
+
+
+async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
+    gate = Gate()
+    tenant = stalling(gate)
+    use_case, prepared = await prepare(tenant)
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    prepared.cancel(Cause.CANCELLED)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reader, LIMIT_S)
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.CANCELLED
+
+
+async def test_closing_the_stream_early_leaves_a_record() -> None:
+    tenant = FakeTenant()
+    use_case, prepared = await prepare(tenant)
+    stream = use_case.stream(prepared)
+    for _ in range(3):
+        await anext(stream)
+    await stream.aclose()
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+    assert tenant.generator.open_connections == 0
+
+
+async def test_the_connection_is_closed_before_the_record_is_written() -> None:
+    gate = Gate()
+    tenant = stalling(gate)
+    use_case, prepared = await prepare(tenant)
+    tenant.records.gate = Gate()
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    prepared.cancel(Cause.DISCONNECTED)
+    await asyncio.wait_for(tenant.records.gate.reached.wait(), LIMIT_S)
+    assert tenant.generator.log == ["opened", "closed"]
+    tenant.records.gate.opened.set()
+    await asyncio.wait_for(reader, LIMIT_S)
+
+
+async def test_writing_the_record_survives_a_second_cancellation() -> None:
+    gate = Gate()
+    tenant = stalling(gate)
+    use_case, prepared = await prepare(tenant)
+    tenant.records.gate = Gate()
+    reader = asyncio.create_task(read(use_case, prepared))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    reader.cancel()
+    await asyncio.wait_for(tenant.records.gate.reached.wait(), LIMIT_S)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reader, LIMIT_S)
+    assert await use_case.settle(within_s=0.0) == 1
+    tenant.records.gate.opened.set()
+    assert await use_case.settle(within_s=LIMIT_S) == 0
+    assert prepared.answer_id in tenant.records.answers
+
+
+async def test_the_record_is_there_when_done_is_read() -> None:
+    tenant = FakeTenant()
+    use_case, prepared = await prepare(tenant)
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            assert (event.event == "done") == (prepared.answer_id in tenant.records.answers)
+
+
+@pytest.mark.parametrize("error", [RecordsUnavailableError("down"), ValueError("Retail refills quoted")])
+async def test_a_failing_store_does_not_lose_the_answer(error: Exception) -> None:
+    tenant = FakeTenant()
+    tenant.records.error = error
+    with capture_logs() as logs:
+        asked = await ask(tenant)
+    assert asked.done.finish_reason is FinishReason.STOP
+    [line] = logs
+    assert (line["event"], line["log_level"], line["answer_id"]) == (
+        "answer_record_lost",
+        "warning",
+        asked.prepared.answer_id,
+    )
+    assert "refills" not in str(line).lower()
+
+
+async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answering.answer_question.RECORDS_TIMEOUT_S", 0.02)
+    tenant = FakeTenant()
+    tenant.records.gate = Gate()
+    with capture_logs() as logs:
+        asked = await asyncio.wait_for(ask(tenant), LIMIT_S)
+    assert asked.done.finish_reason is FinishReason.STOP
+    assert [line["event"] for line in logs] == ["answer_record_lost"]
+
+
+async def test_two_answers_at_once_do_not_touch_each_other() -> None:
+    gate = Gate()
+    tenant = stalling(gate)
+    use_case, cancelled = await prepare(tenant)
+    other_tenant = FakeTenant()
+    reader = asyncio.create_task(read(use_case, cancelled))
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    other = asyncio.create_task(ask(other_tenant, QUESTION))
+    cancelled.cancel(Cause.CANCELLED)
+    await asyncio.wait_for(reader, LIMIT_S)
+    assert (await asyncio.wait_for(other, LIMIT_S)).record.outcome is Outcome.DONE
