@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 ANSWER_LIMIT_MS = 60_000
+_LOOKS, _LOOK_MS = 100, 100
 _REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   window.reportViolation(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`));
@@ -133,6 +135,14 @@ class ConsolePage:
 
     def answer_lengths(self) -> list[int]:
         return self.page.evaluate("window.answerLengths")
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Look again and again, for what no locator can wait for."""
+        for _ in range(_LOOKS):
+            if holds():
+                return
+            self.page.wait_for_timeout(_LOOK_MS)
+        raise AssertionError(f"it did not come to hold within {_LOOKS * _LOOK_MS} ms")
 
     def has_sideways_scroll(self) -> bool:
         return self.page.evaluate(

@@ -9,6 +9,10 @@ from tests.browser.console_page import ConsolePage
 from tests.browser.scripted_llm import Held, ScriptedLlm
 
 _TAB_LIMIT = 60
+_FOCUSED = """() => {
+  const at = document.activeElement;
+  return at === document.body ? "" : (at.ariaLabel || at.labels?.[0]?.textContent || at.textContent).trim();
+}"""
 _SHOWS_FOCUS = """() => {
   const at = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(at);
   return at === document.body || (outlineStyle === "solid" && parseFloat(outlineWidth) > 1);
@@ -20,10 +24,7 @@ def tab_to(page: Page, name: str) -> None:
     seen: list[str] = []
     for _ in range(_TAB_LIMIT):
         page.keyboard.press("Tab")
-        focused: str = page.evaluate(
-            "(document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent"
-            " || document.activeElement.textContent || '').trim()"
-        )
+        focused: str = page.evaluate(_FOCUSED)
         if name in focused:
             return
         seen.append(focused)
@@ -99,9 +100,8 @@ def test_stop_by_keyboard(stage: ConsolePage, llm: ScriptedLlm) -> None:
 
 def test_the_first_tab_stop_skips_the_head(stage: ConsolePage) -> None:
     stage.sign_in()
-    expect(stage.question).to_be_focused()
-    stage.page.evaluate("document.activeElement.blur()")
-    stage.page.keyboard.press("Tab")
+    stage.page.locator(".tabs a").first.focus()
+    stage.page.keyboard.press("Shift+Tab")
     expect(stage.page.locator(".skip")).to_be_focused()
     stage.page.keyboard.press("Enter")
     expect(stage.page.locator("#main")).to_be_focused()

@@ -83,7 +83,7 @@ def test_a_restored_source_shows_its_passage_again(console: ConsolePage) -> None
     snippet = card.locator(".snippet").inner_text()
     console.page.reload()
     console.citations.first.hover()
-    expect(card.locator(".snippet")).to_contain_text(snippet[:40])
+    expect(card.locator(".snippet")).to_contain_text(snippet.strip("…")[:30])
 
 
 def test_a_follow_up_stays_in_the_conversation_and_a_new_one_begins_empty(console: ConsolePage) -> None:

@@ -112,10 +112,9 @@ def test_a_page_left_in_the_middle_comes_back_with_the_question(stage: ConsolePa
     expect(stage.answer).to_contain_text("The first half")
     stage.page.reload()
     # On record by now as interrupted, or not yet: then the question is back in the box.
-    stage.page.wait_for_function(
-        "document.querySelector('.sheet .notice')?.textContent.includes('Interrupted')"
-        " || document.querySelector('#question')?.value.startsWith('A claim')"
-    )
+    expect(stage.question).to_be_visible()
+    recorded = stage.notice.filter(has_text="Interrupted")
+    stage.wait_until(lambda: recorded.count() == 1 or stage.question.input_value() == QUESTION)
     middle.released.set()
 
 

@@ -87,7 +87,7 @@ function usePage(pages: readonly Page[], service: string): Page | null {
 function SignedOutBanner({ config }: { config: Config }) {
   const [problem, setProblem] = useState<string | null>(null);
   const signIn = () =>
-    leaveForSignIn(config, { isSilent: false }).catch((error: unknown) =>
+    leaveForSignIn(config, { isSilent: true }).catch((error: unknown) =>
       setProblem(error instanceof Error ? error.message : "Sign-in failed. Try again."),
     );
   return (
