@@ -5,8 +5,8 @@ A passage supports a sentence when all of this is so:
 - most of the sentence's content terms stand in it, title and heading included, and most of those close
   together, in three sentences in a row: scattered words of a long passage are no statement;
 - every number, dose, unit and code of the sentence stands in it;
-- it does not say the opposite: where one of its own sentences is nearly the same, one is not negated and
-  the other affirmed.
+- it does not say the opposite: where one of its own sentences is nearly the same, no word is negated in one
+  and affirmed in the other.
 
 The citation is the one passage that fits best, or two that only together hold the sentence. Anything else is
 unsupported, and has no citation. Containment of words is no proof of meaning: it finds what was made up, not
@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 
 from assistant.answering.language import Language, fold
 from assistant.answering.quantities import Quantities, quantities, unsupported_figures
@@ -36,17 +36,34 @@ MIN_OF_TWO = 0.8
 MIN_SHARE = 0.4
 _NEARLY_THE_SAME = 0.75
 _TOGETHER = 3
-_NEGATION = re.compile(r"\b(?:not|never|no|none|cannot|without|neither|nor)\b|n't\b")
+_NEGATION = re.compile(
+    r"(?:\b(?:not|never|no|none|cannot|without|neither|nor)\b|n't\b)((?:[^\w.,;:!?]+[\w']+){1,4})"
+)
+"""With the up to four words that it reaches."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
     stems: frozenset[str]
-    negated: bool
+    negated: frozenset[str]
+    """Stems of the words that a negation stands before."""
 
     @classmethod
     def of(cls, text: str, language: Language) -> _Statement:
-        return cls(language.content_stems(text), _NEGATION.search(fold(text)) is not None)
+        folded = fold(text)
+        return cls(
+            stems=language.content_stems(folded),
+            negated=frozenset(
+                language.stem(word)
+                for reach in _NEGATION.findall(folded)
+                for word in islice(language.content_words(reach), 1)
+            ),
+        )
+
+    def contradicts(self, other: _Statement) -> bool:
+        return bool(
+            self.negated & (other.stems - other.negated) or other.negated & (self.stems - self.negated)
+        )
 
     def share_in(self, stems: frozenset[str]) -> float:
         return len(self.stems & stems) / len(self.stems) if self.stems else 0.0
@@ -86,14 +103,14 @@ class _Held:
         )
 
     def contradicts(self, claim: _Statement) -> bool:
-        """Say whether this has nearly the same sentence only with the other polarity."""
-        polarities = {
-            statement.negated
+        """Say whether all that this says nearly in the same words is the opposite."""
+        same = [
+            statement
             for statement in self.statements
             if claim.share_in(statement.stems) >= _NEARLY_THE_SAME
             and statement.share_in(claim.stems) >= _NEARLY_THE_SAME
-        }
-        return bool(polarities) and claim.negated not in polarities
+        ]
+        return bool(same) and all(claim.contradicts(statement) for statement in same)
 
 
 class Attribution:

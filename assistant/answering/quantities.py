@@ -63,9 +63,10 @@ _NUMBER_WORDS = "|".join(sorted(_WORDS, key=len, reverse=True))
 _LITERAL = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _VALUE = rf"(?:{_LITERAL}|\b(?:{_NUMBER_WORDS})(?:[- ](?:{'|'.join(_TO_NINETEEN.split()[1:10])}))?\b)"
 _UNIT = "|".join(sorted((re.escape(name) for name in _UNITS), key=len, reverse=True))
+_QUALIFIER = "(?:business|calendar|working|full|whole|consecutive|more|other)"
 _QUANTITY = re.compile(
     rf"(?<![\w.])(?P<value>{_VALUE})(?P<ordinal>st|nd|rd|th)?"
-    rf"(?:(?=\s?(?:-|\u2013|to|or|and)\s?{_VALUE}\s?-?(?P<later_unit>{_UNIT})(?!\w))|\s?-?(?P<unit>{_UNIT})(?!\w))?"
+    rf"(?:(?=\s?(?:-|\u2013|to|or|and)\s?{_VALUE}\s?-?(?P<later_unit>{_UNIT})(?!\w))|\s?-?(?:{_QUALIFIER}\s)?(?P<unit>{_UNIT})(?!\w))?"
 )
 _CODE = re.compile(r"(?<![\w])(?=[\w-]*\d)(?=[\w-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*(?![\w])")
 _COUNTED = re.compile(r"\d+-[^\W\d_]+")
