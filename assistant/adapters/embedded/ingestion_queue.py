@@ -1,12 +1,19 @@
-"""The ingestion queue of one tenant in SQLite: at least once, with a visibility time-out."""
+"""The ingestion queue of one tenant in SQLite: at least once, with a visibility time-out.
+
+A message also becomes visible when the process that received it is gone: a worker that was killed and
+started again goes on at once, and not when the time-out has passed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from assistant.adapters.embedded.knowledge_schema import KNOWLEDGE_SCHEMA
 from assistant.adapters.embedded.sqlite_file import SqliteFile
@@ -18,14 +25,18 @@ FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 0.2
 """Waiting polls back off from the first to the longest: an idle queue costs five small reads a second."""
 
-_BURY = "UPDATE messages SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
+_BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
 _DUE = """
-SELECT number FROM messages WHERE queue = ? AND dead = 0 AND visible_at_s <= ? ORDER BY number LIMIT ?
+SELECT number FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s <= ? ORDER BY number LIMIT ?
 """
 _TAKE = """
-UPDATE messages SET visible_at_s = ?, attempt = attempt + 1, receipt = ? WHERE number = ?
+UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
 RETURNING receipt, document_id, attempt
 """
+_IN_FLIGHT = """
+SELECT DISTINCT receiver FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s > ? AND receiver != ?
+"""
+_LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
 
 
 class SqliteIngestionQueue:
@@ -45,6 +56,7 @@ class SqliteIngestionQueue:
         self._max_attempts = max_attempts
         self._max_messages = max_messages
         self._clock = clock or SystemClock()
+        self._receiver = ""
 
     async def close(self) -> None:
         await self._file.close()
@@ -58,7 +70,7 @@ class SqliteIngestionQueue:
                     f"The ingestion queue is full ({self._max_messages} documents); wait for the worker."
                 )
             connection.executemany(
-                "INSERT INTO messages (queue, document_id, visible_at_s) VALUES (?, ?, ?)", rows
+                "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)", rows
             )
 
         await self._file.write(work)
@@ -66,6 +78,9 @@ class SqliteIngestionQueue:
     async def receive(
         self, *, limit: int, wait_s: float, visibility_timeout_s: float
     ) -> list[QueuedDocument]:
+        if not self._receiver:
+            self._receiver = _identity(os.getpid())
+            await self._file.write(self._let_go_of_the_dead)
         until_s = self._clock.monotonic_s() + wait_s
         poll_s = FIRST_POLL_S
         while True:
@@ -86,7 +101,7 @@ class SqliteIngestionQueue:
         rows = [(self._name, receipt) for receipt in receipts]
         await self._file.write(
             lambda connection: connection.executemany(
-                "DELETE FROM messages WHERE queue = ? AND receipt = ?", rows
+                "DELETE FROM queued WHERE queue = ? AND receipt = ?", rows
             )
         )
 
@@ -107,12 +122,31 @@ class SqliteIngestionQueue:
         numbers = connection.execute(_DUE, (self._name, now_s, limit)).fetchall()
         taken: list[QueuedDocument] = []
         for (number,) in numbers:
-            values = (now_s + visibility_timeout_s, secrets.token_hex(16), number)
+            values = (now_s + visibility_timeout_s, secrets.token_hex(16), self._receiver, number)
             receipt, document_id, attempt = connection.execute(_TAKE, values).fetchone()
             taken.append(QueuedDocument(receipt=receipt, document_id=document_id, attempt=attempt))
         return taken
 
+    def _let_go_of_the_dead(self, connection: sqlite3.Connection) -> None:
+        now_s = self._now_s()
+        receivers = connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)).fetchall()
+        for (receiver,) in receivers:
+            pid = int(receiver.partition("@")[0])
+            if _identity(pid) != receiver:
+                connection.execute(_LET_GO, (now_s, self._name, receiver))
+
+
+def _identity(pid: int) -> str:
+    """Return what tells this process from a later one with the same pid; "" when there is none."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{pid}@{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
+
 
 def _count(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute("SELECT count(*) FROM messages WHERE queue = ? AND dead = 0", (name,)).fetchone()
+    row = connection.execute("SELECT count(*) FROM queued WHERE queue = ? AND dead = 0", (name,)).fetchone()
     return int(row[0])

@@ -9,15 +9,16 @@ CREATE TABLE IF NOT EXISTS states (
     status TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS states_by_state ON states (state, document_id);
-CREATE TABLE IF NOT EXISTS messages (
+CREATE TABLE IF NOT EXISTS queued (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     queue TEXT NOT NULL,
     document_id TEXT NOT NULL,
     visible_at_s REAL NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
     receipt TEXT,
+    receiver TEXT,
     dead INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue, dead, number);
-CREATE UNIQUE INDEX IF NOT EXISTS messages_by_receipt ON messages (receipt) WHERE receipt IS NOT NULL;
+CREATE INDEX IF NOT EXISTS queued_waiting ON queued (queue, dead, number);
+CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE receipt IS NOT NULL;
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,41 @@ async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> No
 def test_closing_what_was_never_used_opens_nothing(tmp_path: Path) -> None:
     asyncio.run(SqliteDocumentStates(tmp_path / "queue.sqlite").close())
     assert list(tmp_path.iterdir()) == []
+
+
+RECEIVER = """
+import asyncio, sys
+from pathlib import Path
+from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
+
+async def main():
+    queue = SqliteIngestionQueue(Path(sys.argv[1]))
+    taken = await queue.receive(limit=10, wait_s=10, visibility_timeout_s=600)
+    print(len(taken), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_messages_of_a_killed_receiver_come_again_at_once(tmp_path: Path, killed: bool) -> None:
+    path = tmp_path / "queue.sqlite"
+    queue = SqliteIngestionQueue(path)
+    await queue.send_many(["a", "b"])
+    receiver = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RECEIVER, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert receiver.stdout is not None
+    assert await asyncio.wait_for(receiver.stdout.readline(), 30) == b"2\n"
+    if killed:
+        receiver.kill()
+        await receiver.wait()
+    messages = await queue.receive(limit=10, wait_s=0, visibility_timeout_s=600)
+    assert [(message.document_id, message.attempt) for message in messages] == (
+        [("a", 2), ("b", 2)] if killed else []
+    )
+    await queue.close()
+    if not killed:
+        receiver.kill()
+        await receiver.wait()
