@@ -331,6 +331,7 @@ class FakeTenant:
     records: InMemoryRecords = field(default_factory=InMemoryRecords)
     model: ServedModel = MODEL
     clock: Clock = field(default_factory=SystemClock)
+    new_id: Callable[[], str] = field(default_factory=countable_ids)
 
     def configure(self, **sections: dict[str, object] | str) -> None:
         """Change the tenant file: ``configure(limits={"first_token_timeout_s": 0.05})``."""
@@ -351,7 +352,7 @@ class FakeTenant:
             records=self.records,
             links=PlainLinks(),
             clock=self.clock,
-            new_id=countable_ids(),
+            new_id=self.new_id,
         )
 
     def with_passages(self, *passages: Passage, cosine: float = 0.8) -> FakeTenant:
