@@ -29,7 +29,7 @@ class WorkerLimits:
     consumer: ConsumerLimits = field(default_factory=ConsumerLimits)
     lanes: int = 3
     """Batches at once: while one is embedded the next is parsed and the one before is indexed."""
-    stop_within_s: float = 8.0
+    stop_within_s: float = 4.0
     """How long batches in progress may finish after a stop is asked for."""
     check_every_s: float = 1.0
     optimize_every_s: float = 60.0
