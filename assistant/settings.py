@@ -119,7 +119,8 @@ def load_tenant(path: Path) -> TenantConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
     try:
-        tenant = TenantConfig.model_validate(data)
+        # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
+        tenant = TenantConfig.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise ConfigurationError(f"{path}: " + "; ".join(_explain(error))) from None
     if tenant.name != path.stem:
