@@ -12,6 +12,7 @@ from assistant.operations.processes import find_marked, stop_all
 sys.path.insert(0, str(Path(__file__).parent))
 
 from local_processes import Command, Local
+from shop import Shop, open_shop
 
 
 @pytest.fixture
@@ -40,3 +41,17 @@ def taken_port() -> Iterator[int]:
     """A port on which another program listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    shop = open_shop(tmp_path_factory.mktemp("shop"))
+    yield shop
+    shop.run("local", "down")
+    assert shop.nothing_runs()
+
+
+@pytest.fixture(scope="session")
+def asked(shop: Shop) -> str:
+    """The output of the first question from cold: it loads the tenant file's knowledge by itself."""
+    return shop.run("ask", "--tenant", "shop", "When does the help desk answer the phone?")

@@ -1,0 +1,128 @@
+"""Commands while everything runs: ``local up`` once, then what a person does all day."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from shop import Shop
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("serving")]
+
+
+@pytest.fixture(scope="module")
+def serving(shop: Shop, asked: str) -> Iterator[str]:
+    """The service's address while ``local up`` keeps everything running."""
+    rows = json.loads(shop.run("local", "up", "--json"))["processes"]
+    assert {row["state"] for row in rows} == {"ready"}
+    yield next(row["address"] for row in rows if row["name"] == "service")
+    shop.run("local", "down")
+    assert shop.nothing_runs()
+
+
+@pytest.fixture(scope="module")
+def answer_id(asked: str) -> str:
+    found = re.search(r"· ([0-9a-f]{32})$", asked, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_what_was_ingested_is_there_for_the_next_command(shop: Shop, asked: str) -> None:
+    found = json.loads(shop.run("knowledge", "list", "--tenant", "shop", "--json"))
+    assert found["counts"]["live"] == 3
+    assert {one["document_id"] for one in found["documents"]} == {"help-desk", "returns", "lost-card"}
+
+
+def test_a_second_load_of_the_same_brings_nothing(shop: Shop, asked: str) -> None:
+    found = json.loads(shop.run("knowledge", "add", "--tenant", "shop", "--json"))
+    assert (found["added"], found["changed"], found["unchanged"]) == (0, 0, 3)
+
+
+def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop: Shop, asked: str) -> None:
+    (shop.folder / "q.jsonl").write_text('{"qid": "a", "question": "lost member card"}\nbroken\n')
+    process = shop.start(
+        "search", "--tenant", "shop", "--queries", "q.jsonl", "--top", "2", "--out", "run.jsonl"
+    )
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "q.jsonl:2: " in err
+    (line,) = (shop.folder / "run.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert (row["qid"], row["ids"][0], len(row["ids"])) == ("a", "lost-card", 2)
+
+
+def test_replay_shows_the_answer_again_with_the_text_of_its_passages(
+    shop: Shop, asked: str, answer_id: str
+) -> None:
+    replayed = shop.run("replay", "--tenant", "shop", answer_id)
+    assert replayed.startswith("When does the help desk answer the phone?")
+    assert "from 8:00 to 18:30" in replayed
+    assert "gate       passed" in replayed
+
+
+def test_replay_for_a_program_has_record_and_texts(shop: Shop, asked: str, answer_id: str) -> None:
+    found = json.loads(shop.run("replay", "--tenant", "shop", "--json", answer_id))["record"]
+    assert found["answer_id"] == answer_id
+    assert any("18:30" in passage["text"] for passage in found["passages"])
+
+
+def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Shop, asked: str) -> None:
+    (shop.folder / "more.jsonl").write_text(
+        '{"id": "x", "question": "Q", "answer": "A text."}\n{"id": "y"}\n'
+    )
+    process = shop.start("knowledge", "add", "--tenant", "shop", "more.jsonl")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "2 read = 1 documents + 0 duplicates + 1 failures" in out
+    assert "more.jsonl:2: missing or empty: question, answer" in err
+
+
+def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str) -> None:
+    (shop.folder / "old.md").write_text("# Old rule\n\nDogs may not enter the bakery.\n")
+    shop.run("knowledge", "add", "--tenant", "shop", "old.md")
+    shop.run("knowledge", "withdraw", "--tenant", "shop", "old", status=1)
+    shop.run("knowledge", "withdraw", "--tenant", "shop", "old", "--yes")
+    found = json.loads(shop.run("search", "--tenant", "shop", "--json", "Dogs may not enter the bakery."))
+    assert "old" not in {one["document_id"] for one in found["documents"]}
+    status = json.loads(shop.run("knowledge", "status", "--tenant", "shop", "old", "--json"))
+    assert status["state"] == "withdrawn"
+
+
+def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, serving: str) -> None:
+    token = shop.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    with httpx.Client(base_url=serving, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+        asking = client.post(
+            "/v1/answers",
+            json={"question": "May a customer return an unopened item?"},
+            headers={"Accept": "application/json"},
+        )
+        assert asking.status_code == 200, asking.text
+        answer_id = asking.json()["answer_id"]
+        body = {"verdict_id": "v1", "label": "good", "reasons": ["clear"]}
+        verdict = client.post(f"/v1/answers/{answer_id}/verdict", json=body)
+        assert verdict.is_success, verdict.text
+    (stored,) = json.loads(shop.run("verdicts", "--tenant", "shop", "--json"))["verdicts"]
+    assert (stored["answer_id"], stored["agent"]) == (answer_id, "ann")
+
+
+def test_explain_shows_legs_gate_prompt_and_times(shop: Shop) -> None:
+    explained = shop.run("ask", "--tenant", "shop", "--explain", "May a customer return an unopened item?")
+    for heading in ("fused", "BM25", "cosine", "gate", "prompt", "ms"):
+        assert heading in explained
+
+
+def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving: str) -> None:
+    tenant = (shop.folder / "tenants" / "shop.toml").read_text()
+    added = shop.folder / "tenants" / "second.toml"
+    added.write_text(tenant.replace('"shop"', '"second"'))
+    try:
+        answer = shop.run("ask", "--tenant", "second", "When does the help desk answer the phone?")
+        assert "help-desk" in answer
+    finally:
+        added.unlink()
+    states = json.loads(shop.run("local", "status", "--json"))["processes"]
+    assert {row["state"] for row in states} == {"ready"}
+    assert serving in {row["address"] for row in states}
