@@ -92,27 +92,42 @@ def write_whole(path: Path, content: bytes) -> None:
 def _ensure_locked(settings: ModelServerSettings, weights: Weights, folder: Path) -> ModelArtifact:
     digest = weights.digest()
     found = read_artifact(folder)
-    if found is not None and (folder / TOKENIZER_FILE).exists() and _serves(found, settings, digest):
-        return found
-    if settings.task == "embedding":
-        from assistant.model_server.embedding_artifact import build_embedding_artifact
-
-        artifact, tokenizer = build_embedding_artifact(weights, settings=settings, digest=digest)
+    if found is not None and (folder / TOKENIZER_FILE).exists() and _same_model(found, settings, digest):
+        artifact = _with_limits_of(settings, found)
+        tokenizer = None
     else:
-        from assistant.model_server.generation_artifact import build_generation_artifact
-
-        artifact, tokenizer = build_generation_artifact(weights, settings=settings, digest=digest)
-    write_whole(folder / TOKENIZER_FILE, tokenizer)
-    write_whole(folder / ARTIFACT_FILE, artifact.model_dump_json(indent=1).encode())  # last: it says "whole"
+        artifact, tokenizer = _build(settings, weights, digest)
+    if tokenizer is not None:
+        write_whole(folder / TOKENIZER_FILE, tokenizer)
+    if artifact != found:
+        write_whole(
+            folder / ARTIFACT_FILE, artifact.model_dump_json(indent=1).encode()
+        )  # last: it says "whole"
     return artifact
 
 
-def _serves(found: ModelArtifact, settings: ModelServerSettings, digest: str) -> bool:
+def _build(settings: ModelServerSettings, weights: Weights, digest: str) -> tuple[ModelArtifact, bytes]:
+    if settings.task == "embedding":
+        from assistant.model_server.embedding_artifact import build_embedding_artifact
+
+        return build_embedding_artifact(weights, settings=settings, digest=digest)
+    from assistant.model_server.generation_artifact import build_generation_artifact
+
+    return build_generation_artifact(weights, settings=settings, digest=digest)
+
+
+def _same_model(found: ModelArtifact, settings: ModelServerSettings, digest: str) -> bool:
     if (found.builder_version, found.task, found.digest) != (_BUILDER_VERSION, settings.task, digest):
         return False
+    return settings.task == "generation" or found.max_input_tokens == settings.max_input_tokens
+
+
+def _with_limits_of(settings: ModelServerSettings, found: ModelArtifact) -> ModelArtifact:
+    """A context is a setting: what was measured of the model holds for any."""
     if settings.task == "embedding":
-        return found.max_input_tokens == settings.max_input_tokens
-    return found.context_tokens == settings.context_tokens
+        return found
+    limits = {"context_tokens": settings.context_tokens, "max_input_tokens": settings.context_tokens - 1}
+    return found.model_copy(update=limits)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from assistant.domain.errors import OverloadedError
 from assistant.model_server.embedding_runtime import Precision, load_graph
 
 Vectors = npt.NDArray[np.float32]
-_FIRST_TOKENS = 64
+_FIRST_TOKENS = 2
 
 
 class EmbeddingEngine:

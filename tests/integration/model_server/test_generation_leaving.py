@@ -1,0 +1,69 @@
+"""A client that leaves frees the runtime's slot: the runtime itself is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from assistant.model_server.admission import Admission
+from assistant.model_server.container import Container
+from assistant.model_server.generation_task import GenerationTask
+from assistant.model_server.llama_runtime import LlamaRuntime
+from assistant.model_server.weights import locate_weights
+from assistant.settings import ModelServerSettings
+from tests.fakes.asgi_server import asgi_server
+from tests.integration.model_server.test_generation import LONG, chunks, first_text
+
+FREED_LIMIT_S = 1.0
+CONTEXT_TOKENS = 1024
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Generator[LlamaRuntime]:
+    settings = ModelServerSettings(task="generation", artifacts_dir=Path(tmp_path_factory.mktemp("models")))
+    path = locate_weights(settings).path
+    running = LlamaRuntime(path, model="tested", slots=1, context_tokens=CONTEXT_TOKENS, threads=1)
+    running.start()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def url(runtime: LlamaRuntime) -> AsyncGenerator[str]:
+    admission = Admission(slots=1, queue_size=1)
+    async with (
+        GenerationTask(runtime, admission=admission, context_tokens=CONTEXT_TOKENS) as task,
+        asgi_server(Container(task)) as served,
+    ):
+        yield served
+
+
+async def generates(runtime: LlamaRuntime) -> bool:
+    async with httpx.AsyncClient(base_url=runtime.address, headers=runtime.authorization) as client:
+        slots = (await client.get("/slots")).raise_for_status().json()
+    return any(slot["is_processing"] for slot in slots)
+
+
+async def test_leaving_in_mid_stream_frees_the_slot_within_a_second(runtime: LlamaRuntime, url: str) -> None:
+    async with (
+        httpx.AsyncClient(timeout=60, trust_env=False) as client,
+        client.stream("POST", f"{url}/invocations", json=LONG) as response,
+    ):
+        found = chunks(response)
+        await first_text(found)
+        assert await generates(runtime)
+
+    async with asyncio.timeout(FREED_LIMIT_S):
+        while await generates(runtime):  # noqa: ASYNC110 : the runtime offers no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_runtime_that_is_gone_is_not_well(url: str, runtime: LlamaRuntime) -> None:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        assert (await client.get(f"{url}/ping")).status_code == 200
+        runtime.close()
+        assert (await client.get(f"{url}/ping")).status_code == 503
