@@ -1,7 +1,6 @@
 """Questions that the pharmacy's procedures answer or do not, and text for a scripted model to write."""
 
 QUESTION = "A claim came back with reject 79, refill too soon. When can a 30-day supply be filled again?"
-FOLLOW_UP = "What do I tell the patient?"
 UNANSWERABLE = "How do I change the oil of a diesel engine?"
 
 SUPPORTED = "The plan returned NCPDP reject code 79, or our own system stopped an early refill."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.console_page import ConsolePage, Faults
 from tests.browser.product import Product, running_product, service_before
@@ -33,13 +33,14 @@ OpenConsole = Callable[..., ConsolePage]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    expect.set_options(timeout=_STEP_LIMIT_MS)
     for item in items:
         item.add_marker(pytest.mark.timeout(_TEST_LIMIT_S))
 
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running_product(tmp_path_factory.mktemp("state")) as product:
+    with running_product(tmp_path_factory.mktemp("product")) as product:
         product.assistant("knowledge", "add", "--tenant", "pharmacy")
         yield product
 

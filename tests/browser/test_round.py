@@ -1,4 +1,7 @@
-"""An agent's whole round in a real browser, against the product as ``assistant local up`` starts it."""
+"""An agent's whole round in a real browser, against the product as ``assistant local up`` starts it.
+
+What the small model writes is its own affair: nothing here depends on its words.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,12 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_judges(console: ConsolePage
     assert len(console.answer_lengths()) > 5, "the answer came at once, not as it was written"
     expect(console.sources.first).to_contain_text("79")
 
-    console.citations.first.hover()
-    number = console.citations.first.inner_text()
-    expect(page.locator(f".source.is-pointed-at[data-source='{number}'] .snippet")).to_be_visible()
-
-    console.citations.first.click()
+    opener = console.sources.first.get_by_role("button")
+    opener.click()
     expect(console.panel.locator("mark.passage")).to_be_in_viewport()
     page.keyboard.press("Escape")
     expect(console.panel).to_have_count(0)
-    expect(console.citations.first).to_be_focused()
+    expect(opener).to_be_focused()
 
     console.button("Edit as reply").click()
     console.reply.fill("Dear patient, the first payable day is day 23.")
@@ -73,17 +73,6 @@ def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
     expect(console.answer).to_have_count(0)
     expect(console.status).to_have_text("Not in the knowledge base")
     expect(console.page.locator(".sources h2")).to_contain_text("Nearest, but no answer")
-
-
-def test_a_restored_source_shows_its_passage_again(console: ConsolePage) -> None:
-    console.sign_in()
-    console.ask_to_the_end(QUESTION)
-    number = console.citations.first.inner_text()
-    card = console.page.locator(f".source[data-source='{number}']")
-    snippet = card.locator(".snippet").inner_text()
-    console.page.reload()
-    console.citations.first.hover()
-    expect(card.locator(".snippet")).to_contain_text(snippet.strip("…")[:30])
 
 
 def test_a_follow_up_stays_in_the_conversation_and_a_new_one_begins_empty(console: ConsolePage) -> None:

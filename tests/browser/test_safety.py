@@ -76,7 +76,7 @@ def test_markup_cannot_be_written_into_the_page(console: ConsolePage) -> None:
         "(() => { try { document.body.innerHTML = '<b>x</b>'; return false; } catch { return true; } })()"
     )
     assert refused
-    console.page.wait_for_timeout(0)  # the report of it has arrived
+    console.wait_until(lambda: bool(console.faults.violations and console.faults.errors))
     assert [violation.split()[0] for violation in console.faults.violations] == ["require-trusted-types-for"]
     console.faults.violations.clear()
     console.faults.errors.clear()

@@ -6,7 +6,14 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED, WRONG_NUMBER
+from tests.browser.answers import (
+    CITED_PASSAGE,
+    CITED_TITLE,
+    QUESTION,
+    SUPPORTED,
+    UNSUPPORTED,
+    WRONG_NUMBER,
+)
 from tests.browser.console_page import ConsolePage
 from tests.browser.scripted_llm import Broken, Held, ScriptedLlm
 
@@ -63,6 +70,48 @@ def test_a_sentence_without_support_is_marked_with_words_and_its_reason(
     expect(sentences.nth(1).locator(".flag")).to_have_text("Not supported: no source says this")
     expect(sentences.nth(2).locator(".flag")).to_have_text("Not supported: a number is not in its source")
     expect(stage.status).to_contain_text("2 sentences without support")
+
+
+def test_pointing_at_a_citation_shows_its_passage_and_pressing_opens_it(
+    stage: ConsolePage, llm: ScriptedLlm
+) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    citation = stage.citations.first
+    card = stage.page.locator(f".source[data-source='{citation.inner_text()}']")
+    citation.hover()
+    expect(card).to_have_class("source is-pointed-at")
+    expect(card.locator(".snippet")).to_contain_text("reject code 79")
+    stage.question.hover()
+    expect(card).to_have_class("source")
+    citation.click()
+    expect(stage.panel.locator("mark.passage")).to_be_in_viewport()
+    expect(stage.panel.locator("mark.passage")).to_contain_text(CITED_PASSAGE)
+    expect(stage.panel.locator("#panel-title")).to_contain_text(CITED_TITLE)
+    stage.button("Close").click()
+    expect(citation).to_be_focused()
+
+
+def test_a_restored_source_shows_its_passage_again(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    number = stage.citations.first.inner_text()
+    snippet = stage.page.locator(f".source[data-source='{number}'] .snippet")
+    before = snippet.inner_text().strip("…")
+    stage.page.reload()
+    expect(stage.citations.first).to_be_visible()
+    expect(snippet).to_have_count(0)
+    stage.citations.first.hover()
+    expect(snippet).to_contain_text(before[:30])
+
+
+def test_an_answer_without_any_support_begins_with_that(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    llm.says(f"{UNSUPPORTED} {WRONG_NUMBER}")
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    expect(stage.notice).to_have_text("No sentence of this answer is supported. Read the sources instead.")
 
 
 def test_the_editor_warns_of_what_is_left_without_support(stage: ConsolePage, llm: ScriptedLlm) -> None:

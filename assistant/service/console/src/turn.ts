@@ -111,6 +111,11 @@ export function unsupportedCount(turn: Turn): number {
   return turn.sentences.filter((sentence) => sentence.support === "unsupported").length;
 }
 
+/** Whether nothing at all in the answer has support. */
+export function isUnsupported(turn: Turn): boolean {
+  return turn.sentences.length > 0 && unsupportedCount(turn) === turn.sentences.length;
+}
+
 /** Whether the text is an answer that an agent may take as a draft. */
 export function hasDraft(turn: Turn): boolean {
   return turn.text.trim() !== "" && turn.finishReason !== "no_evidence";

@@ -3,13 +3,13 @@ import type { Turn } from "../turn.ts";
 import type { Source } from "../wire.ts";
 import { useDesk } from "./desk.ts";
 
-/** The numbered sources of the selected turn. */
-export function Sources({ turn }: { turn: Turn | null }) {
+/** The numbered sources of the selected turn; hidden, not gone, so that what opened one can get the focus back. */
+export function Sources({ turn, isHidden }: { turn: Turn | null; isHidden: boolean }) {
   const sources = turn?.sources ?? [];
   const cited = new Set(turn?.sentences.flatMap((sentence) => sentence.citations));
   const title = turn?.finishReason === "no_evidence" ? "Nearest, but no answer" : "Sources";
   return (
-    <aside class="sources" aria-labelledby="sources-title" tabIndex={0}>
+    <aside class="sources" hidden={isHidden} aria-labelledby="sources-title" tabIndex={0}>
       <h2 id="sources-title">
         {title} {sources.length > 0 && <span class="hint">{count(sources.length, "passage")}</span>}
       </h2>

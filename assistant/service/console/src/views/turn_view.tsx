@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { count, seconds } from "../text.ts";
-import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
+import { type Turn, isRunning, isUnsupported, unsupportedCount } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
 import { summary } from "./composer.tsx";
 import { useDesk } from "./desk.ts";
@@ -22,6 +22,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       <h3 id="answer-title" class="visually-hidden" tabIndex={-1}>
         Answer
       </h3>
+      {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
       {turn.finishReason === "no_evidence" ? (
         <NoEvidence turn={turn} />
       ) : (
@@ -32,6 +33,18 @@ export function TurnView({ turn }: { turn: Turn }) {
       {canJudge && <Reply turn={turn} />}
       {canJudge && <VerdictForm turn={turn} />}
     </article>
+  );
+}
+
+/** Said before the text, not after it: somebody in a hurry reads the beginning. */
+function Unsupported() {
+  return (
+    <p class="notice warn">
+      <Icon name="alert" />
+      <span>
+        <strong>No sentence of this answer is supported.</strong> Read the sources instead.
+      </span>
+    </p>
   );
 }
 

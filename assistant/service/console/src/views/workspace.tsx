@@ -35,7 +35,8 @@ export function Workspace({ api, conversation }: { api: Api; conversation: Conve
           </section>
           <Composer />
         </div>
-        {open === null ? <Sources turn={turn} /> : <SourcePanel key={`${open.turnKey} ${open.n}`} open={open} />}
+        <Sources turn={turn} isHidden={open !== null} />
+        {open !== null && <SourcePanel key={`${open.turnKey} ${open.n}`} open={open} />}
         <CitationPreview turn={turn} />
       </main>
     </DeskContext.Provider>
