@@ -104,7 +104,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _delete(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    # The name ends with a hash and quote() leaves no wildcard, so the pattern names this document alone.
-    for parsed in path.parent.glob(f"{path.stem}.*.parsed.json"):
-        parsed.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+        # The name ends with a hash and quote() leaves no wildcard: the pattern names this document alone.
+        for parsed in path.parent.glob(f"{path.stem}.*.parsed.json"):
+            parsed.unlink(missing_ok=True)
+    except OSError as error:
+        raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error

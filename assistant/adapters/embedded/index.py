@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 Side = TypeVar("Side")
 
 CALL_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 300.0
+"""Also of opening, which may build the lexical leg anew: a second for 30,000 passages."""
 MAX_PENDING_CALLS = 256
 
 
@@ -37,7 +39,7 @@ class _EngineThread(Generic[Side]):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passage-index")
         self._pending = 0
 
-    async def run(self, work: Callable[[Side], Result], *, timeout_s: float | None) -> Result:
+    async def run(self, work: Callable[[Side], Result], *, timeout_s: float) -> Result:
         """Raises SearchUnavailableError when the engine fails, is late or too many calls wait."""
         if self._pending >= MAX_PENDING_CALLS:
             raise SearchUnavailableError("Too many calls wait for the passage index; try again.")
@@ -81,17 +83,17 @@ class EmbeddedPassageIndex:
         self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
     ) -> None:
         if documents:
-            await self._engine.run(lambda writer: writer.replace(documents), timeout_s=None)
+            await self._engine.run(lambda writer: writer.replace(documents), timeout_s=WRITE_TIMEOUT_S)
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
         if document_ids:
-            await self._engine.run(lambda writer: writer.delete(document_ids), timeout_s=None)
+            await self._engine.run(lambda writer: writer.delete(document_ids), timeout_s=WRITE_TIMEOUT_S)
 
     async def optimize(self) -> None:
-        await self._engine.run(lambda writer: writer.purge(), timeout_s=None)
+        await self._engine.run(lambda writer: writer.purge(), timeout_s=WRITE_TIMEOUT_S)
 
     async def info(self) -> IndexInfo:
-        counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=CALL_TIMEOUT_S)
+        counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=WRITE_TIMEOUT_S)
         return _info(self._version, self._model, counts)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from assistant.adapters.embedded import passage_rows as rows
@@ -137,12 +138,8 @@ class IndexReader:
                 if self._seen.generation:
                     changed = rows.changed_documents(connection, after_generation=self._seen.generation)
                 self._matrix.replace(changed or (), rows.vector_rows(connection, changed))
-            self._seen = rows.IndexMeta(
-                generation=meta.generation,
-                lexical_folder=self._seen.lexical_folder,
-                lexical_commit=self._seen.lexical_commit,
-                updated_at=meta.updated_at,
-            )
+            # Of these counters only what was read here: tantivy is followed in its own step.
+            self._seen = replace(self._seen, generation=meta.generation, updated_at=meta.updated_at)
         finally:
             connection.execute("COMMIT")
 
@@ -157,7 +154,10 @@ class IndexReader:
                 if attempt == OPEN_ATTEMPTS:
                     raise
             else:
-                self._seen = meta
+                # Not the generation: rows may have been written since they were read.
+                self._seen = replace(
+                    self._seen, lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit
+                )
                 return
 
     def _follow(self, meta: rows.IndexMeta) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import secrets
 import shutil
-import time
 from array import array
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 LEXICAL_PREFIX = "lexical-"
 LOCK_TIMEOUT_S = 5.0
 """How long a writer waits for the one before it to let go."""
-CHECKPOINT_TIMEOUT_S = 2.0
-"""How long truncating the log waits for readers, which hold it for milliseconds."""
 
 Entries = Sequence[tuple[Passage, Sequence[float]]]
 
@@ -48,6 +45,7 @@ class IndexWriter:
         self._dimensions = dimensions
         self._clock = clock
         self._lock = FileLock(folder / "writer.lock", thread_local=False)
+        self._lexical: LexicalWriter | None = None
 
     def open(self) -> None:
         """Take the lock, open both stores, remove what other versions left, and heal.
@@ -71,7 +69,8 @@ class IndexWriter:
         self._open_lexical()
 
     def close(self) -> None:
-        self._lexical.close()
+        if self._lexical is not None:
+            self._lexical.close()
         self._connection.close()
         self._lock.release()
 
@@ -136,15 +135,16 @@ class IndexWriter:
         documents = rows.pending_documents(self._connection)
         if not documents:
             return
+        lexical = self._lexical or self._rebuild_lexical()
         for document_id in documents:
-            self._lexical.remove(document_id)
+            lexical.remove(document_id)
         for row, passage in rows.passages_of(self._connection, documents):
-            self._lexical.add(row, passage)
-        self._lexical.commit()
+            lexical.add(row, passage)
+        lexical.commit()
         with self._transaction():
             self._announce(rows.read_meta(self._connection).lexical_folder)
 
-    def _rebuild_lexical(self) -> None:
+    def _rebuild_lexical(self) -> LexicalWriter:
         """Build a new folder from SQLite, switch the readers to it, and remove the old one."""
         before = rows.read_meta(self._connection).lexical_folder
         name = f"{LEXICAL_PREFIX}{secrets.token_hex(4)}"
@@ -154,10 +154,12 @@ class IndexWriter:
         lexical.commit()
         with self._transaction():
             self._announce(name)
-        if before and hasattr(self, "_lexical"):
+        if self._lexical is not None:
             self._lexical.close()
-            shutil.rmtree(self._folder / before)
+        if before:
+            shutil.rmtree(self._folder / before, ignore_errors=True)  # what is left goes at the next opening
         self._lexical = lexical
+        return lexical
 
     def _announce(self, lexical_folder: str) -> None:
         commit = rows.read_meta(self._connection).lexical_commit + 1
@@ -165,10 +167,5 @@ class IndexWriter:
         rows.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
 
     def _truncate_log(self) -> bool:
-        """Empty the write-ahead log, which still holds old pages. False when readers kept it busy."""
-        until_s = time.monotonic() + CHECKPOINT_TIMEOUT_S
-        while time.monotonic() < until_s:
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:
-                return True
-        return False
+        """Empty the write-ahead log, which still holds old pages. False when a reader kept it too long."""
+        return self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0

@@ -12,6 +12,7 @@ import pytest
 
 from assistant.adapters.embedded import passage_rows
 from assistant.adapters.embedded.index import EmbeddedPassageIndex
+from assistant.adapters.embedded.index_reader import IndexReader
 from assistant.adapters.embedded.passage_rows import IndexModel, index_version
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
@@ -137,6 +138,25 @@ async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> 
     await again.index.info()
     assert not left.exists()
     await again.close()
+
+
+async def test_a_write_while_a_reader_refreshes_is_found_by_the_next_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST))
+    follow = IndexReader._refresh_lexical  # pyright: ignore[reportPrivateUsage]
+
+    def write_meanwhile(reader: IndexReader, connection: sqlite3.Connection) -> None:
+        monkeypatch.undo()
+        asyncio.run(opened.put((passage("second"), EAST)))
+        follow(reader, connection)
+
+    monkeypatch.setattr(IndexReader, "_refresh_lexical", write_meanwhile)
+    await opened.search(query())
+    found = await opened.search(query())
+    assert [one.passage.document_id for one in found.passages] == ["first", "second"]
+    await opened.close()
 
 
 KILLED_WRITER = """
