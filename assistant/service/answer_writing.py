@@ -94,6 +94,13 @@ class AnswerWriting:
         finally:
             self._observer.end()
             self.outbox.close()
+            _log.info(
+                "answer_ended",
+                answer_id=self.prepared.answer_id,
+                tenant=self.prepared.identity.tenant,
+                finish_reason=self._observer.finish_reason,
+                took_ms=round(self._observer.elapsed_s() * 1000),
+            )
 
     def remaining_s(self) -> float:
         """Return how long at most the answer may still take."""

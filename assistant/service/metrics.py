@@ -53,7 +53,7 @@ class ServiceMetrics:
 class AnswerObserver:
     """Sees the events of one answer go by."""
 
-    __slots__ = ("_clock", "_ended", "_metrics", "_saw_token", "_started_s", "_tenant")
+    __slots__ = ("_clock", "_metrics", "_saw_token", "_started_s", "_tenant", "finish_reason")
 
     def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
         self._metrics = metrics
@@ -61,14 +61,13 @@ class AnswerObserver:
         self._started_s = started_s
         self._clock = clock
         self._saw_token = False
-        self._ended = False
+        self.finish_reason: str | None = None
 
     def see(self, event: AnswerEvent) -> None:
         if isinstance(event, Token):
             if not self._saw_token:
                 self._saw_token = True
-                waited_s = self._clock.monotonic_s() - self._started_s
-                self._metrics.first_token.labels(self._tenant).observe(waited_s)
+                self._metrics.first_token.labels(self._tenant).observe(self.elapsed_s())
         elif isinstance(event, Done):
             self._count(event.finish_reason.value)
             for step, milliseconds in event.timings_ms.items():
@@ -78,9 +77,12 @@ class AnswerObserver:
 
     def end(self) -> None:
         """No event comes any more."""
-        if not self._ended:
+        if self.finish_reason is None:
             self._count("disconnected")
 
+    def elapsed_s(self) -> float:
+        return self._clock.monotonic_s() - self._started_s
+
     def _count(self, finish_reason: str) -> None:
-        self._ended = True
+        self.finish_reason = finish_reason
         self._metrics.answers.labels(self._tenant, finish_reason).inc()
