@@ -120,15 +120,18 @@ def print_sources(
     if not sources:
         return
     terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
-    for same in _by_document(sources):
+    documents = _by_document(sources)
+    numbers = [", ".join(str(source.n) for source in same) for same in documents]
+    width = max(map(len, numbers))
+    for said, same in zip(numbers, documents, strict=True):
         first = same[0]
-        numbers = ", ".join(str(source.n) for source in same)
         is_cited = any(source.n in cited for source in same)
-        line = Text(f"{numbers:>3}  ", style="cyan")
+        line = Text(f"  {said:>{width}}  ", style="cyan")
         line.append_text(plain(first.title, style="bold not cyan" if is_cited else "not cyan"))
         line.append_text(plain(f"  {first.document_id}", style="dim not cyan"))
         terminal.out.print(line)
-        terminal.out.print(plain(f"     {first.url or base_url + first.document_url}", style="dim"))
+        link = first.url or base_url + first.document_url
+        terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
 
 
 def _by_document(sources: Sequence[Source]) -> list[list[Source]]:

@@ -45,6 +45,10 @@ def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
             asyncio.run(_ask_for_a_program(terminal, client, asked, explain_it=explain_it))
         else:
             asyncio.run(_ask_for_a_person(terminal, client, asked, explain_it=explain_it))
+            if not runtime.supervisor.is_kept(SERVICE):
+                terminal.say(
+                    "assistant local up keeps the service running: links to it open, answers come sooner"
+                )
 
 
 def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int]) -> ServiceClient:

@@ -20,7 +20,7 @@ from assistant.operations.terminal import Terminal, plain
 
 _AGENT = "demo"
 _QUESTIONS = {
-    "pharmacy": "A claim was rejected with code 79. What do I do?",
+    "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
     "clinic": "What are the symptoms of gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked."""

@@ -68,9 +68,9 @@ def _gate_in_words(gate: GateDecision | None) -> str:
         return "not reached"
     missing = f"; not found: {', '.join(gate.missing_terms)}" if gate.missing_terms else ""
     return (
-        f"{'passed' if gate.passed else 'closed'}: best cosine {gate.best_cosine:.3f} "
-        f"(at least {gate.min_cosine:.2f}), {gate.coverage:.0%} of the question's terms "
-        f"(at least {gate.min_coverage:.0%}){missing}"
+        f"{'passed' if gate.passed else 'closed'}: best cosine {gate.best_cosine:.3f} and "
+        f"{gate.coverage:.0%} of the question's terms, on a line through {gate.min_cosine:.3f} and "
+        f"{gate.min_coverage:.0%}{missing}"
     )
 
 

@@ -72,7 +72,7 @@ def show_status(options: GlobalOptions) -> None:
         table.add_row(
             view.name,
             f"[green]{view.state}[/green]" if view.state == "ready" else f"[dim]{view.state}[/dim]",
-            view.address or "",
+            (view.address or "").removeprefix("http://"),
             "" if view.pid is None else str(view.pid),
             "" if view.memory_mib is None else f"{view.memory_mib} MiB",
             "" if view.uptime_s is None else _in_words(view.uptime_s),

@@ -11,10 +11,11 @@ from typing import Literal
 import orjson
 from rich.text import Text
 
+from assistant.answering.prompting import load_prompt
 from assistant.bootstrap import TenantStores, open_stores
 from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
 from assistant.domain.clock import SystemClock
-from assistant.domain.errors import NotFoundError
+from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.operations.answer_view import mark_of
 from assistant.operations.explaining import explain
 from assistant.operations.global_options import GlobalOptions
@@ -106,9 +107,30 @@ def _show_replayed(terminal: Terminal, replayed: Replayed) -> None:
         terminal.out.print(head.append_text(plain(f"  {use.passage_id}", style="dim not bold")))
         gone = "(no longer stored: the document was withdrawn or replaced)"
         terminal.out.print(plain(text, style="") if text is not None else plain(gone, style="dim"))
+    _show_prompt(terminal, record)
     explain(terminal, record)
     for stored in replayed.verdicts:
         _show_verdict(terminal, stored)
+
+
+def _show_prompt(terminal: Terminal, record: AnswerRecord) -> None:
+    """Print the released prompt file as it was filled: it is immutable, which its hash shows."""
+    if record.prompt_hash is None:
+        return
+    read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
+    slots = {"passages": f"(passages {read}, as above)", "question": record.question}
+    try:
+        template = load_prompt(record.prompt_id)
+    except ConfigurationError as error:
+        terminal.out.print(plain(f"\n{error.message}", style="yellow"))
+        return
+    terminal.out.print(plain(f"\nPrompt {record.prompt_id}", style="bold"))
+    if template.sha256 != record.prompt_hash:
+        terminal.out.print(
+            plain("(this file is not the one that was used: its hash differs)", style="yellow")
+        )
+    user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+    terminal.out.print(plain(f"system: {template.system}\nuser: {user}"))
 
 
 def _show_text(terminal: Terminal, record: AnswerRecord) -> None:

@@ -110,6 +110,12 @@ class Supervisor:
         with self._opened(quiet=True) as settled:
             return name in settled.processes
 
+    def is_kept(self, name: str) -> bool:
+        """Return whether the process goes on when this command's only use of it ends."""
+        running = self.registry.read() or Running()
+        others = [use for use in running.uses if name in use.needs and use.identity != ProcessIdentity.own()]
+        return name in running.pinned or bool(others)
+
     def tend(self) -> None:
         """What a command that stays does every second or so: reap ended children, bound the logs."""
         self.starter.reap()

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 _SPARSE_S = 5.0
+_WIDE = 160
 _CONTROL = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in (*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -27,7 +28,9 @@ def plain(text: str, *, style: str = "") -> Text:
 
 
 def _stdout() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    # A table in a file or a pipe is not cut to the width of a terminal that is not there.
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def _stderr() -> Console:
