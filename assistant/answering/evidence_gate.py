@@ -18,12 +18,10 @@ whatever the scores: a neighbouring code's passage is similar and wrong.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assistant.answering.language import fold
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import GateDecision
 from assistant.domain.documents import Passage
 from assistant.domain.retrieval import RankedPassage, Retrieved
@@ -31,7 +29,6 @@ from assistant.settings import GateSection
 
 COSINE_PER_COVERAGE = 0.2
 """How much cosine one unit of coverage is worth; measured on both tenants' tuning questions."""
-_CODE_LIKE = re.compile(r"[^\W_]*\d[^\W_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def evidence_features(
     missing = sorted((term for term in terms if not term.forms & stems), key=lambda term: -term.weight)
     total = sum(term.weight for term in terms)
     codes = vocabulary.named_codes(question)
-    held = _codes_in(passages) if codes else frozenset[str]()
+    held = codes_in("\n".join(_whole(ranked.passage) for ranked in passages)) if codes else frozenset[str]()
     return EvidenceFeatures(
         best_cosine=max((ranked.cosine or 0.0 for ranked in passages), default=0.0),
         coverage=1.0 - sum(term.weight for term in missing) / total if total else 1.0,
@@ -97,9 +94,3 @@ def explain(decision: GateDecision, *, passages: int) -> str:
 
 def _whole(passage: Passage) -> str:
     return passage.embedding_input
-
-
-def _codes_in(passages: Sequence[RankedPassage]) -> frozenset[str]:
-    return frozenset(
-        code.lstrip("0") for ranked in passages for code in _CODE_LIKE.findall(fold(_whole(ranked.passage)))
-    )

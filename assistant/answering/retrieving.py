@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import fsum, sqrt
 
 from opentelemetry import trace
@@ -10,7 +11,7 @@ from opentelemetry.trace import SpanKind
 
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import PROVIDER, Steps
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.answering.waiting import within
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
@@ -42,22 +43,27 @@ class RetrievePassages:
     ) -> Retrieved:
         """Return the best ``size`` passages (by default as many as the tenant's answers show).
 
-        The tenant's glossary is joined to the question. A question over the embedding model's token limit
+        The tenant's glossary is joined to the question. When the question names a code ("reject 79"), the
+        passages that hold it come first. A question over the embedding model's token limit
         is embedded in pieces, whose mean stands for it: nothing is cut. Raises EmbeddingUnavailableError,
         SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
         steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         retrieval = self._services.tenant.retrieval
         text = self._vocabulary.expand(question)
+        codes = self._vocabulary.named_codes(question)
+        wanted = size or retrieval.passages
+        leg_size = max(retrieval.leg_size, wanted)
         query = PassageQuery(
             text=text,
             vector=await self._embed(text, deadline=deadline, steps=steps),
             filters=filters or SearchFilters(),
             labels=labels,
-            leg_size=max(retrieval.leg_size, size or 0),
-            size=size or retrieval.passages,
+            leg_size=leg_size,
+            size=2 * leg_size if codes else wanted,
         )
-        return await self._search(query, deadline=deadline, steps=steps)
+        retrieved = await self._search(query, deadline=deadline, steps=steps)
+        return _codes_first(retrieved, codes, size=wanted) if codes else retrieved
 
     async def _embed(self, text: str, *, deadline: Deadline, steps: Steps) -> list[float]:
         embedding = self._services.tenant.embedding
@@ -103,6 +109,22 @@ class RetrievePassages:
             span.set_attribute("assistant.index_version", retrieved.index_version)
             span.set_attribute("assistant.passages", len(retrieved.passages))
             return retrieved
+
+
+def _codes_first(retrieved: Retrieved, codes: Sequence[str], *, size: int) -> Retrieved:
+    """Put the passages that hold all named codes before the others, else in fused order; keep ``size``.
+
+    A code is an exact key. Fusion alone ranks a neighbouring code's passage, alike in both legs, above the
+    named one's, which only the lexical leg tells apart.
+    """
+    named = frozenset(codes)
+    ordered = sorted(
+        retrieved.passages, key=lambda ranked: not named <= codes_in(ranked.passage.embedding_input)
+    )
+    return replace(
+        retrieved,
+        passages=tuple(replace(ranked, rank=rank) for rank, ranked in enumerate(ordered[:size], start=1)),
+    )
 
 
 def _halves(text: str) -> list[str]:
