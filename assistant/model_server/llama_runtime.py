@@ -46,6 +46,11 @@ class LlamaRuntime:
         return str(self._server.listening_address)
 
     @property
+    def server(self) -> Any:
+        """The library's own object: benchmarks ask it without HTTP."""
+        return self._server
+
+    @property
     def authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"}
 

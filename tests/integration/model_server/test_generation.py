@@ -106,7 +106,7 @@ async def test_a_second_answer_begins_before_the_first_ends(
             order.append(f"{name} ends")
 
     begun = asyncio.Event()
-    first = asyncio.create_task(stream("first", LONG, begun))
+    first = asyncio.create_task(stream("first", {**LONG, "max_tokens": 300}, begun))
     await begun.wait()
     await stream("second", chat(max_tokens=5, stream=True), asyncio.Event())
     await first
