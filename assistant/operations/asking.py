@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
 import orjson
 
+from assistant.answering.events import Sources, Started
 from assistant.domain.errors import DependencyError
 from assistant.local_issuer.tokens import Grant
 from assistant.operations.answer_view import AnswerPrinter
@@ -60,9 +61,13 @@ def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int])
 async def answer_on(terminal: Terminal, client: ServiceClient, question: str) -> AnswerPrinter:
     """Show one streamed answer. Raises RefusedByServiceError, DependencyError."""
     printer = AnswerPrinter(terminal, base_url=client.base_url)
-    async with aclosing(client.ask(question)) as events:
-        async for event in events:
-            printer.show(event)
+    with ExitStack() as waiting:
+        waiting.enter_context(terminal.waiting("reading the knowledge base"))
+        async with aclosing(client.ask(question)) as events:
+            async for event in events:
+                if not isinstance(event, Started | Sources):  # from here on something is to be seen
+                    waiting.close()
+                printer.show(event)
     if printer.problem is not None:
         raise RefusedByServiceError(f"{printer.problem.detail} ({printer.problem.code})")
     if printer.done is None:

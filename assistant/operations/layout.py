@@ -88,7 +88,7 @@ class Layout:
             artifacts_dir=self.models_dir,
             max_input_tokens=max(tenant.embedding.max_tokens for tenant in self.tenants.values()),
         )
-        return _plan(EMBEDDING, "model_server", settings.environment(), port=settings.port)
+        return ProcessPlan(EMBEDDING, _module("model_server"), settings.environment(), settings.port)
 
     def _llm(self, ports: Mapping[str, int]) -> ProcessPlan:
         settings = read_settings(
@@ -99,7 +99,7 @@ class Layout:
             artifacts_dir=self.models_dir,
             context_tokens=max(tenant.generation.context_tokens for tenant in self.tenants.values()),
         )
-        return _plan(LLM, "model_server", settings.environment(), port=settings.port)
+        return ProcessPlan(LLM, _module("model_server"), settings.environment(), settings.port)
 
     def _gateway(self, ports: Mapping[str, int]) -> ProcessPlan:
         endpoints: dict[str, str] = {}
@@ -107,8 +107,8 @@ class Layout:
             endpoints[tenant.embedding.endpoint] = url_of(EMBEDDING, ports)
             endpoints[tenant.generation.endpoint] = url_of(LLM, ports)
         settings = read_settings(GatewaySettings, port=ports[GATEWAY], endpoints=endpoints)
-        return _plan(
-            GATEWAY, "sagemaker_gateway", settings.environment(), port=settings.port, fixed_port=True
+        return ProcessPlan(
+            GATEWAY, _module("sagemaker_gateway"), settings.environment(), port=settings.port, fixed_port=True
         )
 
     def _issuer(self, ports: Mapping[str, int]) -> ProcessPlan:
@@ -119,11 +119,11 @@ class Layout:
             state_dir=self.state_dir.resolve(),
             redirect_origins=(url_of(SERVICE, ports), f"http://localhost:{ports[SERVICE]}"),
         )
-        return _plan(
+        return ProcessPlan(
             ISSUER,
-            "local_issuer",
+            _module("local_issuer"),
             settings.environment(),
-            port=settings.port,
+            settings.port,
             fixed_port=True,
             reads=self._tenant_files(),
         )
@@ -136,20 +136,21 @@ class Layout:
             model_artifacts_dir=self.models_dir,
             sagemaker_endpoint_url=url_of(GATEWAY, ports),
         )
-        return _plan(
+        return ProcessPlan(
             WORKER,
-            "ingesting_worker",
+            _module("ingesting_worker"),
             settings.environment(),
+            port=None,
             after=(EMBEDDING, GATEWAY),
             reads=self._tenant_files(),
         )
 
     def _service(self, ports: Mapping[str, int]) -> ProcessPlan:
-        return _plan(
+        return ProcessPlan(
             SERVICE,
-            "service",
+            _module("service"),
             self.service_settings(ports).environment(),
-            port=ports[SERVICE],
+            ports[SERVICE],
             fixed_port=True,
             after=(EMBEDDING, LLM, GATEWAY, ISSUER),
             reads=self._tenant_files(),
@@ -173,22 +174,6 @@ class Layout:
         return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)
 
 
-def _plan(
-    name: str,
-    room: str,
-    environment: dict[str, str],
-    *,
-    port: int | None = None,
-    fixed_port: bool = False,
-    after: tuple[str, ...] = (),
-    reads: tuple[Path, ...] = (),
-) -> ProcessPlan:
-    return ProcessPlan(
-        name=name,
-        arguments=(sys.executable, "-P", "-m", f"assistant.{room}"),
-        environment=environment,
-        port=port,
-        fixed_port=fixed_port,
-        after=after,
-        reads=reads,
-    )
+def _module(room: str) -> tuple[str, ...]:
+    """Return what runs a room; -P keeps modules of the current folder out of it."""
+    return (sys.executable, "-P", "-m", f"assistant.{room}")

@@ -105,7 +105,7 @@ class Starter:
             raise self._failure(one, status=status)
         if time.monotonic() - one.began_s > self.settings.start_timeout_s:
             raise LocalRuntimeError(
-                f"The {one.plan.name} was not ready after {self.settings.start_timeout_s:.0f} s "
+                f"The {one.plan.name} process was not ready after {self.settings.start_timeout_s:.0f} s "
                 f"(last line of its log: {self._reason(one)}); see {one.log.path}."
             )
         return False
@@ -121,11 +121,12 @@ class Starter:
         missing = re.search(r"No module named '([\w.]+)'", reason)
         if missing:
             return LocalRuntimeError(
-                f"The {one.plan.name} cannot start: the Python package {missing[1]} is missing; "
+                f"The {one.plan.name} process cannot start: the Python package {missing[1]} is missing; "
                 "install what requirements/local.txt and requirements/models.txt lock (make setup)."
             )
         return LocalRuntimeError(
-            f"The {one.plan.name} did not start (status {status}): {reason.rstrip('.')}. See {one.log.path}."
+            f"The {one.plan.name} process did not start (status {status}): "
+            f"{reason.rstrip('.')}. See {one.log.path}."
         )
 
     def _reason(self, one: _Starting) -> str:

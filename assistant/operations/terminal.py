@@ -66,7 +66,7 @@ class Terminal:
     @contextmanager
     def waiting(self, text: str) -> Generator[None]:
         """Show a spinner while the block runs, on a terminal only."""
-        if self.steps or not self.err.is_terminal:
+        if not self.err.is_terminal:
             yield
             return
         with self.err.status(f"{text} …"):

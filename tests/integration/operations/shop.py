@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ class Shop:
     def registry(self) -> Registry:
         return Registry.under(self.folder / ".state")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, ci: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "assistant.operations.main", "--port", "0", *arguments],
             cwd=self.folder,
+            env=os.environ | {"CI": "true" if ci else ""},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -48,10 +50,10 @@ class Shop:
         return find_marked(self.registry.path) == []
 
 
-def open_shop(folder: Path) -> Shop:
+def open_shop(folder: Path, *, tenant: str = "shop") -> Shop:
     (folder / "tenants").mkdir()
-    (folder / "tenants" / "shop.toml").write_text(
-        'schema_version = 1\nname = "shop"\ndisplay_name = "Shop"\n[knowledge]\npaths = ["../notes"]\n'
+    (folder / "tenants" / f"{tenant}.toml").write_text(
+        f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n[knowledge]\npaths = ["../notes"]\n'
     )
     (folder / "notes").mkdir()
     (folder / "notes" / "help-desk.md").write_text(DESK)

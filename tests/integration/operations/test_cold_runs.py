@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
+from pathlib import Path
 
+import httpx
 import pytest
 from local_processes import eventually, running
-from shop import Shop
+from shop import Shop, open_shop
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+COLD = "# Cold delivery\n\nWhen a delivery that must stay cold arrives warm, keep it closed and call 4300.\n"
 
 
 def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop, asked: str) -> None:
@@ -49,3 +54,35 @@ def test_an_interrupted_question_leaves_no_process(shop: Shop, asked: str) -> No
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert shop.nothing_runs()
+
+
+@pytest.fixture
+def demo_shop(shop: Shop, asked: str, tmp_path: Path) -> Shop:
+    """A shop of its own under a tenant's name that the demo asks, with the models of the other."""
+    made = open_shop(tmp_path, tenant="pharmacy")
+    (made.folder / "notes" / "cold.md").write_text(COLD)
+    made.registry.path.parent.mkdir()
+    shutil.copytree(shop.registry.path.parent / "models", made.registry.path.parent / "models")
+    return made
+
+
+def test_the_demo_stops_by_itself_where_nobody_presses_ctrl_c(demo_shop: Shop) -> None:
+    process = demo_shop.start("demo", ci=True)
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert "cold.md" not in err
+    assert re.search(r"^ +1 +Cold delivery +cold$", out, re.MULTILINE)
+    assert "Not in the knowledge base." in out
+    assert "Console" not in out
+    assert demo_shop.nothing_runs()
+
+
+def test_the_demo_serves_until_ctrl_c(demo_shop: Shop) -> None:
+    process = demo_shop.start("demo")
+    assert process.stdout is not None
+    address = next(found[1] for line in process.stdout if (found := re.search(r"Console +(http\S+/)", line)))
+    assert httpx.get(f"{address}healthz", timeout=10).status_code == 200
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert demo_shop.nothing_runs()

@@ -220,7 +220,7 @@ def test_a_process_that_ignores_sigterm_is_killed(local: Local) -> None:
 def test_a_failing_start_stops_what_it_started_before(local: Local) -> None:
     local.modes["b"] = "crash"
     with pytest.raises(
-        LocalRuntimeError, match=r"The b did not start .*: The tokenizer of the model is damaged"
+        LocalRuntimeError, match=r"The b process did not start .*: The tokenizer of the model is damaged"
     ):
         local.supervisor().up(["a", "b"])
     assert find_marked(local.registry.path) == []
@@ -253,7 +253,7 @@ def test_a_full_disk_starts_nothing(local: Local) -> None:
 def test_a_process_that_is_never_ready_is_given_up(local: Local) -> None:
     local.modes["a"] = "slow"
     local.settings = local.settings.model_copy(update={"start_timeout_s": 0.3})
-    with pytest.raises(LocalRuntimeError, match="The a was not ready after"):
+    with pytest.raises(LocalRuntimeError, match="The a process was not ready after"):
         local.supervisor().up(["a"])
     assert find_marked(local.registry.path) == []
 
