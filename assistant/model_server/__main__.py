@@ -15,8 +15,10 @@ from assistant.telemetry import configure_logging
 _SHUTDOWN_TIMEOUT_S = 1.0
 
 
-async def serve_model(settings: ModelServerSettings) -> None:
-    """Load the model, serve it until a signal, stop within 2 s."""
+async def serve_model() -> None:
+    """Load the model that the environment names, serve it until a signal, stop within 2 s."""
+    settings = ModelServerSettings.read()
+    configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
     served = _serve_embedding if settings.task == "embedding" else _serve_generation
     await served(settings, listener)
@@ -75,11 +77,5 @@ async def _serve_generation(settings: ModelServerSettings, listener: socket.sock
         runtime.close()
 
 
-def main() -> None:
-    settings = ModelServerSettings()  # pyright: ignore[reportCallIssue] : read from the environment
-    configure_logging(settings.log_level)
-    run(serve_model(settings))
-
-
 if __name__ == "__main__":
-    main()
+    run(serve_model())

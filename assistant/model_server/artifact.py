@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -132,13 +133,11 @@ def _with_limits_of(settings: ModelServerSettings, found: ModelArtifact) -> Mode
 
 def main() -> None:
     """Build the artifact that the environment's settings name, and print it."""
-    import sys
-
-    settings = ModelServerSettings()  # pyright: ignore[reportCallIssue] : read from the environment
     try:
-        sys.stdout.write(ensure_artifact(settings).model_dump_json() + "\n")
+        artifact = ensure_artifact(ModelServerSettings.read())
     except (ConfigurationError, LocalRuntimeError) as error:
         sys.exit(error.message)
+    sys.stdout.write(artifact.model_dump_json() + "\n")
 
 
 if __name__ == "__main__":
