@@ -30,6 +30,14 @@ async def test_no_id_leads_out_of_the_folder(tmp_path: Path) -> None:
     assert files_below(tmp_path) == files_below(tmp_path / "documents")
 
 
+async def test_long_ids_that_begin_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    store = FileDocumentStore(tmp_path)
+    ids = [f"{'long' * 50}{number}" for number in range(300)]  # more than there are folders
+    for document_id in ids:
+        await store.put(document(document_id))
+    assert len(files_below(tmp_path)) == 300
+
+
 async def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
     store = FileDocumentStore(tmp_path)
     await store.put(document())

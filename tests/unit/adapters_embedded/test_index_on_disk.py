@@ -231,7 +231,8 @@ def test_an_index_version_names_model_dimensions_and_weights() -> None:
         index_version(IndexModel(name="m", dimensions=4, digest="abc")),
     }
     assert len(versions) == 4
-    assert index_version(IndexModel(name="org/a model", dimensions=4)).startswith("v1-org-a-model-4-")
+    readable = index_version(IndexModel(name="org/a model", dimensions=4))
+    assert readable.startswith(f"v{passage_rows.SCHEMA_VERSION}-org-a-model-4-")
 
 
 @pytest.mark.parametrize(
