@@ -15,13 +15,14 @@ from assistant.bootstrap import open_stores
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
+from assistant.ingesting.add_documents import AddDocuments, AddSummary
 from assistant.ingesting.sources.reader import read_sources
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.layout import FOR_LOADING, WORKER
 from assistant.operations.load_view import report_as_json, show_report
-from assistant.operations.loading import KnowledgeLoad, LoadReport
+from assistant.operations.loading import LoadFollower, LoadReport
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.terminal import Terminal, plain
 
@@ -39,8 +40,13 @@ def add_documents(options: GlobalOptions, *, tenant: str, paths: Sequence[Path])
             f"{options.tenants_dir / tenant}.toml names no knowledge.paths; name a PATH, or add them there."
         )
     check_paths(chosen)
-    with runtime.processes(FOR_LOADING, command="assistant knowledge add"):
-        report = asyncio.run(load(runtime, tenant, chosen))
+    began_s = time.monotonic()
+    summary = asyncio.run(_take_in(runtime, tenant, chosen))
+    failed: tuple[DocumentStatus, ...] = ()
+    if summary.enqueued_ids:  # else nothing has to be started: all of it is live already
+        with runtime.processes(FOR_LOADING, command="assistant knowledge add"):
+            failed = asyncio.run(_follow(runtime, tenant, summary.enqueued_ids))
+    report = LoadReport(summary, failed, time.monotonic() - began_s)
     if options.json:
         terminal.line(report_as_json(report))
     else:
@@ -66,16 +72,30 @@ async def load(runtime: LocalRuntime, tenant: str, paths: Sequence[Path]) -> Loa
 
     Raises LocalRuntimeError when the worker ends or nothing moves.
     """
-    config = runtime.tenants[tenant]
-    with runtime.terminal.counting(f"loading {tenant}", "documents") as show:
-        async with open_stores(config, state_dir=runtime.layout.state_dir.resolve()) as stores:
-            bringing = KnowledgeLoad(
-                stores=stores.knowledge,
-                clock=SystemClock(),
-                worker_is_alive=_worker_is_alive(runtime),
-                show=show,
-            )
-            return await bringing.run(read_sources(paths))
+    began_s = time.monotonic()
+    summary = await _take_in(runtime, tenant, paths)
+    failed = await _follow(runtime, tenant, summary.enqueued_ids)
+    return LoadReport(summary, failed, time.monotonic() - began_s)
+
+
+async def _take_in(runtime: LocalRuntime, tenant: str, paths: Sequence[Path]) -> AddSummary:
+    """Store what is new or changed and enqueue it for the worker, which need not run."""
+    state_dir = runtime.layout.state_dir.resolve()
+    async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
+        with runtime.terminal.counting(f"reading for {tenant}", "documents") as show:
+            add = AddDocuments(stores.knowledge, clock=SystemClock())
+            return await add(read_sources(paths), progress=lambda so_far: show(so_far.lines, 0))
+
+
+async def _follow(
+    runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]
+) -> tuple[DocumentStatus, ...]:
+    """Wait for the worker, a progress bar meanwhile; return the documents that failed."""
+    state_dir = runtime.layout.state_dir.resolve()
+    async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
+        with runtime.terminal.counting(f"loading {tenant}", "documents") as show:
+            follower = LoadFollower(stores.knowledge.states, _worker_is_alive(runtime), show)
+            return await follower.follow(document_ids)
 
 
 async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:

@@ -1,26 +1,24 @@
-"""Documents into a tenant's knowledge base, followed until each answers or failed."""
+"""Documents on their way into a tenant's knowledge base, followed until each answers or failed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
-from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import LocalRuntimeError
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
-from assistant.ingesting.sources.items import SourceItem
-from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.add_documents import AddSummary
+from assistant.ingesting.ports import DocumentStates
 
 _POLL_S = 0.2
 _WINDOW = 64
 """Documents whose state is asked for at once. Few, for the worker needs the processor more."""
 _STALLED_S = 120.0
-_FINAL = frozenset({DocumentState.LIVE, DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHDRAWN})
+_FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE})
+_FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,88 +41,58 @@ class LoadReport:
 
 
 @dataclass(slots=True)
-class KnowledgeLoad:
-    """One load into one tenant's stores. The worker must be running."""
+class LoadFollower:
+    """Watches the documents of one load until the worker is done with each. The worker must run."""
 
-    stores: KnowledgeStores
-    clock: Clock
+    states: DocumentStates
     worker_is_alive: Callable[[], bool]
     show: Callable[[int, int], None]
     """Called with the documents that are done and those that are to do, often."""
-    _summary: AddSummary = field(default_factory=AddSummary)
-    _pending: deque[str] = field(default_factory=deque[str])
-    _taken: int = 0
-    _done: int = 0
     _failed: list[DocumentStatus] = field(default_factory=list[DocumentStatus])
 
-    async def run(self, items: Iterable[SourceItem]) -> LoadReport:
-        """Take in all items and return when the last is live or failed.
+    async def follow(self, document_ids: Sequence[str]) -> tuple[DocumentStatus, ...]:
+        """Return when the last is live or failed, with those that failed.
 
         Raises LocalRuntimeError when the worker ended or nothing moved for two minutes; what is in the
         queue then stays there for the next load.
         """
-        began_s = time.monotonic()
-        adding = asyncio.create_task(AddDocuments(self.stores, clock=self.clock)(items, progress=self._note))
-        try:
-            await self._follow(adding)
-            return LoadReport(await adding, tuple(self._failed), time.monotonic() - began_s)
-        finally:
-            adding.cancel()
-
-    def _note(self, summary: AddSummary) -> None:
-        self._summary = summary
-
-    async def _follow(self, adding: asyncio.Task[AddSummary]) -> None:
+        pending = deque(document_ids)
         moved_s = time.monotonic()
-        while True:
-            all_taken = adding.done()
-            if all_taken:
-                self._summary = adding.result()
-            self._pending.extend(self._summary.enqueued_ids[self._taken :])
-            self._taken = len(self._summary.enqueued_ids)
-            moved = await self._look()
-            self.show(self._done, self._taken)
-            if all_taken and not self._pending:
-                return
-            if moved:
+        while pending:
+            self.show(len(document_ids) - len(pending), len(document_ids))
+            if await self._look(pending):
                 moved_s = time.monotonic()
                 continue
-            self._refuse_to_wait(still_s=time.monotonic() - moved_s)
+            self._refuse_to_wait(len(pending), still_s=time.monotonic() - moved_s)
             await asyncio.sleep(_POLL_S)
+        self.show(len(document_ids), len(document_ids))
+        return tuple(self._failed)
 
-    async def _look(self) -> bool:
+    async def _look(self, pending: deque[str]) -> bool:
         """Take the finished among the next few out of the pending ones; return whether there were any.
 
         The worker takes documents about in the order they came. Where the first few stay unfinished (they
         are tried again later), the next look is at those behind them.
         """
-        window = list(islice(self._pending, _WINDOW))
-        if not window:
-            return False
-        found = await self.stores.states.get_many(window)
-        finished = [status for status in found.values() if status.state in _FINAL]
-        if not finished:
-            self._pending.rotate(-len(window))
-            return False
-        ids = {status.document_id for status in finished}
-        left = [document_id for document_id in window if document_id not in ids]
-        for _ in window:
-            self._pending.popleft()
-        self._pending.extendleft(reversed(left))
-        self._done += len(finished)
-        self._failed += [one for one in finished if one.state in (DocumentState.FAILED, DocumentState.STALE)]
-        return True
+        window = [pending.popleft() for _ in range(min(_WINDOW, len(pending)))]
+        found = await self.states.get_many(window)
+        finished = {status.document_id: status for status in found.values() if status.state in _FINAL}
+        left = [document_id for document_id in window if document_id not in finished]
+        if finished:
+            pending.extendleft(reversed(left))
+        else:
+            pending.extend(left)
+        self._failed += [one for one in finished.values() if one.state in _FAILED]
+        return bool(finished)
 
-    def _refuse_to_wait(self, *, still_s: float) -> None:
-        if not self._pending:
-            return
+    def _refuse_to_wait(self, pending: int, *, still_s: float) -> None:
         if not self.worker_is_alive():
             raise LocalRuntimeError(
-                f"The ingestion worker ended with {len(self._pending)} documents to do; "
+                f"The ingestion worker ended with {pending} documents to do; "
                 "they stay queued: run the command again."
             )
         if still_s > _STALLED_S:
             raise LocalRuntimeError(
-                f"No document was finished for {_STALLED_S:.0f} s, {len(self._pending)} are to do; see the "
+                f"No document was finished for {_STALLED_S:.0f} s, {pending} are to do; see the "
                 "worker's log. They stay queued: run the command again."
             )

@@ -107,4 +107,5 @@ class _SparseCount:
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() - self._said_s >= _SPARSE_S:
             self._said_s = time.monotonic()
-            self.terminal.say(f"{self.what}: {done:,} of {total:,} {self.of}")
+            of_total = f" of {total:,}" if total else ""
+            self.terminal.say(f"{self.what}: {done:,}{of_total} {self.of}")

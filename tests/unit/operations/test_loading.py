@@ -12,10 +12,11 @@ from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import LocalRuntimeError
+from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.sources.items import SourceDocument, SourceFailure, SourceItem
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.operations import loading
-from assistant.operations.loading import KnowledgeLoad, LoadReport
+from assistant.operations.loading import LoadFollower, LoadReport
 
 
 @pytest.fixture
@@ -62,12 +63,14 @@ async def run(
     alive: bool = True,
     shown: Shown | None = None,
 ) -> LoadReport:
-    load = KnowledgeLoad(stores, SystemClock(), worker_is_alive=lambda: alive, show=shown or Shown())
+    summary = await AddDocuments(stores, clock=SystemClock())(items)
+    follower = LoadFollower(stores.states, worker_is_alive=lambda: alive, show=shown or Shown())
     worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
     try:
-        return await asyncio.wait_for(load.run(items), timeout=20)
+        failed = await asyncio.wait_for(follower.follow(summary.enqueued_ids), timeout=20)
     finally:
         worker.cancel()
+    return LoadReport(summary, failed, seconds=0.0)
 
 
 async def test_a_load_ends_when_every_document_is_live(stores: KnowledgeStores) -> None:
@@ -117,12 +120,3 @@ async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(store
     with pytest.raises(LocalRuntimeError, match="worker ended with 1 documents to do"):
         await run(stores, documents("a"), hold=("a",), alive=False)
     assert await stores.queue.depth() == 1
-
-
-async def test_an_unreadable_source_stops_the_load_with_its_own_error(stores: KnowledgeStores) -> None:
-    def broken() -> list[SourceItem]:
-        raise OSError(5, "Input/output error", "knowledge.jsonl")
-
-    load = KnowledgeLoad(stores, SystemClock(), worker_is_alive=lambda: True, show=Shown())
-    with pytest.raises(OSError, match=r"knowledge\.jsonl"):
-        await load.run(item for _ in range(1) for item in broken())
