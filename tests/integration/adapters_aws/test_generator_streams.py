@@ -113,7 +113,14 @@ async def test_the_request_is_openai_s_and_carries_the_stream_s_inference_id(
 async def test_a_whole_answer_leaves_its_connection_for_the_next(
     runtime: Runtime, deadline: Deadline
 ) -> None:
-    async with runtime(whole) as (client, server):
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond_in_chunks(
+            payload_part(token("yes") + END), end=False, Content_Type=CONTENT_TYPE
+        )
+        await asyncio.sleep(0.02)  # the response's own end comes in another read
+        await exchange.write(b"0\r\n\r\n")
+
+    async with runtime(script) as (client, server):
         generator = SageMakerGenerator(client, endpoint="llm")
         for _ in range(2):
             async with generator.stream(REQUEST, deadline=deadline) as stream:
