@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -160,11 +160,14 @@ class _ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     @classmethod
-    def read(cls) -> Self:
-        """Return the settings that the environment holds. Raises ConfigurationError naming variables."""
+    def read(cls, **given: Any) -> Self:
+        """Return the settings that the environment holds; what is given stands over it.
+
+        Raises ConfigurationError naming variables.
+        """
         prefix = cls.model_config.get("env_prefix", "")
         try:
-            return cls()
+            return cls(**given)
         except SettingsError as error:
             raise ConfigurationError(f"An environment variable {prefix}… cannot be read: {error}.") from None
         except ValidationError as error:

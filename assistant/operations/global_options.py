@@ -32,10 +32,9 @@ class GlobalOptions:
 
     def local_settings(self) -> LocalSettings:
         """Return the supervisor's settings. Raises ConfigurationError."""
-        from assistant.operations.process_settings import read_settings
         from assistant.settings import LocalSettings
 
-        return read_settings(LocalSettings, **({} if self.port is None else {"port": self.port}))
+        return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
 
     def tenants(self) -> dict[str, TenantConfig]:
         """Return every tenant by name. Raises ConfigurationError."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.operations.ports import HOST, PortWishes
-from assistant.operations.process_settings import read_settings
 from assistant.operations.processes import ProcessPlan
 from assistant.settings import (
     GatewaySettings,
@@ -80,8 +79,7 @@ class Layout:
         return {plan.name: plan for plan in plans}
 
     def _embedding(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings = read_settings(
-            ModelServerSettings,
+        settings = ModelServerSettings.read(
             task="embedding",
             port=ports[EMBEDDING],
             path=self.settings.embedding_path,
@@ -91,8 +89,7 @@ class Layout:
         return ProcessPlan(EMBEDDING, _module("model_server"), settings.environment(), settings.port)
 
     def _llm(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings = read_settings(
-            ModelServerSettings,
+        settings = ModelServerSettings.read(
             task="generation",
             port=ports[LLM],
             path=self.settings.generation_path,
@@ -106,14 +103,13 @@ class Layout:
         for tenant in self.tenants.values():
             endpoints[tenant.embedding.endpoint] = url_of(EMBEDDING, ports)
             endpoints[tenant.generation.endpoint] = url_of(LLM, ports)
-        settings = read_settings(GatewaySettings, port=ports[GATEWAY], endpoints=endpoints)
+        settings = GatewaySettings.read(port=ports[GATEWAY], endpoints=endpoints)
         return ProcessPlan(
             GATEWAY, _module("sagemaker_gateway"), settings.environment(), port=settings.port, fixed_port=True
         )
 
     def _issuer(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings = read_settings(
-            LocalIssuerSettings,
+        settings = LocalIssuerSettings.read(
             port=ports[ISSUER],
             tenants_dir=self.tenants_dir.resolve(),
             state_dir=self.state_dir.resolve(),
@@ -129,8 +125,7 @@ class Layout:
         )
 
     def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings = read_settings(
-            WorkerSettings,
+        settings = WorkerSettings.read(
             tenants_dir=self.tenants_dir.resolve(),
             state_dir=self.state_dir.resolve(),
             model_artifacts_dir=self.models_dir,
@@ -158,8 +153,7 @@ class Layout:
 
     def service_settings(self, ports: Mapping[str, int]) -> ServiceSettings:
         """Return what the service runs with; a command that works in its own process takes the same."""
-        return read_settings(
-            ServiceSettings,
+        return ServiceSettings.read(
             port=ports[SERVICE],
             tenants_dir=self.tenants_dir.resolve(),
             state_dir=self.state_dir.resolve(),
