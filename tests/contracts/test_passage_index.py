@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
-from assistant.domain.errors import DeadlineExceededError
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.domain.retrieval import RRF_K, PassageQuery, Retrieved
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
@@ -233,6 +234,22 @@ async def test_passages_of_another_tenant_are_not_found(twin: Twin, stranger: Tw
     await put(stranger, (passage("secret"), EAST))
     assert await found_ids(stranger, query()) == ["secret"]
     assert await found_ids(twin, query()) == ["refill"]
+
+
+async def test_searches_at_once_find_what_they_find_alone(twin: Twin) -> None:
+    words = ["zolpidem", "warfarin", "insulin", "lisinopril", "metformin"]
+    for share, word in enumerate(words):
+        await put(twin, (passage(word, text=f"{word} {word[:3]}"), between(EAST, UP, share=share / 5)))
+    asked = [query(word, between(UP, NORTH, share=share / 5)) for share, word in enumerate(words)]
+    alone = [await search(twin, one) for one in asked]
+    assert await asyncio.gather(*(search(twin, one) for one in asked)) == alone
+    assert len({found.passages for found in alone}) == len(asked)
+
+
+async def test_a_question_of_another_model_s_dimensions_is_refused(twin: Twin) -> None:
+    await put(twin, (passage("refill"), EAST))
+    with pytest.raises(SearchUnavailableError):
+        await search(twin, query(vector=(1.0, 0.0)))
 
 
 async def test_a_search_after_its_deadline_is_refused(twin: Twin) -> None:

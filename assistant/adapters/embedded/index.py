@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from assistant.adapters.embedded.batching import BatchedCalls
 from assistant.adapters.embedded.passage_rows import IndexMeta, IndexModel, index_version
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import Passage
@@ -27,6 +28,7 @@ CALL_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 300.0
 """Also of opening, which may build the lexical leg anew: a second for 30,000 passages."""
 MAX_PENDING_CALLS = 256
+SEARCHES_AT_ONCE = 16
 
 
 class _EngineThread(Generic[Side]):
@@ -115,15 +117,25 @@ class EmbeddedPassageSearch:
         self._folder = directory / self._version
         self._model = model
         self._engine = _EngineThread(self._open, lambda reader: reader.close())
+        self._searches = BatchedCalls(self._search, most_at_once=SEARCHES_AT_ONCE)
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        if len(query.vector) != self._model.dimensions:
+            raise SearchUnavailableError(
+                f"The index has {self._model.dimensions} dimensions, the question {len(query.vector)}."
+            )
+        if len(self._searches) >= MAX_PENDING_CALLS:
+            raise SearchUnavailableError("Too many searches wait for the passage index; try again.")
         try:
-            return await self._engine.run(lambda reader: reader.search(query), timeout_s=limit_s)
-        except SearchUnavailableError:
+            return await self._searches.call(query, timeout_s=limit_s)
+        except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
-            raise
+            raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+
+    async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
+        return await self._engine.run(lambda reader: reader.search(queries), timeout_s=CALL_TIMEOUT_S)
 
     async def info(self) -> IndexInfo:
         counts = await self._engine.run(lambda reader: reader.counts(), timeout_s=CALL_TIMEOUT_S)

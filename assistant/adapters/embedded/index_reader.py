@@ -10,9 +10,12 @@ Imports the engines: load it only where it is used.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.embedded.lexical import LexicalReader
@@ -55,24 +58,29 @@ class IndexReader:
             return 0, 0, rows.IndexMeta()
         return *rows.count_rows(self._connection), self._seen
 
-    def search(self, query: PassageQuery) -> Retrieved:
+    def search(self, queries: Sequence[PassageQuery]) -> list[Retrieved]:
+        """Answer several queries as of one moment."""
         self._refresh()
         if self._connection is None or self._lexical is None:
-            return Retrieved(passages=(), best_cosine=0.0, index_version=self._index_version)
-        lexical = self._lexical_leg(self._lexical, query)
-        vector = self._matrix.search(
-            query.vector, filters=query.filters, labels=query.labels, limit=query.leg_size
-        )
+            nothing = Retrieved(passages=(), best_cosine=0.0, index_version=self._index_version)
+            return [nothing for _ in queries]
+        cosines = self._matrix.cosines([query.vector for query in queries])
+        return [self._answer(query, of_all) for query, of_all in zip(queries, cosines, strict=True)]
+
+    def _answer(self, query: PassageQuery, cosines: NDArray[np.float32]) -> Retrieved:
+        lexical = self._lexical_leg(query)
+        vector = self._matrix.best(cosines, filters=query.filters, labels=query.labels, limit=query.leg_size)
         fused = reciprocal_rank_fusion([[str(row) for row, _ in leg] for leg in (lexical, vector)])
         best = [(int(row), score) for row, score in list(fused.items())[: query.size]]
         return Retrieved(
-            passages=self._ranked(self._connection, query, best, lexical, vector),
+            passages=self._ranked(best, lexical, vector, self._matrix.at(cosines, [row for row, _ in best])),
             best_cosine=vector[0][1] if vector else 0.0,
             index_version=self._index_version,
         )
 
-    def _lexical_leg(self, lexical: LexicalReader, query: PassageQuery) -> Leg:
-        hits = lexical.search(
+    def _lexical_leg(self, query: PassageQuery) -> Leg:
+        assert self._lexical is not None  # noqa: S101 (for the type checker)
+        hits = self._lexical.search(
             query.text, filters=query.filters, labels=query.labels, limit=LEXICAL_MARGIN * query.leg_size
         )
         known = [(row, round(score, SCORE_DECIMALS)) for row, score in hits if row in self._matrix]
@@ -80,16 +88,10 @@ class IndexReader:
         return known[: query.leg_size]
 
     def _ranked(
-        self,
-        connection: sqlite3.Connection,
-        query: PassageQuery,
-        best: Leg,
-        lexical: Leg,
-        vector: Leg,
+        self, best: Leg, lexical: Leg, vector: Leg, cosines: Mapping[int, float]
     ) -> tuple[RankedPassage, ...]:
-        wanted = [row for row, _ in best]
-        passages = rows.passages_at(connection, wanted)
-        cosines = dict(self._matrix.cosines(query.vector, wanted)) | dict(vector)
+        assert self._connection is not None  # noqa: S101 (for the type checker)
+        passages = rows.passages_at(self._connection, [row for row, _ in best])
         scores = dict(lexical)
         lexical_ranks = {row: rank for rank, (row, _) in enumerate(lexical, start=1)}
         vector_ranks = {row: rank for rank, (row, _) in enumerate(vector, start=1)}

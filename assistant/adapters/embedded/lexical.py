@@ -51,7 +51,7 @@ def build_analyzer() -> TextAnalyzer:
         .filter(Filter.remove_long(LONGEST_TOKEN_CHARS))
         .filter(Filter.lowercase())
         .filter(Filter.ascii_fold())
-        .filter(Filter.custom_stopword(STOP_WORDS.split()))
+        .filter(Filter.custom_stopword([str(word) for word in STOP_WORDS.split()]))
         .filter(Filter.stemmer("english"))
         .build()
     )
