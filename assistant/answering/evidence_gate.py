@@ -9,7 +9,7 @@ Two numbers are looked at, never a fused score:
 
 They are traded against each other on a line through the tenant's two thresholds::
 
-    cosine + 0.2 · coverage  ≥  min_cosine + 0.2 · min_coverage
+    cosine + 0.5 · coverage  ≥  min_cosine + 0.5 · min_coverage
 
 so that a question in a caller's own words (low coverage) passes on meaning, and one of few, rare, exactly
 matched words passes on them. A code that the question names ("reject 79") and no passage holds is silence,
@@ -27,7 +27,7 @@ from assistant.domain.documents import Passage
 from assistant.domain.retrieval import RankedPassage, Retrieved
 from assistant.settings import GateSection
 
-COSINE_PER_COVERAGE = 0.2
+COSINE_PER_COVERAGE = 0.5
 """How much cosine one unit of coverage is worth; measured on both tenants' tuning questions."""
 
 

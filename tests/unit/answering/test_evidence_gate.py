@@ -57,13 +57,13 @@ def test_dissimilar_and_uncovered_does_not() -> None:
     assert not passes("Which vaccine protects against shingles?", REJECT_79, cosine=0.2)
 
 
-@pytest.mark.parametrize(("cosine", "passed"), [(0.41, True), (0.39, False)])
-def test_full_coverage_makes_up_for_a_tenth_of_cosine(cosine: float, *, passed: bool) -> None:
+@pytest.mark.parametrize(("cosine", "passed"), [(0.26, True), (0.24, False)])
+def test_full_coverage_makes_up_for_a_quarter_of_cosine(cosine: float, *, passed: bool) -> None:
     assert passes("rejected refill claim", REJECT_79, cosine=cosine) is passed
 
 
-@pytest.mark.parametrize(("cosine", "passed"), [(0.61, True), (0.59, False)])
-def test_no_coverage_needs_a_tenth_more_of_cosine(cosine: float, *, passed: bool) -> None:
+@pytest.mark.parametrize(("cosine", "passed"), [(0.76, True), (0.74, False)])
+def test_no_coverage_needs_a_quarter_more_of_cosine(cosine: float, *, passed: bool) -> None:
     assert passes("vaccine shingles", REJECT_79, cosine=cosine) is passed
 
 
