@@ -74,9 +74,6 @@ class AnswerQuestion:
         except (asyncio.CancelledError, GeneratorExit):
             writing.finish(Ending.abandoned(prepared.interruption.cause))
             raise
-        except Exception:
-            writing.finish(Ending.defect())
-            raise
         finally:
             if not writing.closed:
                 await self._records.write(writing.close())

@@ -20,7 +20,7 @@ from assistant.domain.errors import AssistantError, NotFoundError, RecordsUnavai
 from assistant.domain.identity import Identity
 from assistant.domain.retrieval import RankedPassage, Retrieved
 
-RECORDS_TIMEOUT_S = 5.0
+RECORDS_TIMEOUT_S = 3.0
 """For one reading from or writing to the store of answers."""
 
 

@@ -225,3 +225,16 @@ async def test_the_first_text_goes_out_before_the_second_comes() -> None:
     assert events[-1] == Token("Refills")
     assert not gate.reached.is_set()
     await stream.aclose()
+
+
+async def test_a_model_that_says_the_prompt_s_refusal_has_refused() -> None:
+    tenant = tenant_that_writes("The sources do not answer", " this question.")
+    tenant.configure(prompt={"answer": "answer/2"})
+    asked = await ask(tenant)
+    assert asked.done.finish_reason is FinishReason.REFUSED
+    assert asked.text == "The sources do not answer this question."
+
+
+async def test_the_same_words_are_an_answer_where_the_prompt_has_no_refusal() -> None:
+    asked = await ask(tenant_that_writes("The sources do not answer this question."))
+    assert asked.done.finish_reason is FinishReason.STOP
