@@ -68,11 +68,11 @@ ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make as
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
-	@$(BIN)/python -m pytest tests --ignore=tests/browser -q $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/browser -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
-	@$(BIN)/python -m pytest tests/unit tests/contracts -q $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/contracts -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## The console in a real Chromium (Debian: apt-get install chromium)
