@@ -57,7 +57,7 @@ def ensure_artifact(settings: ModelServerSettings) -> ModelArtifact:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "build.lock", timeout=_LOCK_TIMEOUT_S):
-            return _ensure_locked(settings, weights, folder)
+            return _ensure_locked(settings, weights=weights, folder=folder)
     except Timeout:
         raise LocalRuntimeError(f"{folder}: another process has been building for {_LOCK_TIMEOUT_S:.0f} s.")  # noqa: B904
     except OSError as error:
@@ -90,14 +90,18 @@ def write_whole(path: Path, content: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _ensure_locked(settings: ModelServerSettings, weights: Weights, folder: Path) -> ModelArtifact:
+def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: Path) -> ModelArtifact:
     digest = weights.digest()
     found = read_artifact(folder)
-    if found is not None and (folder / TOKENIZER_FILE).exists() and _same_model(found, settings, digest):
+    if (
+        found is not None
+        and (folder / TOKENIZER_FILE).exists()
+        and _same_model(found, settings=settings, digest=digest)
+    ):
         artifact = _with_limits_of(settings, found)
         tokenizer = None
     else:
-        artifact, tokenizer = _build(settings, weights, digest)
+        artifact, tokenizer = _build(settings, weights=weights, digest=digest)
     if tokenizer is not None:
         write_whole(folder / TOKENIZER_FILE, tokenizer)
     if artifact != found:
@@ -107,7 +111,7 @@ def _ensure_locked(settings: ModelServerSettings, weights: Weights, folder: Path
     return artifact
 
 
-def _build(settings: ModelServerSettings, weights: Weights, digest: str) -> tuple[ModelArtifact, bytes]:
+def _build(settings: ModelServerSettings, *, weights: Weights, digest: str) -> tuple[ModelArtifact, bytes]:
     if settings.task == "embedding":
         from assistant.model_server.embedding_artifact import build_embedding_artifact
 
@@ -117,7 +121,7 @@ def _build(settings: ModelServerSettings, weights: Weights, digest: str) -> tupl
     return build_generation_artifact(weights, settings=settings, digest=digest)
 
 
-def _same_model(found: ModelArtifact, settings: ModelServerSettings, digest: str) -> bool:
+def _same_model(found: ModelArtifact, *, settings: ModelServerSettings, digest: str) -> bool:
     if (found.builder_version, found.task, found.digest) != (_BUILDER_VERSION, settings.task, digest):
         return False
     return settings.task == "generation" or found.max_input_tokens == settings.max_input_tokens

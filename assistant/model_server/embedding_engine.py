@@ -36,13 +36,11 @@ class EmbeddingEngine:
         self._wake = threading.Condition()
         self._closed = False
         self._workers: list[threading.Thread] = []
-        self._model: Any = None
 
     def start(self) -> None:
         """Load the graph and start the workers."""
-        # Kept: the requests made from it read freed memory when it is gone.
-        self._model = load_graph(self._graph, threads=self._threads, precision=self._precision)
-        runners = [self._model.create_infer_request() for _ in range(self._threads)]
+        model = load_graph(self._graph, threads=self._threads, precision=self._precision)
+        runners = [model.create_infer_request() for _ in range(self._threads)]
         for runner in runners:
             # One run before there are threads: the binding sets itself up on the first run of a process,
             # and two threads that come to it at once wait for each other for ever (one has its guard and

@@ -59,7 +59,7 @@ class EmbeddingTask:
         await (await self._answer(body))(_SCOPE, _nothing_to_receive, send)
 
     def refuse(self, status: int, message: str) -> Response:
-        return _error_response(status, message, "Validation" if status < 500 else "Backend")
+        return _error_response(status, message, kind="Validation" if status < 500 else "Backend")
 
     async def _answer(self, body: bytes) -> Response:
         try:
@@ -114,10 +114,10 @@ def _refusal(texts: list[str], *, truncate: bool) -> Response | None:
 
 
 def _error(kind: ErrorType, message: str) -> Response:
-    return _error_response(_STATUS[kind], message, kind)
+    return _error_response(_STATUS[kind], message, kind=kind)
 
 
-def _error_response(status: int, message: str, kind: ErrorType) -> Response:
+def _error_response(status: int, message: str, *, kind: ErrorType) -> Response:
     return Response(
         orjson.dumps({"error": message, "error_type": kind}), status, media_type="application/json"
     )

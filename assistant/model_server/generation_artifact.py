@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,22 +37,9 @@ def build_generation_artifact(
 ) -> tuple[ModelArtifact, bytes]:
     """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
     tokenizer = _tokenizer(weights.path)
-    runtime = LlamaRuntime(
-        weights.path,
-        model=weights.name,
-        slots=1,
-        context_tokens=_PROBE_CONTEXT_TOKENS,
-        threads=settings.threads,
-    )
-    runtime.start()
-    try:
-        with httpx.Client(
-            base_url=runtime.address, headers=runtime.authorization, timeout=_RUNTIME_TIMEOUT_S
-        ) as client:
-            _check_tokenizer(tokenizer, client=client, weights=weights)
-            per_message, fixed = _template_tokens(tokenizer, client=client, weights=weights)
-    finally:
-        runtime.close()
+    with _running(weights, threads=settings.threads) as client:
+        _check_tokenizer(tokenizer, client=client, weights=weights)
+        per_message, fixed = _template_tokens(tokenizer, client=client, weights=weights)
     artifact = ModelArtifact(
         model=weights.name,
         task="generation",
@@ -61,6 +50,25 @@ def build_generation_artifact(
         template_tokens_fixed=fixed,
     )
     return artifact, tokenizer.to_str().encode()
+
+
+@contextmanager
+def _running(weights: Weights, *, threads: int) -> Generator[httpx.Client]:
+    """Run the runtime with a small context, and give a client of it."""
+    runtime = LlamaRuntime(
+        weights.path, model=weights.name, slots=1, context_tokens=_PROBE_CONTEXT_TOKENS, threads=threads
+    )
+    runtime.start()
+    try:
+        with httpx.Client(
+            base_url=runtime.address,
+            headers=runtime.authorization,
+            timeout=_RUNTIME_TIMEOUT_S,
+            trust_env=False,
+        ) as client:
+            yield client
+    finally:
+        runtime.close()
 
 
 def _tokenizer(path: Path) -> Tokenizer:

@@ -54,18 +54,22 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
         merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
         ignore_merges=cutting in _WHOLE_WORDS_FIRST,
     )
-    tokenizer = Tokenizer(model)
-    cuts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in _PATTERNS[cutting]]
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, whole])  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer = _cutting(Tokenizer(model), _PATTERNS[cutting])
     kinds = cast("list[int]", _field(reader, "tokenizer.ggml.token_type"))
-    tokenizer.add_special_tokens(_added(tokens, kinds, _CONTROL))
-    tokenizer.add_tokens(_added(tokens, kinds, _USER_DEFINED))
+    tokenizer.add_special_tokens(_added(tokens, kinds, wanted=_CONTROL))
+    tokenizer.add_tokens(_added(tokens, kinds, wanted=_USER_DEFINED))
     return tokenizer
 
 
-def _added(tokens: list[str], kinds: list[int], wanted: int) -> list[AddedToken]:
+def _cutting(tokenizer: Tokenizer, patterns: tuple[str, ...]) -> Tokenizer:
+    cuts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, whole])  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    return tokenizer
+
+
+def _added(tokens: list[str], kinds: list[int], *, wanted: int) -> list[AddedToken]:
     return [
         AddedToken(token, normalized=False, special=wanted == _CONTROL)
         for token, kind in zip(tokens, kinds, strict=True)

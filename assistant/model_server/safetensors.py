@@ -34,7 +34,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         header = cast("dict[str, Any]", orjson.loads(data[8 : 8 + header_bytes]))
         return {
-            name: _tensor(data, 8 + header_bytes, entry)
+            name: _tensor(data, start=8 + header_bytes, entry=entry)
             for name, entry in header.items()
             if name != "__metadata__"
         }
@@ -42,7 +42,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise ConfigurationError(f"{path}: not a safetensors file of F32, F16 or I64: {error}") from None
 
 
-def _tensor(data: mmap.mmap, start: int, entry: Mapping[str, Any]) -> npt.NDArray[Any]:
+def _tensor(data: mmap.mmap, *, start: int, entry: Mapping[str, Any]) -> npt.NDArray[Any]:
     dtype = np.dtype(_DTYPES[entry["dtype"]])
     begin, end = entry["data_offsets"]
     count = (end - begin) // dtype.itemsize

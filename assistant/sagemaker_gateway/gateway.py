@@ -86,9 +86,9 @@ class Gateway:
             raise endpoint_not_found(invocation.endpoint)
         body = await read_body(receive, limit_bytes=_MOST_BODY_BYTES)
         if body is not None:
-            await while_connected(self._invoke(invocation, body, exchange), receive)
+            await while_connected(self._invoke(invocation, body=body, exchange=exchange), receive)
 
-    async def _invoke(self, invocation: Invocation, body: bytes, exchange: _Exchange) -> None:
+    async def _invoke(self, invocation: Invocation, *, body: bytes, exchange: _Exchange) -> None:
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._connections.post(
@@ -99,7 +99,7 @@ class Gateway:
             if response.status != 200:
                 raise model_error(response.status, await response.read())
             if invocation.streamed:
-                await self._stream(response, invocation, exchange)
+                await self._stream(response, invocation=invocation, exchange=exchange)
             else:
                 await exchange.respond(await response.read(), _result_headers(response, invocation))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -113,7 +113,7 @@ class Gateway:
                 response.close()  # at once: the container then stops generating
 
     async def _stream(
-        self, response: aiohttp.ClientResponse, invocation: Invocation, exchange: _Exchange
+        self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
     ) -> None:
         cutter = ResponseCutter(self._cut_seed)
         await exchange.start_stream(_stream_headers(response, invocation))

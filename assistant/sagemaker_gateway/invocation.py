@@ -53,8 +53,8 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
         streamed=streamed,
         content_type=headers.get("content-type", "application/octet-stream"),
         accept=headers.get(_PREFIX + "accept" if streamed else "accept"),
-        custom_attributes=_bounded(headers, "custom-attributes", _LONGEST_ATTRIBUTES),
-        inference_id=_bounded(headers, "inference-id", _LONGEST_INFERENCE_ID),
+        custom_attributes=_bounded(headers, "custom-attributes", longest=_LONGEST_ATTRIBUTES),
+        inference_id=_bounded(headers, "inference-id", longest=_LONGEST_INFERENCE_ID),
     )
 
 
@@ -69,7 +69,7 @@ def _refuse_what_is_not_local(headers: Mapping[str, str]) -> None:
             raise validation_error(f"Variant {value} not found; the only one is {VARIANT}.")
 
 
-def _bounded(headers: Mapping[str, str], field: str, longest: int) -> str | None:
+def _bounded(headers: Mapping[str, str], field: str, *, longest: int) -> str | None:
     value = headers.get(_PREFIX + field)
     if value is not None and len(value) > longest:
         raise validation_error(f"{_PREFIX}{field} is longer than {longest} characters.")

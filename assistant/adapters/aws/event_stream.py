@@ -58,7 +58,7 @@ class EventStreamParser:
         position = 0
         try:
             while (end := _message_end(buffer, position)) is not None:
-                payload = self._decode(buffer, position, end)
+                payload = self._decode(buffer, start=position, end=end)
                 if payload is not None:
                     payloads.append(payload)
                 position = end
@@ -69,7 +69,7 @@ class EventStreamParser:
         self._rest = buffer[position:] if self.fault is None else b""
         return payloads
 
-    def _decode(self, buffer: bytes, start: int, end: int) -> bytes | None:
+    def _decode(self, buffer: bytes, *, start: int, end: int) -> bytes | None:
         """Return a payload part's bytes, None for any other event; an exception message sets the fault."""
         (crc,) = struct.unpack_from("!I", buffer, end - _CRC_BYTES)
         if crc32(memoryview(buffer)[start : end - _CRC_BYTES]) != crc:

@@ -56,11 +56,14 @@ class SageMakerEmbedder:
             return await self._embed_with_retries(batches[0], deadline)
         places = asyncio.Semaphore(_BATCHES_AT_ONCE)
         async with _FirstErrorGroup() as group:
-            tasks = [group.create_task(self._embed_in_turn(batch, deadline, places)) for batch in batches]
+            tasks = [
+                group.create_task(self._embed_in_turn(batch, deadline=deadline, places=places))
+                for batch in batches
+            ]
         return [vector for task in tasks for vector in task.result()]
 
     async def _embed_in_turn(
-        self, texts: Sequence[str], deadline: Deadline, places: asyncio.Semaphore
+        self, texts: Sequence[str], *, deadline: Deadline, places: asyncio.Semaphore
     ) -> list[list[float]]:
         async with places:
             return await self._embed_with_retries(texts, deadline)

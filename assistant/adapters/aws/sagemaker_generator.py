@@ -56,7 +56,7 @@ class SageMakerGenerator:
         """
         inference_id = uuid.uuid4().hex
         body = await retry_overload(
-            lambda: self._invoke(request, inference_id, deadline),
+            lambda: self._invoke(request, inference_id=inference_id, deadline=deadline),
             budget=self._budget,
             deadline=deadline,
             sleep=asyncio.sleep,
@@ -70,7 +70,7 @@ class SageMakerGenerator:
         finally:
             body.close()  # synchronous: the endpoint sees it even when this task is being cancelled
 
-    async def _invoke(self, request: GenerationRequest, inference_id: str, deadline: Deadline) -> Any:
+    async def _invoke(self, request: GenerationRequest, *, inference_id: str, deadline: Deadline) -> Any:
         try:
             async with asyncio.timeout(deadline.within_s(_LONGEST_STREAM_S)):
                 response = await self._client.invoke_endpoint_with_response_stream(
