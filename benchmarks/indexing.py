@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 from assistant.bootstrap import open_stores
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
+from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.ports import DocumentStates
 from assistant.ingesting.sources.reader import read_sources
 from assistant.settings import inherited_environment, load_tenant
@@ -42,43 +45,93 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class IndexingRun:
-    """The figures of one run."""
+class IndexingFigures:
+    """What one first run and the unchanged second one cost."""
 
-    summary: AddSummary
-    seconds: float
+    documents: int
     live: int
     passages: int
     tokens: int
+    seconds: float
+    """From the first document taken in to the last one live."""
+    peak_bytes: int
+    """Resident memory of all processes, summed at one moment."""
+    peaks_bytes: Mapping[str, int]
+    cpu_s: Mapping[str, float]
+    stored_bytes: int
+    """Documents, states and index."""
+    second_seconds: float
+    """By the command line, from its start to its end."""
+    second_embedded: int
+    machine: str
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds
+
+    @property
+    def documents_per_s(self) -> float:
+        return self.live / self.seconds
 
     def lines(self) -> list[str]:
+        """Return the report, one figure a line."""
+        cpu_s = sum(self.cpu_s.values())
         return [
-            f"documents       {self.live} live of {self.summary.documents}, in {self.seconds:.1f} s",
-            f"passages        {self.passages}, {self.tokens} tokens",
-            f"passage tokens  {self.tokens / self.seconds:,.0f} a second",
-            f"documents       {self.live / self.seconds:,.1f} a second",
+            f"documents       {self.live} live of {self.documents}, in {self.seconds:.1f} s",
+            f"passages        {self.passages} of {self.tokens} tokens",
+            f"passage tokens  {self.tokens_per_s:,.0f} a second",
+            f"documents       {self.documents_per_s:,.1f} a second",
+            f"stored          {self.stored_bytes / _MIB:.0f} MiB of documents, states and index",
+            f"peak memory     {self.peak_bytes / _MIB:.0f} MiB summed at one moment",
+            *(
+                f"                {peak / _MIB:.0f} MiB, {self.cpu_s[name]:.1f} processor s {name}"
+                for name, peak in self.peaks_bytes.items()
+            ),
+            f"processor       {cpu_s:.1f} s: {self.tokens / cpu_s:,.0f} tokens a processor second",
+            f"second run      {self.second_seconds:.1f} s by command line, {self.second_embedded} embedded",
+            f"machine         {self.machine}",
         ]
 
 
-async def add_and_wait(layout: BenchLayout, documents: Path) -> IndexingRun:
+def measure_indexing(documents: Path, *, layout: BenchLayout) -> IndexingFigures:
+    """Index the documents into the layout's empty tenant, then add them again unchanged."""
+    layout.write_tenant()
+    if (layout.state_dir / "tenants").exists():
+        raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
+    before = machine_line()
+    with embedding_path(layout, with_worker=True) as path:
+        pids = {name: process.popen.pid for name, process in path.processes.items()}
+        with ProcessSampler({**pids, "adding": os.getpid()}) as used:
+            statuses, seconds = asyncio.run(_add_and_wait(layout, documents))
+    live = [status for status in statuses if status.state == DocumentState.LIVE]
+    after = machine_line()
+    second_seconds, second_embedded = _add_again(layout, documents)
+    return IndexingFigures(
+        documents=len(statuses),
+        live=len(live),
+        passages=sum(status.passage_count for status in live),
+        tokens=sum(status.token_count for status in live),
+        seconds=seconds,
+        peak_bytes=used.peak_sum,
+        peaks_bytes=used.peaks,
+        cpu_s=used.cpu_s,
+        stored_bytes=folder_bytes(layout.state_dir / "tenants"),
+        second_seconds=second_seconds,
+        second_embedded=second_embedded,
+        machine=f"before: {before}; after: {after}",
+    )
+
+
+async def _add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[DocumentStatus], float]:
     """Add all documents and wait until the worker is done with the last."""
     tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
     async with open_stores(tenant, state_dir=layout.state_dir) as stores:
         began_s = time.monotonic()
         add = AddDocuments(stores.knowledge, clock=SystemClock())
         summary = await add(read_sources([documents]))
-        print(f"added           in {time.monotonic() - began_s:.1f} s", flush=True)
         await _wait_until_done(stores.knowledge.states, count=len(summary.enqueued_ids))
         seconds = time.monotonic() - began_s
-        statuses = await _all_statuses(stores.knowledge.states)
-    live = [status for status in statuses if status.state == DocumentState.LIVE]
-    return IndexingRun(
-        summary=summary,
-        seconds=seconds,
-        live=len(live),
-        passages=sum(status.passage_count for status in live),
-        tokens=sum(status.token_count for status in live),
-    )
+        return await _all_statuses(stores.knowledge.states), seconds
 
 
 async def _wait_until_done(states: DocumentStates, *, count: int) -> None:
@@ -105,14 +158,18 @@ async def _all_statuses(states: DocumentStates) -> list[DocumentStatus]:
     return found
 
 
-def second_run(layout: BenchLayout, documents: Path) -> tuple[float, str]:
-    """Add the same documents by the command line; return the seconds and what it printed."""
+def _add_again(layout: BenchLayout, documents: Path) -> tuple[float, int]:
+    """Add the same documents by the command line; return its seconds and the documents that it embedded."""
     command = [str(Path(sys.executable).with_name("assistant"))]
     command += ["--tenants", str(layout.tenants_dir), "--state", str(layout.state_dir), "--json"]
     command += ["knowledge", "add", "--tenant", TENANT, str(documents)]
     began_s = time.monotonic()
     ran = subprocess.run(command, env=inherited_environment(), capture_output=True, text=True, check=False)
-    return time.monotonic() - began_s, (ran.stdout or ran.stderr).strip()
+    seconds = time.monotonic() - began_s
+    if ran.returncode != 0:
+        raise SystemExit(f"the second run failed: {ran.stderr.strip()}")
+    report = orjson.loads(ran.stdout)
+    return seconds, report["documents"] - report["unchanged"]
 
 
 def limited(documents: Path, limit: int | None, folder: Path) -> Path:
@@ -135,24 +192,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(arguments.keep or Path(scratch))
-        layout.write_tenant()
+        layout.root.mkdir(parents=True, exist_ok=True)
         documents = limited(arguments.documents, arguments.limit, layout.root)
-        print(f"machine         {machine_line()}")
-        with embedding_path(layout, with_worker=True) as path:
-            pids = {name: process.popen.pid for name, process in path.processes.items()}
-            with ProcessSampler({**pids, "adding": os.getpid()}) as used:
-                run = asyncio.run(add_and_wait(layout, documents))
-        print(*run.lines(), sep="\n")
-        print(f"index           {folder_bytes(layout.state_dir / 'tenants') / _MIB:.0f} MiB with documents")
-        print(f"peak memory     {used.peak_sum / _MIB:.0f} MiB summed at one moment")
-        for name, peak in used.peaks.items():
-            print(f"                {peak / _MIB:.0f} MiB, {used.cpu_s[name]:.1f} processor s {name}")
-        all_cpu_s = sum(used.cpu_s.values())
-        print(f"processor       {all_cpu_s:.1f} s: {run.tokens / all_cpu_s:,.0f} tokens a processor second")
-        print(f"machine         {machine_line()}")
-        seconds, printed = second_run(layout, documents)
-        print(f"second run      {seconds:.1f} s by the command line, unchanged")
-        print(f"                {printed}")
+        print(*measure_indexing(documents, layout=layout).lines(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import gzip
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -36,6 +37,40 @@ Timings = Mapping[str, float]
 Retrieve = Callable[[str], Awaitable[Timings]]
 
 
+@dataclass(frozen=True, slots=True)
+class RetrievalFigures:
+    """Times of retrievals one at a time, and of those with AT_ONCE on their way at any moment."""
+
+    documents: int
+    passages: int
+    alone: Sequence[Timings]
+    at_once: Sequence[Timings]
+    at_once_per_s: float
+    machine: str
+
+    def p50_ms(self) -> float:
+        return percentile(self.alone, "both", 0.5)
+
+    def p95_at_once_ms(self) -> float:
+        return percentile(self.at_once, "both", 0.95)
+
+    def lines(self) -> list[str]:
+        """Return the report, one figure a line."""
+        lines = [f"index           {self.documents} documents, {self.passages} passages"]
+        for name, times in (("one at a time", self.alone), (f"{AT_ONCE} at once", self.at_once)):
+            for step, label in (("both", name), ("embed", "  embedding"), ("search", "  search")):
+                p50, p95 = percentile(times, step, 0.5), percentile(times, step, 0.95)
+                lines.append(f"{label:<16}p50 {p50:6.1f} ms   p95 {p95:6.1f} ms   of {len(times)}")
+        lines.append(f"throughput      {self.at_once_per_s:.0f} retrievals a second, {AT_ONCE} at once")
+        lines.append(f"machine         {self.machine}")
+        return lines
+
+
+def percentile(times: Sequence[Timings], step: str, share: float) -> float:
+    ordered = sorted(one[step] for one in times)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
 def read_questions(path: Path, count: int) -> list[str]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
@@ -43,20 +78,56 @@ def read_questions(path: Path, count: int) -> list[str]:
     return random.Random(_SEED).choices(questions, k=count)
 
 
-def report(name: str, times_ms: Sequence[float]) -> None:
-    ordered = sorted(times_ms)
-    p50, p95 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95))
-    print(f"{name:<28}p50 {p50:6.1f} ms   p95 {p95:6.1f} ms   of {len(ordered)}", flush=True)
+def measure_retrieval(layout: BenchLayout, questions: Sequence[str]) -> RetrievalFigures:
+    """Retrieve for each question over the layout's index, alone and several at once."""
+    before = machine_line()
+    with embedding_path(layout, with_worker=False) as path:
+        figures = asyncio.run(_measure(layout, path.gateway_url, questions))
+    return replace(figures, machine=f"before: {before}; after: {machine_line()}")
 
 
-async def one_by_one(retrieve: Retrieve, questions: Sequence[str]) -> None:
-    times = [await retrieve(question) for question in questions]
-    report("one at a time", [one["both"] for one in times])
-    report("  of it, embedding", [one["embed"] for one in times])
-    report("  of it, search", [one["search"] for one in times])
+async def _measure(layout: BenchLayout, gateway_url: str, questions: Sequence[str]) -> RetrievalFigures:
+    settings = ServiceSettings(
+        tenants_dir=layout.tenants_dir,
+        state_dir=layout.state_dir,
+        model_artifacts_dir=layout.models_dir,
+        sagemaker_endpoint_url=gateway_url,
+        issuer=gateway_url,
+        jwks_url=gateway_url,
+    )
+    async with open_tenants(settings, generates=False) as tenants:
+        services = tenants[TENANT].answering
+        info = await services.search.info()
+        retrieve = _timed(RetrievePassages(services))
+        for question in questions[:_WARM_UP]:
+            await retrieve(question)
+        alone = [await retrieve(question) for question in questions]
+        at_once, per_s = await _several_at_once(retrieve, questions)
+    return RetrievalFigures(
+        documents=info.document_count,
+        passages=info.passage_count,
+        alone=alone,
+        at_once=at_once,
+        at_once_per_s=per_s,
+        machine="",
+    )
 
 
-async def several_at_once(retrieve: Retrieve, questions: Sequence[str]) -> None:
+def _timed(retrieval: RetrievePassages) -> Retrieve:
+    clock = SystemClock()
+
+    async def retrieve(question: str) -> Timings:
+        steps = Steps(trace.INVALID_SPAN, clock=clock)
+        deadline = Deadline.after(_TIMEOUT_S, clock=clock)
+        with steps.step("both"):
+            found = await retrieval.retrieve(question, labels=frozenset(), deadline=deadline, steps=steps)
+        assert found.passages
+        return steps.timings_ms
+
+    return retrieve
+
+
+async def _several_at_once(retrieve: Retrieve, questions: Sequence[str]) -> tuple[list[Timings], float]:
     waiting = iter(questions)
     times: list[Timings] = []
 
@@ -66,41 +137,7 @@ async def several_at_once(retrieve: Retrieve, questions: Sequence[str]) -> None:
 
     began_s = time.perf_counter()
     await asyncio.gather(*(asker() for _ in range(AT_ONCE)))
-    seconds = time.perf_counter() - began_s
-    report(f"{AT_ONCE} at once", [one["both"] for one in times])
-    report("  of it, embedding", [one["embed"] for one in times])
-    report("  of it, search", [one["search"] for one in times])
-    print(f"{'':<28}{len(times) / seconds:.0f} retrievals a second")
-
-
-async def measure(layout: BenchLayout, gateway_url: str, questions: Sequence[str]) -> None:
-    settings = ServiceSettings(
-        tenants_dir=layout.tenants_dir,
-        state_dir=layout.state_dir,
-        model_artifacts_dir=layout.models_dir,
-        sagemaker_endpoint_url=gateway_url,
-        issuer=gateway_url,
-        jwks_url=gateway_url,
-    )
-    clock = SystemClock()
-    async with open_tenants(settings, generates=False) as tenants:
-        services = tenants[TENANT].answering
-        retrieval = RetrievePassages(services)
-
-        async def retrieve(question: str) -> Timings:
-            steps = Steps(trace.INVALID_SPAN, clock=clock)
-            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
-            with steps.step("both", span_name="both"):
-                found = await retrieval.retrieve(question, labels=frozenset(), deadline=deadline, steps=steps)
-            assert found.passages
-            return steps.timings_ms
-
-        info = await services.search.info()
-        print(f"index                       {info.document_count} documents, {info.passage_count} passages")
-        for question in questions[:_WARM_UP]:
-            await retrieve(question)
-        await one_by_one(retrieve, questions)
-        await several_at_once(retrieve, questions)
+    return times, len(times) / (time.perf_counter() - began_s)
 
 
 def main() -> None:
@@ -109,12 +146,8 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--count", type=int, default=300)
     arguments = parser.parse_args()
-    layout = BenchLayout(arguments.index)
     questions = read_questions(arguments.questions, arguments.count)
-    print(f"machine                     {machine_line()}")
-    with embedding_path(layout, with_worker=False) as path:
-        asyncio.run(measure(layout, path.gateway_url, questions))
-    print(f"machine                     {machine_line()}")
+    print(*measure_retrieval(BenchLayout(arguments.index), questions).lines(), sep="\n")
 
 
 if __name__ == "__main__":
