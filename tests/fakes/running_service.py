@@ -36,6 +36,7 @@ from assistant.service.__main__ import open_application
 from assistant.service.answer_writing import StreamLimits
 from assistant.settings import ServiceSettings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
+from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
 DIGEST = "d" * 64
@@ -239,13 +240,10 @@ async def published_keys(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
         await reader.readuntil(b"\r\n\r\n")
         head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         writer.write(head.encode() + body)
-        writer.close()
+        await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
-    finally:
-        server.close()
+    async with socket_server(answer) as url:
+        yield f"{url}/jwks.json"
 
 
 def _passage(document: Document) -> Passage:

@@ -12,6 +12,7 @@ from typing import Literal
 import orjson
 
 from assistant.sagemaker_gateway.event_stream import payload_part
+from tests.fakes.socket_server import socket_server
 
 Fault = Literal["none", "silent", "garbage", "error", "closed", "overloaded"]
 DIMENSIONS = 8
@@ -63,14 +64,9 @@ class SageMakerSocket:
         return calls[number - 1]
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await self._answer_one(head, reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await self._answer_one(head, reader, writer)
 
     async def _answer_one(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -128,12 +124,8 @@ def vector_of(text: str) -> list[float]:
 @asynccontextmanager
 async def sagemaker_socket() -> AsyncGenerator[SageMakerSocket]:
     socket = SageMakerSocket()
-    server = await asyncio.start_server(socket.answer, "127.0.0.1", 0)
-    socket.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with socket_server(socket.answer) as socket.url:
         yield socket
-    finally:
-        server.close()
 
 
 def _chunk(text: str | None) -> bytes:

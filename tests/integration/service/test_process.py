@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 
@@ -101,6 +102,8 @@ async def refuses_connections(url: str) -> None:
             except ConnectionRefusedError:
                 return
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
             await asyncio.sleep(0.01)
 
 

@@ -9,7 +9,7 @@ from assistant.evaluating.retrieval_quality import ranked_documents, retrieval_q
 
 
 def ranked(passage_id: str, *, rank: int, lexical: int | None, vector: int | None) -> RankedPassage:
-    document_id = passage_id.split("#")[0]
+    document_id = passage_id.split("#", maxsplit=1)[0]
     passage = Passage(
         passage_id=passage_id,
         document_id=document_id,

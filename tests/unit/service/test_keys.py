@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey, RSAKey
 from assistant.domain.errors import DependencyError
 from assistant.service.keys import JwksKeySet
 from tests.fakes.clock import SteppedClock
+from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, RSA_KEY
 
 pytestmark = pytest.mark.loopback
@@ -42,17 +43,16 @@ class Issuer:
                 f"HTTP/1.1 {self.status} X\r\ncontent-length: {len(self.body)}\r\nconnection: close\r\n\r\n"
             )
             writer.write(head.encode() + self.body)
-        writer.close()
+            await writer.drain()
 
 
 @pytest.fixture
 async def issuer() -> AsyncIterator[Issuer]:
     issuer = Issuer()
-    server = await asyncio.start_server(issuer.answer, "127.0.0.1", 0)
-    issuer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
-    issuer.publish(EC_KEY, RSA_KEY)
-    yield issuer
-    server.close()
+    async with socket_server(issuer.answer) as url:
+        issuer.url = f"{url}/jwks.json"
+        issuer.publish(EC_KEY, RSA_KEY)
+        yield issuer
 
 
 @pytest.fixture
