@@ -28,11 +28,11 @@ class Shop:
     def registry(self) -> Registry:
         return Registry.under(self.folder / ".state")
 
-    def start(self, *arguments: str, ci: bool = False) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "assistant.operations.main", "--port", "0", *arguments],
             cwd=self.folder,
-            env=os.environ | {"CI": "true" if ci else ""},
+            env=os.environ | {"CI": ""},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -36,3 +36,14 @@ def test_a_setting_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
     with pytest.raises(ConfigurationError, match=r"ASSISTANT_LOCAL_MIN_FREE_MIB: .*integer"):
         options.local_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("true", True), ("woodpecker", True), ("", False), ("false", False)]
+)
+def test_ci_says_that_nobody_presses_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
+) -> None:
+    monkeypatch.setenv("CI", value)
+    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
+    assert options.local_settings().in_ci is expected
