@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from assistant.domain.errors import LocalRuntimeError
+from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.operations.asking import Asked, answer_on, client_for
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import check_paths, knowledge_paths, load
@@ -91,7 +91,10 @@ async def _load_and_ask(demo: _Demo) -> None:
         await demo.ask(_NOT_KNOWN)
     for tenant in demo.runtime.tenants:
         if tenant not in asked_first:
-            await demo.load(tenant)
+            try:
+                await demo.load(tenant)
+            except NotFoundError as error:  # a tenant of the reader's own shall not end the demo
+                demo.terminal.step(f"{tenant}: not loaded: {error.message}")
 
 
 def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,7 +89,7 @@ async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
 async def _note_access(stores: TenantStores, *, kind: Literal["answer", "verdicts"], subject_id: str) -> None:
     """Whoever reads from the command line reads as an auditor does: it is recorded."""
     entry = AccessEntry(
-        at=SystemClock().now(), agent=f"cli:{getpass.getuser()}", kind=kind, subject_id=subject_id
+        at=SystemClock().now(), agent=f"cli:uid-{os.getuid()}", kind=kind, subject_id=subject_id
     )
     await stores.records.record_access(entry)
 
