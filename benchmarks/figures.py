@@ -1,0 +1,140 @@
+"""The table of figures: what was asked, what this machine does.
+
+    python -m benchmarks.figures --documents medquad.jsonl.gz     all of it, about ten minutes on two cores
+    python -m benchmarks.figures                                  with the clinic's committed documents instead
+
+Each figure is measured through the production path by a module of its own beside this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.knowledge import load_if_empty
+from assistant.operations.layout import FOR_LOADING
+from assistant.operations.local_runtime import local_runtime
+from assistant.operations.terminal import Terminal
+from benchmarks.evaluation import ROOT, TENANTS, Line, evaluate_retrieval
+from benchmarks.generation import measure as measure_generation
+from benchmarks.indexing import measure_indexing
+from benchmarks.local_embedding import BenchLayout, machine_line
+from benchmarks.retrieval import measure_retrieval, read_questions
+from benchmarks.startup import measure_startup
+
+_MIB = 1024 * 1024
+_SAMPLE = ROOT / "knowledge" / "clinic" / "medquad.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure beside its bound."""
+
+    what: str
+    asked: str
+    measured: str
+    holds: bool
+
+
+def indexing_and_retrieval(documents: Path) -> list[Row]:
+    """Index the documents twice, then retrieve their own questions from them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        layout = BenchLayout(Path(scratch))
+        index = measure_indexing(documents, layout=layout)
+        found = measure_retrieval(layout, read_questions(documents, 400))
+    tokens_per_s = index.tokens / index.seconds
+    p50_ms, p95_ms = found.p50_ms(), found.p95_at_once_ms()
+    return [
+        Row(
+            f"embedding and indexing of {index.documents:,} documents, {index.tokens:,} passage tokens",
+            "≥ 12,000 tokens/s",
+            f"{tokens_per_s:,.0f} tokens/s, {index.live / index.seconds:.0f} documents/s",
+            tokens_per_s >= 12_000 and index.live == index.documents,
+        ),
+        Row(
+            "memory of all its processes at the peak",
+            "≤ 1.5 GiB",
+            f"{index.peak_bytes / _MIB:,.0f} MiB",
+            index.peak_bytes <= 1.5 * 1024 * _MIB,
+        ),
+        Row(
+            "second run over them unchanged",
+            "≤ 15 s, nothing embedded",
+            f"{index.second_seconds:.1f} s, {index.second_embedded} embedded",
+            index.second_seconds <= 15 and index.second_embedded == 0,
+        ),
+        Row(
+            "hybrid retrieval, embedding included, p50",
+            "≤ 25 ms",
+            f"{p50_ms:.1f} ms",
+            p50_ms <= 25,
+        ),
+        Row("the same, p95 at 8 at once", "≤ 80 ms", f"{p95_ms:.1f} ms", p95_ms <= 80),
+    ]
+
+
+def quality() -> list[Row]:
+    """Judge retrieval and gate on the held-out half of both tenants' questions."""
+    with tempfile.TemporaryDirectory() as scratch:
+        options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=Path(scratch), port=0, json=False)
+        runtime = local_runtime(options, Terminal())
+        with runtime.processes(FOR_LOADING, command="figures") as ports:
+            for name in TENANTS:
+                asyncio.run(load_if_empty(runtime, name))
+            lines = asyncio.run(evaluate_retrieval(runtime, ports, tune=False))
+    return [_quality_row(line) for line in lines if line.bound]
+
+
+def _quality_row(line: Line) -> Row:
+    ratio = line.what.startswith("ndcg")
+    measured = f"{line.value:.3f}" if ratio else f"{line.value:.1%}"
+    return Row(f"{line.tenant}: {line.what}", line.bound, measured, line.holds)
+
+
+def startup() -> Row:
+    """Start the service without the embedded engine."""
+    figures = measure_startup(rounds=5)
+    return Row(
+        "service: from exec to ready, without the embedded engine",
+        "≤ 2.5 s, ≤ 200 MiB",
+        f"{figures.seconds:.2f} s, {figures.resident_bytes / _MIB:.0f} MiB",
+        figures.seconds <= 2.5 and figures.resident_bytes <= 200 * _MIB,
+    )
+
+
+def generation() -> Row:
+    """One stream through the model server against the runtime's own loop."""
+    ratio = measure_generation(rounds=7, tokens=200).ratio()
+    return Row(
+        "model_server: one stream against the runtime's own loop", "≥ 90 %", f"{ratio:.1%}", ratio >= 0.9
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the figures as Markdown."""
+    lines = ["| what | asked | measured |", "| --- | --- | --- |"]
+    lines += [
+        f"| {row.what} | {row.asked} | {row.measured}{'' if row.holds else ' (missed)'} |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--documents", type=Path, default=_SAMPLE)
+    arguments = parser.parse_args()
+    before = machine_line()
+    rows = [*indexing_and_retrieval(arguments.documents), *quality(), startup(), generation()]
+    print(table(rows))
+    print(f"\n{os.cpu_count()} cores; before: {before}; after: {machine_line()}")
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
