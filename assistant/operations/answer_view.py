@@ -11,7 +11,7 @@ from rich.text import Text
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.domain.answers import FinishReason, Sentence, Source, Support
 from assistant.operations.marked_text import MarkedText
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, plain, styled
 
 _REASONS = {
     "no_passage": "no source says so",
@@ -126,10 +126,9 @@ def print_sources(
     for said, same in zip(numbers, documents, strict=True):
         first = same[0]
         is_cited = any(source.n in cited for source in same)
-        line = Text(f"  {said:>{width}}  ", style="cyan")
-        line.append_text(plain(first.title, style="bold not cyan" if is_cited else "not cyan"))
-        line.append_text(plain(f"  {first.document_id}", style="dim not cyan"))
-        terminal.out.print(line)
+        title = (first.title, "bold" if is_cited else "")
+        number = (f"  {said:>{width}}  ", "cyan")
+        terminal.out.print(styled(number, title, (f"  {first.document_id}", "dim")))
         link = first.url or base_url + first.document_url
         terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
 

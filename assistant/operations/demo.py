@@ -16,7 +16,7 @@ from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import check_paths, knowledge_paths, load
 from assistant.operations.layout import ALL, SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, styled
 
 _AGENT = "demo"
 _QUESTIONS = {
@@ -54,11 +54,7 @@ class _Demo:
         """Stream one answer with its sources."""
         out = self.terminal.out
         out.print()
-        out.print(
-            Text(f"{asked.tenant}  ", style="bold cyan").append_text(
-                plain(asked.question, style="bold not cyan")
-            )
-        )
+        out.print(styled((f"{asked.tenant}  ", "bold cyan"), (asked.question, "bold")))
         await answer_on(self.terminal, client_for(self.runtime, asked, ports=self.ports), asked.question)
         out.print()
 

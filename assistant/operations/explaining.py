@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.domain.answers import AnswerRecord, GateDecision, PassageUse
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, plain, styled
 
 
 def explain(terminal: Terminal, record: AnswerRecord) -> None:
@@ -85,4 +85,4 @@ def _timings(record: AnswerRecord) -> Table:
 
 
 def _fact(terminal: Terminal, name: str, value: str) -> None:
-    terminal.out.print(Text(f"{name:<11}", style="bold").append_text(plain(value, style="not bold")))
+    terminal.out.print(styled((f"{name:<11}", "bold"), (value, "")))

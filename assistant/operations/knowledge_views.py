@@ -14,7 +14,7 @@ from assistant.bootstrap import open_stores
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, plain, styled
 
 _PAGE = 1000
 _STYLES = {
@@ -63,8 +63,7 @@ def show_document(options: GlobalOptions, *, tenant: str, document_id: str) -> N
         terminal.line(status.model_dump_json())
         return
     for name, value in status.model_dump(mode="json", exclude_none=True).items():
-        line = Text(f"{name.replace('_', ' '):<18}", style="bold")
-        terminal.out.print(line.append_text(plain(str(value), style="not bold")))
+        terminal.out.print(styled((f"{name.replace('_', ' '):<18}", "bold"), (str(value), "")))
 
 
 def _states(names: Sequence[str]) -> list[DocumentState]:

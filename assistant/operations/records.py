@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import orjson
-from rich.text import Text
 
 from assistant.answering.prompting import load_prompt
 from assistant.bootstrap import TenantStores, open_stores
@@ -19,7 +18,7 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.operations.answer_view import mark_of
 from assistant.operations.explaining import explain
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, plain, styled
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +102,10 @@ def _show_replayed(terminal: Terminal, replayed: Replayed) -> None:
     terminal.out.print()
     _show_text(terminal, record)
     for use, text in zip(record.passages, replayed.texts, strict=True):
-        head = Text(f"\n{use.n:>3}  ", style="cyan").append_text(plain(use.title, style="bold"))
-        terminal.out.print(head.append_text(plain(f"  {use.passage_id}", style="dim not bold")))
+        title, passage_id = (use.title, "bold"), (f"  {use.passage_id}", "dim")
+        terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
         gone = "(no longer stored: the document was withdrawn or replaced)"
-        terminal.out.print(plain(text, style="") if text is not None else plain(gone, style="dim"))
+        terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
     _show_prompt(terminal, record)
     explain(terminal, record)
     for stored in replayed.verdicts:
@@ -149,11 +148,12 @@ def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
 def _show_verdict(terminal: Terminal, stored: StoredVerdict) -> None:
     verdict = stored.verdict
     style = "green" if verdict.label is VerdictLabel.GOOD else "red"
-    line = plain(f"{stored.at:%Y-%m-%d %H:%M}  ", style="dim")
-    line.append(f"{verdict.label.value:<5}", style=style)
-    line.append_text(
-        plain(f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}", style="not dim")
+    terminal.out.print(
+        styled(
+            (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"),
+            (f"{verdict.label.value:<5}", style),
+            (f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}", ""),
+        )
     )
-    terminal.out.print(line)
     if verdict.better_text:
         terminal.out.print(plain(f"      better: {verdict.better_text}"))

@@ -21,7 +21,7 @@ from assistant.operations.knowledge import answers_something
 from assistant.operations.layout import FOR_SEARCH
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.queries import BadLine, Query, checked_question, read_queries
-from assistant.operations.terminal import Terminal, plain
+from assistant.operations.terminal import Terminal, plain, styled
 
 _AT_ONCE = 4
 """Questions in flight: two cores embed no faster with more."""
@@ -185,10 +185,8 @@ def _show(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
     for number, ranked in enumerate(best, start=1):
         passage = ranked.passage
         scores = f"BM25 {_score(ranked.lexical_score, 2)}, cosine {_score(ranked.cosine, 3)}"
-        title = plain(f"{number:>3}  {passage.title}", style="bold")
-        terminal.out.print(
-            title.append_text(plain(f"  {passage.document_id}  {scores}", style="dim not bold"))
-        )
+        title = (f"{number:>3}  {passage.title}", "bold")
+        terminal.out.print(styled(title, (f"  {passage.document_id}  {scores}", "dim")))
         snippet = " ".join(passage.text.split())
         terminal.out.print(plain(f"     {snippet[:_SNIPPET]}{'…' if len(snippet) > _SNIPPET else ''}"))
 

@@ -27,6 +27,14 @@ def plain(text: str, *, style: str = "") -> Text:
     return Text(text.translate(_CONTROL), style=style)
 
 
+def styled(*parts: tuple[str, str]) -> Text:
+    """Return one line of (text, style) parts, each from outside perhaps; no style passes to the next."""
+    line = Text()
+    for text, style in parts:
+        line.append_text(plain(text, style=style))
+    return line
+
+
 def _stdout() -> Console:
     # A table in a file or a pipe is not cut to the width of a terminal that is not there.
     width = None if sys.stdout.isatty() else _WIDE
@@ -51,7 +59,7 @@ class Terminal:
         """Show a line of progress with the time since the start; nothing unless steps are shown."""
         if self.steps:
             elapsed_s = time.monotonic() - self.began_s
-            self.err.print(Text(f"{elapsed_s:6.1f} s  ", style="dim").append_text(plain(text)))
+            self.err.print(styled((f"{elapsed_s:6.1f} s  ", "dim"), (text, "")))
 
     def say(self, text: str) -> None:
         """Show why a person waits."""
