@@ -64,14 +64,24 @@ def evidence_features(
 
 
 def gate(
-    question: str, retrieved: Retrieved, *, thresholds: GateSection, vocabulary: Vocabulary
+    question: str,
+    retrieved: Retrieved,
+    *,
+    thresholds: GateSection,
+    vocabulary: Vocabulary,
+    follow_up: bool = False,
 ) -> GateDecision:
-    """Decide whether the retrieved passages are evidence enough to answer the question."""
+    """Decide whether the retrieved passages are evidence enough to answer the question.
+
+    A follow-up is retrieved with the question before it joined on, so its cosine says as much of that one:
+    its own terms must be covered by half the tenant's threshold at least.
+    """
     features = evidence_features(question, retrieved.passages, vocabulary=vocabulary)
     evidence = features.best_cosine + COSINE_PER_COVERAGE * features.coverage
     needed = thresholds.min_cosine + COSINE_PER_COVERAGE * thresholds.min_coverage
+    on_subject = not follow_up or features.coverage >= thresholds.min_coverage / 2
     return GateDecision(
-        passed=bool(retrieved.passages) and not features.missing_codes and evidence >= needed,
+        passed=bool(retrieved.passages) and not features.missing_codes and evidence >= needed and on_subject,
         best_cosine=round(features.best_cosine, 4),
         coverage=round(features.coverage, 4),
         min_cosine=thresholds.min_cosine,

@@ -1,4 +1,4 @@
-"""Takes the model's ``[n]`` markers out of the text while it streams.
+"""Takes the model's ``[n]`` markers, and echoes of the prompt's delimiters, out of the text while it streams.
 
 No marker stays in the text, whether it names a source or not: what an answer cites is decided by attribution,
 outside the model, and shown beside each sentence; the text is what an agent copies into a reply. Markers that
@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 
 _NUMBERS = r"\d{1,3}(?:\s?[,;\u2013-]\s?\d{1,3}){0,4}"
-_MARKER = re.compile(rf"[ \t]{{0,8}}\[\s?{_NUMBERS}\s?\]")
+_MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?{_NUMBERS}\s?\]|</?passage>)")
 _POSSIBLE_START = re.compile(
     rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_NUMBERS}\s?|\s?{_NUMBERS}\s?[,;\u2013-]\s?)\Z"
+    r"|[ \t]{0,8}</?(?:p(?:a(?:s(?:s(?:a(?:g(?:e)?)?)?)?)?)?)?\Z"
 )
+_OPENING = re.compile(r"[\[<]")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -36,7 +38,7 @@ class MarkerFilter:
 
     def push(self, text: str) -> str:
         """Take the next part and return the text that is certain, which may be empty."""
-        if self._begun and not self._held and "[" not in text and text[-1:] not in (" ", "\t"):
+        if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
             return text
         whole = self._held + text
         start = _POSSIBLE_START.search(whole)
@@ -50,7 +52,7 @@ class MarkerFilter:
         return self._clean(rest).rstrip()
 
     def _clean(self, text: str) -> str:
-        if "[" in text:
+        if _OPENING.search(text):
             text = _MARKER.sub(self._remove, text)
         if not self._begun:
             text = text.lstrip()

@@ -49,7 +49,7 @@ class PrepareAnswer:
             retrieved = await self._retrieve.retrieve(
                 question, labels=identity.labels, deadline=deadline, filters=asking.filters, steps=steps
             )
-            decision = self._judge(question, retrieved, steps=steps)
+            decision = self._judge(asking.question, retrieved, follow_up=bool(history), steps=steps)
             max_tokens = self._max_tokens(asking)
             return PreparedAnswer(
                 answer_id=answer_id,
@@ -93,10 +93,14 @@ class PrepareAnswer:
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    def _judge(self, question: str, retrieved: Retrieved, *, steps: Steps) -> GateDecision:
+    def _judge(self, question: str, retrieved: Retrieved, *, follow_up: bool, steps: Steps) -> GateDecision:
         with steps.step("gate") as span:
             decision = gate(
-                question, retrieved, thresholds=self._services.tenant.gate, vocabulary=self._vocabulary
+                question,
+                retrieved,
+                thresholds=self._services.tenant.gate,
+                vocabulary=self._vocabulary,
+                follow_up=follow_up,
             )
             span.set_attribute("assistant.gate.passed", decision.passed)
             span.set_attribute("assistant.gate.best_cosine", decision.best_cosine)

@@ -41,6 +41,8 @@ def attribute(text: str, *passages: Passage) -> Sentence:
         ("Early requests are sent to the Claims Desk.", 1),
         ("The other pharmacy has the prescription within one business day.", 2),
         ("Owed balances do not delay a transfer.", 2),
+        ("Never fill early for cash.", 1),
+        ("Do not fill a controlled medicine early for cash.", 1),
     ],
 )
 def test_a_sentence_cites_the_passage_that_holds_it(text: str, citation: int) -> None:

@@ -35,14 +35,18 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(language("en"), glossary=GLOSSARY)
 
 
-def passes(question: str, *passages: Passage, cosine: float, fused_score: float = 0.03) -> bool:
+def passes(
+    question: str, *passages: Passage, cosine: float, fused_score: float = 0.03, follow_up: bool = False
+) -> bool:
     retrieved = Retrieved(
         passages=ranked(*passages, cosine=cosine, fused_score=fused_score),
         best_cosine=cosine,
         index_version="1",
     )
     thresholds = GateSection(min_cosine=0.5, min_coverage=0.5)
-    return gate(question, retrieved, thresholds=thresholds, vocabulary=vocabulary()).passed
+    return gate(
+        question, retrieved, thresholds=thresholds, vocabulary=vocabulary(), follow_up=follow_up
+    ).passed
 
 
 def coverage(question: str, *passages: Passage) -> float:
@@ -65,6 +69,13 @@ def test_full_coverage_makes_up_for_a_quarter_of_cosine(cosine: float, *, passed
 @pytest.mark.parametrize(("cosine", "passed"), [(0.76, True), (0.74, False)])
 def test_no_coverage_needs_a_quarter_more_of_cosine(cosine: float, *, passed: bool) -> None:
     assert passes("vaccine shingles", REJECT_79, cosine=cosine) is passed
+
+
+def test_a_follow_up_on_another_subject_does_not_pass_on_the_cosine_of_the_question_before_it() -> None:
+    assert passes("vaccine shingles", REJECT_79, cosine=0.9)
+    assert not passes("vaccine shingles", REJECT_79, cosine=0.9, follow_up=True)
+    assert passes("and the rejected claim?", REJECT_79, cosine=0.9, follow_up=True)
+    assert passes("and why?", REJECT_79, cosine=0.9, follow_up=True)
 
 
 def test_nothing_found_never_passes() -> None:

@@ -12,6 +12,10 @@ from tests.unit.answering.cutting import cuts
 PIECES = st.lists(
     st.sampled_from(
         [
+            "<passage>",
+            "</passage",
+            "<pass",
+            ">",
             "[1]",
             "[2]",
             "[9]",
@@ -62,6 +66,8 @@ def filtered(*parts: str, sources: int = 3) -> tuple[str, list[str]]:
         ("  Payable [2]", "Payable", []),
         ("Steps:\n[1] Ask.", "Steps:\n Ask.", []),
         ("Form [PR-2] and [a] and [1234] stay.", "Form [PR-2] and [a] and [1234] stay.", []),
+        ("<passage>\nPayable.</passage>", "Payable.", []),
+        ("Below <5 or </p> or <passages>", "Below <5 or </p> or <passages>", []),
         ("An open [ bracket", "An open [ bracket", []),
         ("An open end [1", "An open end [1", []),
     ],
