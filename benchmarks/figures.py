@@ -1,7 +1,7 @@
 """The table of figures: what was asked, what this machine does.
 
     python -m benchmarks.figures --documents medquad.jsonl.gz    about ten minutes on two cores
-    python -m benchmarks.figures                 with the documents of the clinic, which are committed, instead
+    python -m benchmarks.figures            with the documents of the clinic, which are committed, instead
 
 Each figure is measured through the production path by a module of its own beside this one.
 """

@@ -74,12 +74,13 @@ def gate(
     """Decide whether the retrieved passages are evidence enough to answer the question.
 
     A follow-up is retrieved with the question before it joined on, so its cosine says as much of that one:
-    its own terms must be covered by half the tenant's threshold at least.
+    when more than one of its own terms is missing, half the tenant's threshold of coverage must be held.
     """
     features = evidence_features(question, retrieved.passages, vocabulary=vocabulary)
     evidence = features.best_cosine + COSINE_PER_COVERAGE * features.coverage
     needed = thresholds.min_cosine + COSINE_PER_COVERAGE * thresholds.min_coverage
-    on_subject = not follow_up or features.coverage >= thresholds.min_coverage / 2
+    elliptic = len(features.missing_terms) <= 1  # "and by mail?" leans on the question before it
+    on_subject = not follow_up or elliptic or features.coverage >= thresholds.min_coverage / 2
     return GateDecision(
         passed=bool(retrieved.passages) and not features.missing_codes and evidence >= needed and on_subject,
         best_cosine=round(features.best_cosine, 4),
