@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 
 from assistant.answering.language import Language, fold
-from assistant.answering.quantities import Quantities, quantities, unsupported_figures
+from assistant.answering.quantities import NO_FIGURES, Quantities, quantities, unsupported_figures
 from assistant.answering.sentences import SentenceSpan, split_sentences
 from assistant.domain.answers import Sentence, Support
 from assistant.domain.documents import Passage
@@ -132,26 +132,32 @@ class Attribution:
         """Return the sentence with its citations, or with why it is unsupported."""
         claim = _Statement.of(span.text, self._language)
         figures = quantities(span.text)
-        citations, reason = self._find(claim, figures)
+        citations, reasons = self._find(claim, figures)
         return Sentence(
             index=index,
             start=span.start,
             end=span.end,
             citations=citations,
             support=Support.SUPPORTED if citations else Support.UNSUPPORTED,
-            reasons=(reason,) if reason else (),
+            reasons=reasons,
         )
 
-    def _find(self, claim: _Statement, figures: Quantities) -> tuple[tuple[int, ...], str | None]:
+    def _find(self, claim: _Statement, figures: Quantities) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Return the citations, or every reason why there is none."""
         holding = [held for held in self._held if held.holds(claim)]
         agreeing = [held for held in holding if not held.contradicts(claim)]
         exact = [held for held in agreeing if not unsupported_figures(figures, held.figures)]
         if exact:
-            return (max(exact, key=lambda held: (claim.share_in(held.stems), -held.n)).n,), None
-        if not holding:
-            pair = self._pair(claim, figures)
-            return (pair, None) if pair else ((), "no_passage")
-        return (), "number_not_in_passage" if agreeing else "negation_differs"
+            return (max(exact, key=lambda held: (claim.share_in(held.stems), -held.n)).n,), ()
+        if not holding and (pair := self._pair(claim, figures)):
+            return pair, ()
+        reasons: list[str] = []
+        if not agreeing:
+            reasons.append("negation_differs" if holding else "no_passage")
+        nearest = agreeing or holding or self._held
+        if all(unsupported_figures(figures, held.figures) for held in nearest) and figures != NO_FIGURES:
+            reasons.append("number_not_in_passage")
+        return (), tuple(reasons)
 
     def _pair(self, claim: _Statement, figures: Quantities) -> tuple[int, int] | None:
         sharing = [held for held in self._held if claim.share_in(held.stems) >= MIN_SHARE]

@@ -97,6 +97,9 @@ class Quantities:
         )
 
 
+NO_FIGURES = Quantities(values=frozenset(), measures=frozenset(), bare=frozenset(), codes=frozenset())
+
+
 def quantities(text: str) -> Quantities:
     """Return the numbers and codes of a text, the number of a list item left out."""
     folded = _NO_ZERO.sub("0.", _ITEM_NUMBER.sub("", fold(text)))

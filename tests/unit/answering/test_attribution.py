@@ -57,7 +57,9 @@ def test_a_sentence_cites_the_passage_that_holds_it(text: str, citation: int) ->
         ("Yes.", "no_passage"),
         ("Retail medicines may be refilled on day 25 of 30.", "number_not_in_passage"),
         ("Send early requests to the Claims Desk at ext. 4101.", "number_not_in_passage"),
-        ("A prescription goes to another pharmacy within 1 week.", "number_not_in_passage"),
+        ("A prescription goes to another pharmacy within 1 week.", "no_passage number_not_in_passage"),
+        ("Grapefruit juice needs 3 days.", "no_passage number_not_in_passage"),
+        ("Grapefruit juice needs day 23.", "no_passage"),
         ("Send form PR-2 with other early requests to the Claims Desk.", "number_not_in_passage"),
         ("Fill a controlled medicine early for cash.", "negation_differs"),
         ("Balances owed delay it.", "negation_differs"),
@@ -67,7 +69,7 @@ def test_a_sentence_cites_the_passage_that_holds_it(text: str, citation: int) ->
 def test_anything_else_is_unsupported_and_says_why(text: str, reason: str) -> None:
     sentence = attribute(text)
     assert (sentence.citations, sentence.support) == ((), Support.UNSUPPORTED)
-    assert sentence.reasons == (reason,)
+    assert sentence.reasons == tuple(reason.split())
 
 
 def test_scattered_words_of_a_long_passage_are_no_statement() -> None:
@@ -105,7 +107,7 @@ def test_title_and_heading_count() -> None:
 def test_without_passages_nothing_is_supported() -> None:
     attribution = Attribution((), language=language("en"))
     sentence = attribution.attribute(SentenceSpan(0, 8, "Take it."), index=0)
-    assert sentence.support is Support.UNSUPPORTED
+    assert (sentence.support, sentence.reasons) == (Support.UNSUPPORTED, ("no_passage",))
 
 
 def test_the_sentence_keeps_its_place() -> None:
