@@ -105,8 +105,16 @@ bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jso
 .PHONY: check
 check: lint typecheck test test-browser ## All that CI asks before a change lands
 
+.PHONY: check-extras
+check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
+	@for pair in service:assistant.service.__main__ worker:assistant.ingesting_worker.__main__; do \
+		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
+		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \
+		PYTHONPATH=. $$home/bin/python -c "import $$module; print('· $$extra imports alone')"; done
+
 .PHONY: check-full
-check-full: check evaluate bench ## check, then the whole evaluation and the figures
+check-full: check check-extras evaluate bench ## check, then the whole evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
