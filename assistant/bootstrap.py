@@ -21,10 +21,6 @@ from assistant.adapters.model_artifacts import (
     served_generation_model,
 )
 from assistant.adapters.signed_links import SignedDocumentLinks
-from assistant.answering.answer_question import AnswerQuestion
-from assistant.answering.ports import AnswerRecords
-from assistant.answering.reading import AppendToAnswer, ReadAnswers
-from assistant.answering.services import ServedModel, TenantServices
 from assistant.domain.clock import Clock, SystemClock
 from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.stores import KnowledgeStores
@@ -35,6 +31,10 @@ if TYPE_CHECKING:
     from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
     from assistant.adapters.aws.sagemaker_runtime import SageMakerRuntime
     from assistant.adapters.embedded.tenant import EmbeddedTenant
+    from assistant.answering.answer_question import AnswerQuestion
+    from assistant.answering.ports import AnswerRecords
+    from assistant.answering.reading import AppendToAnswer, ReadAnswers
+    from assistant.answering.services import TenantServices
     from assistant.ingesting.worker import TenantIngestion
 
 _GATEWAY_KEY = "local"
@@ -129,6 +129,9 @@ class _Wiring:
     clock: Clock
 
     def served(self, *, generates: bool) -> ServedTenant:
+        from assistant.answering.answer_question import AnswerQuestion
+        from assistant.answering.reading import AppendToAnswer, ReadAnswers
+
         links = self._links()
         answering = self._answering(links, generates=generates)
         knowledge = _knowledge(self.stores)
@@ -146,6 +149,7 @@ class _Wiring:
 
     def _answering(self, links: SignedDocumentLinks, *, generates: bool) -> TenantServices:
         from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+        from assistant.answering.services import ServedModel, TenantServices
 
         generation = self.tenant.generation
         artifacts_dir = self.settings.model_artifacts_dir
