@@ -110,6 +110,7 @@ class AnswerRequests:
         except StalledReaderError:
             # returning without an end makes the server close; the answer itself goes on to its record
             _log.warning("reader_stalled", tenant=asked.identity.tenant)
+            self.service.metrics.stalled.labels(asked.identity.tenant).inc()
         finally:
             gone.cancel()
 

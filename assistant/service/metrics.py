@@ -31,6 +31,12 @@ class ServiceMetrics:
             ["code"],
             registry=self.registry,
         )
+        self.stalled = Counter(
+            "assistant_stalled_readers",
+            "Connections closed because their reader took nothing for too long.",
+            ["tenant"],
+            registry=self.registry,
+        )
         self.first_token = Histogram(
             "assistant_first_token_seconds",
             "From the request to the first token handed to the client.",
