@@ -21,10 +21,10 @@ from assistant.operations.terminal import Terminal, styled
 _AGENT = "demo"
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
-    "clinic": "What are the symptoms of gestational diabetes?",
+    "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked."""
-_NOT_KNOWN = Asked("pharmacy", _AGENT, "Which day do we get paid in December?")
+_NOT_KNOWN = Asked("pharmacy", _AGENT, "My headset keeps cutting out in mid call. Where do I order a new one?")
 """A question that the tenant's knowledge does not answer."""
 _WATCH_S = 1.0
 
