@@ -24,7 +24,9 @@ _QUESTIONS = {
     "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked."""
-_NOT_KNOWN = Asked("pharmacy", _AGENT, "My headset keeps cutting out in mid call. Where do I order a new one?")
+_NOT_KNOWN = Asked(
+    "pharmacy", _AGENT, "My headset keeps cutting out in mid call. Where do I order a new one?"
+)
 """A question that the tenant's knowledge does not answer."""
 _WATCH_S = 1.0
 

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from assistant.domain.errors import LocalRuntimeError
@@ -68,17 +68,15 @@ class Supervisor:
         try:
             yield self._start_for(use.needs, use=use)
         finally:
-            with uninterrupted():
-                self._release(use)
+            self._release(use)
 
     def up(self, names: Sequence[str]) -> Mapping[str, int]:
         """Start the named processes and keep them running. Returns the ports by name."""
-        try:
-            return self._start_for(tuple(names), use=None)
-        except BaseException:
-            with uninterrupted():
-                self._release(None)
-            raise
+        with ExitStack() as on_failure:
+            on_failure.callback(self._release, None)
+            ports = self._start_for(tuple(names), use=None)
+            on_failure.pop_all()
+        return ports
 
     def down(self) -> Stopped:
         """Stop everything that was started for this state folder, also what the registry lost."""
@@ -160,7 +158,7 @@ class Supervisor:
         if isinstance(error, KeyboardInterrupt | SignalExit):
             self.say("stopping the local processes")
         try:
-            with self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
+            with uninterrupted(), self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
                 running.uses = [one for one in running.uses if one != use]
                 self._stop(running, running.unneeded())
                 if error is not None:  # a signal may have come between a start and its entry
@@ -186,8 +184,8 @@ class Supervisor:
             if running is None:
                 running = self._recover()
             running.drop_dead()
-            if not running.processes:
-                running.ports = {}
+            if not running.processes:  # also after the machine was started anew
+                running.ports, running.pinned = {}, []
             yield running
 
     def _say_waiting(self) -> None:

@@ -271,3 +271,13 @@ def test_the_environment_of_a_command_does_not_reach_the_processes(
 def test_a_process_starts_without_those_that_nobody_needs(local: Local) -> None:
     with local.supervisor().using(["b"], command="test"):
         assert local.started == ["b"]
+
+
+def test_what_local_up_kept_before_a_restart_of_the_machine_is_not_kept_after_it(local: Local) -> None:
+    local.supervisor().up(["a"])
+    died = running(local.registry).processes["a"].identity
+    os.kill(died.pid, signal.SIGKILL)
+    eventually(lambda: not died.is_alive())
+    with local.supervisor().using(["a"], command="test") as ports:
+        assert listens(ports["a"])
+    assert not listens(ports["a"])
