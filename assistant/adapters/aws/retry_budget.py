@@ -47,11 +47,13 @@ async def retry_overload(
     for attempt in range(_MOST_RETRIES):
         try:
             return await call()
-        except OverloadedError:
+        except OverloadedError as overload:
             wait_s = _back_off_s(attempt)
             if wait_s >= deadline.remaining_s() or not budget.spend():
                 raise
-        await sleep(wait_s)
+            await sleep(wait_s)
+            if deadline.remaining_s() <= 0.0:  # the wait took longer: still, what failed was the overload
+                raise overload from None
     return await call()
 
 
