@@ -23,7 +23,7 @@ _EMPTY = "empty_answer"
 
 
 class AnswerWriting:
-    """The state of one streamed answer. The first ending that it is given counts."""
+    """The state of one streamed answer."""
 
     def __init__(self, services: TenantServices, prepared: PreparedAnswer, *, language: Language) -> None:
         self._services = services
@@ -56,8 +56,8 @@ class AnswerWriting:
             self.finish(Ending.failed(error) if written.begun else Ending.sources_only(error.code))
 
     def finish(self, ending: Ending) -> None:
-        """Say how the answer ended; a later ending changes nothing."""
-        self._ending = self._ending or ending
+        """Say how the answer ended."""
+        self._ending = ending
 
     def close(self) -> AnswerRecord:
         """End the answer's trace and return its record. Nothing is written to the answer after it."""

@@ -79,7 +79,9 @@ def test_a_follow_up_on_another_subject_does_not_pass_on_the_cosine_of_the_quest
 
 
 def test_nothing_found_never_passes() -> None:
-    assert not passes("rejected refill claim", cosine=0.99)
+    retrieved = Retrieved(passages=(), best_cosine=0.99, index_version="1")
+    lowest = GateSection(min_cosine=-1.0, min_coverage=0.0)
+    assert not gate("rejected claim", retrieved, thresholds=lowest, vocabulary=vocabulary()).passed
 
 
 def test_a_named_code_that_no_passage_holds_is_silence() -> None:

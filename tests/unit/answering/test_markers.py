@@ -64,6 +64,7 @@ def filtered(*parts: str, sources: int = 3) -> tuple[str, list[str]]:
         ("Payable [0] now.", "Payable now.", ["[0]"]),
         ("[1] Payable.", "Payable.", []),
         ("  Payable [2]", "Payable", []),
+        ("Payable. ", "Payable.", []),
         ("Steps:\n[1] Ask.", "Steps:\n Ask.", []),
         ("Form [PR-2] and [a] and [1234] stay.", "Form [PR-2] and [a] and [1234] stay.", []),
         ("<passage>\nPayable.</passage>", "Payable.", []),

@@ -8,7 +8,12 @@ from assistant.answering.language import fold, language
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.errors import ConfigurationError
 
-GLOSSARY = {"throwing up": "vomiting", "up": "upward", "E-Script": "electronic prescription"}
+GLOSSARY = {
+    "throwing": "casting",
+    "throwing up": "vomiting",
+    "up": "upward",
+    "E-Script": "electronic prescription",
+}
 
 
 def vocabulary(**glossary: str) -> Vocabulary:
