@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import psutil
@@ -164,11 +166,16 @@ def test_a_recycled_pid_is_not_taken_for_the_process(local: Local) -> None:
     supervisor.up(["a"])
     written = running(local.registry)
     one = written.processes["a"]
-    other = one.identity.model_copy(update={"pid": os.getpid()})
-    written.processes["a"] = one.model_copy(update={"identity": other})
-    local.registry.write(written)
-    supervisor.down()
-    assert psutil.pid_exists(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        other = one.identity.model_copy(
+            update={"pid": stranger.pid, "started_at": one.identity.started_at - 60}
+        )
+        written.processes["a"] = one.model_copy(update={"identity": other})
+        local.registry.write(written)
+        supervisor.down()
+        assert stranger.poll() is None
+        stranger.communicate(b"\n", timeout=10)
+    assert stranger.returncode == 0
     assert find_marked(local.registry.path) == []
 
 
