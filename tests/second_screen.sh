@@ -9,4 +9,4 @@ block=$(awk '/<!-- second screen/ {found=1} found && /^```bash/ {inside=1; next}
 printf '%s\n' "$block"
 output=$(bash -euo pipefail -c "$block" 2>&1) || { printf '%s\n' "$output"; echo "README's second screen failed." >&2; exit 1; }
 printf '%s\n' "$output"
-grep -q "help-desk" <<<"$output" || { echo "The answer does not name the user's own document." >&2; exit 1; }
+grep -q "within 30 days" <<<"$output" || { echo "The answer is not from the user's own document." >&2; exit 1; }

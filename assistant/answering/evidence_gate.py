@@ -97,9 +97,10 @@ def explain(decision: GateDecision, *, passages: int) -> str:
         return "The knowledge base holds no passage that these filters and access rights let through."
     missing = ", ".join(f"“{term}”" for term in decision.missing_terms[:5])
     return (
-        f"Looked at the {passages} best passages: similarity {decision.best_cosine:.2f} "
-        f"(about {decision.min_cosine:.2f} needed), {decision.coverage:.0%} of the question's terms found"
-        + (f", none on {missing}." if missing else ".")
+        f"Looked at the {passages} best passages: similarity {decision.best_cosine:.2f} with "
+        f"{decision.coverage:.0%} of the question's terms found (enough is {decision.min_cosine:.2f} with "
+        f"{decision.min_coverage:.0%}, or more of the one for less of the other)"
+        + (f"; nothing on {missing}." if missing else ".")
     )
 
 
