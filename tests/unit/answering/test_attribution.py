@@ -81,7 +81,7 @@ def test_scattered_words_of_a_long_passage_are_no_statement() -> None:
         title="Notes",
         heading="",
     )
-    assert attribute("Nurses complete forms so that couriers reach stores.", scattered).citations == ()
+    assert attribute("Nurses sign forms so that couriers reach stores.", scattered).citations == ()
 
 
 def test_of_two_that_fit_the_better_and_then_the_first_is_cited() -> None:

@@ -30,6 +30,11 @@ async def test_the_record_is_made_from_what_was_streamed() -> None:
     assert (record.outcome, record.finish_reason) == (Outcome.DONE, FinishReason.STOP)
 
 
+async def test_text_held_back_until_the_end_is_kept_too() -> None:
+    asked = await ask(FakeTenant(generator=ScriptedGenerator("Payable on day 23 [see", " page [1")))
+    assert asked.record.text == asked.text == "Payable on day 23 [see page [1"
+
+
 async def test_the_record_names_model_prompt_settings_and_index() -> None:
     tenant = FakeTenant()
     asked = await ask(tenant)
