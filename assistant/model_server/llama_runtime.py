@@ -67,8 +67,10 @@ class LlamaRuntime:
         parameters.kv_unified = False
         parameters.fit_params = False
         parameters.n_batch = parameters.n_ubatch = _PROMPT_BATCH_TOKENS
+        # One thread of two, for prompts as well: the runtime's threads wait for each other at barriers by
+        # spinning, and beside other busy processes a prompt of 500 tokens took 36 s with two, 9 s with one.
         parameters.cpuparams.n_threads = max(1, self._threads // 2)
-        parameters.cpuparams_batch.n_threads = self._threads
+        parameters.cpuparams_batch.n_threads = max(1, self._threads // 2)
         parameters.cache_ram_mib = _CACHE_RAM_MIB
         parameters.n_threads_http = self._slots + _SPARE_HTTP_THREADS
         parameters.hostnames = ["127.0.0.1"]
