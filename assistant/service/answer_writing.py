@@ -138,6 +138,8 @@ async def send_whole(writing: AnswerWriting, send: Send, *, limits: StreamLimits
         return
     if isinstance(seen[-1], Problem):
         raise ProblemBeforeFirstEventError(seen[-1])
+    if not isinstance(seen[-1], Done):
+        return  # the reader left: the answer ended without an end, and nobody waits for a body
     body = whole_answer(seen).model_dump_json().encode()
     headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
     await _send(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)

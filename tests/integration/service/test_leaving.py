@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from assistant.service.answer_writing import StreamLimits
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
@@ -79,6 +80,21 @@ async def test_leaving_in_mid_stream_closes_the_generation(service: RunningServi
             await reader.readuntil(b"event: token")
         await leaves(writer)
         await asyncio.wait_for(call.left.wait(), ENDPOINT_CLOSES_WITHIN_S)
+
+
+async def test_leaving_a_whole_answer_is_no_failure_of_the_service(service: RunningService) -> None:
+    service.sagemaker.stall_after = 2
+    with capture_logs() as logged:
+        async with asking(service, accept="application/json") as (_, writer):
+            await service.sagemaker.generation()
+            await leaves(writer)
+        await service.idle()
+        await eventually(lambda: _ended(logged))
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == []
+
+
+async def _ended(logged: Sequence[Mapping[str, Any]]) -> bool:
+    return any(line["event"] == "answer_ended" for line in logged)
 
 
 async def test_an_answer_whose_reader_left_is_recorded_as_such(service: RunningService) -> None:
