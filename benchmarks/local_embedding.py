@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -73,6 +74,7 @@ class EmbeddingPath:
 @contextmanager
 def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[EmbeddingPath]:
     """Start what embeds, and the worker when asked for; stop all at the end."""
+    signal.signal(signal.SIGTERM, _leave)  # so that the processes are stopped then too
     logs = layout.state_dir / "logs"
     model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
     with ExitStack() as stack:
@@ -91,6 +93,10 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
                 _running("ingesting_worker", worker.environment(), logs)
             )
         yield path
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit("stopped")
 
 
 @contextmanager

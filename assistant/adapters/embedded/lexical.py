@@ -57,18 +57,14 @@ def build_analyzer() -> TextAnalyzer:
     )
 
 
-def _open(folder: Path) -> tantivy.Index:
-    index = tantivy.Index(build_schema(), path=str(folder))
-    index.register_tokenizer(_ANALYZER, build_analyzer())
-    return index
-
-
 class LexicalWriter:
     """The one writer of a folder. Nothing is seen before ``commit``."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = _open(folder).writer(WRITER_HEAP_BYTES, num_threads=1)
+        index = tantivy.Index(build_schema(), path=str(folder))
+        index.register_tokenizer(_ANALYZER, build_analyzer())
+        self._writer = index.writer(WRITER_HEAP_BYTES, num_threads=1)
 
     def remove(self, document_id: str) -> None:
         self._writer.delete_documents_by_term("document_id", document_id)
@@ -96,12 +92,13 @@ class LexicalWriter:
 
 
 class LexicalReader:
-    """Searches of one folder as of the last ``reload``."""
+    """Searches of one folder as of the last ``reload``. Raises ValueError when the folder is gone."""
 
     def __init__(self, folder: Path) -> None:
-        self._index = _open(folder)
-        self._index.config_reader(reload_policy="manual")
         self._analyzer = build_analyzer()
+        self._index = tantivy.Index.open(str(folder))
+        self._index.register_tokenizer(_ANALYZER, self._analyzer)
+        self._index.config_reader(reload_policy="manual")
         self._schema = self._index.schema
         self.reload()
 

@@ -63,9 +63,9 @@ class PassageMatrix:
     def passage_id(self, row: int) -> str:
         return self._passage_ids[self._slots[row]]
 
-    def replace(self, document_ids: Iterable[str], rows: Iterable[VectorRow]) -> None:
-        """Take out all passages of the documents, then put ``rows`` in."""
-        for document_id in document_ids:
+    def replace(self, document_ids: Iterable[str] | None, rows: Iterable[VectorRow]) -> None:
+        """Take out all passages of the documents, or of all, then put ``rows`` in."""
+        for document_id in list(self._rows_of_document) if document_ids is None else document_ids:
             for row in self._rows_of_document.pop(document_id, ()):
                 self._remove(row)
         for entry in rows:

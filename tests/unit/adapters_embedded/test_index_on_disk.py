@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from assistant.adapters.embedded import passage_rows
 from assistant.adapters.embedded.index import EmbeddedPassageIndex
-from assistant.adapters.embedded.index_reader import IndexReader
+from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
 from assistant.adapters.embedded.passage_rows import IndexModel, index_version
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
@@ -128,6 +127,18 @@ async def test_postings_that_were_lost_are_built_anew(tmp_path: Path) -> None:
     await again.close()
 
 
+async def test_a_reader_makes_no_folder(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept"), EAST))
+    await opened.index.close()
+    (lexical,) = opened.lexical_folders()
+    for path in lexical.iterdir():
+        path.unlink()
+    assert (await opened.search(query())).passages == ()
+    assert list(lexical.iterdir()) == []
+    await opened.search_side.close()
+
+
 async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("kept"), EAST))
@@ -145,14 +156,14 @@ async def test_a_write_while_a_reader_refreshes_is_found_by_the_next_search(
 ) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("first"), EAST))
-    follow = IndexReader._refresh_lexical  # pyright: ignore[reportPrivateUsage]
+    follow = IndexFollower._refresh_lexical  # pyright: ignore[reportPrivateUsage]
 
-    def write_meanwhile(reader: IndexReader, connection: sqlite3.Connection) -> None:
+    def write_meanwhile(follower: IndexFollower, view: IndexView) -> None:
         monkeypatch.undo()
         asyncio.run(opened.put((passage("second"), EAST)))
-        follow(reader, connection)
+        follow(follower, view)
 
-    monkeypatch.setattr(IndexReader, "_refresh_lexical", write_meanwhile)
+    monkeypatch.setattr(IndexFollower, "_refresh_lexical", write_meanwhile)
     await opened.search(query())
     found = await opened.search(query())
     assert [one.passage.document_id for one in found.passages] == ["first", "second"]
@@ -185,11 +196,13 @@ async def test_an_index_whose_writer_is_killed_at_any_moment_tells_the_truth(tmp
         writer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(life), stdout=asyncio.subprocess.PIPE
         )
-        assert writer.stdout is not None
-        for _ in range(1 + 3 * life):  # where it is in its loop varies
-            assert await asyncio.wait_for(writer.stdout.readline(), 30)
-        writer.send_signal(signal.SIGKILL)
-        await writer.wait()
+        try:
+            assert writer.stdout is not None
+            for _ in range(1 + 3 * life):  # where it is in its loop varies
+                assert await asyncio.wait_for(writer.stdout.readline(), 30)
+        finally:
+            writer.kill()
+            await writer.wait()
         opened = IndexFolder(tmp_path)
         await opened.index.info()  # opening heals
         everything = (await opened.search(query("nothing", size=50))).passages

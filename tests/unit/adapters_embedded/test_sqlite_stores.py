@@ -111,16 +111,17 @@ async def test_messages_of_a_killed_receiver_come_again_at_once(tmp_path: Path, 
     receiver = await asyncio.create_subprocess_exec(
         sys.executable, "-c", RECEIVER, str(path), stdout=asyncio.subprocess.PIPE
     )
-    assert receiver.stdout is not None
-    assert await asyncio.wait_for(receiver.stdout.readline(), 30) == b"2\n"
-    if killed:
-        receiver.kill()
-        await receiver.wait()
-    messages = await queue.receive(limit=10, wait_s=0, visibility_timeout_s=600)
-    assert [(message.document_id, message.attempt) for message in messages] == (
-        [("a", 2), ("b", 2)] if killed else []
-    )
-    await queue.close()
-    if not killed:
-        receiver.kill()
+    try:
+        assert receiver.stdout is not None
+        assert await asyncio.wait_for(receiver.stdout.readline(), 30) == b"2\n"
+        if killed:
+            receiver.kill()
+            await receiver.wait()
+        messages = await queue.receive(limit=10, wait_s=0, visibility_timeout_s=600)
+        expected = [("a", 2), ("b", 2)] if killed else []
+        assert [(message.document_id, message.attempt) for message in messages] == expected
+    finally:
+        await queue.close()
+        if receiver.returncode is None:
+            receiver.kill()
         await receiver.wait()
