@@ -1,8 +1,7 @@
 """The LLM runtime (llama.cpp through xllamacpp): a server of its own on a loopback port of this process.
 
-Measured on 2 cores: one thread generates, all prepare prompts; small prompt batches, else one long prompt
-stalls every other stream for seconds; closing a connection frees its slot in milliseconds, but not inside a
-prompt.
+Measured on 2 cores: small prompt batches, else one long prompt stalls every other stream for seconds; closing
+a connection frees its slot in milliseconds, but not inside a prompt.
 """
 
 from __future__ import annotations
