@@ -5,7 +5,7 @@
     python -m benchmarks.evaluation --draw SEED     twenty fixed questions and five drawn by the seed a tenant
     python -m benchmarks.evaluation --tune          also print the thresholds that the tuning split asks for
 
-Ends with status 1 when a bound in ``BOUNDS`` does not hold.
+Ends with status 1 when a bound does not hold: what was asked, or with --draw what stands today.
 """
 
 from __future__ import annotations
@@ -37,10 +37,9 @@ from assistant.operations.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
 TENANTS = ("pharmacy", "clinic")
-BOUNDS = {
-    "answerable refused, held out": 0.10,
-    "unanswerable let through, held out": 0.15,
-}
+ASKED = {"answerable refused, held out": 0.10, "unanswerable let through, held out": 0.15}
+STANDING = {"answerable refused, held out": 0.15, "unanswerable let through, held out": 0.34}
+"""What no change may fall below, while ASKED is not reached (docs/decisions/0005): the bounds of --draw."""
 FIXED, DRAWN = 20, 5
 _DEADLINE_S = 30.0
 
@@ -59,9 +58,16 @@ class Line:
 class TenantEvaluation:
     """All measures of one tenant, over the services that answers use."""
 
-    def __init__(self, services: TenantServices, questions: Sequence[EvaluationQuestion]) -> None:
+    def __init__(
+        self,
+        services: TenantServices,
+        questions: Sequence[EvaluationQuestion],
+        *,
+        bounds: Mapping[str, float] = ASKED,
+    ) -> None:
         self._services = services
         self._questions = questions
+        self._bounds = bounds
         self._name = services.tenant.name
 
     async def retrieve_all(self, services: TenantServices) -> dict[str, Retrieved]:
@@ -132,7 +138,7 @@ class TenantEvaluation:
                 (f"answerable refused, {name}", quality.answerable_refused),
                 (f"unanswerable let through, {name}", quality.unanswerable_let_through),
             ):
-                bound = BOUNDS.get(what) if not label else None
+                bound = self._bounds.get(what) if not label else None
                 text = "" if bound is None else f"≤ {bound:.2f}"
                 lines.append(Line(self._name, what + label, value, text, bound is None or value <= bound))
             lines.append(Line(self._name, f"gate precision, {name}{label}", quality.precision))
@@ -154,14 +160,17 @@ class TenantEvaluation:
         return lines
 
 
-async def evaluate_retrieval(runtime: LocalRuntime, ports: Mapping[str, int], *, tune: bool) -> list[Line]:
+async def evaluate_retrieval(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tune: bool, bounds: Mapping[str, float] = ASKED
+) -> list[Line]:
     """Measure retrieval and gate of each tenant."""
     lines: list[Line] = []
     settings = runtime.layout.service_settings(ports)
     async with open_tenants(settings, generates=False, clock=SystemClock()) as tenants:
         for name in TENANTS:
             questions = load_questions(ROOT / "evaluation" / f"{name}.jsonl")
-            lines += await TenantEvaluation(tenants[name].answering, questions).run(tune=tune)
+            evaluation = TenantEvaluation(tenants[name].answering, questions, bounds=bounds)
+            lines += await evaluation.run(tune=tune)
     return lines
 
 
@@ -214,7 +223,13 @@ def _answer_lines(tenant: str, answers: Sequence[AnsweredQuestion]) -> list[Line
     quality = citation_quality(answers)
     return [
         Line(tenant, "questions asked", len(answers)),
-        Line(tenant, "answers without the model (sources_only)", failed, "= 0", failed == 0),
+        Line(
+            tenant,
+            "answers without the model (sources_only)",
+            failed / len(answers),
+            "≤ 0.10",
+            failed <= 0.1 * len(answers),
+        ),
         Line(
             tenant,
             "relevant document among the sources",
@@ -252,7 +267,8 @@ def main() -> int:
     with runtime.processes(needs, command="evaluation") as ports:
         for name in TENANTS:
             asyncio.run(load_if_empty(runtime, name))
-        lines = asyncio.run(evaluate_retrieval(runtime, ports, tune=arguments.tune))
+        bounds = STANDING if arguments.draw else ASKED
+        lines = asyncio.run(evaluate_retrieval(runtime, ports, tune=arguments.tune, bounds=bounds))
         if not arguments.no_answers:
             lines += asyncio.run(evaluate_answers(runtime, ports, seed=arguments.draw))
     return 0 if _print(lines) else 1
