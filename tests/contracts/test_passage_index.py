@@ -10,7 +10,7 @@ import pytest
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import RRF_K, PassageQuery, Retrieved
+from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT, PassageQuery, Retrieved
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.samples import EAST, NORTH, UP, between, passage, query
@@ -70,7 +70,7 @@ async def test_both_legs_say_what_they_think(twin: Twin) -> None:
     assert (ranked["words"].lexical_score or 0.0) > 0.0
     assert ranked["meaning"].cosine == pytest.approx(0.970143, abs=1e-5)
     assert ranked["words"].cosine == pytest.approx(0.242536, abs=1e-5)
-    assert ranked["words"].fused_score == pytest.approx(1 / (RRF_K + 1) + 1 / (RRF_K + 2))
+    assert ranked["words"].fused_score == pytest.approx(1 / (RRF_K + 1) + VECTOR_LEG_WEIGHT / (RRF_K + 2))
     assert [one.rank for one in found.passages] == [1, 2]
 
 

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
 from assistant.domain.documents import Passage
-from assistant.domain.retrieval import PassageQuery, RankedPassage, Retrieved, reciprocal_rank_fusion
+from assistant.domain.retrieval import (
+    VECTOR_LEG_WEIGHT,
+    PassageQuery,
+    RankedPassage,
+    Retrieved,
+    reciprocal_rank_fusion,
+)
 
 LEXICAL_MARGIN = 2
 """tantivy is asked for this many times the leg: ties at its end are then ordered by passage id, and hits
@@ -53,7 +59,9 @@ class IndexReader:
     def _answer(self, view: IndexView, query: PassageQuery, cosines: NDArray[np.float32]) -> Retrieved:
         lexical = _lexical_leg(view, query)
         vector = view.matrix.best(cosines, filters=query.filters, labels=query.labels, limit=query.leg_size)
-        fused = reciprocal_rank_fusion([[str(row) for row, _ in leg] for leg in (lexical, vector)])
+        fused = reciprocal_rank_fusion(
+            [[str(row) for row, _ in leg] for leg in (lexical, vector)], weights=(1.0, VECTOR_LEG_WEIGHT)
+        )
         best = [(int(row), score) for row, score in list(fused.items())[: query.size]]
         passages = rows.passages_at(view.connection, [row for row, _ in best])
         kept = [(passages[row], row, score) for row, score in best if row in passages]
