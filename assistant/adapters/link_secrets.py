@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from pathlib import Path
 
+from assistant.adapters.secret_files import make_secret_file
 from assistant.domain.errors import ConfigurationError
 from assistant.settings import TenantConfig
 
@@ -25,7 +25,7 @@ def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> 
     where = f"{tenants_dir / tenant.name}.toml: secrets.document_links"
     if scheme == "state" and _NAME.fullmatch(rest):
         path = state_dir / "secrets" / tenant.name / rest
-        _make_if_absent(path)
+        make_secret_file(path, content=lambda: secrets.token_hex(_LENGTH_BYTES).encode())
     elif scheme == "file" and rest:
         path = tenants_dir / rest
     else:
@@ -37,19 +37,3 @@ def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> 
     if len(secret) < _LENGTH_BYTES:
         raise ConfigurationError(f"{where}: {path} holds fewer than {_LENGTH_BYTES} bytes.")
     return secret
-
-
-def _make_if_absent(path: Path) -> None:
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_hex(_LENGTH_BYTES).encode())
-    try:
-        os.link(draft, path)  # fails, unlike a rename, when another process was first
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import GateDecision
-from assistant.domain.documents import Passage
 from assistant.domain.retrieval import RankedPassage, Retrieved
 from assistant.settings import GateSection
 
@@ -48,13 +47,14 @@ def evidence_features(
 ) -> EvidenceFeatures:
     """Measure the evidence that the passages hold for a question."""
     stems = frozenset[str]().union(
-        *(vocabulary.language.content_stems(_whole(ranked.passage)) for ranked in passages)
+        *(vocabulary.language.content_stems(ranked.passage.embedding_input) for ranked in passages)
     )
     terms = vocabulary.terms(question)
     missing = sorted((term for term in terms if not term.forms & stems), key=lambda term: -term.weight)
     total = sum(term.weight for term in terms)
     codes = vocabulary.named_codes(question)
-    held = codes_in("\n".join(_whole(ranked.passage) for ranked in passages)) if codes else frozenset[str]()
+    whole = "\n".join(ranked.passage.embedding_input for ranked in passages) if codes else ""
+    held = codes_in(whole)
     return EvidenceFeatures(
         best_cosine=max((ranked.cosine or 0.0 for ranked in passages), default=0.0),
         coverage=1.0 - sum(term.weight for term in missing) / total if total else 1.0,
@@ -102,7 +102,3 @@ def explain(decision: GateDecision, *, passages: int) -> str:
         f"{decision.min_coverage:.0%}, or more of the one for less of the other)"
         + (f"; nothing on {missing}." if missing else ".")
     )
-
-
-def _whole(passage: Passage) -> str:
-    return passage.embedding_input

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from assistant.adapters.secret_files import make_secret_file
 from assistant.domain.errors import ConfigurationError
 
 ALGORITHM = "ES256"
@@ -21,8 +20,7 @@ def load_or_create_signing_key(state_dir: Path) -> ECKey:
     Two processes that make it at once end with the same key.
     """
     path = state_dir / "issuer" / "signing-key.json"
-    if not path.exists():
-        _create(path)
+    make_secret_file(path, content=_new_key)
     try:
         key = ECKey.import_key(orjson.loads(path.read_bytes()))
     except (orjson.JSONDecodeError, JoseError, ValueError) as error:
@@ -39,16 +37,5 @@ def public_key_set(key: ECKey) -> dict[str, list[dict[str, object]]]:
     return {"keys": [{**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
 
 
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ECKey.generate_key("P-256", auto_kid=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(key.as_dict(private=True)))
-    try:
-        os.link(draft, path)  # fails, unlike a rename, when another process was first
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+def _new_key() -> bytes:
+    return orjson.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
