@@ -70,6 +70,8 @@ class PromptSection(_TenantSection):
 
 
 class LimitsSection(_TenantSection):
+    """Bounds on one process's work for the tenant."""
+
     streams: int = Field(default=64, ge=1)
     """Answers in progress in one process."""
     streams_per_agent: int = Field(default=4, ge=1)
@@ -82,8 +84,9 @@ class LimitsSection(_TenantSection):
 
 class SecretsSection(_TenantSection):
     document_links: str = "state:document-links"
-    """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder) or
-    ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more)."""
+    """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder),
+    ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
+    parameter with a data key that KMS encrypted, base64)."""
 
 
 class TenantConfig(_TenantSection):
@@ -196,7 +199,30 @@ def inherited_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("ASSISTANT_")}
 
 
-class ServiceSettings(_ProcessSettings):
+class _StoreSettings(_ProcessSettings):
+    """Where a process that serves or fills knowledge keeps it. One set of names, read by both processes.
+
+    Names of AWS's things may hold ``{tenant}``; they must when the folder has more than one tenant file.
+    """
+
+    stores: Literal["embedded", "aws"] = "embedded"
+    """Documents, states, queues, records and event logs: under ``state_dir``, or S3, DynamoDB and SQS."""
+    search: Literal["embedded", "opensearch"] = "embedded"
+    aws_endpoint_url: str | None = None
+    """Of S3, DynamoDB, SQS, SSM and KMS, other than AWS's own: an emulator."""
+    documents_bucket: str = ""
+    documents_key_id: str | None = None
+    """KMS key (id, alias or ARN) that encrypts documents; the bucket's own default when absent."""
+    states_table: str = ""
+    ingestion_queue_url: str = ""
+    withdrawals_queue_url: str = ""
+    opensearch_url: str = ""
+    opensearch_index: str = "{tenant}-passages"
+    """The alias that is searched; an index version is ``<alias>-<version>`` behind it."""
+    opensearch_auth: Literal["sigv4", "none"] = "sigv4"
+
+
+class ServiceSettings(_StoreSettings):
     """The orchestrator (``python -m assistant.service``)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="ASSISTANT_SERVICE_")
@@ -213,7 +239,14 @@ class ServiceSettings(_ProcessSettings):
     issuer: str
     """``iss`` of accepted tokens and base URL of its OIDC discovery."""
     audience: str = "assistant"
-    jwks_url: str
+    jwks_url: str | None = None
+    """Address of the issuer's keys. Exactly one of this and ``jwks_parameter`` is given."""
+    jwks_parameter: str | None = None
+    """Name of the SSM parameter that holds the issuer's key set (JWKS) where the issuer is out of reach."""
+    power_parameter: str | None = None
+    """Name of the SSM parameter that says ``on`` or ``paused``; locally a file under ``state_dir``."""
+    records_table: str = ""
+    events_table: str = ""
     console_client_id: str = "assistant-console"
     """The console's name at the issuer."""
     console_name: str = "Care assistant"
@@ -224,7 +257,7 @@ class ServiceSettings(_ProcessSettings):
     log_level: str = "INFO"
 
 
-class WorkerSettings(_ProcessSettings):
+class WorkerSettings(_StoreSettings):
     """The ingestion worker (``python -m assistant.ingesting_worker``)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="ASSISTANT_WORKER_")

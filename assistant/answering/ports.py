@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -149,4 +149,97 @@ class AnswerRecords(Protocol):
 
     async def record_access(self, entry: AccessEntry) -> None:
         """Keep that somebody read something."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogOpening:
+    """The head of an answer's event log."""
+
+    answer_id: str
+    agent: str
+    request_hash: str
+    """SHA-256 (hex) of what was asked, and how: a repeat under the same key must be the same request."""
+    key: str | None = None
+    """The caller's ``Idempotency-Key``; it belongs to the agent, so two agents may use the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """Events that the owner of an answer wrote at once. Each batch, also an empty one, renews its lease."""
+
+    number: int
+    """1, 2, …: the lease is alive while this grows. Nobody compares two machines' clocks."""
+    first_sequence: int
+    """Sequence of the first event; for an empty batch that of the next event to come."""
+    frames: tuple[bytes, ...]
+    """Encoded events with ids, ready to send: server-sent events, each ending in an empty line."""
+    sequences: tuple[int, ...]
+    """The sequence of each frame, ascending."""
+    ended: bool
+    """Nothing follows: the last frame is ``done`` or ``error``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogReading:
+    opening: LogOpening
+    batches: tuple[LogBatch, ...]
+    """Those after the asked number, ascending, without a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSignals:
+    """What others tell the owner of an answer."""
+
+    cancelled: bool = False
+    readers: int = 0
+    """Grows whenever somebody begins to follow, or still does."""
+
+
+LOG_EXPIRES_AFTER_S = 15 * 60
+
+
+class AnswerLog(Protocol):
+    """The event logs of answers: a transport between tasks, all of which expires after 15 minutes.
+
+    What has expired is not found, whether or not the store has deleted it yet. Each log has one writer,
+    the task that answers. All methods raise RecordsUnavailableError.
+    """
+
+    async def open(self, opening: LogOpening) -> LogOpening:
+        """Begin a log, visible on return, and return ``opening``; when ``opening.key`` was used before by the
+        same agent, begin nothing and return the opening that the key stands for."""
+        ...
+
+    async def release(self, opening: LogOpening) -> None:
+        """Forget a log that has no batch, and its key: the answer failed before its first event."""
+        ...
+
+    async def append(self, answer_id: str, batch: LogBatch) -> None:
+        """Add the next batch. The same number twice is one batch (a repeated write after a time-out)."""
+        ...
+
+    async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
+        """Return the head and the batches after ``after_batch``; None when there is no such log."""
+        ...
+
+    async def signal_cancel(self, answer_id: str) -> None:
+        """Ask the owner, wherever it is, to cancel."""
+        ...
+
+    async def signal_reader(self, answer_id: str) -> None:
+        """Tell the owner that somebody follows."""
+        ...
+
+    async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
+        """Return the signals of those answers that have any (at most 100 ids)."""
+        ...
+
+
+class EndpointPower(Protocol):
+    """Whether the tenant's model endpoints are switched on."""
+
+    async def is_paused(self) -> bool:
+        """Return the state as of a few seconds ago, without waiting. While it cannot be read, the last one
+        known; ``False`` before it was ever read."""
         ...

@@ -110,6 +110,24 @@ class RecordsUnavailableError(DependencyError):
     code = "records_unavailable"
 
 
+class EndpointPausedError(DependencyError):
+    """The tenant's model endpoints are paused; nothing is wrong (503)."""
+
+    code = "endpoint_paused"
+
+
+class AnswerInterruptedError(DependencyError):
+    """The process that wrote the answer ended or lost its lease: what was kept is all there will be."""
+
+    code = "interrupted"
+
+
+class NotResumableError(AssistantError):
+    """The answer's events were not kept, or have expired (409): read the answer itself."""
+
+    code = "not_resumable"
+
+
 class DeadlineExceededError(AssistantError):
     """The whole answer's deadline passed."""
 

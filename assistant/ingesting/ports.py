@@ -91,6 +91,11 @@ class IngestionQueue(Protocol):
 
     async def delete_many(self, receipts: Sequence[str]) -> None: ...
 
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        """Keep messages hidden for so long from now, while the work on them goes on. A receipt that is no
+        longer valid is no error: its message was delivered anew."""
+        ...
+
     async def depth(self) -> int:
         """Return the messages waiting or in flight, dead letters not counted."""
         ...

@@ -20,8 +20,9 @@ export function SourcePanel({ open }: { open: OpenSource }) {
     setLoaded(null);
     if (source !== undefined) setLoaded(await readSource(desk.api, source.document_url));
   };
+  // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
+  useLayoutEffect(() => title.current?.focus(), []);
   useEffect(() => {
-    title.current?.focus();
     void load();
   }, []);
   return (
