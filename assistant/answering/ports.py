@@ -162,6 +162,8 @@ class LogOpening:
     """SHA-256 (hex) of what was asked, and how: a repeat under the same key must be the same request."""
     key: str | None = None
     """The caller's ``Idempotency-Key``; it belongs to the agent, so two agents may use the same."""
+    context: str = ""
+    """JSON, opaque to the store: what a record says of an answer whose owner died before it wrote one."""
 
 
 @dataclass(frozen=True, slots=True)

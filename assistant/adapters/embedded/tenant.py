@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from assistant.adapters.embedded.answer_log import SqliteAnswerLog
 from assistant.adapters.embedded.documents import FileDocumentStore
 from assistant.adapters.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
 from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
@@ -28,9 +29,11 @@ class EmbeddedTenant:
         self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
         """Ids to take out of the index. A queue of its own, so that no backlog of documents delays it."""
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
+        self.log = SqliteAnswerLog(folder / "events.sqlite")
         self.index = EmbeddedPassageIndex(folder / "index", model=model)
         self.search = EmbeddedPassageSearch(folder / "index", model=model)
 
     async def close(self) -> None:
-        for store in (self.states, self.queue, self.withdrawals, self.records, self.index, self.search):
+        stores = (self.states, self.queue, self.withdrawals, self.records, self.log, self.index, self.search)
+        for store in stores:
             await store.close()
