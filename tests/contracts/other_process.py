@@ -44,6 +44,16 @@ async def append_verdict(twin: Twin) -> object:
     return stored.model_dump(mode="json")
 
 
+async def open_log(twin: Twin) -> object:
+    return (await twin.log.open(samples.opening("there", key="k1"))).answer_id
+
+
+async def follow_log(twin: Twin) -> object:
+    await twin.log.signal_reader("here")
+    reading = await twin.log.read("here", after_batch=1)
+    return [] if reading is None else [batch.number for batch in reading.batches]
+
+
 async def index_document(twin: Twin) -> object:
     entry = samples.passage("elsewhere", text="Written by another process.")
     await twin.index.replace_documents({"elsewhere": [(entry, samples.EAST)]})
@@ -63,6 +73,8 @@ ACTIONS = {
         send_one,
         drain_queue,
         append_verdict,
+        open_log,
+        follow_log,
         index_document,
         search,
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from assistant.answering.ports import LogBatch, LogOpening
 from assistant.domain.answers import AnswerRecord, Outcome
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, Passage, Span
@@ -136,4 +137,18 @@ def answer(answer_id: str = "a1", *, conversation_id: str = "c1", minute: int = 
         index_version="v1",
         usage={},  # pyright: ignore[reportArgumentType]
         timings_ms={},
+    )
+
+
+def opening(
+    answer_id: str = "a1", *, agent: str = "ana", key: str | None = None, request_hash: str = "hash-1"
+) -> LogOpening:
+    return LogOpening(answer_id=answer_id, agent=agent, request_hash=request_hash, key=key)
+
+
+def batch(number: int = 1, *, first: int = 1, frames: Sequence[bytes] = (), ended: bool = False) -> LogBatch:
+    """Return a batch whose frames have the sequences ``first``, ``first`` + 1, …"""
+    sequences = tuple(range(first, first + len(frames)))
+    return LogBatch(
+        number=number, first_sequence=first, frames=tuple(frames), sequences=sequences, ended=ended
     )

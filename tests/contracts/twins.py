@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from assistant.adapters.embedded.answer_log import SqliteAnswerLog
 from assistant.adapters.embedded.tenant import EmbeddedTenant
-from assistant.answering.ports import AnswerRecords, PassageSearch
+from assistant.answering.ports import AnswerLog, AnswerRecords, PassageSearch
+from assistant.domain.clock import Clock
 from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
 
 DIMENSIONS = 4
@@ -32,6 +34,12 @@ class Twin(Protocol):
     @property
     def records(self) -> AnswerRecords: ...
     @property
+    def log(self) -> AnswerLog: ...
+    def log_by(self, clock: Clock) -> AnswerLog:
+        """Return the same event log as a process sees it whose clock is ``clock``."""
+        ...
+
+    @property
     def index(self) -> PassageIndex: ...
     @property
     def search(self) -> PassageSearch: ...
@@ -43,6 +51,17 @@ class EmbeddedTwin(EmbeddedTenant):
 
     def __init__(self, place: Path) -> None:
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
+        self._place = place
+        self._other_logs: list[SqliteAnswerLog] = []
+
+    def log_by(self, clock: Clock) -> SqliteAnswerLog:
+        self._other_logs.append(SqliteAnswerLog(self._place / "events.sqlite", clock=clock))
+        return self._other_logs[-1]
+
+    async def close(self) -> None:
+        for log in self._other_logs:
+            await log.close()
+        await super().close()
 
 
 TWINS: Mapping[str, type[Twin]] = {"embedded": EmbeddedTwin}

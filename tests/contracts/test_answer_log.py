@@ -1,0 +1,235 @@
+"""What every AnswerLog does."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogReading, LogSignals
+from tests.contracts import samples
+from tests.contracts.conftest import OtherProcess
+from tests.contracts.twins import Twin
+from tests.fakes.clock import SteppedClock
+
+TOKEN = b'id: a1:1\nevent: token\ndata: {"text":"Day 24\xe2\x80\xa6"}\n\n'
+DONE = b"id: a1:2\nevent: done\ndata: {}\n\n"
+
+
+async def test_an_opened_log_is_there_and_empty(twin: Twin) -> None:
+    opening = samples.opening(key="k1")
+    assert await twin.log.open(opening) == opening
+    assert await twin.log.read("a1") == LogReading(opening, ())
+
+
+async def test_an_unknown_log_is_none(twin: Twin) -> None:
+    assert await twin.log.read("nothing") is None
+
+
+async def test_a_key_used_before_stands_for_the_first_opening(twin: Twin) -> None:
+    first = samples.opening("a1", key="k1")
+    await twin.log.open(first)
+    assert await twin.log.open(samples.opening("a2", key="k1", request_hash="other")) == first
+    assert await twin.log.read("a2") is None
+
+
+async def test_a_key_belongs_to_its_agent(twin: Twin) -> None:
+    await twin.log.open(samples.opening("a1", agent="ana", key="k1"))
+    other = samples.opening("a2", agent="ben", key="k1")
+    assert await twin.log.open(other) == other
+
+
+async def test_agent_and_key_are_never_run_together(twin: Twin) -> None:
+    await twin.log.open(samples.opening("a1", agent="ana#k", key="1"))
+    other = samples.opening("a2", agent="ana", key="k#1")
+    assert await twin.log.open(other) == other
+
+
+async def test_of_two_openings_at_once_one_wins(twin: Twin) -> None:
+    openings = [samples.opening(f"a{number}", key="k1") for number in range(8)]
+    opened = await asyncio.gather(*(twin.log.open(opening) for opening in openings))
+    assert len(set(opened)) == 1
+    found = [opening for opening in openings if await twin.log.read(opening.answer_id) is not None]
+    assert found == [opened[0]]
+
+
+async def test_openings_without_a_key_are_all_begun(twin: Twin) -> None:
+    for answer_id in ("a1", "a2"):
+        assert (await twin.log.open(samples.opening(answer_id))).answer_id == answer_id
+
+
+async def test_a_released_log_and_its_key_are_forgotten(twin: Twin) -> None:
+    await twin.log.open(samples.opening("a1", key="k1"))
+    await twin.log.release(samples.opening("a1", key="k1"))
+    assert await twin.log.read("a1") is None
+    again = samples.opening("a2", key="k1")
+    assert await twin.log.open(again) == again
+
+
+async def test_a_log_with_a_batch_is_not_released(twin: Twin) -> None:
+    opening = samples.opening("a1", key="k1")
+    await twin.log.open(opening)
+    await twin.log.append("a1", samples.batch())
+    await twin.log.release(opening)
+    assert await twin.log.open(samples.opening("a2", key="k1")) == opening
+
+
+async def test_a_release_leaves_a_key_that_another_log_holds(twin: Twin) -> None:
+    holder = samples.opening("a1", key="k1")
+    await twin.log.open(holder)
+    await twin.log.release(samples.opening("a2", key="k1"))
+    assert await twin.log.open(samples.opening("a3", key="k1")) == holder
+
+
+async def test_batches_come_back_whole_and_in_order(twin: Twin) -> None:
+    batches = [
+        samples.batch(1, frames=[TOKEN, b"", b"\n\x00\xff"]),
+        samples.batch(2, first=4),
+        *(samples.batch(number, first=4) for number in range(3, 11)),
+        samples.batch(11, first=4, frames=[DONE], ended=True),
+    ]
+    await twin.log.open(samples.opening())
+    for batch in batches:
+        await twin.log.append("a1", batch)
+    reading = await twin.log.read("a1")
+    assert reading is not None
+    assert list(reading.batches) == batches
+
+
+async def test_only_the_batches_after_the_asked_number_come(twin: Twin) -> None:
+    await twin.log.open(samples.opening())
+    for number in (1, 2, 3):
+        await twin.log.append("a1", samples.batch(number, first=number, frames=[TOKEN]))
+    assert await _numbers(twin, after=2) == [3]
+    assert await _numbers(twin, after=3) == []
+
+
+async def test_the_same_batch_twice_is_one(twin: Twin) -> None:
+    await twin.log.open(samples.opening())
+    for _ in range(2):
+        await twin.log.append("a1", samples.batch(frames=[TOKEN]))
+    reading = await twin.log.read("a1")
+    assert reading is not None
+    assert reading.batches == (samples.batch(frames=[TOKEN]),)
+
+
+async def test_many_large_batches_all_come(twin: Twin) -> None:
+    """More than one page of any store: DynamoDB ends a page at 1 MB."""
+    batches = [samples.batch(number, first=number, frames=[_noise(number)]) for number in range(1, 9)]
+    await twin.log.open(samples.opening())
+    for batch in batches:
+        await twin.log.append("a1", batch)
+    reading = await twin.log.read("a1")
+    assert reading is not None
+    assert list(reading.batches) == batches
+
+
+async def test_a_batch_larger_than_any_row_is_kept(twin: Twin) -> None:
+    huge = samples.batch(frames=[_noise(number) for number in range(4)])
+    await twin.log.open(samples.opening())
+    await twin.log.append("a1", huge)
+    await twin.log.append("a1", samples.batch(2, first=5))
+    reading = await twin.log.read("a1")
+    assert reading is not None
+    assert reading.batches == (huge, samples.batch(2, first=5))
+    assert await _numbers(twin, after=1) == [2]
+
+
+async def test_answers_have_logs_of_their_own(twin: Twin) -> None:
+    for answer_id in ("a1", "a11"):
+        await twin.log.open(samples.opening(answer_id))
+    await twin.log.append("a11", samples.batch(frames=[TOKEN]))
+    assert await _numbers(twin) == []
+
+
+async def test_signals_reach_the_owner(twin: Twin) -> None:
+    await twin.log.signal_cancel("a1")
+    await twin.log.signal_reader("a2")
+    await twin.log.signal_reader("a2")
+    found = await twin.log.signals(["a1", "a2", "a3"])
+    assert dict(found) == {"a1": LogSignals(cancelled=True), "a2": LogSignals(readers=2)}
+
+
+async def test_a_reader_s_signal_does_not_take_a_cancel_back(twin: Twin) -> None:
+    await twin.log.signal_cancel("a1")
+    await twin.log.signal_reader("a1")
+    assert (await twin.log.signals(["a1"]))["a1"] == LogSignals(cancelled=True, readers=1)
+
+
+async def test_a_hundred_answers_signals_come_at_once(twin: Twin) -> None:
+    answer_ids = [f"a{number}" for number in range(100)]
+    for answer_id in answer_ids[::9]:
+        await twin.log.signal_cancel(answer_id)
+    assert sorted(await twin.log.signals(answer_ids)) == sorted(answer_ids[::9])
+
+
+async def test_no_answers_have_no_signals(twin: Twin) -> None:
+    assert dict(await twin.log.signals([])) == {}
+
+
+@pytest.mark.parametrize(("age_s", "found"), [(LOG_EXPIRES_AFTER_S - 1, True), (LOG_EXPIRES_AFTER_S, False)])
+async def test_a_log_expires_whether_or_not_it_was_deleted(twin: Twin, age_s: float, found: bool) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    await log.open(samples.opening())
+    await log.append("a1", samples.batch())
+    clock.step(age_s)
+    assert (await log.read("a1") is not None) == found
+
+
+async def test_an_expired_key_may_be_used_anew(twin: Twin) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    await log.open(samples.opening("a1", key="k1"))
+    clock.step(LOG_EXPIRES_AFTER_S)
+    again = samples.opening("a2", key="k1")
+    assert await log.open(again) == again
+    assert await log.open(samples.opening("a3", key="k1")) == again
+
+
+async def test_expired_signals_are_not_found(twin: Twin) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    await log.signal_cancel("a1")
+    clock.step(LOG_EXPIRES_AFTER_S)
+    assert dict(await log.signals(["a1"])) == {}
+
+
+async def test_another_process_follows_and_is_heard(twin: Twin, elsewhere: OtherProcess) -> None:
+    await twin.log.open(samples.opening("here"))
+    for number in (1, 2, 3):
+        await twin.log.append("here", samples.batch(number))
+    assert await elsewhere("follow_log") == [2, 3]
+    assert (await twin.log.signals(["here"]))["here"] == LogSignals(readers=1)
+
+
+async def test_a_key_holds_over_processes(twin: Twin, elsewhere: OtherProcess) -> None:
+    assert await elsewhere("open_log") == "there"
+    assert (await twin.log.open(samples.opening("here", key="k1"))).answer_id == "there"
+
+
+async def test_logs_of_another_tenant_are_unknown(twin: Twin, stranger: Twin) -> None:
+    await twin.log.open(samples.opening("a1", key="k1"))
+    await twin.log.append("a1", samples.batch(frames=[TOKEN]))
+    await twin.log.signal_cancel("a1")
+    assert await _numbers(twin) == [1]
+    assert await stranger.log.read("a1") is None
+    assert dict(await stranger.log.signals(["a1"])) == {}
+
+
+async def test_a_key_of_another_tenant_is_free(twin: Twin, stranger: Twin) -> None:
+    await twin.log.open(samples.opening("a1", key="k1"))
+    own = samples.opening("a2", key="k1")
+    assert await stranger.log.open(own) == own
+
+
+async def _numbers(twin: Twin, *, after: int = 0) -> list[int]:
+    reading = await twin.log.read("a1", after_batch=after)
+    assert reading is not None
+    return [batch.number for batch in reading.batches]
+
+
+def _noise(seed: int) -> bytes:
+    """Return 200,000 bytes that no compression makes smaller."""
+    return Random(seed).randbytes(200_000)  # noqa: S311 : no secret
