@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from assistant.adapters.aws.sagemaker_runtime import SageMakerRuntime
     from assistant.adapters.embedded.tenant import EmbeddedTenant
     from assistant.answering.answer_question import AnswerQuestion
-    from assistant.answering.ports import AnswerRecords
+    from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.services import TenantServices
     from assistant.ingesting.worker import TenantIngestion
@@ -48,6 +48,8 @@ class ServedTenant:
     answering: TenantServices
     knowledge: KnowledgeStores
     links: SignedDocumentLinks
+    log: AnswerLog
+    power: EndpointPower
     embedding_model: ModelFacts
     answer_question: AnswerQuestion
     read_answers: ReadAnswers
@@ -139,6 +141,8 @@ class _Wiring:
             answering=answering,
             knowledge=knowledge,
             links=links,
+            log=self.stores.log,
+            power=self._power(),
             embedding_model=read_model_facts(self.settings.model_artifacts_dir, self.tenant.embedding.model),
             answer_question=AnswerQuestion(answering),
             read_answers=ReadAnswers(answering),
@@ -165,6 +169,12 @@ class _Wiring:
             links=links,
             clock=self.clock,
         )
+
+    def _power(self) -> EndpointPower:
+        from assistant.adapters.embedded.power import FilePower
+
+        path = self.settings.state_dir / "tenants" / self.tenant.name / "power"
+        return FilePower(path, clock=self.clock)
 
     def _links(self) -> SignedDocumentLinks:
         secret = link_secret(

@@ -1,0 +1,47 @@
+"""The power switch of a tenant's model endpoints as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from assistant.domain.clock import Clock
+
+_REFRESH_S = 2.0
+_MAX_BYTES = 64
+_log = structlog.get_logger(__name__)
+
+
+class FilePower:
+    """``EndpointPower`` by the file ``path``: the word ``on`` or ``paused``; on where there is no file.
+
+    The file is read at most every 2 s. What is neither word, or cannot be read, leaves the last state.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._paused = False
+        self._read_at_s: float | None = None
+
+    async def is_paused(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        if self._read_at_s is None or now_s - self._read_at_s >= _REFRESH_S:
+            self._read_at_s = now_s
+            self._read()
+        return self._paused
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                word = file.read(_MAX_BYTES).strip()
+        except FileNotFoundError:
+            word = b"on"
+        except OSError as error:
+            _log.warning("power_not_read", reason=type(error).__name__)
+            return
+        if word in (b"on", b"paused"):
+            self._paused = word == b"paused"
+        else:
+            _log.warning("power_not_understood")
