@@ -143,7 +143,13 @@ def answer(answer_id: str = "a1", *, conversation_id: str = "c1", minute: int = 
 def opening(
     answer_id: str = "a1", *, agent: str = "ana", key: str | None = None, request_hash: str = "hash-1"
 ) -> LogOpening:
-    return LogOpening(answer_id=answer_id, agent=agent, request_hash=request_hash, key=key)
+    return LogOpening(
+        answer_id=answer_id,
+        agent=agent,
+        request_hash=request_hash,
+        key=key,
+        context='{"question":"When may it be refilled?"}',
+    )
 
 
 def batch(number: int = 1, *, first: int = 1, frames: Sequence[bytes] = (), ended: bool = False) -> LogBatch:

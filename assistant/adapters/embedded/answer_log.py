@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import orjson
@@ -20,6 +21,7 @@ CREATE TABLE IF NOT EXISTS logs (
     agent TEXT NOT NULL,
     request_hash TEXT NOT NULL,
     key TEXT,
+    context TEXT NOT NULL,
     expires_at REAL NOT NULL,
     UNIQUE (agent, key)
 );
@@ -42,6 +44,10 @@ CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
 """
 _DELETED_AT_ONCE = 50
 """Expired rows of a table that one opening deletes: more than an answer mostly writes, and little work."""
+_OPEN = (
+    "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _SIGNAL = """
 INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
@@ -76,10 +82,8 @@ class SqliteAnswerLog:
             _delete_expired(connection, now_s)
             found = _find(connection, opening, now_s)
             if found is None:
-                row = (opening.answer_id, opening.agent, opening.request_hash, opening.key)
-                connection.execute(
-                    "INSERT INTO logs VALUES (?, ?, ?, ?, ?)", (*row, now_s + LOG_EXPIRES_AFTER_S)
-                )
+                row = (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S)
+                connection.execute(_OPEN, row)
             return found or opening
 
         return await self._file.write(work)
@@ -102,8 +106,7 @@ class SqliteAnswerLog:
 
         def work(connection: sqlite3.Connection) -> LogReading | None:
             head = connection.execute(
-                "SELECT answer_id, agent, request_hash, key FROM logs WHERE answer_id = ? AND expires_at > ?",
-                (answer_id, now_s),
+                f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s)
             ).fetchone()
             if head is None:
                 return None
@@ -146,10 +149,7 @@ def _find(connection: sqlite3.Connection, opening: LogOpening, now_s: float) -> 
     same = "(answer_id = ? OR (agent = ? AND key = ?))"
     values = (opening.answer_id, opening.agent, opening.key)
     connection.execute(f"DELETE FROM logs WHERE {same} AND expires_at <= ?", (*values, now_s))  # noqa: S608
-    row = connection.execute(
-        f"SELECT answer_id, agent, request_hash, key FROM logs WHERE {same}",  # noqa: S608 (our own text)
-        values,
-    ).fetchone()
+    row = connection.execute(f"{_HEAD} {same}", values).fetchone()
     return None if row is None else LogOpening(*row)
 
 
