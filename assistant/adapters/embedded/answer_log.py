@@ -45,8 +45,6 @@ CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
 _DELETED_AT_ONCE = 50
 """Expired rows of a table that one opening deletes: more than an answer mostly writes, and little work."""
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
-    "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
-)
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _SIGNAL = """
 INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
