@@ -15,6 +15,10 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "power"
 
 
+def say(file: Path, word: str) -> None:
+    file.write_text(word)
+
+
 async def test_endpoints_are_on_where_no_file_says_otherwise(file: Path) -> None:
     assert not await FilePower(file, clock=SteppedClock()).is_paused()
 
@@ -22,9 +26,9 @@ async def test_endpoints_are_on_where_no_file_says_otherwise(file: Path) -> None
 async def test_a_change_is_seen_within_seconds(file: Path) -> None:
     clock = SteppedClock()
     power = FilePower(file, clock=clock)
-    file.write_text("paused\n")
+    say(file, "paused\n")
     assert await power.is_paused()
-    file.write_text("on\n")
+    say(file, "on\n")
     clock.step(5.0)
     assert not await power.is_paused()
 
@@ -32,9 +36,9 @@ async def test_a_change_is_seen_within_seconds(file: Path) -> None:
 async def test_within_two_seconds_the_file_is_read_once(file: Path) -> None:
     clock = SteppedClock()
     power = FilePower(file, clock=clock)
-    file.write_text("paused")
+    say(file, "paused")
     assert await power.is_paused()
-    file.write_text("on")
+    say(file, "on")
     clock.step(1.0)
     assert await power.is_paused()
 
@@ -42,8 +46,8 @@ async def test_within_two_seconds_the_file_is_read_once(file: Path) -> None:
 async def test_a_file_that_says_neither_leaves_the_last_state(file: Path) -> None:
     clock = SteppedClock()
     power = FilePower(file, clock=clock)
-    file.write_text("paused")
+    say(file, "paused")
     assert await power.is_paused()
-    file.write_text("off?")
+    say(file, "off?")
     clock.step(5.0)
     assert await power.is_paused()
