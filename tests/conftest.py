@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
+
+from tests.fakes.aws_server import URL_VARIABLE, aws_server
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
@@ -20,3 +23,12 @@ def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
         socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
     yield
     enable_socket()
+
+
+@pytest.fixture(scope="session")
+def aws_server_url() -> Iterator[str]:
+    """Base URL of the AWS emulator of this pytest process, started on first use."""
+    with aws_server() as url:
+        os.environ[URL_VARIABLE] = url
+        yield url
+        del os.environ[URL_VARIABLE]

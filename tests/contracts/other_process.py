@@ -82,13 +82,10 @@ ACTIONS = {
 
 
 async def main(twin_name: str, place: str, action: str) -> None:
-    twin = TWINS[twin_name](Path(place))
-    try:
+    async with TWINS[twin_name](Path(place)) as twin:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdout.write(json.dumps(await ACTIONS[action](twin)) + "\n")
-    finally:
-        await twin.close()
 
 
 if __name__ == "__main__":

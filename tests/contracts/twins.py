@@ -1,28 +1,36 @@
-"""The implementations of the ports that the contract suite runs over: a new twin is added to TWINS here."""
+"""The implementations of the ports that the contract suite runs over: a new twin is added to TWINS here.
+
+A twin is opened by its place, a folder. Two twins of one place are two processes' views of one tenant.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+from assistant.adapters.aws.aws_clients import AwsService, open_client
+from assistant.adapters.aws.local_resources import create_documents_bucket, create_queue
 from assistant.adapters.embedded.answer_log import SqliteAnswerLog
 from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.answering.ports import AnswerLog, AnswerRecords, PassageSearch
 from assistant.domain.clock import Clock
 from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
+from tests.fakes.aws_server import REGION, server_url
 
 DIMENSIONS = 4
 EMBEDDING_MODEL = "model-of-four"
 
 
 class Twin(Protocol):
-    """All stores of one tenant. Two twins of the same place are two processes' views of one tenant."""
+    """All stores of one tenant."""
 
     shortest_visibility_s: ClassVar[float]
     """The shortest visibility time-out that its queue takes."""
 
-    def __init__(self, place: Path) -> None: ...
     @property
     def documents(self) -> DocumentStore: ...
     @property
@@ -43,7 +51,6 @@ class Twin(Protocol):
     def index(self) -> PassageIndex: ...
     @property
     def search(self) -> PassageSearch: ...
-    async def close(self) -> None: ...
 
 
 class EmbeddedTwin(EmbeddedTenant):
@@ -64,4 +71,59 @@ class EmbeddedTwin(EmbeddedTenant):
         await super().close()
 
 
-TWINS: Mapping[str, type[Twin]] = {"embedded": EmbeddedTwin}
+@asynccontextmanager
+async def open_embedded_twin(place: Path) -> AsyncGenerator[Twin]:
+    twin = EmbeddedTwin(place)
+    try:
+        yield twin
+    finally:
+        await twin.close()
+
+
+@dataclass(kw_only=True)
+class AwsTwin:
+    """S3, DynamoDB and SQS by moto, the index on a real OpenSearch."""
+
+    shortest_visibility_s: ClassVar[float] = 1.0
+    """SQS counts whole seconds."""
+
+
+@asynccontextmanager
+async def open_aws_twin(place: Path) -> AsyncGenerator[Any]:
+    """Open the tenant's stores and make what they need if it is not there: its names come from the place.
+
+    Needs the fixture ``aws_server_url``, or to be in a process that a test with it started.
+    """
+    name = tenant_name(place)
+    async with AsyncExitStack() as stack:
+        s3, sqs = [await _client(stack, service) for service in ("s3", "sqs")]
+        await create_documents_bucket(s3, bucket=name)
+        await create_queue(sqs, name=f"{name}-documents")
+        yield AwsTwin()
+
+
+def tenant_name(place: Path) -> str:
+    """Return a name that no other place has, fit for buckets, queues, tables and indices."""
+    return f"t-{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:20]}"
+
+
+async def _client(stack: AsyncExitStack, service: AwsService) -> Any:
+    return await stack.enter_async_context(open_client(service, region=REGION, endpoint_url=server_url()))
+
+
+OpenTwin = Callable[[Path], AbstractAsyncContextManager[Twin]]
+TWINS: Mapping[str, OpenTwin] = {"embedded": open_embedded_twin, "aws": open_aws_twin}
+NOT_YET: Mapping[str, frozenset[str]] = {
+    "aws": frozenset(
+        {
+            "test_answer_log",
+            "test_answer_records",
+            "test_document_states",
+            "test_document_store",
+            "test_ingestion_queue",
+            "test_passage_filters",
+            "test_passage_index",
+        }
+    ),
+}
+"""Modules of the suite that a twin being built does not run yet."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import orjson
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-POOL_CONNECTIONS = 128
+from assistant.adapters.aws.aws_clients import LIMITS, open_client
+
+POOL_CONNECTIONS = LIMITS["sagemaker-runtime"].pool_connections
 """Streams and embeddings at once: an answer holds one connection at a time."""
-_CONNECT_TIMEOUT_S = 2.0
-_READ_TIMEOUT_S = 60.0
-"""Between two reads; callers have shorter limits of their own."""
-_KEEP_ALIVE_S = 30.0
 RUNTIME_ERRORS = (ClientError, BotoCoreError)
 """What a call on the client raises, besides TimeoutError of the caller's own limits."""
 
@@ -45,20 +41,13 @@ async def open_sagemaker_runtime(
     ``endpoint_url`` is the local gateway, which any key may sign for; on AWS it and the keys are left out,
     and the task's role signs. The client makes no retries: ``retry_budget`` alone decides on them.
     """
-    config = AioConfig(
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        read_timeout=_READ_TIMEOUT_S,
-        max_pool_connections=pool_connections,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connector_args={"keepalive_timeout": _KEEP_ALIVE_S},
-    )
-    opening: Any = get_session().create_client(
+    opening = open_client(
         "sagemaker-runtime",
-        region_name=region,
+        region=region,
         endpoint_url=endpoint_url,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        config=config,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+        limits=replace(LIMITS["sagemaker-runtime"], pool_connections=pool_connections),
     )
     async with opening as client:
         yield cast("SageMakerRuntime", client)

@@ -33,6 +33,7 @@ _TAKE = """
 UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
 RETURNING receipt, document_id, attempt
 """
+_EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
 _IN_FLIGHT = """
 SELECT DISTINCT receiver FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s > ? AND receiver != ?
 """
@@ -104,6 +105,11 @@ class SqliteIngestionQueue:
                 "DELETE FROM queued WHERE queue = ? AND receipt = ?", rows
             )
         )
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        until_s = self._now_s() + visibility_timeout_s
+        rows = [(until_s, self._name, receipt) for receipt in receipts]
+        await self._file.write(lambda connection: connection.executemany(_EXTEND, rows))
 
     async def depth(self) -> int:
         return await self._file.read(lambda connection: _count(connection, self._name))

@@ -1,0 +1,61 @@
+"""AWS's services by moto, in a process of its own: ``python -m tests.fakes.aws_server``.
+
+One server a pytest process, started on first use. It is never reset: tests use names that nobody else
+uses, so what one leaves behind is invisible to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REGION = "us-east-1"
+URL_VARIABLE = "ASSISTANT_TESTS_AWS_URL"
+"""Tells other processes of the same test run where the server is."""
+_ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def aws_server() -> Iterator[str]:
+    """Start the server on a free port; gives its base URL. It ends with the context, or with us."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.aws_server"],
+        cwd=_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url, f"the AWS emulator ended with {process.wait(10)}"
+        yield url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def server_url() -> str:
+    """Return the server's base URL, in the pytest process or one that it started."""
+    return os.environ[URL_VARIABLE]
+
+
+def _serve() -> None:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()  # ends when whoever started us has ended
+
+
+if __name__ == "__main__":
+    _serve()
