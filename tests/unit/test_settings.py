@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import LocalIssuerSettings, ServiceSettings, load_tenant, load_tenants
+from assistant.settings import (
+    LocalIssuerSettings,
+    ServiceSettings,
+    TenantConfig,
+    WorkerSettings,
+    load_tenant,
+    load_tenants,
+)
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 
@@ -72,3 +79,80 @@ def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("ASSISTANT_ISSUER_REDIRECT_ORIGINS", "http://a")
     with pytest.raises(ConfigurationError, match="redirect_origins"):
         LocalIssuerSettings.read()
+
+
+ON_AWS = (
+    "DOCUMENTS_BUCKET",
+    "STATES_TABLE",
+    "INGESTION_QUEUE_URL",
+    "WITHDRAWALS_QUEUE_URL",
+    "RECORDS_TABLE",
+    "EVENTS_TABLE",
+)
+
+
+def test_one_error_names_every_variable_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSISTANT_SERVICE_STORES", "aws")
+    monkeypatch.setenv("ASSISTANT_SERVICE_SEARCH", "opensearch")
+    with pytest.raises(ConfigurationError) as raised:
+        ServiceSettings.read()
+    named = ["ISSUER", *ON_AWS, "OPENSEARCH_URL", "JWKS_URL", "JWKS_PARAMETER"]
+    assert [name for name in named if f"ASSISTANT_SERVICE_{name}" not in raised.value.message] == []
+
+
+def test_the_worker_needs_no_table_of_answers() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        WorkerSettings.read(stores="aws")
+    assert "ASSISTANT_WORKER_STATES_TABLE" in raised.value.message
+    assert "RECORDS_TABLE" not in raised.value.message
+
+
+def test_embedded_stores_need_nothing_of_aws() -> None:
+    assert WorkerSettings.read().sagemaker_endpoint_url is None
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"jwks_url": "http://issuer/jwks.json", "jwks_parameter": "/keys"}], ids=["none", "both"]
+)
+def test_keys_come_from_exactly_one_place(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="exactly one of ASSISTANT_SERVICE_JWKS_URL"):
+        ServiceSettings.read(issuer="http://issuer", **given)
+
+
+def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSISTANT_SERVICE_JWKS_PARAMETER", "")
+    settings = ServiceSettings.read(issuer="http://issuer", jwks_url="http://issuer/jwks.json")
+    assert settings.jwks_parameter is None
+
+
+@pytest.mark.parametrize("url", ["opensearch:9200", "ftp://node", "http://", "http:// node"])
+def test_an_address_that_is_no_url_is_named(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ASSISTANT_WORKER_OPENSEARCH_URL"):
+        WorkerSettings.read(search="opensearch", opensearch_url=url)
+
+
+def tenants(*names: str) -> dict[str, TenantConfig]:
+    return {name: TenantConfig(schema_version=1, name=name, display_name=name) for name in names}
+
+
+def worker_on_aws(**changes: str) -> WorkerSettings:
+    each = {name.lower(): f"https://queue/{{tenant}}/{name.lower()}" for name in ON_AWS[:4]}
+    return WorkerSettings.read(**({"stores": "aws"} | each | changes))
+
+
+def test_two_tenants_never_share_a_thing_of_aws() -> None:
+    settings = worker_on_aws(states_table="states", search="opensearch", opensearch_url="http://node:9200")
+    settings = settings.model_copy(update={"opensearch_index": "passages"})
+    with pytest.raises(ConfigurationError) as raised:
+        settings.check_tenants(tenants("clinic", "pharmacy"))
+    said = raised.value.message
+    assert said.endswith("ASSISTANT_WORKER_STATES_TABLE, ASSISTANT_WORKER_OPENSEARCH_INDEX.")
+
+
+def test_one_tenant_alone_may_have_plain_names() -> None:
+    worker_on_aws(states_table="states").check_tenants(tenants("clinic"))
+
+
+def test_a_name_becomes_the_tenants_own() -> None:
+    settings, clinic = worker_on_aws(), tenants("clinic")["clinic"]
+    assert settings.of_tenant(settings.states_table, clinic) == "https://queue/clinic/states_table"

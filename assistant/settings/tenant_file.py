@@ -1,0 +1,154 @@
+"""The tenant file, ``tenants/<name>.toml``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from assistant.domain.errors import ConfigurationError
+
+GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+
+
+class _TenantSection(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KnowledgeSection(_TenantSection):
+    paths: tuple[str, ...] = ()
+    """Files or folders, relative to the tenant file, that ``assistant knowledge add`` takes by default."""
+
+
+class EmbeddingSection(_TenantSection):
+    endpoint: str = "embedding"
+    model: str = "all-MiniLM-L6-v2"
+    dimensions: int = Field(default=384, ge=1)
+    max_tokens: int = Field(default=256, ge=16)
+    """Limit of one embedding input, special tokens included."""
+
+
+class GenerationSection(_TenantSection):
+    endpoint: str = "llm"
+    model: str = "SmolLM2-135M-Instruct"
+    context_tokens: int = Field(default=2048, ge=256)
+    """Prompt and answer together, of one stream."""
+    max_tokens: int = Field(default=256, ge=1, le=4096)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+
+
+class RetrievalSection(_TenantSection):
+    leg_size: int = Field(default=100, ge=1, le=1000)
+    passages: int = Field(default=5, ge=1, le=50)
+    """How many sources an answer shows."""
+
+
+class GateSection(_TenantSection):
+    """Thresholds of the evidence gate, chosen on the tuning split by ``make evaluate``."""
+
+    min_cosine: float = Field(default=0.42, ge=-1.0, le=1.0)
+    min_coverage: float = Field(default=0.5, ge=0.0, le=1.0)
+
+
+class PromptSection(_TenantSection):
+    answer: str = "answer/1"
+    """``<task>/<version>`` of a file under assistant/answering/prompts/."""
+    passages: int = Field(default=2, ge=1, le=50)
+    """How many of the sources the model reads; a small model mixes up more than one or two."""
+    history_turns: int = Field(default=2, ge=0, le=20)
+
+
+class LimitsSection(_TenantSection):
+    """Bounds on one process's work for the tenant."""
+
+    streams: int = Field(default=64, ge=1)
+    """Answers in progress in one process."""
+    streams_per_agent: int = Field(default=4, ge=1)
+    answer_deadline_s: float = Field(default=100.0, gt=0, le=100.0)
+    embedding_timeout_s: float = Field(default=5.0, gt=0)
+    search_timeout_s: float = Field(default=5.0, gt=0)
+    first_token_timeout_s: float = Field(default=20.0, gt=0)
+    """Later than this the answer is ``sources_only``."""
+
+
+class SecretsSection(_TenantSection):
+    document_links: str = "state:document-links"
+    """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder),
+    ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
+    parameter with a data key that KMS encrypted, base64)."""
+
+
+class TenantConfig(_TenantSection):
+    """One tenant file, ``tenants/<name>.toml``."""
+
+    schema_version: Literal[1]
+    name: TenantName
+    display_name: str = Field(min_length=1, max_length=100)
+    language: str = "en"
+    knowledge: KnowledgeSection = KnowledgeSection()
+    embedding: EmbeddingSection = EmbeddingSection()
+    generation: GenerationSection = GenerationSection()
+    retrieval: RetrievalSection = RetrievalSection()
+    gate: GateSection = GateSection()
+    prompt: PromptSection = PromptSection()
+    limits: LimitsSection = LimitsSection()
+    secrets: SecretsSection = SecretsSection()
+    glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
+    """What callers say = what the documents call it. Joined to a question when it is retrieved, and
+    counted as the same by the evidence gate. Neither the prompt nor the answer sees it."""
+
+    def settings_hash(self) -> str:
+        """Return the SHA-256 (hex) over the whole file's meaning, kept in every answer's record."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_tenant(path: Path) -> TenantConfig:
+    """Read one tenant file. Raises ConfigurationError naming file, key and what is allowed."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: there is no such tenant file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+    try:
+        # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
+        tenant = TenantConfig.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: " + "; ".join(_explain(error))) from None
+    if tenant.name != path.stem:
+        raise ConfigurationError(
+            f'{path}: name = "{tenant.name}" must equal the file\'s name, "{path.stem}".'
+        )
+    return tenant
+
+
+def load_tenants(directory: Path) -> dict[str, TenantConfig]:
+    """Read every ``*.toml`` of a folder, by name. Raises ConfigurationError."""
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory}: there is no such folder of tenant files.")
+    tenants = {path.stem: load_tenant(path) for path in sorted(directory.glob("*.toml"))}
+    if not tenants:
+        raise ConfigurationError(f"{directory}: no tenant file (*.toml) in this folder.")
+    return tenants
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines: list[str] = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            section = TenantConfig.model_fields
+            for part in item["loc"][:-1]:
+                annotation = section[str(part)].annotation
+                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                    section = annotation.model_fields
+            lines.append(f"unknown key {key}; allowed here: {', '.join(sorted(section))}")
+        else:
+            lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
+    return lines
