@@ -63,6 +63,54 @@ async def test_an_unfinished_message_comes_again_as_the_next_attempt(twin: Twin)
     assert (again.document_id, again.attempt) == ("a", 2)
 
 
+async def test_an_extended_message_is_not_delivered_while_another_is(twin: Twin) -> None:
+    await twin.queue.send_many(["extended", "left"])
+    messages = await receive_briefly(twin)
+    while len(messages) < 2:
+        messages += await receive_briefly(twin)
+    (extended,) = [message.receipt for message in messages if message.document_id == "extended"]
+    await twin.queue.extend_many([extended], visibility_timeout_s=LONG_S)
+    assert [message.document_id for message in await receive(twin, wait_s=10.0)] == ["left"]
+    assert await receive(twin, wait_s=2 * twin.shortest_visibility_s) == []
+
+
+async def test_an_extended_message_can_be_deleted(twin: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    (message,) = await receive(twin)
+    await twin.queue.extend_many([message.receipt], visibility_timeout_s=LONG_S)
+    await twin.queue.delete_many([message.receipt])
+    assert await twin.queue.depth() == 0
+
+
+async def test_many_messages_are_extended_at_once(twin: Twin) -> None:
+    await twin.queue.send_many([f"d{number}" for number in range(25)])
+    messages = await twin.queue.receive(limit=25, wait_s=5.0, visibility_timeout_s=20.0)
+    assert len(messages) == 25
+    receipts = [message.receipt for message in messages]
+    await twin.queue.extend_many(receipts, visibility_timeout_s=twin.shortest_visibility_s)
+    again = await twin.queue.receive(limit=25, wait_s=10.0, visibility_timeout_s=LONG_S)
+    assert {message.attempt for message in again} == {2}
+
+
+async def test_a_receipt_that_is_no_longer_valid_extends_nothing(twin: Twin) -> None:
+    await twin.queue.send_many(["a"])
+    (first,) = await receive_briefly(twin)
+    (second,) = await receive_briefly(twin)
+    await twin.queue.delete_many([second.receipt])
+    await twin.queue.extend_many([first.receipt, second.receipt], visibility_timeout_s=LONG_S)
+    assert await twin.queue.depth() == 0
+
+
+async def test_an_old_receipt_takes_a_message_from_nobody(twin: Twin) -> None:
+    """A worker that was slow renews what another got meanwhile: the other may still finish it."""
+    await twin.queue.send_many(["a"])
+    (first,) = await receive_briefly(twin)
+    (second,) = await twin.queue.receive(limit=10, wait_s=10.0, visibility_timeout_s=LONG_S)
+    await twin.queue.extend_many([first.receipt], visibility_timeout_s=twin.shortest_visibility_s)
+    await twin.queue.delete_many([second.receipt])
+    assert await twin.queue.depth() == 0
+
+
 async def test_a_deleted_message_never_comes_again(twin: Twin) -> None:
     await twin.queue.send_many(["a", "b"])
     messages = await receive_briefly(twin)

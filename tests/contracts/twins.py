@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.local_resources import create_documents_bucket, create_queue
+from assistant.adapters.aws.local_resources import create_documents_bucket, create_key, create_queue
+from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
 from assistant.adapters.embedded.answer_log import SqliteAnswerLog
 from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.answering.ports import AnswerLog, AnswerRecords, PassageSearch
@@ -87,6 +89,10 @@ class AwsTwin:
     shortest_visibility_s: ClassVar[float] = 1.0
     """SQS counts whole seconds."""
 
+    documents: S3DocumentStore
+    queue: SqsIngestionQueue
+    withdrawals: SqsIngestionQueue
+
 
 @asynccontextmanager
 async def open_aws_twin(place: Path) -> AsyncGenerator[Any]:
@@ -96,10 +102,16 @@ async def open_aws_twin(place: Path) -> AsyncGenerator[Any]:
     """
     name = tenant_name(place)
     async with AsyncExitStack() as stack:
-        s3, sqs = [await _client(stack, service) for service in ("s3", "sqs")]
-        await create_documents_bucket(s3, bucket=name)
-        await create_queue(sqs, name=f"{name}-documents")
-        yield AwsTwin()
+        kms, s3, sqs = [await _client(stack, service) for service in ("kms", "s3", "sqs")]
+        key_id = await create_key(kms, alias=name)
+        await create_documents_bucket(s3, bucket=name, kms_key_id=key_id)
+        queue_url = await create_queue(sqs, name=f"{name}-documents")
+        withdrawals_url = await create_queue(sqs, name=f"{name}-withdrawals")
+        yield AwsTwin(
+            documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id),
+            queue=SqsIngestionQueue(sqs, queue_url=queue_url),
+            withdrawals=SqsIngestionQueue(sqs, queue_url=withdrawals_url),
+        )
 
 
 def tenant_name(place: Path) -> str:
@@ -119,8 +131,6 @@ NOT_YET: Mapping[str, frozenset[str]] = {
             "test_answer_log",
             "test_answer_records",
             "test_document_states",
-            "test_document_store",
-            "test_ingestion_queue",
             "test_passage_filters",
             "test_passage_index",
         }
