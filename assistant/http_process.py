@@ -9,7 +9,7 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -46,9 +46,15 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: ASGIApp, listener: socket.socket, *, shutdown_timeout_s: float) -> None:
-    """Serve until SIGTERM or SIGINT; then accept nothing more, and cancel what still runs
-    after ``shutdown_timeout_s``.
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    shutdown_timeout_s: float,
+    on_stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept nothing more, and cancel what still
+    runs after ``shutdown_timeout_s``.
 
     Prints the ready line on stdout once connections are accepted.
     """
@@ -56,7 +62,8 @@ async def serve(app: ASGIApp, listener: socket.socket, *, shutdown_timeout_s: fl
         logging.getLogger(name).setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
-    await _AnnouncingServer(server_config(app, shutdown_timeout_s=shutdown_timeout_s)).serve([listener])
+    config = server_config(app, shutdown_timeout_s=shutdown_timeout_s)
+    await _AnnouncingServer(config, on_stopping=on_stopping).serve([listener])
 
 
 def server_config(app: ASGIApp, *, shutdown_timeout_s: float) -> uvicorn.Config:
@@ -87,6 +94,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 class _AnnouncingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, *, on_stopping: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_stopping = on_stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_stopping is not None:
+            self._on_stopping()
+        await super().shutdown(sockets=sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         host, port = (sockets or [])[0].getsockname()[:2]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
-from assistant.answering.ending import Ending
+from assistant.answering.ending import Ending, unfinished_record
 from assistant.answering.events import AnswerEvent, Sources, Started
 from assistant.answering.evidence_gate import explain
 from assistant.answering.language import language
@@ -15,7 +15,7 @@ from assistant.answering.preparing import RECORDS_TIMEOUT_S, PrepareAnswer
 from assistant.answering.record_writing import RecordWriting
 from assistant.answering.services import TenantServices
 from assistant.answering.writing import AnswerWriting
-from assistant.domain.answers import FinishReason
+from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
 
@@ -32,34 +32,67 @@ class AnswerQuestion:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
+        self._settings_hash = services.tenant.settings_hash()
         self._language = language(services.tenant.language)
         self._prepare = PrepareAnswer(services)
         self._records = RecordWriting(services.records, timeout_s=RECORDS_TIMEOUT_S)
 
+    def unfinished_record(
+        self, asking: AnswerRequest, *, identity: Identity, answer_id: str, conversation_id: str
+    ) -> AnswerRecord:
+        """Return what is to be kept of the answer if the process dies while it is written."""
+        return unfinished_record(
+            asking,
+            identity=identity,
+            answer_id=answer_id,
+            conversation_id=conversation_id,
+            services=self._services,
+            settings_hash=self._settings_hash,
+        )
+
     async def prepare(
-        self, asking: AnswerRequest, *, identity: Identity, deadline: Deadline
+        self,
+        asking: AnswerRequest,
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        answer_id: str | None = None,
+        conversation_id: str | None = None,
     ) -> PreparedAnswer:
         """Look the conversation up, embed, search, judge the evidence and build the prompt.
+
+        Ids that are not given are made; a ``conversation_id`` of the request stands above a given one.
 
         Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does
         not fit the model's context), EmbeddingUnavailableError, SearchUnavailableError,
         RecordsUnavailableError, OverloadedError, DeadlineExceededError. Nothing is recorded then.
         """
-        return await self._prepare.prepare(asking, identity=identity, deadline=deadline)
+        return await self._prepare.prepare(
+            asking,
+            identity=identity,
+            deadline=deadline,
+            answer_id=answer_id,
+            conversation_id=conversation_id,
+        )
 
-    async def stream(self, prepared: PreparedAnswer) -> AsyncGenerator[AnswerEvent, None]:
+    async def stream(
+        self, prepared: PreparedAnswer, *, resumable: bool = False
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield started, sources, (token | sentence)*, done or error; once for each prepared answer.
 
         The record is written before the last event, so a client that saw ``done`` can mark the answer;
-        a store that fails loses the record (a warning), not the answer. After ``prepared.cancel(cause)``
-        the endpoint's connection is closed, the record written, and the stream ends with an ``error``
-        event of code ``cancelled``, or with nothing when the reader is gone. Cancelling the task that
-        reads, or closing the generator, does the same without an event and counts as disconnected. The
-        reader must close the generator (``contextlib.aclosing``). A stream never begun leaves no record.
+        while the store fails ``done`` comes with ``recorded`` false and the record follows. After
+        ``prepared.cancel(cause)`` the endpoint's connection is closed, the record written, and the stream
+        ends with an ``error`` event of code ``cancelled``, or with nothing when the reader is gone.
+        Cancelling the task that reads, or closing the generator, does the same without an event and counts
+        as disconnected. The reader must close the generator (``contextlib.aclosing``). A stream never begun
+        leaves no record.
         """
-        writing = AnswerWriting(self._services, prepared, language=self._language)
+        writing = AnswerWriting(
+            self._services, prepared, language=self._language, settings_hash=self._settings_hash
+        )
         try:
-            yield self._started(prepared)
+            yield self._started(prepared, resumable=resumable)
             yield Sources(sources=prepared.sources)
             if prepared.prompt is None:
                 looked_at = explain(prepared.gate, passages=len(prepared.sources))
@@ -68,8 +101,8 @@ class AnswerQuestion:
                 async with aclosing(writing.events(prepared.prompt)) as events:
                     async for event in events:
                         yield event
-            await self._records.write(writing.close())
-            if last := writing.last_event():
+            recorded = await self._records.write(writing.close())
+            if last := writing.last_event(recorded=recorded):
                 yield last
         except (asyncio.CancelledError, GeneratorExit):
             writing.finish(Ending.abandoned(prepared.interruption.cause))
@@ -82,11 +115,12 @@ class AnswerQuestion:
         """Wait for record writes that outlived their reader; return how many are still not done."""
         return await self._records.settle(within_s=within_s)
 
-    def _started(self, prepared: PreparedAnswer) -> Started:
+    def _started(self, prepared: PreparedAnswer, *, resumable: bool) -> Started:
         return Started(
             answer_id=prepared.answer_id,
             conversation_id=prepared.conversation_id,
             model=self._services.model.model_id,
             index_version=prepared.retrieved.index_version,
             trace_id=prepared.steps.trace_id,
+            resumable=resumable,
         )

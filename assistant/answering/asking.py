@@ -31,6 +31,8 @@ class AnswerRequest(PublicModel):
     filters: SearchFilters = SearchFilters()
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; the tenant's own limit stands above it."""
+    resume_window_s: int = Field(default=0, ge=0, le=30)
+    """How long the answer goes on without a reader, for one that comes back; at 0 leaving ends it."""
 
 
 @dataclass(slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from assistant.answering.asking import PreparedAnswer
+from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.events import Done, Problem
 from assistant.answering.interruption import Cause
 from assistant.answering.services import TenantServices
 from assistant.answering.written_text import WrittenText
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome, PassageUse, Usage
-from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.domain.errors import AnswerInterruptedError, AssistantError, DeadlineExceededError
+from assistant.domain.identity import Identity
 
 _OUTCOMES = {Cause.CANCELLED: Outcome.CANCELLED, Cause.DISCONNECTED: Outcome.DISCONNECTED}
 _CANCELLED = Problem(
@@ -79,7 +80,7 @@ class Ending:
 
 
 def last_event(
-    ending: Ending, written: WrittenText, *, usage: Usage, timings_ms: dict[str, float]
+    ending: Ending, written: WrittenText, *, usage: Usage, timings_ms: dict[str, float], recorded: bool
 ) -> Done | Problem | None:
     """Return the event that ends the stream; none when nobody is there to read it."""
     if ending.finish_reason is None:
@@ -90,6 +91,7 @@ def last_event(
         usage=usage,
         timings_ms=timings_ms,
         reason=ending.reason,
+        recorded=recorded,
     )
 
 
@@ -99,6 +101,7 @@ def answer_record(
     written: WrittenText,
     *,
     services: TenantServices,
+    settings_hash: str,
     usage: Usage,
     inference_id: str | None,
 ) -> AnswerRecord:
@@ -132,12 +135,52 @@ def answer_record(
             "temperature": tenant.generation.temperature,
             "history_turns": prompt.history_turns if prompt else 0,
         },
-        settings_hash=tenant.settings_hash(),
+        settings_hash=settings_hash,
         index_version=prepared.retrieved.index_version,
         usage=usage,
         timings_ms=prepared.steps.timings_ms,
         inference_id=inference_id,
         trace_id=prepared.steps.trace_id,
+    )
+
+
+def unfinished_record(
+    asking: AnswerRequest,
+    *,
+    identity: Identity,
+    answer_id: str,
+    conversation_id: str,
+    services: TenantServices,
+    settings_hash: str,
+) -> AnswerRecord:
+    """Return the record of an answer that was begun and of whose end nothing is known."""
+    tenant, now = services.tenant, services.clock.now()
+    return AnswerRecord(
+        answer_id=answer_id,
+        conversation_id=conversation_id,
+        agent=identity.agent,
+        asked_at=now,
+        finished_at=now,
+        question=asking.question,
+        retrieval_question=asking.question,
+        filters=asking.filters,
+        labels=tuple(sorted(identity.labels)),
+        outcome=Outcome.FAILED,
+        finish_reason=None,
+        error_code=AnswerInterruptedError.code,
+        text="",
+        sentences=(),
+        passages=(),
+        gate=None,
+        prompt_id=tenant.prompt.answer,
+        prompt_hash=None,
+        model_id=services.model.model_id,
+        model_digest=services.model.digest,
+        parameters={},
+        settings_hash=settings_hash,
+        index_version="",
+        usage=Usage(),
+        timings_ms={},
     )
 
 

@@ -20,6 +20,8 @@ class Started(PublicModel):
     model: str
     index_version: str
     trace_id: str | None
+    resumable: bool = False
+    """Whether the events are kept, so that a reader who was cut off can come back to them."""
 
 
 class Sources(PublicModel):
@@ -48,6 +50,9 @@ class Done(PublicModel):
     timings_ms: dict[str, float]
     reason: str | None = None
     """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing."""
+    recorded: bool = True
+    """False when the record could not be written yet: it follows as soon as the store answers again, and
+    until then the answer cannot be marked."""
 
 
 class Problem(PublicModel):

@@ -126,6 +126,11 @@ class AnswerRecords(Protocol):
         """Keep a finished answer; a second record under the same id raises ConflictError."""
         ...
 
+    async def put_interrupted(self, record: AnswerRecord) -> None:
+        """Keep what is known of an answer whose writer died. It stands only until ``put_answer``, should
+        that writer have lived after all; a second one, or one that comes late, changes nothing."""
+        ...
+
     async def get_answer(self, answer_id: str) -> AnswerRecord | None: ...
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:

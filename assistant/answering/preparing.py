@@ -34,12 +34,19 @@ class PrepareAnswer:
         self._vocabulary = Vocabulary.of(services.tenant)
 
     async def prepare(
-        self, asking: AnswerRequest, *, identity: Identity, deadline: Deadline
+        self,
+        asking: AnswerRequest,
+        *,
+        identity: Identity,
+        deadline: Deadline,
+        answer_id: str | None = None,
+        conversation_id: str | None = None,
     ) -> PreparedAnswer:
         """See ``AnswerQuestion.prepare``."""
         services = self._services
         asked_at, started_s = services.clock.now(), services.clock.monotonic_s()
-        answer_id, conversation_id = services.new_id(), asking.conversation_id or services.new_id()
+        answer_id = answer_id or services.new_id()
+        conversation_id = conversation_id or asking.conversation_id or services.new_id()
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )

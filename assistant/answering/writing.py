@@ -25,7 +25,10 @@ _EMPTY = "empty_answer"
 class AnswerWriting:
     """The state of one streamed answer."""
 
-    def __init__(self, services: TenantServices, prepared: PreparedAnswer, *, language: Language) -> None:
+    def __init__(
+        self, services: TenantServices, prepared: PreparedAnswer, *, language: Language, settings_hash: str
+    ) -> None:
+        self._settings_hash = settings_hash
         self._services = services
         self._prepared = prepared
         passages = [ranked.passage for ranked in prepared.retrieved.passages]
@@ -73,17 +76,19 @@ class AnswerWriting:
             self._prepared,
             self._written,
             services=self._services,
+            settings_hash=self._settings_hash,
             usage=self._usage(),
             inference_id=self._generation.inference_id,
         )
 
-    def last_event(self) -> Done | Problem | None:
+    def last_event(self, *, recorded: bool) -> Done | Problem | None:
         """Return the event that ends the stream; none when nobody is there to read it."""
         return last_event(
             self._ending or Ending.defect(),
             self._written,
             usage=self._usage(),
             timings_ms=self._prepared.steps.timings_ms,
+            recorded=recorded,
         )
 
     def _natural_ending(self, prompt: Prompt) -> Ending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,10 @@ from assistant.bootstrap import ServedTenant, open_tenants
 from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, serve
 from assistant.service.admission import Admission
+from assistant.service.answer_exchange import AnswerExchange
+from assistant.service.answer_logging import SignalWatch
 from assistant.service.answer_requests import AnswerRequests
+from assistant.service.answer_starting import StartAnswer
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.application import Application, build_application
 from assistant.service.identity import TokenVerifier
@@ -21,7 +25,10 @@ from assistant.service.wiring import Service
 from assistant.settings import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 
-_SETTLE_S = 5.0
+_RESUME_S = 5.0
+"""At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain
+(110 s by default), this and the next together are below the 120 s after which a container is killed."""
+_RECORD_S = 4.0
 """For the records of answers that the end of the process cut off."""
 
 
@@ -31,12 +38,21 @@ async def main() -> None:
     configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
     listener = open_socket(settings.host, settings.port)
     async with open_tenants(settings) as tenants, open_application(settings, tenants) as application:
-        await serve(application, listener, shutdown_timeout_s=settings.drain_timeout_s)
+        await serve(
+            application,
+            listener,
+            shutdown_timeout_s=settings.drain_timeout_s,
+            on_stopping=application.answers.service.begin_draining,
+        )
 
 
 @asynccontextmanager
 async def open_application(
-    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], *, limits: StreamLimits | None = None
+    settings: ServiceSettings,
+    tenants: Mapping[str, ServedTenant],
+    *,
+    limits: StreamLimits | None = None,
+    settle_s: float = _RESUME_S,
 ) -> AsyncGenerator[Application]:
     """Put the application together; on leaving, end what is still written and have it recorded."""
     clock = SystemClock()
@@ -58,11 +74,19 @@ async def open_application(
             service=settings.console_name,
         ),
     )
-    answers = AnswerRequests(service, _admissions(tenants), limits or StreamLimits())
+    limits = limits or StreamLimits()
+    exchange = AnswerExchange(
+        service, StartAnswer(service, _admissions(tenants), limits), _admissions(tenants)
+    )
+    answers = AnswerRequests(service, exchange, limits)
+    logs = {name: tenant.log for name, tenant in tenants.items()}
+    watch = asyncio.create_task(SignalWatch(logs, service.running).run())
     try:
         yield build_application(service, answers)
     finally:
-        await answers.settle(within_s=_SETTLE_S)
+        await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
+        watch.cancel()
+        await asyncio.wait([watch])
         await keys.close()
 
 

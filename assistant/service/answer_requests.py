@@ -1,11 +1,11 @@
-"""``POST /v1/answers`` on raw ASGI: nothing stands between a token and the socket."""
+"""``POST /v1/answers`` and ``GET /v1/answers/{id}/events``, on raw ASGI: a token goes right to the socket."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import structlog
 from starlette.datastructures import Headers
@@ -14,55 +14,81 @@ from starlette.types import Receive, Scope, Send
 from assistant.answering.asking import AnswerRequest
 from assistant.answering.events import Problem
 from assistant.answering.interruption import Cause
-from assistant.bootstrap import ServedTenant
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import AssistantError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
-from assistant.service.admission import Admission
-from assistant.service.answer_writing import (
-    AnswerWriting,
+from assistant.service.answer_exchange import AnswerExchange
+from assistant.service.answer_starting import Asked
+from assistant.service.answer_writing import StreamLimits
+from assistant.service.delivery import (
     ProblemBeforeFirstEventError,
     StalledReaderError,
-    StreamLimits,
     send_stream,
     send_whole,
 )
 from assistant.service.identity import require_role
-from assistant.service.metrics import AnswerObserver
-from assistant.service.outbox import Outbox
 from assistant.service.problems import internal_problem, problem_of, send_problem
 from assistant.service.request_body import ClientGoneError, parse_body, read_body
 from assistant.service.wiring import Service
 
-Result = TypeVar("Result")
-_CANCEL_TIMEOUT_S = 1.0
+EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    identity: Identity
-    request: AnswerRequest
-    tenant: ServedTenant
-    deadline: Deadline
-    started_s: float
 
 
 @dataclass(slots=True)
 class AnswerRequests:
-    """The endpoint as an ASGI application."""
+    """The two streaming endpoints, as ASGI applications."""
 
     service: Service
-    admissions: Mapping[str, Admission]
+    exchange: AnswerExchange
     limits: StreamLimits = field(default_factory=StreamLimits)
-    _writings: set[AnswerWriting] = field(default_factory=set[AnswerWriting])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``POST /v1/answers``."""
+
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self._identify(headers)
+            request = parse_body(await read_body(scope, receive), AnswerRequest)
+            asked = self.asked(request, identity, key=_idempotency_key(headers))
+            deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
+            async with self.exchange.asking(asked, receive) as reading:
+                await deliver(reading, send, limits=self.limits)
+
+        await self.at_edge(work, send)
+
+    async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``GET /v1/answers/{id}/events``."""
+
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self._identify(headers)
+            matched = EVENTS_PATH.fullmatch(scope["path"])
+            answer_id = matched[1] if matched else ""
+            after = _after(headers.get("last-event-id"), answer_id)
+            async with self.exchange.following(answer_id, identity, receive, after=after) as reading:
+                await send_stream(reading, send, limits=self.limits)
+
+        await self.at_edge(work, send)
+
+    def asked(self, request: AnswerRequest, identity: Identity, *, key: str | None = None) -> Asked:
+        """Return the question with the deadline that begins now."""
+        tenant, clock = self.service.tenants[identity.tenant], self.service.clock
+        started_s = clock.monotonic_s()
+        deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
+        return Asked(identity, request, tenant, deadline, started_s, key)
+
+    async def at_edge(self, work: Callable[[], Awaitable[None]], send: Send) -> None:
+        """Run one request; what it raises becomes a status, or the end of the connection."""
         try:
-            asked = await self._read(scope, receive)
-            await self._answer(asked, scope, receive, send)
+            await work()
         except ClientGoneError:
             return
+        except StalledReaderError:
+            # returning without an end makes the server close; the answer itself goes on to its record
+            _log.warning("reader_stalled")
+            self.service.metrics.stalled.inc()
         except AssistantError as error:
             await self._refuse(send, problem_of(error), retry_after_s=error.retry_after_s)
         except ProblemBeforeFirstEventError as error:
@@ -71,88 +97,24 @@ class AnswerRequests:
             _log.exception("answer_request_failed")
             await self._refuse(send, internal_problem())  # too late for a status: the server closes
 
-    async def settle(self, *, within_s: float) -> None:
-        """End the answers that are still written, at the process's end, and have them recorded."""
-        for writing in self._writings:
-            writing.prepared.cancel(Cause.DISCONNECTED)
-        if self._writings:
-            await asyncio.wait([writing.task for writing in self._writings], timeout=within_s)
+    async def settle(self, *, within_s: float, record_within_s: float) -> None:
+        """At the process's end: let answers whose readers may come back reach their end, then end the rest
+        and have all of them recorded."""
+        await _wait([writing.task for writing in self.service.running], within_s=within_s)
+        for writing in self.service.running:
+            writing.cancel(Cause.DISCONNECTED)
+        await _wait([writing.task for writing in self.service.running], within_s=record_within_s)
         for tenant in self.service.tenants.values():
-            await tenant.answer_question.settle(within_s=within_s)
+            await tenant.answer_question.settle(within_s=record_within_s)
+
+    async def _identify(self, headers: Headers) -> Identity:
+        identity = await self.service.verifier.identify(headers.get("authorization"))
+        require_role(identity, Role.AGENT)
+        return identity
 
     async def _refuse(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
         self.service.metrics.refused.labels(problem.code).inc()
         await send_problem(send, problem, retry_after_s=retry_after_s)
-
-    async def _read(self, scope: Scope, receive: Receive) -> _Asked:
-        started_s = self.service.clock.monotonic_s()
-        headers = Headers(scope=scope)
-        identity = await self.service.verifier.identify(headers.get("authorization"))
-        require_role(identity, Role.AGENT)
-        if "idempotency-key" in headers:
-            raise InvalidRequestError(
-                "The header Idempotency-Key is not supported, leave it out: each request is a new answer."
-            )
-        request = parse_body(await read_body(scope, receive), AnswerRequest)
-        tenant = self.service.tenants[identity.tenant]
-        limit_s = tenant.answering.tenant.limits.answer_deadline_s
-        return _Asked(identity, request, tenant, Deadline(started_s + limit_s, self.service.clock), started_s)
-
-    async def _answer(self, asked: _Asked, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(_until_gone(receive))
-        try:
-            writing = await self._begin(asked, gone)
-            gone.add_done_callback(
-                lambda task: None if task.cancelled() else writing.prepared.cancel(Cause.DISCONNECTED)
-            )
-            deliver = send_stream if wants_stream(Headers(scope=scope).get("accept")) else send_whole
-            await deliver(writing, send, limits=self.limits)
-        except StalledReaderError:
-            # returning without an end makes the server close; the answer itself goes on to its record
-            _log.warning("reader_stalled", tenant=asked.identity.tenant)
-            self.service.metrics.stalled.labels(asked.identity.tenant).inc()
-        finally:
-            gone.cancel()
-
-    async def _begin(self, asked: _Asked, gone: asyncio.Task[None]) -> AnswerWriting:
-        """Prepare the answer and start writing it. What it holds is given back when the writing ends."""
-        name, agent = asked.identity.tenant, asked.identity.agent
-        leave = self.admissions[name].enter(agent)
-        try:
-            prepared = await _unless_gone(
-                asked.tenant.answer_question.prepare(
-                    asked.request, identity=asked.identity, deadline=asked.deadline
-                ),
-                gone,
-            )
-        except BaseException:
-            leave()
-            raise
-        observer = AnswerObserver(
-            self.service.metrics, tenant=name, started_s=asked.started_s, clock=self.service.clock
-        )
-        writing = AnswerWriting(
-            prepared,
-            asked.tenant.answer_question.stream(prepared),
-            observer=observer,
-            outbox=Outbox(limit_bytes=self.limits.outbox_bytes),
-        )
-        self._hold(writing, leave)
-        return writing
-
-    def _hold(self, writing: AnswerWriting, leave: Callable[[], None]) -> None:
-        active = self.service.metrics.active_streams.labels(writing.prepared.identity.tenant)
-
-        def end(_task: asyncio.Task[None]) -> None:
-            self._writings.discard(writing)
-            self.service.running.remove(writing.prepared)
-            active.dec()
-            leave()
-
-        self._writings.add(writing)
-        self.service.running.add(writing.prepared)
-        active.inc()
-        writing.task.add_done_callback(end)
 
 
 def wants_stream(accept: str | None) -> bool:
@@ -169,20 +131,23 @@ def wants_stream(accept: str | None) -> bool:
     return stream > 0.0 and stream >= weights.get("application/json", 0.0)
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _idempotency_key(headers: Headers) -> str | None:
+    key = headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
 
 
-async def _unless_gone(work: Coroutine[Any, Any, Result], gone: asyncio.Task[None]) -> Result:
-    """Return what ``work`` returns; end it and raise ClientGoneError when the client leaves before."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
+def _after(last_event_id: str | None, answer_id: str) -> int:
+    """Return the sequence that the reader has seen last; 0 from the beginning."""
+    if not last_event_id:
+        return 0
+    owner, _, sequence = last_event_id.rpartition(":")
+    if owner != answer_id or not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 9):
+        raise InvalidRequestError("Last-Event-ID must be the id of an event of this very answer.")
+    return int(sequence)
+
+
+async def _wait(tasks: list[asyncio.Task[None]], *, within_s: float) -> None:
+    if tasks and within_s > 0:
+        await asyncio.wait(tasks, timeout=within_s)

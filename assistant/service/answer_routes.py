@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from assistant.answering.reading import AnswerReading
+from assistant.bootstrap import ServedTenant
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.errors import NotFoundError
-from assistant.domain.identity import Role
+from assistant.domain.identity import Identity, Role
 from assistant.service.identity import require_role
 from assistant.service.openapi_parts import body_of, problems
 from assistant.service.problems import NOT_FOUND
@@ -43,11 +44,23 @@ async def read_answer(service: ServiceOf, caller: Caller, answer_id: str) -> Sto
 async def cancel_answer(service: ServiceOf, caller: Caller, answer_id: str) -> Response:
     """Cancel the caller's own answer at once; one that has ended stays as it is."""
     require_role(caller, Role.AGENT)
-    if not service.running.cancel(answer_id, identity=caller):
-        record = await service.tenants[caller.tenant].answering.records.get_answer(answer_id)
-        if record is None or record.agent != caller.agent:
-            raise NotFoundError(NOT_FOUND)
+    if writing := service.running.find(answer_id, identity=caller):
+        writing.cancel()
+    else:
+        await _cancel_elsewhere(service.tenants[caller.tenant], answer_id, caller)
     return Response(status_code=204)
+
+
+async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identity) -> None:
+    """Tell the task that writes the answer, if it has a log; one that has ended stays as it is."""
+    reading = await tenant.log.read(answer_id)
+    if reading is not None and reading.opening.agent == caller.agent:
+        if not (reading.batches and reading.batches[-1].ended):
+            await tenant.log.signal_cancel(answer_id)
+        return
+    record = await tenant.answering.records.get_answer(answer_id)
+    if record is None or record.agent != caller.agent:
+        raise NotFoundError(NOT_FOUND)
 
 
 @router.post(

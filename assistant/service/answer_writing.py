@@ -1,4 +1,4 @@
-"""One answer while it is written, and the two ways to hand it to its reader."""
+"""One answer while it is written: its events are numbered, logged and handed to whoever reads."""
 
 from __future__ import annotations
 
@@ -8,38 +8,20 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
-from starlette.types import Send
 
 from assistant.answering.asking import PreparedAnswer
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
-from assistant.domain.answers import Sentence
-from assistant.service.event_encoding import HEARTBEAT, EventEncoder
+from assistant.answering.events import AnswerEvent, Done, Problem
+from assistant.answering.interruption import Cause
+from assistant.domain.errors import AnswerInterruptedError
+from assistant.service.answer_logging import LoggedAnswer
 from assistant.service.metrics import AnswerObserver
 from assistant.service.outbox import OUTBOX_LIMIT_BYTES, Outbox
-from assistant.service.problems import internal_problem
-from assistant.service.wire import WholeAnswer
+from assistant.service.problems import internal_problem, problem_of
 
 _GRACE_S = 5.0
 """Beyond the answer's own deadline, for its last event."""
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
-    (b"x-content-type-options", b"nosniff"),
-]
-_JSON_HEADERS = [
-    (b"content-type", b"application/json"),
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-]
+_READER_ELSEWHERE_S = 4.0
+"""A reader on another task tells of itself every 2 s: two of its signals may be lost."""
 _log = structlog.get_logger(__name__)
 
 
@@ -52,20 +34,11 @@ class StreamLimits:
     outbox_bytes: int = OUTBOX_LIMIT_BYTES
 
 
-class StalledReaderError(Exception):
-    """The reader took nothing for too long."""
-
-
-class ProblemBeforeFirstEventError(Exception):
-    """The answer failed before anything was sent: it becomes a status."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.code)
-        self.problem = problem
-
-
 class AnswerWriting:
-    """Reads an answer's events into an outbox in a task of its own, so that no reader can slow it down."""
+    """Reads an answer's events in a task of its own, so that no reader can slow it down.
+
+    With a log it goes on for ``resume_window_s`` after its last reader left; without one it ends at once.
+    """
 
     def __init__(
         self,
@@ -73,101 +46,111 @@ class AnswerWriting:
         events: AsyncGenerator[AnswerEvent, None],
         *,
         observer: AnswerObserver,
-        outbox: Outbox,
+        limits: StreamLimits,
+        log: LoggedAnswer | None = None,
     ) -> None:
         self.prepared = prepared
-        self.outbox = outbox
+        self.log = log
         self._events = events
         self._observer = observer
+        self._limits = limits
+        self._window_s = prepared.request.resume_window_s if log else 0
+        self._readers: list[Outbox] = []
+        self._readers_elsewhere = 0
+        self._sequence = 0
+        self._leaving: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._write())
 
-    async def _write(self) -> None:
-        try:
-            async with asyncio.timeout(self.remaining_s()), aclosing(self._events) as events:
-                async for event in events:
-                    self._observer.see(event)
-                    self.outbox.put(event)
-        except Exception:  # noqa: BLE001 - an edge: the reader gets an end, the log the reason
-            _log.exception("answer_failed", answer_id=self.prepared.answer_id)
-            self._observer.see(internal_problem())
-            self.outbox.put(internal_problem())
-        finally:
-            self._observer.end()
-            self.outbox.close()
-            _log.info(
-                "answer_ended",
-                answer_id=self.prepared.answer_id,
-                tenant=self.prepared.identity.tenant,
-                finish_reason=self._observer.finish_reason,
-                took_ms=round(self._observer.elapsed_s() * 1000),
-            )
+    def attach(self, *, after: int = 0) -> Outbox:
+        """Return a new reader's box: the events after a sequence (only a logged answer keeps those that
+        were), then all that follow."""
+        outbox = Outbox(limit_bytes=self._limits.outbox_bytes)
+        if self.log is not None:
+            for sequence, event in enumerate(self.log.events[after:], start=after + 1):
+                outbox.put(sequence, event)
+        if self.task.done():
+            outbox.close()
+        self._readers.append(outbox)
+        self._stay()
+        return outbox
+
+    def detach(self, outbox: Outbox) -> None:
+        """The reader takes nothing more. The answer goes on."""
+        if outbox in self._readers:
+            self._readers.remove(outbox)
+        outbox.close()
+
+    def leave(self, outbox: Outbox) -> None:
+        """The reader has left: without another one, and none coming back, the answer ends."""
+        self.detach(outbox)
+        if not self._readers:
+            self._end_after(self._window_s)
+
+    def reader_elsewhere(self, count: int) -> None:
+        """Take note of how often readers on other tasks told of themselves: the window begins anew."""
+        if count > self._readers_elsewhere:
+            self._readers_elsewhere = count
+            if self._leaving is not None:
+                self._stay()
+                self._end_after(max(self._window_s, _READER_ELSEWHERE_S))
+
+    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
+        self.prepared.interruption.interrupt(cause)
 
     def remaining_s(self) -> float:
         """Return how long at most the answer may still take."""
         return self.prepared.deadline.remaining_s() + _GRACE_S
 
+    def _end_after(self, seconds: float) -> None:
+        if seconds <= 0:
+            self.cancel(Cause.DISCONNECTED)
+        elif self._leaving is None:
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.call_later(seconds, self.cancel, Cause.DISCONNECTED)
 
-async def send_stream(writing: AnswerWriting, send: Send, *, limits: StreamLimits) -> None:
-    """Send server-sent events until the answer ends.
+    def _stay(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
 
-    Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event within the deadline).
-    """
-    encoder = EventEncoder(writing.prepared.answer_id)
-    events = await writing.outbox.take(timeout_s=writing.remaining_s())
-    if events is None:
-        return  # the reader left before the first event
-    if isinstance(events[0], Problem):
-        raise ProblemBeforeFirstEventError(events[0])
-    await _send(send, {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}, limits)
-    while events is not None:
-        part = b"".join(map(encoder.encode, events)) if events else HEARTBEAT
-        await _send(send, {"type": "http.response.body", "body": part, "more_body": True}, limits)
+    async def _write(self) -> None:
+        last: AnswerEvent | None = None
         try:
-            events = await writing.outbox.take(timeout_s=limits.heartbeat_s)
-        except TimeoutError:
-            events = []
-    await _send(send, {"type": "http.response.body", "body": b""}, limits)
+            async with asyncio.timeout(self.remaining_s()), aclosing(self._events) as events:
+                async for event in events:
+                    last = event
+                    self._publish(event)
+        except Exception:  # noqa: BLE001 - an edge: the reader gets an end, the log the reason
+            _log.exception("answer_failed", answer_id=self.prepared.answer_id)
+            last = internal_problem()
+            self._publish(last)
+        finally:
+            self._finish(last)
+
+    def _publish(self, event: AnswerEvent) -> None:
+        self._sequence += 1
+        self._observer.see(event)
+        for outbox in self._readers:
+            outbox.put(self._sequence, event)
+        if self.log is not None:
+            self.log.put(event)
+
+    def _finish(self, last: AnswerEvent | None) -> None:
+        self._stay()
+        self._observer.end()
+        if self.log is not None:
+            if not isinstance(last, Done | Problem):  # whoever comes back learns why nothing follows
+                self.log.put(problem_of(_NOBODY_READ))
+            self.log.end()
+        for outbox in self._readers:
+            outbox.close()
+        _log.info(
+            "answer_ended",
+            answer_id=self.prepared.answer_id,
+            tenant=self.prepared.identity.tenant,
+            finish_reason=self._observer.finish_reason,
+            took_ms=round(self._observer.elapsed_s() * 1000),
+        )
 
 
-async def send_whole(writing: AnswerWriting, send: Send, *, limits: StreamLimits) -> None:
-    """Send the answer as one JSON body once it has ended. Raises as ``send_stream``."""
-    seen: list[AnswerEvent] = []
-    while (events := await writing.outbox.take(timeout_s=writing.remaining_s())) is not None:
-        seen += events
-    if not seen:
-        return
-    if isinstance(seen[-1], Problem):
-        raise ProblemBeforeFirstEventError(seen[-1])
-    if not isinstance(seen[-1], Done):
-        return  # the reader left: the answer ended without an end, and nobody waits for a body
-    body = whole_answer(seen).model_dump_json().encode()
-    headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
-    await _send(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
-    await _send(send, {"type": "http.response.body", "body": body}, limits)
-
-
-def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
-    """Return the events of an answer that ended with ``done`` as one."""
-    started = next(event for event in events if isinstance(event, Started))
-    done = next(event for event in events if isinstance(event, Done))
-    sources = next((event.sources for event in events if isinstance(event, Sources)), ())
-    sentences = [event for event in events if isinstance(event, SentenceEnded)]
-    return WholeAnswer(
-        **started.model_dump(),
-        sources=sources,
-        text="".join(event.text for event in events if isinstance(event, Token)),
-        sentences=tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
-        finish_reason=done.finish_reason,
-        citations=done.citations,
-        usage=done.usage,
-        timings_ms=done.timings_ms,
-        reason=done.reason,
-    )
-
-
-async def _send(send: Send, message: dict[str, object], limits: StreamLimits) -> None:
-    try:
-        async with asyncio.timeout(limits.stall_s):
-            await send(message)
-    except TimeoutError:
-        raise StalledReaderError from None
+_NOBODY_READ = AnswerInterruptedError("Nobody read the answer for its whole window, so it ended; ask again.")

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from assistant.answering.events import Problem
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 from assistant.service import answer_routes, console_files, document_routes, health_routes
-from assistant.service.answer_requests import AnswerRequests
+from assistant.service.answer_requests import EVENTS_PATH, AnswerRequests
 from assistant.service.problems import (
     NOT_FOUND,
     internal_problem,
@@ -39,14 +39,16 @@ _log = structlog.get_logger(__name__)
 class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
-    answers: ASGIApp
+    answers: AnswerRequests
     routes: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
-            await self.answers(scope, receive, send)
+            await self.answers.ask(scope, receive, send)
+        elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
+            await self.answers.resume(scope, receive, send)
         else:
             await self.routes(scope, receive, _with_default_headers(send))
 

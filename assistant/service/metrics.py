@@ -34,7 +34,6 @@ class ServiceMetrics:
         self.stalled = Counter(
             "assistant_stalled_readers",
             "Connections closed because their reader took nothing for too long.",
-            ["tenant"],
             registry=self.registry,
         )
         self.first_token = Histogram(

@@ -25,6 +25,7 @@ class WholeAnswer(PublicModel):
     model: str
     index_version: str
     trace_id: str | None
+    resumable: bool = False
     sources: tuple[Source, ...]
     text: str
     sentences: tuple[Sentence, ...]
@@ -33,6 +34,7 @@ class WholeAnswer(PublicModel):
     usage: Usage
     timings_ms: dict[str, float]
     reason: str | None = None
+    recorded: bool = True
 
 
 class StoredAnswer(PublicModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -13,6 +13,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.identity import Identity
 from assistant.service.identity import TokenVerifier
 from assistant.service.keys import KeySet
+from assistant.service.log_following import LogFollower
 from assistant.service.metrics import ServiceMetrics
 from assistant.service.running_answers import RunningAnswers
 from assistant.service.wire import ConsoleConfig
@@ -29,6 +30,13 @@ class Service:
     metrics: ServiceMetrics
     clock: Clock
     console: ConsoleConfig
+    followers: set[LogFollower] = field(default_factory=set[LogFollower])
+    """Readers of answers that other tasks write."""
+
+    def begin_draining(self) -> None:
+        """The process will stop: readers of other tasks' answers are let go, to come back elsewhere."""
+        for follower in self.followers:
+            follower.stop()
 
 
 def service_of(request: Request) -> Service:

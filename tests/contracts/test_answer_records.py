@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import AccessEntry, AnswerRecord, Outcome, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import ConflictError
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
@@ -29,6 +29,37 @@ async def test_an_answer_is_recorded_once(twin: Twin) -> None:
     with pytest.raises(ConflictError):
         await twin.records.put_answer(samples.answer(minute=5))
     assert await twin.records.get_answer("a1") == samples.answer()
+
+
+def interrupted(answer_id: str = "a1", *, minute: int = 0, text: str = "On day") -> AnswerRecord:
+    changed = {"text": text, "outcome": Outcome.FAILED, "error_code": "interrupted"}
+    return samples.answer(answer_id, minute=minute).model_copy(update=changed)
+
+
+async def test_what_is_known_of_an_interrupted_answer_is_kept_once(twin: Twin) -> None:
+    await twin.records.put_interrupted(interrupted())
+    await twin.records.put_interrupted(interrupted(text="Something else"))
+    assert await twin.records.get_answer("a1") == interrupted()
+    assert await twin.records.list_conversation("c1") == [interrupted()]
+
+
+@pytest.mark.parametrize("own_comes_first", [True, False])
+async def test_an_answer_s_own_record_stands_above_what_was_known(twin: Twin, own_comes_first: bool) -> None:
+    if not own_comes_first:
+        await twin.records.put_interrupted(interrupted())
+    await twin.records.put_answer(samples.answer())
+    if own_comes_first:
+        await twin.records.put_interrupted(interrupted())
+    assert await twin.records.get_answer("a1") == samples.answer()
+    assert await twin.records.list_conversation("c1") == [samples.answer()]
+
+
+async def test_an_interrupted_answer_has_its_place_in_its_conversation(twin: Twin) -> None:
+    await twin.records.put_answer(samples.answer("a1", minute=1))
+    await twin.records.put_interrupted(interrupted("a2", minute=2))
+    await twin.records.put_answer(samples.answer("a3", minute=3))
+    found = await twin.records.list_conversation("c1", limit=2)
+    assert [record.answer_id for record in found] == ["a2", "a3"]
 
 
 async def test_a_conversation_is_listed_oldest_first(twin: Twin) -> None:

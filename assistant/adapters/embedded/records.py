@@ -21,6 +21,17 @@ CREATE TABLE IF NOT EXISTS answers (
     asked_at TEXT NOT NULL,
     body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS interrupted (
+    number INTEGER PRIMARY KEY,
+    answer_id TEXT NOT NULL UNIQUE,
+    conversation_id TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
+CREATE VIEW IF NOT EXISTS known AS
+    SELECT * FROM answers UNION ALL
+    SELECT * FROM interrupted WHERE answer_id NOT IN (SELECT answer_id FROM answers);
 CREATE INDEX IF NOT EXISTS answers_by_conversation ON answers (conversation_id, asked_at, number);
 CREATE TABLE IF NOT EXISTS verdicts (
     number INTEGER PRIMARY KEY,
@@ -45,7 +56,7 @@ CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT N
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
-    for table in ("answers", "verdicts", "sends", "accesses")
+    for table in ("answers", "interrupted", "verdicts", "sends", "accesses")
     for verb in ("update", "delete")
 )
 
@@ -70,13 +81,21 @@ class SqliteAnswerRecords:
         except sqlite3.IntegrityError:
             raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
 
+    async def put_interrupted(self, record: AnswerRecord) -> None:
+        row = (record.answer_id, record.conversation_id, _instant(record), record.model_dump_json())
+        statement = (
+            "INSERT INTO interrupted (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (answer_id) DO NOTHING"
+        )
+        await self._file.write(lambda connection: connection.execute(statement, row))
+
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        rows = await self._bodies("SELECT body FROM answers WHERE answer_id = ?", (answer_id,))
+        rows = await self._bodies("SELECT body FROM known WHERE answer_id = ?", (answer_id,))
         return AnswerRecord.model_validate_json(rows[0]) if rows else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         newest_first = await self._bodies(
-            "SELECT body FROM answers WHERE conversation_id = ? ORDER BY asked_at DESC, number DESC LIMIT ?",
+            "SELECT body FROM known WHERE conversation_id = ? ORDER BY asked_at DESC, number DESC LIMIT ?",
             (conversation_id, limit),
         )
         return [AnswerRecord.model_validate_json(body) for body in reversed(newest_first)]

@@ -1,0 +1,136 @@
+"""One reader of one answer, over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from assistant.answering.ports import LogReading
+from assistant.bootstrap import ServedTenant
+from assistant.domain.errors import DependencyError, NotFoundError, NotResumableError
+from assistant.domain.identity import Identity
+from assistant.service.admission import Admission
+from assistant.service.answer_starting import Asked, JoinedAnswer, StartAnswer, until_gone
+from assistant.service.answer_writing import AnswerWriting
+from assistant.service.delivery import Reading
+from assistant.service.interrupted_answers import keep_interrupted
+from assistant.service.log_following import LogFollower
+from assistant.service.problems import NOT_FOUND
+from assistant.service.wiring import Service
+
+_FOLLOW_GRACE_S = 30.0
+"""Beyond the answer's deadline: an owner that is gone is found out within its lease."""
+
+
+@dataclass(slots=True)
+class AnswerExchange:
+    """Opens readings: of an answer that is asked for, and of one that a reader comes back to."""
+
+    service: Service
+    start: StartAnswer
+    follow_admissions: Mapping[str, Admission]
+
+    @asynccontextmanager
+    async def asking(self, asked: Asked, receive: Receive) -> AsyncGenerator[Reading]:
+        """Begin the answer, or join the one that its key stands for. When the client leaves, its answer ends,
+        at once or after its window. Raises what ``StartAnswer.start`` raises."""
+        gone = asyncio.create_task(until_gone(receive))
+        try:
+            try:
+                writing = await self.start.start(asked, gone)
+            except JoinedAnswer as joined:
+                async with self._joined(joined.answer_id, asked, gone) as reading:
+                    yield reading
+                return
+            async with _attached(writing, gone, after=0) as reading:
+                yield reading
+        finally:
+            gone.cancel()
+
+    @asynccontextmanager
+    async def following(
+        self, answer_id: str, identity: Identity, receive: Receive, *, after: int
+    ) -> AsyncGenerator[Reading]:
+        """Come back to an answer of the caller's own, after an event.
+
+        Raises NotFoundError, NotResumableError (its events were not kept, or have expired), OverloadedError,
+        RecordsUnavailableError.
+        """
+        gone = asyncio.create_task(until_gone(receive))
+        try:
+            async with self._following(answer_id, identity, gone, after=after) as reading:
+                yield reading
+        finally:
+            gone.cancel()
+
+    @asynccontextmanager
+    async def _joined(
+        self, answer_id: str, asked: Asked, gone: asyncio.Task[None]
+    ) -> AsyncGenerator[Reading]:
+        try:
+            async with self._following(answer_id, asked.identity, gone, after=0) as reading:
+                yield reading
+        except NotFoundError:
+            # between the claim and now the first one failed before its first event
+            raise DependencyError("The first request under this key failed; send it again.") from None
+
+    @asynccontextmanager
+    async def _following(
+        self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
+    ) -> AsyncGenerator[Reading]:
+        writing = self.service.running.find(answer_id, identity=identity)
+        if writing is not None:
+            if writing.log is None:
+                raise NotResumableError(_NOT_KEPT)
+            async with _attached(writing, gone, after=after) as reading:
+                yield reading
+            return
+        tenant = self.service.tenants[identity.tenant]
+        log_reading = await _own_log(tenant, answer_id, identity)
+        leave = self.follow_admissions[identity.tenant].enter(identity.agent)
+        follower = LogFollower(tenant.log, log_reading, after=after, clock=self.service.clock)
+        gone.add_done_callback(lambda _: follower.stop())
+        self.service.followers.add(follower)
+        try:
+            limit_s = tenant.answering.tenant.limits.answer_deadline_s + _FOLLOW_GRACE_S
+            yield Reading(answer_id, follower, limit_s)
+        finally:
+            self.service.followers.discard(follower)
+            leave()
+            if follower.lapsed:
+                records, clock = tenant.answering.records, self.service.clock
+                await keep_interrupted(answer_id, log=tenant.log, records=records, clock=clock)
+
+
+_NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."
+
+
+@asynccontextmanager
+async def _attached(
+    writing: AnswerWriting, gone: asyncio.Task[None], *, after: int
+) -> AsyncGenerator[Reading]:
+    outbox = writing.attach(after=after)
+
+    def leave(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            writing.leave(outbox)
+
+    gone.add_done_callback(leave)
+    try:
+        yield Reading(writing.prepared.answer_id, outbox, writing.remaining_s())
+    finally:
+        writing.detach(outbox)
+
+
+async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> LogReading:
+    reading = await tenant.log.read(answer_id)
+    if reading is not None and reading.opening.agent == identity.agent:
+        return reading
+    record = await tenant.answering.records.get_answer(answer_id)
+    if reading is None and record is not None and record.agent == identity.agent:
+        raise NotResumableError(_NOT_KEPT)
+    raise NotFoundError(NOT_FOUND)
