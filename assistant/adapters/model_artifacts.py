@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 TOKENIZER_FILE = "tokenizer.json"
-_FACTS = "artifact.json"
+FACTS_FILE = "artifact.json"
 
 
 class ModelFacts(BaseModel):
@@ -55,7 +55,7 @@ class FileTokenCounter:
 
 def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
     """Raises ConfigurationError naming the file."""
-    path = artifacts_dir / model / _FACTS
+    path = artifacts_dir / model / FACTS_FILE
     try:
         return ModelFacts.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
     """
     facts = read_model_facts(artifacts_dir, model)
     if facts.template_tokens_per_message is None or facts.template_tokens_fixed is None:
-        raise ConfigurationError(f"{artifacts_dir / model / _FACTS}: {model} has no chat template.")
+        raise ConfigurationError(f"{artifacts_dir / model / FACTS_FILE}: {model} has no chat template.")
     return ServedModel(
         model_id=facts.model,
         digest=facts.digest,
