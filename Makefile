@@ -107,7 +107,7 @@ check: lint typecheck test test-browser ## All that CI asks before a change land
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
-	@for pair in service:assistant.service.__main__ worker:assistant.ingesting_worker.__main__ \
+	@for pair in client:assistant.client service:assistant.service.__main__ worker:assistant.ingesting_worker.__main__ \
 		model:assistant.model_server.__main__; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
@@ -119,7 +119,7 @@ check-full: check check-extras evaluate bench ## check, then the whole evaluatio
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
-	@for extra in service worker model local; do \
+	@for extra in client service worker model local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --group dev -o requirements/dev.txt
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import orjson
 
 from assistant.answering.events import Sources, Started
-from assistant.domain.errors import DependencyError
+from assistant.client import AssistantClient, Question
+from assistant.client.errors import refusal
 from assistant.local_issuer.tokens import Grant
 from assistant.operations.answer_view import AnswerPrinter
 from assistant.operations.explaining import explain
@@ -19,7 +20,6 @@ from assistant.operations.knowledge import load_if_empty
 from assistant.operations.layout import ALL, SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.queries import checked_question
-from assistant.operations.service_client import RefusedByServiceError, ServiceClient
 from assistant.operations.signing_in import token_for
 from assistant.operations.terminal import Terminal
 
@@ -52,43 +52,48 @@ def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
                 )
 
 
-def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int]) -> ServiceClient:
-    """Return a client of the running service that speaks for the one who asks."""
+def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int]) -> AssistantClient:
+    """Return a client of the running service that speaks for the one who asks; whoever calls closes it."""
     token = token_for(runtime.options, Grant(asked.tenant, asked.agent), ports=ports)
-    return ServiceClient(url_of(SERVICE, ports), token)
+    return AssistantClient(url_of(SERVICE, ports), token=token)
 
 
-async def answer_on(terminal: Terminal, client: ServiceClient, question: str) -> AnswerPrinter:
-    """Show one streamed answer. Raises RefusedByServiceError, DependencyError."""
+async def answer_on(terminal: Terminal, client: AssistantClient, question: str) -> AnswerPrinter:
+    """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
     printer = AnswerPrinter(terminal, base_url=client.base_url)
     with ExitStack() as waiting:
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
-        async with aclosing(client.ask(question)) as events:
+        async with aclosing(client.stream(_question(question))) as events:
             async for event in events:
                 if not isinstance(event, Started | Sources):  # from here on something is to be seen
                     waiting.close()
                 printer.show(event)
     if printer.problem is not None:
-        raise RefusedByServiceError(f"{printer.problem.detail} ({printer.problem.code})")
-    if printer.done is None:
-        raise DependencyError("The service ended the answer in the middle; see its log.")
+        raise refusal(printer.problem)
     return printer
 
 
+def _question(text: str) -> Question:
+    """Whoever ends a command wants its answer ended too."""
+    return Question(question=text, resume_window_s=0)
+
+
 async def _ask_for_a_person(
-    terminal: Terminal, client: ServiceClient, asked: Asked, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, asked: Asked, *, explain_it: bool
 ) -> None:
-    printer = await answer_on(terminal, client, asked.question)
-    if explain_it and printer.answer_id is not None:
-        explain(terminal, (await client.answer(printer.answer_id)).record)
+    async with client:
+        printer = await answer_on(terminal, client, asked.question)
+        if explain_it and printer.answer_id is not None:
+            explain(terminal, (await client.read_answer(printer.answer_id)).record)
 
 
 async def _ask_for_a_program(
-    terminal: Terminal, client: ServiceClient, asked: Asked, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, asked: Asked, *, explain_it: bool
 ) -> None:
-    whole = await client.ask_whole(asked.question)
-    if explain_it:
-        record = (await client.answer(whole.answer_id)).record
+    async with client:
+        whole = await client.ask(_question(asked.question))
+        record = (await client.read_answer(whole.answer_id)).record if explain_it else None
+    if record is not None:
         terminal.line(
             orjson.dumps(
                 {"answer": whole.model_dump(mode="json"), "record": record.model_dump(mode="json")}

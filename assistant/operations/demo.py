@@ -57,7 +57,8 @@ class _Demo:
         out = self.terminal.out
         out.print()
         out.print(styled((f"{asked.tenant}  ", "bold cyan"), (asked.question, "bold")))
-        await answer_on(self.terminal, client_for(self.runtime, asked, ports=self.ports), asked.question)
+        async with client_for(self.runtime, asked, ports=self.ports) as client:
+            await answer_on(self.terminal, client, asked.question)
         out.print()
 
 

@@ -1,0 +1,185 @@
+"""The client: one method for each operation of docs/openapi.json, by its name there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import orjson
+from pydantic import BaseModel
+
+from assistant.answering.events import AnswerEvent
+from assistant.client.connection import Call, Connection
+from assistant.client.patience import Patience
+from assistant.client.question import Question, asked
+from assistant.client.reading import understand
+from assistant.client.streaming import AnswerStream
+from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.service.chat_wire import ChatCompletion
+from assistant.service.wire import (
+    Conversation,
+    DocumentPage,
+    DocumentText,
+    Readiness,
+    StoredAnswer,
+    WholeAnswer,
+)
+
+Body = TypeVar("Body", bound=BaseModel)
+_JSON = {"accept": "application/json"}
+
+
+class AssistantClient:
+    """Calls one service in the name of one token, over connections that are kept.
+
+    Every method raises RefusedByServiceError, by its subclass, and UnreachableError. What may succeed later
+    was then tried again, as ``patience`` says.
+    """
+
+    def __init__(self, base_url: str, *, token: str | None, patience: Patience | None = None) -> None:
+        self.base_url = base_url
+        self._patience = patience or Patience()
+        self._connection = Connection(base_url, token=token, patience=self._patience)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    # --- answers ------------------------------------------------------------------------------------------
+    async def stream(self, question: str | Question) -> AsyncGenerator[AnswerEvent]:
+        """Yield the events of an answer, the last one ``Done`` or ``Problem``; see ``AnswerStream``. Close it
+        (``contextlib.aclosing``) to leave before its end."""
+        async with aclosing(AnswerStream.asking(self._connection, asked(question)).events()) as events:
+            async for event in events:
+                yield event
+
+    async def follow_answer(
+        self, answer_id: str, *, last_event_id: str | None = None
+    ) -> AsyncGenerator[AnswerEvent]:
+        """Yield the events of an answer that was asked with a ``resume_window_s``, those after an event."""
+        stream = AnswerStream.coming_back(self._connection, quote(answer_id, safe=""), after=last_event_id)
+        async with aclosing(stream.events()) as events:
+            async for event in events:
+                yield event
+
+    async def ask(self, question: str | Question) -> WholeAnswer:
+        """Return the whole answer in one body."""
+        wanted = asked(question)
+        key = {"idempotency-key": uuid.uuid4().hex} if wanted.resume_window_s > 0 else {}
+        call = Call(
+            "POST",
+            "/v1/answers",
+            json=wanted.body(),
+            headers=_JSON | key,
+            read_timeout_s=self._patience.whole_timeout_s,
+            is_repeatable=bool(key),
+        )
+        return await self._read(WholeAnswer, call)
+
+    async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> ChatCompletion:
+        """Return a whole answer in OpenAI's form. For streams in it there is OpenAI's own client."""
+        call = Call(
+            "POST",
+            "/v1/chat/completions",
+            json={"model": "default", "messages": list(messages)} | parameters,
+            headers=_JSON,
+            read_timeout_s=self._patience.whole_timeout_s,
+            is_repeatable=False,
+        )
+        return await self._read(ChatCompletion, call)
+
+    async def read_answer(self, answer_id: str) -> StoredAnswer:
+        """Return the answer's record and what was said of it."""
+        return await self._read(StoredAnswer, Call("GET", _answer(answer_id)))
+
+    async def read_conversation(self, conversation_id: str) -> Conversation:
+        """Return the conversation's newest 50 answers, oldest first."""
+        params = {"conversation_id": conversation_id}
+        return await self._read(Conversation, Call("GET", "/v1/answers", params=params))
+
+    async def cancel_answer(self, answer_id: str) -> None:
+        """Cancel an answer; one that has ended stays as it is."""
+        await self._connection.send(Call("DELETE", _answer(answer_id)))
+
+    async def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
+        """Mark an answer; the same ``verdict_id`` with the same content is kept once."""
+        body = verdict.model_dump(mode="json")
+        return await self._read(StoredVerdict, Call("POST", f"{_answer(answer_id)}/verdict", json=body))
+
+    async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
+        """Keep what was sent; the same ``send_id`` with the same content is kept once."""
+        body = sent.model_dump(mode="json")
+        return await self._read(StoredSent, Call("POST", f"{_answer(answer_id)}/sent", json=body))
+
+    # --- documents ----------------------------------------------------------------------------------------
+    async def list_documents(
+        self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+    ) -> DocumentPage:
+        """Return a page of the documents in order of their ids; ``next_after`` leads to the next."""
+        params: dict[str, str | int | list[str]] = {"limit": limit, "state": [str(one) for one in state]}
+        if after is not None:
+            params["after"] = after
+        return await self._read(DocumentPage, Call("GET", "/v1/documents", params=params))
+
+    async def bring_document(self, document: Document) -> DocumentStatus:
+        """Have a document indexed; the same content twice is nothing to do."""
+        body = document.model_dump(mode="json")
+        return await self._read(DocumentStatus, Call("POST", "/v1/documents", json=body))
+
+    async def document_status(self, document_id: str) -> DocumentStatus:
+        """Return where a document is on its way into the index."""
+        return await self._read(DocumentStatus, Call("GET", f"{_document(document_id)}/status"))
+
+    async def withdraw_document(self, document_id: str) -> DocumentStatus:
+        """Withdraw a document: at once nobody reads it, and it leaves the index."""
+        return await self._read(DocumentStatus, Call("DELETE", _document(document_id)))
+
+    async def read_document(self, document_id: str, *, link_token: str | None = None) -> DocumentText:
+        """Return the stored text; with the token of a link in an answer, with the cited span."""
+        params = {"token": link_token} if link_token is not None else None
+        return await self._read(DocumentText, Call("GET", _document(document_id), params=params))
+
+    async def read_original(self, document_id: str) -> str:
+        """Return what was brought, as it was: ``read_document`` with ``format=original``."""
+        call = Call("GET", _document(document_id), params={"format": "original"})
+        return (await self._connection.send(call)).text
+
+    # --- operation ----------------------------------------------------------------------------------------
+    async def alive(self) -> bool:
+        """Say whether the process answers."""
+        return bool(orjson.loads((await self._connection.send(Call("GET", "/healthz"))).content)["alive"])
+
+    async def ready(self) -> Readiness:
+        """Return the state of every dependency, all of them well or not."""
+        return await self._read(Readiness, Call("GET", "/readyz", also_read=503))
+
+    async def metrics(self) -> str:
+        """Return the figures in Prometheus' text form."""
+        return (await self._connection.send(Call("GET", "/metrics"))).text
+
+    async def openapi(self) -> dict[str, Any]:
+        """Return the description that this client follows."""
+        return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
+
+    async def _read(self, model: type[Body], call: Call) -> Body:
+        return understand(model, (await self._connection.send(call)).content)
+
+
+def _answer(answer_id: str) -> str:
+    return f"/v1/answers/{quote(answer_id, safe='')}"
+
+
+def _document(document_id: str) -> str:
+    return f"/v1/documents/{quote(document_id, safe='')}"
