@@ -180,9 +180,8 @@ class LogBatch:
     first_sequence: int
     """Sequence of the first event; for an empty batch that of the next event to come."""
     frames: tuple[bytes, ...]
-    """Encoded events with ids, ready to send: server-sent events, each ending in an empty line."""
-    sequences: tuple[int, ...]
-    """The sequence of each frame, ascending."""
+    """Encoded events with ids, ready to send: server-sent events, each ending in an empty line. Their
+    sequences count up from ``first_sequence``."""
     ended: bool
     """Nothing follows: the last frame is ``done`` or ``error``."""
 

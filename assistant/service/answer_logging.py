@@ -92,7 +92,6 @@ class LoggedAnswer:
             number=self._number,
             first_sequence=first,
             frames=tuple(self._encoder.encode(first + index, event) for index, event in enumerate(events)),
-            sequences=tuple(range(first, first + len(events))),
             ended=ended,
         )
 

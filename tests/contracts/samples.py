@@ -154,7 +154,4 @@ def opening(
 
 def batch(number: int = 1, *, first: int = 1, frames: Sequence[bytes] = (), ended: bool = False) -> LogBatch:
     """Return a batch whose frames have the sequences ``first``, ``first`` + 1, …"""
-    sequences = tuple(range(first, first + len(frames)))
-    return LogBatch(
-        number=number, first_sequence=first, frames=tuple(frames), sequences=sequences, ended=ended
-    )
+    return LogBatch(number=number, first_sequence=first, frames=tuple(frames), ended=ended)

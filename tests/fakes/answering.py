@@ -210,6 +210,7 @@ class InMemoryRecords:
         self.answers: dict[str, AnswerRecord] = {}
         self.verdicts: list[StoredVerdict] = []
         self.sent: list[StoredSent] = []
+        self.interrupted: dict[str, AnswerRecord] = {}
         self.accesses: list[AccessEntry] = []
         self.reads = 0
         """How many times answers were looked up."""
@@ -222,15 +223,20 @@ class InMemoryRecords:
             raise ConflictError("This answer is recorded.")
         self.answers[record.answer_id] = record
 
+    async def put_interrupted(self, record: AnswerRecord) -> None:
+        self._check()
+        self.interrupted.setdefault(record.answer_id, record)
+
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
         self._check()
         self.reads += 1
-        return self.answers.get(answer_id)
+        return (self.interrupted | self.answers).get(answer_id)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         self._check()
         self.reads += 1
-        found = [record for record in self.answers.values() if record.conversation_id == conversation_id]
+        known = (self.interrupted | self.answers).values()
+        found = [record for record in known if record.conversation_id == conversation_id]
         return sorted(found, key=lambda record: record.asked_at)[-limit:]
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:

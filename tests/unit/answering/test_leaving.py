@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.asking import PreparedAnswer
-from assistant.answering.events import AnswerEvent, Problem
+from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.interruption import Cause
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
@@ -173,30 +173,63 @@ async def test_the_record_is_there_when_done_is_read() -> None:
             assert (event.event == "done") == (prepared.answer_id in tenant.records.answers)
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answering.record_writing._FIRST_RETRY_S", 0.005)
+
+
 @pytest.mark.parametrize("error", [RecordsUnavailableError("down"), ValueError("Retail refills quoted")])
-async def test_a_failing_store_does_not_lose_the_answer(error: Exception) -> None:
+@pytest.mark.usefixtures("short_pauses")
+async def test_while_the_store_fails_the_agent_is_told_and_the_record_follows(error: Exception) -> None:
     tenant = FakeTenant()
     tenant.records.error = error
+    use_case, prepared = await prepare(tenant)
     with capture_logs() as logs:
-        asked = await ask(tenant)
-    assert asked.done.finish_reason is FinishReason.STOP
-    [line] = logs
-    assert (line["event"], line["log_level"], line["answer_id"]) == (
-        "answer_record_lost",
-        "warning",
-        asked.prepared.answer_id,
-    )
-    assert "refills" not in str(line).lower()
+        last = (await read(use_case, prepared))[-1]
+        assert isinstance(last, Done)
+        assert (last.finish_reason, last.recorded) == (FinishReason.STOP, False)
+        assert prepared.answer_id not in tenant.records.answers
+        tenant.records.error = None
+        assert await use_case.settle(within_s=LIMIT_S) == 0
+    assert tenant.records.answers[prepared.answer_id].text
+    assert {line["event"] for line in logs} == {"answer_record_waits", "answer_record_followed"}
+    assert {line["answer_id"] for line in logs} == {prepared.answer_id}
+    assert "refills" not in str(logs).lower()
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
+    tenant = FakeTenant()
+    tenant.records.error = RecordsUnavailableError("down")
+    use_case, prepared = await prepare(tenant)
+    await read(use_case, prepared)
+    with capture_logs() as logs:
+        assert await use_case.settle(within_s=0.05) == 1
+    assert [line["records"] for line in logs if line["event"] == "answer_records_lost"] == [1]
+
+
+async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.answering.record_writing.MAX_WAITING", 1)
+    tenant = FakeTenant()
+    tenant.records.error = RecordsUnavailableError("down")
+    use_case, prepared = await prepare(tenant)
+    _, second = await prepare(tenant)
+    with capture_logs() as logs:
+        await read(use_case, prepared)
+        await read(use_case, second)
+        await use_case.settle(within_s=0)
+    assert [line["answer_id"] for line in logs if line["event"] == "answer_record_lost"] == [second.answer_id]
 
 
 async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assistant.answering.answer_question.RECORDS_TIMEOUT_S", 0.02)
     tenant = FakeTenant()
     tenant.records.gate = Gate()
-    with capture_logs() as logs:
-        asked = await asyncio.wait_for(ask(tenant), LIMIT_S)
-    assert asked.done.finish_reason is FinishReason.STOP
-    assert [line["event"] for line in logs] == ["answer_record_lost"]
+    use_case, prepared = await prepare(tenant)
+    last = (await asyncio.wait_for(read(use_case, prepared), LIMIT_S))[-1]
+    assert isinstance(last, Done)
+    assert not last.recorded
+    await use_case.settle(within_s=0)
 
 
 async def test_two_answers_at_once_do_not_touch_each_other() -> None:

@@ -37,10 +37,16 @@ def test_white_space_around_a_question_does_not_count() -> None:
     assert AnswerRequest(question=" " + "x" * 4000 + "\n").question == "x" * 4000
 
 
-@pytest.mark.parametrize("field", ["resume_window_s", "tenant", "labels"])
+@pytest.mark.parametrize("field", ["tenant", "labels"])
 def test_unknown_fields_are_refused(field: str) -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
         AnswerRequest.model_validate({"question": "Why?", field: 1})
+
+
+@pytest.mark.parametrize("seconds", [-1, 31])
+def test_a_window_to_come_back_has_30_seconds_at_most(seconds: int) -> None:
+    with pytest.raises(ValidationError):
+        AnswerRequest(question="Why?", resume_window_s=seconds)
 
 
 async def test_the_question_is_embedded_and_searched_for() -> None:

@@ -4,28 +4,31 @@ import asyncio
 
 import pytest
 
-from assistant.answering.events import AnswerEvent, Done, Token
+from assistant.answering.events import Done, Token
 from assistant.domain.answers import FinishReason, Usage
-from assistant.service.outbox import Outbox
+from assistant.service.outbox import Numbered, Outbox
 
 DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})
 
 
-def texts(events: list[AnswerEvent] | None) -> list[str]:
-    return [event.text for event in events or [] if isinstance(event, Token)]
+def texts(numbered: list[Numbered] | None) -> list[str]:
+    return [event.text for _, event in numbered or [] if isinstance(event, Token)]
+
+
+def fill(outbox: Outbox, *tokens: str) -> None:
+    for sequence, text in enumerate(tokens, start=1):
+        outbox.put(sequence, Token(text))
 
 
 async def test_while_the_reader_keeps_up_each_token_stays_itself() -> None:
     outbox = Outbox()
-    for text in "abc":
-        outbox.put(Token(text))
+    fill(outbox, *"abc")
     assert texts(await outbox.take(timeout_s=1)) == ["a", "b", "c"]
 
 
 async def test_over_the_limit_tokens_merge_and_no_text_is_lost() -> None:
     outbox = Outbox(limit_bytes=1_000)
-    for number in range(10_000):
-        outbox.put(Token(f"{number} "))
+    fill(outbox, *(f"{number} " for number in range(10_000)))
     waiting = texts(await outbox.take(timeout_s=1))
     assert len(waiting) < 15
     assert "".join(waiting) == "".join(f"{number} " for number in range(10_000))
@@ -33,18 +36,24 @@ async def test_over_the_limit_tokens_merge_and_no_text_is_lost() -> None:
 
 async def test_merged_tokens_stay_before_what_came_after_them() -> None:
     outbox = Outbox(limit_bytes=1)
-    for text in ("a", "b", "c"):
-        outbox.put(Token(text))
-    outbox.put(DONE)
-    assert await outbox.take(timeout_s=1) == [Token("a"), Token("bc"), DONE]
+    fill(outbox, "a", "b", "c")
+    outbox.put(4, DONE)
+    assert texts(await outbox.take(timeout_s=1)) == ["a", "bc"]
+
+
+async def test_a_merged_token_has_the_last_one_s_sequence() -> None:
+    """A reader who has seen it comes back after all that was merged into it."""
+    outbox = Outbox(limit_bytes=1)
+    fill(outbox, "a", "b", "c")
+    outbox.put(4, DONE)
+    assert await outbox.take(timeout_s=1) == [(1, Token("a")), (3, Token("bc")), (4, DONE)]
 
 
 async def test_once_taken_there_is_room_again() -> None:
     outbox = Outbox(limit_bytes=1)
-    outbox.put(Token("a"))
-    outbox.put(Token("b"))
+    fill(outbox, "a", "b")
     await outbox.take(timeout_s=1)
-    outbox.put(Token("c"))
+    outbox.put(3, Token("c"))
     assert texts(await outbox.take(timeout_s=1)) == ["c"]
 
 
@@ -52,7 +61,7 @@ async def test_a_waiting_reader_gets_what_comes() -> None:
     outbox = Outbox()
     taking = asyncio.create_task(outbox.take(timeout_s=5))
     await asyncio.sleep(0)
-    outbox.put(Token("a"))
+    outbox.put(1, Token("a"))
     assert texts(await taking) == ["a"]
 
 
@@ -63,7 +72,7 @@ async def test_nothing_within_the_time_is_a_time_out() -> None:
 
 async def test_after_the_end_the_rest_is_given_and_then_nothing() -> None:
     outbox = Outbox()
-    outbox.put(DONE)
+    outbox.put(1, DONE)
     outbox.close()
-    assert await outbox.take(timeout_s=1) == [DONE]
+    assert await outbox.take(timeout_s=1) == [(1, DONE)]
     assert await outbox.take(timeout_s=1) is None
