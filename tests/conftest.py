@@ -8,9 +8,15 @@ from collections.abc import Iterator
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
+from tests.contracts.matrix import ContractMatrix
+from tests.contracts.suites import SUITES
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.twins import NOT_YET, TWINS, Twin
+from tests.contracts.matrix import CONTRACT
+from tests.contracts.suites import SUITES
+from tests.contracts.twins import TWINS, Twin
 
 OtherProcess = Callable[[str], Awaitable[object]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test of the suite over every twin."""
+    """Run every test of a module over every twin of its suite."""
     if "twin_name" in metafunc.fixturenames:
-        module = metafunc.definition.path.stem
-        names = [name for name in TWINS if module not in NOT_YET.get(name, ())]
-        metafunc.parametrize("twin_name", names)
+        metafunc.parametrize("twin_name", SUITES[metafunc.definition.path.stem])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say in each report of the suite which case it is of, and which twin, for the matrix."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "twin_name" in item.fixturenames:
+            name = item.callspec.params["twin_name"]
+            parameters = [part for part in item.callspec.id.split("-") if part != name]
+            case = "-".join([item.originalname, *parameters])
+            item.user_properties.append((CONTRACT, (item.path.stem, case, name)))
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""The ports by AWS's services: one twin a service, so that a test opens only what it uses.
+
+Each needs the fixture ``aws_server_url``, or to be in a process that a test with it started. It makes what
+the tenant needs if it is not there; names come from the place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from assistant.adapters.aws.aws_clients import AwsService, open_client
+from assistant.adapters.aws.local_resources import create_documents_bucket, create_key, create_queue
+from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from tests.fakes.aws_server import REGION, server_url
+
+
+@dataclass
+class S3Twin:
+    documents: S3DocumentStore
+
+
+@asynccontextmanager
+async def open_s3_twin(place: Path) -> AsyncGenerator[S3Twin]:
+    name = tenant_name(place)
+    async with _client("kms") as kms, _client("s3") as s3:
+        key_id = await create_key(kms, alias=name)
+        await create_documents_bucket(s3, bucket=name, kms_key_id=key_id)
+        yield S3Twin(documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id))
+
+
+@dataclass
+class SqsTwin:
+    shortest_visibility_s: ClassVar[float] = 1.0
+    """SQS counts whole seconds."""
+
+    queue: SqsIngestionQueue
+    withdrawals: SqsIngestionQueue
+
+
+@asynccontextmanager
+async def open_sqs_twin(place: Path) -> AsyncGenerator[SqsTwin]:
+    name = tenant_name(place)
+    async with _client("sqs") as sqs:
+        urls = [await create_queue(sqs, name=f"{name}-{kind}") for kind in ("documents", "withdrawals")]
+        queue, withdrawals = [SqsIngestionQueue(sqs, queue_url=url) for url in urls]
+        yield SqsTwin(queue=queue, withdrawals=withdrawals)
+
+
+def tenant_name(place: Path) -> str:
+    """Return a name that no other place has, fit for buckets, queues, tables and indices."""
+    return f"t-{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:20]}"
+
+
+@asynccontextmanager
+async def _client(service: AwsService) -> AsyncGenerator[Any]:
+    async with open_client(service, region=REGION, endpoint_url=server_url()) as client:
+        yield client

@@ -1,0 +1,42 @@
+"""All ports by the embedded stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from assistant.adapters.embedded.answer_log import SqliteAnswerLog
+from assistant.adapters.embedded.tenant import EmbeddedTenant
+from assistant.domain.clock import Clock
+
+DIMENSIONS = 4
+EMBEDDING_MODEL = "model-of-four"
+
+
+class EmbeddedTwin(EmbeddedTenant):
+    shortest_visibility_s: ClassVar[float] = 0.05
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
+        self._place = place
+        self._other_logs: list[SqliteAnswerLog] = []
+
+    def log_by(self, clock: Clock) -> SqliteAnswerLog:
+        self._other_logs.append(SqliteAnswerLog(self._place / "events.sqlite", clock=clock))
+        return self._other_logs[-1]
+
+    async def close(self) -> None:
+        for log in self._other_logs:
+            await log.close()
+        await super().close()
+
+
+@asynccontextmanager
+async def open_embedded_twin(place: Path) -> AsyncGenerator[EmbeddedTwin]:
+    twin = EmbeddedTwin(place)
+    try:
+        yield twin
+    finally:
+        await twin.close()

@@ -1,0 +1,16 @@
+"""Which twins each port's suite runs over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SUITES: Mapping[str, tuple[str, ...]] = {
+    "test_answer_log": ("embedded",),
+    "test_answer_records": ("embedded",),
+    "test_document_states": ("embedded",),
+    "test_document_store": ("embedded", "s3"),
+    "test_ingestion_queue": ("embedded", "sqs"),
+    "test_passage_filters": ("embedded",),
+    "test_passage_index": ("embedded",),
+}
+"""The twins that each module of this folder runs over, every one of its tests over every one of them."""
