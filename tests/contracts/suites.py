@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SUITES: Mapping[str, tuple[str, ...]] = {
-    "test_answer_log": ("embedded",),
-    "test_answer_records": ("embedded",),
-    "test_document_states": ("embedded",),
+    "test_answer_log": ("embedded", "dynamodb"),
+    "test_answer_records": ("embedded", "dynamodb"),
+    "test_document_states": ("embedded", "dynamodb"),
     "test_document_store": ("embedded", "s3"),
     "test_ingestion_queue": ("embedded", "sqs"),
     "test_passage_filters": ("embedded",),

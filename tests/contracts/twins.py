@@ -15,6 +15,7 @@ from assistant.answering.ports import AnswerLog, AnswerRecords, PassageSearch
 from assistant.domain.clock import Clock
 from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin
+from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
 
 __all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "TWINS", "Twin"]
@@ -51,6 +52,7 @@ class Twin(Protocol):
 OpenTwin = Callable[[Path], AbstractAsyncContextManager[Any]]
 TWINS: Mapping[str, OpenTwin] = {
     "embedded": open_embedded_twin,
+    "dynamodb": open_dynamodb_twin,
     "s3": open_s3_twin,
     "sqs": open_sqs_twin,
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from assistant.adapters.aws.dynamodb_tables import PARTITION, SORT, TableDefinition
 from assistant.ingesting.ports import MAX_ATTEMPTS
 
 _LONGEST_RETENTION_S = 14 * 24 * 3600
@@ -68,3 +69,48 @@ async def create_key(kms: Any, *, alias: str) -> str:
 async def put_parameter(ssm: Any, *, name: str, value: str) -> None:
     """Write a parameter's next version."""
     await ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+
+async def create_table(dynamodb: Any, definition: TableDefinition, *, name: str) -> None:
+    """Make a table as ``definition`` has it, ready on return."""
+    try:
+        await dynamodb.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **_table_shape(definition))
+    except dynamodb.exceptions.ResourceInUseException:
+        pass
+    else:
+        await _set_table_lifetime(dynamodb, definition, name=name)
+    await dynamodb.get_waiter("table_exists").wait(
+        TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+
+
+async def _set_table_lifetime(dynamodb: Any, definition: TableDefinition, *, name: str) -> None:
+    if definition.expiry_attribute is not None:
+        expiry = {"Enabled": True, "AttributeName": definition.expiry_attribute}
+        await dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
+    if definition.recoverable:
+        recovery = {"PointInTimeRecoveryEnabled": True}
+        await dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
+
+
+def _table_shape(definition: TableDefinition) -> dict[str, Any]:
+    names = {PARTITION, SORT}
+    shape: dict[str, Any] = {"KeySchema": _key_schema(PARTITION, SORT)}
+    if definition.index is not None:
+        names |= {definition.index.partition, definition.index.sort}
+        shape["GlobalSecondaryIndexes"] = [
+            {
+                "IndexName": definition.index.name,
+                "KeySchema": _key_schema(definition.index.partition, definition.index.sort),
+                "Projection": {"ProjectionType": "ALL" if definition.index.whole_items else "KEYS_ONLY"},
+            }
+        ]
+    attributes = [{"AttributeName": name, "AttributeType": "S"} for name in sorted(names)]
+    return shape | {"AttributeDefinitions": attributes}
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]

@@ -1,0 +1,51 @@
+"""Records, event logs and document states by DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from assistant.adapters.aws.aws_clients import open_client
+from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.adapters.aws.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
+from assistant.adapters.aws.local_resources import create_table
+from assistant.domain.clock import Clock
+from tests.contracts.aws_twins import tenant_name
+from tests.fakes.aws_server import REGION, server_url
+
+
+class DynamoDbTwin:
+    """The three tables ``<name>-<role>``, which must be there."""
+
+    def __init__(self, client: Any, *, name: str) -> None:
+        self._client = client
+        self._name = name
+        self.records = DynamoDbAnswerRecords(client, table=f"{name}-{RECORDS.role}")
+        self.states = DynamoDbDocumentStates(client, table=f"{name}-{STATES.role}")
+        self.log = DynamoDbAnswerLog(client, table=f"{name}-{EVENTS.role}")
+        self._logs = [self.log]
+
+    def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
+        self._logs.append(DynamoDbAnswerLog(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock))
+        return self._logs[-1]
+
+    async def close(self) -> None:
+        for store in (self.records, self.states, *self._logs):
+            await store.close()
+
+
+@asynccontextmanager
+async def open_dynamodb_twin(place: Path) -> AsyncGenerator[DynamoDbTwin]:
+    name = tenant_name(place)
+    async with open_client("dynamodb", region=REGION, endpoint_url=server_url()) as client:
+        for definition in TABLES:
+            await create_table(client, definition, name=f"{name}-{definition.role}")
+        twin = DynamoDbTwin(client, name=name)
+        try:
+            yield twin
+        finally:
+            await twin.close()
