@@ -18,6 +18,8 @@ from assistant.domain.public import PublicModel
 from assistant.domain.retrieval import Retrieved, SearchFilters
 
 MAX_QUESTION_CHARACTERS = 4_000
+MAX_EARLIER_CHARACTERS = 1_000
+"""Of the question before a follow-up: it takes room of the passages."""
 
 
 class AnswerRequest(PublicModel):
@@ -33,6 +35,21 @@ class AnswerRequest(PublicModel):
     """Longest answer in tokens; the tenant's own limit stands above it."""
     resume_window_s: int = Field(default=0, ge=0, le=30)
     """How long the answer goes on without a reader, for one that comes back; at 0 leaving ends it."""
+
+    @property
+    def question_before(self) -> str | None:
+        """The question that this one follows, where no record has it."""
+        return None
+
+
+class FollowUpRequest(AnswerRequest):
+    """A question of a conversation that only its client knows, as chats of OpenAI's form are."""
+
+    earlier_question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)]
+
+    @property
+    def question_before(self) -> str | None:
+        return self.earlier_question
 
 
 @dataclass(slots=True)

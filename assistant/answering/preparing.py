@@ -52,11 +52,12 @@ class PrepareAnswer:
         )
         with _ended_on_error(steps):
             history = await self._history(asking, identity=identity, deadline=deadline, steps=steps)
-            question = "\n".join([*(turn.question for turn in history[-1:]), asking.question])
+            before = history[-1].question if history else asking.question_before
+            question = _joined(before, asking.question)
             retrieved = await self._retrieve.retrieve(
                 question, labels=identity.labels, deadline=deadline, filters=asking.filters, steps=steps
             )
-            decision = self._judge(asking.question, retrieved, follow_up=bool(history), steps=steps)
+            decision = self._judge(asking.question, retrieved, follow_up=before is not None, steps=steps)
             max_tokens = self._max_tokens(asking)
             return PreparedAnswer(
                 answer_id=answer_id,
@@ -128,7 +129,7 @@ class PrepareAnswer:
     ) -> Prompt:
         with steps.step("prompt") as span:
             prompt = self._prompts.build(
-                asking.question,
+                _joined(asking.question_before, asking.question),
                 passages=[ranked.passage for ranked in retrieved.passages],
                 history=history,
                 max_tokens=max_tokens,
@@ -163,6 +164,10 @@ class PrepareAnswer:
             for n, ranked in enumerate(passages, start=1)
             for passage in [ranked.passage]
         )
+
+
+def _joined(before: str | None, question: str) -> str:
+    return question if before is None else f"{before}\n{question}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 from starlette.datastructures import Headers
@@ -32,8 +33,16 @@ from assistant.service.request_body import ClientGoneError, parse_body, read_bod
 from assistant.service.wiring import Service
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
+
+
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
+
+
+class SendRefusal(Protocol):
+    """How an endpoint answers with a problem."""
+
+    async def __call__(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -49,9 +58,9 @@ class AnswerRequests:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self._identify(headers)
+            identity = await self.identify(headers)
             request = parse_body(await read_body(scope, receive), AnswerRequest)
-            asked = self.asked(request, identity, key=_idempotency_key(headers))
+            asked = self.asked(request, identity, key=idempotency_key(headers))
             deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
             async with self.exchange.asking(asked, receive) as reading:
                 await deliver(reading, send, limits=self.limits)
@@ -63,7 +72,7 @@ class AnswerRequests:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self._identify(headers)
+            identity = await self.identify(headers)
             matched = EVENTS_PATH.fullmatch(scope["path"])
             answer_id = matched[1] if matched else ""
             after = _after(headers.get("last-event-id"), answer_id)
@@ -79,7 +88,9 @@ class AnswerRequests:
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
         return Asked(identity, request, tenant, deadline, started_s, key)
 
-    async def at_edge(self, work: Callable[[], Awaitable[None]], send: Send) -> None:
+    async def at_edge(
+        self, work: Callable[[], Awaitable[None]], send: Send, *, send_refusal: SendRefusal = send_problem
+    ) -> None:
         """Run one request; what it raises becomes a status, or the end of the connection."""
         try:
             await work()
@@ -90,16 +101,20 @@ class AnswerRequests:
             _log.warning("reader_stalled")
             self.service.metrics.stalled.inc()
         except AssistantError as error:
-            await self._refuse(send, problem_of(error), retry_after_s=error.retry_after_s)
+            await self.refuse(send, problem_of(error), send_refusal, retry_after_s=error.retry_after_s)
         except ProblemBeforeFirstEventError as error:
-            await self._refuse(send, error.problem)
+            await self.refuse(send, error.problem, send_refusal)
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("answer_request_failed")
-            await self._refuse(send, internal_problem())  # too late for a status: the server closes
+            # after the first event it is too late for a status: the server closes
+            await self.refuse(send, internal_problem(), send_refusal)
 
     async def settle(self, *, within_s: float, record_within_s: float) -> None:
         """At the process's end: let answers whose readers may come back reach their end, then end the rest
         and have all of them recorded."""
+        for writing in self.service.running:
+            if writing.log is None:
+                writing.cancel(Cause.DISCONNECTED)
         await _wait([writing.task for writing in self.service.running], within_s=within_s)
         for writing in self.service.running:
             writing.cancel(Cause.DISCONNECTED)
@@ -107,14 +122,23 @@ class AnswerRequests:
         for tenant in self.service.tenants.values():
             await tenant.answer_question.settle(within_s=record_within_s)
 
-    async def _identify(self, headers: Headers) -> Identity:
+    async def identify(self, headers: Headers) -> Identity:
+        """Return the agent who calls. Raises UnauthenticatedError, ForbiddenError."""
         identity = await self.service.verifier.identify(headers.get("authorization"))
         require_role(identity, Role.AGENT)
         return identity
 
-    async def _refuse(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
+    async def refuse(
+        self,
+        send: Send,
+        problem: Problem,
+        send_refusal: SendRefusal = send_problem,
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Answer with a problem, in the endpoint's own form."""
         self.service.metrics.refused.labels(problem.code).inc()
-        await send_problem(send, problem, retry_after_s=retry_after_s)
+        await send_refusal(send, problem, retry_after_s=retry_after_s)
 
 
 def wants_stream(accept: str | None) -> bool:
@@ -131,7 +155,8 @@ def wants_stream(accept: str | None) -> bool:
     return stream > 0.0 and stream >= weights.get("application/json", 0.0)
 
 
-def _idempotency_key(headers: Headers) -> str | None:
+def idempotency_key(headers: Headers) -> str | None:
+    """Return the key that the caller gave. Raises InvalidRequestError."""
     key = headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")

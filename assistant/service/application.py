@@ -17,6 +17,7 @@ from assistant.answering.events import Problem
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 from assistant.service import answer_routes, console_files, document_routes, health_routes
 from assistant.service.answer_requests import EVENTS_PATH, AnswerRequests
+from assistant.service.chat_completions import CHAT_PATH, ChatCompletions
 from assistant.service.problems import (
     NOT_FOUND,
     internal_problem,
@@ -40,6 +41,7 @@ class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
     answers: AnswerRequests
+    chat: ChatCompletions
     routes: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +49,8 @@ class Application:
             return
         if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
+        elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
+            await self.chat.complete(scope, receive, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
             await self.answers.resume(scope, receive, send)
         else:
@@ -56,7 +60,7 @@ class Application:
 def build_application(service: Service, answers: AnswerRequests) -> Application:
     routes = build_routes()
     routes.state.service = service
-    return Application(answers=answers, routes=routes)
+    return Application(answers=answers, chat=ChatCompletions(answers), routes=routes)
 
 
 def build_routes() -> FastAPI:

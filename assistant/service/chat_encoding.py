@@ -181,6 +181,7 @@ class ChatReading:
             index_version=self.started.index_version,
             finish_reason=done.finish_reason if done else None,
             reason=done.reason if done else None,
+            recorded=done.recorded if done else True,
             sources=self._sources if done else (),
             sentences=tuple(self._sentences) if done else (),
             timings_ms=done.timings_ms if done else {},

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from assistant.answering.asking import MAX_QUESTION_CHARACTERS, AnswerRequest
+from assistant.answering.asking import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.domain.answers import RecordId
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.public import PublicModel
@@ -126,8 +126,6 @@ class ChatAsking:
 
     model: str
     request: AnswerRequest
-    earlier_question: str | None
-    """The user's message before, for a conversation that only the client knows."""
     streamed: bool
     include_usage: bool
 
@@ -166,24 +164,27 @@ def _asking(chat: ChatRequest) -> ChatAsking:
             filters=chat.filters,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
         )
+        if earlier := _earlier_question(chat):
+            request = FollowUpRequest(**dict(request), earlier_question=earlier)
     except ValidationError as error:
         param = f"messages.{_last(chat)}.content"
         raise RefusedChatError(invalid_request(error), param=param) from None
     return ChatAsking(
         model=chat.model,
         request=request,
-        earlier_question=None if chat.conversation_id else _earlier_question(chat),
         streamed=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
     )
 
 
 def _earlier_question(chat: ChatRequest) -> str | None:
-    """Return the user's message before the last; one over a question's length is left out, not cut."""
+    """Return the user's message before the last, unless records have it. One too long is left out."""
+    if chat.conversation_id is not None:
+        return None
     for message in reversed(chat.messages[:-1]):
         if message.role == "user":
             text = message.text()
-            return text if 0 < len(text) <= MAX_QUESTION_CHARACTERS else None
+            return text if 0 < len(text) <= MAX_EARLIER_CHARACTERS else None
     return None
 
 

@@ -36,6 +36,8 @@ class ChatAnswer(PublicModel):
     finish_reason: FinishReason | None = None
     """How the answer really ended: the choice says ``stop`` also where there was no evidence."""
     reason: str | None = None
+    recorded: bool = True
+    """False while the store of answers fails: the record follows."""
     sources: tuple[Source, ...] = ()
     sentences: tuple[Sentence, ...] = ()
     """The marks of each sentence: its citations, and whether the sources support it."""

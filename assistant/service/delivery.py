@@ -23,13 +23,13 @@ from assistant.service.event_encoding import HEARTBEAT, EncodedEvent, EventEncod
 from assistant.service.outbox import EventReader, Numbered
 from assistant.service.wire import WholeAnswer
 
-_STREAM_HEADERS = [
+STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
-_JSON_HEADERS = [
+JSON_HEADERS = [
     (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -67,7 +67,7 @@ async def send_stream(reading: Reading, send: Send, *, limits: StreamLimits) -> 
     numbered = await reader.take(timeout_s=reading.within_s)
     if numbered is not None:
         raise_first_problem(numbered)
-    await send_part(send, {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}, limits)
+    await send_part(send, {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}, limits)
     while numbered is not None:
         part = b"".join([encoder.encode(*item) for item in numbered]) if numbered else HEARTBEAT
         await send_part(send, {"type": "http.response.body", "body": part, "more_body": True}, limits)
@@ -82,7 +82,7 @@ async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> N
     """Send the answer as one JSON body once it has ended. Raises as ``send_stream``."""
     seen: list[AnswerEvent] = []
     while (numbered := await reading.events.take(timeout_s=reading.within_s)) is not None:
-        seen += [event for _, item in numbered if (event := _event(item)) is not None]
+        seen += [event for _, item in numbered if (event := event_of(item)) is not None]
     if not seen:
         return
     if isinstance(seen[-1], Problem):
@@ -90,7 +90,7 @@ async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> N
     if not isinstance(seen[-1], Done):
         return  # the reader left: the answer ended without an end, and nobody waits for a body
     body = whole_answer(seen).model_dump_json().encode()
-    headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
+    headers = [*JSON_HEADERS, (b"content-length", str(len(body)).encode())]
     await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
     await send_part(send, {"type": "http.response.body", "body": body}, limits)
 
@@ -112,7 +112,7 @@ def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
 
 def raise_first_problem(numbered: Sequence[Numbered]) -> None:
     """Raises ProblemBeforeFirstEventError when the first thing that comes is a problem."""
-    if numbered and isinstance(problem := _event(numbered[0][1]), Problem):
+    if numbered and isinstance(problem := event_of(numbered[0][1]), Problem):
         raise ProblemBeforeFirstEventError(problem)
 
 
@@ -125,5 +125,6 @@ async def send_part(send: Send, message: dict[str, object], limits: StreamLimits
         raise StalledReaderError from None
 
 
-def _event(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:
+def event_of(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:
+    """Return the event, decoded if a log kept it; None for one that is not known here."""
     return decode_event(item.frame) if isinstance(item, EncodedEvent) else item

@@ -12,6 +12,8 @@ from assistant.domain.errors import TooLargeError, UnreadableRequestError
 from assistant.service.problems import invalid_request
 
 BODY_LIMIT_BYTES = 64 * 1024
+CHAT_LIMIT_BYTES = 256 * 1024
+"""Chat clients send all that was said before, every time; only the questions are read."""
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """A canonical document: 5 million characters of content, escaped."""
 _READ_TIMEOUT_S = 30.0

@@ -1,0 +1,116 @@
+"""``POST /v1/chat/completions``: the same answer as ``POST /v1/answers``, for clients of OpenAI's API.
+
+What a request may hold stands in ``chat_request``, what comes back in ``chat_wire``. An answer cannot be
+resumed here (OpenAI's clients do not know how); ``Idempotency-Key`` joins a repeat to the first answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from assistant.answering.events import AnswerEvent, Done, Problem
+from assistant.service.answer_requests import AnswerRequests, SendRefusal, idempotency_key
+from assistant.service.chat_encoding import ChatEncoder, chat_completion, chat_error
+from assistant.service.chat_request import ChatAsking, RefusedChatError, read_chat_request
+from assistant.service.delivery import (
+    JSON_HEADERS,
+    STREAM_HEADERS,
+    ProblemBeforeFirstEventError,
+    Reading,
+    event_of,
+    raise_first_problem,
+    send_part,
+)
+from assistant.service.event_encoding import HEARTBEAT
+from assistant.service.problems import problem_headers, problem_of
+from assistant.service.request_body import CHAT_LIMIT_BYTES, read_body
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    """The endpoint, on the flow of ``AnswerRequests``."""
+
+    answers: AnswerRequests
+
+    async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self.answers.identify(headers)
+            try:
+                chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
+                asked = self.answers.asked(chat.request, identity, key=idempotency_key(headers))
+                chat.check_model(asked.tenant.answering.model.model_id)
+            except RefusedChatError as error:
+                await self.answers.refuse(send, problem_of(error.refused), _sending_error(param=error.param))
+                return
+            async with self.answers.exchange.asking(asked, receive) as reading:
+                deliver = self._send_chunks if chat.streamed else self._send_completion
+                await deliver(reading, send, chat)
+
+        await self.answers.at_edge(work, send, send_refusal=_sending_error())
+
+    async def _send_chunks(self, reading: Reading, send: Send, chat: ChatAsking) -> None:
+        """Send chunks until the answer ends. Raises as ``send_stream``."""
+        limits = self.answers.limits
+        encoder = ChatEncoder(created=self._created(), include_usage=chat.include_usage)
+        numbered = await reading.events.take(timeout_s=reading.within_s)
+        if numbered is not None:
+            raise_first_problem(numbered)
+        headers = [*STREAM_HEADERS, _answer_id(reading)]
+        await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
+        while numbered is not None:
+            events = [event for _, item in numbered if (event := event_of(item)) is not None]
+            part = b"".join(map(encoder.encode, events)) or HEARTBEAT
+            await send_part(send, {"type": "http.response.body", "body": part, "more_body": True}, limits)
+            try:
+                numbered = await reading.events.take(timeout_s=limits.heartbeat_s)
+            except TimeoutError:
+                numbered = []
+        await send_part(send, {"type": "http.response.body", "body": b""}, limits)
+
+    async def _send_completion(self, reading: Reading, send: Send, _chat: ChatAsking) -> None:
+        """Send one body once the answer has ended. Raises as ``send_whole``."""
+        seen: list[AnswerEvent] = []
+        async with asyncio.timeout(reading.within_s):
+            while (numbered := await reading.events.take(timeout_s=reading.within_s)) is not None:
+                seen += [event for _, item in numbered if (event := event_of(item)) is not None]
+        if seen and isinstance(seen[-1], Problem):
+            raise ProblemBeforeFirstEventError(seen[-1])
+        if not seen or not isinstance(seen[-1], Done):
+            return  # the reader left: nobody waits for a body
+        body = chat_completion(seen, created=self._created()).model_dump_json().encode()
+        headers = [*JSON_HEADERS, _answer_id(reading), (b"content-length", str(len(body)).encode())]
+        limits = self.answers.limits
+        await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
+        await send_part(send, {"type": "http.response.body", "body": body}, limits)
+
+    def _created(self) -> int:
+        return int(self.answers.service.clock.now().timestamp())
+
+
+def _answer_id(reading: Reading) -> tuple[bytes, bytes]:
+    return (b"x-answer-id", reading.answer_id.encode())
+
+
+def _sending_error(*, param: str | None = None) -> SendRefusal:
+    """Return how a refusal is sent here: in OpenAI's shape, with what its clients ask before a retry."""
+
+    async def send_error(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
+        body = orjson.dumps(chat_error(problem, param=param).model_dump())
+        headers = problem_headers(problem, retry_after_s=retry_after_s) | {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "x-should-retry": "true" if problem.retryable else "false",
+        }
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": problem.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
+
+    return send_error
