@@ -123,6 +123,24 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --group dev -o requirements/dev.txt
 
+# --- containers -------------------------------------------------------------------------------------------
+BASE_LOCK := containers/base-image.lock
+.PHONY: image
+image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, or model_server" >&2; exit 1; }
+	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
+	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
+
+.PHONY: lock-images
+lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry)
+	@tag=$$(grep -E '^[^#]' $(BASE_LOCK) | cut -d@ -f1); \
+	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}'); \
+	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)
+
+.PHONY: lint-images
+lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
+	@$(BIN)/hadolint containers/*/Dockerfile
+
 .PHONY: clean
 clean: ## Stop local processes and remove state and builds (not .venv)
 	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; fi
