@@ -156,3 +156,7 @@ class WorkerSettings(StoreSettings):
     """The ingestion worker (``python -m assistant.ingesting_worker``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_WORKER_")
+
+    opensearch_applies_schema: bool = False
+    """Whether the worker makes index, pipeline and alias where they are missing: on a node of one's own. A
+    deployment makes them before, and its worker may not."""

@@ -1,0 +1,151 @@
+"""What the service offers: each tenant's adapters and use cases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistant.adapters.link_secrets import link_secret
+from assistant.adapters.model_artifacts import (
+    TOKENIZER_FILE,
+    FileTokenCounter,
+    ModelFacts,
+    read_model_facts,
+    served_generation_model,
+)
+from assistant.adapters.signed_links import SignedDocumentLinks
+from assistant.bootstrap.artifacts import fetch_artifacts
+from assistant.bootstrap.clients import ProcessClients, open_clients
+from assistant.bootstrap.stores import AnswerStores, StoreChoice
+from assistant.domain.clock import Clock, SystemClock
+from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.withdraw_documents import WithdrawDocuments
+from assistant.settings import ServiceSettings, TenantConfig, load_tenants
+
+if TYPE_CHECKING:
+    from assistant.answering.answer_question import AnswerQuestion
+    from assistant.answering.ports import AnswerLog, EndpointPower
+    from assistant.answering.reading import AppendToAnswer, ReadAnswers
+    from assistant.answering.services import TenantServices
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTenant:
+    """One tenant as the service offers it: its adapters and its use cases."""
+
+    answering: TenantServices
+    knowledge: KnowledgeStores
+    links: SignedDocumentLinks
+    log: AnswerLog
+    power: EndpointPower
+    embedding_model: ModelFacts
+    answer_question: AnswerQuestion
+    read_answers: ReadAnswers
+    append_to_answer: AppendToAnswer
+    add_documents: AddDocuments
+    withdraw_documents: WithdrawDocuments
+
+
+@asynccontextmanager
+async def open_tenants(
+    settings: ServiceSettings,
+    *,
+    clients: ProcessClients | None = None,
+    generates: bool = True,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Mapping[str, ServedTenant]]:
+    """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
+
+    With ``generates`` false nothing is asked of the generation model's artifact: what only retrieves works
+    before that model was ever started. Raises ConfigurationError naming file and key or variables.
+    """
+    tenants = load_tenants(settings.tenants_dir)
+    settings.check_tenants(tenants)
+    async with AsyncExitStack() as stack:
+        clients = clients or await stack.enter_async_context(open_clients(settings))
+        await fetch_artifacts(settings, clients, _models(tenants, generates=generates))
+        opened: dict[str, ServedTenant] = {}
+        for name, tenant in tenants.items():
+            model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
+            stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
+            opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=generates)
+        yield opened
+
+
+def _models(tenants: Mapping[str, TenantConfig], *, generates: bool) -> set[str]:
+    models = {tenant.embedding.model for tenant in tenants.values()}
+    return models | {tenant.generation.model for tenant in tenants.values() if generates}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    """The parts of one tenant on their way together."""
+
+    tenant: TenantConfig
+    settings: ServiceSettings
+    stores: StoreChoice
+    clients: ProcessClients
+
+    async def served(self, *, generates: bool) -> ServedTenant:
+        from assistant.answering.answer_question import AnswerQuestion
+        from assistant.answering.reading import AppendToAnswer, ReadAnswers
+
+        links = await self._links()
+        answers = await self.stores.answers(self.settings)
+        answering = await self._answering(links, answers, generates=generates)
+        knowledge = await self.stores.knowledge()
+        clock = self.stores.clock
+        return ServedTenant(
+            answering=answering,
+            knowledge=knowledge,
+            links=links,
+            log=answers.log,
+            power=await self.stores.power(self.settings),
+            embedding_model=self.stores.model,
+            answer_question=AnswerQuestion(answering),
+            read_answers=ReadAnswers(answering),
+            append_to_answer=AppendToAnswer(answering),
+            add_documents=AddDocuments(knowledge, clock=clock),
+            withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
+        )
+
+    async def _answering(
+        self, links: SignedDocumentLinks, answers: AnswerStores, *, generates: bool
+    ) -> TenantServices:
+        from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
+        from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+        from assistant.answering.services import ServedModel, TenantServices
+
+        embedding, generation = self.tenant.embedding, self.tenant.generation
+        artifacts_dir = self.settings.model_artifacts_dir
+        unknown = ServedModel(generation.model, None, 0, 0)
+        runtime = await self.clients.sagemaker()
+        return TenantServices(
+            tenant=self.tenant,
+            embedder=SageMakerEmbedder(runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions),
+            search=await self.stores.search(),
+            generator=SageMakerGenerator(runtime, endpoint=generation.endpoint),
+            token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
+            model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
+            records=answers.records,
+            links=links,
+            clock=self.stores.clock,
+        )
+
+    async def _links(self) -> SignedDocumentLinks:
+        return SignedDocumentLinks(
+            tenant=self.tenant.name, secret=await self._link_secret(), clock=self.stores.clock
+        )
+
+    async def _link_secret(self) -> bytes:
+        scheme, _, name = self.tenant.secrets.document_links.partition(":")
+        if scheme != "kms" or not name:
+            tenants_dir, state_dir = self.settings.tenants_dir, self.settings.state_dir
+            return link_secret(self.tenant, tenants_dir=tenants_dir, state_dir=state_dir)
+        from assistant.adapters.aws.kms_secret import kms_link_secret
+
+        ssm, kms = await self.clients.aws("ssm"), await self.clients.aws("kms")
+        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=self.tenant.name)
