@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from assistant.bootstrap import ServedTenant, open_tenants
-from assistant.domain.clock import SystemClock
+from assistant.bootstrap import ServedTenant, open_key_source, open_tenants
+from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, serve
 from assistant.service.admission import Admission
 from assistant.service.answer_exchange import AnswerExchange
@@ -17,7 +17,7 @@ from assistant.service.answer_starting import StartAnswer
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.application import Application, build_application
 from assistant.service.identity import TokenVerifier
-from assistant.service.keys import JwksKeySet
+from assistant.service.keys import CachedKeySet
 from assistant.service.metrics import ServiceMetrics
 from assistant.service.running_answers import RunningAnswers
 from assistant.service.wire import ConsoleConfig
@@ -55,12 +55,33 @@ async def open_application(
     settle_s: float = _RESUME_S,
 ) -> AsyncGenerator[Application]:
     """Put the application together; on leaving, end what is still written and have it recorded."""
-    clock = SystemClock()
-    keys = JwksKeySet(settings.jwks_url, clock=clock)
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
+        stack.push_async_callback(keys.close)
+        service = _service(settings, tenants, keys, clock)
+        limits = limits or StreamLimits()
+        exchange = AnswerExchange(
+            service, StartAnswer(service, _admissions(tenants), limits), _admissions(tenants)
+        )
+        answers = AnswerRequests(service, exchange, limits)
+        logs = {name: tenant.log for name, tenant in tenants.items()}
+        watch = asyncio.create_task(SignalWatch(logs, service.running).run())
+        try:
+            yield build_application(service, answers)
+        finally:
+            await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
+            watch.cancel()
+            await asyncio.wait([watch])
+
+
+def _service(
+    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], keys: CachedKeySet, clock: Clock
+) -> Service:
     verifier = TokenVerifier(
         keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
     )
-    service = Service(
+    return Service(
         tenants=tenants,
         keys=keys,
         verifier=verifier,
@@ -74,20 +95,6 @@ async def open_application(
             service=settings.console_name,
         ),
     )
-    limits = limits or StreamLimits()
-    exchange = AnswerExchange(
-        service, StartAnswer(service, _admissions(tenants), limits), _admissions(tenants)
-    )
-    answers = AnswerRequests(service, exchange, limits)
-    logs = {name: tenant.log for name, tenant in tenants.items()}
-    watch = asyncio.create_task(SignalWatch(logs, service.running).run())
-    try:
-        yield build_application(service, answers)
-    finally:
-        await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
-        watch.cancel()
-        await asyncio.wait([watch])
-        await keys.close()
 
 
 def _admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:

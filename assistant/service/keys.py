@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
-import aiohttp
 import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
@@ -17,7 +17,6 @@ from assistant.domain.errors import DependencyError
 
 VerificationKey = ECKey | RSAKey
 
-_MAX_BYTES = 256 * 1024
 _MAX_KEYS = 100
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
@@ -25,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class KeySet(Protocol):
-    """Public keys by id: a JWKS address now, a versioned parameter on AWS."""
+    """Public keys by id."""
 
     async def key(self, kid: str) -> VerificationKey | None:
         """Return the key, or None when the issuer has no such key.
@@ -39,32 +38,42 @@ class KeySet(Protocol):
         ...
 
 
-class JwksKeySet:
-    """Keys from a JWKS address, kept in memory.
+class KeySource(Protocol):
+    """Where the issuer's keys are published: a JWKS address, or a versioned parameter on AWS."""
 
-    They are fetched anew after ``fresh_s``, and when an unknown key id comes, at most once in
-    ``refetch_interval_s``. While the issuer is down the kept ones serve until they are ``max_age_s`` old.
+    async def fetch(self) -> bytes:
+        """Return the key set as it is published now (JWKS, JSON). Raises DependencyError."""
+        ...
+
+
+class CachedKeySet:
+    """Keys of a source, kept in memory.
+
+    They are fetched anew after ``fresh_s``, and at once when an unknown key id comes, so that a new key
+    works from its first token on. Whoever makes key ids up causes no more than ``burst`` fetches in
+    ``burst_s``. While the source is down, or publishes what is no key set, the kept keys serve until they
+    are ``max_age_s`` old.
     """
 
     def __init__(
         self,
-        url: str,
+        source: KeySource,
         *,
         clock: Clock,
-        refetch_interval_s: float = 5.0,
+        burst: int = 3,
+        burst_s: float = 15.0,
         fresh_s: float = 300.0,
         max_age_s: float = 3600.0,
-        timeout_s: float = 3.0,
     ) -> None:
-        self._url = url
+        self._source = source
         self._clock = clock
-        self._refetch_interval_s = refetch_interval_s
+        self._burst_s = burst_s
         self._fresh_s = fresh_s
         self._max_age_s = max_age_s
-        self._timeout_s = timeout_s
         self._keys: dict[str, VerificationKey] = {}
         self._fetched_s: float | None = None
-        self._tried_s: float | None = None
+        self._begun_s: deque[float] = deque(maxlen=burst)
+        """When the latest fetches began."""
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> VerificationKey | None:
@@ -101,33 +110,20 @@ class JwksKeySet:
         if self._fetching is not None and not self._fetching.done():
             return
         now_s = self._clock.monotonic_s()
-        if self._tried_s is None or now_s - self._tried_s >= self._refetch_interval_s:
-            self._tried_s = now_s
+        begun_s = self._begun_s
+        if len(begun_s) < (begun_s.maxlen or 0) or now_s - begun_s[0] >= self._burst_s:
+            begun_s.append(now_s)
             self._fetching = asyncio.create_task(self._fetch())
 
     async def _fetch(self) -> None:
         started_s = self._clock.monotonic_s()
         try:
-            self._keys = _parse(await self._download())
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            _log.warning("keys_not_fetched", reason=type(error).__name__)
+            self._keys = _parse(await self._source.fetch())
+        except (DependencyError, ValueError) as error:
+            reason = error.message if isinstance(error, DependencyError) else "no key set"
+            _log.warning("keys_not_fetched", reason=reason)
         else:
             self._fetched_s = started_s
-
-    async def _download(self) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            session.get(self._url, allow_redirects=False) as response,
-        ):
-            if response.status != 200:
-                raise ValueError(f"status {response.status}")
-            body = bytearray()
-            async for part in response.content.iter_any():
-                body += part
-                if len(body) > _MAX_BYTES:
-                    raise ValueError("too large")
-            return bytes(body)
 
 
 class _Document(BaseModel):

@@ -8,10 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from assistant.adapters.http_keys import HttpKeySource
 from assistant.domain.clock import SystemClock
 from assistant.local_issuer.tokens import Grant, issue_token
 from assistant.service.identity import TokenVerifier
-from assistant.service.keys import JwksKeySet
+from assistant.service.keys import CachedKeySet
 from assistant.settings import LocalIssuerSettings
 from tests.fakes.processes import process, start
 
@@ -34,7 +35,7 @@ async def test_a_token_of_the_command_line_verifies_against_the_issuer_s_keys(
     settings: LocalIssuerSettings,
 ) -> None:
     async with process("local_issuer", settings.environment()) as issuer:
-        keys = JwksKeySet(f"{issuer.url}/jwks.json", clock=SystemClock())
+        keys = CachedKeySet(HttpKeySource(f"{issuer.url}/jwks.json"), clock=SystemClock())
         verifier = TokenVerifier(
             keys, issuer=issuer.url, audience="assistant", tenants=("clinic",), clock=SystemClock()
         )

@@ -10,8 +10,9 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
+from assistant.adapters.http_keys import HttpKeySource
 from assistant.domain.errors import DependencyError
-from assistant.service.keys import JwksKeySet
+from assistant.service.keys import CachedKeySet
 from tests.fakes.clock import SteppedClock
 from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, RSA_KEY
@@ -61,50 +62,68 @@ def clock() -> SteppedClock:
 
 
 @pytest.fixture
-async def keys(issuer: Issuer, clock: SteppedClock) -> AsyncIterator[JwksKeySet]:
-    keys = JwksKeySet(issuer.url, clock=clock, timeout_s=0.2)
+async def keys(issuer: Issuer, clock: SteppedClock) -> AsyncIterator[CachedKeySet]:
+    keys = CachedKeySet(HttpKeySource(issuer.url, timeout_s=0.2), clock=clock)
     yield keys
     await keys.close()
 
 
-async def test_keys_are_fetched_once_and_kept(keys: JwksKeySet, issuer: Issuer) -> None:
+async def test_keys_are_fetched_once_and_kept(keys: CachedKeySet, issuer: Issuer) -> None:
     ec, rsa = await keys.key("ec"), await keys.key("rsa")
     assert isinstance(ec, ECKey)
     assert isinstance(rsa, RSAKey)
     assert issuer.requests == 1
 
 
-async def test_callers_at_once_share_one_fetch(keys: JwksKeySet, issuer: Issuer) -> None:
+async def test_callers_at_once_share_one_fetch(keys: CachedKeySet, issuer: Issuer) -> None:
     found = await asyncio.gather(*(keys.key("ec") for _ in range(20)))
     assert all(found)
     assert issuer.requests == 1
 
 
-async def test_an_unknown_key_id_fetches_with_restraint(
-    keys: JwksKeySet, issuer: Issuer, clock: SteppedClock
+async def test_unknown_key_ids_cause_few_fetches_however_many_come(
+    keys: CachedKeySet, issuer: Issuer, clock: SteppedClock
 ) -> None:
     await keys.key("ec")
-    for _ in range(10):
-        assert await keys.key("other") is None
-    assert issuer.requests == 1
-    clock.step(5)
-    for _ in range(10):
-        assert await keys.key("other") is None
-    assert issuer.requests == 2
+    for number in range(50):
+        assert await keys.key(f"made up {number}") is None
+    assert issuer.requests == 3
+    clock.step(15)
+    found = await asyncio.gather(*(keys.key(f"at once {number}") for number in range(50)))
+    assert found == [None] * 50
+    assert issuer.requests == 4
 
 
-async def test_a_new_key_of_the_issuer_is_found(
-    keys: JwksKeySet, issuer: Issuer, clock: SteppedClock
-) -> None:
+async def test_known_keys_serve_while_unknown_ones_storm(keys: CachedKeySet, issuer: Issuer) -> None:
+    await keys.key("ec")
+    issuer.silent = True
+    storm = [asyncio.create_task(keys.key(f"made up {number}")) for number in range(50)]
+    async with asyncio.timeout(0.1):
+        await asyncio.sleep(0)
+        assert await keys.key("ec") is not None
+    assert await asyncio.gather(*storm) == [None] * 50
+
+
+async def test_a_new_key_of_the_issuer_works_at_once(keys: CachedKeySet, issuer: Issuer) -> None:
     await keys.key("ec")
     fresh = ECKey.generate_key("P-256", {"kid": "fresh"})
     issuer.publish(EC_KEY, fresh)
-    clock.step(6)
     assert await keys.key("fresh") is not None
 
 
+async def test_a_garbled_key_set_leaves_the_last_good_one(
+    keys: CachedKeySet, issuer: Issuer, clock: SteppedClock
+) -> None:
+    await keys.key("ec")
+    issuer.body = b'{"keys":[]}'
+    clock.step(301)
+    await keys.check()
+    assert issuer.requests == 2
+    assert await keys.key("ec") is not None
+
+
 async def test_a_key_that_the_issuer_dropped_is_dropped(
-    keys: JwksKeySet, issuer: Issuer, clock: SteppedClock
+    keys: CachedKeySet, issuer: Issuer, clock: SteppedClock
 ) -> None:
     await keys.key("rsa")
     issuer.publish(EC_KEY)
@@ -114,7 +133,7 @@ async def test_a_key_that_the_issuer_dropped_is_dropped(
 
 
 async def test_while_the_issuer_is_down_kept_keys_serve_for_an_hour(
-    keys: JwksKeySet, issuer: Issuer, clock: SteppedClock
+    keys: CachedKeySet, issuer: Issuer, clock: SteppedClock
 ) -> None:
     await keys.key("ec")
     issuer.status = 500
@@ -125,7 +144,7 @@ async def test_while_the_issuer_is_down_kept_keys_serve_for_an_hour(
         await keys.key("ec")
 
 
-async def test_nobody_waits_for_a_refresh(keys: JwksKeySet, issuer: Issuer, clock: SteppedClock) -> None:
+async def test_nobody_waits_for_a_refresh(keys: CachedKeySet, issuer: Issuer, clock: SteppedClock) -> None:
     await keys.key("ec")
     issuer.silent = True
     clock.step(301)
@@ -146,26 +165,26 @@ async def test_nobody_waits_for_a_refresh(keys: JwksKeySet, issuer: Issuer, cloc
     ],
     ids=["empty", "garbage", "list", "no key", "a secret", "broken key", "too large"],
 )
-async def test_what_is_no_key_set_gives_no_key(keys: JwksKeySet, issuer: Issuer, body: bytes) -> None:
+async def test_what_is_no_key_set_gives_no_key(keys: CachedKeySet, issuer: Issuer, body: bytes) -> None:
     issuer.body = body
     with pytest.raises(DependencyError):
         await keys.key("ec")
 
 
-async def test_a_broken_key_does_not_spoil_the_others(keys: JwksKeySet, issuer: Issuer) -> None:
+async def test_a_broken_key_does_not_spoil_the_others(keys: CachedKeySet, issuer: Issuer) -> None:
     broken = {"kty": "EC", "crv": "P-256", "x": "bad", "y": "bad", "kid": "broken"}
     issuer.body = orjson.dumps({"keys": [broken, EC_KEY.as_dict(private=False)]})
     assert await keys.key("ec") is not None
 
 
-async def test_a_short_rsa_key_is_not_used(keys: JwksKeySet, issuer: Issuer) -> None:
+async def test_a_short_rsa_key_is_not_used(keys: CachedKeySet, issuer: Issuer) -> None:
     with pytest.warns(match="1024|2048"):
         short = RSAKey.generate_key(1024, {"kid": "short"})
     issuer.publish(EC_KEY, short)
     assert await keys.key("short") is None
 
 
-async def test_an_issuer_that_does_not_answer_is_given_up(keys: JwksKeySet, issuer: Issuer) -> None:
+async def test_an_issuer_that_does_not_answer_is_given_up(keys: CachedKeySet, issuer: Issuer) -> None:
     issuer.silent = True
     with pytest.raises(DependencyError):
         await keys.key("ec")

@@ -1,0 +1,58 @@
+"""The power switch of a tenant's model endpoints as a parameter of SSM."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from assistant.adapters.aws.aws_calls import aws_call
+from assistant.domain.clock import Clock
+from assistant.domain.errors import DependencyError
+
+_REFRESH_S = 5.0
+_LIMIT_S = 15.0
+_log = structlog.get_logger(__name__)
+
+
+class ParameterPower:
+    """``EndpointPower`` by the parameter ``name``, which holds ``on`` or ``paused``.
+
+    It is read beside the requests, when one comes and the last reading is over 5 s old. A word that is
+    neither is logged and means on: the endpoints themselves say what they are when they are asked. While
+    the parameter cannot be read, the last state stands.
+    """
+
+    def __init__(self, client: Any, *, name: str, clock: Clock) -> None:
+        self._client = client
+        self._name = name
+        self._clock = clock
+        self._paused = False
+        self._read_at_s: float | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def is_paused(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        due = self._read_at_s is None or now_s - self._read_at_s >= _REFRESH_S
+        if due and (self._reading is None or self._reading.done()):
+            self._read_at_s = now_s
+            self._reading = asyncio.create_task(self._read())
+        return self._paused
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _read(self) -> None:
+        try:
+            async with aws_call("The power parameter", limit_s=_LIMIT_S):
+                answer = await self._client.get_parameter(Name=self._name)
+            word = str(answer["Parameter"]["Value"]).strip()
+        except (DependencyError, KeyError) as error:
+            _log.warning("power_not_read", reason=str(error))
+            return
+        if word not in ("on", "paused"):
+            _log.warning("power_not_understood")
+        self._paused = word == "paused"
