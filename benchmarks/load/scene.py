@@ -1,0 +1,180 @@
+"""What the benchmark runs on: one tenant, its agents' tokens, the processes, each on its own port."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from assistant.model_server.artifact import ensure_artifact
+from assistant.settings import ModelServerSettings, ServiceSettings
+from benchmarks.load.plans import LoadOutcome, LoadPlan
+from benchmarks.load.questions import ANSWER_TOKENS
+from benchmarks.load.started_processes import Processes, Started, read_line
+
+TENANT = "load"
+RECORDS_TABLE = "load-records"
+REGION = "us-east-1"
+_AGENTS = 512
+_TOKEN_LIFE_S = 3600
+_ISSUER = "http://issuer.load"
+_MODELS = Path(__file__).parents[2] / "build" / "load-models"
+_OUTCOME_TIMEOUT_S = 180.0
+_TENANT_FILE = f"""
+schema_version = 1
+name = "{TENANT}"
+display_name = "Load"
+[embedding]
+endpoint = "load-embedding"
+[generation]
+endpoint = "load-llm"
+[limits]
+streams = 2000
+streams_per_agent = 64
+"""
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "load",
+    "AWS_SECRET_ACCESS_KEY": "load",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""The stand-ins look at no signature, but the service makes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of the load generator against one process."""
+
+    outcome: LoadOutcome
+    cpu_s: float
+    """Of the process that was asked."""
+
+    @property
+    def cpu_per_1000_tokens_s(self) -> float:
+        return self.cpu_s / self.outcome.tokens * 1000 if self.outcome.tokens else float("inf")
+
+    @property
+    def answers_per_s(self) -> float:
+        return self.outcome.answers / self.outcome.wall_s
+
+
+class Scene:
+    """The processes of a benchmark. Services are started as they are needed; all share the stand-ins."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._questions = 0
+        key = ECKey.generate_key("P-256", {"kid": "load"})
+        self._bearers = [_bearer(f"agent-{number}", key) for number in range(_AGENTS)]
+        _write_tenant(folder)
+        public = key.as_dict(private=False) | {"use": "sig"}
+        self.stand_ins = processes.start("benchmarks.load.stand_ins", plan={"jwks": {"keys": [public]}})
+        self.bare = processes.start("benchmarks.load.bare", plan={"upstream": self.stand_ins.url})
+
+    def start_service(self) -> Started:
+        """Start the service by its production command, with all that AWS gives it from the stand-ins."""
+        environment = self._settings().environment() | _CREDENTIALS
+        return self._processes.start("assistant.service", environment=environment)
+
+    def load(self, target: Started, **plan: Any) -> Run:
+        """Let the load generator work a plan off against a process; ``plan`` are fields of LoadPlan."""
+        before_s = target.cpu_s()
+        with self.loading(target, **plan) as generator:
+            outcome = generator.outcome()
+        return Run(outcome, target.cpu_s() - before_s)
+
+    @contextmanager
+    def loading(self, target: Started, **plan: Any) -> Generator[Generating]:
+        """Run the load generator, and do something meanwhile."""
+        bearers = [] if target is self.bare else self._bearers
+        whole = LoadPlan(url=target.url, bearers=bearers, first_question=self._questions, **plan)
+        # every question is asked once, whatever is asked before or after it
+        self._questions += 1_000_000 if whole.run == "rate" else whole.streams * whole.answers
+        with self._processes.running("benchmarks.load.generator", whole.encode()) as popen:
+            yield Generating(popen)
+
+    def pace(self, *, delayed: bool = True, tokens: int = ANSWER_TOKENS) -> None:
+        """Switch the stand-ins' delays and the length of answers."""
+        self._control("POST", "pace", {"delayed": delayed, "tokens": tokens})
+
+    def state(self) -> dict[str, Any]:
+        """Return what the stand-ins did and keep."""
+        return self._control("GET", "state", None)
+
+    def _control(self, method: str, what: str, body: Any) -> dict[str, Any]:
+        url = f"{self.stand_ins.url}/control/{what}"
+        with httpx.Client(trust_env=False, timeout=30.0) as client:
+            return client.request(method, url, json=body).raise_for_status().json()
+
+    def _settings(self) -> ServiceSettings:
+        url = self.stand_ins.url
+        return ServiceSettings(
+            port=0,
+            tenants_dir=self._folder / "tenants",
+            state_dir=self._folder / "state",
+            model_artifacts_dir=_MODELS,
+            sagemaker_endpoint_url=url,
+            region=REGION,
+            issuer=_ISSUER,
+            jwks_url=f"{url}/jwks.json",
+            stores="aws",
+            search="opensearch",
+            aws_endpoint_url=url,
+            documents_bucket="load-documents",
+            states_table="load-states",
+            records_table=RECORDS_TABLE,
+            events_table="load-events",
+            ingestion_queue_url=f"{url}/queue/ingestion",
+            withdrawals_queue_url=f"{url}/queue/withdrawals",
+            opensearch_url=url,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Generating:
+    """The load generator at work."""
+
+    popen: subprocess.Popen[bytes]
+
+    def begun(self) -> None:
+        """Wait until it says that all streams have begun."""
+        read_line(self.popen, timeout_s=_OUTCOME_TIMEOUT_S)
+
+    def outcome(self) -> LoadOutcome:
+        """Wait for what it saw. Raises SystemExit when it ended without."""
+        line = read_line(self.popen, timeout_s=_OUTCOME_TIMEOUT_S)
+        if not line:
+            raise SystemExit("The load generator ended without an outcome.")
+        return LoadOutcome(**orjson.loads(line)["outcome"])
+
+
+def _write_tenant(folder: Path) -> None:
+    tenants = folder / "tenants"
+    tenants.mkdir(parents=True)
+    (tenants / f"{TENANT}.toml").write_text(_TENANT_FILE, encoding="utf-8")
+    for task in ("embedding", "generation"):  # for the facts and the tokenizer; built once, then reused
+        ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_MODELS))
+
+
+def _bearer(agent: str, key: ECKey) -> str:
+    issued = int(time.time())
+    claims: dict[str, Any] = {
+        "iss": _ISSUER,
+        "aud": "assistant",
+        "iat": issued,
+        "exp": issued + _TOKEN_LIFE_S,
+        "sub": agent,
+        "tenant": TENANT,
+        "roles": ["agent"],
+        "labels": [],
+    }
+    return jwt.encode({"alg": "ES256", "kid": "load"}, claims, key, algorithms=["ES256"])

@@ -1,0 +1,84 @@
+"""What the stand-in's model sends, read by the product's own parsers and by the relay by hand."""
+
+from __future__ import annotations
+
+import random
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.adapters.aws.chat_chunks import ChatChunkParser
+from assistant.adapters.aws.event_stream import EventStreamParser
+from benchmarks.load.bare import _dechunked, _payloads, _relayed
+from benchmarks.load.http_server import decode_chunks
+from benchmarks.load.questions import expected_text, question, tag_in, tag_of
+from benchmarks.load.sagemaker_stand_in import AnswerFrames, framed, sse_chunk
+
+NUMBER = 4_711
+SIZES = st.lists(st.integers(1, 700), min_size=1, max_size=40)
+
+
+def stream(tokens: int = 30, *, seed: int = 0) -> bytes:
+    return b"".join(AnswerFrames(seed=seed).of(tag_of(NUMBER), tokens=tokens))
+
+
+def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
+    found: list[bytes] = []
+    for number in range(len(data)):
+        if not data:
+            break
+        size = sizes[number % len(sizes)]
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+def test_the_products_parsers_read_the_expected_text():
+    whole = decode_chunks(stream(), 0)
+    assert whole is not None
+    frames, chunks = EventStreamParser(), ChatChunkParser()
+    text = "".join(map(chunks.feed, frames.feed(whole[0])))
+    assert text == expected_text(NUMBER, tokens=30)
+    assert (frames.fault, chunks.done, chunks.finish_reason) == (None, True, "stop")
+
+
+def test_parts_are_cut_inside_events():
+    frames, cuts = EventStreamParser(), random.Random(3)  # noqa: S311 - where to cut is no secret
+    parts = [part for _ in range(20) for part in frames.feed(framed(sse_chunk(" dose"), cuts=cuts))]
+    assert b"".join(parts) == sse_chunk(" dose") * 20
+    assert any(not part.endswith(b"\n\n") for part in parts)
+
+
+def test_another_seed_cuts_elsewhere_and_says_the_same():
+    assert stream(seed=1) != stream(seed=2)
+    parsers = [EventStreamParser(), EventStreamParser()]
+    wholes = [decode_chunks(stream(seed=seed), 0) for seed in (1, 2)]
+    texts = [b"".join(parser.feed(whole[0])) for parser, whole in zip(parsers, wholes, strict=True) if whole]
+    assert texts[0] == texts[1]
+
+
+@given(SIZES)
+def test_the_relay_reads_the_same_however_the_network_cuts(sizes: list[int]):
+    rest, frames, events, sent = b"", bytearray(), bytearray(), b""
+    ended = False
+    for piece in pieces(stream(), sizes):
+        data, rest, ended = _dechunked(rest + piece)
+        frames += data
+        events += _payloads(frames)
+        sent += _relayed(events)
+    texts = [
+        orjson.loads(line[6:])["text"] for line in sent.split(b"\n") if line.startswith(b'data: {"text"')
+    ]
+    assert "".join(texts) == expected_text(NUMBER, tokens=30)
+    assert ended
+    assert sent.endswith(b"event: done\ndata: {}\n\n")
+
+
+def test_a_question_is_known_again_in_a_prompt():
+    assert tag_in(b"passages\n\nQuestion: " + question(NUMBER).encode()) == tag_of(NUMBER)
+
+
+def test_questions_and_their_texts_are_distinct():
+    assert len({question(number) for number in range(5_000)}) == 5_000
+    assert len({expected_text(number) for number in range(300)}) == 300
