@@ -18,8 +18,8 @@ def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> 
     """Return the secret that ``secrets.document_links`` names.
 
     ``state:NAME`` is STATE/secrets/<tenant>/NAME, made on first use and readable by its owner only.
-    ``file:PATH`` is relative to the tenant file and must be there. Raises ConfigurationError naming file
-    and key.
+    ``file:PATH`` is relative to the tenant file and must be there. ``kms:NAME`` is read by
+    ``adapters.aws.kms_secret``. Raises ConfigurationError naming file and key.
     """
     scheme, _, rest = tenant.secrets.document_links.partition(":")
     where = f"{tenants_dir / tenant.name}.toml: secrets.document_links"
@@ -29,7 +29,7 @@ def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> 
     elif scheme == "file" and rest:
         path = tenants_dir / rest
     else:
-        raise ConfigurationError(f"{where} must be state:NAME (a-z, 0-9, -) or file:PATH.")
+        raise ConfigurationError(f"{where} must be state:NAME (a-z, 0-9, -), file:PATH or kms:NAME.")
     try:
         secret = path.read_bytes().strip()
     except OSError as error:

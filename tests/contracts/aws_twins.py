@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.local_resources import create_documents_bucket, create_key, create_queue
+from assistant.adapters.aws.local_resources import (
+    create_documents_bucket,
+    create_key,
+    create_queue,
+    put_parameter,
+)
+from assistant.adapters.aws.parameter_power import ParameterPower
 from assistant.adapters.aws.s3_documents import S3DocumentStore
 from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, server_url
 
 
@@ -50,6 +57,27 @@ async def open_sqs_twin(place: Path) -> AsyncGenerator[SqsTwin]:
         urls = [await create_queue(sqs, name=f"{name}-{kind}") for kind in ("documents", "withdrawals")]
         queue, withdrawals = [SqsIngestionQueue(sqs, queue_url=url) for url in urls]
         yield SqsTwin(queue=queue, withdrawals=withdrawals)
+
+
+@dataclass
+class SsmTwin:
+    client: Any
+    name: str
+    stack: AsyncExitStack
+
+    def power_by(self, clock: Clock) -> ParameterPower:
+        power = ParameterPower(self.client, name=self.name, clock=clock)
+        self.stack.push_async_callback(power.close)
+        return power
+
+    async def set_power(self, word: str) -> None:
+        await put_parameter(self.client, name=self.name, value=word)
+
+
+@asynccontextmanager
+async def open_ssm_twin(place: Path) -> AsyncGenerator[SsmTwin]:
+    async with _client("ssm") as ssm, AsyncExitStack() as stack:
+        yield SsmTwin(ssm, f"/{tenant_name(place)}/power", stack)
 
 
 def tenant_name(place: Path) -> str:

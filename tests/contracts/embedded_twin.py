@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from assistant.adapters.embedded.answer_log import SqliteAnswerLog
+from assistant.adapters.embedded.power import FilePower
 from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.clock import Clock
 
@@ -26,6 +28,16 @@ class EmbeddedTwin(EmbeddedTenant):
     def log_by(self, clock: Clock) -> SqliteAnswerLog:
         self._other_logs.append(SqliteAnswerLog(self._place / "events.sqlite", clock=clock))
         return self._other_logs[-1]
+
+    def power_by(self, clock: Clock) -> FilePower:
+        return FilePower(self._place / "power", clock=clock)
+
+    async def set_power(self, word: str) -> None:
+        await asyncio.to_thread(self._write_power, word)
+
+    def _write_power(self, word: str) -> None:
+        self._place.mkdir(parents=True, exist_ok=True)
+        (self._place / "power").write_text(word)
 
     async def close(self) -> None:
         for log in self._other_logs:

@@ -65,6 +65,11 @@ async def search(twin: Twin) -> object:
     return [ranked.passage.passage_id for ranked in found.passages]
 
 
+async def pause_endpoints(twin: Twin) -> object:
+    await twin.set_power("paused")
+    return None
+
+
 ACTIONS = {
     action.__name__: action
     for action in (
@@ -72,6 +77,7 @@ ACTIONS = {
         mark_live,
         send_one,
         drain_queue,
+        pause_endpoints,
         append_verdict,
         open_log,
         follow_log,

@@ -9,6 +9,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_answer_records": ("embedded", "dynamodb"),
     "test_document_states": ("embedded", "dynamodb"),
     "test_document_store": ("embedded", "s3"),
+    "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),
     "test_passage_filters": ("embedded",),
     "test_passage_index": ("embedded",),

@@ -11,10 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.answering.ports import AnswerLog, AnswerRecords, PassageSearch
+from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
 from assistant.domain.clock import Clock
 from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
-from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin
+from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
 
@@ -43,6 +43,14 @@ class Twin(Protocol):
         """Return the same event log as a process sees it whose clock is ``clock``."""
         ...
 
+    def power_by(self, clock: Clock) -> EndpointPower:
+        """Return the power switch as a process sees it whose clock is ``clock``."""
+        ...
+
+    async def set_power(self, word: str) -> None:
+        """Say it as an operator does."""
+        ...
+
     @property
     def index(self) -> PassageIndex: ...
     @property
@@ -55,4 +63,5 @@ TWINS: Mapping[str, OpenTwin] = {
     "dynamodb": open_dynamodb_twin,
     "s3": open_s3_twin,
     "sqs": open_sqs_twin,
+    "ssm": open_ssm_twin,
 }

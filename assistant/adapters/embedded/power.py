@@ -16,7 +16,8 @@ _log = structlog.get_logger(__name__)
 class FilePower:
     """``EndpointPower`` by the file ``path``: the word ``on`` or ``paused``; on where there is no file.
 
-    The file is read at most every 2 s. What is neither word, or cannot be read, leaves the last state.
+    The file is read at most every 2 s. Any other word is logged and means on; while the file cannot be
+    read, the last state stands.
     """
 
     def __init__(self, path: Path, *, clock: Clock) -> None:
@@ -41,7 +42,6 @@ class FilePower:
         except OSError as error:
             _log.warning("power_not_read", reason=type(error).__name__)
             return
-        if word in (b"on", b"paused"):
-            self._paused = word == b"paused"
-        else:
+        if word not in (b"on", b"paused"):
             _log.warning("power_not_understood")
+        self._paused = word == b"paused"

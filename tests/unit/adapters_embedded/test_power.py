@@ -43,11 +43,12 @@ async def test_within_two_seconds_the_file_is_read_once(file: Path) -> None:
     assert await power.is_paused()
 
 
-async def test_a_file_that_says_neither_leaves_the_last_state(file: Path) -> None:
+async def test_a_file_that_cannot_be_read_leaves_the_last_state(file: Path) -> None:
     clock = SteppedClock()
     power = FilePower(file, clock=clock)
     say(file, "paused")
     assert await power.is_paused()
-    say(file, "off?")
+    file.unlink()
+    file.mkdir()
     clock.step(5.0)
     assert await power.is_paused()
