@@ -23,9 +23,10 @@ from assistant.domain.errors import DependencyError
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.05
-"""Before the second attempt at most this, before the third twice it: half of it is random."""
-_TIMEOUT = aiohttp.ClientTimeout(total=1.5, connect=1.0)
-"""Of one attempt. DynamoDB answers in milliseconds; all attempts together stay below 5 s."""
+"""Before the second attempt at most this, before the third twice it, and so on: half of it is random."""
+_LONGEST_WAIT_S = 1.0
+_ATTEMPT_TIMEOUT_S = 1.5
+"""DynamoDB answers in milliseconds; all attempts together stay below 5 s."""
 _KEEP_ALIVE_S = 30.0
 _CONNECTIONS = 64
 _LEAST_SKEW = timedelta(seconds=30)
@@ -79,8 +80,15 @@ class DynamoDbCalls:
     does not answer. Errors: ``unavailable`` then, DynamoDbRefusal for every other refusal.
     """
 
-    def __init__(self, client: Any, *, unavailable: type[DependencyError]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        unavailable: type[DependencyError],
+        attempt_timeout_s: float = _ATTEMPT_TIMEOUT_S,
+    ) -> None:
         self._client = client
+        self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)
         self._unavailable = unavailable
         self._url = str(client.meta.endpoint_url).rstrip("/") + "/"
         self._signer = RequestSigner(url=self._url, region=str(client.meta.region_name), service="dynamodb")
@@ -138,7 +146,7 @@ class DynamoDbCalls:
             connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S)
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=_TIMEOUT,
+                timeout=self._timeout,
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -158,7 +166,7 @@ class DynamoDbCalls:
 
 async def back_off(attempt: int) -> None:
     """Wait before attempt 1, 2, … of those that follow the first."""
-    longest_s = _FIRST_WAIT_S * 2 ** (attempt - 1)
+    longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
     await asyncio.sleep(longest_s * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
 
 

@@ -19,7 +19,7 @@ from assistant.domain.errors import DependencyError
 _PARTITION = "documents"
 _MOST_PUTS = 25
 _ATTEMPTS_WITHOUT_PROGRESS = 8
-"""With the pauses between them more than 3 s: a table paid on demand grows within that."""
+"""With the pauses between them some 3 s: throttling of a table paid on demand passes."""
 _WRITES_AT_ONCE = 16
 
 
