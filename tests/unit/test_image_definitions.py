@@ -1,0 +1,98 @@
+"""What must hold of every image definition, whether or not Docker runs here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
+
+from tests.fakes.image_build import context_files
+
+ROOT = Path(__file__).parents[2]
+DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
+each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
+BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
+
+
+def instructions(definition: Path) -> list[tuple[str, str]]:
+    parser = DockerfileParser(str(definition), cache_content=True)
+    return [(step["instruction"].upper(), step["value"]) for step in parser.structure]
+
+
+def final(definition: Path, instruction: str) -> list[str]:
+    """Return the values of an instruction in the last stage, which is the image."""
+    steps = instructions(definition)
+    start = max(number for number, (name, _) in enumerate(steps) if name == "FROM")
+    return [value for name, value in steps[start:] if name == instruction]
+
+
+def test_there_are_two_images() -> None:
+    assert [path.parent.name for path in DEFINITIONS] == ["model_server", "orchestrator"]
+
+
+@each
+def test_the_linter_finds_nothing(definition: Path) -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    found = subprocess.run([hadolint, definition], capture_output=True, text=True, timeout=30, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+@each
+def test_every_stage_stands_on_the_one_pinned_base(definition: Path) -> None:
+    stages = [value.split(" AS ")[0] for name, value in instructions(definition) if name == "FROM"]
+    assert set(stages) == {"${PYTHON_IMAGE}"}
+    assert [value for name, value in instructions(definition) if name == "ARG"] == ["PYTHON_IMAGE"]
+
+
+def test_the_base_is_one_reference_with_room_for_its_digest() -> None:
+    lines = (ROOT / "containers/base-image.lock").read_text(encoding="utf-8").splitlines()
+    references = [line for line in lines if line and not line.startswith("#")]
+    assert len(references) == 1
+    assert BASE.fullmatch(references[0])
+
+
+@each
+def test_packages_are_installed_from_a_lock_by_hash_only(definition: Path) -> None:
+    installs = [value for name, value in instructions(definition) if name == "RUN" and " pip " in value]
+    assert installs
+    assert all("--require-hashes" in command and "--only-binary :all:" in command for command in installs)
+
+
+@each
+def test_the_image_runs_as_nobody_in_particular(definition: Path) -> None:
+    user = final(definition, "USER")[-1]
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
+
+
+@each
+def test_no_shell_stands_between_the_signal_and_the_process(definition: Path) -> None:
+    assert json.loads(final(definition, "ENTRYPOINT")[-1])[0] == "python"
+    assert final(definition, "STOPSIGNAL") == ["SIGTERM"]
+    assert json.loads(final(definition, "HEALTHCHECK")[-1].partition("CMD ")[2])
+
+
+@each
+def test_the_image_says_what_it_is(definition: Path) -> None:
+    labels = " ".join(final(definition, "LABEL"))
+    wanted = ("title", "description", "licenses")
+    assert [name for name in wanted if f"org.opencontainers.image.{name}=" not in labels] == []
+
+
+@each
+def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
+    assert final(definition, "RUN") == []
+    assert [name for name, _ in instructions(definition) if name == "ADD"] == []
+    assert "SECRET" not in " ".join(final(definition, "ENV")).upper()
+
+
+@each
+def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
+    names = context_files(definition, ROOT)
+    assert sum((ROOT / name).stat().st_size for name in names) < 2 * 1024 * 1024
+    assert {name.split("/")[0] for name in names} == {"assistant", "requirements"}
+    assert [name for name in names if "__pycache__" in name or name.endswith((".sqlite", ".toml"))] == []
