@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import orjson
 
@@ -32,7 +33,7 @@ class DynamoDbStandIn:
         try:
             body, status = self._tables.apply(operation, orjson.loads(request.body)), "200 OK"
         except RefusedError as error:
-            body, status = self._refusal(str(error)), "400 Bad Request"
+            body, status = self._refusal(str(error)) | error.fields, "400 Bad Request"
         except (ExpressionError, KeyError, ValueError) as error:
             why = f"{operation}: {type(error).__name__}: {error}"
             self.refused[why] = self.refused.get(why, 0) + 1
@@ -43,6 +44,6 @@ class DynamoDbStandIn:
             self._pace.store_s, connection.send, response(content, status=status, kind=_KIND, more=checksum)
         )
 
-    def _refusal(self, code: str) -> dict[str, str]:
+    def _refusal(self, code: str) -> dict[str, Any]:
         self.refused[code] = self.refused.get(code, 0) + 1
         return {"__type": f"{_NAMESPACE}{code}", "message": code}

@@ -19,6 +19,10 @@ _INDEXES = {table.index.name: table.index for table in TABLES if table.index is 
 class RefusedError(Exception):
     """DynamoDB refuses; the message is its error's code."""
 
+    def __init__(self, code: str, **fields: Any) -> None:
+        super().__init__(code)
+        self.fields = fields
+
 
 class Table:
     """Items by partition and sort key, and by the partition of each index that holds them."""
@@ -70,6 +74,7 @@ class Tables:
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
+        self._done: set[str] = set()
         self._operations: Mapping[str, Callable[[Request], dict[str, Any]]] = {
             "PutItem": self._put,
             "GetItem": self._get,
@@ -78,6 +83,7 @@ class Tables:
             "Query": self._query,
             "BatchGetItem": self._batch_get,
             "BatchWriteItem": self._batch_write,
+            "TransactWriteItems": self._transact,
             "ExecuteStatement": self._execute,
             "BatchExecuteStatement": self._batch_execute,
             "DescribeTable": self._describe,
@@ -142,6 +148,26 @@ class Tables:
                     self._table(name).delete(key_of(write["DeleteRequest"]["Key"]))
         return {"UnprocessedItems": {}}
 
+    def _transact(self, request: Request) -> dict[str, Any]:
+        """Put all items or none. The same token twice is one transaction."""
+        token = request.get("ClientRequestToken", "")
+        if token in self._done:
+            return {}
+        puts = [action["Put"] for action in request["TransactItems"]]
+        keys = [key_of(put["Item"]) for put in puts]
+        if len(set(keys)) < len(keys):
+            raise RefusedError("ValidationException")
+        present = [self._table(put["TableName"]).get(key) for put, key in zip(puts, keys, strict=True)]
+        allowed = [_holds(put, item) for put, item in zip(puts, present, strict=True)]
+        if not all(allowed):
+            reasons = [{"Code": "None" if good else "ConditionalCheckFailed"} for good in allowed]
+            raise RefusedError("TransactionCanceledException", CancellationReasons=reasons)
+        for put in puts:
+            self._table(put["TableName"]).put(put["Item"])
+        if token:
+            self._done.add(token)
+        return {}
+
     def _execute(self, request: Request) -> dict[str, Any]:
         if not self._insert(request):
             raise RefusedError("DuplicateItemException")
@@ -188,6 +214,10 @@ def _index_places(item: Item) -> list[tuple[str, str]]:
 
 
 def _check(request: Request, present: Item | None) -> None:
-    condition = request.get("ConditionExpression")
-    if condition is not None and not Expression(condition, request).holds(present or {}):
+    if not _holds(request, present):
         raise RefusedError("ConditionalCheckFailedException")
+
+
+def _holds(request: Request, present: Item | None) -> bool:
+    condition = request.get("ConditionExpression")
+    return condition is None or Expression(condition, request).holds(present or {})

@@ -21,7 +21,7 @@ _STREAMS_PLAN: dict[str, Any] = {"run": "streams", "streams": 100, "answers": 3,
 _RATE_PLAN: dict[str, Any] = {
     "run": "rate",
     "streams": RATE_STREAMS,
-    "duration_s": 12.0,
+    "duration_s": 8.0,
     "tokens": RATE_TOKENS,
 }
 

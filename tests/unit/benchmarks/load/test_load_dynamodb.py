@@ -118,4 +118,22 @@ def test_what_it_does_not_understand_is_an_error():
     with pytest.raises(ExpressionError):
         query(filled(), "size(pk) = :pk", pk="log#1")
     with pytest.raises(RefusedError, match="UnknownOperation"):
-        Tables().apply("TransactWriteItems", {})
+        Tables().apply("ImportTable", {})
+
+
+def test_a_transaction_writes_all_or_nothing():
+    tables = filled()
+
+    def transaction(*sorts: str, token: str) -> dict[str, object]:
+        condition = {"TableName": "records", "ConditionExpression": "attribute_not_exists(pk)"}
+        puts = [{"Put": condition | {"Item": typed(pk="log#1", sk=sort)}} for sort in sorts]
+        return {"TransactItems": puts, "ClientRequestToken": token}
+
+    with pytest.raises(RefusedError, match="TransactionCanceled") as refused:
+        tables.apply("TransactWriteItems", transaction("new", "head", token="1"))
+    codes = [reason["Code"] for reason in refused.value.fields["CancellationReasons"]]
+    assert codes == ["None", "ConditionalCheckFailed"]
+    assert tables.tables["records"].count == 4
+    for _ in range(2):  # a repetition after a lost answer
+        tables.apply("TransactWriteItems", transaction("new", "newer", token="2"))
+    assert tables.tables["records"].count == 6
