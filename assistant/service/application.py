@@ -70,6 +70,7 @@ def build_routes() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
     for module in (answer_routes, document_routes, health_routes, console_files):
         routes.include_router(module.router)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -21,6 +21,10 @@ from assistant.service.wire import DocumentPage, DocumentText
 from assistant.service.wiring import Caller, Service, ServiceOf, caller_of
 
 router = APIRouter(tags=["documents"])
+_TEXT_OR_ORIGINAL: dict[str, Any] = {
+    "description": "The text with its sections, or the original",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 
 
@@ -76,7 +80,9 @@ async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str
 
 
 @router.get(
-    "/v1/documents/{document_id}", response_model=DocumentText, responses=problems(401, 403, 404, 422, 503)
+    "/v1/documents/{document_id}",
+    response_model=DocumentText,
+    responses=problems(401, 403, 404, 422, 503) | {200: _TEXT_OR_ORIGINAL},
 )
 async def read_document(
     request: Request,

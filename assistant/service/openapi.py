@@ -1,4 +1,4 @@
-"""The OpenAPI file: what FastAPI knows of the routes, the raw streaming path, and the schemas of all events.
+"""The OpenAPI file: what FastAPI knows of the routes, the raw streaming paths, and the schemas of all events.
 
 ``python -m assistant.service.openapi`` writes docs/openapi.json anew; a test finds drift.
 """
@@ -16,21 +16,18 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from assistant.answering.asking import AnswerRequest
-from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.domain.answers import Sent, Verdict
 from assistant.domain.documents import Document
-from assistant.service.openapi_parts import REFERENCE, body_of, problems
+from assistant.service.chat_request import ChatRequest
+from assistant.service.chat_wire import ChatCompletion, ChatCompletionChunk, ChatError
+from assistant.service.openapi_parts import REFERENCE, SHARED_HEADERS
+from assistant.service.openapi_streams import EVENTS, stream_operations
 from assistant.service.wire import WholeAnswer
 
-API_VERSION = "1.0.0"
-EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
-_READ: Sequence[type] = (AnswerRequest, Verdict, Sent, Document)
-_WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer)
-_STREAM = (
-    "Server-sent events in the order started, sources, (token | sentence)*, done | error. Event ids are "
-    "<answer_id>:<sequence>; a comment comes when nothing flows for 10 s. Clients ignore unknown events and "
-    "fields. The schema of an event's data stands in components.schemas under the name that x-events gives."
-)
+API_VERSION = "1.1.0"
+_READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document)
+_WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer, ChatCompletion, ChatCompletionChunk, ChatError)
+_OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 _DEFAULT_PATH = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -42,42 +39,19 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
         description="Private question answering for customer-care agents. The token chooses the tenant.",
         routes=routes.routes,
     )
-    schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    components: dict[str, Any] = document.setdefault("components", {})
+    schemas: dict[str, Any] = components.setdefault("schemas", {})
     schemas |= _schemas(_READ, "validation") | _schemas(_WRITTEN, "serialization")
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
         schemas.pop(unused, None)
-    document["paths"].setdefault("/v1/answers", {})["post"] = _asking()
-    document["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    }
+    for path, operations in stream_operations().items():
+        document["paths"].setdefault(path, {}).update(operations)
+    components["headers"] = SHARED_HEADERS
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     document["security"] = [{"bearer": []}]
-    for open_path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+    for open_path in _OPEN_PATHS:
         document["paths"][open_path]["get"]["security"] = []
     return document
-
-
-def _asking() -> dict[str, Any]:
-    whole = {"schema": {"$ref": REFERENCE.format(model="WholeAnswer")}}
-    stream = {
-        "schema": {"type": "string", "description": _STREAM},
-        "x-events": {event.event: {"$ref": REFERENCE.format(model=event.__name__)} for event in EVENTS},
-    }
-    answers = {
-        "description": "The answer",
-        "content": {"text/event-stream": stream, "application/json": whole},
-    }
-    return {
-        "tags": ["answers"],
-        "summary": "Ask",
-        "operationId": "ask",
-        "description": "Answer a question, streamed or whole as Accept says. Leaving cancels.",
-        **body_of(AnswerRequest),
-        "responses": {"200": answers}
-        | {
-            str(status): response
-            for status, response in problems(400, 401, 403, 404, 413, 422, 429, 503).items()
-        },
-    }
 
 
 def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:

@@ -7,20 +7,6 @@ from typing import Any
 from pydantic import BaseModel
 
 REFERENCE = "#/components/schemas/{model}"
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Declare the statuses that a route answers with a problem body."""
-    content = {"application/problem+json": {"schema": {"$ref": REFERENCE.format(model="Problem")}}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
-
-
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Declare a JSON body that the route reads itself, within its own bounds."""
-    schema = {"$ref": REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
 _MEANINGS = {
     400: "Not readable",
     401: "No valid token",
@@ -30,5 +16,51 @@ _MEANINGS = {
     413: "Too large",
     422: "Breaks the schema",
     429: "Too much at once; see Retry-After",
-    503: "A dependency does not answer",
+    500: "A defect of the service; its log has the trace id",
+    503: "A dependency does not answer, or the model endpoints are paused; see Retry-After",
 }
+_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "Bearer", "required": True, "schema": {"type": "string"}}},
+    429: {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+    503: {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}},
+}
+SHARED_HEADERS: dict[str, Any] = {
+    "RetryAfter": {
+        "description": "Seconds after which the same request may succeed.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "AnswerId": {
+        "description": "The answer, for verdicts and for reading it back.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+}
+
+
+def problems(*statuses: int, meanings: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Declare the statuses that a route answers with a problem body; a defect's 500 is among them always."""
+    content = {"application/problem+json": {"schema": reference("Problem")}}
+    return refusals(*statuses, content=content, meanings=meanings)
+
+
+def refusals(
+    *statuses: int, content: dict[str, Any], meanings: dict[int, str] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Declare error statuses with a body of any form, and the headers that go with them."""
+    said = _MEANINGS | (meanings or {})
+    return {
+        status: {"description": said[status], "content": content}
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        for status in sorted({*statuses, 500})
+    }
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Declare a JSON body that the route reads itself, within its own bounds."""
+    schema = reference(model.__name__)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def reference(model: str) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=model)}

@@ -196,14 +196,12 @@ async def test_the_bound_on_streams_is_one_for_both_endpoints(service: RunningSe
 async def test_closing_the_stream_ends_the_generation(service: RunningService, chat: AsyncOpenAI) -> None:
     service.sagemaker.stall_after = 1
     stream = await chat.chat.completions.create(model="default", messages=QUESTION, stream=True)
-    async for chunk in stream:
-        if chunk.choices and chunk.choices[0].delta.content:
-            break
+    begun = await anext(aiter(stream))
     generation = await service.sagemaker.generation()
     await stream.close()
     await service.idle()
     assert generation.left.is_set()
-    assert (await record_of(service, chunk.id))["outcome"] == "disconnected"
+    assert (await record_of(service, begun.id))["outcome"] == "disconnected"
 
 
 async def test_a_stream_that_breaks_off_is_an_error_of_the_client(

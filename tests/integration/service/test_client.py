@@ -1,0 +1,164 @@
+"""The client and the running service: every operation, by real HTTP, into its types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.client import AssistantClient, ConflictingError, NotThereError, Patience, Question
+from assistant.domain.answers import FinishReason, Sent, Verdict, VerdictLabel
+from assistant.domain.documents import Document, DocumentState
+from tests.fakes.running_service import RunningService
+from tests.fakes.socket_server import socket_server
+
+KEPT = Question(question="How long is the wait?")
+DOCUMENT = Document(document_id="new", title="New", content="A new text.", media_type="text/plain")
+
+
+@asynccontextmanager
+async def calling(
+    service: RunningService, url: str | None = None, **who: Any
+) -> AsyncIterator[AssistantClient]:
+    token = service.headers(**who)["authorization"].removeprefix("Bearer ")
+    patience = Patience(first_wait_s=0.01)
+    async with AssistantClient(url or service.url, token=token, patience=patience) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(service: RunningService) -> AsyncIterator[AssistantClient]:
+    async with calling(service) as client:
+        yield client
+
+
+async def test_a_stream_s_events_are_all_of_their_types(client: AssistantClient) -> None:
+    async with aclosing(client.stream(KEPT)) as events:
+        found = [event async for event in events]
+    assert [type(event) for event in found[:2]] == [Started, Sources]
+    assert {type(event) for event in found[2:-1]} == {Token, SentenceEnded}
+    assert isinstance(found[-1], Done)
+
+
+async def test_an_answer_goes_its_whole_way(client: AssistantClient) -> None:
+    whole = await client.ask(KEPT)
+    assert (whole.text, whole.finish_reason) == ("Wait two days.", FinishReason.STOP)
+    verdict = await client.give_verdict(whole.answer_id, Verdict(verdict_id="v1", label=VerdictLabel.GOOD))
+    sent = await client.keep_sent(whole.answer_id, Sent(send_id="s1", text="Two days."))
+    stored = await client.read_answer(whole.answer_id)
+    assert (stored.verdicts, stored.sent) == ((verdict,), (sent,))
+    conversation = await client.read_conversation(whole.conversation_id)
+    assert [answer.record.answer_id for answer in conversation.answers] == [whole.answer_id]
+    await client.cancel_answer(whole.answer_id)
+
+
+async def test_a_chat_is_an_answer(client: AssistantClient) -> None:
+    completion = await client.chat([{"role": "user", "content": "How long is the wait?"}])
+    assert completion.choices[0].message.content == "Wait two days."
+    assert (await client.read_answer(completion.id)).record.text == "Wait two days."
+
+
+async def test_a_kept_answer_is_followed_from_any_event(client: AssistantClient) -> None:
+    whole = await client.ask(KEPT)
+    async with aclosing(client.follow_answer(whole.answer_id)) as events:
+        everything = [event async for event in events]
+    async with aclosing(
+        client.follow_answer(whole.answer_id, last_event_id=f"{whole.answer_id}:2")
+    ) as events:
+        rest = [event async for event in events]
+    assert rest == everything[2:]
+    assert "".join(event.text for event in rest if isinstance(event, Token)) == "Wait two days."
+
+
+async def test_an_answer_that_was_not_kept_cannot_be_followed(client: AssistantClient) -> None:
+    whole = await client.ask(Question(question="How long?", resume_window_s=0))
+    with pytest.raises(ConflictingError) as caught:
+        await anext(client.follow_answer(whole.answer_id))
+    assert caught.value.problem.code == "not_resumable"
+
+
+async def test_a_cut_connection_costs_no_text(service: RunningService) -> None:
+    """A relay between both cuts each connection after some bytes; the client's text is whole all the same."""
+    service.sagemaker.texts = [f"Word {number} of the wait. " for number in range(40)]
+
+    connections: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        host, port = service.url.removeprefix("http://").split(":")
+        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            body = await reader.readexactly(int(length[0].split(b":")[1])) if length else b""
+            up_writer.write(head + body)
+            budget = 3_000
+            while budget > 0 and (part := await up_reader.read(min(512, budget))):
+                budget -= len(part)
+                writer.write(part)
+                await writer.drain()
+        finally:
+            up_writer.close()
+
+    async with (
+        socket_server(relay) as url,
+        calling(service, url) as client,
+        aclosing(client.stream(KEPT)) as events,
+    ):
+        found = [event async for event in events]
+    assert len(connections) > 2
+    assert isinstance(found[-1], Done)
+    text = "".join(event.text for event in found if isinstance(event, Token))
+    assert text.strip() == "".join(service.sagemaker.texts).strip()
+    assert len(service.sagemaker.generations) == 1
+
+
+async def test_a_cancelled_answer_ends_with_its_problem(
+    service: RunningService, client: AssistantClient
+) -> None:
+    service.sagemaker.stall_after = 1
+    async with aclosing(client.stream(KEPT)) as events:
+        started = await anext(events)
+        assert isinstance(started, Started)
+        await client.cancel_answer(started.answer_id)
+        rest = [event async for event in events]
+    assert isinstance(rest[-1], Problem)
+    assert rest[-1].code == "cancelled"
+
+
+async def test_documents_come_and_go(service: RunningService) -> None:
+    async with calling(service, roles=["knowledge_owner"]) as owner:
+        status = await owner.bring_document(DOCUMENT)
+        assert status.state is DocumentState.RECEIVED
+        assert await owner.document_status("new") == status
+        page = await owner.list_documents(state=[DocumentState.LIVE], limit=1)
+        assert [document.document_id for document in page.documents] == ["wait"]
+        assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
+
+
+async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:
+    whole = await client.ask(KEPT)
+    link_token = whole.sources[0].document_url.partition("token=")[2]
+    cited = await client.read_document("wait", link_token=link_token)
+    assert cited.span == whole.sources[0].span
+    assert await client.read_original("wait") == cited.text
+
+
+async def test_another_s_things_are_not_there(service: RunningService, client: AssistantClient) -> None:
+    whole = await client.ask(KEPT)
+    async with calling(service, tenant="pharmacy") as other:
+        with pytest.raises(NotThereError):
+            await other.read_answer(whole.answer_id)
+        with pytest.raises(NotThereError):
+            await anext(other.follow_answer(whole.answer_id))
+
+
+async def test_the_service_tells_of_itself(client: AssistantClient) -> None:
+    assert await client.alive()
+    assert {check.tenant for check in (await client.ready()).checks} >= {"clinic", "pharmacy"}
+    assert "assistant_active_streams" in await client.metrics()
+    assert (await client.openapi())["info"]["title"] == "Private care assistant"

@@ -1,0 +1,48 @@
+"""The client and the API's document: no hole on either side."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+import assistant.client
+from assistant.client import AssistantClient, BlockingAssistantClient
+
+DOCUMENT = orjson.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_bytes())
+OPERATIONS = {
+    operation["operationId"] for operations in DOCUMENT["paths"].values() for operation in operations.values()
+}
+OF_OUR_OWN = {"stream", "read_original", "close"}
+"""``stream`` reads ``ask`` as events; ``read_original`` is ``read_document`` in its other form."""
+
+
+def methods(client: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(client, inspect.isfunction) if not name.startswith("_")}
+
+
+def test_every_operation_of_the_document_is_a_method_and_no_other() -> None:
+    assert methods(AssistantClient) - OF_OUR_OWN == OPERATIONS
+
+
+@pytest.mark.parametrize("name", sorted(methods(BlockingAssistantClient) - {"close"}))
+def test_a_blocking_method_takes_what_its_namesake_takes(name: str) -> None:
+    blocking = inspect.signature(getattr(BlockingAssistantClient, name)).parameters
+    namesake = inspect.signature(getattr(AssistantClient, name)).parameters
+    assert set(blocking) <= set(namesake)
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(hasattr(assistant.client, name) for name in assistant.client.__all__)
+
+
+@pytest.mark.parametrize(
+    "package", ["fastapi", "starlette", "uvicorn", "aiobotocore", "opentelemetry", "typer"]
+)
+def test_the_client_loads_without(package: str) -> None:
+    code = f"import sys, assistant.client; sys.exit({package!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
