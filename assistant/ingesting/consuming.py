@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,9 @@ class ConsumerLimits:
     documents_per_batch: int = 64
     receive_wait_s: float = 1.0
     visibility_timeout_s: float = 180.0
-    """Over the longest time a batch is held: its embedding is retried for 60 s, then it goes back."""
+    """How long a killed worker's batch is missing. A living one's is extended every third of it."""
+    longest_hold_s: float = 1800.0
+    """Work that takes longer hangs: its batch is extended no more, so that another worker gets it."""
     pause_after_error_s: float = 2.0
     alone_from_attempt: int = 3
     """A message that comes back so often may be what stops the worker: it is handled alone."""
@@ -67,6 +70,11 @@ class QueueConsumer:
             wait_s=self._limits.receive_wait_s,
             visibility_timeout_s=self._limits.visibility_timeout_s,
         )
+        if self._held:
+            async with self._holding():
+                await self._handle_held()
+
+    async def _handle_held(self) -> None:
         alone = [m for m in self._held if m.attempt >= self._limits.alone_from_attempt]
         together = [m for m in self._held if m not in alone]
         if together:
@@ -78,6 +86,29 @@ class QueueConsumer:
                 reason = f"Processing was begun {MAX_ATTEMPTS - 1} times and never ended."
                 await self._give_up(message.document_id, code="gave_up", reason=reason)
                 await self._done_with([message])
+
+    @asynccontextmanager
+    async def _holding(self) -> AsyncGenerator[None]:
+        """Keep what is held hidden from other receivers while it is worked on."""
+        extending = asyncio.create_task(self._extend_held(), name="extending visibility")
+        try:
+            yield
+        finally:
+            extending.cancel()
+            await asyncio.wait([extending])
+
+    async def _extend_held(self) -> None:
+        visibility_s = self._limits.visibility_timeout_s
+        for _ in range(int(3 * self._limits.longest_hold_s / visibility_s)):
+            await asyncio.sleep(visibility_s / 3)
+            receipts = [message.receipt for message in self._held]
+            if not receipts:
+                return
+            try:
+                await self._queue.extend_many(receipts, visibility_timeout_s=visibility_s)
+            except AssistantError as error:  # two more tries before the messages become visible
+                _log.warning("visibility_not_extended", code=error.code, messages=len(receipts))
+        _log.error("batch_held_too_long", messages=len(self._held))
 
     async def _handle_messages(self, messages: Sequence[QueuedDocument]) -> None:
         try:
