@@ -54,7 +54,7 @@ class StoreSettings(ProcessSettings):
     withdrawals_queue_url: str = ""
     """SQS queue of documents to take out of it."""
     opensearch_url: HttpUrl | Literal[""] = ""
-    """Base URL of the OpenSearch domain or node."""
+    """Base URL of the OpenSearch domain or node; needed with `search=opensearch`."""
     opensearch_index: str = "{tenant}-passages"
     """The alias that is searched; an index version is `<alias>-<version>` behind it."""
     opensearch_auth: Literal["sigv4", "none"] = "sigv4"

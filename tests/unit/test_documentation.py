@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.operations.settings_table import PAGE, with_tables
+from assistant.settings import ServiceSettings, StoreSettings, WorkerSettings
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -32,3 +35,15 @@ def test_every_target_named_in_the_readme_is_explained_by_make_help() -> None:
     explained = set(re.findall(r"\x1b\[1m([a-z-]+)", shown.stdout))
     assert named <= explained
     assert {"demo", "ask", "test", "lint", "format", "typecheck", "bench", "evaluate", "check"} <= explained
+
+
+def test_the_variables_of_the_page_are_those_of_the_settings() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_tables(page), "run: python -m assistant.operations.settings_table"
+
+
+@pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])
+def test_every_variable_is_on_the_page_with_what_it_is_for(settings: type[StoreSettings]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", page, re.MULTILINE))
+    assert [name for name in settings.model_fields if len(rows[settings.variable(name)]) < 10] == []
