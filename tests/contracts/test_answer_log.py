@@ -114,6 +114,17 @@ async def test_the_same_batch_twice_is_one(twin: Twin) -> None:
     assert reading.batches == (samples.batch(frames=[TOKEN]),)
 
 
+async def test_batches_behind_a_missing_one_wait(twin: Twin) -> None:
+    """Its write may still be under way, or have failed: nobody may read on without it."""
+    await twin.log.open(samples.opening())
+    for number in (1, 3, 4):
+        await twin.log.append("a1", samples.batch(number))
+    assert await _numbers(twin) == [1]
+    assert await _numbers(twin, after=1) == []
+    await twin.log.append("a1", samples.batch(2))
+    assert await _numbers(twin, after=1) == [2, 3, 4]
+
+
 async def test_many_large_batches_all_come(twin: Twin) -> None:
     """More than one page of any store: DynamoDB ends a page at 1 MB."""
     batches = [samples.batch(number, first=number, frames=[_noise(number)]) for number in range(1, 9)]
@@ -207,6 +218,14 @@ async def test_another_process_follows_and_is_heard(twin: Twin, elsewhere: Other
 async def test_a_key_holds_over_processes(twin: Twin, elsewhere: OtherProcess) -> None:
     assert await elsewhere("open_log") == "there"
     assert (await twin.log.open(samples.opening("here", key="k1"))).answer_id == "there"
+
+
+async def test_a_released_log_of_many_is_the_only_one_forgotten(twin: Twin) -> None:
+    for answer_id in ("a1", "a2"):
+        await twin.log.open(samples.opening(answer_id))
+    await twin.log.release(samples.opening("a2"))
+    assert await twin.log.read("a1") is not None
+    assert await twin.log.read("a2") is None
 
 
 async def test_logs_of_another_tenant_are_unknown(twin: Twin, stranger: Twin) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from assistant.domain.answers import AccessEntry, AnswerRecord, Outcome, Sent, Verdict, VerdictLabel
@@ -29,6 +31,24 @@ async def test_an_answer_is_recorded_once(twin: Twin) -> None:
     with pytest.raises(ConflictError):
         await twin.records.put_answer(samples.answer(minute=5))
     assert await twin.records.get_answer("a1") == samples.answer()
+
+
+async def test_a_refused_second_record_has_no_place_in_its_conversation(twin: Twin) -> None:
+    await twin.records.put_answer(samples.answer())
+    for other in (samples.answer(minute=5), samples.answer(conversation_id="c2")):
+        with pytest.raises(ConflictError):
+            await twin.records.put_answer(other)
+    assert await twin.records.list_conversation("c1") == [samples.answer()]
+    assert await twin.records.list_conversation("c2") == []
+
+
+async def test_an_answer_larger_than_any_row_is_kept(twin: Twin) -> None:
+    """An item of DynamoDB has 400 kB at most, and random digits pack to half."""
+    huge = samples.answer().model_copy(update={"text": Random(1).randbytes(1_000_000).hex()})  # noqa: S311 : no secret
+    await twin.records.put_answer(huge)
+    assert await twin.records.get_answer("a1") == huge
+    with pytest.raises(ConflictError):
+        await twin.records.put_answer(samples.answer())
 
 
 def interrupted(answer_id: str = "a1", *, minute: int = 0, text: str = "On day") -> AnswerRecord:
@@ -151,4 +171,14 @@ async def test_records_of_another_tenant_are_unknown(twin: Twin, stranger: Twin)
     await twin.records.put_answer(samples.answer())
     await twin.records.append_verdict("a1", GOOD, agent="ana")
     assert await stranger.records.get_answer("a1") is None
+    await twin.records.append_sent("a1", SENT, agent="ana")
     assert await stranger.records.list_verdicts() == []
+    assert await stranger.records.list_verdicts("a1") == []
+    assert await stranger.records.list_sent("a1") == []
+    assert await stranger.records.list_conversation("c1") == []
+
+
+async def test_a_verdict_s_id_is_free_for_another_tenant(twin: Twin, stranger: Twin) -> None:
+    await twin.records.append_verdict("a1", GOOD, agent="ana")
+    own = await stranger.records.append_verdict("a2", GOOD, agent="ben")
+    assert await stranger.records.list_verdicts() == [own]

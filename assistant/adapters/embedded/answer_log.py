@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from itertools import takewhile
 from pathlib import Path
 
 import orjson
@@ -112,7 +113,11 @@ class SqliteAnswerLog:
                 "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number",
                 (answer_id, after_batch),
             )
-            return LogReading(LogOpening(*head), tuple(from_bytes(number, body) for number, body in rows))
+            # What stands behind a missing batch waits until that one is there.
+            whole = takewhile(
+                lambda numbered: numbered[0] == numbered[1][0], enumerate(rows, after_batch + 1)
+            )
+            return LogReading(LogOpening(*head), tuple(from_bytes(*row) for _, row in whole))
 
         return await self._file.read(work)
 
