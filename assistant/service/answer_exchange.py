@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Receive
 
@@ -92,7 +93,19 @@ class AnswerExchange:
         tenant = self.service.tenants[identity.tenant]
         log_reading = await _own_log(tenant, answer_id, identity)
         leave = self.follow_admissions[identity.tenant].enter(identity.agent)
-        follower = LogFollower(tenant.log, log_reading, after=after, clock=self.service.clock)
+        follower = LogFollower(
+            tenant.log,
+            log_reading,
+            after=after,
+            clock=self.service.clock,
+            on_lapse=partial(
+                keep_interrupted,
+                answer_id,
+                log=tenant.log,
+                records=tenant.answering.records,
+                clock=self.service.clock,
+            ),
+        )
         gone.add_done_callback(lambda _: follower.stop())
         self.service.followers.add(follower)
         try:
@@ -101,9 +114,6 @@ class AnswerExchange:
         finally:
             self.service.followers.discard(follower)
             leave()
-            if follower.lapsed:
-                records, clock = tenant.answering.records, self.service.clock
-                await keep_interrupted(answer_id, log=tenant.log, records=records, clock=clock)
 
 
 _NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."

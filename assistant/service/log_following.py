@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -30,12 +31,21 @@ _STORE_DOWN = RecordsUnavailableError("The rest of the answer cannot be read jus
 class LogFollower:
     """An ``EventReader`` over an ``AnswerLog``: the events after a sequence, then all that follow.
 
-    When the owner's lease lapses it ends with an ``error`` event ``interrupted`` that has no id: in the
+    When the owner's lease lapses it calls ``on_lapse`` and ends with an ``error`` event ``interrupted`` that has no id: in the
     answer's own numbering nothing was written. ``stop`` ends it without an end, so that its reader comes
     back on another task.
     """
 
-    def __init__(self, log: AnswerLog, reading: LogReading, *, after: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: AnswerLog,
+        reading: LogReading,
+        *,
+        after: int,
+        clock: Clock,
+        on_lapse: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._on_lapse = on_lapse
         self._log = log
         self._answer_id = reading.opening.answer_id
         self._after = after
@@ -46,8 +56,6 @@ class LogFollower:
         self._read_s = clock.monotonic_s()
         self._signalled_s = float("-inf")
         self._ended = False
-        self.lapsed = False
-        """Whether the owner was found gone."""
 
     def stop(self) -> None:
         self._ended = True
@@ -55,7 +63,7 @@ class LogFollower:
     async def take(self, *, timeout_s: float) -> list[Numbered] | None:
         async with asyncio.timeout(timeout_s):
             while not self._ended:
-                found = self._take_unread() or self._lapse()
+                found = self._take_unread() or await self._lapse()
                 if found:
                     return found
                 if not self._ended:
@@ -74,8 +82,8 @@ class LogFollower:
         self._unread = ()
         return found
 
-    def _lapse(self) -> list[Numbered]:
-        """Return the last event when nothing more can come."""
+    async def _lapse(self) -> list[Numbered]:
+        """Return the last event when nothing more can come. A reader who sees it finds the record."""
         if self._ended:
             return []
         now_s = self._clock.monotonic_s()
@@ -83,8 +91,9 @@ class LogFollower:
             self._ended = True
             return [(0, problem_of(_STORE_DOWN))]
         if now_s - self._renewed_s > LEASE_S:
-            self._ended = self.lapsed = True
             _log.warning("answer_interrupted", answer_id=self._answer_id)
+            await self._on_lapse()
+            self._ended = True
             return [(0, problem_of(_INTERRUPTED))]
         return []
 

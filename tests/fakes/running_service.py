@@ -82,6 +82,7 @@ class RunningService:
     tenants: Mapping[str, ServedTenant]
     state_dir: Path
     client: httpx.AsyncClient
+    settings: ServiceSettings | None = None
 
     def headers(
         self,
@@ -154,13 +155,22 @@ async def running_service(folder: Path, scene: Scene | None = None) -> AsyncGene
         keys = [EC_KEY] if scene.publishes_keys else []
         jwks_url = await stack.enter_async_context(published_keys(keys))
         settings = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+        yield await stack.enter_async_context(service_on(settings, scene, sagemaker))
+
+
+@asynccontextmanager
+async def service_on(
+    settings: ServiceSettings, scene: Scene, sagemaker: SageMakerSocket
+) -> AsyncGenerator[RunningService]:
+    """One more task of the service on the same stores and endpoints."""
+    async with AsyncExitStack() as stack:
         tenants = await stack.enter_async_context(open_tenants(settings))
         application = await stack.enter_async_context(
             open_application(settings, tenants, limits=scene.limits)
         )
         url = await stack.enter_async_context(served(application))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
-        yield RunningService(url, sagemaker, tenants, settings.state_dir, client)
+        yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings)
 
 
 @asynccontextmanager

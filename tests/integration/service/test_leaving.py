@@ -216,7 +216,7 @@ def _unchunked(raw: bytes) -> bytes:
 
 async def counts_a_stalled_reader(service: RunningService) -> bool:
     figures = (await service.client.get("/metrics")).text
-    return 'assistant_stalled_readers_total 1.0' in figures
+    return "assistant_stalled_readers_total 1.0" in figures
 
 
 async def test_a_reader_that_takes_nothing_loses_the_connection_not_the_record(tmp_path: Path) -> None:

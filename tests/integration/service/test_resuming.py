@@ -1,0 +1,339 @@
+"""Readers who are cut off and come back: on the same task, on another one, after its death; repeats under a
+key; cancelling from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.processes import RunningProcess, process
+from tests.fakes.running_service import RunningService, Scene, events_of, eventually, service_on
+
+WINDOW = {"resume_window_s": 15}
+STREAM = "text/event-stream"
+
+
+@pytest.fixture
+async def other(service: RunningService) -> AsyncIterator[RunningService]:
+    """A second task of the service on the same stores."""
+    assert service.settings is not None
+    async with service_on(service.settings, Scene(), service.sagemaker) as made:
+        yield made
+
+
+@asynccontextmanager
+async def asking(
+    service: RunningService, *, key: str | None = None, **body: Any
+) -> AsyncGenerator[httpx.Response]:
+    """Ask for a stream; leaving the context cuts the connection."""
+    headers = service.headers(accept=STREAM) | ({"idempotency-key": key} if key else {})
+    question = {"question": "How long is the wait?"} | body
+    async with service.client.stream("POST", "/v1/answers", json=question, headers=headers) as response:
+        yield response
+
+
+async def read_until(response: httpx.Response, name: str, *, count: int = 1) -> list[tuple[str, Any]]:
+    """Read until so many events of a name have come."""
+    text = ""
+    async with asyncio.timeout(10):
+        async for part in response.aiter_text():
+            text += part
+            whole = text[: text.rfind("\n\n") + 2]
+            if sum(found == name for found, _ in events_of(whole)) >= count:
+                break
+    return events_of(text[: text.rfind("\n\n") + 2])
+
+
+async def cut_in_mid_answer(service: RunningService, **body: Any) -> tuple[str, list[tuple[str, Any]]]:
+    """Ask, read some text, and cut."""
+    async with asking(service, **({} if body.get("resume_window_s") == 0 else WINDOW) | body) as response:
+        seen = await read_until(response, "token")
+    return seen[0][1]["answer_id"], seen
+
+
+async def come_back(
+    service: RunningService, answer_id: str, *, after: int | None = None, **who: Any
+) -> httpx.Response:
+    headers = service.headers(**who)
+    if after is not None:
+        headers["last-event-id"] = f"{answer_id}:{after}"
+    return await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+
+
+def text_of(events: Sequence[tuple[str, Any]]) -> str:
+    return "".join(data["text"] for name, data in events if name == "token")
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_a_reader_who_was_cut_off_gets_the_rest(
+    service: RunningService, other: RunningService, where: str
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service)
+    coming = asyncio.create_task(come_back(service if where == "same" else other, answer_id, after=len(seen)))
+    go_on.set()
+    response = await coming
+    assert response.status_code == 200
+    rest = events_of(response.text)
+    assert rest[-1][0] == "done"
+    assert text_of(seen + rest).strip() == "Wait two days."
+    assert f"id: {answer_id}:{len(seen) + 1}\n" in response.text
+    assert f"id: {answer_id}:{len(seen)}\n" not in response.text
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_the_whole_stream_can_be_read_again_after_its_end(
+    service: RunningService, other: RunningService, where: str
+) -> None:
+    async with asking(service, **WINDOW) as response:
+        first = await response.aread()
+    answer_id = events_of(first.decode())[0][1]["answer_id"]
+    await service.idle()
+
+    async def the_same() -> bool:
+        again = await come_back(service if where == "same" else other, answer_id)
+        return again.content == first
+
+    await eventually(the_same)
+
+
+async def test_an_answer_goes_on_for_its_window_and_then_ends(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    answer_id, _ = await cut_in_mid_answer(service, resume_window_s=1)
+    call = await service.sagemaker.generation()
+    assert not call.left.is_set()
+    await asyncio.wait_for(call.left.wait(), 3)
+    events = events_of((await come_back(other, answer_id)).text)
+    assert (events[-1][0], events[-1][1]["code"], events[-1][1]["retryable"]) == (
+        "error",
+        "interrupted",
+        True,
+    )
+    record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
+    assert record is not None
+    assert record.outcome.value == "disconnected"
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(
+    service: RunningService, other: RunningService, where: str
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service, resume_window_s=2)
+    coming = asyncio.create_task(come_back(service if where == "same" else other, answer_id))
+    call = await service.sagemaker.generation()
+    with pytest.raises(TimeoutError):  # over the window, and over that of a reader elsewhere
+        await asyncio.wait_for(call.left.wait(), 5)
+    go_on.set()
+    events = events_of((await coming).text)
+    assert events[-1][0] == "done"
+    assert events[: len(seen)] == seen
+
+
+async def test_without_a_window_leaving_ends_the_answer_and_nothing_is_kept(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    answer_id, _ = await cut_in_mid_answer(service, resume_window_s=0)
+    await service.idle()
+    for task in (service, other):
+        response = await come_back(task, answer_id)
+        assert (response.status_code, response.json()["code"]) == (409, "not_resumable")
+
+
+async def test_what_is_not_kept_cannot_be_read_while_it_runs_either(service: RunningService) -> None:
+    service.sagemaker.stall_after = 1
+    async with asking(service) as response:
+        [started, *_] = await read_until(response, "started")
+        again = await come_back(service, started[1]["answer_id"])
+    assert started[1]["resumable"] is False
+    assert (again.status_code, again.json()["code"]) == (409, "not_resumable")
+
+
+@pytest.mark.parametrize(
+    "who", [{"agent": "bob"}, {"tenant": "pharmacy"}, {"roles": ("agent", "auditor"), "agent": "eve"}]
+)
+@pytest.mark.parametrize("running", [True, False])
+async def test_nobody_else_comes_back_to_an_answer(
+    service: RunningService, other: RunningService, who: dict[str, Any], running: bool
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(service)
+    if not running:
+        go_on.set()
+        await service.idle()
+    own = asyncio.create_task(come_back(other, answer_id))  # the owner can, meanwhile
+    for task in (service, other):
+        never = await come_back(task, "never", **who)
+        refused = await come_back(task, answer_id, after=1, **who)
+        assert (refused.status_code, refused.content) == (404, never.content)
+    go_on.set()
+    assert events_of((await own).text)[: len(seen)] == seen
+
+
+@pytest.mark.parametrize("event_id", ["x:1", "{id}", "{id}:", "{id}:-1", "{id}:1a", "{id}:9999999999"])
+async def test_an_event_id_that_is_not_of_this_answer_is_refused(
+    service: RunningService, event_id: str
+) -> None:
+    answer_id = (await service.answered(body=WINDOW))["answer_id"]
+    headers = service.headers() | {"last-event-id": event_id.format(id=answer_id)}
+    response = await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+async def test_an_id_beyond_the_end_has_nothing_to_wait_for(
+    service: RunningService, other: RunningService
+) -> None:
+    answer_id = (await service.answered(body=WINDOW))["answer_id"]
+    await eventually(lambda: _is_logged(other, answer_id))
+    response = await come_back(other, answer_id, after=999)
+    assert (response.status_code, response.text) == (200, "")
+
+
+async def _is_logged(service: RunningService, answer_id: str) -> bool:
+    reading = await service.tenants["clinic"].log.read(answer_id)
+    return reading is not None and bool(reading.batches) and reading.batches[-1].ended
+
+
+async def test_an_answer_is_cancelled_from_another_task(
+    service: RunningService, other: RunningService
+) -> None:
+    service.sagemaker.stall_after = 2
+    async with asking(service, **WINDOW) as response:
+        seen = await read_until(response, "token")
+        answer_id = seen[0][1]["answer_id"]
+        for headers in (other.headers("bob"), other.headers(tenant="pharmacy")):
+            assert (await other.client.delete(f"/v1/answers/{answer_id}", headers=headers)).status_code == 404
+        response = await other.client.delete(f"/v1/answers/{answer_id}", headers=other.headers())
+        assert response.status_code == 204
+        call = await service.sagemaker.generation()
+        await asyncio.wait_for(call.left.wait(), 4)
+    events = events_of((await come_back(other, answer_id)).text)
+    assert (events[-1][0], events[-1][1]["code"]) == ("error", "cancelled")
+
+
+# --- the same request again ---
+
+
+@pytest.mark.parametrize("accept", [STREAM, "application/json"])
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_a_repeat_under_a_key_joins_the_first_answer(
+    service: RunningService, other: RunningService, where: str, accept: str
+) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    async with asking(service, key="k-1") as response:
+        seen = await read_until(response, "token")
+        task = service if where == "same" else other
+        headers = task.headers(accept=accept) | {"idempotency-key": "k-1"}
+        question = {"question": "How long is the wait?"}
+        repeat = asyncio.create_task(task.client.post("/v1/answers", json=question, headers=headers))
+        go_on.set()
+        repeated = await repeat
+    assert repeated.status_code == 200, repeated.text
+    answer_id = seen[0][1]["answer_id"]
+    if accept == STREAM:
+        events = events_of(repeated.text)
+        assert events[0][1]["answer_id"] == answer_id
+        assert (text_of(events).strip(), events[-1][0]) == ("Wait two days.", "done")
+    else:
+        assert repeated.json()["answer_id"] == answer_id
+        assert repeated.json()["text"].strip() == "Wait two days."
+    assert len(service.sagemaker.generations) == 1
+
+
+async def test_a_key_for_another_question_is_a_conflict(
+    service: RunningService, other: RunningService
+) -> None:
+    headers = service.headers() | {"idempotency-key": "k-1"}
+    first = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
+    assert first.status_code == 200
+    response = await other.client.post("/v1/answers", json={"question": "How much?"}, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+
+
+async def test_two_agents_may_use_the_same_key(service: RunningService) -> None:
+    ids: set[str] = set()
+    for who in ({"agent": "ann"}, {"agent": "bob"}, {"agent": "ann", "tenant": "pharmacy"}):
+        headers = service.headers(**who) | {"idempotency-key": "k-1"}
+        response = await service.client.post("/v1/answers", json={"question": "How long?"}, headers=headers)
+        ids.add(response.json()["answer_id"])
+    assert len(ids) == 3
+
+
+async def test_a_key_whose_answer_never_began_may_be_used_again(service: RunningService) -> None:
+    headers = service.headers() | {"idempotency-key": "k-1"}
+    question = {"question": "How long is the wait?"}
+    service.sagemaker.embedding_fault = "error"
+    failed = await service.client.post("/v1/answers", json=question, headers=headers)
+    assert failed.status_code == 503
+    service.sagemaker.embedding_fault = "none"
+    again = await service.client.post("/v1/answers", json=question, headers=headers)
+    assert again.status_code == 200
+
+
+# --- the death of the task ---
+
+
+@pytest.fixture
+async def doomed(service: RunningService) -> AsyncIterator[tuple[RunningProcess, RunningService]]:
+    """A task of its own process on the same stores."""
+    assert service.settings is not None
+    environment = service.settings.model_copy(update={"port": 0}).environment()
+    async with (
+        process("service", environment) as running,
+        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
+    ):
+        yield running, RunningService(running.url, service.sagemaker, {}, service.state_dir, client)
+
+
+async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(
+    service: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    service.sagemaker.stall_after = 2
+    async with asking(dying, **WINDOW) as response:
+        seen = await read_until(response, "token")
+        answer_id = seen[0][1]["answer_id"]
+
+        async def kept() -> bool:
+            reading = await service.tenants["clinic"].log.read(answer_id)
+            return reading is not None and sum(len(batch.frames) for batch in reading.batches) >= len(seen)
+
+        await eventually(kept)
+        running.child.kill()
+    response = await come_back(service, answer_id)
+    events = events_of(response.text)
+    assert events[:-1] == seen
+    name, problem = events[-1]
+    assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
+    assert response.text.rpartition("event: error")[0].endswith("\n\n")  # it has no id of the answer's own
+    record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
+    assert record is not None
+    assert (record.error_code, record.text, record.agent) == ("interrupted", text_of(seen), "ann")
+    verdict = {"verdict_id": "v1", "label": "bad"}
+    marked = await service.client.post(
+        f"/v1/answers/{answer_id}/verdict", json=verdict, headers=service.headers()
+    )
+    assert marked.status_code == 200
+
+
+async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
+    service: RunningService, doomed: tuple[RunningProcess, RunningService]
+) -> None:
+    running, dying = doomed
+    go_on = service.sagemaker.hold_after(2)
+    answer_id, seen = await cut_in_mid_answer(dying)
+    running.child.terminate()
+    coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
+    go_on.set()
+    events = events_of((await coming).text)
+    assert text_of(seen + events).strip() == "Wait two days."
+    assert events[-1][0] == "done"
+    assert (await running.ended())[0] == 0
