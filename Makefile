@@ -16,6 +16,8 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 T ?= pharmacy
 Q ?= A claim was rejected with code 79. What do I do?
 ARGS ?=
+# The index: opensearch takes the node at port 9200, and starts one where none answers.
+SEARCH ?= embedded
 
 .PHONY: help
 help: ## Show this list
@@ -58,8 +60,8 @@ setup: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Install everything, run n
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three questions, then the console goes on serving (ARGS=--exit stops)
-	@exec $(BIN)/assistant demo $(ARGS)
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three questions, then the console goes on serving (ARGS=--exit stops; SEARCH=opensearch)
+	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(ARGS)
 
 .PHONY: ask
 ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."

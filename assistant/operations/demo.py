@@ -16,6 +16,7 @@ from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import check_paths, knowledge_paths, load
 from assistant.operations.layout import ALL, SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
+from assistant.operations.search_node import bring_up_node
 from assistant.operations.terminal import Terminal, styled
 
 _AGENT = "demo"
@@ -66,6 +67,7 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
     """Load, ask and serve until Ctrl-C; with ``stop_after_answers`` or CI=true return after the answers."""
     terminal = Terminal(steps=True)
     runtime = local_runtime(options, terminal)
+    bring_up_node(runtime.settings, say=terminal.step)
     terminal.step(f"starting the local processes: {', '.join(ALL)}")
     with ExitStack() as serving:
         with runtime.processes(ALL, command="assistant demo") as ports:

@@ -130,6 +130,8 @@ class Layout:
             state_dir=self.state_dir.resolve(),
             model_artifacts_dir=self.models_dir,
             sagemaker_endpoint_url=url_of(GATEWAY, ports),
+            opensearch_applies_schema=True,
+            **self._search(),
         )
         return ProcessPlan(
             WORKER,
@@ -162,7 +164,15 @@ class Layout:
             issuer=url_of(ISSUER, ports),
             jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
             drain_timeout_s=_DRAIN_S,
+            **self._search(),
         )
+
+    def _search(self) -> dict[str, str]:
+        """Return the settings of the index; none where it is the embedded one."""
+        if self.settings.search == "embedded":
+            return {}
+        url = self.settings.opensearch_url
+        return {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
 
     def _tenant_files(self) -> tuple[Path, ...]:
         return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.layout import Layout, port_wishes
 from assistant.operations.registry import Registry
+from assistant.operations.search_node import require_node
 from assistant.operations.starting import Starter
 from assistant.operations.supervisor import Supervisor
 from assistant.operations.terminal import Terminal
@@ -34,6 +35,7 @@ class LocalRuntime:
 
         Raises LocalRuntimeError.
         """
+        require_node(self.settings)
         with ExitStack() as stack:
             with self.terminal.waiting("starting the local processes"):
                 using = self.supervisor.using(needs, command=command, yields=yields)
