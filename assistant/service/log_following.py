@@ -31,9 +31,9 @@ _STORE_DOWN = RecordsUnavailableError("The rest of the answer cannot be read jus
 class LogFollower:
     """An ``EventReader`` over an ``AnswerLog``: the events after a sequence, then all that follow.
 
-    When the owner's lease lapses it calls ``on_lapse`` and ends with an ``error`` event ``interrupted`` that has no id: in the
-    answer's own numbering nothing was written. ``stop`` ends it without an end, so that its reader comes
-    back on another task.
+    When the owner's lease lapses it calls ``on_lapse`` and ends with an ``error`` event ``interrupted`` that
+    has no id: in the answer's own numbering nothing was written. ``stop`` ends it without an end, so that its
+    reader comes back on another task.
     """
 
     def __init__(
