@@ -13,6 +13,7 @@ from assistant.ingesting.stores import KnowledgeStores
 from assistant.settings import ServiceSettings, StoreSettings, TenantConfig, WorkerSettings
 
 if TYPE_CHECKING:
+    from assistant.adapters.aws.opensearch_schema import PassageSchema
     from assistant.adapters.embedded.tenant import EmbeddedTenant
     from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
     from assistant.ingesting.ports import PassageIndex
@@ -98,26 +99,30 @@ class StoreChoice:
             return self._embedded_tenant().search
         from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
 
-        return OpenSearchPassageSearch(await self.clients.opensearch(), alias=self._alias())
+        client = await self.clients.opensearch()
+        return OpenSearchPassageSearch(client, alias=self._alias(), schema=self._schema())
 
     async def index(self, settings: WorkerSettings) -> PassageIndex:
         """The index for its one writer, the worker."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().index
         from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-        from assistant.adapters.aws.opensearch_schema import PassageSchema
 
-        schema = PassageSchema(
-            embedding_model=self.model.model,
-            dimensions=self.tenant.embedding.dimensions,
-            model_digest=self.model.digest,
-        )
         return OpenSearchPassageIndex(
             await self.clients.opensearch(),
             alias=self._alias(),
-            schema=schema,
+            schema=self._schema(),
             applies_schema=settings.opensearch_applies_schema,
             clock=self.clock,
+        )
+
+    def _schema(self) -> PassageSchema:
+        from assistant.adapters.aws.opensearch_schema import PassageSchema
+
+        return PassageSchema(
+            embedding_model=self.model.model,
+            dimensions=self.tenant.embedding.dimensions,
+            model_digest=self.model.digest,
         )
 
     def _alias(self) -> str:
