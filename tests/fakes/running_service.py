@@ -134,12 +134,12 @@ class RunningService:
             source="handbook",
             labels=labels,
         )
-        passage = _passage(document)
+        passage = only_passage(document)
         try:
             await stores.documents.put(document)
             parsed = ParsedDocument(text, (Section((), Span(0, len(text))),))
             await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
-            await stores.states.put_many([_live(document)])
+            await stores.states.put_many([live_status(document)])
             vector = vector_of(passage.embedding_input)
             await stores.index.replace_documents({document_id: [(passage, vector)]})
         finally:
@@ -256,7 +256,7 @@ async def published_keys(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
         yield f"{url}/jwks.json"
 
 
-def _passage(document: Document) -> Passage:
+def only_passage(document: Document) -> Passage:
     return Passage(
         passage_id=f"{document.document_id}#0",
         document_id=document.document_id,
@@ -275,7 +275,7 @@ def _passage(document: Document) -> Passage:
     )
 
 
-def _live(document: Document) -> DocumentStatus:
+def live_status(document: Document) -> DocumentStatus:
     now = datetime.now(UTC)
     return DocumentStatus(
         document_id=document.document_id,
