@@ -28,11 +28,11 @@ async def other(service: RunningService) -> AsyncIterator[RunningService]:
 
 @asynccontextmanager
 async def asking(
-    service: RunningService, *, key: str | None = None, **body: Any
+    service: RunningService, *, key: str | None = None, resume_window_s: int = 0
 ) -> AsyncGenerator[httpx.Response]:
     """Ask for a stream; leaving the context cuts the connection."""
     headers = service.headers(accept=STREAM) | ({"idempotency-key": key} if key else {})
-    question = {"question": "How long is the wait?"} | body
+    question = {"question": "How long is the wait?", "resume_window_s": resume_window_s}
     async with service.client.stream("POST", "/v1/answers", json=question, headers=headers) as response:
         yield response
 
@@ -49,9 +49,11 @@ async def read_until(response: httpx.Response, name: str, *, count: int = 1) -> 
     return events_of(text[: text.rfind("\n\n") + 2])
 
 
-async def cut_in_mid_answer(service: RunningService, **body: Any) -> tuple[str, list[tuple[str, Any]]]:
+async def cut_in_mid_answer(
+    service: RunningService, *, window_s: int = 15
+) -> tuple[str, list[tuple[str, Any]]]:
     """Ask, read some text, and cut."""
-    async with asking(service, **({} if body.get("resume_window_s") == 0 else WINDOW) | body) as response:
+    async with asking(service, resume_window_s=window_s) as response:
         seen = await read_until(response, "token")
     return seen[0][1]["answer_id"], seen
 
@@ -90,7 +92,7 @@ async def test_a_reader_who_was_cut_off_gets_the_rest(
 async def test_the_whole_stream_can_be_read_again_after_its_end(
     service: RunningService, other: RunningService, where: str
 ) -> None:
-    async with asking(service, **WINDOW) as response:
+    async with asking(service, resume_window_s=15) as response:
         first = await response.aread()
     answer_id = events_of(first.decode())[0][1]["answer_id"]
     await service.idle()
@@ -106,7 +108,7 @@ async def test_an_answer_goes_on_for_its_window_and_then_ends(
     service: RunningService, other: RunningService
 ) -> None:
     service.sagemaker.stall_after = 2
-    answer_id, _ = await cut_in_mid_answer(service, resume_window_s=1)
+    answer_id, _ = await cut_in_mid_answer(service, window_s=1)
     call = await service.sagemaker.generation()
     assert not call.left.is_set()
     await asyncio.wait_for(call.left.wait(), 3)
@@ -126,7 +128,7 @@ async def test_a_reader_who_is_back_keeps_the_answer_alive_beyond_the_window(
     service: RunningService, other: RunningService, where: str
 ) -> None:
     go_on = service.sagemaker.hold_after(2)
-    answer_id, seen = await cut_in_mid_answer(service, resume_window_s=2)
+    answer_id, seen = await cut_in_mid_answer(service, window_s=2)
     coming = asyncio.create_task(come_back(service if where == "same" else other, answer_id))
     call = await service.sagemaker.generation()
     with pytest.raises(TimeoutError):  # over the window, and over that of a reader elsewhere
@@ -141,7 +143,7 @@ async def test_without_a_window_leaving_ends_the_answer_and_nothing_is_kept(
     service: RunningService, other: RunningService
 ) -> None:
     service.sagemaker.stall_after = 2
-    answer_id, _ = await cut_in_mid_answer(service, resume_window_s=0)
+    answer_id, _ = await cut_in_mid_answer(service, window_s=0)
     await service.idle()
     for task in (service, other):
         response = await come_back(task, answer_id)
@@ -206,7 +208,7 @@ async def test_an_answer_is_cancelled_from_another_task(
     service: RunningService, other: RunningService
 ) -> None:
     service.sagemaker.stall_after = 2
-    async with asking(service, **WINDOW) as response:
+    async with asking(service, resume_window_s=15) as response:
         seen = await read_until(response, "token")
         answer_id = seen[0][1]["answer_id"]
         for headers in (other.headers("bob"), other.headers(tenant="pharmacy")):
@@ -232,7 +234,7 @@ async def test_a_repeat_under_a_key_joins_the_first_answer(
         seen = await read_until(response, "token")
         task = service if where == "same" else other
         headers = task.headers(accept=accept) | {"idempotency-key": "k-1"}
-        question = {"question": "How long is the wait?"}
+        question = {"question": "How long is the wait?", "resume_window_s": 0}
         repeat = asyncio.create_task(task.client.post("/v1/answers", json=question, headers=headers))
         go_on.set()
         repeated = await repeat
@@ -298,7 +300,7 @@ async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(
 ) -> None:
     running, dying = doomed
     service.sagemaker.stall_after = 2
-    async with asking(dying, **WINDOW) as response:
+    async with asking(dying, resume_window_s=15) as response:
         seen = await read_until(response, "token")
         answer_id = seen[0][1]["answer_id"]
 
