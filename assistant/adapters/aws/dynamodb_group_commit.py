@@ -6,6 +6,7 @@ Many answers then share a call's CPU (docs/decisions/0010-lean-dynamodb-calls.md
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ _MOST_BYTES = 1024 * 1024
 """Of one call's attributes: below every limit of DynamoDB's, and sent well within an attempt's time."""
 _MOST_CALLS = 8
 _MOST_WAITING = 2000
-_LONGEST_WAIT_S = 0.005
+_BEHIND_CALL_S = 0.005
 """A write waits no longer for a call in flight to end, so that a slow call holds up only its own."""
+_LINGER_S = 0.05
+"""What a write that nobody waits for may wait for others to join it."""
 _ATTEMPTS = 4
 """For the writes of a call that DynamoDB throttles one by one."""
 _CLOSING_S = 5.0
@@ -28,7 +31,6 @@ _CLOSING_S = 5.0
 @dataclass(slots=True, eq=False)
 class _Waiting:
     write: Write
-    since_s: float
     size_bytes: int
     done: asyncio.Future[Outcome]
 
@@ -37,7 +39,7 @@ class GroupCommit:
     """Writes items by ``writes``, together where they wait together.
 
     With no call in flight a write goes out in this turn of the loop; else it waits for a call to end, for
-    a full call to have gathered, or for 5 ms.
+    a full call to have gathered, or for 5 ms. One that is not urgent waits for others up to 50 ms.
     """
 
     def __init__(self, writes: Writes, *, unavailable: type[DependencyError]) -> None:
@@ -46,6 +48,9 @@ class GroupCommit:
         self._waiting: deque[_Waiting] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._wake: asyncio.Handle | None = None
+        self._due_s = math.inf
+        """When what waits goes out, on the loop's clock."""
+        self._urgent = False
 
     async def close(self) -> None:
         """Refuse what still waits and let the calls in flight end, within 5 s."""
@@ -57,42 +62,45 @@ class GroupCommit:
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=_CLOSING_S)
 
-    async def write(self, table: str, item: Item) -> bool:
+    async def write(self, table: str, item: Item, *, urgent: bool = True) -> bool:
         """Write ``item``; False when an item is there already. Raises ``unavailable``."""
         if len(self._waiting) >= _MOST_WAITING:
             raise self._unavailable("Too many writes wait for DynamoDB. Try again.")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(Write(table, item), loop.time(), _size_bytes(item), loop.create_future())
+        waiting = _Waiting(Write(table, item), _size_bytes(item), loop.create_future())
         self._waiting.append(waiting)
-        if not self._in_flight or len(self._waiting) >= self._writes.most:
-            self._send_at(loop.call_soon(self._send_due, loop))
-        elif self._wake is None:
-            self._send_at(loop.call_later(_LONGEST_WAIT_S, self._send_due, loop))
+        self._urgent = self._urgent or urgent
+        wait_s = _BEHIND_CALL_S if self._in_flight else 0.0
+        if len(self._waiting) >= self._writes.most:
+            wait_s = 0.0
+        elif not urgent:
+            wait_s = _LINGER_S
+        self._send_within(wait_s, loop)
         return await waiting.done is Outcome.WRITTEN
 
-    def _send_at(self, wake: asyncio.Handle) -> None:
+    def _send_within(self, wait_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        due_s = loop.time() + wait_s
+        if self._wake is not None and self._due_s <= due_s:
+            return
         if self._wake is not None:
             self._wake.cancel()
-        self._wake = wake
+        self._due_s = due_s
+        self._wake = loop.call_later(wait_s, self._send, loop) if wait_s else loop.call_soon(self._send, loop)
 
-    def _send_due(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send what waits, as far as calls may be in flight; the end of one of them sends the rest."""
         self._wake = None
-        while self._waiting and len(self._in_flight) < _MOST_CALLS and self._is_due(loop.time()):
+        while self._waiting and len(self._in_flight) < _MOST_CALLS:
             task = loop.create_task(self._write(self._take_group()))
             self._in_flight.add(task)
             task.add_done_callback(self._call_ended)
-        if self._waiting and len(self._in_flight) < _MOST_CALLS:
-            self._send_at(loop.call_later(_LONGEST_WAIT_S, self._send_due, loop))
-
-    def _is_due(self, now_s: float) -> bool:
-        if not self._in_flight or len(self._waiting) >= self._writes.most:
-            return True
-        return now_s - self._waiting[0].since_s >= _LONGEST_WAIT_S
+        if not self._waiting:
+            self._urgent = False
 
     def _call_ended(self, ended: asyncio.Task[None]) -> None:
         self._in_flight.discard(ended)
-        if self._waiting:
-            self._send_due(ended.get_loop())
+        if self._waiting and (self._urgent or self._wake is None):
+            self._send_within(0.0, ended.get_loop())
 
     def _take_group(self) -> list[_Waiting]:
         """Take from the front what one call may carry: no key twice in it."""

@@ -74,7 +74,10 @@ class DynamoDbAnswerLog:
         await self._delete((_log(opening.answer_id), _HEAD))
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
-        await self._put((_log(answer_id), _batch_name(batch.number)), store_bytes(to_bytes(batch)))
+        # Readers are a second behind anyway: only what begins or ends a stream is urgent.
+        urgent = batch.ended or batch.number == 1
+        body = store_bytes(to_bytes(batch))
+        await self._put((_log(answer_id), _batch_name(batch.number)), body, urgent=urgent)
 
     async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
         request = {
@@ -173,11 +176,12 @@ class DynamoDbAnswerLog:
             },
         )
 
-    async def _put(self, key: Key, body: StoredBody) -> None:
+    async def _put(self, key: Key, body: StoredBody, *, urgent: bool = True) -> None:
         """Write an item after its parts."""
         parts = [self._with_expiry(typed_key((key[0], name)) | part) for name, part in body.parts]
         await asyncio.gather(*(self._puts.write(self._name, part) for part in parts))
-        await self._puts.write(self._name, self._with_expiry(typed_key(key) | body.attributes))
+        item = self._with_expiry(typed_key(key) | body.attributes)
+        await self._puts.write(self._name, item, urgent=urgent)
 
     def _with_expiry(self, item: Item) -> Item:
         return item | {"expires_at": self._expiry()}

@@ -224,6 +224,29 @@ async def test_what_a_batch_left_unwritten_is_written_again() -> None:
     assert written == ["a", "b", "c"]
 
 
+async def test_what_the_index_has_too_late_is_passed_over() -> None:
+    """The index still calls ``a`` failed; the row itself is live already. A page must not end there."""
+    rows = {
+        "a": samples.status("a", state=DocumentState.LIVE),
+        "b": samples.status("b", state=DocumentState.FAILED),
+    }
+
+    async def script(exchange: Exchange) -> None:
+        request = orjson.loads(exchange.body)
+        if exchange.headers["x-amz-target"].endswith("Query"):
+            after = request["ExpressionAttributeValues"][":after"]["S"]
+            found = [name for name in rows if name > after][: request["Limit"]]
+            fields: dict[str, Any] = {"Items": [{"sk": {"S": name}} for name in found]}
+        else:
+            keys = request["RequestItems"]["t"]["Keys"]
+            items = [{**key, "body": {"S": rows[key["sk"]["S"]].model_dump_json()}} for key in keys]
+            fields = {"Responses": {"t": items}}
+        await exchange.respond(200, orjson.dumps(fields))
+
+    async with scripted_http(script) as server, _states(server.url) as states:
+        assert await states.list(states=[DocumentState.FAILED], limit=1) == [rows["b"]]
+
+
 async def test_batches_that_never_end_are_an_error() -> None:
     async def script(exchange: Exchange) -> None:
         asked = orjson.loads(exchange.body)["RequestItems"]

@@ -80,6 +80,41 @@ async def test_a_slow_call_holds_up_nobody_else() -> None:
     assert await asyncio.gather(*tasks) == [True, True]
 
 
+async def test_what_is_not_urgent_waits_for_others_but_not_for_long() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    first = asyncio.create_task(_write(commit, "a", urgent=False))
+    await asyncio.sleep(0.01)
+    assert not writes.calls
+    second = asyncio.create_task(_write(commit, "b", urgent=False))
+    assert await asyncio.gather(first, second) == [True, True]
+    assert writes.calls == [["a", "b"]]
+
+
+async def test_what_is_urgent_takes_along_what_is_not() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    patient = asyncio.create_task(_write(commit, "patient", urgent=False))
+    await asyncio.sleep(0)
+    urgent = asyncio.create_task(_write(commit, "urgent"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert writes.calls == [["patient", "urgent"]]
+    writes.free.set()
+    assert await asyncio.gather(patient, urgent) == [True, True]
+
+
+async def test_a_call_that_ends_sends_what_waits_for_it() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    names = [f"{number}" for number in range(300)]
+    assert all(await asyncio.gather(*(_write(commit, name) for name in names)))
+    assert [name for call in writes.calls for name in call] == names
+
+
 async def test_calls_in_flight_are_bounded() -> None:
     writes = HeldWrites()
     commit = _commit(writes)
@@ -183,8 +218,9 @@ def _commit(writes: HeldWrites) -> GroupCommit:
     return GroupCommit(writes, unavailable=RecordsUnavailableError)
 
 
-async def _write(commit: GroupCommit, name: str, *, body: str = "") -> bool:
-    return await commit.write("t", {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}})
+async def _write(commit: GroupCommit, name: str, *, body: str = "", urgent: bool = True) -> bool:
+    item = {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}}
+    return await commit.write("t", item, urgent=urgent)
 
 
 async def _until(holds: Callable[[], bool]) -> None:
