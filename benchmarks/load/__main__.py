@@ -25,7 +25,7 @@ from benchmarks.load.started_processes import Processes, end_on_signals
 
 def measure(scene: Scene, effort: Effort) -> list[Row]:
     """Measure every figure."""
-    service = scene.start_service()
+    service = scene.start_warm_service()
     began_s = time.monotonic()
 
     def say(what: str) -> None:

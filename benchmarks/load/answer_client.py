@@ -19,6 +19,7 @@ _FIRST_TEXT = re.compile(rb'event: token\ndata: \{"text":"[^"]')
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LAST_CHUNK = b"0\r\n\r\n"
+_CODE = re.compile(rb'"code":"([a-z_]+)"')
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -47,6 +48,11 @@ class Reply:
         """Return the HTTP status, 0 when none came."""
         found = _STATUS.match(b"".join(self.pieces[:2]))
         return int(found[1]) if found else 0
+
+    def refusal(self) -> str:
+        """Return the status, with the problem's code when it has one."""
+        found = _CODE.search(b"".join(self.pieces))
+        return f"status {self.status()}{f' {found[1].decode()}' if found else ''}"
 
     def events(self) -> list[SseEvent]:
         """Return the whole events that came, in order; an event that was cut is none."""

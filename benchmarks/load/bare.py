@@ -1,6 +1,6 @@
 """``bare``: the same three calls by hand on asyncio's streams, and nothing else.
 
-    python -m benchmarks.load.bare '{"upstream": "http://127.0.0.1:PORT"}'
+    python -m benchmarks.load.bare < plan.json
 
 No identity, no checks, no records, no framework, no client library, no signature: embedding, search, the
 model's stream from AWS's framing to server-sent events. What the service costs is measured against it.

@@ -18,7 +18,6 @@ from benchmarks.load.started_processes import Started
 _RAMP_S = 2.0
 _FIND_TIMEOUT_S = 10.0
 _SETTLE_S = 1.0
-_KILL_AFTER_S = 1.0
 _READERS = 32
 
 
@@ -39,7 +38,7 @@ class Rounds:
 
 def measure_rounds(scene: Scene, effort: Effort, *, say: Callable[[str], None]) -> Rounds:
     """Run many streams five times on a fresh service."""
-    service = scene.start_service()
+    service = scene.start_warm_service()
     scene.pace(tokens=effort.stream_tokens)
     runs: list[Run] = []
     resident: list[int] = []
@@ -64,7 +63,7 @@ def measure_resumed(scene: Scene, service: Started, effort: Effort) -> Run:
 
 def measure_killed(scene: Scene, effort: Effort) -> LoadOutcome:
     """Kill one of two services on the same store while both stream; its clients go on at the other."""
-    doomed, other = scene.start_service(), scene.start_service()
+    doomed, other = scene.start_warm_service(), scene.start_warm_service()
     streams = effort.killed_streams
     with scene.loading(
         doomed, run="killed", streams=streams, ramp_s=_RAMP_S, resume_url=other.url, seed=2

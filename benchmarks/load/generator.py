@@ -81,7 +81,7 @@ def judge(reply: Reply, plan: LoadPlan, outcome: LoadOutcome, *, counts: bool) -
     """Count an answer: right to the last character, or by what is wrong with it."""
     events = reply.events()
     if reply.status() != 200:
-        outcome.fail(f"status {reply.status()}")
+        outcome.fail(reply.refusal())
     elif reply.ended_s is None:
         outcome.fail("broke off")
     elif not events or events[-1].name != "done":

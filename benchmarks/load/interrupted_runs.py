@@ -34,6 +34,14 @@ class Followed:
     events: list[SseEvent] = field(default_factory=list[SseEvent])
     wrong: str = ""
     connections: int = 0
+    client: AnswerClient | None = None
+    """Of the connection in progress."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything came, or never will."""
+        waiting = not self.events and not self.wrong
+        return not waiting or (self.client is not None and self.client.has_event)
 
     @property
     def number(self) -> int:
@@ -60,8 +68,12 @@ class Followed:
     def take(self, reply: Reply) -> None:
         """Add what a connection brought. An event doubled, lost or out of turn is wrong."""
         where = "resumed: " if self.connections > 1 else ""
+        if self.connections > 1 and reply.refusal() == "status 503 interrupted":
+            # all that was kept had come before: nothing precedes the interruption, so it is a status
+            self.events.append(SseEvent("error", {"code": "interrupted"}, 0, self.events[0].answer_id))
+            return
         if reply.status() not in (0, 200):
-            self.wrong = f"{where}status {reply.status()}"
+            self.wrong = f"{where}{reply.refusal()}"
             return
         for event in reply.events():
             # an interruption is told by another task, which knows no more than what was kept
@@ -77,6 +89,7 @@ class Followed:
                 await asyncio.sleep(away_s)
             try:
                 client, ending = await self.connect()
+                self.client = client
             except OSError as error:
                 self.wrong = f"no connection: {type(error).__name__}"
                 return
@@ -105,21 +118,24 @@ async def run_resumed(plan: LoadPlan, outcome: LoadOutcome) -> None:
 
 
 async def run_killed(plan: LoadPlan, outcome: LoadOutcome) -> None:
-    """Even streams ask the service that is about to be killed, odd ones the other. Says ``begun`` when all
-    had the time to begin: then the kill is due."""
+    """Even streams ask the service that is about to be killed, odd ones the other. Says ``begun`` once all
+    have: then the kill is due."""
+    streams = [
+        Followed(plan, stream, plan.resume_url if stream % 2 else plan.url) for stream in range(plan.streams)
+    ]
 
-    async def one(stream: int) -> None:
-        chosen = random.Random(plan.seed * 1_000_003 + stream)
-        await asyncio.sleep(plan.ramp_s * stream / plan.streams)
-        followed = Followed(plan, stream, plan.resume_url if stream % 2 else plan.url)
+    async def one(followed: Followed) -> None:
+        chosen = random.Random(plan.seed * 1_000_003 + followed.stream)
+        await asyncio.sleep(plan.ramp_s * followed.stream / plan.streams)
         await followed.read([], away_s=chosen.uniform(*_AWAY_S))
-        _judge(followed, outcome, killed=stream % 2 == 0)
+        _judge(followed, outcome, killed=followed.stream % 2 == 0)
 
     async def say_begun() -> None:
-        await asyncio.sleep(plan.ramp_s + 1.0)
+        while not all(followed.has_begun for followed in streams):  # noqa: ASYNC110 - over all of them
+            await asyncio.sleep(_POLL_S)
         say({"begun": True})
 
-    await asyncio.gather(say_begun(), *map(one, range(plan.streams)))
+    await asyncio.gather(say_begun(), *map(one, streams))
 
 
 async def _cut_once_begun(client: AnswerClient, ending: asyncio.Future[Reply], *, after_s: float) -> None:

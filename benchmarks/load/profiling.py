@@ -41,8 +41,7 @@ def profile_service(scene: Scene, *, into: Path) -> None:
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if spy is None:
         raise SystemExit("py-spy is not here: pip install py-spy")
-    service = scene.start_service()
-    scene.load(service, run="streams", streams=20, tokens=200)  # warm: everything is imported
+    service = scene.start_warm_service()
     parts = [_profiled(scene, service, spy, _STREAMS_PLAN, "streams of 200 tokens")]
     scene.pace(delayed=False, tokens=RATE_TOKENS)
     parts.append(_profiled(scene, service, spy, _RATE_PLAN, f"no delays, {RATE_TOKENS} tokens"))

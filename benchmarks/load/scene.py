@@ -15,20 +15,24 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from assistant.adapters.aws.opensearch_schema import PassageSchema
+from assistant.adapters.model_artifacts import read_model_facts
 from assistant.model_server.artifact import ensure_artifact
-from assistant.settings import ModelServerSettings, ServiceSettings
+from assistant.settings import ModelServerSettings, ServiceSettings, load_tenant
 from benchmarks.load.plans import LoadOutcome, LoadPlan
 from benchmarks.load.questions import ANSWER_TOKENS
 from benchmarks.load.started_processes import Processes, Started, read_line
 
 TENANT = "load"
 RECORDS_TABLE = "load-records"
+_ALIAS = "load-passages"
 REGION = "us-east-1"
 _AGENTS = 512
 _TOKEN_LIFE_S = 3600
 _ISSUER = "http://issuer.load"
 _MODELS = Path(__file__).parents[2] / "build" / "load-models"
 _OUTCOME_TIMEOUT_S = 180.0
+_WARMING_TOKENS = 10
 _TENANT_FILE = f"""
 schema_version = 1
 name = "{TENANT}"
@@ -77,13 +81,24 @@ class Scene:
         self._bearers = [_bearer(f"agent-{number}", key) for number in range(_AGENTS)]
         _write_tenant(folder)
         public = key.as_dict(private=False) | {"use": "sig"}
-        self.stand_ins = processes.start("benchmarks.load.stand_ins", plan={"jwks": {"keys": [public]}})
+        self.stand_ins = processes.start(
+            "benchmarks.load.stand_ins",
+            plan={"jwks": {"keys": [public]}, "index": _index(folder / "tenants" / f"{TENANT}.toml")},
+        )
         self.bare = processes.start("benchmarks.load.bare", plan={"upstream": self.stand_ins.url})
 
     def start_service(self) -> Started:
         """Start the service by its production command, with all that AWS gives it from the stand-ins."""
         environment = self._settings().environment() | _CREDENTIALS
         return self._processes.start("assistant.service", environment=environment)
+
+    def start_warm_service(self) -> Started:
+        """Start it and let it answer a little: what it imports and connects on first use is there."""
+        service = self.start_service()
+        self.pace(tokens=_WARMING_TOKENS)
+        self.load(service, run="streams", streams=16, ramp_s=1.0, tokens=_WARMING_TOKENS)
+        self.pace()
+        return service
 
     def load(self, target: Started, **plan: Any) -> Run:
         """Let the load generator work a plan off against a process; ``plan`` are fields of LoadPlan."""
@@ -136,6 +151,7 @@ class Scene:
             ingestion_queue_url=f"{url}/queue/ingestion",
             withdrawals_queue_url=f"{url}/queue/withdrawals",
             opensearch_url=url,
+            opensearch_index=_ALIAS,
         )
 
 
@@ -163,6 +179,16 @@ def _write_tenant(folder: Path) -> None:
     (tenants / f"{TENANT}.toml").write_text(_TENANT_FILE, encoding="utf-8")
     for task in ("embedding", "generation"):  # for the facts and the tokenizer; built once, then reused
         ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_MODELS))
+
+
+def _index(tenant_file: Path) -> str:
+    """Return the name of the index version that the service expects behind its alias."""
+    embedding = load_tenant(tenant_file).embedding
+    facts = read_model_facts(_MODELS, embedding.model)
+    schema = PassageSchema(
+        embedding_model=facts.model, dimensions=embedding.dimensions, model_digest=facts.digest
+    )
+    return schema.index_name(_ALIAS)
 
 
 def _bearer(agent: str, key: ECKey) -> str:

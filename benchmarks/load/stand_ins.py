@@ -1,6 +1,6 @@
 """The process of all stand-ins, on one port: SageMaker Runtime, OpenSearch, DynamoDB, the issuer's keys.
 
-    python -m benchmarks.load.stand_ins '{"jwks": {"keys": […]}}'
+    python -m benchmarks.load.stand_ins < plan.json
 
 ``POST /control/pace`` switches delays and the length of answers; ``GET /control/state`` says what was done.
 """
@@ -24,10 +24,10 @@ from benchmarks.load.sagemaker_stand_in import SageMakerStandIn
 class StandIns:
     """Sends each request to the stand-in that it is for."""
 
-    def __init__(self, *, jwks: dict[str, Any], seed: int = 0) -> None:
+    def __init__(self, *, jwks: dict[str, Any], index: str, seed: int = 0) -> None:
         self.pace = Pace()
         self._sagemaker = SageMakerStandIn(self.pace, seed=seed)
-        self._opensearch = OpenSearchStandIn(self.pace)
+        self._opensearch = OpenSearchStandIn(self.pace, index=index)
         self._dynamodb = DynamoDbStandIn(self.pace)
         self._jwks = response(orjson.dumps(jwks))
         self._calls: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class _Connection(HttpConnection):
 
 
 async def main(plan: dict[str, Any]) -> None:
-    stand_ins = StandIns(jwks=plan["jwks"])
+    stand_ins = StandIns(jwks=plan["jwks"], index=plan["index"])
     server = await asyncio.get_running_loop().create_server(
         lambda: _Connection(stand_ins), "127.0.0.1", 0, backlog=1024
     )
