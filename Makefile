@@ -67,6 +67,13 @@ demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three quest
 ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."
 	@exec $(BIN)/assistant ask --tenant '$(T)' '$(subst ','\'',$(Q))' $(ARGS)
 
+.PHONY: opensearch-up opensearch-down
+opensearch-up: $(VENV)/local.stamp ## A real OpenSearch node on port 9200, by Docker or assembled (needs Java 21 and Maven, or MAVEN_REPOSITORY)
+	@exec $(BIN)/python -m assistant.operations.opensearch up
+
+opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
+	@exec $(BIN)/python -m assistant.operations.opensearch down
+
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
@@ -145,5 +152,5 @@ lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
 
 .PHONY: clean
 clean: ## Stop local processes and remove state and builds (not .venv)
-	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; fi
+	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; $(BIN)/python -m assistant.operations.opensearch down || true; fi
 	@rm -rf .state $(CONSOLE)/dist build

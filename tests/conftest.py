@@ -10,6 +10,7 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # p
 
 from tests.contracts.matrix import ContractMatrix
 from tests.contracts.suites import SUITES
+from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
@@ -38,3 +39,12 @@ def aws_server_url() -> Iterator[str]:
         os.environ[URL_VARIABLE] = url
         yield url
         del os.environ[URL_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def opensearch_url() -> Iterator[str]:
+    """Base URL of a real OpenSearch node, shared by all workers of the run, started on first use."""
+    with opensearch_node.opensearch_node() as url:
+        os.environ[opensearch_node.URL_VARIABLE] = url
+        yield url
+        del os.environ[opensearch_node.URL_VARIABLE]

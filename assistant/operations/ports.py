@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -48,11 +48,12 @@ class PortWishes:
         chosen = dict(recorded)
         for name, wish in self.by_name.items():
             if name not in chosen or (self.asked_for and wish != 0):
-                chosen[name] = wish or _choose_free(taken=set(chosen.values()))
+                chosen[name] = wish or choose_free(taken=set(chosen.values()))
         return chosen
 
 
-def _choose_free(*, taken: set[int]) -> int:
+def choose_free(*, taken: Collection[int] = ()) -> int:
+    """Return a port that nobody listens on. Raises LocalRuntimeError if there is none."""
     for _ in range(_ATTEMPTS):
         port = random.choice(_OWN_RANGE)  # noqa: S311 - nothing secret about a port
         if port not in taken and is_free(port):

@@ -34,13 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def twin(twin_name: str, tmp_path: Path, aws_server_url: str) -> AsyncIterator[Twin]:
+def _servers(twin_name: str, request: pytest.FixtureRequest) -> None:
+    """Start what the twin talks to, and no more: a node takes 15 s."""
+    request.getfixturevalue("opensearch_url" if twin_name == "opensearch" else "aws_server_url")
+
+
+@pytest.fixture
+async def twin(twin_name: str, tmp_path: Path, _servers: None) -> AsyncIterator[Twin]:
     async with TWINS[twin_name](tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-async def stranger(twin_name: str, tmp_path: Path, aws_server_url: str) -> AsyncIterator[Twin]:
+async def stranger(twin_name: str, tmp_path: Path, _servers: None) -> AsyncIterator[Twin]:
     """Another tenant of the same kind."""
     async with TWINS[twin_name](tmp_path / "stranger") as opened:
         yield opened

@@ -11,7 +11,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_document_store": ("embedded", "s3"),
     "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),
-    "test_passage_filters": ("embedded",),
-    "test_passage_index": ("embedded",),
+    "test_passage_filters": ("embedded", "opensearch"),
+    "test_passage_index": ("embedded", "opensearch"),
 }
 """The twins that each module of this folder runs over, every one of its tests over every one of them."""

@@ -17,6 +17,7 @@ from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQu
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
+from tests.contracts.opensearch_twin import open_opensearch_twin
 
 __all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "TWINS", "Twin"]
 
@@ -61,6 +62,7 @@ OpenTwin = Callable[[Path], AbstractAsyncContextManager[Any]]
 TWINS: Mapping[str, OpenTwin] = {
     "embedded": open_embedded_twin,
     "dynamodb": open_dynamodb_twin,
+    "opensearch": open_opensearch_twin,
     "s3": open_s3_twin,
     "sqs": open_sqs_twin,
     "ssm": open_ssm_twin,

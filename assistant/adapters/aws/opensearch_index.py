@@ -1,0 +1,181 @@
+"""The writing side of a tenant's passage index in OpenSearch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from assistant.adapters.aws.opensearch_bulk import BulkOperation, BulkWriter
+from assistant.adapters.aws.opensearch_client import call
+from assistant.adapters.aws.opensearch_info import read_info
+from assistant.adapters.aws.opensearch_rows import row_of
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, versions_of
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.documents import Passage
+from assistant.domain.errors import SearchUnavailableError
+from assistant.domain.retrieval import IndexInfo
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
+
+CALL_TIMEOUT_S = 60.0
+MERGE_TIMEOUT_S = 300.0
+_DOCUMENTS_A_QUESTION = 1000
+"""Documents whose passages are looked up, or deleted, by one call: the domain takes 65,536 terms."""
+
+
+class OpenSearchPassageIndex:
+    """``PassageIndex`` of one tenant: writes ``<alias>-<schema.version>``, whatever the alias points at.
+
+    With ``applies_schema`` the index, the pipeline and the alias are made on first use when they are not
+    there (a laptop's worker); a deployment's were made before. One writer at a time: the tenant's worker.
+    The client is shared and not closed here. All methods raise SearchUnavailableError.
+    """
+
+    def __init__(
+        self,
+        client: AsyncOpenSearch,
+        *,
+        alias: str,
+        schema: PassageSchema,
+        applies_schema: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._alias = alias
+        self._schema = schema
+        self._index = schema.index_name(alias)
+        self._schema_due = applies_schema
+        self._clock = clock or SystemClock()
+        self._bulk = BulkWriter(client, index=self._index, clock=self._clock)
+
+    async def replace_documents(
+        self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
+    ) -> None:
+        """Replace all passages of each named document by the given ones, visible to readers on return.
+
+        The index refreshes only here, so a reader sees old passages or new ones. When it raises, what was
+        written becomes visible with the next write; the same call again puts everything right.
+        """
+        if not documents:
+            return
+        await self._prepare()
+        self._check_dimensions(documents)
+        kept = {
+            document_id: {passage.ordinal for passage, _ in entries}
+            for document_id, entries in documents.items()
+        }
+        stale = await self._ordinals_beyond(kept)
+        operations = [
+            operation for name, entries in documents.items() for operation in self._puts(name, entries)
+        ]
+        operations += [BulkOperation.remove(f"{name}#{ordinal}", name) for name, ordinal in stale]
+        await self._bulk.write(operations)
+        await self._refresh(self._index)
+
+    async def delete_documents(self, document_ids: Sequence[str]) -> None:
+        """Remove all passages of the documents from every version of the tenant's index, and refresh.
+
+        They leave the disk with ``optimize``.
+        """
+        if not document_ids:
+            return
+        await self._prepare()
+        for index in await versions_of(self._client, self._alias, timeout_s=CALL_TIMEOUT_S):
+            await self._refresh(index)  # what a broken write left unseen is deleted too
+            for start in range(0, len(document_ids), _DOCUMENTS_A_QUESTION):
+                await self._delete(index, document_ids[start : start + _DOCUMENTS_A_QUESTION])
+
+    async def optimize(self) -> None:
+        """Rewrite the segments that hold deleted passages, in every version, so that nothing of them is
+        left on disk but in the domain's snapshots."""
+        await self._prepare()
+        for index in await versions_of(self._client, self._alias, timeout_s=CALL_TIMEOUT_S):
+            await self._refresh(index)
+            merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
+            await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
+            await call(self._client, f"POST /{index}/_flush", timeout_s=MERGE_TIMEOUT_S)
+
+    async def info(self) -> IndexInfo:
+        await self._prepare()
+        return await read_info(self._client, self._index, timeout_s=CALL_TIMEOUT_S)
+
+    def _puts(
+        self, document_id: str, entries: Sequence[tuple[Passage, Sequence[float]]]
+    ) -> list[BulkOperation]:
+        first = min((passage.ordinal for passage, _ in entries), default=0)
+        now = self._clock.now()
+        return [
+            BulkOperation.put(
+                passage.passage_id,
+                document_id,
+                row_of(passage, vector, indexed_at=now, leads=passage.ordinal == first),
+            )
+            for passage, vector in entries
+        ]
+
+    async def _prepare(self) -> None:
+        if self._schema_due:
+            await apply_schema(self._client, alias=self._alias, schema=self._schema)
+            self._schema_due = False
+
+    def _check_dimensions(self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]) -> None:
+        for document_id, entries in documents.items():
+            for _, vector in entries:
+                if len(vector) != self._schema.dimensions:
+                    raise SearchUnavailableError(
+                        f"The index has {self._schema.dimensions} dimensions, a passage of {document_id} "
+                        f"{len(vector)}."
+                    )
+
+    async def _ordinals_beyond(self, kept: Mapping[str, set[int]]) -> list[tuple[str, int]]:
+        """Return (document id, ordinal) of passages that the index may hold and ``kept`` does not name."""
+        await self._refresh(self._index)
+        names = list(kept)
+        stale: list[tuple[str, int]] = []
+        for start in range(0, len(names), _DOCUMENTS_A_QUESTION):
+            asked = names[start : start + _DOCUMENTS_A_QUESTION]
+            highest = await self._highest_ordinals(asked)
+            stale += [
+                (name, ordinal)
+                for name, last in highest.items()
+                for ordinal in range(last + 1)
+                if ordinal not in kept[name]
+            ]
+        return stale
+
+    async def _highest_ordinals(self, document_ids: Sequence[str]) -> dict[str, int]:
+        found = await call(
+            self._client,
+            f"POST /{self._index}/_search",
+            body={
+                "size": 0,
+                "query": {"terms": {"document_id": list(document_ids)}},
+                "aggs": {
+                    "documents": {
+                        "terms": {"field": "document_id", "size": len(document_ids)},
+                        "aggs": {"last": {"max": {"field": "ordinal"}}},
+                    }
+                },
+            },
+            timeout_s=CALL_TIMEOUT_S,
+        )
+        return {
+            bucket["key"]: int(bucket["last"]["value"])
+            for bucket in found["aggregations"]["documents"]["buckets"]
+        }
+
+    async def _delete(self, index: str, document_ids: Sequence[str]) -> None:
+        done = await call(
+            self._client,
+            f"POST /{index}/_delete_by_query?refresh=true&conflicts=proceed",
+            body={"query": {"terms": {"document_id": list(document_ids)}}},
+            timeout_s=MERGE_TIMEOUT_S,
+        )
+        if done["version_conflicts"] or done["failures"]:
+            raise SearchUnavailableError(
+                f"{done['version_conflicts'] + len(done['failures'])} passages were not deleted; try again."
+            )
+
+    async def _refresh(self, index: str) -> None:
+        await call(self._client, f"POST /{index}/_refresh", timeout_s=CALL_TIMEOUT_S)

@@ -1,0 +1,44 @@
+"""The passage index on a real OpenSearch node.
+
+Needs the fixture ``opensearch_url``, or to be in a process that a test with it started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.adapters.aws.opensearch_client import call, open_opensearch
+from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from tests.contracts.aws_twins import tenant_name
+from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
+from tests.fakes.opensearch_node import node_url
+
+SCHEMA = PassageSchema(embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
+
+
+@dataclass
+class OpenSearchTwin:
+    index: OpenSearchPassageIndex
+    search: OpenSearchPassageSearch
+
+
+@asynccontextmanager
+async def open_opensearch_twin(place: Path) -> AsyncGenerator[OpenSearchTwin]:
+    """Open the tenant's index; whoever opens it first makes it, and removes it in the end."""
+    alias = f"{tenant_name(place)}-passages"
+    async with open_opensearch(url=node_url(), auth="none") as client:
+        first = not await call(client, f"HEAD /_alias/{alias}", timeout_s=30.0)
+        await apply_schema(client, alias=alias, schema=SCHEMA)
+        try:
+            yield OpenSearchTwin(
+                index=OpenSearchPassageIndex(client, alias=alias, schema=SCHEMA),
+                search=OpenSearchPassageSearch(client, alias=alias, schema=SCHEMA),
+            )
+        finally:
+            if first:
+                await delete_index(client, alias=alias)

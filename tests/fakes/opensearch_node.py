@@ -1,0 +1,86 @@
+"""A real OpenSearch node for tests: ``OPENSEARCH_URL``'s, or one that all workers of a run share.
+
+The node is started by the product's own command on a free port, on first use. Each pytest process that uses
+it leaves its pid beside it; the last one to leave ends it, and one left behind by a killed run is used again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+
+from assistant.settings import inherited_environment
+
+URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
+"""Tells other processes of the same test run where the node is."""
+_ROOT = Path(__file__).parents[2]
+_STATE = _ROOT / "build" / "opensearch" / "test-node"
+_START_TIMEOUT_S = 900.0
+"""The first run ever fetches 180 MB; ``make setup`` does that before."""
+
+
+@contextmanager
+def opensearch_node() -> Generator[str]:
+    """Give the node's base URL."""
+    if given := os.environ.get("OPENSEARCH_URL"):
+        yield given
+        return
+    _STATE.mkdir(parents=True, exist_ok=True)
+    lock, mark = FileLock(_STATE / "users.lock"), _STATE / f"user-{os.getpid()}"
+    with lock:
+        mark.touch()
+        url = _address(_command("up"))
+    try:
+        yield url
+    finally:
+        with lock:
+            mark.unlink()
+            if not any(_lives(other) for other in _STATE.glob("user-*")):
+                _command("down")
+
+
+def node_url() -> str:
+    """Return the node's base URL, in the pytest process or one that it started."""
+    return os.environ[URL_VARIABLE]
+
+
+def _lives(mark: Path) -> bool:
+    if psutil.pid_exists(int(mark.name.removeprefix("user-"))):
+        return True
+    mark.unlink(missing_ok=True)  # its run was killed
+    return False
+
+
+def _command(action: str) -> str:
+    settings = {
+        "ASSISTANT_OPENSEARCH_STATE_DIR": str(_STATE),
+        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(_ROOT / "build" / "opensearch"),
+        "ASSISTANT_OPENSEARCH_PORT": "0",
+        "ASSISTANT_OPENSEARCH_HEAP_MIB": "512",
+        "ASSISTANT_OPENSEARCH_DOCKER": "false",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "assistant.operations.opensearch", action],
+        cwd=_ROOT,
+        env=inherited_environment() | settings,
+        capture_output=True,
+        text=True,
+        timeout=_START_TIMEOUT_S,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def _address(said: str) -> str:
+    found = re.search(r"http://\S+", said)
+    assert found, said
+    return found.group()
