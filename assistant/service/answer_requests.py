@@ -28,7 +28,7 @@ from assistant.service.delivery import (
     send_whole,
 )
 from assistant.service.identity import require_role
-from assistant.service.problems import internal_problem, problem_of, send_problem
+from assistant.service.problems import internal_problem, log_failure, problem_of, send_problem
 from assistant.service.request_body import ClientGoneError, parse_body, read_body
 from assistant.service.wiring import Service
 
@@ -138,6 +138,7 @@ class AnswerRequests:
     ) -> None:
         """Answer with a problem, in the endpoint's own form."""
         self.service.metrics.refused.labels(problem.code).inc()
+        log_failure(problem)
         await send_refusal(send, problem, retry_after_s=retry_after_s)
 
 

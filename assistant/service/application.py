@@ -21,6 +21,7 @@ from assistant.service.chat_completions import CHAT_PATH, ChatCompletions
 from assistant.service.problems import (
     NOT_FOUND,
     internal_problem,
+    log_failure,
     problem_body,
     problem_headers,
     problem_of,
@@ -84,7 +85,9 @@ def build_routes() -> FastAPI:
 
 async def _on_own_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, AssistantError)  # noqa: S101 - as registered
-    return _response(problem_of(error), retry_after_s=error.retry_after_s)
+    problem = problem_of(error)
+    log_failure(problem)
+    return _response(problem, retry_after_s=error.retry_after_s)
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> Response:

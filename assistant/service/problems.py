@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import orjson
+import structlog
 from pydantic import ValidationError
 from starlette.types import Send
 
@@ -16,6 +17,7 @@ from assistant.domain.errors import (
     DeadlineExceededError,
     DependencyError,
     DocumentInvalidError,
+    EndpointPausedError,
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
@@ -45,6 +47,7 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
 NOT_FOUND = "There is no such thing, or it is not yours."
 """One body for what never was and for what is another's."""
 _RETRY_AFTER_S = 2.0
+_log = structlog.get_logger(__name__)
 _INTERNAL = Problem(
     title="Internal error",
     status=500,
@@ -70,6 +73,13 @@ def problem_of(error: AssistantError) -> Problem:
 def internal_problem() -> Problem:
     """Return the body for what nobody expected: it tells nothing of it."""
     return _INTERNAL
+
+
+def log_failure(problem: Problem) -> None:
+    """Tell the operator what only the caller would learn: that, and why, a dependency failed. The detail of
+    our own errors holds no text of anybody's."""
+    if problem.status >= 500 and problem.code not in (AssistantError.code, EndpointPausedError.code):
+        _log.warning("dependency_failed", code=problem.code, detail=problem.detail)
 
 
 def problem_headers(problem: Problem, *, retry_after_s: float | None = None) -> dict[str, str]:
