@@ -1,0 +1,150 @@
+"""CPU of DynamoDB calls, by aiobotocore and by our own lean client: ``python -m benchmarks.record_calls``.
+
+The figures of docs/decisions/0010-lean-dynamodb-calls.md. DynamoDB is a stand-in in a process of its own
+that takes everything; the CPU is this process's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from assistant.adapters.aws.aws_clients import open_client
+from assistant.adapters.aws.dynamodb_calls import DynamoDbCalls
+from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.answering.ports import LogBatch, LogOpening
+from assistant.domain.errors import RecordsUnavailableError
+from tests.contracts import samples
+
+GROUP = 25
+_ROUNDS, _CALLS = 3, 200
+_ANSWERS = 400
+_ANSWER_WITHIN_S = 0.005
+_BATCH = LogBatch(
+    number=1, first_sequence=1, frames=(b'id: a:1\nevent: token\ndata: {"text":"Day"}\n\n',) * 22, ended=True
+)
+_RECORD = samples.answer().model_copy(update={"question": "x" * 3500})
+_IF_ABSENT = {"ConditionExpression": "attribute_not_exists(pk)"}
+Call = Callable[[], Awaitable[Any]]
+
+
+async def measure() -> None:
+    async with _stand_in(0.0) as url, open_client("dynamodb", region="us-east-1", endpoint_url=url) as client:
+        lean = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
+        for operation, items, request in _requests():
+            method = getattr(client, _METHODS[operation])
+            by_client = await _cpu_us(lambda method=method, request=request: method(**request))
+            by_us = await _cpu_us(lambda operation=operation, request=request: lean.call(operation, request))
+            print(f"{operation:20} {by_client / items:7.1f} µs an item, lean {by_us / items:7.1f} µs")
+        await lean.close()
+    async with _stand_in(_ANSWER_WITHIN_S) as url:
+        for at_once in (1, 10, 50, 200):
+            cpu_us = await _answers_cpu_us(url, at_once=at_once)
+            print(f"opening, batch and record of an answer, {at_once:3} at once: {cpu_us:6.0f} µs")
+
+
+_METHODS = {
+    "PutItem": "put_item",
+    "BatchWriteItem": "batch_write_item",
+    "TransactWriteItems": "transact_write_items",
+}
+
+
+def _requests() -> list[tuple[str, int, dict[str, Any]]]:
+    """Return operation, number of items and request."""
+    items = [{"pk": {"S": f"a#{n}"}, "sk": {"S": "answer"}, "body": {"S": "x" * 4000}} for n in range(GROUP)]
+    puts = [{"TableName": "t", "Item": item, **_IF_ABSENT} for item in items]
+    return [
+        ("PutItem", 1, puts[0]),
+        (
+            "BatchWriteItem",
+            GROUP,
+            {"RequestItems": {"t": [{"PutRequest": {"Item": item}} for item in items]}},
+        ),
+        ("TransactWriteItems", GROUP, {"TransactItems": [{"Put": put} for put in puts]}),
+    ]
+
+
+async def _cpu_us(call: Call) -> float:
+    """Return the CPU of one call, best of three rounds."""
+    for _ in range(20):
+        await call()
+    rounds: list[float] = []
+    for _ in range(_ROUNDS):
+        began_s = time.process_time()
+        for _ in range(_CALLS):
+            await call()
+        rounds.append((time.process_time() - began_s) / _CALLS * 1e6)
+    return min(rounds)
+
+
+async def _answers_cpu_us(url: str, *, at_once: int) -> float:
+    async with open_client("dynamodb", region="us-east-1", endpoint_url=url) as client:
+        log = DynamoDbAnswerLog(client, table="events")
+        records = DynamoDbAnswerRecords(client, table="records")
+
+        async def answer_some(worker: int) -> None:
+            for number in range(_ANSWERS // at_once):
+                answer_id = f"a{worker}-{number}"
+                await log.open(LogOpening(answer_id=answer_id, agent="ana", request_hash="hash"))
+                await log.append(answer_id, _BATCH)
+                await records.put_answer(_RECORD.model_copy(update={"answer_id": answer_id}))
+
+        await log.open(LogOpening(answer_id="first", agent="ana", request_hash="hash"))
+        began_s = time.process_time()
+        await asyncio.gather(*(answer_some(worker) for worker in range(at_once)))
+        cpu_s = time.process_time() - began_s
+        await records.close()
+        await log.close()
+    return cpu_s / _ANSWERS * 1e6
+
+
+class _Yes(asyncio.Protocol):
+    """Takes every request, after a while."""
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (end := self._received.find(b"\r\n\r\n")) >= 0:
+            head = self._received[:end].lower() + b"\r\n"
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            if len(self._received) < end + 4 + length:
+                return
+            self._received = self._received[end + 4 + length :]
+            response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+            asyncio.get_running_loop().call_later(self._after_s, self._transport.write, response)
+
+
+async def _serve(after_s: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: _Yes(after_s), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@asynccontextmanager
+async def _stand_in(after_s: float) -> AsyncGenerator[str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.record_calls", "--serve", str(after_s)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{(await process.stdout.readline()).decode().strip()}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(float(sys.argv[2])) if sys.argv[1:2] == ["--serve"] else measure())
