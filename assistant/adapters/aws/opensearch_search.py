@@ -106,7 +106,7 @@ class _Hit:
 
 def _read_hits(answer: Any) -> list[_Hit]:
     try:
-        if answer.get("timed_out"):
+        if answer["timed_out"]:  # always there: an answer without hits is none, not an empty index
             raise SearchUnavailableError("The passage index did not finish the search in time.")
         return [_read_hit(hit) for hit in answer.get("hits", {}).get("hits", ())]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
