@@ -111,6 +111,10 @@ evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed qu
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
 	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
 
+.PHONY: bench-load
+bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 8 minutes; ARGS=--quick judges no times)
+	@$(BIN)/python -m benchmarks.load $(ARGS)
+
 .PHONY: check
 check: lint typecheck test test-browser ## All that CI asks before a change lands
 

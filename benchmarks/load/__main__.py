@@ -34,7 +34,8 @@ def measure(scene: Scene, effort: Effort) -> list[Row]:
     pairs = measure_pairs(scene, service, effort, say=say)
     say("records found")
     answer_ids = [answer_id for pair in pairs.rate for answer_id in pair.service.outcome.answer_ids]
-    rows = pair_rows(pairs, missing_records=count_missing_records(scene, answer_ids))
+    missing = count_missing_records(scene, answer_ids)
+    rows = pair_rows(pairs, missing_records=missing, many_streams=effort.many_streams)
     say("streams cut and resumed")
     rows.append(resumed_row(measure_resumed(scene, service, effort), streams=effort.resumed_streams))
     service.stop()

@@ -13,7 +13,9 @@ class Effort:
     """Of runs, bare and service; each figure is the median over them."""
     single_answers: int
     stream_answers: int
-    """Of each stream, one after the other; the first is the ramp when there are several."""
+    """Of each of 50 streams, one after the other; the first is the ramp when there are several."""
+    many_answers: int
+    """The same of many streams."""
     stream_tokens: int
     many_streams: int
     rate_s: float
@@ -25,8 +27,9 @@ class Effort:
 
 FULL = Effort(
     pairs=5,
-    single_answers=10,
+    single_answers=7,
     stream_answers=3,
+    many_answers=2,
     stream_tokens=ANSWER_TOKENS,
     many_streams=200,
     rate_s=3.0,
@@ -37,9 +40,10 @@ FULL = Effort(
 )
 QUICK = Effort(
     pairs=1,
-    single_answers=4,
-    stream_answers=2,
-    stream_tokens=50,
+    single_answers=2,
+    stream_answers=1,
+    many_answers=1,
+    stream_tokens=30,
     many_streams=100,
     rate_s=1.0,
     rounds=2,

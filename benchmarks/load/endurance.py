@@ -25,6 +25,7 @@ _READERS = 32
 class Rounds:
     """The same load again and again on one process."""
 
+    streams: int
     runs: Sequence[Run]
     resident_bytes: Sequence[int]
     """After each round."""
@@ -53,7 +54,7 @@ def measure_rounds(scene: Scene, effort: Effort, *, say: Callable[[str], None]) 
     peak = _peak_bytes(service)
     service.stop()
     scene.pace()
-    return Rounds(runs, resident, peak)
+    return Rounds(effort.many_streams, runs, resident, peak)
 
 
 def measure_resumed(scene: Scene, service: Started, effort: Effort) -> Run:

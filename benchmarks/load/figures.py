@@ -25,7 +25,7 @@ class Row:
     """Whether the machine's speed decides it."""
 
 
-def pair_rows(pairs: Pairs, *, missing_records: int) -> list[Row]:
+def pair_rows(pairs: Pairs, *, missing_records: int, many_streams: int) -> list[Row]:
     """Return the figures that are measured against bare."""
     rate = median_of(pairs.rate, lambda pair: pair.service.answers_per_s / pair.bare.answers_per_s)
     service, bare = median_of(pairs.rate, _service(_rate)), median_of(pairs.rate, _bare(_rate))
@@ -34,7 +34,7 @@ def pair_rows(pairs: Pairs, *, missing_records: int) -> list[Row]:
         _beside("added to the first token, one stream, p50", pairs.single, percent=50, above_ms=3),
         _beside("the same, 50 streams, p50", pairs.fifty, percent=50, above_ms=4),
         _beside("the same, 50 streams, p99", pairs.fifty, percent=99, above_ms=20),
-        _many(pairs.many),
+        _many(pairs.many, streams=many_streams),
         _cpu(pairs.fifty),
         Row(
             f"stand-ins without delay, answers of {RATE_TOKENS} tokens: requests per second",
@@ -65,14 +65,14 @@ def _beside(what: str, pairs: Sequence[Pair], *, percent: float, above_ms: float
     )
 
 
-def _many(pairs: Sequence[Pair]) -> Row:
+def _many(pairs: Sequence[Pair], *, streams: int) -> Row:
     ratio = median_of(pairs, lambda pair: added_ms(pair.service, 99) / added_ms(pair.bare, 99))
     service = median_of(pairs, lambda pair: added_ms(pair.service, 99))
     bare = median_of(pairs, lambda pair: added_ms(pair.bare, 99))
     busy = max(run.outcome.cpu_share for pair in pairs for run in (pair.bare, pair.service))
     void = ", void" if busy > MOST_GENERATOR_CPU else ""
     return Row(
-        "the same, 200 streams, p99",
+        f"the same, {streams} streams, p99",
         "≤ 3 x bare's and ≤ 60 ms; load generator ≤ 90 % CPU",
         f"{ratio:.1f} x bare's: {service:.1f} ms (bare {bare:.1f} ms); load generator {busy:.0%} CPU{void}",
         ratio <= 3 and service <= 60 and not void,
@@ -96,7 +96,9 @@ def rounds_rows(rounds: Rounds) -> list[Row]:
     """Return the figures of many streams over several rounds."""
     growth = rounds.growth_bytes / _MIB
     return [
-        errors_row(f"many streams, {len(rounds.runs)} rounds", [run.outcome for run in rounds.runs]),
+        errors_row(
+            f"{rounds.streams} streams, {len(rounds.runs)} rounds", [run.outcome for run in rounds.runs]
+        ),
         Row(
             "memory in these rounds, at the peak",
             "≤ 200 MiB",
@@ -104,7 +106,7 @@ def rounds_rows(rounds: Rounds) -> list[Row]:
             rounds.peak_bytes <= 200 * _MIB,
             timed=False,
         ),
-        Row("growth between rounds two and five", "≤ 5 MiB", f"{growth:.1f} MiB", growth <= 5),
+        Row(f"growth between rounds two and {len(rounds.runs)}", "≤ 5 MiB", f"{growth:.1f} MiB", growth <= 5),
     ]
 
 

@@ -13,6 +13,7 @@ from benchmarks.load.pacing import ADDED_TO_MS, FIRST_TOKEN_S, TOKEN_S
 from benchmarks.load.scene import Run, Scene
 from benchmarks.load.started_processes import Started
 
+FEW_STREAMS = 50
 RATE_TOKENS = 20
 RATE_STREAMS = 32
 _SINGLE_TOKENS = 20
@@ -50,9 +51,10 @@ def measure_pairs(scene: Scene, service: Started, effort: Effort, *, say: Callab
             turn.run(run="streams", streams=1, answers=effort.single_answers, tokens=_SINGLE_TOKENS)
         )
         scene.pace(tokens=effort.stream_tokens)
-        for streams, kept in ((50, pairs.fifty), (effort.many_streams, pairs.many)):
-            say(f"pair {number + 1} of {effort.pairs}: {streams} streams")
-            kept.append(turn.streams(streams))
+        say(f"pair {number + 1} of {effort.pairs}: {FEW_STREAMS} streams")
+        pairs.fifty.append(turn.streams(FEW_STREAMS, answers=effort.stream_answers))
+        say(f"pair {number + 1} of {effort.pairs}: {effort.many_streams} streams")
+        pairs.many.append(turn.streams(effort.many_streams, answers=effort.many_answers))
         say(f"pair {number + 1} of {effort.pairs}: as many answers as it can")
         scene.pace(delayed=False, tokens=RATE_TOKENS)
         pairs.rate.append(
@@ -69,12 +71,12 @@ class _Turn:
     effort: Effort
     backwards: bool
 
-    def streams(self, count: int) -> Pair:
+    def streams(self, count: int, *, answers: int) -> Pair:
         whole_s = FIRST_TOKEN_S + self.effort.stream_tokens * TOKEN_S
         return self.run(
             run="streams",
             streams=count,
-            answers=self.effort.stream_answers,
+            answers=answers,
             ramp_s=whole_s,
             tokens=self.effort.stream_tokens,
         )

@@ -29,7 +29,7 @@ def pairs(bare: Run, service: Run) -> Pairs:
 
 
 def missed(bare: Run, service: Run, *, missing_records: int = 0) -> list[str]:
-    rows = pair_rows(pairs(bare, service), missing_records=missing_records)
+    rows = pair_rows(pairs(bare, service), missing_records=missing_records, many_streams=200)
     return [row.what for row in rows if not row.holds]
 
 
@@ -48,7 +48,7 @@ def test_cpu_and_rate_are_compared_with_bare():
 
 
 def test_a_busy_load_generator_voids():
-    rows = pair_rows(pairs(run(), run(generator_cpu_s=0.95)), missing_records=0)
+    rows = pair_rows(pairs(run(), run(generator_cpu_s=0.95)), missing_records=0, many_streams=200)
     assert [row.measured.endswith("void") for row in rows if not row.holds] == [True]
 
 
@@ -59,12 +59,12 @@ def test_a_missing_record_is_a_miss():
 def test_an_error_is_a_miss_and_is_named():
     service = run()
     service.outcome.fail("another text")
-    rows = pair_rows(pairs(run(), service), missing_records=0)
+    rows = pair_rows(pairs(run(), service), missing_records=0, many_streams=200)
     assert "12 x another text" in next(row.measured for row in rows if not row.holds)
 
 
 def test_memory_grows_from_the_second_round_on():
-    rounds = Rounds([run()] * 5, [90 * MIB, 100 * MIB, 101 * MIB, 102 * MIB, 106 * MIB], 130 * MIB)
+    rounds = Rounds(200, [run()] * 5, [90 * MIB, 100 * MIB, 101 * MIB, 102 * MIB, 106 * MIB], 130 * MIB)
     assert [row.holds for row in rounds_rows(rounds)] == [True, True, False]
 
 
