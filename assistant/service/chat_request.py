@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -147,8 +148,7 @@ def read_chat_request(body: bytes) -> ChatAsking:
         if first["type"] == "json_invalid":
             unreadable = UnreadableRequestError("The body is not valid JSON in UTF-8.")
             raise RefusedChatError(unreadable, param=None) from None
-        param = ".".join(str(part)[:64] for part in first["loc"]) or None
-        raise RefusedChatError(invalid_request(error), param=param) from None
+        raise RefusedChatError(invalid_request(error), param=_param(first["loc"])) from None
 
 
 def _asking(chat: ChatRequest) -> ChatAsking:
@@ -186,6 +186,12 @@ def _earlier_question(chat: ChatRequest) -> str | None:
             text = message.text()
             return text if 0 < len(text) <= MAX_EARLIER_CHARACTERS else None
     return None
+
+
+def _param(location: Sequence[int | str]) -> str | None:
+    """Return the parameter's path; what pydantic adds to tell a union's branches apart is left out."""
+    parts = [str(part)[:64] for part in location if isinstance(part, int) or part.isidentifier()]
+    return ".".join(parts) or None
 
 
 def _last(chat: ChatRequest) -> int:

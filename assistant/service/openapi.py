@@ -20,6 +20,7 @@ from assistant.domain.answers import Sent, Verdict
 from assistant.domain.documents import Document
 from assistant.service.chat_request import ChatRequest
 from assistant.service.chat_wire import ChatCompletion, ChatCompletionChunk, ChatError
+from assistant.service.openapi_links import link_operations
 from assistant.service.openapi_parts import REFERENCE, SHARED_HEADERS
 from assistant.service.openapi_streams import EVENTS, stream_operations
 from assistant.service.wire import WholeAnswer
@@ -46,6 +47,7 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     for path, operations in stream_operations().items():
         document["paths"].setdefault(path, {}).update(operations)
+    link_operations(document)
     components["headers"] = SHARED_HEADERS
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     document["security"] = [{"bearer": []}]

@@ -11,18 +11,20 @@ from assistant.service.openapi_parts import body_of, problems, reference, refusa
 
 EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
 _STREAM = (
-    "Server-sent events (`id`, `event`, `data`), UTF-8. Their order is: started, sources, any number of "
-    "token and sentence, then done or error, and nothing after it. `data` is JSON; its schema stands under "
-    "the event's name in x-events. Ids are `<answer_id>:<sequence>`, the sequence ascending from 1, with "
-    "gaps where tokens were merged for a slow reader; an event without an id is of this connection only. "
-    "When nothing flows for 10 s the comment `: alive` comes. Clients ignore unknown events and fields. A stream "
-    "that ends without done or error was cut."
+    "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
+    " sources, any number of token and sentence, then done or error, and nothing after it. `data` is "
+    "JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
+    "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
+    " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
+    "ignore unknown events and fields. A stream that ends without done or error was cut."
 )
 _CHUNKS = (
-    "Server-sent events of `data` only: chunks (x-chunk), then `[DONE]`. The first has the role, the last "
-    "choice the finish reason and the annotations. A stream that breaks off ends with an error (x-error) and "
-    "without `[DONE]`. When nothing flows for 10 s the comment `: alive` comes."
+    "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
+    "has the role, the last choice the finish reason and the annotations. A stream that breaks off ends "
+    "with an error (x-error) and without `[DONE]`. When nothing flows for 10 s the comment `: alive` "
+    "comes."
 )
+_EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
 _KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -97,7 +99,20 @@ def _follow() -> dict[str, Any]:
 
 def _chat() -> dict[str, Any]:
     stream = {
-        "schema": {"type": "string", "description": _CHUNKS},
+        "schema": {
+            "description": _CHUNKS,
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "data": {
+                    "anyOf": [
+                        {"const": "[DONE]"},
+                        _json_text("ChatCompletionChunk"),
+                        _json_text("ChatError"),
+                    ]
+                }
+            },
+        },
         "x-chunk": reference("ChatCompletionChunk"),
         "x-error": reference("ChatError"),
     }
@@ -137,12 +152,29 @@ _CHAT_RULES = (
 
 def _event_stream() -> dict[str, Any]:
     return {
-        "schema": {"type": "string", "description": _STREAM},
+        "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
         "x-events": {event.event: reference(event.__name__) for event in EVENTS},
         "x-event-order": ["started", "sources", ["token", "sentence"], ["done", "error"]],
-        "x-event-id": "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$",
+        "x-event-id": _EVENT_ID,
         "x-heartbeat": {"comment": "alive", "after_s": 10},
     }
+
+
+def _event_schema(event: type[Any]) -> dict[str, Any]:
+    """Return the schema of one event: the stream's is that of each of its events."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": _EVENT_ID},
+            "event": {"const": event.event},
+            "data": _json_text(event.__name__),
+        },
+    }
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": reference(model)}
 
 
 def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:

@@ -136,6 +136,11 @@ def test_a_question_over_its_limit_is_too_large() -> None:
     assert refused(messages=[long]).refused.code == "too_large"
 
 
+def test_a_message_over_its_limit_is_named_without_the_schema_s_inner_parts() -> None:
+    error = refused(messages=[{"role": "user", "content": "x" * 50_001}, QUESTION])
+    assert error.param == "messages.0.content"
+
+
 def test_what_is_no_json_is_unreadable() -> None:
     with pytest.raises(RefusedChatError) as caught:
         read_chat_request(b"{")
