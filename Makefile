@@ -127,8 +127,12 @@ check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of i
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \
 		PYTHONPATH=. $$home/bin/python -c "import $$module; print('· $$extra imports alone')"; done
 
+.PHONY: check-api
+check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them against the API's document (about 10 minutes)
+	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/service/test_api_schema.py -q --timeout 900 $(ARGS)
+
 .PHONY: check-full
-check-full: check check-extras evaluate bench ## check, then the whole evaluation and the figures
+check-full: check check-extras check-api evaluate bench ## check, then the whole evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
