@@ -17,9 +17,15 @@ from assistant.domain.errors import DependencyError
 class ServiceRefusedError(DependencyError):
     """The service answered, and said no. ``reason`` is AWS's code of it."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: str, status: int) -> None:
         super().__init__(message)
         self.reason = reason
+        self._status = status
+
+    @property
+    def passes(self) -> bool:
+        """Whether the service said no for now: it is overloaded or broken."""
+        return self._status >= 500 or self.reason.startswith(("Throttl", "RequestThrottl", "RequestLimit"))
 
 
 @asynccontextmanager
@@ -33,15 +39,16 @@ async def aws_call(what: str, *, limit_s: float) -> AsyncGenerator[None]:
         async with asyncio.timeout(limit_s):
             yield
     except ClientError as error:
-        reason = refusal(error)
-        raise ServiceRefusedError(f"{what} refused: {reason}.", reason=reason) from None
+        reason, status = refusal(error)
+        raise ServiceRefusedError(f"{what} refused: {reason}.", reason=reason, status=status) from None
     except (BotoCoreError, aiohttp.ClientError) as error:
         raise DependencyError(f"{what} failed: {type(error).__name__}.") from None
     except TimeoutError:
         raise DependencyError(f"{what} did not answer within {limit_s:.0f} s.") from None
 
 
-def refusal(error: ClientError) -> str:
-    """Return AWS's code, as ``NoSuchKey``, without any text of the request."""
+def refusal(error: ClientError) -> tuple[str, int]:
+    """Return AWS's code, as ``NoSuchKey``, and the HTTP status, without any text of the request."""
     response = cast("dict[str, Any]", error.response)
-    return str(response.get("Error", {}).get("Code", "Unknown"))
+    code = str(response.get("Error", {}).get("Code", "Unknown"))
+    return code, int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -48,7 +48,7 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
         async with aws_call("KMS", limit_s=_LIMIT_S):
             answer = await kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=_context(tenant))
     except ServiceRefusedError as error:
-        if error.reason.startswith(("Throttling", "KMSInternal", "DependencyTimeout")):
+        if error.passes:
             raise
         raise ConfigurationError(
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
@@ -69,11 +69,11 @@ async def _ciphertext(ssm: Any, name: str) -> bytes:
             answer = await ssm.get_parameter(Name=name)
         return base64.b64decode(answer["Parameter"]["Value"], validate=True)
     except ServiceRefusedError as error:
-        if error.reason not in ("ParameterNotFound", "AccessDeniedException"):
+        if error.passes:
             raise
         raise ConfigurationError(
-            f"The parameter {name} cannot be read ({error.reason}). It must be there and this process may "
-            "have to be allowed ssm:GetParameter on it."
+            f"The parameter {name} cannot be read ({error.reason}). It must be there, and this process must "
+            "be allowed to read it (ssm:GetParameter)."
         ) from None
     except (KeyError, binascii.Error):
         raise ConfigurationError(
