@@ -129,12 +129,13 @@ def read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM unwind as SIGINT does, so that every process is stopped."""
+    """Let SIGTERM and SIGINT unwind, so that every process is stopped; also where SIGINT was ignored."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _stop(popen: subprocess.Popen[bytes]) -> None:
