@@ -26,11 +26,25 @@ def add(
             show_default=False,
         ),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A service elsewhere; its token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Bring documents and follow them until they answer or failed. Unchanged ones cost nothing."""
+    options = GlobalOptions.of(context)
+    if service is not None:
+        from assistant.operations.remote_loading import add_to_service
+
+        add_to_service(options, tenant=tenant, paths=paths or [], service_url=service)
+        return
     from assistant.operations.knowledge import add_documents
 
-    add_documents(GlobalOptions.of(context), tenant=tenant, paths=paths or [])
+    add_documents(options, tenant=tenant, paths=paths or [])
 
 
 @knowledge_app.command(name="list")

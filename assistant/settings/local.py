@@ -91,6 +91,8 @@ class LocalSettings(ProcessSettings):
     """The index: under the state folder, or an OpenSearch node's."""
     opensearch_url: str = "http://127.0.0.1:9200"
     """Where that node answers. It is asked without credentials."""
+    service_token: str | None = None
+    """Bearer token for a service that a command is told of by its address."""
     ci: str = Field(default="", validation_alias="CI")
 
     @property
