@@ -77,11 +77,11 @@ class ChatRequest(PublicModel):
     filters: SearchFilters = SearchFilters()
 
     # Served in one way only: any other value is refused.
-    n: Literal[1] | None = None
+    n: int | None = Field(default=None, ge=1, le=1)
     response_format: ChatResponseFormat | None = None
     modalities: tuple[Literal["text"], ...] | None = None
     logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=0)
     tools: _Empty | None = None
     tool_choice: Literal["none"] | None = None
     functions: _Empty | None = None
@@ -142,7 +142,7 @@ class ChatAsking:
 def read_chat_request(body: bytes) -> ChatAsking:
     """Return what the body asks. Raises RefusedChatError (400, 413, 422)."""
     try:
-        return _asking(ChatRequest.model_validate_json(body))
+        return _asking(ChatRequest.model_validate_json(body, strict=True))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":

@@ -136,6 +136,13 @@ def test_a_question_over_its_limit_is_too_large() -> None:
     assert refused(messages=[long]).refused.code == "too_large"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("stream", "true"), ("stream", 1), ("max_tokens", "5"), ("n", True)]
+)
+def test_a_value_of_another_type_is_not_taken_for_one(name: str, value: Any) -> None:
+    assert refused(**{name: value}).param == name
+
+
 def test_a_message_over_its_limit_is_named_without_the_schema_s_inner_parts() -> None:
     error = refused(messages=[{"role": "user", "content": "x" * 50_001}, QUESTION])
     assert error.param == "messages.0.content"

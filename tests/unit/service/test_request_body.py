@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import pytest
 
 from assistant.answering.asking import AnswerRequest
 from assistant.domain.answers import Verdict
+from assistant.domain.documents import Document
 from assistant.domain.errors import InvalidRequestError, TooLargeError, UnreadableRequestError
 from assistant.service.request_body import ClientGoneError, parse_body, read_body
 
@@ -111,3 +113,13 @@ def test_no_message_repeats_what_was_sent() -> None:
         parse_body(body, Verdict)
     assert "Jane" not in refused.value.message
     assert "secret" not in refused.value.message
+
+
+def test_a_number_is_not_taken_for_a_date() -> None:
+    body = (
+        b'{"document_id": "d", "title": "t", "content": "c", "media_type": "text/plain",'
+        b' "effective_date": %s}'
+    )
+    with pytest.raises(InvalidRequestError, match="effective_date"):
+        parse_body(body % b"0", Document)
+    assert parse_body(body % b'"2026-03-01"', Document).effective_date == date(2026, 3, 1)
