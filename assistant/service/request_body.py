@@ -49,9 +49,8 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
     """Return the body as ``model``. Raises UnreadableRequestError (not UTF-8 JSON, nested too deep),
     TooLargeError (a text over its limit), InvalidRequestError (anything else the schema forbids)."""
     try:
-        return model.model_validate_json(
-            body, strict=True
-        )  # as the document says: no "5" for 5, no 0 for a date
+        # as the API's document says: no "5" for a number, no 0 for a date
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise UnreadableRequestError("The body is not valid JSON in UTF-8.") from None
