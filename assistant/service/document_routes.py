@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from assistant.adapters.signed_links import LinkGrant, refused_link, tenant_of_link
 from assistant.bootstrap import ServedTenant
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.errors import NotFoundError, UnauthenticatedError
+from assistant.domain.errors import DependencyError, NotFoundError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
 from assistant.ingesting.sources.items import SourceDocument
 from assistant.service.document_reading import ReadDocument, Reader
@@ -21,6 +24,8 @@ from assistant.service.wire import DocumentPage, DocumentText
 from assistant.service.wiring import Caller, Service, ServiceOf, caller_of
 
 router = APIRouter(tags=["documents"])
+_LIMIT_S = 10.0
+"""For stores that somebody waits for. Their adapters have the patience of the worker: a minute."""
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
     "content": {"text/plain": {"schema": {"type": "string"}}},
@@ -59,8 +64,9 @@ async def bring_document(request: Request, service: ServiceOf, caller: Caller) -
     body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
     document = parse_body(body, Document)
     tenant = service.tenants[caller.tenant]
-    await tenant.add_documents([SourceDocument(document, "request")])
-    return await _status(tenant, document.document_id)
+    async with _in_time():
+        await tenant.add_documents([SourceDocument(document, "request")])
+        return await _status(tenant, document.document_id)
 
 
 @router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 422, 503))
@@ -75,8 +81,9 @@ async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str
     """Withdraw the document: it is no longer readable, and the worker takes it out of the index."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     tenant = service.tenants[caller.tenant]
-    await tenant.withdraw_documents([document_id])
-    return await _status(tenant, document_id)
+    async with _in_time():
+        await tenant.withdraw_documents([document_id])
+        return await _status(tenant, document_id)
 
 
 @router.get(
@@ -103,10 +110,21 @@ async def read_document(
         records=tenant.answering.records,
         clock=service.clock,
     )
-    if form == "text":
-        return await reading.text(document_id, reader=reader)
-    original = await reading.original(document_id, reader=reader)
+    async with _in_time():
+        if form == "text":
+            return await reading.text(document_id, reader=reader)
+        original = await reading.original(document_id, reader=reader)
     return Response(original, media_type="text/plain; charset=utf-8", headers=_ORIGINAL_HEADERS)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncGenerator[None]:
+    """Raises DependencyError after the limit. What was begun may be asked for again: it is done once."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            yield
+    except TimeoutError:
+        raise DependencyError(f"The stores of documents took over {_LIMIT_S:.0f} s; try again.") from None
 
 
 async def _status(tenant: ServedTenant, document_id: str) -> DocumentStatus:
