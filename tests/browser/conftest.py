@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.console_page import ConsolePage, Faults
-from tests.browser.product import Product, running_product, service_before
-from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
+from tests.browser.product import Product, Rehearsal, rehearsal_of, running_product
+from tests.browser.scripted_llm import ScriptedLlm
 
 _FLAGS = (
     "--headless",
@@ -28,6 +28,12 @@ _FLAGS = (
 _STEP_LIMIT_MS = 15_000
 _TEST_LIMIT_S = 240
 """The first test waits for the product: models, and the documents of a tenant."""
+
+_RUN_AXE = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
+    `${id}: ${target.join(" ")}: ${failureSummary}`));
+}"""
 
 OpenConsole = Callable[..., ConsolePage]
 
@@ -46,15 +52,15 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture(scope="session")
-def rehearsal(product: Product) -> Iterator[tuple[ScriptedLlm, str]]:
-    """The scripted model, and the URL of a service that asks it."""
-    with scripted_llm() as llm, service_before(product, llm_port=llm.port) as url:
-        yield llm, url
+def rehearsal(product: Product) -> Iterator[Rehearsal]:
+    """The service whose model is scripted."""
+    with rehearsal_of(product) as rehearsal:
+        yield rehearsal
 
 
 @pytest.fixture
-def llm(rehearsal: tuple[ScriptedLlm, str]) -> ScriptedLlm:
-    return rehearsal[0]
+def llm(rehearsal: Rehearsal) -> ScriptedLlm:
+    return rehearsal.llm
 
 
 @pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
@@ -98,12 +104,27 @@ def console(product: Product, open_console: OpenConsole) -> ConsolePage:
 
 
 @pytest.fixture
-def stage(rehearsal: tuple[ScriptedLlm, str], open_console: OpenConsole) -> ConsolePage:
+def stage(rehearsal: Rehearsal, open_console: OpenConsole) -> ConsolePage:
     """A tab at the service whose model is scripted."""
-    return open_console(rehearsal[1])
+    return open_console(rehearsal.url)
 
 
 @pytest.fixture(scope="session")
 def axe_source() -> str:
     root = Path(__file__).parents[2]
     return (root / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def check(axe_source: str) -> Callable[[ConsolePage], None]:
+    def check(view: ConsolePage) -> None:
+        _run_axe(view.page, axe_source)
+        assert not view.has_sideways_scroll()
+
+    return check
+
+
+def _run_axe(page: Page, source: str) -> None:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(source)
+    assert page.evaluate(_RUN_AXE) == []

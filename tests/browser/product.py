@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assistant.operations.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes, url_of
+from assistant.operations.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
 from assistant.operations.processes import ProcessPlan
 from assistant.settings import LocalSettings, inherited_environment, load_tenants
+from tests.browser.front import Front
+from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
 
 REPOSITORY = Path(__file__).parents[2]
 _PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
@@ -66,42 +68,78 @@ def running_product(folder: Path) -> Iterator[Product]:
         product.assistant("local", "down")
 
 
-@contextmanager
-def service_before(product: Product, *, llm_port: int) -> Iterator[str]:
-    """Start a gateway, an issuer and a service over the product's state and embeddings, with another LLM.
+@dataclass
+class Rehearsal:
+    """A second service of the product: before it a network that can be cut, behind it a scripted model."""
 
-    Yields the service's base URL.
-    """
-    given = {"embedding": urlsplit(product.addresses["embedding"]).port or 0, "llm": llm_port}
+    llm: ScriptedLlm
+    front: Front
+    service: OwnProcess
+    tenants_state: Path
+
+    @property
+    def url(self) -> str:
+        """Where agents reach the service: before the network."""
+        return f"http://127.0.0.1:{self.front.port}"
+
+    def state_of(self, tenant: str) -> Path:
+        return self.tenants_state / tenant
+
+
+@contextmanager
+def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
+    """Start a gateway, an issuer and a service over the product's state and embeddings, with another LLM."""
     settings = LocalSettings(port=0)
-    ports = port_wishes(settings).choose(given)
     layout = Layout(product.tenants, product.state, load_tenants(product.tenants), settings)
-    plans = layout.plans(ports)
     with ExitStack() as stack:
-        for name in (GATEWAY, ISSUER, SERVICE):
-            stack.enter_context(_running(plans[name]))
-        yield url_of(SERVICE, ports)
+        llm = stack.enter_context(scripted_llm())
+        given = {"embedding": urlsplit(product.addresses["embedding"]).port or 0, "llm": llm.port}
+        ports = port_wishes(settings).choose(given)
+        plans = layout.plans(ports)
+        front = stack.enter_context(Front(to_port=ports[SERVICE]).running())
+        sign_in = layout.plans({**ports, SERVICE: front.port})[ISSUER]  # agents come through the network
+        processes = [OwnProcess(plan) for plan in (plans[GATEWAY], sign_in, plans[SERVICE])]
+        for process in processes:
+            stack.callback(process.stop)
+            process.start()
+        yield Rehearsal(llm, front, processes[-1], product.state / "tenants")
 
 
-@contextmanager
-def _running(plan: ProcessPlan) -> Iterator[None]:
-    process = subprocess.Popen(
-        plan.arguments,
-        env=inherited_environment() | plan.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
+class OwnProcess:
+    """One process of the product that the tests start and end themselves."""
+
+    def __init__(self, plan: ProcessPlan) -> None:
+        self._plan = plan
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it is ready."""
+        self._process = process = subprocess.Popen(
+            self._plan.arguments,
+            env=inherited_environment() | self._plan.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert '"ready"' in line, f"{plan.name} did not start: {line!r}"
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=_STOP_LIMIT_S)
-        assert process.stdout is not None
-        process.stdout.close()
+        assert '"ready"' in line, f"{self._plan.name} did not start: {line!r}"
+
+    def stop(self) -> None:
+        self._end(subprocess.Popen.terminate)
+
+    def kill(self) -> None:
+        """End it without any chance to finish what it does (SIGKILL)."""
+        self._end(subprocess.Popen.kill)
+
+    def _end(self, how: Callable[[subprocess.Popen[str]], None]) -> None:
+        if self._process is None:
+            return
+        how(self._process)
+        self._process.wait(timeout=_STOP_LIMIT_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
 
 
 def _patient_tenants(folder: Path) -> Path:

@@ -40,6 +40,8 @@ class ScriptedLlm:
     script: tuple[str | Held | Broken, ...] = ("Nothing was scripted.",)
     finish_reason: str = "stop"
     status: int = 200
+    calls: int = 0
+    """Answers that were begun."""
 
     def says(self, *script: str | Held | Broken, finish_reason: str = "stop") -> None:
         self.script, self.finish_reason, self.status = script, finish_reason, 200
@@ -58,6 +60,7 @@ class ScriptedLlm:
     async def _invoke(self, _request: Request) -> Response:
         if self.status != 200:
             return JSONResponse({"error": {"message": "scripted"}}, self.status)
+        self.calls += 1
         return StreamingResponse(self._chunks(), media_type="text/event-stream")
 
     async def _chunks(self) -> AsyncIterator[bytes]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, WRONG_NUMBER
 from tests.browser.console_page import ConsolePage
+from tests.browser.product import Rehearsal
 from tests.browser.scripted_llm import Broken, Held, ScriptedLlm
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -18,35 +19,15 @@ VIEWS: dict[str, dict[str, Any]] = {
     # 200 % zoom of the same window: half the size in CSS pixels.
     "200 % zoom": {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2},
 }
-_RUN_AXE = """async () => {
-  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
-    `${id}: ${target.join(" ")}: ${failureSummary}`));
-}"""
 
 
 @pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
 def view(
     request: pytest.FixtureRequest,
-    rehearsal: tuple[ScriptedLlm, str],
+    rehearsal: Rehearsal,
     open_console: Callable[..., ConsolePage],
 ) -> ConsolePage:
-    return open_console(rehearsal[1], **request.param)
-
-
-@pytest.fixture
-def check(axe_source: str) -> Callable[[ConsolePage], None]:
-    def check(view: ConsolePage) -> None:
-        _run_axe(view.page, axe_source)
-        assert not view.has_sideways_scroll()
-
-    return check
-
-
-def _run_axe(page: Page, source: str) -> None:
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(source)
-    assert page.evaluate(_RUN_AXE) == []
+    return open_console(rehearsal.url, **request.param)
 
 
 def test_signing_in(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:

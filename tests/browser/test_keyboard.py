@@ -136,6 +136,32 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(stage: ConsolePage) -> None:
     expect(stage.button("Keyboard")).to_be_focused()
 
 
+def test_keys_that_follow_at_once_meet_what_was_opened(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    """Nothing is waited for between them: a focus that came a frame later would lose one."""
+    keys = stage.page.keyboard
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    stage.ask_to_the_end(QUESTION)
+    keys.press("Alt+Shift+KeyE")
+    keys.press("Control+a")
+    keys.type("Day 23.")
+    expect(stage.reply).to_have_value("Day 23.")
+    stage.button("Discard edit").focus()
+    keys.press("Enter")
+    keys.press("Enter")
+    expect(stage.reply).to_be_focused()
+    stage.citations.first.focus()
+    for key in ("Enter", "Escape", "Enter"):
+        keys.press(key)
+    expect(stage.panel).to_be_visible()
+    keys.press("Escape")
+    stage.button("Keyboard").focus()
+    keys.press("Enter")
+    keys.press("Escape")
+    expect(stage.button("Keyboard")).to_be_focused()
+    expect(stage.page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_escape_closes_the_preview_before_the_source(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(SUPPORTED)
     stage.sign_in()

@@ -153,20 +153,6 @@ def test_an_answer_at_its_greatest_length_says_that_it_is_cut(stage: ConsolePage
     expect(stage.notice).to_contain_text("Cut short")
 
 
-def test_a_page_left_in_the_middle_comes_back_with_the_question(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    middle = Held()
-    llm.says("The first half", middle, "and the rest.")
-    stage.sign_in()
-    stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
-    stage.page.reload()
-    # On record by now as interrupted, or not yet: then the question is back in the box.
-    expect(stage.question).to_be_visible()
-    recorded = stage.notice.filter(has_text="Interrupted")
-    stage.wait_until(lambda: recorded.count() == 1 or stage.question.input_value() == QUESTION)
-    middle.released.set()
-
-
 def test_another_question_cannot_be_asked_while_one_is_answered(stage: ConsolePage, llm: ScriptedLlm) -> None:
     middle = Held()
     llm.says("The first half", middle, "and the rest.")

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-CONSOLE = Path(__file__).parents[2] / "assistant" / "service" / "console"
+REPOSITORY = Path(__file__).parents[2]
+CONSOLE = REPOSITORY / "assistant" / "service" / "console"
 
 
-def test_parts_without_a_page() -> None:
+def run_node(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     node = shutil.which("node", path=f"{Path(sys.executable).parent}") or shutil.which("node")
     if node is None:
         pytest.fail("Node is not installed: make setup")
-    done = subprocess.run(
-        [node, str(CONSOLE / "run_tests.mjs")], capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [node, str(CONSOLE / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_parts_without_a_page() -> None:
+    done = run_node("run_tests.mjs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def test_the_build_gives_the_same_bytes_again() -> None:
     before = {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()}
-    node = shutil.which("node", path=f"{Path(sys.executable).parent}") or shutil.which("node")
-    assert node is not None
-    subprocess.run([node, str(CONSOLE / "build.mjs")], check=True, timeout=120)
+    assert run_node("build.mjs").returncode == 0
     assert {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()} == before
+
+
+def test_the_types_of_the_wire_are_those_of_the_api() -> None:
+    done = run_node("check_wire.mjs")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("schema", "drift"),
+    [
+        ("Done", lambda properties: properties.pop("citations")),
+        ("Outcome", lambda values: values.append("expired")),
+        ("Source", lambda properties: properties.update(n={"type": "string"})),
+        ("Sent", lambda properties: properties.pop("send_id")),
+    ],
+    ids=["field gone", "new value", "other type", "sent field unknown"],
+)
+def test_a_drift_of_the_api_is_found(tmp_path: Path, schema: str, drift: Callable[[Any], object]) -> None:
+    document: dict[str, Any] = json.loads((REPOSITORY / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    found = document["components"]["schemas"][schema]
+    drift(found["properties"] if "properties" in found else found["enum"])
+    drifted = tmp_path / "openapi.json"
+    drifted.write_text(json.dumps(document), encoding="utf-8")
+    done = run_node("check_wire.mjs", str(drifted))
+    assert done.returncode != 0
+    assert "is not assignable to" in done.stdout

@@ -1,5 +1,5 @@
-/** The events of one answer, and the limit on how long they may stay away. */
-import { ApiError, brokenStream, isProblem } from "./problems.ts";
+/** The events of one answer over one connection, and the limit on how long they may stay away. */
+import { lostAnswer, isProblem } from "./problems.ts";
 import { readEvents, type ServerEvent } from "./sse.ts";
 import type { AnswerEvent } from "./wire.ts";
 
@@ -30,25 +30,32 @@ export class Silence {
   }
 }
 
-/** Hand over the events of an answer. Throws ApiError when the stream ends before the answer does. */
-export async function followAnswer(
+interface Reading {
+  readonly silence: Silence;
+  /** Called with the events that came together, and with the id of the last of them. */
+  readonly onEvents: (events: AnswerEvent[], lastEventId: string) => void;
+}
+
+/** Hand over the events of a connection; say whether the answer has ended. Throws what reading throws. */
+export async function readAnswer(
   body: ReadableStream<Uint8Array>,
-  { silence, onEvents }: { silence: Silence; onEvents: (events: AnswerEvent[]) => void },
-): Promise<void> {
+  { silence, onEvents }: Reading,
+): Promise<boolean> {
   let hasEnded = false;
   await readEvents(body, (events) => {
     silence.heard();
     const known = events.flatMap(toAnswerEvent);
     hasEnded ||= known.some(({ event }) => event === "done" || event === "error");
-    if (known.length > 0) onEvents(known);
+    const last = events.at(-1);
+    if (last !== undefined) onEvents(known, last.id);
   });
-  if (!hasEnded) throw new ApiError(brokenStream());
+  return hasEnded;
 }
 
 /** Unknown events are left out: the API may grow. */
 function toAnswerEvent({ event, data }: ServerEvent): AnswerEvent[] {
   if (!KNOWN_EVENTS.has(event)) return [];
   const parsed: unknown = JSON.parse(data);
-  if (event === "error" && !isProblem(parsed)) return [{ event, data: brokenStream() }];
+  if (event === "error" && !isProblem(parsed)) return [{ event, data: lostAnswer() }];
   return [{ event, data: parsed } as AnswerEvent];
 }

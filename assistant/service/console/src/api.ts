@@ -1,14 +1,15 @@
 /** The service's routes that the console uses. Every call has a limit and fails with ApiError. */
-import { followAnswer, Silence } from "./answer_stream.ts";
+import { ComingBack, type Open, type Place, RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
 import { CALL_LIMIT_MS } from "./config.ts";
-import { ApiError, brokenStream, problemOf, stalledStream, unreachable } from "./problems.ts";
+import { ApiError, problemOf, retryAfterMs, unreachable } from "./problems.ts";
 import type {
-  AnswerEvent,
+  AnswerRequest,
   Conversation,
   DocumentPage,
   DocumentState,
   DocumentText,
   Sent,
+  StoredAnswer,
   StoredSent,
   StoredVerdict,
   Verdict,
@@ -17,6 +18,8 @@ import type {
 const PAGE_SIZE = 50;
 
 export interface Question {
+  /** One a question: the service answers it once, however often it is sent under the same key. */
+  readonly key: string;
   readonly question: string;
   readonly conversationId: string | null;
 }
@@ -31,31 +34,33 @@ export class Api {
   }
 
   /**
-   * Ask, and hand over events as they arrive. Returns when the answer has ended; aborting `signal` ends it with
-   * the signal's own reason.
+   * Ask, and hand over events as they arrive, over as many connections as it takes. Returns when the answer has
+   * ended; aborting the reader's signal ends it with the signal's own reason.
    */
-  async ask(
-    { question, conversationId }: Question,
-    { signal, onEvents }: { signal: AbortSignal; onEvents: (events: AnswerEvent[]) => void },
-  ): Promise<void> {
-    const silence = new Silence();
-    const either = AbortSignal.any([signal, silence.signal]);
-    try {
-      const body = JSON.stringify({
-        question,
-        ...(conversationId === null ? {} : { conversation_id: conversationId }),
-      });
-      const headers = { accept: "text/event-stream", "content-type": "application/json" };
-      const response = await this.#fetch("/v1/answers", { method: "POST", body, headers, signal: either });
-      if (response.body === null) throw new ApiError(brokenStream());
-      await followAnswer(response.body, { silence, onEvents });
-    } catch (error) {
-      if (signal.aborted) throw signal.reason;
-      if (silence.signal.aborted) throw new ApiError(stalledStream());
-      throw error instanceof ApiError ? error : new ApiError(brokenStream());
-    } finally {
-      silence.end();
-    }
+  async ask({ key, question, conversationId }: Question, reader: Reader): Promise<void> {
+    const request: AnswerRequest = {
+      question,
+      resume_window_s: RESUME_WINDOW_S,
+      ...(conversationId === null ? {} : { conversation_id: conversationId }),
+    };
+    const body = JSON.stringify(request);
+    const headers = { "content-type": "application/json", "idempotency-key": key };
+    const open: Open = (place, signal) =>
+      place === null
+        ? this.#stream("/v1/answers", { method: "POST", body, headers, signal })
+        : this.#events(place, signal);
+    await new ComingBack(open, { reader }).readToEnd();
+  }
+
+  /** Read an answer that another page of this tab began, from its first event to its end. */
+  async follow(answerId: string, reader: Reader): Promise<void> {
+    const place = { answerId, lastEventId: "" };
+    const open: Open = (at, signal) => this.#events(at ?? place, signal);
+    await new ComingBack(open, { reader, place }).readToEnd();
+  }
+
+  async answer(answerId: string): Promise<StoredAnswer> {
+    return await this.#read(`/v1/answers/${encodeURIComponent(answerId)}`);
   }
 
   async cancel(answerId: string): Promise<void> {
@@ -92,6 +97,19 @@ export class Api {
     await this.#call(`/v1/documents/${encodeURIComponent(documentId)}`, { method: "DELETE" });
   }
 
+  async #events({ answerId, lastEventId }: Place, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const headers = lastEventId === "" ? {} : { "last-event-id": lastEventId };
+    return await this.#stream(`/v1/answers/${encodeURIComponent(answerId)}/events`, { headers, signal });
+  }
+
+  async #stream(path: string, init: RequestInit): Promise<ReadableStream<Uint8Array>> {
+    const headers = new Headers(init.headers);
+    headers.set("accept", "text/event-stream");
+    const { body } = await this.#fetch(path, { ...init, headers });
+    if (body === null) throw new ApiError(unreachable());
+    return body;
+  }
+
   async #read<T>(path: string): Promise<T> {
     const response = await this.#call(path, {});
     return (await response.json()) as T;
@@ -114,6 +132,6 @@ export class Api {
     if (response === null) throw new ApiError(unreachable());
     if (response.ok) return response;
     if (response.status === 401) this.#onSignedOut();
-    throw new ApiError(await problemOf(response));
+    throw new ApiError(await problemOf(response), { retryAfterMs: retryAfterMs(response) });
   }
 }

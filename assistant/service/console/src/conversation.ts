@@ -1,30 +1,13 @@
 /** The conversation on the screen: its turns, the words not sent yet, and all that an agent can do with them. */
 import { type ReadonlySignal, type Signal, batch, computed, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
+import { Answering, type Underway } from "./answering.ts";
+import { Marking, type VerdictDraft } from "./marking.ts";
 import { ApiError } from "./problems.ts";
-import { aroundSpan } from "./text.ts";
+import { Snippets } from "./snippets.ts";
 import { clearTab, readTab, writeTab } from "./tab_state.ts";
-import { type Turn, afterEvent, afterProblem, afterStop, newTurn, storedTurn } from "./turn.ts";
-import type { AnswerEvent, Problem, Source, VerdictLabel } from "./wire.ts";
-
-/** Stands for a passage whose document was withdrawn or changed. */
-const GONE = "This passage is no longer in the knowledge base.";
-
-/** How long a cancelled answer's connection stays open for the service to hear of it. */
-const CANCEL_LIMIT_MS = 2_000;
-
-export interface VerdictDraft {
-  readonly label: VerdictLabel;
-  readonly reasons: readonly string[];
-  readonly betterText: string;
-  readonly wrongCitations: readonly number[];
-}
-
-interface Underway {
-  readonly key: string;
-  readonly startedAt: number;
-  readonly controller: AbortController;
-}
+import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
+import type { Problem, Source, Started } from "./wire.ts";
 
 export class Conversation {
   readonly turns: Signal<readonly Turn[]> = signal([]);
@@ -34,62 +17,79 @@ export class Conversation {
   readonly replies: Signal<Readonly<Record<string, string>>> = signal({});
   /** Why the conversation could not be restored. */
   readonly restoreProblem: Signal<Problem | null> = signal(null);
-  readonly underway: Signal<Underway | null> = signal(null);
+  readonly underway: ReadonlySignal<Underway | null>;
+  /** The connection of the answer that is underway is lost and being tried again. */
+  readonly isLost: ReadonlySignal<boolean>;
   readonly selected: ReadonlySignal<Turn | null> = computed(
-    () => this.turns.value.find((turn) => turn.key === this.selectedKey.value) ?? null,
+    () => this.#turn(this.selectedKey.value),
   );
 
   readonly #api: Api;
   readonly #storage: Storage;
   readonly #author: string;
-  readonly #attempts = new Map<string, { text: string; id: string }>();
-  readonly #reading = new WeakSet<Source>();
+  readonly #answering: Answering;
+  readonly #marking: Marking;
+  readonly #snippets: Snippets;
   #conversationId: string | null = null;
   #pending: string | null = null;
+  #runningId: string | null = null;
   #isLeaving = false;
 
   constructor({ api, storage, author }: { api: Api; storage: Storage; author: string }) {
     this.#api = api;
     this.#storage = storage;
     this.#author = author;
+    this.#answering = new Answering({ api, turns: this.turns, onStarted: (key, ids) => this.#enter(key, ids) });
+    this.underway = this.#answering.underway;
+    this.isLost = this.#answering.isLost;
+    this.#marking = new Marking(api);
+    this.#snippets = new Snippets(api);
   }
 
-  /** Bring back what this tab had open, if the same agent wrote it. */
-  async restore(): Promise<void> {
+  /** Bring back what this tab had open, if the same agent wrote it. Returns the turn that was still being answered. */
+  async restore(): Promise<Turn | null> {
     const kept = readTab(this.#storage);
     if (kept === null || kept.author !== this.#author) {
       this.#keep();
-      return;
+      return null;
     }
     this.#conversationId = kept.conversationId;
     this.#pending = kept.pending;
+    this.#runningId = kept.runningId ?? null;
     this.question.value = kept.question;
     this.replies.value = kept.replies;
-    await this.reload();
+    return await this.reload();
   }
 
-  /** Read the conversation from the service again. */
-  async reload(): Promise<void> {
+  /** Read the conversation from the service again, and come back to the answer that was being written. */
+  async reload(): Promise<Turn | null> {
     this.restoreProblem.value = null;
+    const [pending, runningId] = [this.#pending, this.#runningId];
     try {
-      const turns = await this.#storedTurns();
+      const stored = await this.#storedTurns();
+      const isKnown = new Set(stored.map(({ answerId }) => answerId));
       batch(() => {
-        this.turns.value = turns;
-        this.selectedKey.value = turns.at(-1)?.key ?? null;
+        // what was asked meanwhile stays
+        const asked = this.turns.value.filter(({ answerId }) => answerId === null || !isKnown.has(answerId));
+        this.turns.value = [...stored, ...asked];
+        if (asked.length === 0) this.selectedKey.value = stored.at(-1)?.key ?? null;
       });
-      const isOnRecord = turns.at(-1)?.question === this.#pending;
-      if (this.#pending !== null && !isOnRecord && this.question.value === "") this.question.value = this.#pending;
-      this.#setPending(null);
+      if (pending === null) return null;
+      const isFree = this.underway.value === null;
+      if (isFree && runningId !== null && !isKnown.has(runningId)) return await this.#comeBack(pending, runningId);
+      if (stored.at(-1)?.question !== pending) this.#giveBack(pending);
+      if (isFree) this.#setPending(null);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.restoreProblem.value = error.problem;
     }
+    return null;
   }
 
   begin(): void {
     this.stop();
     this.#conversationId = null;
-    this.#pending = null;
+    this.#pending = this.#runningId = null;
     batch(() => {
       this.turns.value = [];
       this.selectedKey.value = null;
@@ -112,20 +112,17 @@ export class Conversation {
   }
 
   /** Ask, and follow the answer to its end. Returns the turn as it ended. */
-  async ask(question: string): Promise<Turn | null> {
-    const asked = question.trim();
+  async ask(words: string): Promise<Turn | null> {
+    const asked = words.trim();
     if (asked === "" || this.underway.value !== null) return null;
     const turn = newTurn(crypto.randomUUID(), asked);
-    const underway = { key: turn.key, startedAt: performance.now(), controller: new AbortController() };
-    batch(() => {
-      this.turns.value = [...this.turns.value, turn];
-      this.selectedKey.value = turn.key;
-      this.underway.value = underway;
-    });
+    this.selectedKey.value = turn.key;
     this.#setPending(asked);
-    await this.#follow(underway, asked);
-    if (this.underway.value === null) this.#setPending(null);
-    return this.turns.value.find(({ key }) => key === turn.key) ?? null;
+    const question = { key: turn.key, question: asked, conversationId: this.#conversationId };
+    const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
+    // who has to sign in again finds the question again
+    if (this.underway.value === null && problem?.status !== 401) this.#setPending(null);
+    return this.#turn(turn.key);
   }
 
   /** Ask the question of a turn again; a turn that never became an answer gives way to the new one. */
@@ -137,22 +134,13 @@ export class Conversation {
 
   /** End the answer that is being written; what has arrived stays. */
   stop(): void {
-    const underway = this.underway.value;
-    if (underway === null) return;
-    const turn = this.turns.value.find(({ key }) => key === underway.key);
-    batch(() => {
-      this.underway.value = null;
-      this.#change(underway.key, (current) => afterStop({ ...current, elapsedMs: elapsedSince(underway) }));
-    });
-    void this.#cancel(turn?.answerId ?? null).finally(() => underway.controller.abort());
+    this.#answering.stop();
   }
 
   /** A restored source comes without its snippet: read the cited passage itself, once. */
   async readSnippet(turn: Turn, n: number): Promise<void> {
     const source = turn.sources.find((other) => other.n === n);
-    if (source === undefined || source.snippet !== "" || this.#reading.has(source)) return;
-    this.#reading.add(source);
-    const snippet = await this.#passageOf(source);
+    const snippet = source === undefined ? null : await this.#snippets.of(source);
     if (snippet === null) return;
     const change = (other: Source) => (other.n === n ? { ...other, snippet } : other);
     this.#change(turn.key, (current) => ({ ...current, sources: current.sources.map(change) }));
@@ -161,28 +149,16 @@ export class Conversation {
   /** Put the reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
   async send(turn: Turn, text: string): Promise<void> {
     if (turn.answerId === null) return;
-    const attempt = `sent ${turn.answerId}`;
-    const sent = { send_id: this.#attemptId(attempt, text), text };
-    const stored = await this.#api.send(turn.answerId, sent);
-    this.#attempts.delete(attempt);
-    this.#change(turn.key, (current) => ({ ...current, sends: [...current.sends, stored] }));
+    const stored = await this.#marking.send(turn, turn.answerId, text);
+    this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, stored] }));
     this.setReply(turn.answerId, null);
   }
 
   /** Put a verdict on record; earlier ones are kept, the last counts. Throws ApiError. */
   async judge(turn: Turn, draft: VerdictDraft): Promise<void> {
     if (turn.answerId === null) return;
-    const attempt = `verdict ${turn.answerId}`;
-    const verdict = {
-      verdict_id: this.#attemptId(attempt, JSON.stringify(draft)),
-      label: draft.label,
-      reasons: draft.reasons,
-      better_text: draft.betterText.trim() === "" ? null : draft.betterText,
-      wrong_citations: draft.wrongCitations,
-    };
-    const stored = await this.#api.giveVerdict(turn.answerId, verdict);
-    this.#attempts.delete(attempt);
-    this.#change(turn.key, (current) => ({ ...current, verdicts: [...current.verdicts, stored] }));
+    const stored = await this.#marking.judge(turn, turn.answerId, draft);
+    this.#change(turn.key, (current) => ({ ...current, isRecorded: true, verdicts: [...current.verdicts, stored] }));
   }
 
   /** The page goes away: calls that break off from now on say nothing about what was asked. */
@@ -197,34 +173,18 @@ export class Conversation {
     clearTab(this.#storage);
   }
 
-  /** Tell the service to cancel, so that the record says so; it sees the connection close in any case. */
-  async #cancel(answerId: string | null): Promise<void> {
-    if (answerId === null) return;
-    const limit = new Promise((resolve) => setTimeout(resolve, CANCEL_LIMIT_MS));
-    await Promise.race([this.#api.cancel(answerId).catch(() => undefined), limit]);
-  }
-
-  async #follow(underway: Underway, question: string): Promise<void> {
-    const { key, controller } = underway;
-    const onEvents = (events: AnswerEvent[]) => {
-      for (const { event, data } of events) if (event === "started") this.#enter(key, data.conversation_id);
-      this.#change(key, (turn) => events.reduce(afterEvent, turn));
-    };
-    try {
-      const asked = { question, conversationId: this.#conversationId };
-      await this.#api.ask(asked, { signal: controller.signal, onEvents });
-    } catch (error) {
-      if (!(error instanceof ApiError)) {
-        if (!controller.signal.aborted) throw error;
-      } else this.#change(key, (turn) => afterProblem(turn, error.problem));
-    } finally {
-      if (this.underway.value?.key === key) {
-        batch(() => {
-          this.underway.value = null;
-          this.#change(key, (turn) => ({ ...turn, elapsedMs: elapsedSince(underway) }));
-        });
-      }
+  /** Come back to an answer that the page was left by; where that is impossible its question is in the box again. */
+  async #comeBack(question: string, answerId: string): Promise<Turn | null> {
+    const turn: Turn = { ...newTurn(crypto.randomUUID(), question), answerId, phase: "searching" };
+    this.selectedKey.value = turn.key;
+    await this.#answering.answer(turn, (reader) => this.#api.follow(answerId, reader));
+    const ended = this.#turn(turn.key);
+    if (ended?.phase === "failed" && ended.text === "") {
+      this.turns.value = this.turns.value.filter(({ key }) => key !== turn.key);
+      this.#giveBack(question);
     }
+    if (this.underway.value === null) this.#setPending(null);
+    return ended;
   }
 
   /** Empty when nothing was on record before the page was reloaded. */
@@ -235,46 +195,36 @@ export class Conversation {
       return answers.map(storedTurn);
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.code !== "not_found") throw error;
-      this.#conversationId = null;
+      if (this.underway.value === null) this.#conversationId = null;
       return [];
     }
   }
 
-  /** Null when it could not be read just now. */
-  async #passageOf(source: Source): Promise<string | null> {
-    try {
-      const { text, span } = await this.#api.documentText(source.document_url);
-      return span === null ? GONE : aroundSpan(text, span).marked;
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.#reading.delete(source);
-      return error.problem.code === "not_found" ? GONE : null;
-    }
+  #turn(key: string | null): Turn | null {
+    return findTurn(this.turns, key);
+  }
+
+  /** A question that was not answered is in the box again, unless another one is. */
+  #giveBack(question: string): void {
+    if (this.question.value === "") this.setQuestion(question);
   }
 
   #setPending(question: string | null): void {
     this.#pending = question;
+    this.#runningId = null;
     this.#keep();
   }
 
-  /** The conversation has its id; an answer that a new conversation left behind has no say in it. */
-  #enter(key: string, conversationId: string): void {
-    if (!this.turns.value.some((turn) => turn.key === key)) return;
-    this.#conversationId = conversationId;
+  /** The answer and its conversation have ids; one that a new conversation left behind has no say in it. */
+  #enter(key: string, { answer_id, conversation_id }: Started): void {
+    if (this.#turn(key) === null) return;
+    this.#conversationId = conversation_id;
+    this.#runningId = answer_id;
     this.#keep();
   }
 
   #change(key: string, change: (turn: Turn) => Turn): void {
-    this.turns.value = this.turns.value.map((turn) => (turn.key === key ? change(turn) : turn));
-  }
-
-  /** One id an attempt: the same until the record is kept or its content changes. */
-  #attemptId(attempt: string, text: string): string {
-    const before = this.#attempts.get(attempt);
-    if (before?.text === text) return before.id;
-    const id = crypto.randomUUID();
-    this.#attempts.set(attempt, { text, id });
-    return id;
+    changeTurn(this.turns, key, change);
   }
 
   #keep(): void {
@@ -284,11 +234,8 @@ export class Conversation {
       conversationId: this.#conversationId,
       question: this.question.value,
       pending: this.#pending,
+      runningId: this.#runningId,
       replies: this.replies.value,
     });
   }
-}
-
-function elapsedSince({ startedAt }: Underway): number {
-  return performance.now() - startedAt;
 }

@@ -5,10 +5,13 @@ import type { Problem } from "./wire.ts";
 export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly problem: Problem;
+  /** After how long the service asks to try again; 0 when it did not say. */
+  readonly retryAfterMs: number;
 
-  constructor(problem: Problem) {
+  constructor(problem: Problem, { retryAfterMs = 0 }: { retryAfterMs?: number } = {}) {
     super(problem.title);
     this.problem = problem;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -22,24 +25,31 @@ export function unreachable(): Problem {
   };
 }
 
-export function brokenStream(): Problem {
+/** An answer that had begun when its connection was lost, and that could not be come back to. */
+export function lostAnswer(): Problem {
   return {
     title: "The answer broke off",
     status: 0,
-    detail: "The connection ended before the answer did. What has arrived is incomplete.",
-    code: "interrupted",
+    detail: "The connection was lost and did not come back in time. What is above is incomplete.",
+    code: "connection_lost",
     retryable: true,
   };
 }
 
-export function stalledStream(): Problem {
+/** A mark or a reply that came before the record of its answer. */
+export function notOnRecord(): Problem {
   return {
-    title: "The answer has stalled",
+    title: "Not on record yet",
     status: 0,
-    detail: "Nothing has arrived for half a minute. What is here is incomplete.",
-    code: "stalled",
+    detail: "The record of this answer is still being written. What you entered stays here: try again in a minute.",
+    code: "not_on_record",
     retryable: true,
   };
+}
+
+/** Whether the answer ended without an end of its own: what has come of it is all there will be. */
+export function isBreak(problem: Problem): boolean {
+  return problem.code === "interrupted" || problem.code === "connection_lost";
 }
 
 /** What is known of an answer that failed before this page was loaded. */
@@ -64,6 +74,12 @@ export async function problemOf(response: Response): Promise<Problem> {
     code: `http_${response.status}`,
     retryable: response.status === 429 || response.status >= 500,
   };
+}
+
+/** The pause that a refusal asks for, of the form in seconds that the service sends; 0 without one. */
+export function retryAfterMs(response: Response): number {
+  const seconds = Number(response.headers.get("retry-after") ?? 0);
+  return Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
 }
 
 export function isProblem(body: unknown): body is Problem {

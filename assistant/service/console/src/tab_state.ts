@@ -13,6 +13,8 @@ export interface TabState {
   readonly question: string;
   /** The question that is being answered: lost by a reload unless its answer is on record. */
   readonly pending: string | null;
+  /** Its answer, once that has an id: a page that is loaded again comes back to it. */
+  readonly runningId?: string | null;
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Readonly<Record<string, string>>;
 }
@@ -55,6 +57,7 @@ function isTabState(state: unknown): state is TabState {
     typeof state.question === "string" &&
     "pending" in state &&
     (state.pending === null || typeof state.pending === "string") &&
+    (!("runningId" in state) || state.runningId === null || typeof state.runningId === "string") &&
     "replies" in state &&
     typeof state.replies === "object" &&
     state.replies !== null &&

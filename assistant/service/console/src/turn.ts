@@ -1,5 +1,6 @@
 /** One question and what became of it: a value that each event of the stream turns into the next value. */
-import { recordedProblem } from "./problems.ts";
+import type { Signal } from "@preact/signals";
+import { isBreak, recordedProblem } from "./problems.ts";
 import type {
   AnswerEvent,
   Done,
@@ -12,7 +13,7 @@ import type {
   StoredVerdict,
 } from "./wire.ts";
 
-/** `interrupted`: the page was left while the answer was being written. */
+/** `interrupted`: the writing ended before the answer did, or the page could not come back to it. */
 export type Phase = "sending" | "searching" | "writing" | "finished" | "failed" | "stopped" | "interrupted";
 
 export interface Turn {
@@ -29,6 +30,8 @@ export interface Turn {
   readonly reason: string | null;
   readonly problem: Problem | null;
   readonly elapsedMs: number | null;
+  /** Whether the answer is known to be on record: only then can it be marked, and its reply sent. */
+  readonly isRecorded: boolean;
   readonly verdicts: readonly StoredVerdict[];
   readonly sends: readonly StoredSent[];
 }
@@ -46,6 +49,7 @@ export function newTurn(key: string, question: string): Turn {
     reason: null,
     problem: null,
     elapsedMs: null,
+    isRecorded: false,
     verdicts: [],
     sends: [],
   };
@@ -56,17 +60,19 @@ const PHASES = { done: "finished", failed: "failed", cancelled: "stopped", disco
 /** A turn as the service has kept it. */
 export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): Turn {
   const missing = record.gate?.missing_terms.join(", ") ?? "";
+  const phase = record.error_code === "interrupted" ? "interrupted" : PHASES[record.outcome];
   return {
     ...newTurn(record.answer_id, record.question),
     answerId: record.answer_id,
-    phase: PHASES[record.outcome],
+    phase,
     text: record.text,
     sentences: record.sentences,
     sources,
     finishReason: record.finish_reason,
     reason: record.finish_reason === "no_evidence" ? missing : record.error_code,
-    problem: record.outcome === "failed" ? recordedProblem(record.error_code) : null,
+    problem: phase === "failed" ? recordedProblem(record.error_code) : null,
     elapsedMs: Date.parse(record.finished_at) - Date.parse(record.asked_at),
+    isRecorded: true,
     verdicts,
     sends: sent,
   };
@@ -96,15 +102,34 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
 }
 
 function afterDone(turn: Turn, done: Done): Turn {
-  return { ...turn, phase: "finished", finishReason: done.finish_reason, reason: done.reason ?? null };
+  const isRecorded = done.recorded ?? true;
+  return { ...turn, phase: "finished", finishReason: done.finish_reason, reason: done.reason ?? null, isRecorded };
 }
 
 export function afterProblem(turn: Turn, problem: Problem): Turn {
-  return isRunning(turn) ? { ...turn, phase: "failed", problem } : turn;
+  if (!isRunning(turn)) return turn;
+  return { ...turn, phase: isBreak(problem) ? "interrupted" : "failed", problem };
+}
+
+/** What the service has kept takes the place of what came over a connection that is lost. */
+export function afterReading(turn: Turn, stored: StoredAnswer): Turn {
+  if (!isRunning(turn)) return turn;
+  const kept = storedTurn(stored);
+  return { ...kept, key: turn.key, sources: turn.sources.length > 0 ? turn.sources : kept.sources };
 }
 
 export function afterStop(turn: Turn): Turn {
   return isRunning(turn) ? { ...turn, phase: "stopped" } : turn;
+}
+
+export type Turns = Signal<readonly Turn[]>;
+
+export function findTurn(turns: Turns, key: string | null): Turn | null {
+  return turns.value.find((turn) => turn.key === key) ?? null;
+}
+
+export function changeTurn(turns: Turns, key: string, change: (turn: Turn) => Turn): void {
+  turns.value = turns.value.map((turn) => (turn.key === key ? change(turn) : turn));
 }
 
 export function unsupportedCount(turn: Turn): number {

@@ -1,4 +1,7 @@
-/** The API's data as it crosses the wire. Unknown fields are ignored; offsets count Unicode code points. */
+/**
+ * The API's data as it crosses the wire, as far as the console reads it. Unknown fields are ignored; offsets count
+ * Unicode code points. `check_wire.mjs` holds it against docs/openapi.json.
+ */
 
 export type FinishReason = "stop" | "length" | "no_evidence" | "refused" | "sources_only";
 export type Outcome = "done" | "failed" | "cancelled" | "disconnected";
@@ -53,6 +56,8 @@ export interface Done {
   readonly finish_reason: FinishReason;
   readonly citations: readonly number[];
   readonly reason?: string | null;
+  /** False while the record could not be written: until it follows, the answer cannot be marked. */
+  readonly recorded?: boolean;
 }
 
 export type AnswerEvent =
@@ -62,6 +67,13 @@ export type AnswerEvent =
   | { readonly event: "sentence"; readonly data: Sentence }
   | { readonly event: "done"; readonly data: Done }
   | { readonly event: "error"; readonly data: Problem };
+
+/** What is asked. `resume_window_s`: how long the service goes on writing after its reader has left. */
+export interface AnswerRequest {
+  readonly question: string;
+  readonly resume_window_s: number;
+  readonly conversation_id?: string;
+}
 
 export interface Verdict {
   readonly verdict_id: string;

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Api } from "../src/api.ts";
+import type { Reader } from "../src/coming_back.ts";
 import { Conversation } from "../src/conversation.ts";
 import { ApiError, unreachable } from "../src/problems.ts";
 import { readTab } from "../src/tab_state.ts";
-import type { AnswerEvent, Sent } from "../src/wire.ts";
+import type { AnswerEvent, Sent, StoredAnswer } from "../src/wire.ts";
 
 const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", conversation_id: "c" } };
 const DONE: AnswerEvent = { event: "done", data: { finish_reason: "stop", citations: [] } };
@@ -72,6 +73,67 @@ test("a question whose answer is not on record comes back into the box", async (
   assert.equal(reloaded.question.value, "Why?");
 });
 
+test("a page that is loaded again comes back to the answer that is being written", async () => {
+  const { storage } = begunAndLeft();
+  const follow = async (answerId: string, { onEvents }: Reader) => {
+    assert.equal(answerId, "a");
+    onEvents([STARTED, { event: "token", data: { text: "Yes" } }, DONE]);
+  };
+  const { conversation } = conversationWith({ follow }, storage);
+  const turn = await conversation.restore();
+  assert.deepEqual([turn?.question, turn?.text, turn?.phase], ["Why?", "Yes", "finished"]);
+  assert.equal(conversation.question.value, "");
+  assert.equal(readTab(storage as unknown as Storage)?.pending, null);
+});
+
+test("an answer that cannot be come back to gives its question back", async () => {
+  const { storage } = begunAndLeft();
+  const gone = async () => {
+    throw new ApiError(NOT_FOUND);
+  };
+  const { conversation } = conversationWith({ follow: gone, answer: gone }, storage);
+  await conversation.restore();
+  assert.equal(conversation.question.value, "Why?");
+  assert.deepEqual(conversation.turns.value, []);
+});
+
+test("the tab keeps no word of an answer that is being written", async () => {
+  const { storage } = begunAndLeft();
+  assert.equal(storage.getItem("care-console.tab")?.includes("half an answer"), false);
+});
+
+test("where the events are gone the stored answer is shown", async () => {
+  const ask = async (_: unknown, { onEvents }: Reader) => {
+    onEvents([STARTED, { event: "token", data: { text: "half" } }]);
+    throw new ApiError({ ...unreachable(), status: 409, code: "not_resumable", retryable: false });
+  };
+  const { conversation } = conversationWith({ ask, answer: async () => STORED });
+  const turn = await conversation.ask("Why?");
+  assert.deepEqual([turn?.text, turn?.phase, turn?.isRecorded], ["half and half", "finished", true]);
+});
+
+test("what was asked while the conversation was read back stays", async () => {
+  const { conversation: before, storage } = conversationWith({});
+  await before.ask("Why?");
+  let arrive = (_: unknown): void => undefined;
+  const conversation = () => new Promise((resolve) => (arrive = resolve));
+  const { conversation: reloaded } = conversationWith({ conversation }, storage);
+  const restored = reloaded.restore();
+  await reloaded.ask("And now?");
+  arrive({ conversation_id: "c", answers: [] });
+  await restored;
+  assert.deepEqual(reloaded.turns.value.map(({ question }) => question), ["And now?"]);
+});
+
+test("a question that a lost sign-in refused is kept for the way back", async () => {
+  const ask = async () => {
+    throw new ApiError({ ...unreachable(), status: 401, code: "unauthenticated" });
+  };
+  const { conversation, storage } = conversationWith({ ask });
+  await conversation.ask("Why?");
+  assert.equal(readTab(storage as unknown as Storage)?.pending, "Why?");
+});
+
 test("another agent in the same tab sees nothing of the one before", async () => {
   const { conversation, storage } = conversationWith({});
   await conversation.ask("Why?");
@@ -128,3 +190,33 @@ test("a retried question that never became an answer is not listed twice", async
   await conversation.retry(failed);
   assert.deepEqual(conversation.turns.value.map(({ phase }) => phase), ["finished"]);
 });
+
+/** A tab whose page went away in the middle of an answer. */
+function begunAndLeft() {
+  const ask = (_: unknown, { onEvents }: Reader) => {
+    onEvents([STARTED, { event: "token", data: { text: "half an answer" } }]);
+    return new Promise(() => undefined);
+  };
+  const { conversation, storage } = conversationWith({ ask });
+  void conversation.ask("Why?");
+  conversation.leave();
+  return { storage };
+}
+
+const STORED: StoredAnswer = {
+  record: {
+    answer_id: "a",
+    question: "Why?",
+    outcome: "done",
+    finish_reason: "stop",
+    error_code: null,
+    text: "half and half",
+    sentences: [],
+    gate: null,
+    asked_at: "2026-11-20T08:00:00Z",
+    finished_at: "2026-11-20T08:00:02Z",
+  },
+  sources: [],
+  verdicts: [],
+  sent: [],
+};

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { brokenStream } from "../src/problems.ts";
-import { type Turn, afterEvent, afterProblem, afterStop, newTurn, storedTurn } from "../src/turn.ts";
+import { lostAnswer, unreachable } from "../src/problems.ts";
+import { type Turn, afterEvent, afterProblem, afterReading, afterStop, newTurn, storedTurn } from "../src/turn.ts";
 import type { AnswerEvent, StoredAnswer } from "../src/wire.ts";
 
 const EVENTS: AnswerEvent[] = [
@@ -33,15 +33,36 @@ test("the text is what the tokens say", () => {
 test("an ended turn stays as it is", () => {
   const stopped = afterStop(EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?")));
   assert.equal(EVENTS.slice(3).reduce(afterEvent, stopped), stopped);
-  assert.equal(afterProblem(stopped, brokenStream()), stopped);
+  assert.equal(afterProblem(stopped, lostAnswer()), stopped);
 });
 
 test("an error event ends the turn with its problem and keeps the text", () => {
   const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
-  const failed = afterEvent(begun, { event: "error", data: brokenStream() });
+  const failed = afterEvent(begun, { event: "error", data: unreachable() });
   assert.equal(failed.phase, "failed");
   assert.equal(failed.text, "Yes");
-  assert.equal(failed.problem?.code, "interrupted");
+  assert.equal(failed.problem?.code, "unreachable");
+});
+
+test("an answer whose writer or connection is gone is incomplete, not failed", () => {
+  for (const problem of [lostAnswer(), { ...unreachable(), code: "interrupted" }]) {
+    const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
+    assert.equal(afterProblem(begun, problem).phase, "interrupted");
+  }
+});
+
+test("an answer counts as recorded when the service says so, as older ones did by saying nothing", () => {
+  const recorded = [undefined, true, false].map((flag) => {
+    const data = { finish_reason: "stop" as const, citations: [], ...(flag === undefined ? {} : { recorded: flag }) };
+    return afterEvent(newTurn("key", "Why?"), { event: "done", data }).isRecorded;
+  });
+  assert.deepEqual(recorded, [true, true, false]);
+});
+
+test("what the service has kept takes the place of a text that broke off, with the sources that came", () => {
+  const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
+  const read = afterReading(begun, STORED);
+  assert.deepEqual([read.key, read.text, read.phase], ["key", "Yes.", "finished"]);
 });
 
 test("a stored answer says how it ended", () => {
@@ -49,6 +70,12 @@ test("a stored answer says how it ended", () => {
     (outcome) => storedTurn({ ...STORED, record: { ...STORED.record, outcome } }).phase,
   );
   assert.deepEqual(phases, ["finished", "failed", "stopped", "interrupted"]);
+});
+
+test("a stored answer whose writer was gone is incomplete, not failed", () => {
+  const record = { ...STORED.record, outcome: "failed" as const, error_code: "interrupted" };
+  const turn = storedTurn({ ...STORED, record });
+  assert.deepEqual([turn.phase, turn.problem], ["interrupted", null]);
 });
 
 test("a stored answer without evidence says what was missing", () => {

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { type Turn, unsupportedCount } from "../turn.ts";
 import { count } from "../text.ts";
@@ -14,7 +14,7 @@ export function Composer() {
   const box = useRef<HTMLTextAreaElement>(null);
   const isAnswering = conversation.underway.value !== null;
   const hasTurns = conversation.turns.value.length > 0;
-  useEffect(() => box.current?.focus(), []);
+  useLayoutEffect(() => box.current?.focus(), []);
   const ask = async () => {
     const question = conversation.question.value.trim();
     if (question === "" || isAnswering) return;
@@ -75,10 +75,14 @@ function StopButton({ onStop }: { onStop: () => void }) {
   );
 }
 
+export const PAUSED = "The assistant is paused";
+
 /** What is said once the answer has ended, instead of every word of it. */
 export function summary(turn: Turn): string {
+  if (turn.problem?.code === "endpoint_paused") return PAUSED;
   if (turn.phase === "failed") return `The answer failed: ${turn.problem?.title ?? ""}`;
   if (turn.phase === "stopped") return "The answer was stopped";
+  if (turn.phase === "interrupted") return "The answer was interrupted and is incomplete";
   if (turn.finishReason === "no_evidence") return "Not in the knowledge base";
   if (turn.finishReason === "sources_only") return `No answer was written; ${count(turn.sources.length, "source")} found`;
   const unsupported = unsupportedCount(turn);

@@ -1,5 +1,5 @@
 /** What the parts of the workspace share: the conversation, and which source is being looked at. */
-import { type Signal, signal } from "@preact/signals";
+import { type Signal, batch, signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Api } from "../api.ts";
@@ -24,6 +24,8 @@ const LEAVE_MS = 150;
 export class Desk {
   readonly preview: Signal<Preview | null> = signal(null);
   readonly open: Signal<OpenSource | null> = signal(null);
+  /** Gets the focus once the page beside the source is drawn again. */
+  readonly opener: Signal<HTMLElement | null> = signal(null);
   readonly api: Api;
   readonly conversation: Conversation;
 
@@ -54,6 +56,12 @@ export class Desk {
     clearTimeout(this.#leaving);
   }
 
+  /** Another turn is looked at: nothing of the one before stays open. */
+  turnAway(): void {
+    this.preview.value = null;
+    this.open.value = null;
+  }
+
   show(turnKey: string, n: number, opener: HTMLElement): void {
     this.preview.value = null;
     this.open.value = { turnKey, n, opener };
@@ -61,11 +69,11 @@ export class Desk {
 
   /** Close the open source and give the focus back to what opened it. */
   close(): void {
-    const opener = this.open.value?.opener;
-    this.open.value = null;
-    const target = opener?.isConnected ? opener : document.getElementById("main");
-    // The page beside the source may have been hidden until now: focus once it is drawn again.
-    requestAnimationFrame(() => target?.focus());
+    const opener = this.open.value?.opener ?? null;
+    batch(() => {
+      this.open.value = null;
+      this.opener.value = opener;
+    });
   }
 }
 

@@ -51,7 +51,9 @@ export function Knowledge({ api }: { api: Api }) {
   };
   const closeDialog = (isWithdrawn: boolean) => {
     setWithdrawing(null);
-    if (isWithdrawn) void load();
+    if (!isWithdrawn) return;
+    document.getElementById("main")?.focus(); // the button that opened the dialog goes with the document
+    void load();
   };
   return (
     <main id="main" tabIndex={-1} class="knowledge">

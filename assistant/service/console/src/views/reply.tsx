@@ -1,3 +1,4 @@
+import { useLayoutEffect, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { answerPieces, clockTime, count } from "../text.ts";
 import { type Turn, hasDraft } from "../turn.ts";
@@ -9,11 +10,16 @@ import { Icon } from "./icons.tsx";
 /** From the draft to what is sent: the draft, the edit and each reply sent are all kept by the service. */
 export function Reply({ turn }: { turn: Turn }) {
   const { conversation } = useDesk();
+  const focusNext = useFocusNext();
   const answerId = turn.answerId ?? "";
   const text = conversation.replies.value[answerId];
   const edit = () => {
     conversation.setReply(answerId, hasDraft(turn) ? turn.text.trim() : "");
     focusNext("reply");
+  };
+  const leave = (words: string) => {
+    announce(words);
+    focusNext("edit-reply");
   };
   return (
     <section class="reply" aria-labelledby="reply-title">
@@ -27,7 +33,7 @@ export function Reply({ turn }: { turn: Turn }) {
           {hasDraft(turn) && <CopyButton text={turn.text.trim()} label="Copy answer" />}
         </p>
       ) : (
-        <Editor turn={turn} text={text} />
+        <Editor turn={turn} text={text} onLeave={leave} />
       )}
     </section>
   );
@@ -50,20 +56,23 @@ function SentReplies({ turn }: { turn: Turn }) {
   );
 }
 
-function Editor({ turn, text }: { turn: Turn; text: string }) {
+interface EditorProps {
+  readonly turn: Turn;
+  readonly text: string;
+  /** The edit is over: what happened to it, in words. */
+  readonly onLeave: (words: string) => void;
+}
+
+function Editor({ turn, text, onLeave }: EditorProps) {
   const { conversation } = useDesk();
   const answerId = turn.answerId ?? "";
   const { isBusy, failure, run } = useCall("Not sent");
-  const leave = (words: string) => {
-    announce(words);
-    focusNext("edit-reply");
-  };
   const send = async () => {
-    if (text.trim() !== "" && (await run(() => conversation.send(turn, text)))) leave("Sent");
+    if (text.trim() !== "" && (await run(() => conversation.send(turn, text)))) onLeave("Sent");
   };
   const discard = () => {
     conversation.setReply(answerId, null);
-    leave("Edit discarded");
+    onLeave("Edit discarded");
   };
   return (
     <>
@@ -118,7 +127,11 @@ function unsupportedLeft(turn: Turn, reply: string): number {
   ).length;
 }
 
-/** Move the focus to what the next drawing of the page brings. */
-function focusNext(id: string): void {
-  requestAnimationFrame(() => document.getElementById(id)?.focus());
+/** Moves the focus to what the next drawing brings, before that is seen: nobody can be somewhere else by then. */
+function useFocusNext(): (id: string) => void {
+  const [next, setNext] = useState<{ readonly id: string } | null>(null);
+  useLayoutEffect(() => {
+    if (next !== null) document.getElementById(next.id)?.focus();
+  }, [next]);
+  return (id) => setNext({ id });
 }

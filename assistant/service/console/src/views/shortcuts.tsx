@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export const SHORTCUTS = [
   ["Enter", "ask the question"],
@@ -16,7 +16,7 @@ export const SHORTCUTS = [
 export function Shortcuts({ onClose }: { onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useRef<HTMLHeadingElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     dialog.current?.showModal();
     title.current?.focus(); // the list is read from its top, not from its button
   }, []);

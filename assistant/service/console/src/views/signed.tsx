@@ -1,9 +1,11 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { announce } from "../announcer.ts";
 import { Api } from "../api.ts";
 import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
+import { summary } from "./composer.tsx";
 import { Head, type Page } from "./head.tsx";
 import { Icon } from "./icons.tsx";
 import { Knowledge } from "./knowledge.tsx";
@@ -52,10 +54,10 @@ function useConversation(session: Session) {
     const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
     return [api, new Conversation({ api, storage: sessionStorage, author: session.author })] as const;
   }, [session]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const leave = () => conversation.leave();
     addEventListener("pagehide", leave);
-    void conversation.restore();
+    void conversation.restore().then((turn) => turn !== null && announce(summary(turn)));
     return () => removeEventListener("pagehide", leave);
   }, [conversation]);
   return { api, conversation, isSignedOut };
@@ -70,13 +72,13 @@ function focusMain(event: Event): void {
 function usePage(pages: readonly Page[], service: string): Page | null {
   const [hash, setHash] = useState(location.hash);
   const isFirst = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const follow = () => setHash(location.hash);
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
   const page = pages.find((name) => hash === `#/${name}`) ?? pages[0] ?? null;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (page !== null) document.title = `${TITLES[page]} – ${service}`;
     if (!isFirst.current) document.getElementById("main")?.focus();
     isFirst.current = false;

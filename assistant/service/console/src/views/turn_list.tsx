@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { revealIn } from "../scrolling.ts";
 import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
@@ -11,7 +11,7 @@ export function TurnList() {
   const turns = conversation.turns.value;
   const selectedKey = conversation.selectedKey.value;
   const nav = useRef<HTMLElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const current = nav.current?.querySelector<HTMLElement>("[aria-current]");
     const list = current?.closest("ol");
     if (!nav.current || !current || !list) return;
@@ -62,6 +62,7 @@ function TurnState({ turn }: { turn: Turn }) {
 
 function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "bad"] {
   if (isRunning(turn)) return ["clock", "Answering", "plain"];
+  if (turn.problem?.code === "endpoint_paused") return ["clock", "Paused", "plain"];
   if (turn.phase === "failed") return ["alert", "Failed", "bad"];
   if (turn.phase === "stopped") return ["stop", "Stopped", "plain"];
   if (turn.phase === "interrupted") return ["alert", "Interrupted", "warn"];

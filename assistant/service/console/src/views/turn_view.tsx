@@ -1,9 +1,10 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { count, seconds } from "../text.ts";
+import type { Problem } from "../wire.ts";
 import { type Turn, isRunning, isUnsupported, unsupportedCount } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
-import { summary } from "./composer.tsx";
+import { PAUSED, summary } from "./composer.tsx";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
 import { Reply } from "./reply.tsx";
@@ -30,6 +31,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       )}
       {isRunning(turn) && <Progress turn={turn} />}
       <Ending turn={turn} />
+      {canJudge && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}
       {canJudge && <Reply turn={turn} />}
       {canJudge && <VerdictForm turn={turn} />}
     </article>
@@ -43,6 +45,19 @@ function Unsupported() {
       <Icon name="alert" />
       <span>
         <strong>No sentence of this answer is supported.</strong> Read the sources instead.
+      </span>
+    </p>
+  );
+}
+
+/** The store of records did not answer at the answer's end. */
+function RecordFollows() {
+  return (
+    <p class="notice plain record-follows">
+      <Icon name="clock" />
+      <span>
+        The record of this answer is still being written: in a moment it can be marked and a reply sent. What you do
+        now is tried again until then.
       </span>
     </p>
   );
@@ -75,10 +90,11 @@ function Progress({ turn }: { turn: Turn }) {
     return () => clearInterval(timer);
   }, []);
   const startedAt = conversation.underway.value?.startedAt ?? now;
+  const isLost = conversation.isLost.value;
   return (
-    <p class="progress">
+    <p class={isLost ? "progress is-lost" : "progress"}>
       <span class="pulse" aria-hidden="true" />
-      {stepOf(turn)} <span class="elapsed">{seconds(Math.max(0, now - startedAt))}</span>
+      {isLost ? "Connection lost, coming back…" : stepOf(turn)} <span class="elapsed">{seconds(Math.max(0, now - startedAt))}</span>
     </p>
   );
 }
@@ -94,6 +110,7 @@ function Ending({ turn }: { turn: Turn }) {
     case "finished":
       return <Finished turn={turn} />;
     case "failed":
+      if (turn.problem?.code === "endpoint_paused") return <Paused turn={turn} problem={turn.problem} />;
       return (
         <Broken turn={turn} tone="bad" title={turn.problem?.title ?? "The answer failed"}>
           {turn.problem?.detail} <span class="code">{turn.problem?.code}</span>
@@ -108,12 +125,24 @@ function Ending({ turn }: { turn: Turn }) {
     case "interrupted":
       return (
         <Broken turn={turn} tone="warn" title="Interrupted">
-          The page was left while the answer was being written. What is above is incomplete.
+          {turn.problem === null
+            ? "The page was left, or its connection lost, while the answer was being written."
+            : "The connection was lost while the answer was being written, and the rest of it did not come."}{" "}
+          {turn.text === "" ? "No text had come yet." : "What is above is incomplete."}
         </Broken>
       );
     default:
       return null;
   }
+}
+
+/** Nothing is wrong: somebody has switched the models off, and can switch them on. */
+function Paused({ turn, problem }: { turn: Turn; problem: Problem }) {
+  return (
+    <Broken turn={turn} tone="plain" title={PAUSED}>
+      {problem.detail} Your question is kept here.
+    </Broken>
+  );
 }
 
 function Finished({ turn }: { turn: Turn }) {
@@ -166,7 +195,7 @@ function Broken({ turn, tone, title, children }: BrokenProps) {
   };
   return (
     <div class={`notice ${tone}`}>
-      <Icon name={tone === "plain" ? "stop" : "alert"} />
+      <Icon name={tone === "plain" ? (turn.phase === "failed" ? "clock" : "stop") : "alert"} />
       <p>
         <strong>{title}.</strong> {children}
       </p>

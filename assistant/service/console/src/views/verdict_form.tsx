@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import type { VerdictDraft } from "../conversation.ts";
+import type { VerdictDraft } from "../marking.ts";
 import { clockTime } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { StoredVerdict, VerdictLabel } from "../wire.ts";
@@ -76,6 +76,10 @@ function Details({ turn, draft, onChange }: DetailsProps) {
   const { conversation } = useDesk();
   const [isReasonMissing, setReasonMissing] = useState(false);
   const { isBusy, failure, run } = useCall("Not saved");
+  const close = () => {
+    onChange(null);
+    document.getElementById(`verdict-${draft.label}`)?.focus();
+  };
   const save = async () => {
     const isMissing = draft.label === "bad" && draft.reasons.length === 0;
     setReasonMissing(isMissing);
@@ -83,8 +87,7 @@ function Details({ turn, draft, onChange }: DetailsProps) {
       document.getElementById("reason-wrong")?.focus();
     } else if (await run(() => conversation.judge(turn, draft))) {
       announce(`Marked ${draft.label}`);
-      onChange(null);
-      document.getElementById(`verdict-${draft.label}`)?.focus();
+      close();
     }
   };
   return (
@@ -103,7 +106,7 @@ function Details({ turn, draft, onChange }: DetailsProps) {
         <button type="submit" class="button primary" disabled={isBusy}>
           {isBusy ? "Saving…" : "Save the mark"}
         </button>
-        <button type="button" class="button quiet" onClick={() => onChange(null)}>
+        <button type="button" class="button quiet" onClick={close}>
           Cancel
         </button>
       </p>

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
 import type { DocumentStatus } from "../wire.ts";
@@ -15,7 +15,7 @@ export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) 
   const dialog = useRef<HTMLDialogElement>(null);
   const isWithdrawn = useRef(false);
   const { isBusy, failure, run } = useCall("Not withdrawn");
-  useEffect(() => dialog.current?.showModal(), []);
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   const withdraw = async () => {
     isWithdrawn.current = await run(() => api.withdraw(document.document_id));
     if (!isWithdrawn.current) return;

@@ -1,5 +1,4 @@
-import { useSignalEffect } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
@@ -18,11 +17,10 @@ export function Workspace({ api, conversation }: { api: Api; conversation: Conve
   const turn = conversation.selected.value;
   const open = desk.open.value;
   useKeys(desk);
-  useSignalEffect(() => {
-    void conversation.selectedKey.value; // another turn: what was looked at belongs to the one before
-    desk.preview.value = null;
-    desk.open.value = null;
-  });
+  // another turn: what was looked at belongs to the one before
+  useLayoutEffect(() => desk.turnAway(), [conversation.selectedKey.value]);
+  useFocusBack(desk);
+  useConnectionWords(conversation);
   return (
     <DeskContext.Provider value={desk}>
       <main id="main" tabIndex={-1} class={open === null ? "workspace" : "workspace has-panel"}>
@@ -41,6 +39,27 @@ export function Workspace({ api, conversation }: { api: Api; conversation: Conve
       </main>
     </DeskContext.Provider>
   );
+}
+
+/** Give the focus back to what opened a source, before anybody can press a key elsewhere. */
+function useFocusBack(desk: Desk): void {
+  const opener = desk.opener.value;
+  useLayoutEffect(() => {
+    if (opener === null) return;
+    (opener.isConnected ? opener : document.getElementById("main"))?.focus();
+    desk.opener.value = null;
+  }, [opener]);
+}
+
+/** Say that the connection is lost, and that it is back. */
+function useConnectionWords(conversation: Conversation): void {
+  const wasLost = useRef(false);
+  const isLost = conversation.isLost.value;
+  useLayoutEffect(() => {
+    if (isLost) announce("Connection lost, coming back");
+    else if (wasLost.current && conversation.underway.peek() !== null) announce("Connected again, the answer goes on");
+    wasLost.current = isLost;
+  }, [isLost]);
 }
 
 function Welcome() {
@@ -71,7 +90,7 @@ function RestoreProblem({ conversation }: { conversation: Conversation }) {
 
 /** Alt + Shift + a letter: free in the browsers, and by place on the keyboard, so that no layout loses one. */
 function useKeys(desk: Desk): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { conversation } = desk;
     const focus = (id: string) => document.getElementById(id)?.focus();
     const actions: Record<string, () => void> = {

@@ -1,0 +1,136 @@
+/** The one answer that is underway: what comes of it goes into its turn. */
+import { type Signal, batch, signal } from "@preact/signals";
+import type { Api } from "./api.ts";
+import type { Reader } from "./coming_back.ts";
+import { onceRecorded } from "./marking.ts";
+import { ApiError, lostAnswer } from "./problems.ts";
+import {
+  type Turn,
+  type Turns,
+  afterEvent,
+  afterProblem,
+  afterReading,
+  afterStop,
+  changeTurn,
+  findTurn,
+} from "./turn.ts";
+import type { AnswerEvent, Problem, Started } from "./wire.ts";
+
+/** How long a cancelled answer's connection stays open for the service to hear of it. */
+const CANCEL_LIMIT_MS = 2_000;
+/** Refusals of an answer's events that say nothing of the answer itself. */
+const EVENTS_GONE = new Set(["not_resumable", "not_found"]);
+
+export interface Underway {
+  readonly key: string;
+  readonly startedAt: number;
+  readonly controller: AbortController;
+  /** False for an answer that another page began: it takes longer than this page knows. */
+  readonly isWhole: boolean;
+}
+
+interface Parts {
+  readonly api: Api;
+  readonly turns: Turns;
+  readonly onStarted: (key: string, started: Started) => void;
+}
+
+export class Answering {
+  readonly underway: Signal<Underway | null> = signal(null);
+  readonly isLost: Signal<boolean> = signal(false);
+  readonly #api: Api;
+  readonly #turns: Turns;
+  readonly #onStarted: Parts["onStarted"];
+
+  constructor({ api, turns, onStarted }: Parts) {
+    this.#api = api;
+    this.#turns = turns;
+    this.#onStarted = onStarted;
+  }
+
+  /** Add the turn and read its answer to the end. Returns why that was impossible, if it was. */
+  async answer(turn: Turn, read: (reader: Reader) => Promise<void>): Promise<Problem | null> {
+    const underway = {
+      key: turn.key,
+      startedAt: performance.now(),
+      controller: new AbortController(),
+      isWhole: turn.answerId === null,
+    };
+    batch(() => {
+      this.#turns.value = [...this.#turns.value, turn];
+      this.underway.value = underway;
+      this.isLost.value = false;
+    });
+    try {
+      await read(this.#readerOf(underway));
+      return null;
+    } catch (error) {
+      if (error instanceof ApiError) {
+        await this.#end(turn.key, error.problem);
+        return error.problem;
+      }
+      if (underway.controller.signal.aborted) return null;
+      throw error;
+    } finally {
+      this.#close(underway);
+    }
+  }
+
+  /** End the answer; what has arrived stays. */
+  stop(): void {
+    const underway = this.underway.value;
+    if (underway === null) return;
+    const answerId = findTurn(this.#turns, underway.key)?.answerId ?? null;
+    batch(() => {
+      changeTurn(this.#turns, underway.key, afterStop);
+      this.#close(underway);
+    });
+    void this.#cancel(answerId).finally(() => underway.controller.abort());
+  }
+
+  #readerOf({ key, controller }: Underway): Reader {
+    return {
+      signal: controller.signal,
+      onEvents: (events: AnswerEvent[]) => {
+        for (const { event, data } of events) if (event === "started") this.#onStarted(key, data);
+        changeTurn(this.#turns, key, (turn) => events.reduce(afterEvent, turn));
+      },
+      onLost: (isLost: boolean) => {
+        if (this.underway.value?.key === key) this.isLost.value = isLost;
+      },
+    };
+  }
+
+  /** The events cannot be read: what the service has kept of the answer stands for them, if it has. */
+  async #end(key: string, problem: Problem): Promise<void> {
+    const answerId = findTurn(this.#turns, key)?.answerId ?? null;
+    if (answerId === null || !EVENTS_GONE.has(problem.code)) {
+      changeTurn(this.#turns, key, (turn) => afterProblem(turn, problem));
+      return;
+    }
+    try {
+      const stored = await onceRecorded(() => this.#api.answer(answerId));
+      changeTurn(this.#turns, key, (turn) => afterReading(turn, stored));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      changeTurn(this.#turns, key, (turn) => afterProblem(turn, turn.text === "" ? error.problem : lostAnswer()));
+    }
+  }
+
+  #close({ key, startedAt, isWhole }: Underway): void {
+    if (this.underway.value?.key !== key) return;
+    batch(() => {
+      this.underway.value = null;
+      this.isLost.value = false;
+      const elapsedMs = performance.now() - startedAt;
+      if (isWhole) changeTurn(this.#turns, key, (turn) => ({ ...turn, elapsedMs }));
+    });
+  }
+
+  /** Tell the service to cancel, so that the record says so; it sees the connection close in any case. */
+  async #cancel(answerId: string | null): Promise<void> {
+    if (answerId === null) return;
+    const limit = new Promise((resolve) => setTimeout(resolve, CANCEL_LIMIT_MS));
+    await Promise.race([this.#api.cancel(answerId).catch(() => undefined), limit]);
+  }
+}

@@ -1,0 +1,253 @@
+"""Connections that are lost in the middle of an answer, services that die, models that are switched off."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED
+from tests.browser.console_page import ConsolePage
+from tests.browser.product import Rehearsal
+from tests.browser.scripted_llm import Held, ScriptedLlm
+
+LOST = "Connection lost, coming back…"
+FIRST, MIDDLE, END = f"{SUPPORTED} The sec", f"ond sentence. {UNSUPPORTED} And so", "on, to the end."
+
+
+def said(*parts: str) -> str:
+    """The text that the scripted model writes of its parts: a space follows each word."""
+    return "".join(f"{part} " for part in parts).strip()
+
+
+def test_a_connection_that_is_cut_twice_leaves_no_gap(
+    stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
+) -> None:
+    one, two = Held(), Held()
+    llm.says(FIRST, one, MIDDLE, two, END)
+    calls = llm.calls
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The sec")
+    rehearsal.front.cut()
+    one.released.set()
+    expect(stage.answer).to_contain_text("And so")
+    rehearsal.front.cut()
+    two.released.set()
+    stage.await_end()
+    cut = stage.page.locator(".sentence-text").all_inner_texts(), stage.citations.all_inner_texts()
+    assert " ".join(" ".join(cut[0]).split()) == said(FIRST, MIDDLE, END)
+    expect(stage.notice).to_have_count(0)
+    assert llm.calls == calls + 1
+
+    llm.says(FIRST, MIDDLE, END)
+    stage.button("New conversation").click()
+    stage.ask_to_the_end(QUESTION)
+    whole = stage.page.locator(".sentence-text").all_inner_texts(), stage.citations.all_inner_texts()
+    assert cut == whole
+
+
+def test_a_lost_connection_is_said_until_it_is_back(
+    stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
+) -> None:
+    one, two = Held(), Held()
+    llm.says("The first half", one, "and", two, "the rest.")
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    with rehearsal.front.down():
+        expect(stage.page.locator(".progress")).to_contain_text(LOST)
+        expect(stage.status).to_have_text("Connection lost, coming back")
+        expect(stage.answer).to_contain_text("The first half")
+        one.released.set()
+    expect(stage.page.locator(".progress")).to_contain_text("Writing")
+    expect(stage.status).to_have_text("Connected again, the answer goes on")
+    two.released.set()
+    stage.await_end()
+    expect(stage.answer).to_contain_text("The first half and the rest.")
+
+
+def test_the_network_coming_back_ends_the_wait(
+    stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
+) -> None:
+    middle = Held()
+    llm.says("The first half", middle, "and the rest.")
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    stage.page.context.set_offline(True)
+    rehearsal.front.cut()
+    expect(stage.page.locator(".progress")).to_contain_text(LOST)
+    middle.released.set()
+    stage.page.context.set_offline(False)
+    stage.await_end()
+    expect(stage.answer).to_contain_text("The first half and the rest.")
+
+
+def test_a_question_whose_answer_was_lost_is_answered_once(
+    stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
+) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    calls, questions = llm.calls, rehearsal.front.questions
+    rehearsal.front.cut_next_answers(3)
+    stage.ask_to_the_end(QUESTION)
+    assert rehearsal.front.has_cut_all
+    assert rehearsal.front.questions - questions == 4
+    assert llm.calls == calls + 1
+    expect(stage.answer).to_contain_text(SUPPORTED)
+    expect(stage.turns).to_have_count(1)
+    stage.page.reload()
+    expect(stage.answer).to_contain_text(SUPPORTED)
+    expect(stage.turns).to_have_count(1)
+
+
+def test_stopping_while_the_connection_is_lost(
+    stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
+) -> None:
+    middle = Held()
+    llm.says("The first half", middle, "and the rest.")
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    with rehearsal.front.down():
+        expect(stage.page.locator(".progress")).to_contain_text(LOST)
+        stage.page.keyboard.press("Alt+Shift+KeyS")
+        expect(stage.notice).to_contain_text("Stopped")
+        expect(stage.answer).to_contain_text("The first half")
+    middle.released.set()
+
+
+def test_a_service_that_dies_leaves_what_was_written_and_another_try(
+    stage: ConsolePage,
+    llm: ScriptedLlm,
+    rehearsal: Rehearsal,
+    check: Callable[[ConsolePage], None],
+) -> None:
+    middle = Held()
+    llm.says("The first half", middle, "and the rest.")
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    rehearsal.service.kill()
+    try:
+        expect(stage.page.locator(".progress")).to_contain_text(LOST)
+        check(stage)
+    finally:
+        rehearsal.service.start()
+        middle.released.set()
+    expect(stage.notice).to_contain_text("Interrupted", timeout=30_000)
+    expect(stage.answer).to_contain_text("The first half")
+    check(stage)
+    llm.says(SUPPORTED)
+    stage.button("Ask again").click()
+    stage.await_end()
+    expect(stage.answer).to_contain_text(SUPPORTED)
+    expect(stage.turns).to_have_count(2)
+    stage.page.reload()
+    expect(stage.turns).to_have_text([re.compile("Interrupted"), re.compile("Answered")])
+
+
+def test_a_page_loaded_again_in_the_middle_comes_back_to_the_answer(
+    stage: ConsolePage, llm: ScriptedLlm
+) -> None:
+    middle = Held()
+    llm.says(f"{SUPPORTED} The sec", middle, "ond one.")
+    calls = llm.calls
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The sec")
+    assert "reject" not in stage.page.evaluate("sessionStorage.getItem('care-console.tab')").replace(
+        QUESTION, ""
+    )
+    stage.page.reload()
+    expect(stage.answer).to_contain_text("The sec")
+    middle.released.set()
+    stage.await_end()
+    expect(stage.answer).to_contain_text("ond one.")
+    expect(stage.citations).not_to_have_count(0)
+    expect(stage.turns).to_have_count(1)
+    expect(stage.question).to_have_value("")
+    assert llm.calls == calls + 1
+
+
+def test_a_mark_waits_for_a_record_that_follows(
+    stage: ConsolePage,
+    llm: ScriptedLlm,
+    rehearsal: Rehearsal,
+    check: Callable[[ConsolePage], None],
+) -> None:
+    middle = Held()
+    llm.says("The first half", middle, SUPPORTED)
+    stage.sign_in()
+    stage.ask(QUESTION)
+    expect(stage.answer).to_contain_text("The first half")
+    with locked(rehearsal.state_of("pharmacy") / "records.sqlite"):
+        middle.released.set()
+        stage.await_end()
+        expect(stage.page.locator(".record-follows")).to_be_visible()
+        check(stage)
+        stage.button("Good").click()
+        stage.button("Save the mark").click()
+        expect(stage.button("Saving…")).to_be_disabled()
+    expect(stage.page.locator(".latest")).to_contain_text("Marked good")
+    expect(stage.page.locator(".record-follows")).to_have_count(0)
+
+
+@pytest.fixture
+def paused(rehearsal: Rehearsal) -> Iterator[Path]:
+    """The pharmacy's models are switched off: the file that says so."""
+    power = rehearsal.state_of("pharmacy") / "power"
+    power.write_text("paused", encoding="utf-8")
+    yield power
+    power.unlink(missing_ok=True)
+
+
+def test_a_paused_assistant_says_so_and_what_to_do(
+    paused: Path, stage: ConsolePage, llm: ScriptedLlm, check: Callable[[ConsolePage], None]
+) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    notice = stage.notice.filter(has_text="The assistant is paused.")
+    ask_until_paused(stage)
+    expect(notice).to_contain_text("Ask the platform team to wake them")
+    expect(stage.status).to_have_text("The assistant is paused")
+    expect(stage.turns).to_have_text(re.compile("Paused"))
+    check(stage)
+    paused.unlink()
+
+    def is_awake() -> bool:
+        stage.button("Ask again").click()
+        stage.await_end()
+        return notice.count() == 0
+
+    stage.wait_until(is_awake)
+    expect(stage.answer).to_contain_text(SUPPORTED)
+    expect(stage.turns).to_have_count(1)
+
+
+def ask_until_paused(stage: ConsolePage) -> None:
+    """The service looks at the switch every 2 s."""
+
+    def is_paused() -> bool:
+        stage.button("New conversation").click()
+        stage.ask_to_the_end(QUESTION)
+        return stage.notice.filter(has_text="paused").count() == 1
+
+    stage.wait_until(is_paused)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Nobody else can write to the database meanwhile."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()
