@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.answering.interruption import Cause, Interruption
+from assistant.answering.passage_text import PassageText
 from assistant.answering.prompting import Prompt
 from assistant.answering.steps import Steps
 from assistant.domain.answers import GateDecision, RecordId, Source
@@ -66,6 +67,8 @@ class PreparedAnswer:
     """Monotonic clock when the question came in."""
     deadline: Deadline
     retrieved: Retrieved
+    texts: tuple[PassageText, ...]
+    """The retrieved passages, in their order."""
     sources: tuple[Source, ...]
     gate: GateDecision
     prompt: Prompt | None

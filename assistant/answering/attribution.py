@@ -15,16 +15,16 @@ what was misread.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from functools import cached_property
+from itertools import combinations
 
-from assistant.answering.language import Language, fold
+from assistant.answering.language import Language
+from assistant.answering.passage_text import PassageText, Statement
 from assistant.answering.quantities import NO_FIGURES, Quantities, quantities, unsupported_figures
-from assistant.answering.sentences import SentenceSpan, split_sentences
+from assistant.answering.sentences import SentenceSpan
 from assistant.domain.answers import Sentence, Support
-from assistant.domain.documents import Passage
 
 MIN_CONTAINMENT = 0.7
 """Share of the sentence's content terms in the passage. Sentences of other documents of the same tenant
@@ -36,85 +36,49 @@ MIN_OF_TWO = 0.8
 MIN_SHARE = 0.4
 _NEARLY_THE_SAME = 0.75
 _TOGETHER = 3
-_NEGATION = re.compile(
-    r"(?:\b(?:not|never|no|none|cannot|without|neither|nor)\b|n't\b)((?:[^\w.,;:!?]+[\w']+){1,4})"
-)
-"""With the up to four words that it reaches."""
-
-
-def _word_stems(text: str, language: Language) -> frozenset[str]:
-    """Return the stems of a text's content words; figures are looked at on their own."""
-    return frozenset(
-        language.stem(word) for word in language.content_words(text) if word.replace("'", "").isalpha()
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    stems: frozenset[str]
-    negated: frozenset[str]
-    """Stems of the words that a negation stands before."""
-
-    @classmethod
-    def of(cls, text: str, language: Language) -> _Statement:
-        folded = fold(text)
-        return cls(
-            stems=_word_stems(folded, language),
-            negated=frozenset(
-                language.stem(word)
-                for reach in _NEGATION.findall(folded)
-                for word in islice(language.content_words(reach), 1)
-            ),
-        )
-
-    def contradicts(self, other: _Statement) -> bool:
-        """Say whether just one of the two negates anything, and that is a word that the other affirms."""
-        if self.negated and other.negated:
-            return False
-        return bool(self.negated & other.stems or other.negated & self.stems)
-
-    def share_in(self, stems: frozenset[str]) -> float:
-        return len(self.stems & stems) / len(self.stems) if self.stems else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One passage, taken apart once for all sentences."""
+    """One numbered passage."""
 
     n: int
-    stems: frozenset[str]
+    text: PassageText
     together: tuple[frozenset[str], ...]
     """Stems of each run of three sentences, title and heading included."""
-    statements: tuple[_Statement, ...]
-    figures: Quantities
 
     @classmethod
-    def of(cls, passage: Passage, *, n: int, language: Language) -> _Held:
-        head = _word_stems(f"{passage.title}\n{passage.heading}", language)
-        statements = tuple(_Statement.of(span.text, language) for span in split_sentences(passage.text))
+    def of(cls, text: PassageText, *, n: int) -> _Held:
+        statements = text.statements
         runs = range(max(1, len(statements) - _TOGETHER + 1))
         return cls(
             n=n,
-            stems=head.union(*(statement.stems for statement in statements)),
+            text=text,
             together=tuple(
-                head.union(*(statement.stems for statement in statements[run : run + _TOGETHER]))
+                text.head.stems.union(*(statement.stems for statement in statements[run : run + _TOGETHER]))
                 for run in runs
             ),
-            statements=statements,
-            figures=quantities(passage.embedding_input),
         )
 
-    def holds(self, claim: _Statement) -> bool:
+    @property
+    def stems(self) -> frozenset[str]:
+        return self.text.stems
+
+    @property
+    def figures(self) -> Quantities:
+        return self.text.quantities
+
+    def holds(self, claim: Statement) -> bool:
         return (
             claim.share_in(self.stems) >= MIN_CONTAINMENT
             and max(claim.share_in(run) for run in self.together) >= MIN_TOGETHER
         )
 
-    def contradicts(self, claim: _Statement) -> bool:
+    def contradicts(self, claim: Statement) -> bool:
         """Say whether all that this says nearly in the same words is the opposite."""
         same = [
             statement
-            for statement in self.statements
+            for statement in self.text.statements
             if claim.share_in(statement.stems) >= _NEARLY_THE_SAME
             and statement.share_in(claim.stems) >= _NEARLY_THE_SAME
         ]
@@ -124,13 +88,18 @@ class _Held:
 class Attribution:
     """Attributes the sentences of one answer to its numbered sources, the first of which has number 1."""
 
-    def __init__(self, passages: Sequence[Passage], *, language: Language) -> None:
+    def __init__(self, passages: Sequence[PassageText], *, language: Language) -> None:
         self._language = language
-        self._held = [_Held.of(passage, n=n, language=language) for n, passage in enumerate(passages, 1)]
+        self._passages = passages
+
+    @cached_property
+    def _held(self) -> list[_Held]:
+        """Made when the first sentence ends: until then the model is waited for, and no reader is."""
+        return [_Held.of(passage, n=n) for n, passage in enumerate(self._passages, 1)]
 
     def attribute(self, span: SentenceSpan, *, index: int) -> Sentence:
         """Return the sentence with its citations, or with why it is unsupported."""
-        claim = _Statement.of(span.text, self._language)
+        claim = Statement.of(span.text, self._language)
         figures = quantities(span.text)
         citations, reasons = self._find(claim, figures)
         return Sentence(
@@ -142,7 +111,7 @@ class Attribution:
             reasons=reasons,
         )
 
-    def _find(self, claim: _Statement, figures: Quantities) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    def _find(self, claim: Statement, figures: Quantities) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return the citations, or every reason why there is none."""
         holding = [held for held in self._held if held.holds(claim)]
         agreeing = [held for held in holding if not held.contradicts(claim)]
@@ -159,7 +128,7 @@ class Attribution:
             reasons.append("number_not_in_passage")
         return (), tuple(reasons)
 
-    def _pair(self, claim: _Statement, figures: Quantities) -> tuple[int, int] | None:
+    def _pair(self, claim: Statement, figures: Quantities) -> tuple[int, int] | None:
         sharing = [held for held in self._held if claim.share_in(held.stems) >= MIN_SHARE]
         for one, other in combinations(sharing, 2):
             both = one.figures | other.figures

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assistant.answering.passage_text import PassageText
 from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import GateDecision
 from assistant.domain.retrieval import RankedPassage, Retrieved
@@ -43,12 +44,17 @@ class EvidenceFeatures:
 
 
 def evidence_features(
-    question: str, passages: Sequence[RankedPassage], *, vocabulary: Vocabulary
+    question: str,
+    passages: Sequence[RankedPassage],
+    *,
+    vocabulary: Vocabulary,
+    texts: Sequence[PassageText] | None = None,
 ) -> EvidenceFeatures:
-    """Measure the evidence that the passages hold for a question."""
-    stems = frozenset[str]().union(
-        *(vocabulary.language.content_stems(ranked.passage.embedding_input) for ranked in passages)
-    )
+    """Measure the evidence that the passages hold for a question. ``texts`` are the same passages, where
+    they were taken apart before."""
+    if texts is None:
+        texts = [PassageText(ranked.passage, language=vocabulary.language) for ranked in passages]
+    stems = frozenset[str]().union(*(text.terms for text in texts))
     terms = vocabulary.terms(question)
     missing = sorted((term for term in terms if not term.forms & stems), key=lambda term: -term.weight)
     total = sum(term.weight for term in terms)
@@ -69,6 +75,7 @@ def gate(
     *,
     thresholds: GateSection,
     vocabulary: Vocabulary,
+    texts: Sequence[PassageText] | None = None,
     follow_up: bool = False,
 ) -> GateDecision:
     """Decide whether the retrieved passages are evidence enough to answer the question.
@@ -76,7 +83,7 @@ def gate(
     A follow-up is retrieved with the question before it joined on, so its cosine says as much of that one:
     when more than one of its own terms is missing, half the tenant's threshold of coverage must be held.
     """
-    features = evidence_features(question, retrieved.passages, vocabulary=vocabulary)
+    features = evidence_features(question, retrieved.passages, vocabulary=vocabulary, texts=texts)
     evidence = features.best_cosine + COSINE_PER_COVERAGE * features.coverage
     needed = thresholds.min_cosine + COSINE_PER_COVERAGE * thresholds.min_coverage
     elliptic = len(features.missing_terms) <= 1  # "and by mail?" leans on the question before it

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.evidence_gate import gate
+from assistant.answering.passage_text import PassageText
 from assistant.answering.prompting import Prompt, PromptBuilder
 from assistant.answering.retrieving import RetrievePassages
 from assistant.answering.services import TenantServices
@@ -57,7 +58,11 @@ class PrepareAnswer:
             retrieved = await self._retrieve.retrieve(
                 question, labels=identity.labels, deadline=deadline, filters=asking.filters, steps=steps
             )
-            decision = self._judge(asking.question, retrieved, follow_up=before is not None, steps=steps)
+            words = self._vocabulary.language
+            texts = tuple(PassageText(ranked.passage, language=words) for ranked in retrieved.passages)
+            decision = self._judge(
+                asking.question, retrieved, texts, follow_up=before is not None, steps=steps
+            )
             max_tokens = self._max_tokens(asking)
             return PreparedAnswer(
                 answer_id=answer_id,
@@ -69,7 +74,8 @@ class PrepareAnswer:
                 started_s=started_s,
                 deadline=deadline,
                 retrieved=retrieved,
-                sources=self._sources(question, retrieved.passages, identity=identity),
+                texts=texts,
+                sources=self._sources(question, retrieved.passages, texts, identity=identity),
                 gate=decision,
                 prompt=self._prompt(asking, retrieved, history, max_tokens, steps)
                 if decision.passed
@@ -101,13 +107,22 @@ class PrepareAnswer:
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    def _judge(self, question: str, retrieved: Retrieved, *, follow_up: bool, steps: Steps) -> GateDecision:
+    def _judge(
+        self,
+        question: str,
+        retrieved: Retrieved,
+        texts: Sequence[PassageText],
+        *,
+        follow_up: bool,
+        steps: Steps,
+    ) -> GateDecision:
         with steps.step("gate") as span:
             decision = gate(
                 question,
                 retrieved,
                 thresholds=self._services.tenant.gate,
                 vocabulary=self._vocabulary,
+                texts=texts,
                 follow_up=follow_up,
             )
             span.set_attribute("assistant.gate.passed", decision.passed)
@@ -140,9 +155,13 @@ class PrepareAnswer:
         return prompt
 
     def _sources(
-        self, question: str, passages: Sequence[RankedPassage], *, identity: Identity
+        self,
+        question: str,
+        passages: Sequence[RankedPassage],
+        texts: Sequence[PassageText],
+        *,
+        identity: Identity,
     ) -> tuple[Source, ...]:
-        language = self._vocabulary.language
         stems = frozenset[str]().union(*(term.forms for term in self._vocabulary.terms(question)))
         return tuple(
             Source(
@@ -152,7 +171,7 @@ class PrepareAnswer:
                 url=passage.url,
                 source=passage.source,
                 score=ranked.fused_score,
-                snippet=snippet(passage.text, stems=stems, language=language),
+                snippet=snippet(text, stems=stems),
                 span=(passage.span.start, passage.span.end),
                 document_url=self._services.links.link(
                     passage.document_id,
@@ -161,7 +180,7 @@ class PrepareAnswer:
                     content_hash=passage.content_hash,
                 ),
             )
-            for n, ranked in enumerate(passages, start=1)
+            for n, (ranked, text) in enumerate(zip(passages, texts, strict=True), start=1)
             for passage in [ranked.passage]
         )
 

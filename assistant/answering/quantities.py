@@ -7,6 +7,7 @@ Units are not converted: 0.5 g is not 500 mg.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from assistant.answering.language import fold
@@ -71,7 +72,9 @@ _QUANTITY = re.compile(
 _CODE = re.compile(r"(?<![\w])(?=[\w-]*\d)(?=[\w-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*(?![\w])")
 _COUNTED = re.compile(r"\d+-[^\W\d_]+")
 """An adjective of a number ("2-digit"), which its number stands for."""
-_NO_ZERO = re.compile(r"(?<![\w.])\.(?=\d)")
+_DIGIT = re.compile(r"\d")
+_NO_ZERO = re.compile(r"\.(?<![\w.]\.)(?=\d)")
+"""It begins with what is rare: a search for a literal is ten times faster than one for a place."""
 _ITEM_NUMBER = re.compile(r"\A[\s*_#>-]*(?:step\s+)?\d{1,3}[.):](?=\s)", re.IGNORECASE)
 
 
@@ -116,7 +119,9 @@ def quantities(text: str) -> Quantities:
         values=frozenset({value for value, _ in measures} | bare),
         measures=frozenset(measures),
         bare=frozenset(bare),
-        codes=frozenset(code for code in _CODE.findall(folded) if not _is_number(code)),
+        codes=frozenset(
+            code for piece in _with_digits(folded) for code in _CODE.findall(piece) if not _is_number(code)
+        ),
     )
 
 
@@ -131,6 +136,24 @@ def unsupported_figures(claimed: Quantities, held: Quantities) -> bool:
     if any(value not in held.values for value in claimed.bare - {"1"}):
         return True
     return any(measure not in held.measures and measure[0] not in held.bare for measure in claimed.measures)
+
+
+def _with_digits(text: str) -> Iterator[str]:
+    """Yield every run of letters, digits, low lines and hyphens that holds a digit: there are few of them."""
+    end = 0
+    for digit in _DIGIT.finditer(text):
+        if digit.start() < end:
+            continue
+        start, end = digit.span()
+        while start and _is_of_word(text[start - 1]):
+            start -= 1
+        while end < len(text) and _is_of_word(text[end]):
+            end += 1
+        yield text[start:end]
+
+
+def _is_of_word(character: str) -> bool:
+    return character.isalnum() or character in "_-"
 
 
 def _is_number(code: str) -> bool:

@@ -17,6 +17,8 @@ _AFTER = re.compile(rf"({_CLOSERS})([^\S\n]*)(\S|\n)?")
 _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
 _ITEM_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018]+\Z")
+_LONGEST_BEFORE = 40
+"""Characters looked at before a full stop: more than any abbreviation or item's number has."""
 _SUBSTANCE = re.compile(r"[^\W_]")
 
 _CONTINUING = "dr mr mrs ms prof st vs e.g i.e cf approx ext fig figs eq sr jr gen rev hon messrs incl tel"
@@ -86,16 +88,16 @@ class SentenceSplitter:
             return False  # "0.5", "e.g.", an address: no white space after it
         if mark[0] in "!?" or any(closer in "!?" for closer in after[1]):
             return not follows.islower()
-        return self._full_stop_ends(self._pending[: mark.start()], after, follows)
+        return self._full_stop_ends(mark.start(), after, follows)
 
-    def _full_stop_ends(self, before: str, after: re.Match[str], follows: str) -> bool:
+    def _full_stop_ends(self, at: int, after: re.Match[str], follows: str) -> bool:
         if follows.islower():
             return False
         if after[1]:
             return True  # closed by a quotation mark or a bracket
-        if _ITEM_NUMBER.fullmatch(before):
+        if at < _LONGEST_BEFORE and _ITEM_NUMBER.fullmatch(self._pending, 0, at):
             return False  # "1. Ask for the card."
-        word = _LAST_WORD.search(before)
+        word = _LAST_WORD.search(self._pending, max(0, at - _LONGEST_BEFORE), at)
         last = word[0].casefold() if word else ""
         return last not in _ALWAYS_CONTINUES and (follows.isupper() or last not in _MAY_CONTINUE)
 

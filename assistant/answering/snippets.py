@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from assistant.answering.language import Language
-from assistant.answering.sentences import SentenceSpan, split_sentences
+from assistant.answering.passage_text import PassageText
 
 _LONGEST_CHARACTERS = 280
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def snippet(text: str, *, stems: frozenset[str], language: Language) -> str:
+def snippet(passage: PassageText, *, stems: frozenset[str]) -> str:
     """Return about two sentences of a passage, beginning with the first that holds most of the stems."""
-    spans = split_sentences(text)
+    text, spans = passage.passage.text, passage.sentences
     if not spans:
         return ""
-
-    def shared(span: SentenceSpan) -> int:
-        return len(language.content_stems(span.text) & stems)
-
-    best = max(spans, key=lambda span: (shared(span), -span.start))
+    shared = [len((statement.stems | statement.figures) & stems) for statement in passage.statements]
+    best = spans[max(range(len(spans)), key=lambda index: (shared[index], -index))]
     shown = " ".join(text[best.start : best.start + 2 * _LONGEST_CHARACTERS].split())
     if len(shown) > _LONGEST_CHARACTERS:
         cut = shown.rfind(" ", _LONGEST_CHARACTERS // 2, _LONGEST_CHARACTERS)

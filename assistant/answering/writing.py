@@ -31,8 +31,7 @@ class AnswerWriting:
         self._settings_hash = settings_hash
         self._services = services
         self._prepared = prepared
-        passages = [ranked.passage for ranked in prepared.retrieved.passages]
-        self._written = WrittenText(passages, language=language)
+        self._written = WrittenText(prepared.texts, language=language)
         self._generation = Generation(services, prepared)
         self._ending: Ending | None = None
         self.closed = False

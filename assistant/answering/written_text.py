@@ -8,9 +8,9 @@ from assistant.answering.attribution import Attribution
 from assistant.answering.events import SentenceEnded, Token
 from assistant.answering.language import Language
 from assistant.answering.markers import MarkerFilter
+from assistant.answering.passage_text import PassageText
 from assistant.answering.sentences import SentenceSpan, SentenceSplitter
 from assistant.domain.answers import Sentence
-from assistant.domain.documents import Passage
 
 
 class WrittenText:
@@ -18,7 +18,7 @@ class WrittenText:
 
     __slots__ = ("_attribution", "_filter", "_parts", "_splitter", "sentences")
 
-    def __init__(self, passages: Sequence[Passage], *, language: Language) -> None:
+    def __init__(self, passages: Sequence[PassageText], *, language: Language) -> None:
         self._filter = MarkerFilter(sources=len(passages))
         self._splitter = SentenceSplitter()
         self._attribution = Attribution(passages, language=language)

@@ -56,8 +56,10 @@ class LoggedAnswer:
         self._ended.set()
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await _set_within(self._ended, BATCH_INTERVAL_S)
+            # All answers of the process at the same instants: their batches then share calls of the store.
+            await _set_within(self._ended, BATCH_INTERVAL_S - loop.time() % BATCH_INTERVAL_S)
             batch = self._next_batch()
             if not await self._append(batch) or batch.ended:
                 return

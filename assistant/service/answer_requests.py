@@ -23,12 +23,12 @@ from assistant.service.answer_starting import Asked
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.delivery import (
     ProblemBeforeFirstEventError,
-    StalledReaderError,
     send_stream,
     send_whole,
 )
 from assistant.service.identity import require_role
 from assistant.service.problems import internal_problem, log_failure, problem_of, send_problem
+from assistant.service.reader_watch import StalledReaderError
 from assistant.service.request_body import ClientGoneError, parse_body, read_body
 from assistant.service.wiring import Service
 

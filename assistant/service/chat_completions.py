@@ -6,27 +6,19 @@ resumed here (OpenAI's clients do not know how); ``Idempotency-Key`` joins a rep
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import AnswerEvent, Done, Problem
+from assistant.answering.events import Problem
 from assistant.service.answer_requests import AnswerRequests, SendRefusal, idempotency_key
 from assistant.service.chat_encoding import ChatEncoder, chat_completion, chat_error
 from assistant.service.chat_request import ChatAsking, RefusedChatError, read_chat_request
-from assistant.service.delivery import (
-    JSON_HEADERS,
-    STREAM_HEADERS,
-    ProblemBeforeFirstEventError,
-    Reading,
-    event_of,
-    raise_first_problem,
-    send_part,
-)
-from assistant.service.event_encoding import HEARTBEAT
+from assistant.service.delivery import Reading, event_of, send_json, send_stream, whole_events
+from assistant.service.outbox import Numbered
 from assistant.service.problems import problem_headers, problem_of
 from assistant.service.request_body import CHAT_LIMIT_BYTES, read_body
 
@@ -58,38 +50,21 @@ class ChatCompletions:
 
     async def _send_chunks(self, reading: Reading, send: Send, chat: ChatAsking) -> None:
         """Send chunks until the answer ends. Raises as ``send_stream``."""
-        limits = self.answers.limits
         encoder = ChatEncoder(created=self._created(), include_usage=chat.include_usage)
-        numbered = await reading.events.take(timeout_s=reading.within_s)
-        if numbered is not None:
-            raise_first_problem(numbered)
-        headers = [*STREAM_HEADERS, _answer_id(reading)]
-        await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
-        while numbered is not None:
+
+        def encode(numbered: Sequence[Numbered]) -> bytes:
             events = [event for _, item in numbered if (event := event_of(item)) is not None]
-            part = b"".join(map(encoder.encode, events)) or HEARTBEAT
-            await send_part(send, {"type": "http.response.body", "body": part, "more_body": True}, limits)
-            try:
-                numbered = await reading.events.take(timeout_s=limits.heartbeat_s)
-            except TimeoutError:
-                numbered = []
-        await send_part(send, {"type": "http.response.body", "body": b""}, limits)
+            return b"".join(map(encoder.encode, events))
+
+        await send_stream(
+            reading, send, limits=self.answers.limits, encode=encode, headers=[_answer_id(reading)]
+        )
 
     async def _send_completion(self, reading: Reading, send: Send, _chat: ChatAsking) -> None:
         """Send one body once the answer has ended. Raises as ``send_whole``."""
-        seen: list[AnswerEvent] = []
-        async with asyncio.timeout(reading.within_s):
-            while (numbered := await reading.events.take(timeout_s=reading.within_s)) is not None:
-                seen += [event for _, item in numbered if (event := event_of(item)) is not None]
-        if seen and isinstance(seen[-1], Problem):
-            raise ProblemBeforeFirstEventError(seen[-1])
-        if not seen or not isinstance(seen[-1], Done):
-            return  # the reader left: nobody waits for a body
-        body = chat_completion(seen, created=self._created()).model_dump_json().encode()
-        headers = [*JSON_HEADERS, _answer_id(reading), (b"content-length", str(len(body)).encode())]
-        limits = self.answers.limits
-        await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
-        await send_part(send, {"type": "http.response.body", "body": body}, limits)
+        if events := await whole_events(reading):
+            body = chat_completion(events, created=self._created()).model_dump_json().encode()
+            await send_json(send, body, limits=self.answers.limits, headers=[_answer_id(reading)])
 
     def _created(self) -> int:
         return int(self.answers.service.clock.now().timestamp())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.types import Send
@@ -21,8 +21,10 @@ from assistant.domain.answers import Sentence
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.event_encoding import HEARTBEAT, EncodedEvent, EventEncoder, decode_event
 from assistant.service.outbox import EventReader, Numbered
+from assistant.service.reader_watch import ReaderWatch
 from assistant.service.wire import WholeAnswer
 
+Headers = Sequence[tuple[bytes, bytes]]
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store, no-transform"),
@@ -34,10 +36,6 @@ JSON_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
-
-
-class StalledReaderError(Exception):
-    """The reader took nothing for too long."""
 
 
 class ProblemBeforeFirstEventError(Exception):
@@ -58,41 +56,64 @@ class Reading:
     """An answer has ended, or its owner was found gone, after so long at most."""
 
 
-async def send_stream(reading: Reading, send: Send, *, limits: StreamLimits) -> None:
-    """Send server-sent events until the answer ends.
+async def send_stream(
+    reading: Reading,
+    send: Send,
+    *,
+    limits: StreamLimits,
+    encode: Callable[[Sequence[Numbered]], bytes] | None = None,
+    headers: Headers = (),
+) -> None:
+    """Send server-sent events until the answer ends, as ``encode`` writes them (by default the events
+    of answers).
 
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
-    reader, encoder = reading.events, EventEncoder(reading.answer_id)
-    numbered = await reader.take(timeout_s=reading.within_s)
+    take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
+    async with asyncio.timeout(reading.within_s):
+        numbered = await take(beat_s=reading.within_s)
     if numbered is not None:
         raise_first_problem(numbered)
-    await send_part(send, {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS}, limits)
-    while numbered is not None:
-        part = b"".join([encoder.encode(*item) for item in numbered]) if numbered else HEARTBEAT
-        await send_part(send, {"type": "http.response.body", "body": part, "more_body": True}, limits)
-        try:
-            numbered = await reader.take(timeout_s=limits.heartbeat_s)
-        except TimeoutError:
-            numbered = []
-    await send_part(send, {"type": "http.response.body", "body": b""}, limits)
+    start: dict[str, object] = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [*STREAM_HEADERS, *headers],
+    }
+    with ReaderWatch(limit_s=limits.stall_s) as watch:
+        await watch.send(send, start)
+        while numbered is not None:
+            part = encode(numbered) or HEARTBEAT
+            await watch.send(send, {"type": "http.response.body", "body": part, "more_body": True})
+            numbered = await take(beat_s=limits.heartbeat_s)
+        await watch.send(send, {"type": "http.response.body", "body": b""})
 
 
 async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> None:
     """Send the answer as one JSON body once it has ended. Raises as ``send_stream``."""
+    if events := await whole_events(reading):
+        await send_json(send, whole_answer(events).model_dump_json().encode(), limits=limits)
+
+
+async def whole_events(reading: Reading) -> list[AnswerEvent]:
+    """Return all events of an answer that ends with ``done``; none when its reader left before.
+
+    Raises ProblemBeforeFirstEventError (it ends with an error), TimeoutError.
+    """
     seen: list[AnswerEvent] = []
-    while (numbered := await reading.events.take(timeout_s=reading.within_s)) is not None:
-        seen += [event for _, item in numbered if (event := event_of(item)) is not None]
-    if not seen:
-        return
-    if isinstance(seen[-1], Problem):
+    async with asyncio.timeout(reading.within_s):
+        while (numbered := await reading.events.take(beat_s=reading.within_s)) is not None:
+            seen += [event for _, item in numbered if (event := event_of(item)) is not None]
+    if seen and isinstance(seen[-1], Problem):
         raise ProblemBeforeFirstEventError(seen[-1])
-    if not isinstance(seen[-1], Done):
-        return  # the reader left: the answer ended without an end, and nobody waits for a body
-    body = whole_answer(seen).model_dump_json().encode()
-    headers = [*JSON_HEADERS, (b"content-length", str(len(body)).encode())]
-    await send_part(send, {"type": "http.response.start", "status": 200, "headers": headers}, limits)
-    await send_part(send, {"type": "http.response.body", "body": body}, limits)
+    return seen if seen and isinstance(seen[-1], Done) else []
+
+
+async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: Headers = ()) -> None:
+    """Send a body with status 200. Raises StalledReaderError."""
+    all_headers = [*JSON_HEADERS, *headers, (b"content-length", str(len(body)).encode())]
+    with ReaderWatch(limit_s=limits.stall_s) as watch:
+        await watch.send(send, {"type": "http.response.start", "status": 200, "headers": all_headers})
+        await watch.send(send, {"type": "http.response.body", "body": body})
 
 
 def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
@@ -114,15 +135,6 @@ def raise_first_problem(numbered: Sequence[Numbered]) -> None:
     """Raises ProblemBeforeFirstEventError when the first thing that comes is a problem."""
     if numbered and isinstance(problem := event_of(numbered[0][1]), Problem):
         raise ProblemBeforeFirstEventError(problem)
-
-
-async def send_part(send: Send, message: dict[str, object], limits: StreamLimits) -> None:
-    """Send one ASGI message. Raises StalledReaderError."""
-    try:
-        async with asyncio.timeout(limits.stall_s):
-            await send(message)
-    except TimeoutError:
-        raise StalledReaderError from None
 
 
 def event_of(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:

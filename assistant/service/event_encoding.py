@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -29,6 +30,10 @@ class EventEncoder:
 
     def __init__(self, answer_id: str) -> None:
         self._prefix = b"id: " + answer_id.encode() + b":"
+
+    def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent | EncodedEvent]]) -> bytes:
+        """Return the frames of several events; nothing for none."""
+        return b"".join([self.encode(sequence, event) for sequence, event in numbered])
 
     def encode(self, sequence: int, event: AnswerEvent | EncodedEvent) -> bytes:
         """Return the frame. Sequence 0 has no id: the event is of this connection, not of the answer."""

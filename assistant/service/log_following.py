@@ -60,15 +60,18 @@ class LogFollower:
     def stop(self) -> None:
         self._ended = True
 
-    async def take(self, *, timeout_s: float) -> list[Numbered] | None:
-        async with asyncio.timeout(timeout_s):
-            while not self._ended:
-                found = self._take_unread() or await self._lapse()
-                if found:
-                    return found
-                if not self._ended:
-                    await asyncio.sleep(_POLL_S)
-                    await self._poll()
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        due_s = self._clock.monotonic_s() + beat_s
+        while not self._ended:
+            found = self._take_unread() or await self._lapse()
+            if found:
+                return found
+            if self._ended:
+                break
+            if self._clock.monotonic_s() >= due_s:
+                return []
+            await asyncio.sleep(_POLL_S)
+            await self._poll()
         return None
 
     def _take_unread(self) -> list[Numbered]:

@@ -19,9 +19,8 @@ Numbered = tuple[int, AnswerEvent | EncodedEvent]
 class EventReader(Protocol):
     """Where the events of one answer are read, by one reader."""
 
-    async def take(self, *, timeout_s: float) -> list[Numbered] | None:
-        """Return all that waits, or None when nothing follows. Raises TimeoutError after ``timeout_s``
-        without anything."""
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        """Return all that waits; nothing when nothing came for ``beat_s``; None when nothing follows."""
         ...
 
 
@@ -29,7 +28,17 @@ class Outbox:
     """Events that wait for one reader. The writer never waits: over 64 KiB adjoining tokens merge into one,
     so what an answer can pile up is bounded by its own text. A merged token has the last one's sequence."""
 
-    __slots__ = ("_closed", "_events", "_limit_bytes", "_merged", "_merged_to", "_ready", "_size_bytes")
+    __slots__ = (
+        "_beat",
+        "_closed",
+        "_due_s",
+        "_events",
+        "_limit_bytes",
+        "_merged",
+        "_merged_to",
+        "_size_bytes",
+        "_waiter",
+    )
 
     def __init__(self, *, limit_bytes: int = OUTBOX_LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
@@ -37,8 +46,10 @@ class Outbox:
         self._merged: list[str] = []
         self._merged_to = 0
         self._size_bytes = 0
-        self._ready = asyncio.Event()
         self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._due_s = 0.0
+        self._beat: asyncio.TimerHandle | None = None
 
     def put(self, sequence: int, event: AnswerEvent) -> None:
         if isinstance(event, Token):
@@ -51,23 +62,54 @@ class Outbox:
         else:
             self._close_merged()
             self._events.append((sequence, event))
-        self._ready.set()
+        self._wake()
 
     def close(self) -> None:
         """Nothing more is put."""
         self._closed = True
-        self._ready.set()
+        self._stop_beat()
+        self._wake()
 
-    async def take(self, *, timeout_s: float) -> list[Numbered] | None:
-        if not self._ready.is_set():
-            async with asyncio.timeout(timeout_s):
-                await self._ready.wait()
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        if not (self._events or self._merged or self._closed):
+            await self._wait(beat_s)
         self._close_merged()
         taken, self._events = self._events, []
         self._size_bytes = 0
-        if not self._closed:
-            self._ready.clear()
         return taken if taken or not self._closed else None
+
+    async def _wait(self, beat_s: float) -> None:
+        """Wait until something is put, or for the beat. The beat's timer outlives the wait: tokens come far
+        more often than beats, and a timer of its own for each costs more than the wait."""
+        loop = asyncio.get_running_loop()
+        self._due_s = loop.time() + beat_s
+        if self._beat is None or self._beat.when() > self._due_s:
+            self._stop_beat()
+            self._beat = loop.call_at(self._due_s, self._on_beat)
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _on_beat(self) -> None:
+        self._beat = None
+        if self._waiter is None:
+            return  # nobody waits: the next wait begins anew
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._due_s:
+            self._wake()
+        else:
+            self._beat = loop.call_at(self._due_s, self._on_beat)
+
+    def _stop_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _close_merged(self) -> None:
         if self._merged:

@@ -6,6 +6,7 @@ import pytest
 
 from assistant.answering.attribution import Attribution
 from assistant.answering.language import language
+from assistant.answering.passage_text import PassageText
 from assistant.answering.sentences import SentenceSpan
 from assistant.domain.answers import Sentence, Support
 from assistant.domain.documents import Passage
@@ -28,8 +29,12 @@ TRANSFER = passage(
 )
 
 
+def texts(*passages: Passage) -> list[PassageText]:
+    return [PassageText(passage, language=language("en")) for passage in passages]
+
+
 def attribute(text: str, *passages: Passage) -> Sentence:
-    attribution = Attribution(passages or (REFILL, TRANSFER), language=language("en"))
+    attribution = Attribution(texts(*passages or (REFILL, TRANSFER)), language=language("en"))
     return attribution.attribute(SentenceSpan(0, len(text), text), index=3)
 
 
@@ -111,6 +116,6 @@ def test_without_passages_nothing_is_supported() -> None:
 
 
 def test_the_sentence_keeps_its_place() -> None:
-    attribution = Attribution((REFILL,), language=language("en"))
+    attribution = Attribution(texts(REFILL), language=language("en"))
     sentence = attribution.attribute(SentenceSpan(7, 19, "Queue a refill."), index=4)
     assert (sentence.index, sentence.start, sentence.end) == (4, 7, 19)

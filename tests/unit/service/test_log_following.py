@@ -105,7 +105,7 @@ async def following(log: ScriptedLog, *, after: int = 0, lapses: list[str] | Non
 
 async def read_on(follower: LogFollower) -> list[Any]:
     seen: list[Any] = []
-    while (numbered := await follower.take(timeout_s=5)) is not None:
+    while (numbered := await follower.take(beat_s=1e6)) is not None:
         seen += numbered
     return seen
 
