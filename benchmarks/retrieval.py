@@ -1,6 +1,10 @@
 """How long retrieval takes over an index that ``benchmarks.indexing --keep FOLDER`` built.
 
-    python -m benchmarks.retrieval --index FOLDER --questions FILE.jsonl [--count N]
+    python -m benchmarks.retrieval --index FOLDER --questions FILE.jsonl [--count N] [--search opensearch]
+
+With ``--search opensearch`` the same passages are searched on a real node (``make opensearch-up``, or
+``--opensearch-url``), and the two engines' answers are compared: nDCG@10 on the clinic's committed questions,
+and how much of the top 10 is the same. A bound that does not hold fails the run.
 
 One retrieval is what an answer does: the question is embedded through the SageMaker client, the gateway and
 the model server, then both legs are searched. Questions are ``{"question": …}`` lines, plain or gzip.
@@ -26,8 +30,14 @@ from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import ServiceSettings
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
+from benchmarks.opensearch_copy import copy_index
+from benchmarks.twin_engines import TwinFigures, compare_engines
 
 AT_ONCE = 8
+MOST_P50_MS = 30.0
+MOST_NDCG_APART = 0.01
+LEAST_OVERLAP = 0.85
+"""What is asked of a real node, over 16,407 documents."""
 _WARM_UP = 20
 _SEED = 20261120
 _TIMEOUT_S = 30.0
@@ -82,12 +92,30 @@ def measure_retrieval(layout: BenchLayout, questions: Sequence[str]) -> Retrieva
     """Retrieve for each question over the layout's index, alone and several at once."""
     before = machine_line()
     with embedding_path(layout, with_worker=False) as path:
-        figures = asyncio.run(_measure(layout, path.gateway_url, questions))
+        figures = asyncio.run(_measure(_embedded(layout, path.gateway_url), questions))
     return replace(figures, machine=f"before: {before}; after: {machine_line()}")
 
 
-async def _measure(layout: BenchLayout, gateway_url: str, questions: Sequence[str]) -> RetrievalFigures:
-    settings = ServiceSettings(
+def measure_on_opensearch(
+    layout: BenchLayout, questions: Sequence[str], *, url: str
+) -> tuple[RetrievalFigures, TwinFigures]:
+    """Put the layout's index into the node, measure it there, and compare both engines' answers."""
+    copied_s = asyncio.run(copy_index(layout, url=url))
+    if copied_s is not None:
+        print(f"copied          in {copied_s:.0f} s", flush=True)
+    before = machine_line()
+    with embedding_path(layout, with_worker=False) as path:
+        embedded = _embedded(layout, path.gateway_url)
+        real = embedded.model_copy(
+            update={"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
+        )
+        figures = asyncio.run(_measure(real, questions))
+        twins = asyncio.run(compare_engines(embedded, real, questions=questions))
+    return replace(figures, machine=f"before: {before}; after: {machine_line()}"), twins
+
+
+def _embedded(layout: BenchLayout, gateway_url: str) -> ServiceSettings:
+    return ServiceSettings(
         tenants_dir=layout.tenants_dir,
         state_dir=layout.state_dir,
         model_artifacts_dir=layout.models_dir,
@@ -95,6 +123,9 @@ async def _measure(layout: BenchLayout, gateway_url: str, questions: Sequence[st
         issuer=gateway_url,
         jwks_url=gateway_url,
     )
+
+
+async def _measure(settings: ServiceSettings, questions: Sequence[str]) -> RetrievalFigures:
     async with open_tenants(settings, generates=False) as tenants:
         services = tenants[TENANT].answering
         info = await services.search.info()
@@ -140,15 +171,35 @@ async def _several_at_once(retrieve: Retrieve, questions: Sequence[str]) -> tupl
     return times, len(times) / (time.perf_counter() - began_s)
 
 
-def main() -> None:
+def holds(figures: RetrievalFigures, twins: TwinFigures) -> bool:
+    """Print what is asked of a real node beside what was measured; return whether all of it holds."""
+    rows = (
+        ("retrieval p50", figures.p50_ms(), MOST_P50_MS, figures.p50_ms() <= MOST_P50_MS),
+        ("nDCG@10 apart", twins.ndcg_apart(), MOST_NDCG_APART, twins.ndcg_apart() <= MOST_NDCG_APART),
+        ("top-10 overlap", twins.overlap, LEAST_OVERLAP, twins.overlap >= LEAST_OVERLAP),
+    )
+    for what, value, bound, kept in rows:
+        print(f"{what:<16}{value:.3f}, asked {bound:g}{'' if kept else '  ← missed'}")
+    return all(kept for *_, kept in rows)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--index", type=Path, required=True, help="what benchmarks.indexing --keep made")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--search", choices=("embedded", "opensearch"), default="embedded")
+    parser.add_argument("--opensearch-url", default="http://127.0.0.1:9200")
     arguments = parser.parse_args()
     questions = read_questions(arguments.questions, arguments.count)
-    print(*measure_retrieval(BenchLayout(arguments.index), questions).lines(), sep="\n")
+    layout = BenchLayout(arguments.index)
+    if arguments.search == "embedded":
+        print(*measure_retrieval(layout, questions).lines(), sep="\n")
+        return 0
+    figures, twins = measure_on_opensearch(layout, questions, url=arguments.opensearch_url)
+    print(*figures.lines(), *twins.lines(), sep="\n")
+    return 0 if holds(figures, twins) else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
 CALL_TIMEOUT_S = 60.0
-MOST_BYTES_A_CALL = 4 * 1024 * 1024
-"""Of one body; small data nodes take 10 MiB."""
+MOST_BYTES_A_CALL = 1_000_000
+"""Of one body: what the HTTP client sends without holding up the loop. A small data node takes 10 MiB."""
 RETRIES_WITHIN_S = 60.0
 """So long items that were refused for load are sent again."""
 _FIRST_WAIT_S = 0.2
@@ -96,11 +96,13 @@ def _to_repeat(answer: Any, batch: Sequence[BulkOperation]) -> list[BulkOperatio
     try:
         if not answer["errors"]:
             return []
-        results = [next(iter(item.values())) for item in answer["items"]]
+        results: list[Any] = [next(iter(item.values()), {}) for item in answer["items"]]
         outcomes = [(operation, result["status"]) for operation, result in zip(batch, results, strict=True)]
         kinds = {result["error"]["type"] for result in results if "error" in result}
-    except (KeyError, TypeError, ValueError) as error:
-        raise SearchUnavailableError(f"The passage index answered a bulk write oddly: {error!r}.") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SearchUnavailableError(
+            f"The passage index answered a bulk write oddly ({type(error).__name__})."
+        ) from None
     failed = [
         operation for operation, status in outcomes if status >= 300 and status not in (_ABSENT, _OVERLOADED)
     ]

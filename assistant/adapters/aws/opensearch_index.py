@@ -88,13 +88,17 @@ class OpenSearchPassageIndex:
 
     async def optimize(self) -> None:
         """Rewrite the segments that hold deleted passages, in every version, so that nothing of them is
-        left on disk but in the domain's snapshots."""
+        left on disk but in the domain's snapshots.
+
+        The domain keeps what was deleted in the last 30 s, for copies that catch up (its retention leases
+        move so often, and no setting changes it): the next call takes it out.
+        """
         await self._prepare()
         for index in await versions_of(self._client, self._alias, timeout_s=CALL_TIMEOUT_S):
             await self._refresh(index)
+            await call(self._client, f"POST /{index}/_flush", timeout_s=MERGE_TIMEOUT_S)
             merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
             await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
-            await call(self._client, f"POST /{index}/_flush", timeout_s=MERGE_TIMEOUT_S)
 
     async def info(self) -> IndexInfo:
         await self._prepare()

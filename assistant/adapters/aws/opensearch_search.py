@@ -72,10 +72,11 @@ class OpenSearchPassageSearch:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
             raise
         hits = _read_hits(answer)
+        version = self._version_of(hits)
         return Retrieved(
             passages=_ranked(hits, query),
             best_cosine=max((hit.cosine for hit in hits), default=0.0),
-            index_version=self._version_of(hits),
+            index_version=version,
         )
 
     async def info(self) -> IndexInfo:

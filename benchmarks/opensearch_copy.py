@@ -1,0 +1,66 @@
+"""Puts what the embedded index holds into OpenSearch: embedding the same texts twice takes minutes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from array import array
+from itertools import islice
+from pathlib import Path
+
+from opensearchpy import AsyncOpenSearch
+
+from assistant.adapters.aws.opensearch_client import open_opensearch
+from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema
+from assistant.adapters.embedded import passage_rows as rows
+from assistant.adapters.model_artifacts import read_model_facts
+from assistant.domain.documents import Passage
+from assistant.settings import load_tenant
+from benchmarks.local_embedding import TENANT, BenchLayout
+
+ALIAS = f"{TENANT}-passages"
+_DOCUMENTS_A_WRITE = 200
+Entries = list[tuple[Passage, list[float]]]
+
+
+async def copy_index(layout: BenchLayout, *, url: str) -> float | None:
+    """Fill the alias's index with the embedded one's passages unless it has as many; return the seconds."""
+    tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
+    name, dimensions = tenant.embedding.model, tenant.embedding.dimensions
+    digest = read_model_facts(layout.models_dir, name).digest
+    version = rows.index_version(rows.IndexModel(name, dimensions, digest))
+    folder = layout.state_dir / "tenants" / TENANT / "index" / version
+    schema = PassageSchema(embedding_model=name, dimensions=dimensions, model_digest=digest)
+    async with open_opensearch(url=url, auth="none") as client:
+        return await _fill(client, schema, folder / rows.PASSAGES_FILE)
+
+
+async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> float | None:
+    await apply_schema(client, alias=ALIAS, schema=schema)
+    index = OpenSearchPassageIndex(client, alias=ALIAS, schema=schema)
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    try:
+        passages, _ = rows.count_rows(connection)
+        if (await index.info()).passage_count == passages:
+            return None
+        documents = iter(_documents(connection).items())
+        began_s = time.monotonic()
+        while batch := dict(islice(documents, _DOCUMENTS_A_WRITE)):
+            await index.replace_documents(batch)
+        await index.optimize()
+        return time.monotonic() - began_s
+    finally:
+        connection.close()
+
+
+def _documents(connection: sqlite3.Connection) -> dict[str, Entries]:
+    vectors = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, None)}
+    documents: dict[str, Entries] = {}
+    for row, passage in rows.passages_of(connection, None):
+        documents.setdefault(passage.document_id, []).append((passage, vectors[row]))
+    return documents
+
+
+def _floats(vector: bytes) -> list[float]:
+    return array("f", vector).tolist()
