@@ -10,6 +10,8 @@ export const RESUME_WINDOW_S = 15;
 const PATIENCE_MS = (RESUME_WINDOW_S + 5) * 1000;
 /** Events are kept for 15 minutes: a machine without any network may take its time. */
 const OFFLINE_PATIENCE_MS = 300_000;
+/** Refusals that another attempt at the same answer meets as well, though the question may be asked again. */
+const FINAL = new Set(["interrupted", "endpoint_paused"]);
 const PAUSES_MS = [300, 1_000, 2_000, 4_000];
 
 /** An answer, and how far it has been read. */
@@ -103,7 +105,7 @@ export class ComingBack {
   /** A first refusal is the agent's to decide about; on the way back it may be that of a service that starts. */
   #mayTryAgain({ problem }: ApiError): boolean {
     const isOnTheWayBack = this.#place !== null || this.#lostAt !== null;
-    return isOnTheWayBack && problem.retryable && problem.code !== "endpoint_paused";
+    return isOnTheWayBack && problem.retryable && !FINAL.has(problem.code);
   }
 
   #take(events: AnswerEvent[], lastEventId: string): void {

@@ -106,9 +106,12 @@ test("on the way back a refusal is tried again, no sooner than it asks", async (
   assert.equal(seen.pauses[1], 2_000);
 });
 
-test("on the way back too a paused service ends it", async () => {
-  const { ended } = reading([{ text: "" }, refusal(503, "endpoint_paused", { retryAfterMs: 30_000 })]);
-  await assert.rejects(ended, (error) => error instanceof ApiError && error.problem.code === "endpoint_paused");
+test("on the way back too a paused service ends it, and a writer that is gone", async () => {
+  for (const code of ["endpoint_paused", "interrupted"]) {
+    const { ended, seen } = reading([{ text: "" }, refusal(503, code, { retryAfterMs: 2_000 })]);
+    await assert.rejects(ended, (error) => error instanceof ApiError && error.problem.code === code);
+    assert.equal(seen.places.length, 2);
+  }
 });
 
 test("what cannot be come back to ends it with the reason", async () => {
