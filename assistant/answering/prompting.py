@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 
 from assistant.answering.ports import ChatMessage
@@ -103,6 +103,12 @@ class PromptBuilder:
         self._sizes = services.tenant.prompt
         self._context_tokens = services.tenant.generation.context_tokens
         self._template = load_prompt(services.tenant.prompt.answer)
+        self._system = ChatMessage("system", self._template.system)
+
+    @cached_property
+    def _system_tokens(self) -> int:
+        """Of the one message that is the same in every prompt."""
+        return self._count(self._system)
 
     def build(
         self,
@@ -121,8 +127,8 @@ class PromptBuilder:
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         wanted = min(self._sizes.passages, len(passages))
         for read in range(wanted, -1, -1):
-            system, user = self._messages(question, passages[:read])
-            tokens = self._count(system) + self._count(user)
+            user = self._user_message(question, passages[:read])
+            tokens = self._system_tokens + self._count(user)
             if tokens <= budget:
                 break
         else:
@@ -134,7 +140,7 @@ class PromptBuilder:
         return Prompt(
             prompt_id=self._template.prompt_id,
             prompt_hash=self._template.sha256,
-            messages=(system, *turns, user),
+            messages=(self._system, *turns, user),
             numbers=tuple(range(1, read + 1)),
             dropped_passages=wanted - read,
             history_turns=len(turns) // 2,
@@ -142,14 +148,14 @@ class PromptBuilder:
             refusal=self._template.refusal,
         )
 
-    def _messages(self, question: str, passages: Sequence[Passage]) -> tuple[ChatMessage, ChatMessage]:
+    def _user_message(self, question: str, passages: Sequence[Passage]) -> ChatMessage:
         slots = {
             "passages": "\n\n".join(quote_passage(passage) for passage in passages),
             "question": neutralise(question),
         }
         parts = self._template.user
         filled = [slots[part] if place % 2 else part for place, part in enumerate(parts)]
-        return ChatMessage("system", self._template.system), ChatMessage("user", "".join(filled))
+        return ChatMessage("user", "".join(filled))
 
     def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
         """Return the last turns that fit, oldest first, and their tokens. A gap is never left between."""
