@@ -22,7 +22,9 @@ from assistant.settings import inherited_environment
 URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
 """Tells other processes of the same test run where the node is."""
 _ROOT = Path(__file__).parents[2]
-_STATE = _ROOT / "build" / "opensearch" / "test-node"
+BUILD = _ROOT / "build" / "opensearch"
+"""Where the node's files are kept between runs."""
+_STATE = BUILD / "test-node"
 _START_TIMEOUT_S = 900.0
 """The first run ever fetches 180 MB; ``make setup`` does that before."""
 
@@ -62,7 +64,7 @@ def _lives(mark: Path) -> bool:
 def _command(action: str) -> str:
     settings = {
         "ASSISTANT_OPENSEARCH_STATE_DIR": str(_STATE),
-        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(_ROOT / "build" / "opensearch"),
+        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
         "ASSISTANT_OPENSEARCH_PORT": "0",
         "ASSISTANT_OPENSEARCH_HEAP_MIB": "512",
         "ASSISTANT_OPENSEARCH_DOCKER": "false",

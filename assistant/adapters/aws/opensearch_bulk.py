@@ -36,6 +36,7 @@ class BulkOperation:
 
     document_id: str
     lines: bytes
+    removes: bool = False
 
     @classmethod
     def put(cls, row_id: str, document_id: str, row: Mapping[str, Any]) -> BulkOperation:
@@ -44,7 +45,7 @@ class BulkOperation:
 
     @classmethod
     def remove(cls, row_id: str, document_id: str) -> BulkOperation:
-        return cls(document_id, orjson.dumps({"delete": {"_id": row_id}}) + b"\n")
+        return cls(document_id, orjson.dumps({"delete": {"_id": row_id}}) + b"\n", removes=True)
 
 
 class BulkWriter:
@@ -96,15 +97,17 @@ def _to_repeat(answer: Any, batch: Sequence[BulkOperation]) -> list[BulkOperatio
     try:
         if not answer["errors"]:
             return []
-        results: list[Any] = [next(iter(item.values()), {}) for item in answer["items"]]
+        results: list[Any] = [result for item in answer["items"] for result in item.values()]
         outcomes = [(operation, result["status"]) for operation, result in zip(batch, results, strict=True)]
-        kinds = {result["error"]["type"] for result in results if "error" in result}
+        kinds = {str(result["error"]["type"]) for result in results if "error" in result}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SearchUnavailableError(
             f"The passage index answered a bulk write oddly ({type(error).__name__})."
         ) from None
     failed = [
-        operation for operation, status in outcomes if status >= 300 and status not in (_ABSENT, _OVERLOADED)
+        operation
+        for operation, status in outcomes
+        if status >= 300 and status != _OVERLOADED and not (status == _ABSENT and operation.removes)
     ]
     if failed:
         raise SearchUnavailableError(
