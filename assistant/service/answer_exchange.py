@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from starlette.types import Receive
@@ -64,7 +64,7 @@ class AnswerExchange:
         gone = asyncio.create_task(until_gone(receive))
         try:
             async with self._following(answer_id, identity, gone, after=after) as reading:
-                yield reading
+                yield replace(reading, is_resumed=True)
         finally:
             gone.cancel()
 

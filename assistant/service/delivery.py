@@ -54,6 +54,8 @@ class Reading:
     events: EventReader
     within_s: float
     """An answer has ended, or its owner was found gone, after so long at most."""
+    is_resumed: bool = False
+    """The reader has begun to read before: even the first thing that comes is an event, never a status."""
 
 
 async def send_stream(
@@ -72,7 +74,7 @@ async def send_stream(
     take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
     async with asyncio.timeout(reading.within_s):
         numbered = await take(beat_s=reading.within_s)
-    if numbered is not None:
+    if numbered is not None and not reading.is_resumed:
         raise_first_problem(numbered)
     start: dict[str, object] = {
         "type": "http.response.start",

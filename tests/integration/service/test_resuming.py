@@ -316,6 +316,8 @@ async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(
     name, problem = events[-1]
     assert (name, problem["code"], problem["retryable"]) == ("error", "interrupted", True)
     assert response.text.rpartition("event: error")[0].endswith("\n\n")  # it has no id of the answer's own
+    again = await come_back(service, answer_id, after=len(seen))  # who has all that was kept is told as well
+    assert (again.status_code, events_of(again.text)) == (200, [events[-1]])
     record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
     assert record is not None
     assert (record.error_code, record.text, record.agent) == ("interrupted", text_of(seen), "ann")
