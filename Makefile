@@ -103,6 +103,13 @@ typecheck: $(VENV)/dev.stamp node_modules/.package-lock.json ## pyright (strict)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/pyright
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent typecheck
 
+.PHONY: bench-opensearch
+bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
+	@rm -rf build/bench-opensearch
+	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' --keep build/bench-opensearch
+	@$(BIN)/python -m assistant.operations.opensearch up
+	@$(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS)
+
 .PHONY: evaluate
 evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed questions of both tenants
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
