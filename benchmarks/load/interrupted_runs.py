@@ -68,10 +68,6 @@ class Followed:
     def take(self, reply: Reply) -> None:
         """Add what a connection brought. An event doubled, lost or out of turn is wrong."""
         where = "resumed: " if self.connections > 1 else ""
-        if self.connections > 1 and reply.refusal() == "status 503 interrupted":
-            # all that was kept had come before: nothing precedes the interruption, so it is a status
-            self.events.append(SseEvent("error", {"code": "interrupted"}, 0, self.events[0].answer_id))
-            return
         if reply.status() not in (0, 200):
             self.wrong = f"{where}{reply.refusal()}"
             return
