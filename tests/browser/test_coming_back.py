@@ -193,7 +193,9 @@ def test_a_mark_waits_for_a_record_that_follows(
         expect(stage.page.locator(".record-follows")).to_be_visible()
         check(stage)
         stage.button("Good").click()
-        stage.button("Save the mark").click()
+        with stage.page.expect_response("**/verdict") as refused:
+            stage.button("Save the mark").click()
+        assert refused.value.status in {404, 503}
         expect(stage.button("Saving…")).to_be_disabled()
     expect(stage.page.locator(".latest")).to_contain_text("Marked good")
     expect(stage.page.locator(".record-follows")).to_have_count(0)
