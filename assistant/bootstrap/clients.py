@@ -62,7 +62,7 @@ class ProcessClients:
 
         if self._sagemaker is None:
             url = self._settings.sagemaker_endpoint_url
-            key = _GATEWAY_KEY if url is not None and _on_this_machine(url) else None
+            key = _GATEWAY_KEY if url is not None and is_on_this_machine(url) else None
             opening = open_sagemaker_runtime(
                 region=self._settings.region, endpoint_url=url, access_key_id=key, secret_access_key=key
             )
@@ -77,7 +77,8 @@ async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients
         yield ProcessClients(settings, stack)
 
 
-def _on_this_machine(url: str) -> bool:
+def is_on_this_machine(url: str) -> bool:
+    """Return whether the address is a loopback one; another name of this machine is not looked up."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True

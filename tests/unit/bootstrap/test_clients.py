@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from assistant.adapters.aws.aws_clients import open_client
+from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
 from assistant.bootstrap import open_clients
+from assistant.bootstrap.clients import is_on_this_machine
+from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import WorkerSettings
+from tests.fakes.scripted_http import Exchange, scripted_http
 
 AWS = "https://runtime.sagemaker.eu-west-3.amazonaws.com"
 NAMED = "http://gateway.internal:8702"
@@ -22,32 +26,51 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's, or the task's."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
 async def signed(url: str | None) -> tuple[str, str]:
     """Return where a call would go, and the id of the key that would sign it; nothing is sent."""
-    settings = WorkerSettings(sagemaker_endpoint_url=url, region="eu-west-3")
-    async with open_clients(settings) as clients:
-        client: Any = await clients.sagemaker()
+    async with open_client("sagemaker-runtime", region="eu-west-3", endpoint_url=url) as client:
         call = await client.generate_presigned_url("invoke_endpoint", {"EndpointName": "e", "Body": b""})
     parts = urlsplit(call)
     return f"{parts.scheme}://{parts.netloc}", parse_qs(parts.query)["X-Amz-Credential"][0].split("/")[0]
 
 
+@pytest.mark.parametrize(("url", "goes_to"), [(None, AWS), (NAMED, NAMED)], ids=["AWS's own", "another"])
+@pytest.mark.usefixtures("own_credentials")
+async def test_own_credentials_sign_what_leaves_this_machine(url: str | None, goes_to: str) -> None:
+    assert await signed(url) == (goes_to, "AKIAENVIRONMENT")
+
+
+async def test_an_emulator_gets_a_fixed_key_where_there_are_no_credentials() -> None:
+    assert await signed(NAMED) == (NAMED, "local")
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("own_credentials")
+async def test_own_credentials_are_not_shown_to_the_gateway_on_this_machine() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond(200, b"[[1.0, 0.0]]", Content_Type="application/json")
+
+    async with scripted_http(answer) as gateway:
+        settings = WorkerSettings(sagemaker_endpoint_url=gateway.url)
+        async with open_clients(settings) as clients:
+            embedder = SageMakerEmbedder(await clients.sagemaker(), endpoint="embedding", dimensions=2)
+            await embedder.embed(["wait"], deadline=Deadline.after(10, clock=SystemClock()))
+    assert "Credential=local/" in gateway.exchanges[0].headers["authorization"]
+
+
 @pytest.mark.parametrize(
-    ("url", "goes_to", "signer"),
-    [(None, AWS, "AKIAENVIRONMENT"), (NAMED, NAMED, "AKIAENVIRONMENT"), (HERE, HERE, "local")],
-    ids=["AWS's own", "another machine's", "this machine's"],
+    ("url", "here"),
+    [(HERE, True), ("http://localhost:1", True), ("http://[::1]:1", True), (NAMED, False), (AWS, False)],
 )
-async def test_credentials_of_the_environment_sign_what_leaves_this_machine(
-    url: str | None, goes_to: str, signer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert await signed(url) == (goes_to, signer)
-
-
-@pytest.mark.parametrize("url", [NAMED, HERE, "http://localhost:8702", "http://[::1]:8702"])
-async def test_an_emulator_gets_the_fixed_key_where_there_is_no_other(url: str) -> None:
-    assert await signed(url) == (url, "local")
+def test_only_loopback_is_this_machine(url: str, here: bool) -> None:
+    assert is_on_this_machine(url) is here
 
 
 async def test_all_tenants_share_one_client_a_service() -> None:
