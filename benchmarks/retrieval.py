@@ -109,8 +109,9 @@ def measure_on_opensearch(
         real = embedded.model_copy(
             update={"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
         )
-        figures = asyncio.run(_measure(real, questions))
+        # first what needs no clock: a node that just started answers three times slower until it is warm
         twins = asyncio.run(compare_engines(embedded, real, questions=questions))
+        figures = asyncio.run(_measure(real, questions))
     return replace(figures, machine=f"before: {before}; after: {machine_line()}"), twins
 
 
@@ -171,10 +172,11 @@ async def _several_at_once(retrieve: Retrieve, questions: Sequence[str]) -> tupl
     return times, len(times) / (time.perf_counter() - began_s)
 
 
-def holds(figures: RetrievalFigures, twins: TwinFigures) -> bool:
+def holds(figures: RetrievalFigures, twins: TwinFigures, *, judge_times: bool) -> bool:
     """Print what is asked of a real node beside what was measured; return whether all of it holds."""
+    in_time = figures.p50_ms() <= MOST_P50_MS or not judge_times
     rows = (
-        ("retrieval p50", figures.p50_ms(), MOST_P50_MS, figures.p50_ms() <= MOST_P50_MS),
+        ("retrieval p50", figures.p50_ms(), MOST_P50_MS, in_time),
         ("nDCG@10 apart", twins.ndcg_apart(), MOST_NDCG_APART, twins.ndcg_apart() <= MOST_NDCG_APART),
         ("top-10 overlap", twins.overlap, LEAST_OVERLAP, twins.overlap >= LEAST_OVERLAP),
     )
@@ -190,6 +192,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--search", choices=("embedded", "opensearch"), default="embedded")
     parser.add_argument("--opensearch-url", default="http://127.0.0.1:9200")
+    parser.add_argument("--judge", choices=("all", "quality"), default="all", help="what may fail the run")
     arguments = parser.parse_args()
     questions = read_questions(arguments.questions, arguments.count)
     layout = BenchLayout(arguments.index)
@@ -198,7 +201,7 @@ def main() -> int:
         return 0
     figures, twins = measure_on_opensearch(layout, questions, url=arguments.opensearch_url)
     print(*figures.lines(), *twins.lines(), sep="\n")
-    return 0 if holds(figures, twins) else 1
+    return 0 if holds(figures, twins, judge_times=arguments.judge == "all") else 1
 
 
 if __name__ == "__main__":
