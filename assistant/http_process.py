@@ -97,7 +97,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Take what lives since the start out of the collector's walks: together with rarer ones this saves a fifth
+    """Take what lives since the start out of the collector's walks: with rarer ones this saves a fifth
     of the CPU of short answers."""
     gc.collect()
     gc.freeze()
