@@ -12,7 +12,7 @@ from opensearchpy import AsyncOpenSearch
 
 from assistant.adapters.aws.opensearch_client import open_opensearch
 from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.model_artifacts import read_model_facts
 from assistant.domain.documents import Passage
@@ -25,7 +25,8 @@ Entries = list[tuple[Passage, list[float]]]
 
 
 async def copy_index(layout: BenchLayout, *, url: str) -> float | None:
-    """Fill the alias's index with the embedded one's passages unless it has as many; return the seconds."""
+    """Fill the alias's index with the embedded one's passages, and no others, unless it has as many already;
+    return the seconds it took."""
     tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
     name, dimensions = tenant.embedding.model, tenant.embedding.dimensions
     digest = read_model_facts(layout.models_dir, name).digest
@@ -44,6 +45,8 @@ async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> f
         passages, _ = rows.count_rows(connection)
         if (await index.info()).passage_count == passages:
             return None
+        await delete_index(client, alias=ALIAS)  # another run's passages would be found too
+        await apply_schema(client, alias=ALIAS, schema=schema)
         documents = iter(_documents(connection).items())
         began_s = time.monotonic()
         while batch := dict(islice(documents, _DOCUMENTS_A_WRITE)):
