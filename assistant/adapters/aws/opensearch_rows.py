@@ -1,12 +1,14 @@
 """A passage as it stands in the index, and back.
 
-Fields are for searching only; what is given back stands whole in ``kept``, a binary column: reading stored
-fields of both legs costs the domain 10 ms a search, columns 1 ms (decision 0008).
+Fields are for searching only; what is given back stands whole in ``kept``, a binary column, packed: reading
+stored fields of both legs costs the domain 10 ms a search, columns 1 ms (decision 0008), and every hit's column
+travels while only those that are shown are unpacked.
 """
 
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,7 +51,7 @@ def row_of(passage: Passage, vector: Sequence[float], *, indexed_at: datetime, l
         "visible_to": visibility_terms(passage.labels) if passage.labels else [UNLABELLED],
         "updated_at_us": microseconds(passage.updated_at),
         "indexed_at_us": microseconds(indexed_at),
-        "kept": base64.b64encode(orjson.dumps(_kept(passage))).decode("ascii"),
+        "kept": base64.b64encode(zlib.compress(orjson.dumps(_kept(passage)))).decode("ascii"),
         "vector": vector,
     }
 
@@ -59,7 +61,11 @@ def passage_of(kept: str) -> Passage:
 
     Raises ValueError, TypeError or KeyError when it is something else.
     """
-    row = orjson.loads(base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4)))
+    packed = base64.urlsafe_b64decode(kept + "=" * (-len(kept) % 4))
+    try:
+        row = orjson.loads(zlib.decompress(packed))
+    except zlib.error as error:
+        raise ValueError("not packed") from error
     start, end = row["span"]
     return Passage(
         passage_id=row["passage_id"],
