@@ -1,8 +1,8 @@
 """A passage as it stands in the index, and back.
 
-Fields are for searching only; what is given back stands whole in ``kept``, a binary column, packed: reading
-stored fields of both legs costs the domain 10 ms a search, columns 1 ms (decision 0008), and every hit's column
-travels while only those that are shown are unpacked.
+Fields are for searching only; what is given back stands whole in ``kept``, a binary column, packed: to read
+stored fields of both legs costs the domain 10 ms a search, columns 1 ms (decision 0008), and every hit's
+column travels while only those that are shown are unpacked.
 """
 
 from __future__ import annotations
