@@ -95,10 +95,10 @@ def test_a_question_whose_answer_was_lost_is_answered_once(
     llm.says(SUPPORTED)
     stage.sign_in()
     calls, questions = llm.calls, rehearsal.front.questions
-    rehearsal.front.cut_next_answers(3)
+    rehearsal.front.cut_next_answers(2)
     stage.ask_to_the_end(QUESTION)
     assert rehearsal.front.has_cut_all
-    assert rehearsal.front.questions - questions == 4
+    assert rehearsal.front.questions - questions == 3
     assert llm.calls == calls + 1
     expect(stage.answer).to_contain_text(SUPPORTED)
     expect(stage.turns).to_have_count(1)

@@ -18,8 +18,6 @@ import type { AnswerEvent, Problem, Started } from "./wire.ts";
 
 /** How long a cancelled answer's connection stays open for the service to hear of it. */
 const CANCEL_LIMIT_MS = 2_000;
-/** Refusals of an answer's events that say nothing of the answer itself. */
-const EVENTS_GONE = new Set(["not_resumable", "not_found"]);
 
 export interface Underway {
   readonly key: string;
@@ -103,9 +101,10 @@ export class Answering {
 
   /** The events cannot be read: what the service has kept of the answer stands for them, if it has. */
   async #end(key: string, problem: Problem): Promise<void> {
-    const answerId = findTurn(this.#turns, key)?.answerId ?? null;
-    if (answerId === null || !EVENTS_GONE.has(problem.code)) {
-      changeTurn(this.#turns, key, (turn) => afterProblem(turn, problem));
+    const { answerId = null, text = "" } = findTurn(this.#turns, key) ?? {};
+    if (answerId === null || problem.code !== "not_resumable") {
+      const isLost = problem.code === "not_found" && text !== "";
+      changeTurn(this.#turns, key, (turn) => afterProblem(turn, isLost ? lostAnswer() : problem));
       return;
     }
     try {
@@ -113,7 +112,7 @@ export class Answering {
       changeTurn(this.#turns, key, (turn) => afterReading(turn, stored));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      changeTurn(this.#turns, key, (turn) => afterProblem(turn, turn.text === "" ? error.problem : lostAnswer()));
+      changeTurn(this.#turns, key, (turn) => afterProblem(turn, text === "" ? error.problem : lostAnswer()));
     }
   }
 

@@ -10,6 +10,8 @@ export const RESUME_WINDOW_S = 15;
 const PATIENCE_MS = (RESUME_WINDOW_S + 5) * 1000;
 /** Events are kept for 15 minutes: a machine without any network may take its time. */
 const OFFLINE_PATIENCE_MS = 300_000;
+/** A connection that stood for so long was one, though nothing came: the model may think for a while. */
+const STOOD_MS = 10_000;
 /** Refusals that another attempt at the same answer meets as well, though the question may be asked again. */
 const FINAL = new Set(["interrupted", "endpoint_paused"]);
 const PAUSES_MS = [300, 1_000, 2_000, 4_000];
@@ -89,8 +91,13 @@ export class ComingBack {
       return await this.#surroundings.untilNetworkChanges(async (changed) => {
         const body = await this.#open(this.#place, AbortSignal.any([signal, silence.signal, changed]));
         this.#reader.onLost(false);
+        const openedAt = this.#surroundings.now();
         const onEvents = (events: AnswerEvent[], lastEventId: string) => this.#take(events, lastEventId);
-        return (await readAnswer(body, { silence, onEvents })) ? "ended" : null;
+        try {
+          return (await readAnswer(body, { silence, onEvents })) ? "ended" : null;
+        } finally {
+          if (this.#surroundings.now() - openedAt >= STOOD_MS) this.#beginAnew();
+        }
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -109,11 +116,15 @@ export class ComingBack {
   }
 
   #take(events: AnswerEvent[], lastEventId: string): void {
-    this.#attempts = 0;
-    this.#lostAt = null;
+    this.#beginAnew();
     const answerId = lastEventId.slice(0, lastEventId.lastIndexOf(":"));
     if (answerId !== "") this.#place = { answerId, lastEventId };
     this.#reader.onEvents(events);
+  }
+
+  #beginAnew(): void {
+    this.#attempts = 0;
+    this.#lostAt = null;
   }
 
   /** Growing, and not the same for everybody: a service that starts again should not meet all at once. */

@@ -12,7 +12,7 @@ export interface VerdictDraft {
 }
 
 /** Between tries while the record of the answer may still be on its way. */
-const PAUSES_MS = [500, 1_000, 2_000, 4_000];
+const PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000];
 /** An agent looks at a busy button meanwhile. */
 const LONGEST_PAUSE_MS = 5_000;
 

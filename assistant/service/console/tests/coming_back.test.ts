@@ -14,7 +14,7 @@ const INTERRUPTED =
   'event: error\ndata: {"title":"t","status":503,"detail":"d","code":"interrupted","retryable":true}\n\n';
 
 /** What one connection gives: its text, and whether it then breaks instead of closing; or a refusal. */
-type Connection = { text: string; breaks?: boolean } | ApiError;
+type Connection = { text: string; breaks?: boolean; lastsMs?: number } | ApiError;
 
 function refusal(status: number, code: string, { retryable = true, retryAfterMs = 0 } = {}): ApiError {
   return new ApiError({ ...unreachable(), status, code, retryable }, { retryAfterMs });
@@ -31,7 +31,7 @@ function reading(connections: Connection[], { place = null as Place | null, isOf
     const connection = connections[Math.min(seen.places.length, connections.length - 1)];
     seen.places.push(at);
     if (connection === undefined || connection instanceof ApiError) throw connection;
-    return bodyOf(connection);
+    return bodyOf(connection, () => void (now += connection.lastsMs ?? 0));
   };
   const surroundings: Surroundings = {
     pause: async (milliseconds, signal) => {
@@ -52,14 +52,18 @@ function reading(connections: Connection[], { place = null as Place | null, isOf
   return { ended, seen, controller, text: () => text, last: () => last };
 }
 
-function bodyOf({ text, breaks = false }: { text: string; breaks?: boolean }): ReadableStream<Uint8Array> {
-  let isFirst = true;
+function bodyOf({ text, breaks }: { text: string; breaks?: boolean }, onEnd: () => void): ReadableStream<Uint8Array> {
+  let isFirst = text !== "";
   return new ReadableStream({
     pull(controller) {
-      if (isFirst && text !== "") controller.enqueue(new TextEncoder().encode(text));
-      else if (breaks) controller.error(new TypeError("network error"));
+      if (isFirst) {
+        controller.enqueue(new TextEncoder().encode(text));
+        isFirst = false;
+        return;
+      }
+      onEnd();
+      if (breaks) controller.error(new TypeError("network error"));
       else controller.close();
-      isFirst = false;
     },
   });
 }
@@ -144,6 +148,18 @@ test("without any network it waits longer, and not for ever", async () => {
   await assert.rejects(ended, (error) => error instanceof ApiError);
   const total = seen.pauses.reduce((sum, milliseconds) => sum + milliseconds, 0);
   assert.equal(total > 60_000 && total <= 300_000, true);
+});
+
+test("a connection that stood for a while without an event gives it new patience", async () => {
+  const silent = { text: ": alive\n\n", lastsMs: 19_000 };
+  const { ended, text } = reading([{ text: STARTED }, silent, silent, { text: EVENTS.slice(1).join("") }]);
+  await ended;
+  assert.equal(text(), "One two three.");
+});
+
+test("a service that closes every connection at once ends it", async () => {
+  const { ended } = reading([{ text: STARTED }, { text: ": alive\n\n", lastsMs: 100 }]);
+  await assert.rejects(ended, (error) => error instanceof ApiError && error.problem.code === "connection_lost");
 });
 
 test("every event that comes gives it new patience", async () => {

@@ -28,7 +28,7 @@ test("what comes before the record is tried again until that has followed", asyn
 test("tries are bounded", async () => {
   const { kept, pauses } = refused(refusal(404, "not_found"), 100);
   await assert.rejects(kept, (error) => error instanceof ApiError);
-  assert.deepEqual(pauses, [500, 1_000, 2_000, 4_000]);
+  assert.deepEqual(pauses, [500, 1_000, 2_000, 4_000, 8_000]);
 });
 
 test("a pause that the service asks for is kept, within bounds", async () => {
