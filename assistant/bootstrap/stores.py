@@ -123,6 +123,8 @@ class StoreChoice:
             embedding_model=self.model.model,
             dimensions=self.tenant.embedding.dimensions,
             model_digest=self.model.digest,
+            shards=self.tenant.index.shards,
+            replicas=self.tenant.index.replicas,
         )
 
     def _alias(self) -> str:

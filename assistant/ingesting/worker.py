@@ -33,6 +33,8 @@ class WorkerLimits:
     """How long batches in progress may finish after a stop is asked for."""
     check_every_s: float = 1.0
     optimize_every_s: float = 60.0
+    optimize_again_after_s: float = 45.0
+    """OpenSearch keeps deletions of the last 30 s for copies that catch up: what went then goes now."""
     """Replaced text is purged from the index when the queue is empty, and at least so often."""
 
 
@@ -124,17 +126,22 @@ class IngestionWorker:
         _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
 
     async def _maintain(self) -> None:
-        """Purge replaced text when there is nothing else to do, and at least every minute."""
+        """Purge replaced text when there is nothing else to do, and at least every minute; then once more."""
         clock = self._ingestion.clock
         optimized_at_s = clock.monotonic_s()
-        seen = 0
+        seen = purged = 0
         while not self._stopping.is_set():
             await stopped_within(self._stopping, self._limits.check_every_s)
             try:
-                late = clock.monotonic_s() - optimized_at_s >= self._limits.optimize_every_s
-                if self._pipeline.writes != seen and (late or await self._stores.queue.depth() == 0):
+                since_s = clock.monotonic_s() - optimized_at_s
+                again = purged != seen and since_s >= self._limits.optimize_again_after_s
+                late = since_s >= self._limits.optimize_every_s
+                if again or (
+                    self._pipeline.writes != seen and (late or await self._stores.queue.depth() == 0)
+                ):
                     async with self._pipeline.index_writes:
-                        seen = self._pipeline.writes
+                        # what was written since the last time is gone for good only with the next one
+                        seen, purged = self._pipeline.writes, seen
                         await self._ingestion.index.optimize()
                     optimized_at_s = clock.monotonic_s()
             except AssistantError as error:

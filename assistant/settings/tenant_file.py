@@ -49,6 +49,15 @@ class RetrievalSection(_TenantSection):
     """How many sources an answer shows."""
 
 
+class IndexSection(_TenantSection):
+    """Size of the passage index on an OpenSearch domain; the embedded one has neither."""
+
+    shards: int = Field(default=1, ge=1, le=64)
+    """A shard holds some ten million passages; what is fused is fused over all of them."""
+    replicas: int = Field(default=0, ge=0, le=8)
+    """Copies beside the first: 0 on one data node; 2 or 5 with standby, where a domain refuses others."""
+
+
 class GateSection(_TenantSection):
     """Thresholds of the evidence gate, chosen on the tuning split by ``make evaluate``."""
 
@@ -95,6 +104,7 @@ class TenantConfig(_TenantSection):
     embedding: EmbeddingSection = EmbeddingSection()
     generation: GenerationSection = GenerationSection()
     retrieval: RetrievalSection = RetrievalSection()
+    index: IndexSection = IndexSection()
     gate: GateSection = GateSection()
     prompt: PromptSection = PromptSection()
     limits: LimitsSection = LimitsSection()

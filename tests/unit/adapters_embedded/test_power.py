@@ -43,12 +43,16 @@ async def test_within_two_seconds_the_file_is_read_once(file: Path) -> None:
     assert await power.is_paused()
 
 
+def become_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 async def test_a_file_that_cannot_be_read_leaves_the_last_state(file: Path) -> None:
     clock = SteppedClock()
     power = FilePower(file, clock=clock)
     say(file, "paused")
     assert await power.is_paused()
-    file.unlink()
-    file.mkdir()
+    become_a_folder(file)
     clock.step(5.0)
     assert await power.is_paused()

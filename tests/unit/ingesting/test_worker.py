@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +15,9 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
 from assistant.ingesting.consuming import ConsumerLimits
 from assistant.ingesting.embedding import EmbeddingLimits
-from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.ingesting.ports import MAX_ATTEMPTS, PassageIndex
 from assistant.ingesting.worker import WorkerLimits
-from tests.unit.ingesting.knowledge import CommandedEmbedder, Knowledge, document, until
+from tests.unit.ingesting.knowledge import QUICK, CommandedEmbedder, Knowledge, document, until
 
 
 async def test_an_added_document_becomes_live(knowledge: Knowledge) -> None:
@@ -261,3 +264,38 @@ def test_the_limits_fit_together() -> None:
     consumer, embedding = ConsumerLimits(), EmbeddingLimits()
     held_s = embedding.retry_for_s + embedding.request_timeout_s
     assert held_s < consumer.visibility_timeout_s
+
+
+class CountedIndex:
+    """A tenant's index that counts its purges."""
+
+    def __init__(self, inner: PassageIndex) -> None:
+        self._inner = inner
+        self.purges = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def purged(self, times: int) -> bool:
+        return self.purges >= times
+
+    async def optimize(self) -> None:
+        self.purges += 1
+        await self._inner.optimize()
+
+
+async def test_what_was_replaced_is_purged_at_once_and_once_more_later(knowledge: Knowledge) -> None:
+    """An index may hold deletions back for a while: only the second purge is sure to have them gone."""
+    index = CountedIndex(knowledge.stores.index)
+    knowledge.stores.index = cast("Any", index)
+    worker = knowledge.worker(limits=replace(QUICK, optimize_again_after_s=0.1))
+    await worker.prepare()
+    running = asyncio.create_task(worker.run())
+    try:
+        for purges, content in ((2, "Wait until day 24."), (4, "Wait until day 25.")):
+            await knowledge.add(document(content=content))
+            await until(partial(index.purged, purges))
+        assert index.purges == 4
+    finally:
+        worker.stop()
+        await asyncio.wait_for(running, 20)
