@@ -16,6 +16,9 @@ _DONE = b"[DONE]"
 class ChatStreamError(Exception):
     """The stream holds an error, or what is no chat completion. The message holds no generated text."""
 
+    text = ""
+    """What the same bytes held before it."""
+
 
 class ChatChunkParser:
     """Merges what came in one read: the hot path makes one delta a read, not one a token.
@@ -31,16 +34,18 @@ class ChatChunkParser:
 
     def feed(self, data: bytes) -> str:
         """Return the text that ``data`` completes, maybe none. Raises ChatStreamError."""
+        texts: list[str] = []
         try:
-            events = self._events.feed(data)
+            for event in self._events.feed(data):
+                if event == _DONE:
+                    self.done = True
+                elif not self.done:
+                    texts.append(self._take(event))
         except EventTooLargeError as error:
             raise ChatStreamError(str(error)) from None
-        texts: list[str] = []
-        for event in events:
-            if event == _DONE:
-                self.done = True
-            elif not self.done:
-                texts.append(self._take(event))
+        except ChatStreamError as error:
+            error.text = "".join(texts)
+            raise
         return "".join(texts)
 
     def last_delta(self) -> GenerationDelta:

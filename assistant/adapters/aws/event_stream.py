@@ -14,6 +14,8 @@ from zlib import crc32
 import orjson
 
 _PRELUDE = struct.Struct("!III")
+_CHECKED_PRELUDE_BYTES = 8
+_CRC = struct.Struct("!I")
 _CRC_BYTES = 4
 _SMALLEST_MESSAGE_BYTES = _PRELUDE.size + _CRC_BYTES
 _LARGEST_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -57,52 +59,56 @@ class EventStreamParser:
         buffer = self._rest + data if self._rest else data
         position = 0
         try:
-            while (end := _message_end(buffer, position)) is not None:
-                payload = self._decode(buffer, start=position, end=end)
-                if payload is not None:
-                    payloads.append(payload)
-                position = end
-                if self.fault is not None:
+            while (message := _message(buffer, position)) is not None:
+                body, crc_start = message
+                headers = buffer[position + _PRELUDE.size : body]
+                payload = buffer[body:crc_start]
+                position = crc_start + _CRC_BYTES
+                if headers == self._known_headers or self._is_event(headers, payload):
+                    if self._known_event == "PayloadPart":
+                        payloads.append(payload)
+                else:
                     break
         except _CorruptError as error:
             self.fault = StreamFault("corrupt", str(error))
         self._rest = buffer[position:] if self.fault is None else b""
         return payloads
 
-    def _decode(self, buffer: bytes, *, start: int, end: int) -> bytes | None:
-        """Return a payload part's bytes, None for any other event; an exception message sets the fault."""
-        (crc,) = struct.unpack_from("!I", buffer, end - _CRC_BYTES)
-        if crc32(memoryview(buffer)[start : end - _CRC_BYTES]) != crc:
-            raise _CorruptError("a message's checksum is wrong")
-        (header_bytes,) = struct.unpack_from("!I", buffer, start + 4)
-        body = start + _PRELUDE.size + header_bytes
-        if body > end - _CRC_BYTES:
-            raise _CorruptError("a message's headers are longer than the message")
-        headers = buffer[start + _PRELUDE.size : body]
-        payload = buffer[body : end - _CRC_BYTES]
-        if headers != self._known_headers:  # parts follow each other with the same headers
-            found = _decode_headers(headers)
-            if found.get(":message-type") != "event":
-                self.fault = _described(found, payload)
-                return None
-            self._known_headers, self._known_event = headers, found.get(":event-type", "")
-        return payload if self._known_event == "PayloadPart" else None
+    def _is_event(self, headers: bytes, payload: bytes) -> bool:
+        """Read headers, which parts that follow each other have in common; any exception is the fault."""
+        found = _decode_headers(headers)
+        if found.get(":message-type") != "event":
+            self.fault = _described(found, payload)
+            return False
+        self._known_headers, self._known_event = headers, found.get(":event-type", "")
+        return True
 
 
 class _CorruptError(Exception):
     """The bytes are no event stream."""
 
 
-def _message_end(buffer: bytes, start: int) -> int | None:
-    """Return where the message ends, None while it is not whole."""
-    if len(buffer) - start < _PRELUDE.size:
+def _message(buffer: bytes, start: int) -> tuple[int, int] | None:
+    """Return where the payload of the message at ``start`` begins and ends, None while it is not whole."""
+    come = len(buffer) - start
+    if come < _PRELUDE.size:
         return None
-    total, _, crc = _PRELUDE.unpack_from(buffer, start)
-    if crc32(buffer[start : start + 8]) != crc:
+    total, header_bytes, prelude_crc = _PRELUDE.unpack_from(buffer, start)
+    checked = start + _CHECKED_PRELUDE_BYTES
+    crc = crc32(buffer[start:checked])
+    if crc != prelude_crc:
         raise _CorruptError("a prelude's checksum is wrong")
     if not _SMALLEST_MESSAGE_BYTES <= total <= _LARGEST_MESSAGE_BYTES:
         raise _CorruptError(f"a message claims {total} bytes")
-    return start + total if len(buffer) - start >= total else None
+    if come < total:
+        return None
+    crc_start = start + total - _CRC_BYTES
+    if crc32(buffer[checked:crc_start], crc) != _CRC.unpack_from(buffer, crc_start)[0]:
+        raise _CorruptError("a message's checksum is wrong")
+    body = start + _PRELUDE.size + header_bytes
+    if body > crc_start:
+        raise _CorruptError("a message's headers are longer than the message")
+    return body, crc_start
 
 
 def _decode_headers(data: bytes) -> dict[str, str]:

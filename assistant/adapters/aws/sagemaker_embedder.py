@@ -1,5 +1,4 @@
 """The embedding endpoint on SageMaker, with the schema of Text Embeddings Inference."""
-# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -7,12 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-import aiohttp
 import orjson
-from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.adapters.aws.retry_budget import RetryBudget, retry_overload
-from assistant.adapters.aws.sagemaker_runtime import RUNTIME_ERRORS, SageMakerRuntime, read_failure
+from assistant.adapters.aws.sagemaker_runtime import InvocationError, InvocationFailure, SageMakerRuntime
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     AssistantError,
@@ -78,24 +75,13 @@ class SageMakerEmbedder:
     async def _invoke(self, body: bytes, deadline: Deadline) -> bytes:
         try:
             async with asyncio.timeout(deadline.within_s(self._request_timeout_s)):
-                response = await self._client.invoke_endpoint(
-                    EndpointName=self._endpoint,
-                    Body=body,
-                    ContentType="application/json",
-                    Accept="application/json",
-                )
-                async with response["Body"] as stream:
-                    return cast("bytes", await stream.read())
+                return await self._client.invoke(self._endpoint, body=body)
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None
             raise EmbeddingUnavailableError("The embedding endpoint did not answer in time.") from None
-        except RUNTIME_ERRORS as error:
-            raise _translated(error) from None
-        except aiohttp.ClientError as error:
-            raise EmbeddingUnavailableError(
-                f"The embedding endpoint broke its answer off: {type(error).__name__}."
-            ) from None
+        except InvocationError as error:
+            raise _translated(error.failure) from None
 
     def _checked(self, answer: bytes, *, count: int) -> list[list[float]]:
         try:
@@ -112,8 +98,7 @@ class SageMakerEmbedder:
         return vectors
 
 
-def _translated(error: ClientError | BotoCoreError) -> AssistantError:
-    failure = read_failure(error)
+def _translated(failure: InvocationFailure) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The embedding endpoint is overloaded; ask again later.", retry_after_s=1.0)
     if failure.container_status == 413 and failure.container_error == "Validation":

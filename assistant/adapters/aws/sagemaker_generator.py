@@ -1,5 +1,4 @@
 """The LLM endpoint on SageMaker: OpenAI's chat schema, streamed inside AWS's event stream."""
-# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -7,16 +6,21 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import orjson
-from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.adapters.aws.chat_chunks import ChatChunkParser, ChatStreamError
 from assistant.adapters.aws.event_stream import EventStreamParser
 from assistant.adapters.aws.retry_budget import RetryBudget, retry_overload
-from assistant.adapters.aws.sagemaker_runtime import RUNTIME_ERRORS, SageMakerRuntime, read_failure
+from assistant.adapters.aws.sagemaker_runtime import (
+    InvocationError,
+    InvocationFailure,
+    InvocationStream,
+    SageMakerRuntime,
+)
+from assistant.adapters.aws.stream_watch import StreamStalledError, StreamWatch
 from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
@@ -27,8 +31,8 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 
-_LONGEST_STREAM_S = 480.0
-"""SageMaker ends every stream after 8 minutes."""
+_FIRST_BYTE_TIMEOUT_S = 60.0
+"""SageMaker gives a container so long to begin its answer."""
 _STALL_TIMEOUT_S = 30.0
 """The longest silence inside a stream."""
 _END_TIMEOUT_S = 0.25
@@ -55,53 +59,42 @@ class SageMakerGenerator:
         Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
         """
         inference_id = uuid.uuid4().hex
-        body = await retry_overload(
+        invoked = await retry_overload(
             lambda: self._invoke(request, inference_id=inference_id, deadline=deadline),
             budget=self._budget,
             deadline=deadline,
             sleep=asyncio.sleep,
         )
         try:
-            # The library gives no public way to the raw bytes; a test holds this one to its own decoder.
-            content = cast("aiohttp.StreamReader", body._raw_stream.content)
-            yield SageMakerGenerationStream(
-                content, inference_id=inference_id, deadline=deadline, stall_timeout_s=self._stall_timeout_s
-            )
+            with StreamWatch(
+                invoked.content, stall_timeout_s=self._stall_timeout_s, deadline=deadline
+            ) as watch:
+                yield SageMakerGenerationStream(watch, inference_id=inference_id)
         finally:
-            body.close()  # synchronous: the endpoint sees it even when this task is being cancelled
+            invoked.close()
 
-    async def _invoke(self, request: GenerationRequest, *, inference_id: str, deadline: Deadline) -> Any:
+    async def _invoke(
+        self, request: GenerationRequest, *, inference_id: str, deadline: Deadline
+    ) -> InvocationStream:
         try:
-            async with asyncio.timeout(deadline.within_s(_LONGEST_STREAM_S)):
-                response = await self._client.invoke_endpoint_with_response_stream(
-                    EndpointName=self._endpoint,
-                    Body=_body(request),
-                    ContentType="application/json",
-                    Accept="text/event-stream",
-                    InferenceId=inference_id,
+            async with asyncio.timeout(deadline.within_s(_FIRST_BYTE_TIMEOUT_S)):
+                return await self._client.invoke_with_stream(
+                    self._endpoint, body=_body(request), inference_id=inference_id
                 )
         except TimeoutError:
-            raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
-        except RUNTIME_ERRORS as error:
-            raise _translated(error) from None
-        return response["Body"]
+            if deadline.remaining_s() <= 0.0:
+                raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
+            raise GenerationUnavailableError("The LLM endpoint did not begin to answer in time.") from None
+        except InvocationError as error:
+            raise _translated(error.failure) from None
 
 
 class SageMakerGenerationStream:
     """A ``GenerationStream`` over the raw bytes of one response."""
 
-    def __init__(
-        self,
-        content: aiohttp.StreamReader,
-        *,
-        inference_id: str,
-        deadline: Deadline,
-        stall_timeout_s: float,
-    ) -> None:
+    def __init__(self, watch: StreamWatch, *, inference_id: str) -> None:
         self.inference_id: str | None = inference_id
-        self._content = content
-        self._deadline = deadline
-        self._stall_timeout_s = stall_timeout_s
+        self._watch = watch
         self._frames = EventStreamParser()
         self._chunks = ChatChunkParser()
         self._started = False
@@ -122,35 +115,35 @@ class SageMakerGenerationStream:
 
     def _decode(self, data: bytes) -> tuple[str, str | None]:
         """Return the text that came, and what is wrong with the rest if something is."""
-        texts: list[str] = []
+        text = ""
+        payloads = self._frames.feed(data)  # joined: an event that parts were cut from is whole again
         try:
-            for payload in self._frames.feed(data):
-                texts.append(self._chunks.feed(payload))
+            if payloads:
+                text = self._chunks.feed(payloads[0] if len(payloads) == 1 else b"".join(payloads))
         except ChatStreamError as error:
-            return "".join(texts), str(error)
+            return error.text, str(error)
         fault = self._frames.fault
         if fault is not None and not self._chunks.done:
-            return "".join(texts), f"{fault.kind} {fault.message}".strip()
-        return "".join(texts), None
+            return text, f"{fault.kind} {fault.message}".strip()
+        return text, None
 
     async def _read(self) -> bytes:
         """Return what came next, nothing at the end."""
         try:
-            async with asyncio.timeout(self._deadline.within_s(self._stall_timeout_s)):
-                return await self._content.readany()
-        except TimeoutError:
-            if self._deadline.remaining_s() <= 0.0:
-                raise DeadlineExceededError("The deadline passed while the model answered.") from None
-            raise self._broken(f"silent for {self._stall_timeout_s:.0f} s") from None
+            return await self._watch.read()
+        except StreamStalledError as error:
+            raise self._broken(str(error)) from None
         except aiohttp.ClientError as error:
             raise self._broken(f"cut: {type(error).__name__}") from None
 
     async def _read_end(self) -> None:
+        if self._watch.at_end:
+            return
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
-                while await self._content.readany():
+                while await self._watch.read():
                     pass
-        except (TimeoutError, aiohttp.ClientError):
+        except (TimeoutError, StreamStalledError, DeadlineExceededError, aiohttp.ClientError):
             return  # the answer is whole; leaving the context closes the connection
 
     def _broken(self, reason: str) -> GenerationUnavailableError | GenerationInterruptedError:
@@ -158,8 +151,7 @@ class SageMakerGenerationStream:
         return kind(f"The LLM endpoint's stream broke: {reason}.")
 
 
-def _translated(error: ClientError | BotoCoreError) -> AssistantError:
-    failure = read_failure(error)
+def _translated(failure: InvocationFailure) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
     return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")

@@ -213,7 +213,7 @@ async def test_a_refused_connection_is_unavailable(deadline: Deadline) -> None:
     async with open_sagemaker_runtime(
         region="us-east-1", endpoint_url=url, access_key_id="AKIDLOCAL", secret_access_key="x"
     ) as client:
-        with pytest.raises(GenerationUnavailableError, match="EndpointConnectionError"):
+        with pytest.raises(GenerationUnavailableError, match="ClientConnectorError"):
             async with SageMakerGenerator(client, endpoint="llm").stream(REQUEST, deadline=deadline):
                 pass
 

@@ -1,9 +1,8 @@
-"""The one private attribute that is used: it gives the same bytes as the library's own decoder reads."""
+"""A streamed response gives the same bytes as AWS's own client reads."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from assistant.adapters.aws.aws_clients import open_client
 from assistant.adapters.aws.event_stream import EventStreamParser
 from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
@@ -19,15 +18,14 @@ async def script(exchange: Exchange) -> None:
 
 
 async def test_the_raw_bytes_hold_what_the_library_decodes(runtime: Runtime) -> None:
-    async with runtime(script) as (client, _):
-        response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
-        by_library = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
+    async with runtime(script) as (client, server):
+        opening = open_client("sagemaker-runtime", region="us-east-1", endpoint_url=server.url)
+        async with opening as by_aws:
+            response = await by_aws.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            by_library = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
 
-        response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
-        body: Any = response["Body"]
+        stream = await client.invoke_with_stream("llm", body=b"{}", inference_id="0a1b")
         parser = EventStreamParser()
-        by_hand = [
-            payload async for data in body._raw_stream.content.iter_any() for payload in parser.feed(data)
-        ]
+        by_hand = [payload async for data in stream.content.iter_any() for payload in parser.feed(data)]
 
     assert by_hand == by_library == PAYLOADS

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
+from assistant.adapters.aws.aws_clients import open_client
 from tests.fakes.scripted_http import Exchange
 from tests.integration.sagemaker_gateway.conftest import Serve
 
@@ -26,8 +26,12 @@ async def test_the_container_sees_its_connection_close(serve: Serve, begun: bool
 
     async with (
         serve(script) as served,
-        open_sagemaker_runtime(
-            region="us-east-1", endpoint_url=served.url, access_key_id="AKIDLOCAL", secret_access_key="x"
+        open_client(
+            "sagemaker-runtime",
+            region="us-east-1",
+            endpoint_url=served.url,
+            access_key_id="AKIDLOCAL",
+            secret_access_key="x",
         ) as client,
     ):
         if begun:

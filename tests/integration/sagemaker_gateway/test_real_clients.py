@@ -11,7 +11,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
+from assistant.adapters.aws.aws_clients import open_client
 from tests.fakes.scripted_http import Exchange
 from tests.integration.sagemaker_gateway.conftest import Serve
 
@@ -84,8 +84,12 @@ async def test_boto3_gets_the_stream(serve: Serve) -> None:
 async def test_aiobotocore_gets_the_stream(serve: Serve) -> None:
     async with (
         serve(stream) as served,
-        open_sagemaker_runtime(
-            region="us-east-1", endpoint_url=served.url, access_key_id="AKIDLOCAL", secret_access_key="x"
+        open_client(
+            "sagemaker-runtime",
+            region="us-east-1",
+            endpoint_url=served.url,
+            access_key_id="AKIDLOCAL",
+            secret_access_key="x",
         ) as client,
     ):
         response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")

@@ -1,0 +1,123 @@
+"""CPU of SageMaker calls, alone and with 50 at once: ``python -m benchmarks.sagemaker_calls``.
+
+The figures of docs/decisions/0011-lean-sagemaker-calls.md. The endpoints are a stand-in in a process of its
+own, with the frames of benchmarks/load; the CPU is this process's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from statistics import median
+
+import uvloop
+
+from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
+from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
+from assistant.answering.ports import ChatMessage, GenerationRequest
+from assistant.domain.clock import Deadline, SystemClock
+from benchmarks.load.http_server import HttpConnection, Request
+from benchmarks.load.pacing import Pace
+from benchmarks.load.sagemaker_stand_in import DIMENSIONS, SageMakerStandIn
+
+_ROUNDS = 5
+_EMBEDDINGS = 300
+_STREAMS = 200
+_TOKENS = 200
+_AT_ONCE = 50
+_DEADLINE_S = 120.0
+Call = Callable[[], Awaitable[None]]
+
+
+async def measure() -> None:
+    async with (
+        _stand_in() as url,
+        open_sagemaker_runtime(
+            region="us-east-1",
+            endpoint_url=url,
+            access_key_id="local",
+            secret_access_key="local",  # noqa: S106 : the stand-in knows no keys
+        ) as client,
+    ):
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS)
+        generator = SageMakerGenerator(client, endpoint="llm")
+
+        async def embed() -> None:
+            await embedder.embed(["How long?"], deadline=_deadline())
+
+        for at_once in (1, _AT_ONCE):
+            embedding_us = await _cpu_us(embed, calls=_EMBEDDINGS, at_once=at_once)
+            print(f"an embedding, {at_once:2} at once: {embedding_us:7.1f} µs")
+        short_us = 0.0
+        for at_once in (1, _AT_ONCE):
+            short_us = await _cpu_us(lambda: _read(generator, tokens=1), calls=_STREAMS, at_once=at_once)
+            print(f"a stream of one token, {at_once:2} at once: {short_us:7.1f} µs")
+        long_us = await _cpu_us(lambda: _read(generator, tokens=_TOKENS), calls=_AT_ONCE, at_once=_AT_ONCE)
+        print(f"a token, {_AT_ONCE} streams at once: {(long_us - short_us) / (_TOKENS - 1):7.2f} µs")
+
+
+async def _read(generator: SageMakerGenerator, *, tokens: int) -> None:
+    request = GenerationRequest(
+        (ChatMessage("user", "Asked under reference qabcdefghij: how long?"),),
+        max_tokens=tokens,
+        temperature=0.0,
+    )
+    async with generator.stream(request, deadline=_deadline()) as stream:
+        async for _delta in stream:
+            pass
+
+
+def _deadline() -> Deadline:
+    return Deadline.after(_DEADLINE_S, clock=SystemClock())
+
+
+async def _cpu_us(call: Call, *, calls: int, at_once: int) -> float:
+    """Return the CPU of one call, the median of the rounds after the first."""
+    rounds: list[float] = []
+    for _ in range(_ROUNDS + 1):
+        began_s = time.process_time()
+        await asyncio.gather(*(_repeat(call, calls // at_once) for _ in range(at_once)))
+        rounds.append((time.process_time() - began_s) / calls * 1e6)
+    return median(rounds[1:])
+
+
+async def _repeat(call: Call, times: int) -> None:
+    for _ in range(times):
+        await call()
+
+
+class _Connection(HttpConnection):
+    def __init__(self, stand_in: SageMakerStandIn) -> None:
+        super().__init__()
+        self._stand_in = stand_in
+
+    def answer(self, request: Request) -> None:
+        self._stand_in.answer(request, self)
+
+
+async def _serve() -> None:
+    stand_in = SageMakerStandIn(Pace(embedding_s=0.0, first_token_s=0.002, token_s=0.010))
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(stand_in), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@asynccontextmanager
+async def _stand_in() -> AsyncGenerator[str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.sagemaker_calls", "--serve"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{(await process.stdout.readline()).decode().strip()}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve() if sys.argv[1:2] == ["--serve"] else measure())
