@@ -72,10 +72,8 @@ async def send_stream(
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
     take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
-    async with asyncio.timeout(reading.within_s):
-        numbered = await take(beat_s=reading.within_s)
-    if numbered is not None and not reading.is_resumed:
-        raise_first_problem(numbered)
+    # Who asks waits for a status. Who comes back has had it, and is told at once that the way stands.
+    numbered = [] if reading.is_resumed else await first_events(reading)
     start: dict[str, object] = {
         "type": "http.response.start",
         "status": 200,
@@ -133,10 +131,13 @@ def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
     )
 
 
-def raise_first_problem(numbered: Sequence[Numbered]) -> None:
-    """Raises ProblemBeforeFirstEventError when the first thing that comes is a problem."""
+async def first_events(reading: Reading) -> list[Numbered] | None:
+    """Return what comes first. Raises ProblemBeforeFirstEventError when it is a problem, TimeoutError."""
+    async with asyncio.timeout(reading.within_s):
+        numbered = await reading.events.take(beat_s=reading.within_s)
     if numbered and isinstance(problem := event_of(numbered[0][1]), Problem):
         raise ProblemBeforeFirstEventError(problem)
+    return numbered
 
 
 def event_of(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:

@@ -12,6 +12,7 @@ from starlette.types import Send
 
 from assistant.answering.events import Problem
 from assistant.domain.errors import (
+    AnswerInterruptedError,
     AssistantError,
     ConflictError,
     DeadlineExceededError,
@@ -41,6 +42,8 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (DocumentInvalidError, 422, "The document is not well-formed"),
     (PassageTooLongError, 422, "Too long for the model"),
     (OverloadedError, 429, "Too much at once"),
+    (EndpointPausedError, 503, "The model endpoints are paused"),
+    (AnswerInterruptedError, 503, "The answer was interrupted"),
     (DependencyError, 503, "A dependency does not answer"),
     (DeadlineExceededError, 503, "Too late"),
 )
