@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import structlog
+
 from assistant.answering.asking import PreparedAnswer
 from assistant.answering.ending import Ending, answer_record, last_event
 from assistant.answering.events import Done, Problem, SentenceEnded, Token
 from assistant.answering.generating import Generation
-from assistant.answering.interruption import InterruptedAnswerError
+from assistant.answering.interruption import Cause, InterruptedAnswerError
 from assistant.answering.language import Language, fold
 from assistant.answering.prompting import Prompt
 from assistant.answering.services import TenantServices
@@ -20,6 +22,7 @@ from assistant.domain.errors import AssistantError
 
 _NO_ROOM = "no_room_for_passages"
 _EMPTY = "empty_answer"
+_log = structlog.get_logger(__name__)
 
 
 class AnswerWriting:
@@ -53,9 +56,16 @@ class AnswerWriting:
                 yield event
             self.finish(self._natural_ending(prompt))
         except InterruptedAnswerError as interrupted:
+            if interrupted.cause in (Cause.LATE, Cause.DEADLINE):
+                self._log_failure(interrupted.cause.value, "The model took too long.")
             self.finish(Ending.interrupted(interrupted.cause, begun=written.begun))
         except AssistantError as error:
+            self._log_failure(error.code, error.message)
             self.finish(Ending.failed(error) if written.begun else Ending.sources_only(error.code))
+
+    def _log_failure(self, code: str, detail: str) -> None:
+        """Tell the operator what the agent, who still gets the sources, is not bothered with."""
+        _log.warning("generation_failed", answer_id=self._prepared.answer_id, code=code, detail=detail)
 
     def finish(self, ending: Ending) -> None:
         """Say how the answer ended."""
