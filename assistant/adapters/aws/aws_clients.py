@@ -51,7 +51,7 @@ class ClientLimits:
 
 LIMITS: Mapping[AwsService, ClientLimits] = {
     "dynamodb": ClientLimits(read_timeout_s=3.0, pool_connections=128),  # beside every running answer
-    "kms": ClientLimits(read_timeout_s=5.0, pool_connections=4),
+    "kms": ClientLimits(read_timeout_s=3.0, pool_connections=4),
     "s3": ClientLimits(read_timeout_s=15.0, pool_connections=64),
     # Its callers have deadlines of their own and one budget of retries over all of them.
     "sagemaker-runtime": ClientLimits(read_timeout_s=60.0, pool_connections=128, attempts=1),
