@@ -27,9 +27,9 @@ from assistant.telemetry import configure_logging, configure_tracing
 
 _RESUME_S = 5.0
 """At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain
-(110 s by default), this and the next together are below the 120 s after which a container is killed."""
-_RECORD_S = 4.0
-"""For the records of answers that the end of the process cut off."""
+(103 s by default), this and three times the next are below the 120 s after which a container is killed."""
+_RECORD_S = 3.0
+"""For each of: answers that the end of the process cut off, the last batches of their logs, their records."""
 
 
 async def main() -> None:

@@ -80,6 +80,13 @@ class StartAnswer:
         self._service = service
         self._admissions = admissions
         self._limits = limits
+        self._logging: set[asyncio.Task[None]] = set()
+
+    async def settle_logs(self, *, within_s: float) -> None:
+        """Wait for the last batches of answers that have ended: without them their followers would be told
+        that they were interrupted."""
+        if self._logging:
+            await asyncio.wait(self._logging, timeout=within_s)
 
     async def start(self, asked: Asked, gone: asyncio.Task[None]) -> AnswerWriting:
         """Return the answer once its first event is due. What it holds is given back when it ends.
@@ -174,6 +181,9 @@ class StartAnswer:
             active.dec()
             leave()
 
+        if log is not None:
+            self._logging.add(log.task)
+            log.task.add_done_callback(self._logging.discard)
         service.running.add(writing)
         active.inc()
         writing.task.add_done_callback(end)

@@ -133,7 +133,7 @@ class ServiceSettings(StoreSettings):
     """The console's name at the issuer."""
     console_name: str = "Care assistant"
     """What the console's head shows."""
-    drain_timeout_s: float = Field(default=110.0, gt=0, le=120.0)
+    drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """How long answers in progress may go on after SIGTERM."""
 
     on_aws: ClassVar[tuple[str, ...]] = (*StoreSettings.on_aws, "records_table", "events_table")
