@@ -201,27 +201,27 @@ async def evaluate_answers(
 async def _ask_all(
     runtime: LocalRuntime, ports: Mapping[str, int], tenant: str, questions: Sequence[EvaluationQuestion]
 ) -> list[AnsweredQuestion]:
-    client = client_for(runtime, Asked(tenant, "evaluation", ""), ports=ports)
-    at_once = asyncio.Semaphore(2)  # as many as there are cores for the model
+    async with client_for(runtime, Asked(tenant, "evaluation", ""), ports=ports) as client:
+        at_once = asyncio.Semaphore(2)  # as many as there are cores for the model
 
-    async def ask(question: EvaluationQuestion) -> AnsweredQuestion:
-        async with at_once:
-            answer = await client.ask_whole(question.question)
-        return AnsweredQuestion(
-            question=question,
-            finish_reason=answer.finish_reason,
-            documents={source.n: source.document_id for source in answer.sources},
-            cited=answer.citations,
-            sentences=len(answer.sentences),
-            supported=sum(sentence.support == "supported" for sentence in answer.sentences),
-            text=answer.text,
-        )
+        async def ask(question: EvaluationQuestion) -> AnsweredQuestion:
+            async with at_once:
+                answer = await client.ask(question.question)
+            return AnsweredQuestion(
+                question=question,
+                finish_reason=answer.finish_reason,
+                documents={source.n: source.document_id for source in answer.sources},
+                cited=answer.citations,
+                sentences=len(answer.sentences),
+                supported=sum(sentence.support == "supported" for sentence in answer.sentences),
+                text=answer.text,
+            )
 
-    with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
-        answers: list[AnsweredQuestion] = []
-        for done in asyncio.as_completed([ask(question) for question in questions]):
-            answers.append(await done)
-            show(len(answers), len(questions))
+        with runtime.terminal.counting(f"asking {tenant}", "questions") as show:
+            answers: list[AnsweredQuestion] = []
+            for done in asyncio.as_completed([ask(question) for question in questions]):
+                answers.append(await done)
+                show(len(answers), len(questions))
     return answers
 
 
