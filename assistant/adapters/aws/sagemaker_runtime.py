@@ -83,11 +83,11 @@ class SageMakerRuntime:
     for a response are the caller's to bound: a caller that is cancelled closes the connection.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
         """``client`` is the aiobotocore client ``sagemaker-runtime``."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
         self._posts = SignedPosts(
-            client, connections=_CONNECTIONS, keep_alive_s=_KEEP_ALIVE_S, timeout=timeout
+            client, connections=_CONNECTIONS, keep_alive_s=keep_alive_s, timeout=timeout
         )
 
     async def close(self) -> None:

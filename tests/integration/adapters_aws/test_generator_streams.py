@@ -160,6 +160,7 @@ AFTER = [
         ended(payload_part(token("x")), stream_exception("ModelStreamError", "gone")), id="exception"
     ),
     pytest.param(ended(payload_part(token("x")), payload_part(sse(b"{"))), id="garbage inside a frame"),
+    pytest.param(ended(payload_part(token("x") + sse(b"{"))), id="garbage inside the same frame"),
 ]
 
 

@@ -84,6 +84,13 @@ def test_an_error_of_the_model_is_named_by_its_code_without_its_text() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_an_error_says_which_text_came_before_it() -> None:
+    with pytest.raises(ChatStreamError) as caught:
+        ChatChunkParser().feed(chunk("one ") + chunk("two") + b"data: {\n\n" + chunk("three"))
+
+    assert caught.value.text == "one two"
+
+
 def test_an_end_by_another_reason_is_an_error() -> None:
     with pytest.raises(ChatStreamError, match="content_filter"):
         ChatChunkParser().feed(chunk(finish_reason="content_filter"))

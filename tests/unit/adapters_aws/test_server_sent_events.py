@@ -30,6 +30,21 @@ def test_events_are_the_same_however_the_bytes_are_cut(
     assert found == ["\n".join(lines).encode() for lines in events]
 
 
+PIECES = [b"data: ", b"data:", b"\n", b"\n\n", b"\n\ndata: ", b"\r", b"\r\n", b"x", b" ", b": ping", b"id: 1"]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=20), data=st.data())
+def test_whole_events_at_once_are_what_they_are_byte_by_byte(
+    pieces: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"".join(pieces)
+    cut, by_byte = ServerSentEventParser(), ServerSentEventParser()
+
+    found = [event for piece in cut_anywhere(stream, data) for event in cut.feed(piece)]
+
+    assert found == [event for byte in stream for event in by_byte.feed(bytes([byte]))]
+
+
 def test_comments_and_other_fields_are_no_data() -> None:
     assert ServerSentEventParser().feed(b": ping\n\nevent: x\nid: 1\ndata: a\n\n") == [b"a"]
 
