@@ -253,5 +253,7 @@ async def _runtime_at(script: Script, *, keep_alive_s: float) -> AsyncGenerator[
         open_client("sagemaker-runtime", region="us-east-1", endpoint_url=server.url) as client,
     ):
         runtime = SageMakerRuntime(client, keep_alive_s=keep_alive_s)
-        yield runtime, server
-        await runtime.close()
+        try:
+            yield runtime, server
+        finally:
+            await runtime.close()

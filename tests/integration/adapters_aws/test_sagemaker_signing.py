@@ -96,5 +96,7 @@ async def _runtime_with(credentials: Any) -> AsyncGenerator[tuple[SageMakerRunti
         opening = session.create_client("sagemaker-runtime", region_name="us-east-1", endpoint_url=server.url)
         async with opening as client:
             runtime = SageMakerRuntime(client)
-            yield runtime, server
-            await runtime.close()
+            try:
+                yield runtime, server
+            finally:
+                await runtime.close()

@@ -60,6 +60,13 @@ def test_an_event_without_its_blank_line_waits() -> None:
     assert parser.feed(b"\n") == [b"a"]
 
 
+def test_an_event_of_two_lines_may_be_cut_between_them() -> None:
+    parser = ServerSentEventParser()
+
+    assert parser.feed(b"data: a\n") == []
+    assert parser.feed(b"data: b\n\n") == [b"a\nb"]
+
+
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 400_000 + b"\n", b"x" * 400_000])
 def test_an_event_without_an_end_is_bounded(line: bytes) -> None:
     parser = ServerSentEventParser()
