@@ -12,12 +12,14 @@ from tests.contracts.matrix import ContractMatrix
 from tests.contracts.suites import SUITES
 from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
+from tests.faults.holes import FaultCells
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
+    config.pluginmanager.register(FaultCells(config))
 
 
 @pytest.fixture(autouse=True)

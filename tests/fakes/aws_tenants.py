@@ -1,0 +1,183 @@
+"""Tenants whose stores are AWS's: tables, buckets and queues by moto, the index in a real OpenSearch node."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from opensearchpy import AsyncOpenSearch
+
+from assistant.adapters.aws.aws_clients import AwsService, open_client
+from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.adapters.aws.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
+from assistant.adapters.aws.kms_secret import create_link_secret
+from assistant.adapters.aws.local_resources import (
+    create_documents_bucket,
+    create_key,
+    create_queue,
+    create_table,
+    put_parameter,
+)
+from assistant.adapters.aws.opensearch_client import open_opensearch
+from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.domain.documents import Document, ParsedDocument, Section, Span
+from assistant.settings import ServiceSettings
+from tests.fakes.aws_server import REGION
+from tests.fakes.running_service import DIGEST, live_status, only_passage
+from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
+
+SCHEMA = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
+
+
+@dataclass
+class AwsTenants:
+    """The things of some tenants, made under names that nobody else uses."""
+
+    aws_url: str
+    opensearch_url: str
+    names: Sequence[str]
+    prefix: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:12]}")
+    clients: dict[AwsService, Any] = field(default_factory=dict[AwsService, Any])
+    opensearch: AsyncOpenSearch | None = None
+
+    def named(self, what: str, tenant: str = "{tenant}") -> str:
+        """Return the name of a thing of a tenant, or the template of it."""
+        return f"{self.prefix}-{tenant}-{what}"
+
+    def parameter(self, what: str, tenant: str = "{tenant}") -> str:
+        return f"/{self.prefix}/{tenant}/{what}"
+
+    def queue_url(self, what: str, tenant: str = "{tenant}") -> str:
+        return f"{self.aws_url}/123456789012/{self.named(what, tenant)}"
+
+    def settings(self, settings: ServiceSettings) -> ServiceSettings:
+        """Return settings that keep everything here."""
+        return settings.model_copy(
+            update={
+                "region": REGION,
+                "stores": "aws",
+                "search": "opensearch",
+                "aws_endpoint_url": self.aws_url,
+                "documents_bucket": self.named("documents"),
+                "states_table": self.named(STATES.role),
+                "records_table": self.named(RECORDS.role),
+                "events_table": self.named(EVENTS.role),
+                "ingestion_queue_url": self.queue_url("ingestion"),
+                "withdrawals_queue_url": self.queue_url("withdrawals"),
+                "opensearch_url": self.opensearch_url,
+                "opensearch_index": self.named("passages"),
+                "opensearch_auth": "none",
+                "power_parameter": self.parameter("power"),
+            }
+        )
+
+    def records(self, tenant: str) -> DynamoDbAnswerRecords:
+        return DynamoDbAnswerRecords(self.clients["dynamodb"], table=self.named(RECORDS.role, tenant))
+
+    def log(self, tenant: str) -> DynamoDbAnswerLog:
+        return DynamoDbAnswerLog(self.clients["dynamodb"], table=self.named(EVENTS.role, tenant))
+
+    async def make(self, tenant: str) -> None:
+        """Make what a deployment makes."""
+        dynamodb, kms, sqs = self.clients["dynamodb"], self.clients["kms"], self.clients["sqs"]
+        for definition in TABLES:
+            await create_table(dynamodb, definition, name=self.named(definition.role, tenant))
+        key_id = await create_key(kms, alias=self.named("key", tenant))
+        await create_documents_bucket(
+            self.clients["s3"], bucket=self.named("documents", tenant), kms_key_id=key_id
+        )
+        for queue in ("ingestion", "withdrawals"):
+            await create_queue(sqs, name=self.named(queue, tenant))
+        await put_parameter(self.clients["ssm"], name=self.parameter("power", tenant), value="on")
+        await create_link_secret(
+            ssm=self.clients["ssm"],
+            kms=kms,
+            name=self.parameter("document-links", tenant),
+            tenant=tenant,
+            key_id=key_id,
+        )
+        await apply_schema(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
+
+    async def know(
+        self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
+    ) -> Document:
+        """Make a document live, as the worker would."""
+        document = Document(
+            document_id=document_id,
+            title=f"Title of {document_id}",
+            content=text,
+            media_type="text/plain",
+            source="handbook",
+            labels=labels,
+        )
+        documents = S3DocumentStore(self.clients["s3"], bucket=self.named("documents", tenant))
+        await documents.put(document)
+        parsed = ParsedDocument(text, (Section((), Span(0, len(text))),))
+        await documents.put_parsed(document_id, document.content_hash(), parsed)
+        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named(STATES.role, tenant))
+        await states.put_many([live_status(document)])
+        await states.close()
+        passage = only_passage(document)
+        index = OpenSearchPassageIndex(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
+        await index.replace_documents({document_id: [(passage, vector_of(passage.embedding_input))]})
+        return document
+
+    async def forget(self, tenant: str) -> None:
+        """Empty tables, bucket and index of a tenant, which is faster than making them anew; queues stay."""
+        for definition in TABLES:
+            await self._empty_table(self.named(definition.role, tenant))
+        s3, bucket = self.clients["s3"], self.named("documents", tenant)
+        listed = await s3.list_object_versions(Bucket=bucket)
+        versions = [*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())]
+        if versions:
+            objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in versions]
+            await s3.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+        await self._node().delete_by_query(
+            index=self.named("passages", tenant),
+            body={"query": {"match_all": {}}},
+            params={"refresh": "true"},
+        )
+
+    async def _empty_table(self, table: str) -> None:
+        dynamodb = self.clients["dynamodb"]
+        for item in (await dynamodb.scan(TableName=table, ConsistentRead=True))["Items"]:
+            await dynamodb.delete_item(TableName=table, Key={name: item[name] for name in ("pk", "sk")})
+
+    def _node(self) -> AsyncOpenSearch:
+        assert self.opensearch is not None
+        return self.opensearch
+
+
+@asynccontextmanager
+async def aws_tenants(
+    *, aws_url: str, opensearch_url: str, names: Sequence[str]
+) -> AsyncGenerator[AwsTenants]:
+    """Make the tenants' things; their indices are removed in the end."""
+    made = AwsTenants(aws_url, opensearch_url, names)
+    async with _clients(made), open_opensearch(url=opensearch_url, auth="none") as made.opensearch:
+        for name in names:
+            await made.make(name)
+        try:
+            yield made
+        finally:
+            for name in names:
+                await delete_index(made.opensearch, alias=made.named("passages", name))
+
+
+@asynccontextmanager
+async def _clients(made: AwsTenants) -> AsyncGenerator[None]:
+    from contextlib import AsyncExitStack
+
+    services: tuple[AwsService, ...] = ("dynamodb", "s3", "sqs", "ssm", "kms")
+    async with AsyncExitStack() as stack:
+        for service in services:
+            opening = open_client(service, region=REGION, endpoint_url=made.aws_url)
+            made.clients[service] = await stack.enter_async_context(opening)
+        yield

@@ -1,0 +1,56 @@
+"""What to do: the one column of the page that no test can see."""
+
+from __future__ import annotations
+
+from tests.faults import cells
+from tests.faults.cells import CELLS, THE_SERVICE, Cell
+from tests.faults.dependencies import (
+    DOCUMENTS,
+    EMBEDDING,
+    EVENTS,
+    KEYS,
+    KEYS_PARAMETER,
+    LINK_SECRET,
+    LLM,
+    POWER,
+    QUEUE,
+    RECORDS,
+    SEARCH,
+    STATES,
+)
+
+_OF_DEPENDENCY = {
+    EMBEDDING.name: "agents ask again; look at the endpoint's instances, scaling and model",
+    LLM.name: "agents work from the sources or ask again; look at the endpoint's instances and scaling",
+    SEARCH.name: "agents ask again; look at the domain's health and at the tenant's alias",
+    RECORDS.name: "nothing, while the task lives: it follows; look at throttling and the table's policy",
+    EVENTS.name: "nothing for plain questions; look at throttling and the table's policy",
+    STATES.name: "bring the document again; look at throttling and the table's policy",
+    DOCUMENTS.name: "bring or open the document again; look at the bucket's policy and its KMS key",
+    QUEUE.name: "bring the document again: it resumes where it stopped",
+    KEYS.name: "agents ask again; look at the issuer and the way to it",
+    KEYS_PARAMETER.name: "agents ask again; look at the parameter and who may read it",
+    POWER.name: "nothing; put `on` or `paused` into the parameter",
+    LINK_SECRET.name: "the scheduler starts the task again; look at the key, its policy and the parameter",
+}
+_OF_CELL = {
+    Cell(EMBEDDING.name, cells.WRONG_ANSWER): "serve the model that the tenant file names",
+    Cell(LLM.name, cells.LATE_IN_THE_TEXT): "agents ask again; look at the endpoint's load and the deadline",
+    Cell(SEARCH.name, cells.WRONG_ANSWER): "fill an index of the served model and swap the alias",
+    Cell(DOCUMENTS.name, cells.DAMAGED): "add the document again",
+    Cell(THE_SERVICE, cells.KILLED): "agents ask again; look at why the task ended (memory, its host)",
+    Cell(THE_SERVICE, cells.SAME_KEY): "nothing",
+    Cell(THE_SERVICE, cells.OTHER_TASK_VERDICT): "nothing",
+    Cell(THE_SERVICE, cells.OTHER_TASK_CANCEL): "nothing",
+    Cell(THE_SERVICE, cells.CLOCK_TOKENS): "nothing up to a minute; beyond it set the clock",
+    Cell(THE_SERVICE, cells.CLOCK_AGENTS): "set the task's clock, or the issuer's",
+    Cell(THE_SERVICE, cells.CLOCK_LEASES): "nothing for answers; set the clocks",
+    Cell(THE_SERVICE, cells.CLOCK_SIGNATURES): "set the task's clock",
+    Cell(THE_SERVICE, cells.DISK_FULL): "make room under the state folder",
+    **{
+        Cell(each, cells.DOWN_WHILE_STREAMING): "nothing for this answer; see the row above"
+        for each in (EMBEDDING.name, SEARCH.name, STATES.name, QUEUE.name, KEYS.name, KEYS_PARAMETER.name)
+    },
+    Cell(LINK_SECRET.name, cells.DOWN_WHILE_STREAMING): "nothing: the secret is read at the start only",
+}
+ADVICE = {cell: _OF_CELL.get(cell) or _OF_DEPENDENCY[cell.dependency] for cell in CELLS}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.asking import asked
+from tests.faults.holes import TOLD
+from tests.faults.scene import FaultScene, ServiceProcess, fault_scene
+from tests.faults.table import noted
+from tests.faults.watching import Watch, watched
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One event loop for all: proxies and service are shared, for a start takes seconds."""
+    folder = Path(__file__).parent
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(autouse=True)
+def _noted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Report what the test told of."""
+    noted.clear()
+    yield
+    for cell in noted:
+        record_property(TOLD, (cell.dependency, cell.fault))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def scene(
+    aws_server_url: str, opensearch_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FaultScene]:
+    folder = tmp_path_factory.mktemp("faults")
+    async with fault_scene(folder, aws_url=aws_server_url, opensearch_url=opensearch_url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_service(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    """One process for every fault that can be switched while it runs."""
+    async with scene.service() as made:
+        await warmed_up(made)
+        yield made
+
+
+async def warmed_up(service: ServiceProcess) -> None:
+    """The first search of a node, and the first call of each client, may take longer than their limits."""
+    for _ in range(20):
+        if (await asked(service, resume_window_s=1)).status == 200:
+            return
+    raise AssertionError("the service never answered")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def watch(scene: FaultScene, shared_service: ServiceProcess) -> AsyncIterator[Watch]:
+    """Watches the service over one fault. In the end everything is up again, and the next question is
+    answered and recorded, once."""
+    async with watched(scene, shared_service) as made:
+        yield made

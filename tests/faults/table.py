@@ -1,0 +1,119 @@
+"""``docs/faults.md``: every row is what a test here saw. ``python -m tests.faults.table`` writes it.
+
+Each test gives its row to ``tell``. In a normal run the row must stand in the page as it is; when the page is
+written, rows are collected in the file that the variable names.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import orjson
+
+from tests.faults.advice import ADVICE
+from tests.faults.cells import CELLS, Cell
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "faults.md"
+_COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
+_HEAD = """# Faults
+
+What happens when something that the service depends on fails, as the tests in `tests/faults` see it: the
+service runs as a process of its own on its AWS adapters, against an emulator of AWS, a real OpenSearch node
+and a SageMaker Runtime on a socket; each fault is made on the socket or the process. This page is written
+from that run by `python -m tests.faults.table`; the tests fail when what they see is not what stands here,
+and the run fails when something that can happen has no test.
+
+In every row: the model was called at most once for a question, no record was written twice, and when the
+fault was over the next question was answered and recorded.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a test saw of one fault."""
+
+    dependency: str
+    fault: str
+    made_by: str
+    sees: str
+    """Status or last event of whoever calls, with code and ``retryable``."""
+    recorded: str
+    log: str
+    figure: str
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.dependency, self.fault)
+
+    def line(self) -> str:
+        """Return the row as Markdown."""
+        values = (
+            *(getattr(self, each.name) for each in fields(self)[1:]),
+            ADVICE[self.cell],
+        )
+        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+
+noted: list[Cell] = []
+"""What the test that runs now has told of."""
+
+
+def tell(row: Row) -> None:
+    """Hand in what was seen. Raises AssertionError when the page says something else."""
+    assert row.cell in CELLS, f"{row.cell} is not among the cells: add it there"
+    noted.append(row.cell)
+    if (collected := os.environ.get(_COLLECT)) is not None:
+        with Path(collected).open("ab") as file:
+            file.write(orjson.dumps(astuple(row)) + b"\n")
+        return
+    shown = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    section = shown.partition(f"\n## {row.dependency}\n")[2].partition("\n## ")[0]
+    assert row.line() in section.splitlines(), (
+        f"{PAGE.name} does not say what was seen just now; look at it, then write the page anew with "
+        f"`python -m tests.faults.table`:\n{row.line()}"
+    )
+
+
+def rendered(rows: list[Row]) -> str:
+    """Return the page. Raises ValueError when a cell has no row, or two that differ."""
+    by_cell: dict[Cell, Row] = {}
+    for row in rows:
+        if by_cell.setdefault(row.cell, row) != row:
+            raise ValueError(f"Two tests saw different things of {row.cell}:\n{by_cell[row.cell]}\n{row}")
+    if missing := [str(cell) for cell in CELLS if cell not in by_cell]:
+        raise ValueError(f"No test told of: {'; '.join(missing)}")
+    parts = [_HEAD]
+    for dependency in dict.fromkeys(cell.dependency for cell in CELLS):
+        parts.append(
+            f"\n## {dependency}\n\n"
+            "| fault | made by | the agent sees | recorded | log line | figure | what to do |\n"
+            "| --- | --- | --- | --- | --- | --- | --- |\n"
+        )
+        parts += [f"{by_cell[cell].line()}\n" for cell in CELLS if cell.dependency == dependency]
+    return "".join(parts)
+
+
+def main() -> int:
+    """Run the tests, and write the page from what they saw."""
+    with tempfile.TemporaryDirectory() as folder:
+        collected = Path(folder) / "rows.jsonl"
+        command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent), *sys.argv[1:]]
+        status = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {_COLLECT: str(collected)}, check=False
+        ).returncode
+        if status != 0:
+            return status
+        rows = [Row(*orjson.loads(line)) for line in collected.read_bytes().splitlines()]
+    PAGE.write_text(rendered(rows), encoding="utf-8")
+    sys.stdout.write(f"{PAGE.relative_to(ROOT)}: {len(CELLS)} rows\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""What an answer needs while it is made: the two model endpoints and the passage index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.sagemaker_gateway.event_stream import payload_part
+from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.faults.asking import asked, asking, idle
+from tests.faults.cells import DOWN_WHILE_STREAMING, LATE_IN_THE_TEXT, NO_FINISH, SLOW, WRONG_ANSWER
+from tests.faults.dependencies import EMBEDDING, LLM, SEARCH, Dependency
+from tests.faults.watching import Watch, ended, refused, tell_of
+
+STALLED = "accepted, never answered"
+
+
+@pytest.mark.parametrize(
+    ("dependency", "code"), [(EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")]
+)
+async def test_an_endpoint_that_is_late_is_a_status(watch: Watch, dependency: Dependency, code: str) -> None:
+    await watch.scene.break_(dependency, Kind.STALL)
+    answer = await asked(watch.service)
+    assert answer.told() == f"503 `{code}`, retryable"
+    assert watch.calls_of_the_model == 0
+    await tell_status(watch, dependency, SLOW, made_by=STALLED, sees=answer.told(), code=code)
+
+
+def _hit(**changes: Any) -> bytes:
+    hit = {"_index": "other-v1", "fields": {"passage_id": ["p"], "kept": ["{}"], "cosine": [0.5]}} | changes
+    return orjson.dumps({"timed_out": False, "hits": {"hits": [hit]}})
+
+
+WRONG_VECTORS = [
+    b"[[0.1,0.2,0.3,0.4,0.5,0.6,0.7]]",
+    b"[]",
+    b"null",
+    b'{"error":"no"}',
+    b"[[]]",
+    b'[["a"]]',
+    b"<html>",
+]
+WRONG_HITS = [b"{}", b'{"took":1}', b"[]", b'{"timed_out":false,"hits":{"hits":[{}]}}', b"<html>", _hit()]
+
+
+@pytest.mark.parametrize(
+    ("dependency", "code", "bodies", "made_by"),
+    [
+        (
+            EMBEDDING,
+            "embedding_unavailable",
+            WRONG_VECTORS,
+            "vectors of 7 numbers; no vectors; no JSON; no HTTP",
+        ),
+        (
+            SEARCH,
+            "search_unavailable",
+            WRONG_HITS,
+            "an answer without hits; hits of another index; no JSON; no HTTP",
+        ),
+    ],
+    ids=["embedding", "search"],
+)
+async def test_an_endpoint_that_answers_something_else_is_a_status(
+    watch: Watch, dependency: Dependency, code: str, bodies: Sequence[bytes], made_by: str
+) -> None:
+    for answer_bytes in [*map(json_answer, bodies), GARBAGE]:
+        await watch.scene.break_(dependency, Kind.ANSWER, answer=answer_bytes)
+        answer = await asked(watch.service)
+        assert answer.told() == f"503 `{code}`, retryable", answer_bytes
+        await tell_status(watch, dependency, WRONG_ANSWER, made_by=made_by, sees=answer.told(), code=code)
+    assert watch.calls_of_the_model == 0
+
+
+async def test_a_model_that_is_late_leaves_the_sources(watch: Watch) -> None:
+    await watch.scene.break_(LLM, Kind.STALL)
+    answer = await asked(watch.service)
+    assert answer.told() == "`done` `sources_only`, reason `generation_late`"
+    assert [name for name, _ in answer.events] == ["started", "sources", "done"]
+    assert watch.calls_of_the_model == 1
+    await tell_ended(watch, LLM, SLOW, made_by=STALLED, answer=answer, figure=ended("sources_only"))
+
+
+async def test_a_model_that_stands_still_in_its_text_ends_with_the_deadline(watch: Watch) -> None:
+    watch.scene.sagemaker.hold_after(2)
+    answer = await asked(watch.service)
+    assert answer.told() == "`error` `deadline_exceeded`, retryable"
+    assert answer.written
+    assert "Wait two days.".startswith(answer.written)
+    await tell_ended(
+        watch,
+        LLM,
+        LATE_IN_THE_TEXT,
+        made_by="silent after two tokens",
+        answer=answer,
+        figure=ended("deadline_exceeded"),
+    )
+
+
+async def test_a_model_that_goes_down_in_its_text_breaks_the_answer_off(watch: Watch) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service) as stream:
+        await stream.until("token")
+        await watch.scene.break_(LLM, Kind.REFUSE)
+        answer = await stream.rest()
+    go_on.set()
+    assert answer.told() == "`error` `generation_interrupted`, retryable"
+    assert answer.written
+    assert "Wait two days.".startswith(answer.written)
+    assert watch.calls_of_the_model == 1
+    await tell_ended(
+        watch,
+        LLM,
+        DOWN_WHILE_STREAMING,
+        made_by="its connection reset after two tokens",
+        answer=answer,
+        figure=ended("generation_interrupted"),
+    )
+
+
+def _streamed(*parts: bytes) -> bytes:
+    """Return a response of the LLM endpoint that ends with these parts."""
+    body = b"".join(parts)
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n"
+        b"content-length: %d\r\n\r\n" % len(body) + body
+    )
+
+
+def _text(text: str) -> bytes:
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+    return payload_part(b"data: " + orjson.dumps(chunk) + b"\n\n")
+
+
+def _damaged(part: bytes) -> bytes:
+    """Return a part whose checksum is wrong."""
+    return part[:-1] + bytes([part[-1] ^ 1])
+
+
+NO_MODEL_ANSWERS = [
+    _streamed(_damaged(_text("Wait "))),
+    _streamed(b"<html>no event stream</html>" * 20),
+    _streamed(payload_part(b"data: {not json}\n\n")),
+    _streamed(),
+    json_answer(b'{"Message":"no"}', status="500 X", headers="x-amzn-errortype: InternalFailure\r\n"),
+    GARBAGE,
+]
+
+
+async def test_a_model_that_answers_something_else_leaves_the_sources(watch: Watch) -> None:
+    for number, answer_bytes in enumerate(NO_MODEL_ANSWERS, start=1):
+        await watch.scene.break_(LLM, Kind.ANSWER, answer=answer_bytes)
+        answer = await asked(watch.service)
+        assert answer.told() == "`done` `sources_only`, reason `generation_unavailable`", answer_bytes
+        assert watch.calls_of_the_model == number
+        await tell_ended(
+            watch,
+            LLM,
+            WRONG_ANSWER,
+            made_by="a wrong checksum; no event stream; no chunks; status 500; no HTTP",
+            answer=answer,
+            figure=ended("sources_only"),
+        )
+
+
+@pytest.mark.parametrize(
+    "end", [b"", _damaged(_text("days.")), b"garbage" * 50], ids=["cut", "checksum", "garbage"]
+)
+async def test_a_text_without_its_end_is_no_answer(watch: Watch, end: bytes) -> None:
+    await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(_text("Wait "), _text("two "), end))
+    answer = await asked(watch.service)
+    assert answer.told() == "`error` `generation_interrupted`, retryable"
+    assert watch.calls_of_the_model == 1
+    await tell_ended(
+        watch,
+        LLM,
+        NO_FINISH,
+        made_by="text that ends, or goes on with a wrong checksum or garbage, before its finish reason",
+        answer=answer,
+        figure=ended("generation_interrupted"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("dependency", "code"), [(EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")]
+)
+async def test_a_response_that_is_cut_is_as_one_that_never_came(
+    watch: Watch, dependency: Dependency, code: str
+) -> None:
+    await watch.scene.break_(dependency, Kind.CUT)
+    assert (await asked(watch.service)).told() == f"503 `{code}`, retryable"
+
+
+async def test_a_dependency_that_is_slow_within_its_limit_changes_nothing(watch: Watch) -> None:
+    for dependency in (EMBEDDING, SEARCH, LLM):
+        await watch.scene.break_(dependency, Kind.SLOW, delay_s=0.1)
+    answer = await asked(watch.service)
+    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+
+
+async def test_agents_who_ask_while_an_endpoint_is_down_do_not_wait_for_it_in_line(watch: Watch) -> None:
+    await watch.scene.break_(EMBEDDING, Kind.REFUSE)
+    answers = await asyncio.gather(*(asked(watch.service) for _ in range(3)))
+    assert {answer.told() for answer in answers} == {"503 `embedding_unavailable`, retryable"}
+    await idle(watch.service)
+
+
+async def tell_status(
+    watch: Watch, dependency: Dependency, fault: str, *, made_by: str, sees: str, code: str
+) -> None:
+    tell_of(
+        dependency,
+        fault,
+        made_by=made_by,
+        sees=sees,
+        recorded=await watch.recorded(),
+        log=await watch.logged("dependency_failed"),
+        figure=await watch.counted(refused(code)),
+    )
+
+
+async def tell_ended(
+    watch: Watch, dependency: Dependency, fault: str, *, made_by: str, answer: Any, figure: str
+) -> None:
+    tell_of(
+        dependency,
+        fault,
+        made_by=made_by,
+        sees=answer.told(),
+        recorded=await watch.recorded(answer),
+        log=await watch.logged("generation_failed"),
+        figure=await watch.counted(figure),
+    )

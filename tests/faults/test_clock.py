@@ -1,0 +1,197 @@
+"""Tasks whose wall clocks are wrong: tokens, leases between them, signatures of calls to AWS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from tests.fakes.faulty_proxy import Fault, Kind, Request
+from tests.fakes.running_service import eventually
+from tests.faults.asking import Answered, asked, asking, came_back, headers
+from tests.faults.cells import CLOCK_AGENTS, CLOCK_LEASES, CLOCK_SIGNATURES, CLOCK_TOKENS, THE_SERVICE
+from tests.faults.scene import TENANT, FaultScene, ServiceProcess
+from tests.faults.table import Row, tell
+from tests.faults.watching import Watch, ended, refused, watched
+
+OFF_S = 300
+_FOLDER = Path(__file__).parent / "shifted_clock"
+_MOST_SKEW_S = 240
+"""AWS itself takes five minutes, or fifteen."""
+
+
+def shifted(seconds: int) -> dict[str, str]:
+    return {"PYTHONPATH": str(_FOLDER), "SHIFTED_CLOCK_S": str(seconds)}
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def ahead(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    async with scene.service(more=shifted(OFF_S)) as made:
+        await answered_once(made)
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def behind(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    async with scene.service(more=shifted(-OFF_S)) as made:
+        await answered_once(made)
+        yield made
+
+
+async def answered_once(service: ServiceProcess) -> None:
+    async def answers() -> bool:
+        return (await asked(service, who=for_both())).status == 200
+
+    await eventually(answers, within_s=20)
+
+
+def for_both(**more: Any) -> dict[str, str]:
+    """A token that is valid by both clocks."""
+    now = int(time.time())
+    return headers(iat=now - OFF_S - 60, exp=now + OFF_S + 600, **more)
+
+
+async def with_token(service: ServiceProcess, *, iat: int, exp: int) -> Answered:
+    now = int(time.time())
+    return await asked(service, who=headers(iat=now + iat, exp=now + exp))
+
+
+async def test_tokens_may_be_off_by_a_minute_and_no_more(
+    scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
+) -> None:
+    watch = await Watch.begun(scene, ahead)
+    for service, off_s in ((ahead, OFF_S), (behind, -OFF_S)):
+        early, late = off_s + 45, off_s - 45
+        taken = [
+            await with_token(service, iat=early, exp=early + 600),
+            await with_token(service, iat=late - 600, exp=late),
+        ]
+        assert [answer.told() for answer in taken] == ["`done` `stop`"] * 2
+        not_taken = [
+            await with_token(service, iat=early + 30, exp=early + 600),
+            await with_token(service, iat=late - 600, exp=late - 30),
+        ]
+        assert [answer.told() for answer in not_taken] == ["401 `unauthenticated`, not retryable"] * 2
+    tell(
+        Row(
+            THE_SERVICE,
+            CLOCK_TOKENS,
+            "tokens of the future and expired ones, by 45 and by 75 s",
+            f"45 s: {taken[0].told()}; 75 s: {not_taken[0].told()}",
+            "nothing of what is refused",
+            await watch.logged("token_refused"),
+            await watch.counted(refused("unauthenticated")),
+        )
+    )
+
+
+async def test_a_task_whose_clock_is_far_off_refuses_agents_and_harms_nobody(
+    scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
+) -> None:
+    watch = await Watch.begun(scene, behind)
+    by_the_late_clock = await asked(behind)
+    assert by_the_late_clock.told() == "401 `unauthenticated`, not retryable"
+    recorded = await watch.recorded()
+    by_the_early_clock = await asked(ahead)
+    assert by_the_early_clock.told() == "`done` `stop`"
+    tell(
+        Row(
+            THE_SERVICE,
+            CLOCK_AGENTS,
+            "a task 5 minutes behind, another 5 minutes ahead; a token issued just now",
+            f"behind: {by_the_late_clock.told()}; ahead: {by_the_early_clock.told()}, "
+            "and tokens end 5 minutes early",
+            recorded,
+            await watch.logged("token_refused"),
+            await watch.counted(refused("unauthenticated")),
+        )
+    )
+
+
+async def test_leases_are_not_judged_by_wall_clocks(
+    scene: FaultScene, ahead: ServiceProcess, behind: ServiceProcess
+) -> None:
+    log = scene.aws.log(TENANT)
+    for owner, follower in ((ahead, behind), (behind, ahead)):
+        async with watched_by(scene, owner) as watch:
+            go_on = scene.sagemaker.hold_after(2)
+            async with asking(owner, who=for_both(), resume_window_s=15) as stream:
+                await stream.until("token")
+                answer_id = stream.answered.answer_id
+
+                async def has_lived_on(answer_id: str = answer_id) -> bool:
+                    reading = await log.read(answer_id)
+                    return reading is not None and len(reading.batches) >= 3
+
+                await eventually(has_lived_on, within_s=10)
+                go_on.set()
+                elsewhere = await came_back(follower, answer_id, who=for_both())
+                answer = await stream.rest()
+            assert elsewhere.told() == answer.told() == "`done` `stop`"
+            assert elsewhere.frames == answer.frames
+            assert watch.calls_of_the_model == 1
+            recorded = await watch.recorded(answer)
+    await log.close()
+    tell(
+        Row(
+            THE_SERVICE,
+            CLOCK_LEASES,
+            "one task 5 minutes ahead, the other 5 behind; each writes while the other follows",
+            f"{answer.told()}, on both",
+            recorded,
+            "none",
+            await watch.counted(ended("stop")),
+        )
+    )
+
+
+def watched_by(scene: FaultScene, service: ServiceProcess) -> Any:
+    return watched(scene, service, who=for_both)
+
+
+def _is_off(request: Request) -> bool:
+    """Judge a signature's time as AWS does."""
+    stamp = request.headers.get("x-amz-date")
+    if stamp is None:
+        return False
+    signed = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return abs(signed - datetime.now(UTC)) > timedelta(seconds=_MOST_SKEW_S)
+
+
+def _refusal() -> bytes:
+    body = b'{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Not yet current"}'
+    head = (
+        f"HTTP/1.1 400 X\r\ndate: {format_datetime(datetime.now(UTC), usegmt=True)}\r\n"
+        f"x-amzn-errortype: InvalidSignatureException\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def test_dynamodb_is_signed_for_by_its_own_clock(scene: FaultScene, ahead: ServiceProcess) -> None:
+    async with watched_by(scene, ahead) as watch:
+        refusing = Fault(Kind.ANSWER, _is_off, answer=_refusal())
+        await scene.proxies["dynamodb"].break_by(refusing)
+        answer = await asked(ahead, who=for_both(), resume_window_s=1)
+        assert answer.told() == "`done` `stop`"
+        assert answer.events[0][1]["resumable"] is True
+        recorded = await watch.recorded(answer)
+        await scene.proxies["sagemaker"].break_by(refusing)
+        refused_by_model = await asked(ahead, who=for_both())
+        await scene.proxies["sagemaker"].heal()
+        await scene.proxies["dynamodb"].heal()
+        tell(
+            Row(
+                THE_SERVICE,
+                CLOCK_SIGNATURES,
+                "signatures judged by the proxies' clock, as AWS does",
+                f"by DynamoDB: {answer.told()}; by SageMaker too: {refused_by_model.told()}",
+                recorded,
+                await watch.logged("dependency_failed"),
+                await watch.counted(refused("embedding_unavailable")),
+            )
+        )

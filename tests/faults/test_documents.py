@@ -1,0 +1,143 @@
+"""Bringing and reading documents while their stores fail. Answers need none of these."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.fakes.running_service import eventually
+from tests.faults.asking import Answered, asked, called
+from tests.faults.cells import DAMAGED, SLOW, WRONG_ANSWER
+from tests.faults.dependencies import DOCUMENTS, QUEUE, STATES, Dependency
+from tests.faults.scene import TENANT
+from tests.faults.watching import Watch, tell_of
+
+STALLED = "accepted, never answered"
+WRONG = {
+    DOCUMENTS: {
+        "refused": json_answer(b"<Error><Code>AccessDenied</Code></Error>", status="403 X"),
+        "failed": json_answer(b"", status="500 X"),
+        "no http": GARBAGE,
+    },
+    QUEUE: {
+        "nothing taken": json_answer(b"{}"),
+        "one refused": json_answer(b'{"Failed":[{"Id":"0","Code":"X","SenderFault":true}]}'),
+        "failed": json_answer(b'{"__type":"InternalError"}', status="500 X"),
+        "no json": json_answer(b"<html>"),
+        "no http": GARBAGE,
+    },
+    STATES: {
+        "refused": json_answer(b'{"__type":"x#ValidationException"}', status="400 X"),
+        "failed": json_answer(b'{"__type":"x#InternalServerError"}', status="500 X"),
+        "no json": json_answer(b"<html>"),
+        "no http": GARBAGE,
+    },
+}
+
+
+@dataclass
+class Bringing:
+    """One document on its way in."""
+
+    watch: Watch
+    document_id: str
+
+    async def bring(self) -> Answered:
+        document = {"document_id": self.document_id, "title": "T", "content": "Text.", "source": "s"}
+        return await called(
+            self.watch.service, "POST", "/v1/documents", json=document | {"media_type": "text/plain"}
+        )
+
+    async def kept(self) -> str:
+        """Say how far the document came, past all proxies."""
+        aws = self.watch.scene.aws
+        listed = await aws.clients["s3"].list_object_versions(Bucket=aws.named("documents", TENANT))
+        contents = [await self._content(each["Key"]) for each in listed["Versions"]]
+        stored = any(self.document_id.encode() in content for content in contents)
+        table = aws.named("states", TENANT)
+        states = (await aws.clients["dynamodb"].scan(TableName=table, ConsistentRead=True))["Items"]
+        state = any(self.document_id in str(item) for item in states)
+        if not stored:
+            assert not state
+            return "nothing"
+        return f"the document is stored, {'received' if state else 'no state'}, not in the queue"
+
+    async def is_queued(self) -> bool:
+        aws = self.watch.scene.aws
+        url = aws.queue_url("ingestion", TENANT)
+        received = await aws.clients["sqs"].receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        return any(self.document_id in message["Body"] for message in received.get("Messages", ()))
+
+    async def _content(self, key: str) -> bytes:
+        aws = self.watch.scene.aws
+        answer = await aws.clients["s3"].get_object(Bucket=aws.named("documents", TENANT), Key=key)
+        async with answer["Body"] as body:
+            return await body.read()
+
+
+FAULTS = [
+    *((dependency, SLOW, STALLED) for dependency in WRONG),
+    *((dependency, WRONG_ANSWER, kind) for dependency, kinds in WRONG.items() for kind in kinds),
+]
+
+
+@pytest.mark.parametrize(
+    ("dependency", "fault", "how"), FAULTS, ids=lambda value: getattr(value, "name", value)
+)
+async def test_a_document_that_could_not_be_taken_in_can_be_brought_again(
+    watch: Watch, dependency: Dependency, fault: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    bringing = Bringing(watch, f"doc-{abs(hash(request.node.name))}")
+    if fault == SLOW:
+        await watch.scene.break_(dependency, Kind.STALL)
+    else:
+        await watch.scene.break_(dependency, Kind.ANSWER, answer=WRONG[dependency][how])
+    brought, read, answer = await asyncio.gather(
+        bringing.bring(), called(watch.service, "GET", "/v1/documents/wait"), asked(watch.service)
+    )
+    assert brought.told() == "503 `dependency_unavailable`, retryable", brought.body
+    if dependency is not QUEUE:
+        assert read.told() == "503 `dependency_unavailable`, retryable", read.body
+    log = await watch.logged("dependency_failed")
+    kept = await bringing.kept()
+    assert not await bringing.is_queued()
+    await watch.scene.heal()
+    assert (await bringing.bring()).status == 202
+    await eventually(bringing.is_queued)
+    tell_of(
+        dependency,
+        fault,
+        made_by=how if fault == SLOW else _made_by(dependency),
+        sees=f"bringing a document: {brought.told()}; reading one: {read.told()}; an answer: {answer.told()}",
+        recorded=f"{kept}; brought again it goes in",
+        log=log,
+        figure="none",
+    )
+
+
+async def test_a_document_whose_bytes_changed_is_not_given_out(watch: Watch) -> None:
+    other_vowels = bytes.maketrans(b"aeiou", b"eioua")
+    await watch.scene.break_(DOCUMENTS, Kind.ALTER, alter=lambda body: body.translate(other_vowels))
+    read = await called(watch.service, "GET", "/v1/documents/wait")
+    assert read.told() == "422 `document_invalid`, not retryable"
+    assert "text" not in read.body
+    log = await watch.logged("document_damaged")
+    await watch.scene.heal()
+    assert (await called(watch.service, "GET", "/v1/documents/wait")).body["text"] == "The wait is two days."
+    tell_of(
+        DOCUMENTS,
+        DAMAGED,
+        made_by="bytes of the body changed on their way, twice",
+        sees=f"reading a document: {read.told()}",
+        recorded="nothing",
+        log=log,
+        figure="none",
+    )
+
+
+def _made_by(dependency: Dependency) -> str:
+    kinds = ", ".join(WRONG[dependency])
+    return f"answers of the wrong kind: {kinds}"

@@ -1,0 +1,154 @@
+"""The stores beside an answer: its record, and the log of its events."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
+from tests.faults.asking import Answered, asked, asking, called, came_back
+from tests.faults.cells import DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER
+from tests.faults.dependencies import EVENTS, RECORDS
+from tests.faults.scene import FaultScene, ServiceProcess
+from tests.faults.watching import Watch, ended, tell_of
+
+WRONG = {
+    "refused": json_answer(
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#ValidationException"}', status="400 X"
+    ),
+    "failed": json_answer(
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}', status="500 X"
+    ),
+    "throttled": json_answer(
+        b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}',
+        status="400 X",
+    ),
+    "checksum": json_answer(b"{}", headers="x-amz-crc32: 1\r\n"),
+    "no json": json_answer(b"<html>"),
+    "no http": GARBAGE,
+}
+SAYS_SOMETHING_ELSE = "status 400 or 500; throttling; a wrong checksum; no JSON; no HTTP"
+STALLED = "accepted, never answered"
+WINDOW: dict[str, Any] = {"resume_window_s": 15}
+
+
+async def test_records_that_are_down_while_the_answer_streams_follow(watch: Watch) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service) as stream:
+        await stream.until("token")
+        await watch.scene.break_(RECORDS, Kind.REFUSE)
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.written == "Wait two days."
+    await tell_record(watch, answer, DOWN_WHILE_STREAMING, made_by="its connections reset")
+
+
+async def test_records_that_are_slow_hold_no_answer_up_for_long(watch: Watch) -> None:
+    await watch.scene.break_(RECORDS, Kind.STALL)
+    answer = await asked(watch.service)
+    await tell_record(watch, answer, SLOW, made_by=STALLED)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_records_that_say_something_else_follow(watch: Watch, wrong: str) -> None:
+    await watch.scene.break_(RECORDS, Kind.ANSWER, answer=WRONG[wrong])
+    answer = await asked(watch.service)
+    await tell_record(watch, answer, WRONG_ANSWER, made_by=SAYS_SOMETHING_ELSE)
+
+
+async def tell_record(watch: Watch, answer: Answered, fault: str, *, made_by: str) -> None:
+    """The agent has the answer and is told that its record is to follow; when the store is back it does."""
+    assert answer.told() == "`done` `stop`, `recorded` false"
+    assert watch.calls_of_the_model == 1
+    read = await called(watch.service, "GET", f"/v1/answers/{answer.answer_id}")
+    assert read.told() == "503 `records_unavailable`, retryable"
+    assert await watch.recorded(answer) == "not yet"
+    log = await watch.logged("answer_record_waits")
+    await watch.scene.heal()
+    recorded = await watch.follows(answer)
+    log += ", then " + await watch.logged("answer_record_followed")
+    read_again = await called(watch.service, "GET", f"/v1/answers/{answer.answer_id}")
+    assert read_again.body["record"]["text"].strip() == answer.written
+    tell_of(
+        RECORDS,
+        fault,
+        made_by=made_by,
+        sees=f"{answer.told()}; reading it back: {read.told()}",
+        recorded=f"{recorded}, once, when the store is back",
+        log=log,
+        figure=await watch.counted(ended("stop")),
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    """A second task on the same stores."""
+    async with scene.service() as made:
+        yield made
+
+
+async def test_an_event_log_that_goes_down_costs_the_agent_nothing(
+    watch: Watch, other: ServiceProcess
+) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service, **WINDOW) as stream:
+        await stream.until("token")
+        await watch.scene.break_(EVENTS, Kind.REFUSE)
+        go_on.set()
+        answer = await stream.rest()
+    elsewhere = await came_back(other, answer.answer_id)
+    log = await watch.logged("events_not_logged")
+    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+    assert elsewhere.told() == "503 `records_unavailable`, retryable"
+    await watch.scene.heal()
+    later = await came_back(other, answer.answer_id)
+    assert later.frames == answer.frames
+    assert watch.calls_of_the_model == 1
+    tell_of(
+        EVENTS,
+        DOWN_WHILE_STREAMING,
+        made_by="its connections reset",
+        sees=f"{answer.told()}; coming back on another task: {elsewhere.told()}, "
+        "and every event once the log is back",
+        recorded=await watch.recorded(answer),
+        log=log,
+        figure=await watch.counted(ended("stop")),
+    )
+
+
+async def test_an_event_log_that_is_slow_is_given_up(watch: Watch) -> None:
+    await watch.scene.break_(EVENTS, Kind.STALL)
+    await tell_not_kept(watch, SLOW, made_by=STALLED)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_an_event_log_that_says_something_else_is_given_up(watch: Watch, wrong: str) -> None:
+    await watch.scene.break_(EVENTS, Kind.ANSWER, answer=WRONG[wrong])
+    await tell_not_kept(watch, WRONG_ANSWER, made_by=SAYS_SOMETHING_ELSE)
+
+
+async def tell_not_kept(watch: Watch, fault: str, *, made_by: str) -> None:
+    """An answer is worth more than its log; a key that cannot be looked up is worth more than an answer."""
+    answer, keyed = await asyncio.gather(
+        asked(watch.service, **WINDOW), asked(watch.service, key=f"not-kept-{uuid.uuid4().hex}")
+    )
+    assert answer.told() == "`done` `stop`"
+    assert answer.events[0][1]["resumable"] is False
+    recorded = await watch.recorded(answer)
+    assert keyed.told() == "503 `records_unavailable`, retryable"
+    assert len(await watch.new_records()) == 1
+    assert watch.calls_of_the_model == 1
+    tell_of(
+        EVENTS,
+        fault,
+        made_by=made_by,
+        sees=f"{answer.told()}, `resumable` false; with an Idempotency-Key: {keyed.told()}",
+        recorded=recorded,
+        log=await watch.logged("answer_not_logged"),
+        figure=await watch.counted(ended("stop")),
+    )

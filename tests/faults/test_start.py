@@ -1,0 +1,218 @@
+"""A service that starts while everything is down, and gets its dependencies back one at a time; and what it
+does not start without."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from assistant.adapters.aws.local_resources import put_parameter
+from assistant.settings import ServiceSettings
+from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
+from tests.fakes.running_service import eventually
+from tests.faults.asking import asked, called
+from tests.faults.cells import DOWN_AT_START, SLOW, WRONG_ANSWER
+from tests.faults.dependencies import (
+    DOCUMENTS,
+    EMBEDDING,
+    EVENTS,
+    KEYS_PARAMETER,
+    LINK_SECRET,
+    LLM,
+    POWER,
+    QUEUE,
+    RECORDS,
+    SEARCH,
+    STATES,
+)
+from tests.faults.scene import KEY_SET, TENANT, FaultScene
+from tests.faults.watching import Watch, ended, refused, tell_of, watched
+
+DOWN = "nobody listens"
+RESET = "its connections reset"
+WINDOW: dict[str, Any] = {"resume_window_s": 15}
+
+
+async def test_a_service_starts_without_its_dependencies_and_finds_each_when_it_is_up(
+    scene: FaultScene,
+) -> None:
+    name = scene.aws.parameter("issuer-keys", TENANT)
+    await put_parameter(scene.aws.clients["ssm"], name=name, value=KEY_SET)
+    settings = scene.settings().model_copy(update={"jwks_url": None, "jwks_parameter": name})
+    for dependency in (
+        KEYS_PARAMETER,
+        POWER,
+        EVENTS,
+        EMBEDDING,
+        SEARCH,
+        LLM,
+        RECORDS,
+        DOCUMENTS,
+        QUEUE,
+        STATES,
+    ):
+        await scene.break_(dependency, Kind.REFUSE)
+    async with scene.service(settings) as service, watched(scene, service) as watch:
+        await _keys_and_power(watch)
+        await _what_an_answer_needs(watch)
+        await _the_stores_of_answers(watch)
+        await _the_stores_of_documents(watch)
+
+
+async def _keys_and_power(watch: Watch) -> None:
+    answer = await asked(watch.service)
+    assert answer.told() == "503 `dependency_unavailable`, retryable"
+    tell_of(
+        KEYS_PARAMETER,
+        DOWN_AT_START,
+        made_by=RESET,
+        sees=answer.told(),
+        recorded=await watch.recorded(),
+        log=await watch.logged("keys_not_fetched"),
+        figure=await watch.counted(refused("dependency_unavailable")),
+    )
+    await watch.scene.heal(KEYS_PARAMETER)
+
+
+async def _what_an_answer_needs(watch: Watch) -> None:
+    for dependency, code in ((EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")):
+        answer = await asked(watch.service)
+        assert answer.told() == f"503 `{code}`, retryable"
+        tell_of(
+            dependency,
+            DOWN_AT_START,
+            made_by=DOWN if dependency is SEARCH else RESET,
+            sees=answer.told(),
+            recorded=await watch.recorded(),
+            log=await watch.logged("dependency_failed"),
+            figure=await watch.counted(refused(code)),
+        )
+        await watch.scene.heal(dependency)
+
+
+async def _the_stores_of_answers(watch: Watch) -> None:
+    without_model = await asked(watch.service)
+    assert without_model.told() == "`done` `sources_only`, reason `generation_unavailable`, `recorded` false"
+    await watch.scene.heal(LLM)
+    answer = await asked(watch.service, **WINDOW)
+    assert answer.told() == "`done` `stop`, `recorded` false"
+    assert answer.events[0][1]["resumable"] is False
+    waits = await watch.logged("answer_record_waits")
+    await watch.scene.heal(RECORDS)
+    recorded = await watch.follows(answer)
+    tell_of(
+        RECORDS,
+        DOWN_AT_START,
+        made_by=RESET,
+        sees=answer.told(),
+        recorded=f"{recorded}, once, when the store is back",
+        log=f"{waits}, then {await watch.logged('answer_record_followed')}",
+        figure=await watch.counted(ended("stop")),
+    )
+    tell_of(
+        LLM,
+        DOWN_AT_START,
+        made_by=RESET,
+        sees=without_model.told().removesuffix(", `recorded` false"),
+        recorded=await watch.follows(without_model),
+        log=await watch.logged("generation_failed"),
+        figure=await watch.counted(ended("sources_only")),
+    )
+    answer = await asked(watch.service, **WINDOW)
+    assert (answer.told(), answer.events[0][1]["resumable"]) == ("`done` `stop`", False)
+    tell_of(
+        EVENTS,
+        DOWN_AT_START,
+        made_by=RESET,
+        sees=f"{answer.told()}, `resumable` false",
+        recorded=await watch.recorded(answer),
+        log=await watch.logged("answer_not_logged"),
+        figure=await watch.counted(ended("stop")),
+    )
+    await watch.scene.heal(EVENTS)
+    assert (await asked(watch.service, **WINDOW)).events[0][1]["resumable"] is True
+    tell_of(
+        POWER,
+        DOWN_AT_START,
+        made_by=RESET,
+        sees=answer.told(),
+        recorded=await watch.recorded(answer),
+        log=await watch.logged("power_not_read"),
+        figure="none",
+    )
+
+
+async def _the_stores_of_documents(watch: Watch) -> None:
+    document = {
+        "document_id": "at-start",
+        "title": "T",
+        "content": "Text.",
+        "source": "s",
+        "media_type": "text/plain",
+    }
+    for dependency in (DOCUMENTS, QUEUE, STATES):
+        for other in (DOCUMENTS, QUEUE, STATES):
+            await watch.scene.heal(other)
+        await watch.scene.break_(dependency, Kind.REFUSE)
+        brought = await called(watch.service, "POST", "/v1/documents", json=document)
+        assert brought.told() == "503 `dependency_unavailable`, retryable"
+        answer = await asked(watch.service)
+        assert answer.told() == "`done` `stop`"
+        await watch.scene.heal(dependency)
+        again = await called(watch.service, "POST", "/v1/documents", json=document)
+        assert (again.status, again.body["state"]) == (202, "received")
+        tell_of(
+            dependency,
+            DOWN_AT_START,
+            made_by=RESET if dependency is STATES else DOWN,
+            sees=f"bringing a document: {brought.told()}; an answer: {answer.told()}",
+            recorded="brought again the document goes in",
+            log=await watch.logged("dependency_failed"),
+            figure="none",
+        )
+
+
+REFUSED = json_answer(b'{"__type":"InvalidCiphertextException"}', status="400 X")
+NO_SECRET = (
+    (DOWN_AT_START, DOWN, Fault(Kind.REFUSE)),
+    (SLOW, "accepted, never answered", Fault(Kind.STALL)),
+    (WRONG_ANSWER, "the ciphertext is refused", Fault(Kind.ANSWER, answer=REFUSED)),
+)
+
+
+async def test_a_service_does_not_start_without_its_link_secret(scene: FaultScene) -> None:
+    async with asyncio.TaskGroup() as group:
+        for fault, made_by, how in NO_SECRET:
+            group.create_task(_does_not_start(scene, fault, made_by=made_by, how=how))
+
+
+async def _does_not_start(scene: FaultScene, fault: str, *, made_by: str, how: Fault) -> None:
+    settings = scene.settings()
+    async with faulty_proxy(scene.aws.aws_url) as kms:
+        await kms.break_by(how)
+        status, said = await scene.refused_start(settings, more={"AWS_ENDPOINT_URL_KMS": kms.url})
+    assert status == 1
+    assert said.startswith("KMS ")
+    assert "Traceback" not in said
+    if fault == DOWN_AT_START:
+        await _starts_and_signs(scene, settings)
+    tell_of(
+        LINK_SECRET,
+        fault,
+        made_by=made_by,
+        sees="nothing: the task ends with status 1 before it takes a request",
+        recorded="nothing",
+        log=f"on stderr: {said.partition(':')[0].partition(' /')[0].strip()} …",
+        figure="none",
+    )
+
+
+async def _starts_and_signs(scene: FaultScene, settings: ServiceSettings) -> None:
+    async with scene.service(settings) as service:
+
+        async def answers() -> bool:
+            return (await asked(service)).told() == "`done` `stop`"
+
+        await eventually(answers, within_s=15)
+        link = (await asked(service)).events[1][1]["sources"][0]["document_url"]
+        assert (await service.client.get(link)).status_code == 200

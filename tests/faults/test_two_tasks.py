@@ -1,0 +1,131 @@
+"""Two tasks of the service on one store, and the death of one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from tests.fakes.running_service import eventually
+from tests.faults.asking import asked, asking, called, came_back, headers
+from tests.faults.cells import (
+    KILLED,
+    OTHER_TASK_CANCEL,
+    OTHER_TASK_VERDICT,
+    SAME_KEY,
+    THE_SERVICE,
+    Cell,
+)
+from tests.faults.scene import TENANT, FaultScene, ServiceProcess
+from tests.faults.table import Row, tell
+from tests.faults.watching import Watch, ended
+
+WINDOW: dict[str, Any] = {"resume_window_s": 15}
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    """A second task on the same stores."""
+    async with scene.service() as made:
+        assert (await asked(made)).status == 200
+        yield made
+
+
+async def tell_of_service(
+    fault: str, *, made_by: str, sees: str, recorded: str, log: str, figure: str
+) -> None:
+    cell = Cell(THE_SERVICE, fault)
+    tell(Row(cell.dependency, cell.fault, made_by, sees, recorded, log, figure))
+
+
+async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(watch: Watch) -> None:
+    watch.scene.sagemaker.hold_after(2)
+    log = watch.scene.aws.log(TENANT)
+    async with watch.scene.service() as dying, asking(dying, **WINDOW) as stream:
+        seen = list((await stream.until("token")).events)
+        answer_id = stream.answered.answer_id
+
+        async def is_kept() -> bool:
+            reading = await log.read(answer_id)
+            return reading is not None and sum(len(batch.frames) for batch in reading.batches) >= len(seen)
+
+        await eventually(is_kept)
+        dying.kill()
+        answer = await came_back(watch.service, answer_id)
+    await log.close()
+    assert answer.events[:-1] == seen
+    assert answer.told() == "`error` `interrupted`, retryable"
+    assert "\nevent: error" not in answer.text.replace("\n\nevent: error", "")  # it has no id
+    recorded = await watch.recorded(answer)
+    verdict = {"verdict_id": "v-killed", "label": "bad"}
+    marked = await called(watch.service, "POST", f"/v1/answers/{answer_id}/verdict", json=verdict)
+    assert marked.status == 200
+    assert watch.calls_of_the_model == 1
+    await tell_of_service(
+        KILLED,
+        made_by="kill -9 after two tokens",
+        sees=f"back on another task: every event that was kept, then {answer.told()}",
+        recorded=recorded,
+        log=await watch.logged("answer_interrupted"),
+        figure="none",
+    )
+
+
+async def test_one_key_on_two_tasks_at_the_same_instant_is_one_answer(
+    watch: Watch, other: ServiceProcess
+) -> None:
+    for number in range(1, 6):
+        key = f"same-{number}"
+        first, second = await asyncio.gather(asked(watch.service, key=key), asked(other, key=key))
+        assert watch.calls_of_the_model == len(await watch.new_records()) == number
+        assert first.told() == second.told() == "`done` `stop`"
+        assert first.answer_id == second.answer_id
+        assert first.written == second.written == "Wait two days."
+        await tell_of_service(
+            SAME_KEY,
+            made_by="both requests sent at once, five times",
+            sees=f"the same answer on both: {first.told()}",
+            recorded=await watch.recorded(first),
+            log="none",
+            figure="`assistant_answers_total` on one of the two",
+        )
+
+
+async def test_a_verdict_may_be_given_on_any_task(watch: Watch, other: ServiceProcess) -> None:
+    answer = await asked(watch.service)
+    path = f"/v1/answers/{answer.answer_id}"
+    verdict = {"verdict_id": f"v-{answer.answer_id}", "label": "good"}
+    for task in (other, watch.service, other):
+        assert (await called(task, "POST", f"{path}/verdict", json=verdict)).status == 200
+    read = await called(watch.service, "GET", path)
+    assert [each["verdict"]["label"] for each in read.body["verdicts"]] == ["good"]
+    await tell_of_service(
+        OTHER_TASK_VERDICT,
+        made_by="the same verdict three times, on both",
+        sees="200; read back: one verdict",
+        recorded="once",
+        log="none",
+        figure="none",
+    )
+
+
+async def test_an_answer_is_cancelled_from_any_task(watch: Watch, other: ServiceProcess) -> None:
+    watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service, **WINDOW) as stream:
+        await stream.until("token")
+        path = f"/v1/answers/{stream.answered.answer_id}"
+        strange = await other.client.delete(path, headers=headers("bob"))
+        assert strange.status_code == 404
+        assert (await called(other, "DELETE", path)).status == 204
+        answer = await stream.rest()
+    assert answer.told() == "`error` `cancelled`, not retryable"
+    await tell_of_service(
+        OTHER_TASK_CANCEL,
+        made_by="DELETE on the task that does not write it",
+        sees=f"204; the stream: {answer.told()}",
+        recorded=await watch.recorded(answer),
+        log=await watch.logged("answer_ended"),
+        figure=await watch.counted(ended("cancelled")),
+    )
