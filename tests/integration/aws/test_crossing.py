@@ -1,0 +1,269 @@
+"""The attempts to cross from one tenant or agent to another, against S3, DynamoDB, SQS and a real OpenSearch.
+
+First the same tests that the embedded stores pass; then what only these stores could let through: event logs
+and their ids, keys, queues, links. Each succeeds as the owner first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.domain.documents import Span
+from assistant.domain.identity import Identity, Role
+from tests.fakes.aws_service import AwsService, aws_service
+from tests.fakes.aws_tenants import AwsTenants
+from tests.fakes.running_service import events_of, eventually
+from tests.integration.service.test_crossing import (  # noqa: F401 - collected here, with the fixture below
+    ANN,
+    ANN_OF_PHARMACY,
+    BOB,
+    SENT,
+    VERDICT,
+    Who,
+    read_answer,
+    read_conversation,
+    test_a_conversation_is_read_back_in_order,
+    test_a_document_belongs_to_its_tenant,
+    test_a_labelled_document_is_no_source_without_its_label,
+    test_a_link_of_one_tenant_opens_nothing_of_another,
+    test_a_tenant_s_name_outside_the_token_changes_nothing,
+    test_an_answer_and_all_about_it_belongs_to_its_agent,
+    test_another_agent_leaves_no_trace_on_an_answer,
+    test_no_filter_reaches_another_tenant_s_documents,
+    test_the_list_of_documents_ends_at_the_tenant,
+    test_what_an_agent_says_of_an_answer_is_kept_once_and_never_changed,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+WINDOW = {"resume_window_s": 15}
+OTHERS: list[Who] = [BOB, ANN_OF_PHARMACY, {"agent": "eve", "roles": ["agent", "auditor"]}]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(
+    tmp_path_factory: pytest.TempPathFactory, aws_server_url: str, opensearch_url: str
+) -> AsyncIterator[AwsService]:
+    """One service of two tenants for the module."""
+    folder = tmp_path_factory.mktemp("crossing")
+    async with aws_service(folder, aws_url=aws_server_url, opensearch_url=opensearch_url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def service(running: AwsService) -> AwsService:
+    """Two tenants, each with one document, as the fixture of the same name for embedded stores has it."""
+    for tenant in running.stores.names:
+        await running.stores.forget(tenant)
+    running.sagemaker.hold = None
+    running.sagemaker.generations.clear()
+    await running.know("wait", "The wait is two days.")
+    await running.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
+    return running
+
+
+async def come_back(
+    service: AwsService, answer_id: str, who: Who, *, event_id: str | None = None
+) -> tuple[int, bytes]:
+    headers = service.headers(**who) | ({"last-event-id": event_id} if event_id else {})
+    response = await service.client.get(f"/v1/answers/{answer_id}/events", headers=headers)
+    return response.status_code, response.content
+
+
+async def is_logged(service: AwsService, answer_id: str) -> bool:
+    reading = await service.tenants["clinic"].log.read(answer_id)
+    return reading is not None and bool(reading.batches) and reading.batches[-1].ended
+
+
+# --- event logs and the ids of their events ---
+
+
+@pytest.mark.parametrize("after", [None, 1])
+async def test_the_events_of_an_answer_belong_to_its_agent(service: AwsService, after: int | None) -> None:
+    answer_id = (await service.answered(body=WINDOW, **ANN))["answer_id"]
+    await eventually(lambda: is_logged(service, answer_id))
+    event_id = f"{answer_id}:{after}" if after else None
+    status, content = await come_back(service, answer_id, ANN, event_id=event_id)
+    assert (status, events_of(content.decode())[-1][0]) == (200, "done")
+    for other in OTHERS:
+        never = "0" * len(answer_id)
+        crossed = await come_back(service, answer_id, other, event_id=event_id)
+        expected = await come_back(service, never, other, event_id=f"{never}:1" if after else None)
+        assert crossed == expected
+        assert crossed[0] == 404
+
+
+async def test_an_event_id_of_another_answer_opens_neither(service: AwsService) -> None:
+    mine = (await service.answered(body=WINDOW, **ANN))["answer_id"]
+    theirs = (await service.answered(body=WINDOW, **ANN_OF_PHARMACY))["answer_id"]
+    for answer_id, event_of in ((mine, theirs), (theirs, mine)):
+        status, content = await come_back(service, answer_id, ANN, event_id=f"{event_of}:1")
+        assert (status, orjson.loads(content)["code"]) == (422, "invalid_request")
+
+
+async def test_an_answer_in_progress_is_neither_followed_nor_cancelled_by_others(service: AwsService) -> None:
+    go_on = service.sagemaker.hold_after(2)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(service.answered(body=WINDOW, **ANN))
+        await service.sagemaker.generation()
+        answer_id = await the_running_answer(service)
+        for other in OTHERS:
+            assert (await come_back(service, answer_id, other))[0] == 404
+            path = f"/v1/answers/{answer_id}"
+            crossed = await service.client.delete(path, headers=service.headers(**other))
+            assert crossed.status_code == 404
+        assert await service.tenants["clinic"].log.signals([answer_id]) == {}
+        go_on.set()
+    assert asking.result()["finish_reason"] == "stop"
+
+
+async def the_running_answer(service: AwsService) -> str:
+    """Return the id of the one log of the clinic."""
+    table = service.stores.named("events", "clinic")
+    found = await service.stores.clients["dynamodb"].scan(TableName=table, ConsistentRead=True)
+    (head,) = [item for item in found["Items"] if item["sk"]["S"] == "head"]
+    return head["pk"]["S"].removeprefix("log#")
+
+
+# --- keys and ids that callers choose ---
+
+
+async def test_an_idempotency_key_is_its_agent_s_and_its_tenant_s(service: AwsService) -> None:
+    answers: dict[str, str] = {}
+    for name, who in (("ann", ANN), ("bob", BOB), ("pharmacy", ANN_OF_PHARMACY)):
+        headers = service.headers(**who) | {"idempotency-key": "the-same"}
+        body = {"question": "How long is the wait?"}
+        responses = [await service.client.post("/v1/answers", json=body, headers=headers) for _ in range(2)]
+        ids = {response.json()["answer_id"] for response in responses}
+        assert len(ids) == 1, "the owner's repeat joins the first answer"
+        answers[name] = ids.pop()
+    assert len(set(answers.values())) == 3
+    assert len(service.sagemaker.generations) == 3
+
+
+async def test_a_key_used_elsewhere_for_another_question_is_no_conflict(service: AwsService) -> None:
+    statuses: list[int] = []
+    for who, question in ((ANN, "How long?"), (ANN_OF_PHARMACY, "How much?"), (ANN, "How much?")):
+        headers = service.headers(**who) | {"idempotency-key": "k"}
+        response = await service.client.post("/v1/answers", json={"question": question}, headers=headers)
+        statuses.append(response.status_code)
+    assert statuses == [200, 200, 409]
+
+
+async def test_ids_of_verdicts_and_sends_are_the_tenant_s(service: AwsService) -> None:
+    for who in (ANN, ANN_OF_PHARMACY):
+        answer_id = (await service.answered(**who))["answer_id"]
+        for path, body in (("verdict", VERDICT), ("sent", SENT)):
+            url = f"/v1/answers/{answer_id}/{path}"
+            response = await service.client.post(url, json=body, headers=service.headers(**who))
+            assert response.status_code == 200
+        stored = (await read_answer(service, who, answer_id)).json()
+        assert (len(stored["verdicts"]), len(stored["sent"])) == (1, 1)
+
+
+# --- documents: bucket, states, queues, links ---
+
+
+async def bring(service: AwsService, tenant: str, document_id: str, content: str) -> None:
+    body = {
+        "document_id": document_id,
+        "title": "T",
+        "content": content,
+        "media_type": "text/plain",
+        "source": "s",
+    }
+    headers = service.headers(tenant=tenant, roles=["knowledge_owner"])
+    response = await service.client.post("/v1/documents", json=body, headers=headers)
+    assert response.status_code == 202
+
+
+async def test_a_document_goes_into_its_tenant_s_bucket_table_and_queue_alone(service: AwsService) -> None:
+    await bring(service, "clinic", "mine", "The clinic's own text.")
+    aws = service.stores
+    states = {
+        tenant: DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named("states", tenant))
+        for tenant in aws.names
+    }
+    assert await states["clinic"].get("mine") is not None
+    assert await states["pharmacy"].get("mine") is None
+    for store in states.values():
+        await store.close()
+    assert [await queued(aws, tenant) for tenant in ("clinic", "pharmacy")] == [["mine"], []]
+    assert b"The clinic's own text." in b"".join(await objects(aws, "clinic"))
+    assert b"The clinic's own text." not in b"".join(await objects(aws, "pharmacy"))
+
+
+async def queued(aws: AwsTenants, tenant: str) -> list[str]:
+    url = aws.queue_url("ingestion", tenant)
+    received = await aws.clients["sqs"].receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+    return [orjson.loads(message["Body"])["document_id"] for message in received.get("Messages", ())]
+
+
+async def objects(aws: AwsTenants, tenant: str) -> list[bytes]:
+    s3, bucket = aws.clients["s3"], aws.named("documents", tenant)
+    contents: list[bytes] = []
+    for each in (await s3.list_objects_v2(Bucket=bucket)).get("Contents", ()):
+        answer = await s3.get_object(Bucket=bucket, Key=each["Key"])
+        async with answer["Body"] as body:
+            contents.append(await body.read())
+    return contents
+
+
+async def test_the_same_document_id_is_two_documents(service: AwsService) -> None:
+    await service.know("leaflet", "The clinic's leaflet.")
+    await service.know("leaflet", "The pharmacy's leaflet.", tenant="pharmacy")
+    withdrawn = await service.client.delete(
+        "/v1/documents/leaflet", headers=service.headers(tenant="pharmacy", roles=["knowledge_owner"])
+    )
+    assert withdrawn.is_success
+    read = await service.client.get("/v1/documents/leaflet", headers=service.headers())
+    assert read.json()["text"] == "The clinic's leaflet."
+    gone = await service.client.get("/v1/documents/leaflet", headers=service.headers(tenant="pharmacy"))
+    assert gone.status_code == 404
+
+
+async def test_a_link_signed_by_one_tenant_opens_nothing_under_another_s_name_or_agent(
+    service: AwsService,
+) -> None:
+    identity = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
+    link = service.tenants["clinic"].links.link("wait", span=Span(0, 3), identity=identity)
+    assert (await service.client.get(link)).json()["text"] == "The wait is two days."
+    assert (await service.client.get(link, headers=service.headers(**ANN))).status_code == 200
+    for who in (BOB, ANN_OF_PHARMACY):
+        crossed = await service.client.get(link, headers=service.headers(**who))
+        never = await service.client.get(link.replace("/wait", "/none"), headers=service.headers(**who))
+        assert (crossed.status_code, crossed.content) == (404, never.content)
+    forged = service.tenants["pharmacy"].links.link("wait", span=Span(0, 3), identity=identity)
+    assert (await service.client.get(forged)).status_code in (401, 404)
+
+
+# --- what is recorded ---
+
+
+async def test_an_auditor_s_reads_are_kept_in_the_tenant_s_own_table(service: AwsService) -> None:
+    answer = await service.answered(**ANN)
+    auditor: Who = {"agent": "ada", "roles": ["auditor"]}
+    assert (await read_answer(service, auditor, answer["answer_id"])).status_code == 200
+    assert (await read_conversation(service, auditor, answer["conversation_id"])).status_code == 200
+    assert await accesses(service.stores, "clinic") == [
+        ("ada", "answer", answer["answer_id"]),
+        ("ada", "conversation", answer["conversation_id"]),
+    ]
+    assert await accesses(service.stores, "pharmacy") == []
+
+
+async def accesses(aws: AwsTenants, tenant: str) -> list[tuple[str, str, str]]:
+    table = aws.named("records", tenant)
+    found: dict[str, Any] = await aws.clients["dynamodb"].scan(TableName=table, ConsistentRead=True)
+    items = sorted(
+        (item for item in found["Items"] if item["pk"]["S"].startswith("access#")),
+        key=lambda item: item["sk"]["S"],
+    )
+    bodies = [orjson.loads(item["body"]["S"]) for item in items]
+    return [(body["agent"], body["kind"], body["subject_id"]) for body in bodies]
