@@ -92,10 +92,12 @@ class AnswerQuestion:
             self._services, prepared, language=self._language, settings_hash=self._settings_hash
         )
         try:
+            if prepared.prompt is not None:
+                writing.begin(prepared.prompt)
             yield self._started(prepared, resumable=resumable)
-            yield Sources(sources=prepared.sources)
+            yield Sources(sources=prepared.make_sources())
             if prepared.prompt is None:
-                looked_at = explain(prepared.gate, passages=len(prepared.sources))
+                looked_at = explain(prepared.gate, passages=len(prepared.texts))
                 writing.finish(Ending.done(FinishReason.NO_EVIDENCE, reason=looked_at))
             else:
                 async with aclosing(writing.events(prepared.prompt)) as events:
@@ -108,6 +110,7 @@ class AnswerQuestion:
             writing.finish(Ending.abandoned(prepared.interruption.cause))
             raise
         finally:
+            await writing.leave_model()
             if not writing.closed:
                 await self._records.write(writing.close())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
@@ -69,7 +70,8 @@ class PreparedAnswer:
     retrieved: Retrieved
     texts: tuple[PassageText, ...]
     """The retrieved passages, in their order."""
-    sources: tuple[Source, ...]
+    make_sources: Callable[[], tuple[Source, ...]]
+    """What the agent is shown; made while the model is waited for."""
     gate: GateDecision
     prompt: Prompt | None
     """None when the gate found no evidence: no model is called."""

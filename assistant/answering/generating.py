@@ -11,7 +11,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from assistant.answering.asking import PreparedAnswer
 from assistant.answering.interruption import Cause, InterruptedAnswerError
-from assistant.answering.ports import GenerationDelta, GenerationRequest
+from assistant.answering.ports import GenerationDelta, GenerationRequest, GenerationStream
 from assistant.answering.prompting import Prompt
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import PROVIDER, elapsed_ms, fail_span
@@ -26,6 +26,9 @@ class Generation:
         self._services = services
         self._prepared = prepared
         self._started_s = 0.0
+        self._connection = AsyncExitStack()
+        self._opening: asyncio.Task[GenerationStream] | None = None
+        self._span: Span = trace.INVALID_SPAN
         self._late: asyncio.TimerHandle | None = None
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
@@ -34,22 +37,28 @@ class Generation:
         self.answered = False
         """Whether the endpoint took the request."""
 
-    async def texts(self, prompt: Prompt) -> AsyncGenerator[str, None]:
-        """Yield the model's text. Leaving the generator closes the endpoint's connection.
+    def begin(self, prompt: Prompt) -> None:
+        """Send the request: what is shown of the sources meanwhile costs the answer no time."""
+        self._started_s = self._services.clock.monotonic_s()
+        self._span = self._begin_span()
+        context = self._services.generator.stream(self._request(prompt), deadline=self._prepared.deadline)
+        with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
+            self._opening = asyncio.create_task(self._connection.enter_async_context(context))
+
+    async def texts(self) -> AsyncGenerator[str, None]:
+        """Yield the model's text, once begun. Leaving the generator closes the endpoint's connection.
 
         Raises InterruptedAnswerError (the first token is late, the deadline passed, or somebody
         interrupted), GenerationUnavailableError, GenerationInterruptedError, OverloadedError,
         DeadlineExceededError.
         """
+        if self._opening is None:
+            raise RuntimeError("Begin the generation before its text is read.")
         interruption = self._prepared.interruption
-        context = self._services.generator.stream(self._request(prompt), deadline=self._prepared.deadline)
-        with self._span() as span, self._timers():
-            async with AsyncExitStack() as connection:
-                with (
-                    trace.use_span(span, record_exception=False, set_status_on_exception=False),
-                    interruption,
-                ):
-                    stream = await connection.enter_async_context(context)
+        try:
+            with self._described(), self._timers():
+                with interruption:
+                    stream = await self._opening
                 self.inference_id, self.answered = stream.inference_id, True
                 deltas = aiter(stream)
                 while True:
@@ -60,8 +69,23 @@ class Generation:
                     self._note(delta)
                     if delta.text:
                         yield delta.text
-            if self.finish_reason is None:
-                raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
+                if self.finish_reason is None:
+                    raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the endpoint's connection, or give up opening it. A second call does nothing."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return
+        if not opening.done():
+            opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            opening.exception()  # whoever waited for it has seen it
+        await self._connection.aclose()
+        self._span.end()
 
     def reached_reader(self) -> None:
         """Note that the answer's first text was given out: from now on it cannot be late."""
@@ -96,12 +120,10 @@ class Generation:
             late.cancel()
             deadline.cancel()
 
-    @contextmanager
-    def _span(self) -> Generator[Span, None, None]:
-        """Time the call, with a span by the GenAI conventions. It is never current while a reader reads."""
-        steps, model = self._prepared.steps, self._services.tenant.generation.model
-        self._started_s = self._services.clock.monotonic_s()
-        span = steps.begin(
+    def _begin_span(self) -> Span:
+        """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
+        model = self._services.tenant.generation.model
+        return self._prepared.steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -115,8 +137,13 @@ class Generation:
                 "gen_ai.output.type": "text",
             },
         )
+
+    @contextmanager
+    def _described(self) -> Generator[None, None, None]:
+        """Time the call, and say in its span how it went."""
+        span = self._span
         try:
-            yield span
+            yield
         except InterruptedAnswerError as interrupted:
             fail_span(span, interrupted.cause.value)
             raise
@@ -124,9 +151,9 @@ class Generation:
             fail_span(span, error.code)
             raise
         finally:
-            steps.timings_ms["generate"] = elapsed_ms(self._started_s, clock=self._services.clock)
+            elapsed = elapsed_ms(self._started_s, clock=self._services.clock)
+            self._prepared.steps.timings_ms["generate"] = elapsed
             self._describe(span)
-            span.end()
 
     def _describe(self, span: Span) -> None:
         if self.inference_id is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.evidence_gate import gate
@@ -75,7 +76,7 @@ class PrepareAnswer:
                 deadline=deadline,
                 retrieved=retrieved,
                 texts=texts,
-                sources=self._sources(question, retrieved.passages, texts, identity=identity),
+                make_sources=partial(self._sources, question, retrieved.passages, texts, identity=identity),
                 gate=decision,
                 prompt=self._prompt(asking, retrieved, history, max_tokens, steps)
                 if decision.passed

@@ -39,15 +39,20 @@ class AnswerWriting:
         self._ending: Ending | None = None
         self.closed = False
 
+    def begin(self, prompt: Prompt) -> None:
+        """Call the model, unless there is nothing that it could read."""
+        if prompt.numbers:
+            self._generation.begin(prompt)
+
     async def events(self, prompt: Prompt) -> AsyncGenerator[Token | SentenceEnded, None]:
-        """Call the model and yield its text as it comes. The endpoint's connection is closed on return, and
-        there is an ending, unless the reader left."""
+        """Yield the model's text as it comes. The endpoint's connection is closed on return, and there is
+        an ending, unless the reader left."""
         if not prompt.numbers:
             self.finish(Ending.sources_only(_NO_ROOM))
             return
         written, generation = self._written, self._generation
         try:
-            async with aclosing(generation.texts(prompt)) as texts:
+            async with aclosing(generation.texts()) as texts:
                 async for text in texts:
                     for event in written.write(text):
                         generation.reached_reader()
@@ -66,6 +71,10 @@ class AnswerWriting:
     def _log_failure(self, code: str, detail: str) -> None:
         """Tell the operator what the agent, who still gets the sources, is not bothered with."""
         _log.warning("generation_failed", answer_id=self._prepared.answer_id, code=code, detail=detail)
+
+    async def leave_model(self) -> None:
+        """Close the endpoint's connection, where the reader left before its text was read."""
+        await self._generation.close()
 
     def finish(self, ending: Ending) -> None:
         """Say how the answer ended."""

@@ -243,3 +243,18 @@ async def test_two_answers_at_once_do_not_touch_each_other() -> None:
     cancelled.cancel(Cause.CANCELLED)
     await asyncio.wait_for(reader, LIMIT_S)
     assert (await asyncio.wait_for(other, LIMIT_S)).record.outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("opening", [True, False])
+async def test_a_reader_who_leaves_before_the_text_leaves_no_connection(opening: bool) -> None:
+    """The model is called before the sources are shown: whoever leaves then must not leave it running."""
+    gate = Gate()
+    tenant = stalling(gate, opening=opening)
+    use_case, prepared = await prepare(tenant)
+    events = use_case.stream(prepared)
+    assert (await anext(events)).event == "started"
+    await asyncio.sleep(0)  # the call goes out
+    assert len(tenant.generator.requests) == 1
+    await asyncio.wait_for(events.aclose(), LIMIT_S)
+    assert tenant.generator.open_connections == 0
+    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
