@@ -47,6 +47,14 @@ async def shared_service(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
         yield made
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
+    """A second task on the same stores."""
+    async with scene.service() as made:
+        await warmed_up(made)
+        yield made
+
+
 async def warmed_up(service: ServiceProcess) -> None:
     """The first search of a node, and the first call of each client, may take longer than their limits."""
     for _ in range(20):

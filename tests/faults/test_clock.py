@@ -163,35 +163,45 @@ def _is_off(request: Request) -> bool:
     return abs(signed - datetime.now(UTC)) > timedelta(seconds=_MOST_SKEW_S)
 
 
-def _refusal() -> bytes:
-    body = b'{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Not yet current"}'
+def _refusal(service: str) -> bytes:
+    """Return what this service of AWS says of a signature of another time."""
+    if service == "s3":
+        kind, body = "application/xml", b"<Error><Code>RequestTimeTooSkewed</Code></Error>"
+    else:
+        kind, body = "application/x-amz-json-1.0", b'{"__type":"x#InvalidSignatureException","message":"-"}'
+    status = 400 if service == "dynamodb" else 403
     head = (
-        f"HTTP/1.1 400 X\r\ndate: {format_datetime(datetime.now(UTC), usegmt=True)}\r\n"
-        f"x-amzn-errortype: InvalidSignatureException\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"HTTP/1.1 {status} X\r\ndate: {format_datetime(datetime.now(UTC), usegmt=True)}\r\n"
+        f"x-amzn-errortype: InvalidSignatureException\r\n"
+        f"content-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def test_dynamodb_is_signed_for_by_its_own_clock(scene: FaultScene, ahead: ServiceProcess) -> None:
+async def test_calls_that_an_answer_makes_are_signed_by_aws_s_own_clock(
+    scene: FaultScene, ahead: ServiceProcess
+) -> None:
     async with watched_by(scene, ahead) as watch:
-        refusing = Fault(Kind.ANSWER, _is_off, answer=_refusal())
-        await scene.proxies["dynamodb"].break_by(refusing)
+        for service in ("dynamodb", "sagemaker", "s3"):
+            await scene.proxies[service].break_by(Fault(Kind.ANSWER, _is_off, answer=_refusal(service)))
         answer = await asked(ahead, who=for_both(), resume_window_s=1)
         assert answer.told() == "`done` `stop`"
         assert answer.events[0][1]["resumable"] is True
         recorded = await watch.recorded(answer)
-        await scene.proxies["sagemaker"].break_by(refusing)
-        refused_by_model = await asked(ahead, who=for_both())
-        await scene.proxies["sagemaker"].heal()
-        await scene.proxies["dynamodb"].heal()
+        response = await ahead.client.get("/v1/documents/wait", headers=for_both())
+        read = Answered(response.status_code, response.json())
+        assert read.told() == "503 `dependency_unavailable`, retryable"
         tell(
             Row(
                 THE_SERVICE,
                 CLOCK_SIGNATURES,
-                "signatures judged by the proxies' clock, as AWS does",
-                f"by DynamoDB: {answer.told()}; by SageMaker too: {refused_by_model.told()}",
+                "signatures judged by the proxies' clock, as DynamoDB, SageMaker and S3 do",
+                f"{answer.told()}: DynamoDB and SageMaker are signed for by their own clock from then on; "
+                f"reading a document from S3: {read.told()}",
                 recorded,
                 await watch.logged("dependency_failed"),
-                await watch.counted(refused("embedding_unavailable")),
+                await watch.counted(ended("stop")),
             )
         )
+        for service in ("dynamodb", "sagemaker", "s3"):
+            await scene.proxies[service].heal()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
 from tests.faults.asking import Answered, asked, asking, called, came_back
 from tests.faults.cells import DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import EVENTS, RECORDS
-from tests.faults.scene import FaultScene, ServiceProcess
+from tests.faults.scene import ServiceProcess
 from tests.faults.watching import Watch, ended, tell_of
 
 WRONG = {
@@ -83,13 +81,6 @@ async def tell_record(watch: Watch, answer: Answered, fault: str, *, made_by: st
         log=log,
         figure=await watch.counted(ended("stop")),
     )
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
-    """A second task on the same stores."""
-    async with scene.service() as made:
-        yield made
 
 
 async def test_an_event_log_that_goes_down_costs_the_agent_nothing(

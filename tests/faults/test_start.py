@@ -16,6 +16,7 @@ from tests.faults.dependencies import (
     DOCUMENTS,
     EMBEDDING,
     EVENTS,
+    KEYS,
     KEYS_PARAMETER,
     LINK_SECRET,
     LLM,
@@ -24,6 +25,7 @@ from tests.faults.dependencies import (
     RECORDS,
     SEARCH,
     STATES,
+    Dependency,
 )
 from tests.faults.scene import KEY_SET, TENANT, FaultScene
 from tests.faults.watching import Watch, ended, refused, tell_of, watched
@@ -53,25 +55,29 @@ async def test_a_service_starts_without_its_dependencies_and_finds_each_when_it_
     ):
         await scene.break_(dependency, Kind.REFUSE)
     async with scene.service(settings) as service, watched(scene, service) as watch:
-        await _keys_and_power(watch)
+        await _keys(watch)
         await _what_an_answer_needs(watch)
         await _the_stores_of_answers(watch)
         await _the_stores_of_documents(watch)
 
 
-async def _keys_and_power(watch: Watch) -> None:
+async def _keys(watch: Watch) -> None:
+    await _tell_no_keys(watch, KEYS_PARAMETER, made_by=RESET)
+    await watch.scene.heal(KEYS_PARAMETER)
+
+
+async def _tell_no_keys(watch: Watch, source: Dependency, *, made_by: str) -> None:
     answer = await asked(watch.service)
     assert answer.told() == "503 `dependency_unavailable`, retryable"
     tell_of(
-        KEYS_PARAMETER,
+        source,
         DOWN_AT_START,
-        made_by=RESET,
+        made_by=made_by,
         sees=answer.told(),
         recorded=await watch.recorded(),
         log=await watch.logged("keys_not_fetched"),
         figure=await watch.counted(refused("dependency_unavailable")),
     )
-    await watch.scene.heal(KEYS_PARAMETER)
 
 
 async def _what_an_answer_needs(watch: Watch) -> None:
@@ -208,7 +214,11 @@ async def _does_not_start(scene: FaultScene, fault: str, *, made_by: str, how: F
 
 
 async def _starts_and_signs(scene: FaultScene, settings: ServiceSettings) -> None:
+    """The same task starts when the secret can be had, though its issuer is down."""
+    await scene.break_(KEYS, Kind.REFUSE)
     async with scene.service(settings) as service:
+        await _tell_no_keys(await Watch.begun(scene, service), KEYS, made_by=DOWN)
+        await scene.heal(KEYS)
 
         async def answers() -> bool:
             return (await asked(service)).told() == "`done` `stop`"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest_asyncio
 
 from tests.fakes.running_service import eventually
 from tests.faults.asking import asked, asking, called, came_back, headers
@@ -18,19 +15,11 @@ from tests.faults.cells import (
     THE_SERVICE,
     Cell,
 )
-from tests.faults.scene import TENANT, FaultScene, ServiceProcess
+from tests.faults.scene import TENANT, ServiceProcess
 from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, ended
 
 WINDOW: dict[str, Any] = {"resume_window_s": 15}
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
-    """A second task on the same stores."""
-    async with scene.service() as made:
-        assert (await asked(made)).status == 200
-        yield made
 
 
 async def tell_of_service(
