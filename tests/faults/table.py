@@ -20,7 +20,8 @@ from tests.faults.cells import CELLS, Cell
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
-_COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
+COLLECT = "ASSISTANT_TESTS_FAULT_ROWS"
+"""Names the file that rows are collected in while the page is written."""
 _HEAD = """# Faults
 
 What happens when something that the service depends on fails, as the tests in `tests/faults` see it: the
@@ -68,7 +69,7 @@ def tell(row: Row) -> None:
     """Hand in what was seen. Raises AssertionError when the page says something else."""
     assert row.cell in CELLS, f"{row.cell} is not among the cells: add it there"
     noted.append(row.cell)
-    if (collected := os.environ.get(_COLLECT)) is not None:
+    if (collected := os.environ.get(COLLECT)) is not None:
         with Path(collected).open("ab") as file:
             file.write(orjson.dumps(astuple(row)) + b"\n")
         return
@@ -105,7 +106,7 @@ def main() -> int:
         collected = Path(folder) / "rows.jsonl"
         command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent), *sys.argv[1:]]
         status = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {_COLLECT: str(collected)}, check=False
+            command, cwd=ROOT, env=os.environ | {COLLECT: str(collected)}, check=False
         ).returncode
         if status != 0:
             return status
