@@ -24,6 +24,9 @@ from tests.faults.table import Row, tell
 _SIZE = "24m"
 _OWN_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'
 
+_LOG_BY_ANOTHER = 'exec "$@" 2> >(exec cat >&2)'
+"""A process whose files cannot grow could not write its log either."""
+
 
 @dataclass
 class SmallDisk:
@@ -75,7 +78,7 @@ async def small_disk(scene: FaultScene) -> AsyncIterator[SmallDisk]:
     prefix = (
         (*mounts, "sh", "-c", _OWN_DISK, "sh", _SIZE, str(embedded.state_dir), str(prepared))
         if mounts
-        else ()
+        else ("bash", "-c", _LOG_BY_ANOTHER, "bash")
     )
     async with scene.service(embedded, prefix=prefix) as service:
         seen_from_here = Path(f"/proc/{service.child.pid}/root") / str(embedded.state_dir).lstrip("/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.fakes.faulty_proxy import Kind
 from tests.faults.asking import asking, called
 from tests.faults.cells import DOWN_WHILE_STREAMING
@@ -17,9 +19,10 @@ async def test_an_answer_in_progress_needs_its_model_and_nothing_else(watch: Wat
         await stream.until("token")
         for dependency in BYSTANDERS:
             await watch.scene.break_(dependency, Kind.REFUSE)
-        read = await called(watch.service, "GET", "/v1/documents/wait")
+        reading = asyncio.create_task(called(watch.service, "GET", "/v1/documents/wait"))
         go_on.set()
         answer = await stream.rest()
+    read = await reading
     assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
     assert read.told() == "503 `dependency_unavailable`, retryable"
     recorded, figure = await watch.recorded(answer), await watch.counted(ended("stop"))
