@@ -24,7 +24,7 @@ from assistant.service.wire import DocumentPage, DocumentText
 from assistant.service.wiring import Caller, Service, ServiceOf, caller_of
 
 router = APIRouter(tags=["documents"])
-_LIMIT_S = 10.0
+_LIMIT_S = 6.0
 """For stores that somebody waits for. Their adapters have the patience of the worker: a minute."""
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
-from tests.faults.asking import Answered, asked, asking, called, came_back
+from tests.faults.asking import Answered, asked, asking, called
 from tests.faults.cells import DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import EVENTS, RECORDS
-from tests.faults.scene import ServiceProcess
 from tests.faults.watching import Watch, ended, tell_of
 
 WRONG = {
@@ -78,35 +77,6 @@ async def tell_record(watch: Watch, answer: Answered, fault: str, *, made_by: st
         made_by=made_by,
         sees=f"{answer.told()}; reading it back: {read.told()}",
         recorded=f"{recorded}, once, when the store is back",
-        log=log,
-        figure=await watch.counted(ended("stop")),
-    )
-
-
-async def test_an_event_log_that_goes_down_costs_the_agent_nothing(
-    watch: Watch, other: ServiceProcess
-) -> None:
-    go_on = watch.scene.sagemaker.hold_after(2)
-    async with asking(watch.service, **WINDOW) as stream:
-        await stream.until("token")
-        await watch.scene.break_(EVENTS, Kind.REFUSE)
-        go_on.set()
-        answer = await stream.rest()
-    elsewhere = await came_back(other, answer.answer_id)
-    log = await watch.logged("events_not_logged")
-    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
-    assert elsewhere.told() == "503 `records_unavailable`, retryable"
-    await watch.scene.heal()
-    later = await came_back(other, answer.answer_id)
-    assert later.frames == answer.frames
-    assert watch.calls_of_the_model == 1
-    tell_of(
-        EVENTS,
-        DOWN_WHILE_STREAMING,
-        made_by="its connections reset",
-        sees=f"{answer.told()}; coming back on another task: {elsewhere.told()}, "
-        "and every event once the log is back",
-        recorded=await watch.recorded(answer),
         log=log,
         figure=await watch.counted(ended("stop")),
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from tests.fakes.faulty_proxy import Kind
 from tests.fakes.running_service import eventually
 from tests.faults.asking import asked, asking, called, came_back, headers
 from tests.faults.cells import (
+    DOWN_WHILE_STREAMING,
     KILLED,
     OTHER_TASK_CANCEL,
     OTHER_TASK_VERDICT,
@@ -15,9 +17,10 @@ from tests.faults.cells import (
     THE_SERVICE,
     Cell,
 )
+from tests.faults.dependencies import EVENTS
 from tests.faults.scene import TENANT, ServiceProcess
 from tests.faults.table import Row, tell
-from tests.faults.watching import Watch, ended
+from tests.faults.watching import Watch, ended, tell_of
 
 WINDOW: dict[str, Any] = {"resume_window_s": 15}
 
@@ -80,6 +83,35 @@ async def test_one_key_on_two_tasks_at_the_same_instant_is_one_answer(
             log="none",
             figure="`assistant_answers_total` on one of the two",
         )
+
+
+async def test_an_event_log_that_goes_down_costs_the_agent_nothing(
+    watch: Watch, other: ServiceProcess
+) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with asking(watch.service, **WINDOW) as stream:
+        await stream.until("token")
+        await watch.scene.break_(EVENTS, Kind.REFUSE)
+        go_on.set()
+        answer = await stream.rest()
+    elsewhere = await came_back(other, answer.answer_id)
+    log = await watch.logged("events_not_logged")
+    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+    assert elsewhere.told() == "503 `records_unavailable`, retryable"
+    await watch.scene.heal()
+    later = await came_back(other, answer.answer_id)
+    assert later.frames == answer.frames
+    assert watch.calls_of_the_model == 1
+    tell_of(
+        EVENTS,
+        DOWN_WHILE_STREAMING,
+        made_by="its connections reset",
+        sees=f"{answer.told()}; coming back on another task: {elsewhere.told()}, "
+        "and every event once the log is back",
+        recorded=await watch.recorded(answer),
+        log=log,
+        figure=await watch.counted(ended("stop")),
+    )
 
 
 async def test_a_verdict_may_be_given_on_any_task(watch: Watch, other: ServiceProcess) -> None:
