@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from math import log
@@ -60,18 +60,20 @@ class Language:
         self.stem: Callable[[str], str] = lru_cache(maxsize=_CACHED_STEMS)(stem)
 
     def content_words(self, text: str) -> Iterator[str]:
-        """Yield the words of a text that carry content, folded, not stemmed, in order."""
-        for word in _WORD.findall(fold(text)):
+        """Return the words of a text that carry content, folded, not stemmed, in order."""
+        return self._content(_WORD.findall(fold(text)))
+
+    def content_stems(self, text: str) -> frozenset[str]:
+        """Return the set of stems of a text's content words."""
+        return frozenset(map(self.stem, self._content(frozenset(_WORD.findall(fold(text))))))
+
+    def _content(self, words: Iterable[str]) -> Iterator[str]:
+        for word in words:
             if word in self._stop_words:
                 continue
             bare = word.removesuffix("'s")
             if bare not in self._stop_words and (len(bare) > 1 or bare.isdigit()):
                 yield bare
-
-    def content_stems(self, text: str) -> frozenset[str]:
-        """Return the set of stems of a text's content words."""
-        stem = self.stem
-        return frozenset(stem(word) for word in self.content_words(text))
 
     def rarity(self, word: str) -> float:
         """Return how much a word says, from 0.0 (a commonplace) to 1.0 (not among the common words)."""

@@ -89,9 +89,9 @@ class PassageText:
 
     @cached_property
     def terms(self) -> frozenset[str]:
-        """Stems of all content terms, figures too."""
-        figures = (statement.figures for statement in (self.head, *self.statements))
-        return self.stems.union(*figures)
+        """Stems of all content terms, figures too. Not from the statements: the gate needs these before the
+        model is called, and those are made while it is waited for."""
+        return self._language.content_stems(self.passage.embedding_input)
 
     @cached_property
     def quantities(self) -> Quantities:
