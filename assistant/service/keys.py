@@ -20,6 +20,7 @@ VerificationKey = ECKey | RSAKey
 _MAX_KEYS = 100
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
+_UNAVAILABLE = "The issuer's keys cannot be had; try again."
 _log = structlog.get_logger(__name__)
 
 
@@ -52,7 +53,7 @@ class CachedKeySet:
     They are fetched anew after ``fresh_s``, and at once when an unknown key id comes, so that a new key
     works from its first token on. Whoever makes key ids up causes no more than ``burst`` fetches in
     ``burst_s``. While the source is down, or publishes what is no key set, the kept keys serve until they
-    are ``max_age_s`` old.
+    are ``max_age_s`` old, and an id that is not among them cannot be judged.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CachedKeySet:
         self._max_age_s = max_age_s
         self._keys: dict[str, VerificationKey] = {}
         self._fetched_s: float | None = None
+        self._is_source_down = False
         self._begun_s: deque[float] = deque(maxlen=burst)
         """When the latest fetches began."""
         self._fetching: asyncio.Task[None] | None = None
@@ -82,6 +84,9 @@ class CachedKeySet:
         elif self._age_s() > self._fresh_s:
             self._start_fetch_if_due()  # nobody waits for what is only a refresh
         self._require_young()
+        if kid not in self._keys and self._is_source_down:
+            # it may be a key that was published just now: who holds it must not be told to sign in again
+            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
         return self._keys.get(kid)
 
     async def check(self) -> None:
@@ -99,7 +104,7 @@ class CachedKeySet:
 
     def _require_young(self) -> None:
         if self._age_s() > self._max_age_s:
-            raise DependencyError("The issuer's keys cannot be had; try again.", retry_after_s=5.0)
+            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
 
     async def _fetch_if_due(self) -> None:
         self._start_fetch_if_due()
@@ -122,8 +127,10 @@ class CachedKeySet:
         except (DependencyError, ValueError) as error:
             reason = error.message if isinstance(error, DependencyError) else "no key set"
             _log.warning("keys_not_fetched", reason=reason)
+            self._is_source_down = True
         else:
             self._fetched_s = started_s
+            self._is_source_down = False
 
 
 class _Document(BaseModel):

@@ -46,8 +46,11 @@ class SignedPosts:
         )
         self._skew = timedelta()
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
+        """Close the connections; whatever still wants to send fails."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -87,6 +90,8 @@ class SignedPosts:
         return SigningKey(frozen.access_key, frozen.secret_key, frozen.token)
 
     def _open_session(self) -> aiohttp.ClientSession:
+        if self._is_closed:  # a call that was under way must not open what nobody closes
+            raise aiohttp.ClientConnectionError("closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=self._keep_alive_s),

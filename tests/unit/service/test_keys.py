@@ -101,7 +101,20 @@ async def test_known_keys_serve_while_unknown_ones_storm(keys: CachedKeySet, iss
     async with asyncio.timeout(0.1):
         await asyncio.sleep(0)
         assert await keys.key("ec") is not None
-    assert await asyncio.gather(*storm) == [None] * 50
+    judged = await asyncio.gather(*storm, return_exceptions=True)
+    assert {type(outcome) for outcome in judged} == {DependencyError}  # nobody can say that they are made up
+
+
+async def test_an_id_that_was_unknown_while_the_issuer_was_down_is_judged_once_it_is_back(
+    keys: CachedKeySet, issuer: Issuer, clock: SteppedClock
+) -> None:
+    await keys.key("ec")
+    issuer.silent = True
+    with pytest.raises(DependencyError):
+        await keys.key("made up")
+    issuer.silent = False
+    clock.step(60)
+    assert await keys.key("made up") is None
 
 
 async def test_a_new_key_of_the_issuer_works_at_once(keys: CachedKeySet, issuer: Issuer) -> None:
