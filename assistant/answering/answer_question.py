@@ -19,6 +19,10 @@ from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
 
+_HEAD_START_S = 0.001
+"""For the request to the model, which takes a few turns of the loop: to make the sources ready would hold it
+up for longer than this, and nobody misses it, for the model takes many times as long to begin."""
+
 
 class AnswerQuestion:
     """Answers questions of one tenant's agents. One instance serves all requests of a process.
@@ -92,8 +96,9 @@ class AnswerQuestion:
             self._services, prepared, language=self._language, settings_hash=self._settings_hash
         )
         try:
-            if prepared.prompt is not None:
+            if prepared.prompt is not None and prepared.interruption.cause is None:
                 writing.begin(prepared.prompt)
+                await asyncio.sleep(_HEAD_START_S)
             yield self._started(prepared, resumable=resumable)
             yield Sources(sources=prepared.make_sources())
             if prepared.prompt is None:

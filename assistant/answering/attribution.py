@@ -44,21 +44,6 @@ class _Held:
 
     n: int
     text: PassageText
-    together: tuple[frozenset[str], ...]
-    """Stems of each run of three sentences, title and heading included."""
-
-    @classmethod
-    def of(cls, text: PassageText, *, n: int) -> _Held:
-        statements = text.statements
-        runs = range(max(1, len(statements) - _TOGETHER + 1))
-        return cls(
-            n=n,
-            text=text,
-            together=tuple(
-                text.head.stems.union(*(statement.stems for statement in statements[run : run + _TOGETHER]))
-                for run in runs
-            ),
-        )
 
     @property
     def stems(self) -> frozenset[str]:
@@ -69,9 +54,17 @@ class _Held:
         return self.text.quantities
 
     def holds(self, claim: Statement) -> bool:
-        return (
-            claim.share_in(self.stems) >= MIN_CONTAINMENT
-            and max(claim.share_in(run) for run in self.together) >= MIN_TOGETHER
+        """Say whether it has most of the claim's words, and most of those in three sentences in a row, title
+        and heading included. The runs are made where they are asked for: kept, they were the largest part of
+        an answer's memory."""
+        if claim.share_in(self.stems) < MIN_CONTAINMENT:
+            return False
+        head, statements = self.text.head.stems, self.text.statements
+        runs = range(max(1, len(statements) - _TOGETHER + 1))
+        return any(
+            claim.share_in(head.union(*(one.stems for one in statements[run : run + _TOGETHER])))
+            >= MIN_TOGETHER
+            for run in runs
         )
 
     def contradicts(self, claim: Statement) -> bool:
@@ -95,7 +88,7 @@ class Attribution:
     @cached_property
     def _held(self) -> list[_Held]:
         """Made when the first sentence ends: until then the model is waited for, and no reader is."""
-        return [_Held.of(passage, n=n) for n, passage in enumerate(self._passages, 1)]
+        return [_Held(n, passage) for n, passage in enumerate(self._passages, 1)]
 
     def attribute(self, span: SentenceSpan, *, index: int) -> Sentence:
         """Return the sentence with its citations, or with why it is unsupported."""

@@ -37,6 +37,10 @@ class Generation:
         self.answered = False
         """Whether the endpoint took the request."""
 
+    @property
+    def begun(self) -> bool:
+        return self._opening is not None
+
     def begin(self, prompt: Prompt) -> None:
         """Send the request: what is shown of the sources meanwhile costs the answer no time."""
         self._started_s = self._services.clock.monotonic_s()

@@ -51,6 +51,10 @@ class AnswerWriting:
             self.finish(Ending.sources_only(_NO_ROOM))
             return
         written, generation = self._written, self._generation
+        if not generation.begun:  # cancelled before it could be called
+            cause = self._prepared.interruption.cause or Cause.CANCELLED
+            self.finish(Ending.interrupted(cause, begun=False))
+            return
         try:
             async with aclosing(generation.texts()) as texts:
                 async for text in texts:

@@ -32,6 +32,8 @@ from assistant.service.wiring import Service
 Result = TypeVar("Result")
 _CANCEL_TIMEOUT_S = 1.0
 _OPEN_TIMEOUT_S = 3.0
+_HEAD_START_S = 0.001
+"""For the call of the embedding endpoint, which takes a few turns of the loop and then many milliseconds."""
 _PAUSED_RETRY_S = 30.0
 _log = structlog.get_logger(__name__)
 
@@ -122,18 +124,28 @@ class StartAnswer:
         )
         if not asked.is_logged:
             return await _unless_gone(preparing, gone), None
-        opening = asked.opening(answer_id, conversation_id)
         work = asyncio.create_task(_unless_gone(preparing, gone))
         try:
+            # What the opening holds and its writing are made while the embedding is waited for.
+            await asyncio.sleep(_HEAD_START_S)
+            if work.done():
+                work.result()
+            return await self._prepare_logged(asked, asked.opening(answer_id, conversation_id), work)
+        finally:
+            await _ended(work)
+
+    async def _prepare_logged(
+        self, asked: Asked, opening: LogOpening, work: asyncio.Task[PreparedAnswer]
+    ) -> tuple[PreparedAnswer, LoggedAnswer | None]:
+        try:
             is_open = await self._open(asked, opening)
-            return await work, LoggedAnswer(asked.tenant.log, answer_id) if is_open else None
+            prepared = await work
         except (JoinedAnswer, ConflictError):
             raise
         except BaseException:
             await self._release(asked, opening)
             raise
-        finally:
-            await _ended(work)
+        return prepared, LoggedAnswer(asked.tenant.log, opening.answer_id) if is_open else None
 
     async def _open(self, asked: Asked, opening: LogOpening) -> bool:
         """Open the log; say whether there is one. Without a key an answer is worth more than its log."""
