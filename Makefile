@@ -77,12 +77,12 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
-	@$(BIN)/python -m assistant.operations.opensearch fetch
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.operations.opensearch fetch
 	@$(BIN)/python -m pytest tests --ignore=tests/browser -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
-	@$(BIN)/python -m assistant.operations.opensearch fetch
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.operations.opensearch fetch
 	@$(BIN)/python -m pytest tests/unit tests/contracts -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-browser
