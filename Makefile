@@ -110,7 +110,8 @@ bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node again
 	@rm -rf build/bench-opensearch
 	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' --keep build/bench-opensearch
 	@$(BIN)/python -m assistant.operations.opensearch up
-	@$(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS)
+	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS) || status=$$?; \
+		$(BIN)/python -m assistant.operations.opensearch down; exit $$status
 
 .PHONY: evaluate
 evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed questions of both tenants
