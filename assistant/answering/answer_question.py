@@ -65,7 +65,7 @@ class AnswerQuestion:
     ) -> PreparedAnswer:
         """Look the conversation up, embed, search, judge the evidence and build the prompt.
 
-        Ids that are not given are made; a ``conversation_id`` of the request stands above a given one.
+        Ids that are not given are made; a given ``conversation_id`` is the request's own where it has one.
 
         Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does
         not fit the model's context), EmbeddingUnavailableError, SearchUnavailableError,

@@ -85,7 +85,7 @@ class Generation:
             return
         if not opening.done():
             opening.cancel()
-        await asyncio.wait([opening])
+            await asyncio.wait([opening])
         if not opening.cancelled():
             opening.exception()  # whoever waited for it has seen it
         await self._connection.aclose()

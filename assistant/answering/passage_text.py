@@ -25,8 +25,8 @@ class Statement:
 
     stems: frozenset[str]
     """Of its content words; figures are looked at on their own."""
-    figures: frozenset[str]
-    """Content words that are no words."""
+    terms: frozenset[str]
+    """Of all its content terms, figures too."""
     negated: frozenset[str]
     """Stems of the words that a negation stands before."""
 
@@ -35,9 +35,10 @@ class Statement:
         folded = fold(text)
         words = list(language.content_words(folded))
         spoken = [word for word in words if word.replace("'", "").isalpha()]
+        stems = frozenset(map(language.stem, spoken))
         return cls(
-            stems=frozenset(map(language.stem, spoken)),
-            figures=frozenset(map(language.stem, words)) if len(spoken) < len(words) else frozenset(),
+            stems=stems,
+            terms=stems if len(spoken) == len(words) else frozenset(map(language.stem, words)),
             negated=_negated(folded, language),
         )
 

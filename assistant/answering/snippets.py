@@ -13,7 +13,7 @@ def snippet(passage: PassageText, *, stems: frozenset[str]) -> str:
     text, spans = passage.passage.text, passage.sentences
     if not spans:
         return ""
-    shared = [len((statement.stems | statement.figures) & stems) for statement in passage.statements]
+    shared = [len(statement.terms & stems) for statement in passage.statements]
     best = spans[max(range(len(spans)), key=lambda index: (shared[index], -index))]
     shown = " ".join(text[best.start : best.start + 2 * _LONGEST_CHARACTERS].split())
     if len(shown) > _LONGEST_CHARACTERS:
