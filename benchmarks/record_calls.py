@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from assistant.adapters.aws.aws_clients import open_client
@@ -19,8 +18,11 @@ from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.answering.ports import LogBatch, LogOpening
 from assistant.domain.errors import RecordsUnavailableError
+from benchmarks.load.http_server import HttpConnection, Request, response
+from benchmarks.own_process import SERVE, serve, stand_in_process
 from tests.contracts import samples
 
+_MODULE = "benchmarks.record_calls"
 GROUP = 25
 _ROUNDS, _CALLS = 3, 200
 _ANSWERS = 400
@@ -34,7 +36,10 @@ Call = Callable[[], Awaitable[Any]]
 
 
 async def measure() -> None:
-    async with _stand_in(0.0) as url, open_client("dynamodb", region="us-east-1", endpoint_url=url) as client:
+    async with (
+        stand_in_process(_MODULE, "0.0") as url,
+        open_client("dynamodb", region="us-east-1", endpoint_url=url) as client,
+    ):
         lean = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
         for operation, items, request in _requests():
             method = getattr(client, _METHODS[operation])
@@ -42,7 +47,7 @@ async def measure() -> None:
             by_us = await _cpu_us(lambda operation=operation, request=request: lean.call(operation, request))
             print(f"{operation:20} {by_client / items:7.1f} µs an item, lean {by_us / items:7.1f} µs")
         await lean.close()
-    async with _stand_in(_ANSWER_WITHIN_S) as url:
+    async with stand_in_process(_MODULE, str(_ANSWER_WITHIN_S)) as url:
         for at_once in (1, 10, 50, 200):
             cpu_us = await _answers_cpu_us(url, at_once=at_once)
             print(f"opening, batch and record of an answer, {at_once:3} at once: {cpu_us:6.0f} µs")
@@ -104,47 +109,20 @@ async def _answers_cpu_us(url: str, *, at_once: int) -> float:
     return cpu_s / _ANSWERS * 1e6
 
 
-class _Yes(asyncio.Protocol):
+class _Yes(HttpConnection):
     """Takes every request, after a while."""
 
     def __init__(self, after_s: float) -> None:
+        super().__init__()
         self._after_s = after_s
-        self._received = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = self._received[:end].lower() + b"\r\n"
-            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            if len(self._received) < end + 4 + length:
-                return
-            self._received = self._received[end + 4 + length :]
-            response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-            asyncio.get_running_loop().call_later(self._after_s, self._transport.write, response)
+    def answer(self, request: Request) -> None:  # noqa: ARG002 (whatever it is)
+        asyncio.get_running_loop().call_later(self._after_s, self.send, response(b"{}"))
 
 
 async def _serve(after_s: float) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: _Yes(after_s), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-@asynccontextmanager
-async def _stand_in(after_s: float) -> AsyncGenerator[str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.record_calls", "--serve", str(after_s)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{(await process.stdout.readline()).decode().strip()}"
-    finally:
-        process.kill()
-        await process.wait()
+    await serve(lambda: _Yes(after_s))
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(float(sys.argv[2])) if sys.argv[1:2] == ["--serve"] else measure())
+    asyncio.run(_serve(float(sys.argv[2])) if sys.argv[1:2] == [SERVE] else measure())

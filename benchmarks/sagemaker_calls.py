@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from statistics import median
 
 import uvloop
@@ -23,6 +22,7 @@ from assistant.domain.clock import Deadline, SystemClock
 from benchmarks.load.http_server import HttpConnection, Request
 from benchmarks.load.pacing import Pace
 from benchmarks.load.sagemaker_stand_in import DIMENSIONS, SageMakerStandIn
+from benchmarks.own_process import SERVE, serve, stand_in_process
 
 _ROUNDS = 5
 _EMBEDDINGS = 300
@@ -35,7 +35,7 @@ Call = Callable[[], Awaitable[None]]
 
 async def measure() -> None:
     async with (
-        _stand_in() as url,
+        stand_in_process("benchmarks.sagemaker_calls") as url,
         open_sagemaker_runtime(
             region="us-east-1",
             endpoint_url=url,
@@ -101,23 +101,8 @@ class _Connection(HttpConnection):
 
 async def _serve() -> None:
     stand_in = SageMakerStandIn(Pace(embedding_s=0.0, first_token_s=0.002, token_s=0.010))
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(stand_in), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-@asynccontextmanager
-async def _stand_in() -> AsyncGenerator[str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.sagemaker_calls", "--serve"), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{(await process.stdout.readline()).decode().strip()}"
-    finally:
-        process.kill()
-        await process.wait()
+    await serve(lambda: _Connection(stand_in))
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve() if sys.argv[1:2] == ["--serve"] else measure())
+    uvloop.run(_serve() if sys.argv[1:2] == [SERVE] else measure())
