@@ -3,6 +3,26 @@
 The name of an environment variable lives once, on the class that reads it.
 """
 
+from assistant.settings.artifacts import (
+    EmbeddingManifest,
+    LlmManifest,
+    load_embedding_manifest,
+    load_llm_manifest,
+)
+from assistant.settings.deployment_sections import (
+    EdgeSection,
+    ExistingVpc,
+    IdentitySection,
+    ModelsSection,
+    NetworkSection,
+    ObservabilitySection,
+    PlaceSection,
+    PowerSection,
+    ReachEntry,
+    SearchSection,
+    TasksSection,
+)
+from assistant.settings.images import ImageLock, LockedImage, load_images
 from assistant.settings.local import (
     GatewaySettings,
     LocalIssuerSettings,
@@ -16,6 +36,7 @@ from assistant.settings.tenant_file import (
     GateSection,
     GenerationSection,
     GlossaryText,
+    IndexSection,
     KnowledgeSection,
     LimitsSection,
     PromptSection,
@@ -28,26 +49,45 @@ from assistant.settings.tenant_file import (
 )
 
 __all__ = [
+    "EdgeSection",
+    "EmbeddingManifest",
     "EmbeddingSection",
+    "ExistingVpc",
     "GateSection",
     "GatewaySettings",
     "GenerationSection",
     "GlossaryText",
+    "IdentitySection",
+    "ImageLock",
+    "IndexSection",
     "KnowledgeSection",
     "LimitsSection",
+    "LlmManifest",
     "LocalIssuerSettings",
     "LocalSettings",
+    "LockedImage",
     "ModelServerSettings",
+    "ModelsSection",
+    "NetworkSection",
+    "ObservabilitySection",
+    "PlaceSection",
+    "PowerSection",
     "ProcessSettings",
     "PromptSection",
+    "ReachEntry",
     "RetrievalSection",
+    "SearchSection",
     "SecretsSection",
     "ServiceSettings",
     "StoreSettings",
+    "TasksSection",
     "TenantConfig",
     "TenantName",
     "WorkerSettings",
     "inherited_environment",
+    "load_embedding_manifest",
+    "load_images",
+    "load_llm_manifest",
     "load_tenant",
     "load_tenants",
 ]

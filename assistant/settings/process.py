@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, cast
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, Self, cast
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assistant.domain.errors import ConfigurationError
@@ -35,6 +36,33 @@ class ProcessSettings(BaseSettings):
     def variable(cls, name: str) -> str:
         """Return the environment variable of a field."""
         return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+    @classmethod
+    def variables(
+        cls, given: Mapping[str, Any], *, known_later: AbstractSet[str] = frozenset()
+    ) -> dict[str, str]:
+        """Return the variables by which a process reads what is ``given`` by field.
+
+        Values of fields in ``known_later`` are references that only the deployment resolves: they pass as
+        they are. All others are validated as the process will, and a needed one that is missing is an error.
+        Raises ConfigurationError naming every wrong variable.
+        """
+        unknown = [name for name in given if name not in cls.model_fields]
+        missing = [
+            name for name, field in cls.model_fields.items() if field.is_required() and name not in given
+        ]
+        wrong = [f"{cls.__name__} has no field {name}" for name in unknown]
+        wrong += [f"{cls.variable(name)} is needed" for name in missing]
+        wrong += cls.wrong_together(given)
+        values: dict[str, str] = {}
+        for name in given.keys() - set(unknown):
+            try:
+                values[cls.variable(name)] = _written(cls, name, given[name], known_later=name in known_later)
+            except ValidationError as error:
+                wrong += [f"{cls.variable(name)}: {item['msg']}" for item in error.errors()]
+        if wrong:
+            raise ConfigurationError(f"The environment of a process is not usable: {'; '.join(wrong)}.")
+        return dict(sorted(values.items()))
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> Sequence[str]:
@@ -66,6 +94,15 @@ class ProcessSettings(BaseSettings):
             self.variable(name): value if isinstance(value, str) else json.dumps(value)
             for name, value in values.items()
         }
+
+
+def _written(cls: type[ProcessSettings], name: str, value: Any, *, known_later: bool) -> str:
+    if known_later:
+        return str(value)
+    field = cls.model_fields[name]
+    checked: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[valid-type]
+    written = checked.dump_python(checked.validate_python(value), mode="json")
+    return written if isinstance(written, str) else json.dumps(written)
 
 
 def inherited_environment() -> dict[str, str]:

@@ -12,6 +12,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployment_sections import (
+    EdgeSection,
+    IdentitySection,
+    ModelsSection,
+    NetworkSection,
+    ObservabilitySection,
+    PlaceSection,
+    PowerSection,
+    ReachEntry,
+    SearchSection,
+    TasksSection,
+)
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -113,9 +125,38 @@ class TenantConfig(_TenantSection):
     """What callers say = what the documents call it. Joined to a question when it is retrieved, and
     counted as the same by the evidence gate. Neither the prompt nor the answer sees it."""
 
+    # What follows only a deployment on AWS reads; a tenant that is only served locally has none of it.
+    deployment: PlaceSection | None = None
+    identity: IdentitySection | None = None
+    network: NetworkSection = NetworkSection()
+    edge: EdgeSection | None = None
+    models: ModelsSection | None = None
+    power: PowerSection | None = None
+    search: SearchSection = SearchSection()
+    tasks: TasksSection = TasksSection()
+    observability: ObservabilitySection = ObservabilitySection()
+    reach: tuple[ReachEntry, ...] = ()
+
     def settings_hash(self) -> str:
-        """Return the SHA-256 (hex) over the whole file's meaning, kept in every answer's record."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return the SHA-256 (hex) over all that shapes an answer, kept in every answer's record.
+
+        Where and how large the tenant stands is not part of it.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude=_WHERE_IT_STANDS).encode()).hexdigest()
+
+
+_WHERE_IT_STANDS = {
+    "deployment",
+    "identity",
+    "network",
+    "edge",
+    "models",
+    "power",
+    "search",
+    "tasks",
+    "observability",
+    "reach",
+}
 
 
 def load_tenant(path: Path) -> TenantConfig:

@@ -1,0 +1,20 @@
+"""The CDK entry: ``npx cdk synth -c tenant=pharmacy '**'``. What it holds is said by context alone.
+
+- ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
+- ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
+- ``-c stage=account`` or ``-c stage=care_app``: those instead; CDK orders no stages, so they never stand
+  beside a tenant's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from assistant.domain.errors import ConfigurationError
+from stacks.application import build
+
+if __name__ == "__main__":
+    try:
+        build().synth()
+    except ConfigurationError as error:
+        sys.exit(f"{error.message}")

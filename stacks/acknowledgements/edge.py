@@ -1,0 +1,7 @@
+"""Findings that stay in the edge stack, each with its reason."""
+
+from __future__ import annotations
+
+from stacks.policy import Acknowledgement
+
+ROWS: tuple[Acknowledgement, ...] = ()

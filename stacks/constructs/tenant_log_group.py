@@ -1,0 +1,30 @@
+"""A log group: under the tenant's key, kept as long as its profile asks."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stacks.tenant import DeployedTenant
+
+
+def tenant_log_group(
+    scope: Construct, construct_id: str, *, tenant: DeployedTenant, logs_key_arn: str
+) -> logs.LogGroup:
+    """Make the group. It goes with a ``dev`` tenant, and outlives any other."""
+    return logs.LogGroup(
+        scope,
+        construct_id,
+        retention=_RETENTION[tenant.log_retention_days],
+        encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", logs_key_arn),
+        removal_policy=RemovalPolicy.DESTROY if tenant.is_dev else RemovalPolicy.RETAIN,
+    )
+
+
+_RETENTION = {
+    30: logs.RetentionDays.ONE_MONTH,
+    365: logs.RetentionDays.ONE_YEAR,
+    2192: logs.RetentionDays.SIX_YEARS,
+}

@@ -1,0 +1,127 @@
+"""What each stack hands to the others: names, ARNs and ids as strings, and nothing else.
+
+Wired together they are deploy-time references; a test gives plain values in their place and so builds one
+stack alone. A consumer imports what it needs from them (``Key.from_key_arn``), so no stack ever changes a
+resource of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Workload(StrEnum):
+    """What has a security group of its own in the tenant's VPC. Their flows stand in ``stacks.network``."""
+
+    NLB = "Nlb"
+    ALB = "Alb"
+    ORCHESTRATOR = "Orchestrator"
+    SEARCH = "Search"
+    """The OpenSearch domain."""
+    INGESTION = "Ingestion"
+    """The functions that receive, ingest and withdraw documents."""
+    SCHEMA = "Schema"
+    """The function that applies the search schema and makes the key of document links."""
+    REDACTOR = "Redactor"
+    MODELS = "Models"
+    """Both SageMaker endpoints' instances."""
+    JOBS = "Jobs"
+    """Learning and corpus jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysOutputs:
+    """ARNs of the tenant's KMS keys."""
+
+    data_key_arn: str
+    """Documents, tables, queues, feedback, the search domain, the secret of document links."""
+    capture_key_arn: str
+    """Quarantine and clean capture."""
+    models_key_arn: str
+    """Model artifacts and the volumes of endpoints."""
+    logs_key_arn: str
+    """CloudWatch log groups, alarm topics, CloudTrail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOutputs:
+    vpc_id: str
+    vpc_cidr: str
+    subnet_ids: tuple[str, ...]
+    """One isolated subnet a zone, in the order of the tenant file's zones."""
+    route_table_ids: tuple[str, ...]
+    security_group_ids: Mapping[Workload, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOutputs:
+    documents_bucket: str
+    models_bucket: str
+    quarantine_bucket: str
+    """Only SageMaker writes it, only the redactor reads it."""
+    capture_bucket: str
+    """The clean copy."""
+    feedback_bucket: str
+    inbox_bucket: str
+    """Where pushers of other systems put raw files: they can do nothing else."""
+    logs_bucket: str
+    """SSE-S3, because load balancers and S3's own access logs can write no other."""
+    records_table: str
+    events_table: str
+    states_table: str
+    domain_name: str
+    domain_arn: str
+    domain_endpoint: str
+    """Host name without scheme."""
+    schema_role_arn: str
+    """The only fine-grained master of the domain; the role of the schema function."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsOutputs:
+    """Names, never attributes of the endpoints: those are absent while paused."""
+
+    embedding_endpoint_name: str
+    llm_endpoint_name: str
+    power_parameter: str
+    """Name of the SSM parameter that says ``on`` or ``paused``."""
+    pause_machine_arn: str
+    resume_machine_arn: str
+    model_stamp: str
+    """Changes with artifact, image or compile parameters; stamped into consumers so that they roll."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeOutputs:
+    target_group_arn: str
+    """HTTPS to the tasks; ECS registers them here."""
+    load_balancer_full_name: str
+    """Of the ALB, as CloudWatch dimensions name it."""
+    target_group_full_name: str
+    network_load_balancer_full_name: str
+    endpoint_service_id: str
+    endpoint_service_name: str
+    """What the care side's interface endpoint names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestionOutputs:
+    ingestion_queue_url: str
+    ingestion_queue_arn: str
+    withdrawals_queue_url: str
+    withdrawals_queue_arn: str
+    queue_names: tuple[str, ...]
+    dead_letter_queue_names: tuple[str, ...]
+    function_names: tuple[str, ...]
+    schema_stamp: str
+    """Version of the search schema that the custom resource applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestratorOutputs:
+    cluster_name: str
+    service_name: str
+    log_group_name: str
+    task_role_arn: str

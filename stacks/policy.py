@@ -1,0 +1,64 @@
+"""The one table of exceptions: what a validator finds, where, and why it stays.
+
+A row names a construct by its path below the stage, a finding by its full id, the reason, and the decision
+record where there was a choice. Rows stand by stack in ``stacks.acknowledgements``; ``TABLE`` is all of them.
+A row that explains nothing is an error: it is held against the report's ``suppressedViolations``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from constructs import Construct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """``construct`` is a path below the stage (``Network/Vpc/FlowLog``); its descendants are covered too.
+
+    ``findings`` are ids with their pack: ``AwsSolutions::AwsSolutions-IAM5[Resource::*]``,
+    ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. All of a row
+    have the one reason. ``only`` limits it to profiles or to a part of the tenants.
+    """
+
+    construct: str
+    findings: tuple[str, ...]
+    reason: str
+    decision: str | None = None
+    """``0015-name-of-record`` under docs/decisions."""
+
+
+_BY_CDK_NAG = ("AwsSolutions::", "HIPAA.Security::")
+
+
+def acknowledge(stage: cdk.Stage, table: Mapping[str, Iterable[Acknowledgement]]) -> list[Acknowledgement]:
+    """Tell the validators of every row whose construct is in the stage; return those rows.
+
+    A tenant without the construct (no reach entry, no power schedule) is not asked for it.
+    """
+    applied: list[Acknowledgement] = []
+    for rows in table.values():
+        for row in rows:
+            construct = _find(stage, row.construct)
+            if construct is None:
+                continue
+            applied.append(row)
+            for finding in row.findings:
+                if finding.startswith(_BY_CDK_NAG):
+                    cdk.Validations.of(construct).acknowledge(
+                        cdk.Acknowledgment(id=finding, reason=_reason(row))
+                    )
+    return applied
+
+
+def _reason(row: Acknowledgement) -> str:
+    return f"{row.reason} (docs/decisions/{row.decision}.md)" if row.decision else row.reason
+
+
+def _find(stage: cdk.Stage, path: str) -> Construct | None:
+    found: Construct | None = stage
+    for part in path.split("/"):
+        found = None if found is None else found.node.try_find_child(part)
+    return found

@@ -1,0 +1,78 @@
+"""One tenant as the stacks see it: its file, whole, with the images and model artifacts that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.settings import (
+    EdgeSection,
+    EmbeddingManifest,
+    IdentitySection,
+    ImageLock,
+    LlmManifest,
+    ModelsSection,
+    PlaceSection,
+    TenantConfig,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedTenant:
+    """``config`` is the tenant file as it will be read on AWS: the model's name and context, the index's
+    copies and the place of the link secret are those of the deployment."""
+
+    config: TenantConfig
+    place: PlaceSection
+    identity: IdentitySection
+    edge: EdgeSection
+    models: ModelsSection
+    images: ImageLock
+    llm: LlmManifest
+    embedding: EmbeddingManifest
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def is_hipaa(self) -> bool:
+        return self.place.profile == "hipaa"
+
+    @property
+    def is_dev(self) -> bool:
+        return self.place.profile == "dev"
+
+    @property
+    def log_retention_days(self) -> int:
+        """How long logs are kept: six years in a HIPAA programme."""
+        return {"dev": 30, "standard": 365, "hipaa": 2192}[self.place.profile]
+
+    @property
+    def jwks_parameter(self) -> str:
+        return self.identity.jwks_parameter or self.parameter("jwks")
+
+    @property
+    def power_parameter(self) -> str:
+        return self.parameter("power")
+
+    @property
+    def link_secret_parameter(self) -> str:
+        return self.parameter("document-links")
+
+    def parameter(self, name: str) -> str:
+        """Return the full name of an SSM parameter of this tenant."""
+        return f"/{self.place.name_prefix}/{self.name}/{name}"
+
+    def tags(self) -> Mapping[str, str]:
+        """Return what every resource of the tenant is tagged with, data-class aside."""
+        return {
+            **self.place.required_tags,
+            "tenant": self.name,
+            "cost-center": self.place.cost_center,
+            "profile": self.place.profile,
+            "release": self.place.release,
+        }

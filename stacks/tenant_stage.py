@@ -1,0 +1,88 @@
+"""The stage of one tenant: every stack of it, in the order in which they are deployed."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from stacks.acknowledgements import TABLE
+from stacks.constructs.role_path import set_role_path
+from stacks.corpus import CorpusStack
+from stacks.data import DataStack
+from stacks.edge import EdgeStack
+from stacks.ingestion import IngestionStack
+from stacks.keys import KeysStack
+from stacks.learning import LearningStack
+from stacks.models import ModelsStack
+from stacks.network import NetworkStack
+from stacks.observability import ObservabilityStack
+from stacks.orchestrator import OrchestratorStack
+from stacks.policy import acknowledge
+from stacks.tenant import DeployedTenant
+
+
+class TenantStage(cdk.Stage):
+    """Everything of one tenant, in one account and region. Nothing in it points at another tenant."""
+
+    def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
+        place = tenant.place
+        super().__init__(
+            scope,
+            _pascal_case(tenant.name),
+            env=cdk.Environment(account=place.account, region=place.region),
+            stage_name=f"{place.name_prefix}-{tenant.name}",
+            permissions_boundary=cdk.PermissionsBoundary.from_name(
+                place.permissions_boundary or f"{place.name_prefix}-boundary"
+            ),
+        )
+        # Else CDK asks an account for the zones, or invents them.
+        zones_of = f"availability-zones:account={place.account}:region={place.region}"
+        self.node.set_context(zones_of, list(place.zones))
+        self.tenant = tenant
+        self._add_stacks()
+        for key, value in tenant.tags().items():
+            cdk.Tags.of(self).add(key, value)
+        set_role_path(self, path=place.role_path)
+        acknowledge(self, TABLE)
+
+    def _add_stacks(self) -> None:
+        tenant = self.tenant
+        keys = KeysStack(self, "Keys", tenant=tenant).outputs
+        network_stack = NetworkStack(self, "Network", tenant=tenant, keys=keys)
+        network = network_stack.outputs
+        data = DataStack(self, "Data", tenant=tenant, keys=keys, network=network).outputs
+        edge = EdgeStack(self, "Edge", tenant=tenant, keys=keys, network=network, data=data).outputs
+        models = ModelsStack(self, "Models", tenant=tenant, keys=keys, network=network, data=data).outputs
+        ingestion = IngestionStack(
+            self, "Ingestion", tenant=tenant, keys=keys, network=network, data=data, models=models
+        ).outputs
+        orchestrator = OrchestratorStack(
+            self,
+            "Orchestrator",
+            tenant=tenant,
+            keys=keys,
+            network=network,
+            data=data,
+            edge=edge,
+            models=models,
+            ingestion=ingestion,
+        ).outputs
+        LearningStack(self, "Learning", tenant=tenant, keys=keys, network=network, data=data, models=models)
+        CorpusStack(self, "Corpus", tenant=tenant, keys=keys, network=network, data=data)
+        ObservabilityStack(
+            self,
+            "Observability",
+            tenant=tenant,
+            keys=keys,
+            network=network,
+            data=data,
+            edge=edge,
+            models=models,
+            ingestion=ingestion,
+            orchestrator=orchestrator,
+        )
+        network_stack.create_endpoints(called_from=self)
+
+
+def _pascal_case(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("-"))
