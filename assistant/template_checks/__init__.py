@@ -1,1 +1,1 @@
-"""Reads synthesized CloudFormation templates and says what is wrong with them. Knows no CDK, and works on anyone's."""
+"""Reads synthesized templates and says what is wrong with them. Knows no CDK, and works on anyone's."""
