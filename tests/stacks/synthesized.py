@@ -1,0 +1,70 @@
+"""Every tenant's templates as ``cdk synth`` writes them, made once a test run, by all of its workers together.
+
+Validation is switched off here: the validated synth is proven by ``test_validated_synth``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 100
+
+
+def synthesize(out: Path, *, validated: bool = False, **context: str) -> subprocess.CompletedProcess[str]:
+    """Run the application as the CDK's command line does, without that command line."""
+    settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    environment = os.environ | {
+        "CDK_OUTDIR": str(out),
+        "CDK_CONTEXT_JSON": json.dumps(settings | context),
+        "CDK_VALIDATION": "true" if validated else "false",
+    }
+    return subprocess.run(
+        [sys.executable, "-O", "app.py"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of all tenants' templates: ``assembly-Pharmacy`` and so on."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    out = shared / "cdk.out"
+    with FileLock(shared / "cdk.lock", timeout=LIMIT_S):
+        if not (out / "whole").exists():
+            done = synthesize(out)
+            assert done.returncode == 0, done.stderr[-4000:]
+            (out / "whole").touch()
+    return out
+
+
+def templates_in(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return the templates of one stage's folder, by the name of the stack in its stage (``Network``)."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {
+        entry["displayName"].split("/")[1].split(" ")[0]: json.loads(
+            (folder / entry["properties"]["templateFile"]).read_text(encoding="utf-8")
+        )
+        for entry in manifest["artifacts"].values()
+        if entry["type"] == "aws:cloudformation:stack"
+    }
+
+
+def assembly_folder(assembly: Path, tenant: str) -> Path:
+    """Return the folder of one tenant's stage."""
+    return assembly / f"assembly-{''.join(part.capitalize() for part in tenant.split('-'))}"
