@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_tables import TABLES
 from assistant.adapters.aws.local_resources import create_documents_bucket, create_queue, create_table
 from assistant.domain.errors import AssistantError
 from assistant.operations.ports import HOST
 from assistant.settings import LocalSettings, ServiceSettings, WorkerSettings, load_tenants
+from assistant.settings.dynamodb_tables import TABLES
 
 _QUEUES = ("documents", "withdrawals")
 

@@ -14,7 +14,6 @@ from assistant.adapters.aws.aws_clients import AwsService, open_client
 from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
 from assistant.adapters.aws.kms_secret import create_link_secret
 from assistant.adapters.aws.local_resources import (
     create_documents_bucket,
@@ -29,6 +28,7 @@ from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema
 from assistant.adapters.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import Document, ParsedDocument, Section, Span
 from assistant.settings import ServiceSettings
+from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import DIGEST, live_status, only_passage
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of

@@ -11,8 +11,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from assistant.adapters.aws.dynamodb_tables import PARTITION, SORT, TableDefinition
 from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.settings.dynamodb_tables import PARTITION, SORT, TableDefinition
 
 _LONGEST_RETENTION_S = 14 * 24 * 3600
 

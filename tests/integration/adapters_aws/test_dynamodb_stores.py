@@ -17,11 +17,11 @@ import pytest
 from assistant.adapters.aws.aws_clients import open_client
 from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.dynamodb_tables import TABLES
 from assistant.adapters.aws.local_resources import create_table
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.settings.dynamodb_tables import TABLES
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.dynamodb_twin import DynamoDbTwin
