@@ -1,0 +1,157 @@
+"""What one stack is tested with: a tenant, a stage like the deployed one, and the other stacks' outputs as
+plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+
+from assistant.settings import TenantConfig
+from stacks.outputs import (
+    DataOutputs,
+    EdgeOutputs,
+    IngestionOutputs,
+    KeysOutputs,
+    ModelsOutputs,
+    NetworkOutputs,
+    OrchestratorOutputs,
+    Workload,
+)
+from stacks.reading import read_tenants
+from stacks.tenant import ROOT, DeployedTenant
+
+_ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
+
+
+def _arn(service: str, resource: str) -> str:
+    return _ARN.format(service=service, resource=resource)
+
+
+KEYS = KeysOutputs(
+    data_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000001"),
+    capture_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000002"),
+    models_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000003"),
+    logs_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000004"),
+)
+NETWORK = NetworkOutputs(
+    vpc_id="vpc-0123456789abcdef0",
+    vpc_cidr="10.64.0.0/20",
+    subnet_ids=("subnet-0000000000000000a", "subnet-0000000000000000b", "subnet-0000000000000000c"),
+    route_table_ids=("rtb-0000000000000000a", "rtb-0000000000000000b", "rtb-0000000000000000c"),
+    security_group_ids={w: f"sg-{number:017x}" for number, w in enumerate(Workload, start=1)},
+)
+DATA = DataOutputs(
+    documents_bucket="value-documents",
+    models_bucket="value-models",
+    quarantine_bucket="value-quarantine",
+    capture_bucket="value-capture",
+    feedback_bucket="value-feedback",
+    inbox_bucket="value-inbox",
+    logs_bucket="value-logs",
+    records_table="value-records",
+    events_table="value-events",
+    states_table="value-states",
+    domain_name="value-search",
+    domain_arn=_arn("es", "domain/value-search"),
+    domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
+    schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
+)
+EDGE = EdgeOutputs(
+    target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),
+    load_balancer_full_name="app/value-alb/0123456789abcdef",
+    target_group_full_name="targetgroup/value-tasks/0123456789abcdef",
+    network_load_balancer_full_name="net/value-nlb/0123456789abcdef",
+    endpoint_service_id="vpce-svc-0123456789abcdef0",
+    endpoint_service_name="com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
+)
+MODELS = ModelsOutputs(
+    embedding_endpoint_name="value-embedding",
+    llm_endpoint_name="value-llm",
+    power_parameter="/assistant/value/power",
+    pause_machine_arn=_arn("states", "stateMachine:value-pause"),
+    resume_machine_arn=_arn("states", "stateMachine:value-resume"),
+    model_stamp="value-model-stamp",
+)
+INGESTION = IngestionOutputs(
+    ingestion_queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/value-ingestion",
+    ingestion_queue_arn=_arn("sqs", "value-ingestion"),
+    withdrawals_queue_url="https://sqs.us-east-1.amazonaws.com/111122223333/value-withdrawals",
+    withdrawals_queue_arn=_arn("sqs", "value-withdrawals"),
+    queue_names=("value-ingestion", "value-withdrawals"),
+    dead_letter_queue_names=("value-ingestion-dead", "value-withdrawals-dead"),
+    function_names=("value-ingest", "value-withdraw"),
+    schema_stamp="value-schema-stamp",
+)
+ORCHESTRATOR = OrchestratorOutputs(
+    cluster_name="value-cluster",
+    service_name="value-service",
+    log_group_name="value-orchestrator-logs",
+    task_role_arn="arn:aws:iam::111122223333:role/assistant/value-task",
+)
+
+
+@cache
+def deployed(name: str) -> DeployedTenant:
+    """Return the tenant of ``tenants/<name>.toml``, as the application reads it."""
+    (tenant,) = read_tenants(folder=ROOT / "tenants", only=name, images=ROOT / "images.lock.toml")
+    return tenant
+
+
+def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:
+    """Return the tenant with sections of its file replaced: ``with_sections(t, network={"cidr": "…"})``.
+
+    A section is given whole, as in the file; a list of them for ``reach``.
+    """
+    data = json.loads(tenant.config.model_dump_json()) | sections
+    config = TenantConfig.model_validate_json(json.dumps(data), strict=True)
+    assert config.deployment
+    assert config.identity
+    assert config.edge
+    assert config.models
+    return replace(
+        tenant,
+        config=config,
+        place=config.deployment,
+        identity=config.identity,
+        edge=config.edge,
+        models=config.models,
+    )
+
+
+def stage_for(tenant: DeployedTenant) -> cdk.Stage:
+    """Return an empty stage with the account, region, zones and context of a deployment.
+
+    Roles get no boundary and no path here: ``TenantStage`` gives both.
+    """
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    app = cdk.App(context=context)
+    place = tenant.place
+    stage = cdk.Stage(
+        app,
+        "Tenant",
+        env=cdk.Environment(account=place.account, region=place.region),
+        stage_name=f"{place.name_prefix}-{tenant.name}",
+    )
+    stage.node.set_context(
+        f"availability-zones:account={place.account}:region={place.region}", list(place.zones)
+    )
+    return stage
+
+
+def template_of(stack: cdk.Stack) -> dict[str, Any]:
+    """Return the synthesized template. Synthesis ends the stage: add nothing to it afterwards."""
+    stage = cdk.Stage.of(stack)
+    assert stage is not None
+    artifact = stage.synth().get_stack_artifact(stack.artifact_id)
+    return json.loads(Path(artifact.template_full_path).read_text(encoding="utf-8"))
+
+
+def resources_of(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """Return the resources of a type (``AWS::EC2::VPC``) by logical id."""
+    return {name: body for name, body in template["Resources"].items() if body["Type"] == kind}
