@@ -113,6 +113,22 @@ bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node again
 	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS) || status=$$?; \
 		$(BIN)/python -m assistant.operations.opensearch down; exit $$status
 
+# --- stacks -----------------------------------------------------------------------------------------------
+CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
+$(VENV)/checkov.stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
+	@echo "· checkov, in an environment of its own"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov
+	@$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt
+	@touch $@
+
+.PHONY: synth
+synth: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint and checkov (no account)
+	@rm -rf cdk.out build/synth
+	@$(CDK) synth --quiet '**' $(ARGS)
+	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
+	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
+	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
+
 .PHONY: evaluate
 evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed questions of both tenants
 	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
@@ -149,6 +165,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@for extra in client service worker model functions cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra cdk --group dev -o requirements/dev.txt
+	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 
 # --- containers -------------------------------------------------------------------------------------------
 BASE_LOCK := containers/base-image.lock

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import aws_cdk as cdk
-from constructs import Construct
+from constructs import IConstruct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ def _reason(row: Acknowledgement) -> str:
     return f"{row.reason} (docs/decisions/{row.decision}.md)" if row.decision else row.reason
 
 
-def _find(stage: cdk.Stage, path: str) -> Construct | None:
-    found: Construct | None = stage
+def _find(stage: cdk.Stage, path: str) -> IConstruct | None:
+    found: IConstruct | None = stage
     for part in path.split("/"):
         found = None if found is None else found.node.try_find_child(part)
     return found

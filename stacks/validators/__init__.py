@@ -1,0 +1,1 @@
+"""What outside validators say of the synthesized templates, held against the table of exceptions."""
