@@ -13,8 +13,7 @@ from stacks.validators.findings import Finding, StackTemplate
 
 COMMAND = ROOT / "build" / "checkov" / "bin" / "checkov"
 _LIMIT_S = 300
-_OPTIONS = ("--skip-download", "--framework", "cloudformation", "--output", "json")
-_OPTIONS += ("--quiet", "--compact", "--soft-fail")
+_OPTIONS = "--skip-download --framework cloudformation --output json --quiet --compact --soft-fail".split()
 
 
 def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
