@@ -22,7 +22,7 @@ from assistant.settings.deployment_sections import (
     SearchSection,
     TasksSection,
 )
-from assistant.settings.images import ImageLock, LockedImage, load_images
+from assistant.settings.images import ImageLock, LockedImage, load_images, write_digest
 from assistant.settings.local import (
     GatewaySettings,
     LocalIssuerSettings,
@@ -90,4 +90,5 @@ __all__ = [
     "load_llm_manifest",
     "load_tenant",
     "load_tenants",
+    "write_digest",
 ]

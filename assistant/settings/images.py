@@ -1,4 +1,4 @@
-"""The lock of container images, ``images.lock.toml``: which image by which digest."""
+"""The lock of container images, ``images.lock.toml``: which image, by which digest, in whose registry."""
 
 from __future__ import annotations
 
@@ -7,35 +7,128 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assistant.domain.errors import ConfigurationError
 
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
+_Account = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+_Registry = Annotated[Mapping[str, _Account], Field(min_length=1)]
 
 
-class LockedImage(BaseModel):
-    """One image. Without ``accounts`` it is our own, in the deployment account's registry."""
+def _is_fixed(tag: str) -> str:
+    if tag == "latest":
+        raise ValueError('"latest" is another image tomorrow; name a version')
+    return tag
 
+
+_Tag = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"), AfterValidator(_is_fixed)
+]
+
+
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    repository: str
-    tag: str
+
+class LockedImage(_Section):
+    """One image. Without ``registry`` it is our own, in the deployment account's."""
+
+    repository: str = Field(pattern=r"^[a-z0-9]+(?:[._/-][a-z0-9]+)*$")
+    tag: _Tag
     digest: Digest | None = None
-    """Absent: never built or resolved yet; the deployment then asks for it as a parameter."""
-    accounts: Mapping[str, str] = {}
-    """Region = account that publishes the image there."""
+    """Absent: never built or resolved yet. A deployment asks for that of an own image as a parameter."""
+    registry: str | None = None
+    """Name of the table under ``[registries]`` that says which account publishes the image where."""
+    regions: tuple[str, ...] = ()
+    """The only regions that have it; all of its registry's when empty."""
+    source: str | None = None
+    """What an own image is copied from, unchanged; built from ``containers/<name>`` when absent."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is kept in the deployment account."""
+        return self.registry is None
 
 
-class ImageLock(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class ImageLock(_Section):
+    registries: Mapping[str, _Registry] = {}
+    """Registry = region = account that publishes there."""
     images: Mapping[str, LockedImage]
+
+    def image(self, name: str) -> LockedImage:
+        """Return one image. Raises ConfigurationError with the names that there are."""
+        try:
+            return self.images[name]
+        except KeyError:
+            known = ", ".join(sorted(self.images))
+            raise ConfigurationError(
+                f'images.lock.toml: there is no image "{name}"; it has {known}.'
+            ) from None
+
+    def accounts(self, name: str) -> Mapping[str, str]:
+        """Return region = account of who publishes an image there; nothing for an own one."""
+        image = self.image(name)
+        if image.registry is None:
+            return {}
+        try:
+            table = self.registries[image.registry]
+        except KeyError:
+            raise ConfigurationError(
+                f'images.lock.toml: images.{name}.registry = "{image.registry}" is not under [registries].'
+            ) from None
+        return {region: table[region] for region in image.regions or table if region in table}
+
+    def account(self, name: str, *, region: str, own: str) -> str:
+        """Return the account whose registry has an image in ``region``; ``own`` is the deployment's.
+
+        Raises ConfigurationError with the regions that have it.
+        """
+        if self.image(name).is_own:
+            return own
+        accounts = self.accounts(name)
+        if region not in accounts:
+            raise ConfigurationError(
+                f"The image {name} ({self.image(name).repository}) is not published in {region}; "
+                f"regions that have it: {', '.join(sorted(accounts))}."
+            )
+        return accounts[region]
+
+    def own(self) -> Mapping[str, LockedImage]:
+        """Return the images that the deployment account's registry keeps, by name."""
+        return {name: image for name, image in self.images.items() if image.is_own}
 
 
 def load_images(path: Path) -> ImageLock:
     """Read the lock. Raises ConfigurationError naming file and key."""
     try:
         return ImageLock.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"{path}: {wrong}") from None
+
+
+def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) -> None:
+    """Put an image's digest (and tag) into the lock; everything else of the file, comments too, stays.
+
+    Raises ConfigurationError for an image that it does not have, or what is no digest.
+    """
+    import tomlkit  # not in the service's image, which reads the lock never
+
+    load_images(path).image(name)
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    entry = document["images"][name]  # type: ignore[index]
+    entry["digest"] = digest  # type: ignore[index]
+    if tag is not None:
+        entry["tag"] = tag  # type: ignore[index]
+    written = path.with_name(f".{path.name}.new")
+    written.write_text(tomlkit.dumps(document), encoding="utf-8")
+    try:
+        load_images(written)
+    except ConfigurationError as error:
+        written.unlink()
+        raise ConfigurationError(f"{path} is left as it was: {error.message}") from None
+    written.replace(path)
