@@ -3,6 +3,7 @@
 The name of an environment variable lives once, on the class that reads it.
 """
 
+from assistant.settings.account_file import AccountConfig, load_account
 from assistant.settings.artifacts import (
     EmbeddingManifest,
     LlmManifest,
@@ -32,6 +33,7 @@ from assistant.settings.local import (
 from assistant.settings.process import ProcessSettings, inherited_environment
 from assistant.settings.served import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant_file import (
+    WHERE_IT_STANDS,
     EmbeddingSection,
     GateSection,
     GenerationSection,
@@ -49,6 +51,8 @@ from assistant.settings.tenant_file import (
 )
 
 __all__ = [
+    "WHERE_IT_STANDS",
+    "AccountConfig",
     "EdgeSection",
     "EmbeddingManifest",
     "EmbeddingSection",
@@ -85,6 +89,7 @@ __all__ = [
     "TenantName",
     "WorkerSettings",
     "inherited_environment",
+    "load_account",
     "load_embedding_manifest",
     "load_images",
     "load_llm_manifest",

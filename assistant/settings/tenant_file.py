@@ -142,21 +142,24 @@ class TenantConfig(_TenantSection):
 
         Where and how large the tenant stands is not part of it.
         """
-        return hashlib.sha256(self.model_dump_json(exclude=_WHERE_IT_STANDS).encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude=set(WHERE_IT_STANDS)).encode()).hexdigest()
 
 
-_WHERE_IT_STANDS = {
-    "deployment",
-    "identity",
-    "network",
-    "edge",
-    "models",
-    "power",
-    "search",
-    "tasks",
-    "observability",
-    "reach",
-}
+WHERE_IT_STANDS = frozenset(
+    {
+        "deployment",
+        "identity",
+        "network",
+        "edge",
+        "models",
+        "power",
+        "search",
+        "tasks",
+        "observability",
+        "reach",
+    }
+)
+"""Sections of a tenant file that only a deployment reads."""
 
 
 def load_tenant(path: Path) -> TenantConfig:

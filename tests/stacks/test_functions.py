@@ -1,0 +1,148 @@
+"""What every function of a stack has, and that its archives are the same twice."""
+
+from __future__ import annotations
+
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import assertions
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import load_tenant
+from stacks.constructs import function_package
+from stacks.constructs.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
+from stacks.constructs.tenant_file_asset import TenantFileAsset, effective_tenant_file
+from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
+from tests.stacks.values import KEYS, deployed, stage_for, template_of
+
+UNPACKED_LIMIT_BYTES = 250_000_000
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    tenant = deployed("pharmacy")
+    stack = cdk.Stack(stage_for(tenant), "Functions")
+    role = FunctionRole(stack, "Role", description="of a test")
+    TenantFileAsset(stack, "TenantFile", tenant=tenant).grant_read(role)
+    for name in ("First", "Second"):
+        VpcFunction(
+            stack,
+            name,
+            tenant=tenant,
+            program=FunctionProgram(
+                folder="ingest_documents", timeout_s=60, memory_mib=512, environment={"A": "b"}
+            ),
+            place=FunctionPlace(
+                subnet_ids=("subnet-1", "subnet-2"),
+                security_group_id="sg-1",
+                logs_key_arn=KEYS.logs_key_arn,
+                environment_key_arn=KEYS.data_key_arn,
+            ),
+            role=role,
+        )
+    return template_of(stack)
+
+
+def functions_of(template: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Lambda::Function"]
+
+
+def test_every_function_stands_in_the_vpc_and_encrypts_its_environment(template: dict[str, Any]) -> None:
+    functions = functions_of(template)
+
+    assert len(functions) == 2
+    for function in functions:
+        assert function["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+        assert function["KmsKeyArn"] == KEYS.data_key_arn
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        assert function["Runtime"] == "python3.13"
+
+
+def test_functions_of_a_stack_share_code_and_one_layer(template: dict[str, Any]) -> None:
+    first, second = functions_of(template)
+
+    assert first["Code"] == second["Code"]
+    assert first["Layers"] == second["Layers"]
+    assertions.Template.from_json(template).resource_count_is("AWS::Lambda::LayerVersion", 1)
+
+
+def test_a_functions_code_may_not_make_network_interfaces(template: dict[str, Any]) -> None:
+    (policy, _) = [r for r in template["Resources"].values() if r["Type"] == "AWS::IAM::ManagedPolicy"]
+    statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    allowed = next(s for s in statements if "ec2:CreateNetworkInterface" in s["Action"])
+    denied = next(s for s in statements if s["Effect"] == "Deny")
+
+    assert set(denied["Action"]) == {a for a in allowed["Action"] if a.startswith("ec2:")}
+    assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]
+
+
+def test_a_role_may_read_the_one_object_of_the_tenant_file(template: dict[str, Any]) -> None:
+    (policy,) = [r for r in template["Resources"].values() if r["Type"] == "AWS::IAM::Policy"]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+
+    assert statement["Action"] == "s3:GetObject"
+    assert ".toml" in str(statement["Resource"])
+    assert "*" not in str(statement["Resource"])
+
+
+@pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)
+def test_code_and_dependencies_fit_into_a_function(dependencies: FunctionDependencies) -> None:
+    sizes = [
+        entry.file_size
+        for archive in (code_archive(), dependencies.archive())
+        for entry in zipfile.ZipFile(archive.path).infolist()
+    ]
+
+    assert sum(sizes) < UNPACKED_LIMIT_BYTES
+
+
+def test_an_archive_made_twice_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = code_archive()
+    monkeypatch.setattr(function_package, "BUILD", tmp_path)
+    code_archive.cache_clear()
+    again = code_archive()
+    code_archive.cache_clear()
+
+    assert again.path != first.path
+    assert again.hash == first.hash
+    assert again.path.read_bytes() == first.path.read_bytes()
+
+
+def test_the_code_holds_handlers_and_nothing_that_no_function_runs() -> None:
+    names = zipfile.ZipFile(code_archive().path).namelist()
+
+    assert "assistant/ingesting/pipeline.py" in names
+    assert not [
+        name for name in names if "console/" in name or "__pycache__" in name or name.endswith(".pyc")
+    ]
+
+
+def test_dependencies_hold_nothing_of_the_machine_that_packed_them() -> None:
+    names = zipfile.ZipFile(FUNCTIONS.archive().path).namelist()
+
+    assert "python/botocore/__init__.py" in names
+    assert not [name for name in names if name.endswith("/RECORD") or name.startswith("python/bin/")]
+
+
+def test_dependencies_that_were_not_fetched_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function_package, "BUILD", tmp_path)
+
+    with pytest.raises(ConfigurationError, match=r"python -m stacks\.constructs\.function_package"):
+        FUNCTIONS.archive()
+
+
+@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
+def test_the_deployed_tenant_file_answers_alike_and_tells_no_account(name: str, tmp_path: Path) -> None:
+    tenant = deployed(name)
+    path = tmp_path / f"{name}.toml"
+    path.write_text(effective_tenant_file(tenant), encoding="utf-8")
+
+    assert load_tenant(path).settings_hash() == tenant.config.settings_hash()
+    assert tenant.place.account not in path.read_text(encoding="utf-8")
+    assert not {"deployment", "network", "edge", "models"} & set(tomllib.loads(path.read_text("utf-8")))
