@@ -64,6 +64,8 @@ class StoreSettings(ProcessSettings):
     log_level: str = "INFO"
     """The least level that is logged."""
 
+    documents_prefix: ClassVar[str] = "documents/"
+    """Of every object in the bucket of documents."""
     on_aws: ClassVar[tuple[str, ...]] = (
         "documents_bucket",
         "states_table",
@@ -135,6 +137,18 @@ class ServiceSettings(StoreSettings):
     """What the console's head shows."""
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """How long answers in progress may go on after SIGTERM."""
+    tls: Literal["off", "self-signed"] = "off"
+    """`self-signed`: HTTPS by a certificate made at start, for a balancer that encrypts and verifies nothing."""
+    metrics_service: str | None = None
+    """Dimension `Service` of the metrics that go to stdout for CloudWatch; none go when absent."""
+    metrics_interval_s: int = Field(default=15, ge=1, le=60)
+    """How often they do. Active streams are counted each second between."""
+    release: str = ""
+    """Version of this package that was deployed; `/readyz` shows it, as it does the next two."""
+    model_stamp: str = ""
+    """Of the deployed model artifacts and images: a change of it rolls the tasks."""
+    schema_stamp: str = ""
+    """Of the search schema that was applied: a change of it rolls the tasks."""
 
     on_aws: ClassVar[tuple[str, ...]] = (*StoreSettings.on_aws, "records_table", "events_table")
 

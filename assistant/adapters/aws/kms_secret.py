@@ -13,10 +13,10 @@ from typing import Any
 
 from assistant.adapters.aws.aws_calls import ServiceRefusedError, aws_call
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.link_secret import LINK_SECRET_PURPOSE, link_secret_context
 
 _LENGTH_BYTES = 32
 _LIMIT_S = 30.0
-_PURPOSE = "document-links"
 
 
 async def create_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str, key_id: str) -> None:
@@ -26,7 +26,7 @@ async def create_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str, key_
     """
     async with aws_call("KMS", limit_s=_LIMIT_S):
         made = await kms.generate_data_key_without_plaintext(
-            KeyId=key_id, NumberOfBytes=_LENGTH_BYTES, EncryptionContext=_context(tenant)
+            KeyId=key_id, NumberOfBytes=_LENGTH_BYTES, EncryptionContext=link_secret_context(tenant)
         )
     value = base64.b64encode(made["CiphertextBlob"]).decode()
     try:
@@ -46,14 +46,16 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
     ciphertext = await _ciphertext(ssm, name)
     try:
         async with aws_call("KMS", limit_s=_LIMIT_S):
-            answer = await kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=_context(tenant))
+            answer = await kms.decrypt(
+                CiphertextBlob=ciphertext, EncryptionContext=link_secret_context(tenant)
+            )
     except ServiceRefusedError as error:
         if error.passes:
             raise
         raise ConfigurationError(
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
-            f"tenant {tenant} and the purpose {_PURPOSE}, with a key that is enabled and that this process "
-            "may use (kms:Decrypt). If it was made for another, delete it and make it anew."
+            f"tenant {tenant} and the purpose {LINK_SECRET_PURPOSE}, with a key that is enabled and that this "
+            "process may use (kms:Decrypt). If it was made for another, delete it and make it anew."
         ) from None
     secret = bytes(answer.get("Plaintext", b""))
     if len(secret) < _LENGTH_BYTES:
@@ -79,7 +81,3 @@ async def _ciphertext(ssm: Any, name: str) -> bytes:
         raise ConfigurationError(
             f"The parameter {name} holds no ciphertext in base64; delete it and make it anew."
         ) from None
-
-
-def _context(tenant: str) -> dict[str, str]:
-    return {"tenant": tenant, "purpose": _PURPOSE}

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.adapters.aws.aws_calls import ServiceRefusedError, aws_call
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.settings import StoreSettings
 
 _WHAT = "The document store"
 _LIMIT_S = 55.0
@@ -50,7 +51,12 @@ class S3DocumentStore:
     """
 
     def __init__(
-        self, client: Any, *, bucket: str, kms_key_id: str | None = None, prefix: str = "documents/"
+        self,
+        client: Any,
+        *,
+        bucket: str,
+        kms_key_id: str | None = None,
+        prefix: str = StoreSettings.documents_prefix,
     ) -> None:
         self._client = client
         self._bucket = bucket

@@ -1,0 +1,11 @@
+"""The metrics that a task tells CloudWatch: emitted, scaled on, drawn and alarmed by the same names."""
+
+from __future__ import annotations
+
+NAMESPACE = "PrivateCareAssistant"
+DIMENSION = "Service"
+"""The only dimension: its value is that of one tenant's service, the same in each of its tasks."""
+ACTIVE_STREAMS = "ActiveStreams"
+"""Answers in progress in one task, a sample a second; the average over all samples is that per task."""
+INTERNAL_ERRORS = "InternalErrors"
+"""Failures that nobody expected, in one task since its last line."""
