@@ -25,6 +25,10 @@ class StoreSettings(ProcessSettings):
 
     tenants_dir: Path = Path("tenants")
     """Folder of tenant files; every `*.toml` in it is served."""
+    tenant_file_s3: str | None = Field(
+        default=None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
+    )
+    """`s3://bucket/key.toml`: a tenant file that is copied into `tenants_dir` at start, as its tenant's."""
     state_dir: Path = Path(".state")
     """Folder of everything that embedded stores keep, and of secrets made on first use."""
     model_artifacts_dir: Path = Path(".state/models")
@@ -138,7 +142,7 @@ class ServiceSettings(StoreSettings):
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """How long answers in progress may go on after SIGTERM."""
     tls: Literal["off", "self-signed"] = "off"
-    """`self-signed`: HTTPS by a certificate made at start, for a balancer that encrypts and verifies nothing."""
+    """`self-signed`: HTTPS by a certificate made at start, for a balancer that verifies none."""
     metrics_service: str | None = None
     """Dimension `Service` of the metrics that go to stdout for CloudWatch; none go when absent."""
     metrics_interval_s: int = Field(default=15, ge=1, le=60)

@@ -54,8 +54,8 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
             raise
         raise ConfigurationError(
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
-            f"tenant {tenant} and the purpose {LINK_SECRET_PURPOSE}, with a key that is enabled and that this "
-            "process may use (kms:Decrypt). If it was made for another, delete it and make it anew."
+            f"tenant {tenant} and the purpose {LINK_SECRET_PURPOSE}, with a key that is enabled and that "
+            "this process may use (kms:Decrypt). If it was made for another, delete it and make it anew."
         ) from None
     secret = bytes(answer.get("Plaintext", b""))
     if len(secret) < _LENGTH_BYTES:
