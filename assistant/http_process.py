@@ -24,7 +24,9 @@ STALLED_PEER_TIMEOUT_S = 30
 _SEND_BUFFER_BYTES = 64 * 1024
 """Of the kernel, a connection: what a reader leaves waits in the process, where it is bounded and merged.
 By default it grows to 4 MiB."""
-_KEEP_ALIVE_S = 75
+_KEEP_ALIVE_S = 130
+"""Longer than a load balancer keeps an idle connection (120 s at ours): who closes first must be the one who
+sends, or a request meets a connection that was closed just before."""
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """By default 700: under load the collector then runs many times in each answer, and finds nothing."""
 
