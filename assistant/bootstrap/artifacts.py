@@ -1,11 +1,28 @@
-"""Model artifacts from S3, where the settings name a prefix."""
+"""What a process reads before it serves, from S3 where its settings say so: tenant file and artifacts."""
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
 from assistant.bootstrap.clients import ProcessClients
-from assistant.settings import StoreSettings
+from assistant.settings import StoreSettings, TenantConfig, load_tenants
+
+
+async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> dict[str, TenantConfig]:
+    """Return every tenant of ``tenants_dir`` by name, the one from ``tenant_file_s3`` among them.
+
+    Raises ConfigurationError naming file and key, object or variables; DependencyError when S3 does not
+    answer.
+    """
+    if settings.tenant_file_s3 is not None:
+        from assistant.adapters.aws.artifact_download import download_tenant_file
+
+        await download_tenant_file(
+            await clients.aws("s3"), uri=settings.tenant_file_s3, into=settings.tenants_dir
+        )
+    tenants = load_tenants(settings.tenants_dir)
+    settings.check_tenants(tenants)
+    return tenants
 
 
 async def fetch_artifacts(settings: StoreSettings, clients: ProcessClients, models: AbstractSet[str]) -> None:

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from assistant.adapters.model_artifacts import TOKENIZER_FILE, read_model_facts
-from assistant.bootstrap.artifacts import fetch_artifacts
+from assistant.bootstrap.artifacts import fetch_artifacts, read_tenants
 from assistant.bootstrap.clients import ProcessClients, open_clients
 from assistant.bootstrap.stores import StoreChoice
 from assistant.domain.clock import Clock, SystemClock
-from assistant.settings import TenantConfig, WorkerSettings, load_tenants
+from assistant.settings import TenantConfig, WorkerSettings
 
 if TYPE_CHECKING:
     from assistant.ingesting.ports import PassageIndex
@@ -27,9 +27,8 @@ async def open_ingestion(
     Raises ConfigurationError naming file and key or variables, also when the embedding model's artifact is
     missing.
     """
-    tenants = load_tenants(settings.tenants_dir)
-    settings.check_tenants(tenants)
     async with open_clients(settings) as clients, AsyncExitStack() as stack:
+        tenants = await read_tenants(settings, clients)
         await fetch_artifacts(settings, clients, {tenant.embedding.model for tenant in tenants.values()})
         opened: list[TenantIngestion] = []
         for tenant in tenants.values():

@@ -16,14 +16,14 @@ from assistant.adapters.model_artifacts import (
     served_generation_model,
 )
 from assistant.adapters.signed_links import SignedDocumentLinks
-from assistant.bootstrap.artifacts import fetch_artifacts
+from assistant.bootstrap.artifacts import fetch_artifacts, read_tenants
 from assistant.bootstrap.clients import ProcessClients, open_clients
 from assistant.bootstrap.stores import AnswerStores, StoreChoice
 from assistant.domain.clock import Clock, SystemClock
 from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments
-from assistant.settings import ServiceSettings, TenantConfig, load_tenants
+from assistant.settings import ServiceSettings, TenantConfig
 
 if TYPE_CHECKING:
     from assistant.answering.answer_question import AnswerQuestion
@@ -62,10 +62,9 @@ async def open_tenants(
     With ``generates`` false nothing is asked of the generation model's artifact: what only retrieves works
     before that model was ever started. Raises ConfigurationError naming file and key or variables.
     """
-    tenants = load_tenants(settings.tenants_dir)
-    settings.check_tenants(tenants)
     async with AsyncExitStack() as stack:
         clients = clients or await stack.enter_async_context(open_clients(settings))
+        tenants = await read_tenants(settings, clients)
         await fetch_artifacts(settings, clients, _models(tenants, generates=generates))
         opened: dict[str, ServedTenant] = {}
         for name, tenant in tenants.items():

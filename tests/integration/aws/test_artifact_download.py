@@ -10,10 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.artifact_download import download_artifacts
+from assistant.adapters.aws.artifact_download import download_artifacts, download_tenant_file
 from assistant.adapters.aws.aws_clients import open_client
 from assistant.adapters.model_artifacts import read_model_facts
+from assistant.bootstrap.artifacts import read_tenants
+from assistant.bootstrap.clients import open_clients
 from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.settings import WorkerSettings, load_tenants
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http
 
@@ -89,3 +92,48 @@ async def test_a_folder_that_cannot_be_written_is_named(s3: Any, tmp_path: Path)
         await download_artifacts(
             s3, prefix="s3://artifacts-nowrite/models/v7/", models={"tiny"}, into=tmp_path
         )
+
+
+TENANT_FILE = b'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+
+
+async def bring(s3: Any, bucket: str, content: bytes, into: Path) -> str:
+    await s3.create_bucket(Bucket=bucket)
+    await s3.put_object(Bucket=bucket, Key="3fa9.toml", Body=content)
+    return await download_tenant_file(s3, uri=f"s3://{bucket}/3fa9.toml", into=into)
+
+
+async def test_a_tenant_file_stands_under_its_tenants_name(s3: Any, tmp_path: Path) -> None:
+    name = await bring(s3, "tenant-file-whole", TENANT_FILE, tmp_path / "tenants")
+
+    assert load_tenants(tmp_path / "tenants")[name].display_name == "Clinic"
+
+
+@pytest.mark.parametrize("name", ["../../etc/clinic", "", "CLINIC"])
+async def test_a_tenant_file_is_never_written_elsewhere(s3: Any, tmp_path: Path, name: str) -> None:
+    content = f'schema_version = 1\nname = "{name}"\n'.encode()
+
+    with pytest.raises(ConfigurationError, match="is no tenant file"):
+        await bring(s3, f"tenant-file-{len(name)}", content, tmp_path / "tenants")
+    assert not (tmp_path / "tenants").exists()
+
+
+async def test_what_is_no_toml_is_no_tenant_file(s3: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"3fa9\.toml is no tenant file"):
+        await bring(s3, "tenant-file-garbage", b"\xff\xfe", tmp_path)
+
+
+async def test_tenants_are_read_from_the_file_in_s3(s3: Any, aws_server_url: str, tmp_path: Path) -> None:
+    await s3.create_bucket(Bucket="tenant-file-read")
+    await s3.put_object(Bucket="tenant-file-read", Key="a.toml", Body=TENANT_FILE)
+    settings = WorkerSettings(
+        tenants_dir=tmp_path / "tenants",
+        tenant_file_s3="s3://tenant-file-read/a.toml",
+        aws_endpoint_url=aws_server_url,
+        region=REGION,
+    )
+
+    async with open_clients(settings) as clients:
+        tenants = await read_tenants(settings, clients)
+
+    assert list(tenants) == ["clinic"]
