@@ -10,6 +10,7 @@ ROWS: tuple[Acknowledgement, ...] = (
         findings=(
             "AwsSolutions::AwsSolutions-ELB2",
             "HIPAA.Security::HIPAA.Security-ELBLoggingEnabled",
+            "checkov::CKV_AWS_91",
         ),
         reason="An NLB writes access logs for TLS listeners only, and this one passes TCP on to the ALB, which "
         "logs every request; the flow logs of the VPC have its connections.",
