@@ -1,18 +1,198 @@
-"""The account stage: what stands once in an account and region, for all tenants in it."""
+"""The account stage: what stands once in an account and region, for all tenants in it.
+
+It is safe to repeat, each item is created or already there (``accounts/<account>-<region>.toml``), and all of
+it stays when its stack or the last tenant goes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.tenant import DeployedTenant
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import AccountConfig, load_account
+from stacks.acknowledgements import TABLE
+from stacks.constructs.account_key import account_key
+from stacks.constructs.budget_topic import BudgetTopic
+from stacks.constructs.image_repositories import ImageRepositories
+from stacks.constructs.tenant_boundary import SHARED, TenantBoundary
+from stacks.policy import acknowledge
+from stacks.tenant import ROOT, DeployedTenant
+
+_ONCE_AN_ACCOUNT = ("search_service_role", "boundary")
+"""IAM has no regions: what one region of an account made, another finds there."""
 
 
 class AccountStage(cdk.Stage):
+    def __init__(self, scope: Construct, *, tenants: Sequence[DeployedTenant], config: AccountConfig) -> None:
+        place = tenants[0].place
+        super().__init__(
+            scope,
+            f"Account-{place.account}-{place.region}",
+            env=cdk.Environment(account=place.account, region=place.region),
+            stage_name="assistant-account",
+        )
+        AccountStack(self, "Account", tenants=tenants, config=config)
+        tags = {**place.required_tags, "tenant": SHARED, "cost-center": config.cost_center}
+        for key, value in {**tags, "data-class": "internal"}.items():
+            cdk.Tags.of(self).add(key, value)
+        acknowledge(self, TABLE)
+
     @classmethod
-    def for_places(cls, scope: Construct, tenants: Sequence[DeployedTenant]) -> list[AccountStage]:
-        """Make one stage for each account and region that the tenants stand in."""
-        del scope, tenants
-        return []
+    def for_places(
+        cls, scope: Construct, tenants: Sequence[DeployedTenant], *, folder: Path | None = None
+    ) -> list[AccountStage]:
+        """Make one stage for each account and region that the tenants stand in.
+
+        ``folder`` holds the account files: ``accounts`` unless context ``-c accounts=DIR`` names another.
+        Raises ConfigurationError naming file and key.
+        """
+        given = scope.node.try_get_context("accounts")
+        folder = folder or (Path(str(given)) if given else ROOT / "accounts")
+        places = {key: list(those) for key, those in groupby(sorted(tenants, key=_place_of), key=_place_of)}
+        configs = {
+            (account, region): load_account(folder, account=account, region=region)
+            for account, region in places
+        }
+        _refuse_twice_an_account(configs, folder=folder)
+        return [cls(scope, tenants=those, config=configs[key]) for key, those in places.items()]
+
+
+class AccountStack(cdk.Stack):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenants: Sequence[DeployedTenant],
+        config: AccountConfig,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="Private care assistant: what all tenants of an account and region share",
+            termination_protection=True,
+            synthesizer=_synthesizer(tenants),
+        )
+        prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
+        if config.search_service_role == "create":
+            iam.CfnServiceLinkedRole(
+                self,
+                "SearchServiceRole",
+                aws_service_name="opensearchservice.amazonaws.com",
+                description="Lets search domains stand in a VPC",
+            )
+        if config.log_policy == "create":
+            self._add_log_policy(prefixes)
+        if config.boundary == "create":
+            self._add_boundaries(tenants, regions=config.regions)
+        self._add_kept_under_a_key(tenants, config=config)
+        for resource in self.node.find_all():
+            if isinstance(resource, cdk.CfnResource):
+                resource.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+
+    def _add_log_policy(self, prefixes: Sequence[str]) -> None:
+        """A region takes ten such policies; a domain's own, as CDK would make it, is one a domain."""
+        domains = self.format_arn(service="es", resource="domain", resource_name="*")
+        statement = iam.PolicyStatement(
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+            resources=[self._log_groups(prefix) for prefix in prefixes],
+            conditions={
+                "StringEquals": {"aws:SourceAccount": self.account},
+                "ArnLike": {"aws:SourceArn": domains},
+            },
+        )
+        statement.add_service_principal("es.amazonaws.com")
+        logs.CfnResourcePolicy(
+            self,
+            "SearchLogPolicy",
+            policy_name="assistant-search-logs",
+            policy_document=self.to_json_string(iam.PolicyDocument(statements=[statement]).to_json()),
+        )
+
+    def _log_groups(self, prefix: str) -> str:
+        """Of all tenants: a generated name begins with that of its stack, and this with the prefix."""
+        return self.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"{prefix}-*",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+
+    def _add_boundaries(self, tenants: Sequence[DeployedTenant], *, regions: Sequence[str]) -> None:
+        """One a prefix, unless the company bounds these tenants with a policy of its own."""
+        bounded = [tenant for tenant in tenants if tenant.place.permissions_boundary is None]
+        for prefix in sorted({tenant.place.name_prefix for tenant in bounded}):
+            those = [tenant for tenant in bounded if tenant.place.name_prefix == prefix]
+            TenantBoundary(
+                self,
+                _id_for(prefix, "Boundary"),
+                name_prefix=prefix,
+                regions=[self.region, *regions],
+                role_paths=sorted({tenant.place.role_path for tenant in those}),
+            )
+
+    def _add_kept_under_a_key(self, tenants: Sequence[DeployedTenant], *, config: AccountConfig) -> None:
+        if config.repositories == "existing" and config.budget_topic == "existing":
+            return
+        key = account_key(self, "AccountKey")
+        if config.repositories == "create":
+            ImageRepositories(self, "Images", images=_agreed(tenants, lambda t: t.images, "images"), key=key)
+        if config.budget_topic == "create":
+            for prefix in sorted({tenant.place.name_prefix for tenant in tenants}):
+                BudgetTopic(
+                    self,
+                    _id_for(prefix, "BudgetTopic"),
+                    name_prefix=prefix,
+                    key=key,
+                    email=config.budget_email,
+                )
+
+
+def _place_of(tenant: DeployedTenant) -> tuple[str, str]:
+    return tenant.place.account, tenant.place.region
+
+
+def _id_for(prefix: str, role: str) -> str:
+    return "".join(part.capitalize() for part in prefix.split("-")) + role
+
+
+def _refuse_twice_an_account(configs: Mapping[tuple[str, str], AccountConfig], *, folder: Path) -> None:
+    for item in _ONCE_AN_ACCOUNT:
+        made: dict[str, str] = {}
+        for (account, region), config in configs.items():
+            if getattr(config, item) != "create":
+                continue
+            if account in made:
+                raise ConfigurationError(
+                    f'{folder}/{account}-{region}.toml: {item} must be "existing": {made[account]} of '
+                    "the same account creates it, and IAM has no regions."
+                )
+            made[account] = region
+
+
+_T = TypeVar("_T")
+
+
+def _agreed(tenants: Sequence[DeployedTenant], read: Callable[[DeployedTenant], _T], what: str) -> _T:
+    """Return what all tenants of a place say alike. Raises ConfigurationError where they do not."""
+    first = read(tenants[0])
+    for tenant in tenants[1:]:
+        if read(tenant) != first:
+            raise ConfigurationError(
+                f"{tenant.name} and {tenants[0].name} stand in one account and region and differ in {what}; "
+                "make them equal."
+            )
+    return first
+
+
+def _synthesizer(tenants: Sequence[DeployedTenant]) -> cdk.DefaultStackSynthesizer:
+    qualifier = _agreed(tenants, lambda t: t.place.bootstrap_qualifier, "deployment.bootstrap_qualifier")
+    return cdk.DefaultStackSynthesizer(qualifier=qualifier)

@@ -1,0 +1,172 @@
+"""What stands once in an account and region: repeatable, kept, and a bound on every tenant's roles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import load_account
+from stacks.account import AccountStage
+from stacks.tenant import ROOT, DeployedTenant
+from tests.stacks.values import deployed, resources_of, template_of, with_sections
+
+ACCOUNT = "111122223333"
+
+
+def account_stages(tenants: list[DeployedTenant], folder: Path) -> list[AccountStage]:
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return AccountStage.for_places(cdk.App(context=context), tenants, folder=folder)
+
+
+def template(tenants: list[DeployedTenant], folder: Path) -> dict[str, Any]:
+    (stage,) = account_stages(tenants, folder)
+    stack = stage.node.find_child("Account")
+    assert isinstance(stack, cdk.Stack)
+    return template_of(stack)
+
+
+def in_place(tenant: DeployedTenant, **changes: Any) -> DeployedTenant:
+    return with_sections(tenant, deployment=json.loads(tenant.place.model_dump_json()) | changes)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The template of the three tenants' one place, by default."""
+    tenants = [deployed(name) for name in ("pharmacy", "clinic", "sandbox")]
+    return template(tenants, tmp_path_factory.mktemp("accounts"))
+
+
+def _only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    (resource,) = resources_of(template, kind).values()
+    return resource["Properties"]
+
+
+def test_three_tenants_of_one_place_share_each_item(shared: dict[str, Any]) -> None:
+    for kind in (
+        "AWS::IAM::ServiceLinkedRole",
+        "AWS::Logs::ResourcePolicy",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::KMS::Key",
+        "AWS::SNS::Topic",
+    ):
+        assert len(resources_of(shared, kind)) == 1, kind
+
+
+def test_nothing_goes_with_its_stack(shared: dict[str, Any]) -> None:
+    kept = {name: body.get("DeletionPolicy") for name, body in shared["Resources"].items()}
+
+    assert set(kept.values()) == {"Retain"}, kept
+
+
+def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared: dict[str, Any]) -> None:
+    own = {image.repository for image in deployed("pharmacy").images.images.values() if image.is_own}
+
+    repositories = [body["Properties"] for body in resources_of(shared, "AWS::ECR::Repository").values()]
+
+    assert {one["RepositoryName"] for one in repositories} == own
+    for one in repositories:
+        assert one["ImageTagMutability"] == "IMMUTABLE"
+        assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
+
+
+def test_lifecycle_of_images_takes_no_tagged_one(shared: dict[str, Any]) -> None:
+    for body in resources_of(shared, "AWS::ECR::Repository").values():
+        rules = json.loads(body["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+
+        assert {rule["selection"]["tagStatus"] for rule in rules} == {"untagged"}
+
+
+def test_only_search_domains_of_this_account_write_through_the_log_policy(shared: dict[str, Any]) -> None:
+    (statement,) = json.loads(_only(shared, "AWS::Logs::ResourcePolicy")["PolicyDocument"])["Statement"]
+
+    assert statement["Principal"] == {"Service": "es.amazonaws.com"}
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
+    assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:es:us-east-1:{ACCOUNT}:domain/*"}
+    assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:assistant-*"
+
+
+def test_only_budgets_of_this_account_tell_the_topic(shared: dict[str, Any]) -> None:
+    statements = _only(shared, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
+    (allowed,) = [statement for statement in statements if statement["Effect"] == "Allow"]
+
+    assert allowed["Principal"] == {"Service": "budgets.amazonaws.com"}
+    assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
+
+
+def test_the_boundary_fits_its_quota(shared: dict[str, Any]) -> None:
+    document = _only(shared, "AWS::IAM::ManagedPolicy")["PolicyDocument"]
+
+    assert (
+        len(json.dumps(document, separators=(",", ":"))) <= 6144
+    )  # characters of a managed policy, IAM quotas
+
+
+def test_each_prefix_has_its_boundary_by_name(tmp_path: Path) -> None:
+    tenants = [deployed("pharmacy"), in_place(deployed("clinic"), name_prefix="care")]
+
+    policies = resources_of(template(tenants, tmp_path), "AWS::IAM::ManagedPolicy").values()
+
+    assert {body["Properties"]["ManagedPolicyName"] for body in policies} == {
+        "assistant-boundary",
+        "care-boundary",
+    }
+
+
+def test_a_tenant_under_the_companys_own_boundary_gets_none(tmp_path: Path) -> None:
+    tenant = in_place(deployed("pharmacy"), permissions_boundary="company/boundary")
+
+    assert not resources_of(template([tenant], tmp_path), "AWS::IAM::ManagedPolicy")
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        ("search_service_role", "AWS::IAM::ServiceLinkedRole"),
+        ("log_policy", "AWS::Logs::ResourcePolicy"),
+        ("repositories", "AWS::ECR::Repository"),
+        ("boundary", "AWS::IAM::ManagedPolicy"),
+        ("budget_topic", "AWS::SNS::Topic"),
+    ],
+)
+def test_what_is_there_is_not_made_again(tmp_path: Path, item: str, kind: str) -> None:
+    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
+
+    assert not resources_of(template([deployed("sandbox")], tmp_path), kind)
+
+
+def test_two_regions_of_an_account_do_not_make_one_name_twice(tmp_path: Path) -> None:
+    elsewhere = in_place(
+        deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
+    )
+
+    with pytest.raises(ConfigurationError, match=r'us-east-1\.toml: search_service_role must be "existing"'):
+        account_stages([deployed("pharmacy"), elsewhere], tmp_path)
+
+
+def test_tenants_of_one_place_agree_on_the_bootstrap(tmp_path: Path) -> None:
+    other = in_place(deployed("clinic"), bootstrap_qualifier="other")
+
+    with pytest.raises(ConfigurationError, match=r"bootstrap_qualifier"):
+        account_stages([deployed("pharmacy"), other], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('boundary = "maybe"', r"boundary: Input should be 'create' or 'existing' \(got 'maybe'\)"),
+        ("borders = 1", r"unknown key borders; allowed: boundary, budget_email"),
+        ("boundary =", r"not valid TOML"),
+    ],
+)
+def test_a_bad_account_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(text)
+
+    with pytest.raises(ConfigurationError, match=rf"{ACCOUNT}-us-east-1\.toml: .*{said}"):
+        load_account(tmp_path, account=ACCOUNT, region="us-east-1")
