@@ -57,6 +57,9 @@ class PlaceSection(DeploymentSection):
     permissions_boundary: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_+=,.@/-]{1,128}$")
     """Name of a managed policy that bounds every role; the account stage's own when absent."""
     role_path: str = Field(default="/assistant/", pattern=r"^/([A-Za-z0-9_.-]+/)*$")
+    break_glass: tuple[Arn, ...] = ()
+    """Roles (``*`` allowed, as in SSO roles' names) that may read PHI stores in an emergency. Each use of one
+    raises an alarm."""
     required_tags: Mapping[TagKey, TagValue] = {}
     """What the company wants on every resource beside tenant, cost-center, data-class and release."""
 
