@@ -13,7 +13,7 @@ from stacks.validators.findings import Finding, StackTemplate
 
 COMMAND = ROOT / "build" / "checkov" / "bin" / "checkov"
 _LIMIT_S = 300
-_OPTIONS = "--skip-download --framework cloudformation --output json --quiet --compact --soft-fail".split()
+_OPTIONS = ("--skip-download", "--framework", "cloudformation", "--quiet", "--compact", "--soft-fail")
 
 
 def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
@@ -22,7 +22,7 @@ def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
         raise ConfigurationError(f"{COMMAND}: checkov is not installed; run make setup-checkov.")
     named = [argument for template in templates for argument in ("--file", str(template.path))]
     done = subprocess.run(
-        [str(COMMAND), *_OPTIONS, *named],
+        [str(COMMAND), *_OPTIONS, "--output", "json", *named],
         capture_output=True,
         text=True,
         timeout=_LIMIT_S,

@@ -1,0 +1,51 @@
+"""``python -m stacks.validators.pinning cdk.out``: writes ``stacks/pins/<tenant>.json`` anew.
+
+Which properties force a replacement is read from CloudFormation's own schemas, as cfn-lint carries them.
+Run it on purpose only: it accepts whatever is lost.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from assistant.template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name
+
+PINS = Path(__file__).parents[1] / "pins"
+_REGION = "us-east-1"
+_PREFIX = "/properties/"
+
+
+def replacing_properties() -> dict[str, tuple[str, ...]]:
+    """Return, for each stateful type, the paths whose change replaces it always or in some cases."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind in sorted(STATEFUL_TYPES):
+        schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema(_REGION, kind).schema)
+        paths: list[Any] = [
+            *(schema.get("createOnlyProperties") or ()),
+            *(schema.get("conditionalCreateOnlyProperties") or ()),
+        ]
+        found[kind] = tuple(sorted(str(path).removeprefix(_PREFIX) for path in paths))
+    return found
+
+
+def write_pins(assembly: Path) -> list[Path]:
+    """Write the pins of every stage in the folder; return the files."""
+    written: list[Path] = []
+    PINS.mkdir(exist_ok=True)
+    for folder in sorted(assembly.glob("assembly-*")):
+        pins = pin(templates_by_stack_name(folder), replacing_properties())
+        path = PINS / f"{folder.name.removeprefix('assembly-').lower()}.json"
+        path.write_text(json.dumps(pins.model_dump(mode="json"), indent=1, sort_keys=True) + "\n", "utf-8")
+        written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    for each in write_pins(Path(sys.argv[1])):
+        sys.stdout.write(f"{each.name}\n")

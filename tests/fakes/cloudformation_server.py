@@ -1,0 +1,185 @@
+"""An AWS account that the real ``cdk bootstrap`` and ``cdk deploy`` work on: moto, with what its
+CloudFormation lacks. ``python -m tests.fakes.cloudformation_server ACCOUNT`` prints its URL.
+
+What is added, and no more: weak references between stacks; types that it does not know (they answer any
+attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
+and endpoints that it ignores; instance types newer than its list. It proves that templates fit together,
+not that AWS would take every property: properties are asserted on the templates.
+"""
+# pyright: basic, reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def patch_moto() -> None:
+    """Change moto in this process. Call it before the first request."""
+    from moto.cloudformation import parsing
+
+    parsing.clean_json = _with_weak_references(parsing.clean_json)
+    parsing.resource_class_from_type = _with_unknown_types(parsing.resource_class_from_type)
+    _let_load_balancers_have_a_kind()
+    _let_endpoints_have_a_name()
+    _let_bucket_denies_be()
+
+
+def _with_weak_references(clean_json: Any) -> Any:
+    from moto.cloudformation.models import cloudformation_backends
+
+    def clean(value: Any, resources: Any) -> Any:
+        match value:
+            case {"Fn::GetStackOutput": {"StackName": name, "OutputName": output, **place}}:
+                backend = cloudformation_backends[resources["AWS::AccountId"]][
+                    place.get("Region") or resources["AWS::Region"]
+                ]
+                (stack,) = [each for each in backend.stacks.values() if each.name == name]
+                return stack.output_map[output].value
+            case _:
+                return clean_json(value, resources)
+
+    return clean
+
+
+def _with_unknown_types(class_of: Any) -> Any:
+    def class_for(resource_type: str) -> Any:
+        custom = (
+            resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource"
+        )
+        found = None if custom else class_of(resource_type)
+        return UnknownType if found is None else _with_all_attributes(found)
+
+    return class_for
+
+
+class UnknownType:
+    """A resource of a type that moto does not know, or that a function would make: it exists, is updated by
+    nothing, and has whatever attribute is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.name
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name: str, *given: Any, **named: Any) -> UnknownType:
+        del given, named
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, *, original_resource: Any, **named: Any) -> Any:
+        del named
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, *given: Any) -> None:
+        del given
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        del attr
+        return True
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return _made_up(self, attribute_name)
+
+
+def _made_up(resource: Any, attribute: str) -> str:
+    name = getattr(resource, "physical_resource_id", None) or getattr(resource, "name", "thing")
+    if attribute.endswith("Arn") or attribute == "ServiceArn":
+        kind = type(resource).__name__.lower()
+        return f"arn:aws:{kind}:us-east-1:{os.environ['MOTO_ACCOUNT_ID']}:{name}/{attribute}"
+    return f"{name}-{attribute}".lower()
+
+
+def _with_all_attributes(found: Any) -> Any:
+    """moto's own class, with a made-up value where it has none for an attribute."""
+    if getattr(found, "answers_all_attributes", False):
+        return found
+    ask = getattr(found, "get_cfn_attribute", _made_up)
+
+    def get_cfn_attribute(self: Any, attribute: str) -> Any:
+        from moto.cloudformation.exceptions import UnformattedGetAttTemplateException
+
+        try:
+            return ask(self, attribute)
+        except (NotImplementedError, UnformattedGetAttTemplateException):
+            return _made_up(self, attribute)
+
+    found.get_cfn_attribute = get_cfn_attribute
+    found.has_cfn_attr = classmethod(lambda cls, attr: True)
+    found.answers_all_attributes = True
+    return found
+
+
+def _let_load_balancers_have_a_kind() -> None:
+    from moto.elbv2 import models as elbv2
+
+    create = elbv2.ELBv2Backend.create_load_balancer
+    kinds: list[str] = []
+
+    def create_load_balancer(self: Any, name: str, *given: Any, **named: Any) -> Any:
+        if kinds:
+            named["loadbalancer_type"] = kinds.pop()
+        return create(self, name, *given, **named)
+
+    make = elbv2.FakeLoadBalancer.create_from_cloudformation_json.__func__
+
+    def from_template(cls: Any, name: str, template: Any, *given: Any, **named: Any) -> Any:
+        kinds.append(template["Properties"].get("Type", "application"))
+        return make(cls, name, template, *given, **named)
+
+    elbv2.ELBv2Backend.create_load_balancer = create_load_balancer
+    elbv2.FakeLoadBalancer.create_from_cloudformation_json = classmethod(from_template)
+
+
+def _let_endpoints_have_a_name() -> None:
+    from moto.sagemaker import models as sagemaker
+
+    make = sagemaker.FakeEndpoint.create_from_cloudformation_json.__func__
+
+    def from_template(cls: Any, name: str, template: Any, *given: Any, **named: Any) -> Any:
+        return make(cls, template["Properties"].get("EndpointName", name), template, *given, **named)
+
+    sagemaker.FakeEndpoint.create_from_cloudformation_json = classmethod(from_template)
+    sagemaker.FakeEndpointConfig.validate_instance_type = lambda self, instance_type: None
+
+
+def _let_bucket_denies_be() -> None:
+    """moto enforces a bucket policy's Deny without its condition: every later call would fail."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
+    FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
+
+
+def _be_of(account: str) -> None:
+    """Let STS answer this account too. Before anything else of moto is imported."""
+    from moto import core
+    from moto.core import models
+
+    core.DEFAULT_ACCOUNT_ID = models.DEFAULT_ACCOUNT_ID = account
+
+
+def _serve() -> None:
+    import threading
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    patch_moto()
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()  # ends when whoever started us has ended
+
+
+if __name__ == "__main__":
+    os.environ["MOTO_ACCOUNT_ID"] = sys.argv[1]
+    _be_of(sys.argv[1])
+    _serve()
