@@ -1,9 +1,22 @@
-"""The orchestrator stack."""
+"""The orchestrator: tasks on Fargate over the tenant's zones, behind the load balancer of the edge."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from assistant.settings import ServiceSettings, service_metrics
+from stacks.constructs.orchestrator_task import OrchestratorTask, TaskPlan, streams_per_task
+from stacks.constructs.task_rights import CALLERS_PREFIX, TaskRights
+from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
     DataOutputs,
@@ -13,8 +26,16 @@ from stacks.outputs import (
     ModelsOutputs,
     NetworkOutputs,
     OrchestratorOutputs,
+    Workload,
 )
 from stacks.tenant import DeployedTenant
+
+_START_S = 60
+"""A task pulls its image, starts in a few seconds, and fetches two tokenizers."""
+_SCALE_IN_S = 300
+_SCALE_OUT_S = 60
+_FAILURES_IN_A_MINUTE = 5
+"""Unexpected ones, of all tasks, at which a deployment is rolled back. A healthy service has none."""
 
 
 class OrchestratorStack(TenantStack):
@@ -32,9 +53,160 @@ class OrchestratorStack(TenantStack):
         ingestion: IngestionOutputs,
     ) -> None:
         super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="orchestrator")
-        self.outputs = OrchestratorOutputs(
-            cluster_name="c",
-            service_name="s",
-            log_group_name="l",
-            task_role_arn="arn:aws:iam::111111111111:role/t",
+        log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=keys.logs_key_arn)
+        rights = TaskRights(
+            scope=self, tenant=tenant, keys=keys, data=data, models=models, ingestion=ingestion
         )
+        task = OrchestratorTask(
+            self,
+            "Task",
+            tenant=tenant,
+            plan=TaskPlan(
+                environment=_environment(tenant, data=data, models=models, ingestion=ingestion),
+                rights=rights,
+                log_group=log_group,
+            ),
+        )
+        cluster = self._cluster(network, keys, log_group)
+        service = self._service(cluster, task, network)
+        service.attach_to_application_target_group(
+            elbv2.ApplicationTargetGroup.from_target_group_attributes(
+                self, "Targets", target_group_arn=edge.target_group_arn
+            )
+        )
+        self._scale(service)
+        self.outputs = OrchestratorOutputs(
+            cluster_name=cluster.cluster_name,
+            service_name=service.service_name,
+            log_group_name=log_group.log_group_name,
+            task_role_arn=task.role.role_arn,
+        )
+
+    def _cluster(self, network: NetworkOutputs, keys: KeysOutputs, log_group: logs.LogGroup) -> ecs.Cluster:
+        place = self.tenant.place
+        vpc = ec2.Vpc.from_vpc_attributes(
+            self,
+            "Vpc",
+            vpc_id=network.vpc_id,
+            availability_zones=list(place.zones),
+            isolated_subnet_ids=list(network.subnet_ids),
+        )
+        sessions = None
+        if self.tenant.config.tasks.exec_enabled:
+            sessions = ecs.ExecuteCommandConfiguration(
+                kms_key=kms.Key.from_key_arn(self, "SessionsKey", keys.logs_key_arn),
+                logging=ecs.ExecuteCommandLogging.OVERRIDE,
+                log_configuration=ecs.ExecuteCommandLogConfiguration(
+                    cloud_watch_log_group=log_group, cloud_watch_encryption_enabled=True
+                ),
+            )
+        return ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=vpc,
+            container_insights_v2=ecs.ContainerInsights.ENABLED,
+            execute_command_configuration=sessions,
+        )
+
+    def _service(
+        self, cluster: ecs.Cluster, task: OrchestratorTask, network: NetworkOutputs
+    ) -> ecs.FargateService:
+        tasks = self.tenant.config.tasks
+        group = ec2.SecurityGroup.from_security_group_id(
+            self, "Group", network.security_group_ids[Workload.ORCHESTRATOR], mutable=False
+        )
+        subnets = [
+            ec2.Subnet.from_subnet_id(self, f"Subnet{number}", subnet_id)
+            for number, subnet_id in enumerate(network.subnet_ids, start=1)
+        ]
+        return ecs.FargateService(
+            self,
+            "Service",
+            cluster=cluster,
+            task_definition=task.definition,
+            # No count: each update would reset what autoscaling has reached. Its least is `min_tasks`.
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            availability_zone_rebalancing=ecs.AvailabilityZoneRebalancing.ENABLED,
+            assign_public_ip=False,
+            security_groups=[group],
+            vpc_subnets=ec2.SubnetSelection(subnets=subnets),
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            deployment_alarms=ecs.DeploymentAlarmConfig(
+                alarm_names=[self._failures().alarm_name], behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM
+            ),
+            health_check_grace_period=cdk.Duration.seconds(_START_S),
+            enable_execute_command=tasks.exec_enabled,
+            enable_ecs_managed_tags=True,
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        )
+
+    def _failures(self) -> cloudwatch.Alarm:
+        """Return what rolls a deployment back. Paused endpoints, a dependency that is down and a load that is
+        refused are no failures of the new version, and do not count."""
+        return cloudwatch.Alarm(
+            self,
+            "DeploymentFailures",
+            alarm_description="Unexpected failures: the ECS deployment in progress is rolled back.",
+            metric=_metric(self.tenant, service_metrics.INTERNAL_ERRORS, statistic="Sum"),
+            threshold=_FAILURES_IN_A_MINUTE,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def _scale(self, service: ecs.FargateService) -> None:
+        tasks = self.tenant.config.tasks
+        scaling = service.auto_scale_task_count(min_capacity=tasks.min_tasks, max_capacity=tasks.max_tasks)
+        scaling.scale_to_track_custom_metric(
+            "ActiveStreams",
+            metric=_metric(self.tenant, service_metrics.ACTIVE_STREAMS, statistic="Average"),
+            target_value=streams_per_task(self.tenant),
+            scale_out_cooldown=cdk.Duration.seconds(_SCALE_OUT_S),
+            scale_in_cooldown=cdk.Duration.seconds(_SCALE_IN_S),
+        )
+
+
+def metrics_service(tenant: DeployedTenant) -> str:
+    """Return the value of the one dimension of the tasks' metrics."""
+    return f"{tenant.place.name_prefix}-{tenant.name}"
+
+
+def _metric(tenant: DeployedTenant, name: str, *, statistic: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=service_metrics.NAMESPACE,
+        metric_name=name,
+        dimensions_map={service_metrics.DIMENSION: metrics_service(tenant)},
+        statistic=statistic,
+        period=cdk.Duration.minutes(1),
+    )
+
+
+def _environment(
+    tenant: DeployedTenant, *, data: DataOutputs, models: ModelsOutputs, ingestion: IngestionOutputs
+) -> dict[str, Any]:
+    """Return what the service reads, by field. Names and addresses: nothing here is secret."""
+    return {
+        "region": tenant.place.region,
+        "stores": "aws",
+        "search": "opensearch",
+        "opensearch_url": f"https://{data.domain_endpoint}",
+        "documents_bucket": data.documents_bucket,
+        "records_table": data.records_table,
+        "events_table": data.events_table,
+        "states_table": data.states_table,
+        "ingestion_queue_url": ingestion.ingestion_queue_url,
+        "withdrawals_queue_url": ingestion.withdrawals_queue_url,
+        "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",
+        "issuer": tenant.identity.issuer,
+        "audience": tenant.identity.audience,
+        "jwks_parameter": tenant.jwks_parameter,
+        "power_parameter": models.power_parameter,
+        "console_client_id": tenant.identity.console_client_id,
+        "console_name": tenant.config.display_name,
+        "drain_timeout_s": ServiceSettings.model_fields["drain_timeout_s"].default,
+        "metrics_service": metrics_service(tenant),
+        "release": tenant.place.release,
+        "model_stamp": models.model_stamp,
+        "schema_stamp": ingestion.schema_stamp,
+    }
