@@ -1,0 +1,275 @@
+"""Templates read together: their resources with every reference followed, also from one template to another.
+
+::
+
+    templates = Templates.read([Path("cdk.out/assembly-Pharmacy")])
+    for world in templates.worlds():
+        for listener in world.of("AWS::ElasticLoadBalancingV2::Listener"):
+            listener.properties["LoadBalancerArn"]  # Target(<Resource Edge.Nlb>, "Ref")
+
+A property comes to a plain value, a ``Target`` (an attribute of a resource), a ``Joined`` (text with either
+in it) or an ``Unknown``; ``assistant.template_checks.values`` reads them. ``Fn::If`` is decided: by
+parameters' defaults, by values given, and where both leave it open, by one world for each way it can turn
+out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from assistant.template_checks.raw_values import equalities, is_reference, referred
+from assistant.template_checks.resolution import Resolver, World, parameter_of
+from assistant.template_checks.template_files import Template, read_templates
+from assistant.template_checks.values import Unknown, Value, is_known, text
+
+__all__ = ["Resource", "Template", "Templates"]
+
+_MOST_WORLDS = 64
+_STACK_TYPES = ("AWS::CloudFormation::Stack", "AWS::Serverless::Application")
+
+
+class Resource:
+    """One resource of one template, in one world. Equal only to itself."""
+
+    def __init__(self, logical_id: str, *, template: Template, raw: Mapping[str, Any], resolver: Resolver):
+        self.logical_id = logical_id
+        self.template = template
+        self.type = str(raw["Type"])
+        self.raw = raw
+        """As it stands in the template, with type, properties, metadata and policies."""
+        self._resolver = resolver
+
+    @cached_property
+    def properties(self) -> Mapping[str, Value]:
+        """Its properties, resolved."""
+        found = self._resolver.resolve(self.raw.get("Properties") or {}, self.template)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The logical ids under ``DependsOn``."""
+        declared = self.raw.get("DependsOn", ())
+        return (declared,) if isinstance(declared, str) else tuple(declared)
+
+    @property
+    def condition(self) -> str | None:
+        return self.raw.get("Condition")
+
+    @property
+    def exists(self) -> bool:
+        """Whether its condition holds in this world."""
+        return self.condition is None or self._resolver.holds(self.condition, self.template)
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.template.name}.{self.logical_id}>"
+
+
+class Templates:
+    """A set of templates in one world; ``worlds()`` are all that there can be."""
+
+    def __init__(self, templates: Iterable[Template], *, world: World | None = None) -> None:
+        self.templates = tuple(templates)
+        self._world = world or World()
+        self._resolver = Resolver(self, world=self._world)
+        self._resources = {
+            (id(template), logical_id): Resource(
+                logical_id, template=template, raw=raw, resolver=self._resolver
+            )
+            for template in self.templates
+            for logical_id, raw in template.section("Resources").items()
+        }
+
+    @classmethod
+    def read(
+        cls,
+        paths: Iterable[Path],
+        *,
+        parameters: Mapping[str, str] | None = None,
+        account: str | None = None,
+        region: str | None = None,
+    ) -> Templates:
+        """Read files and folders. ``parameters``, ``account`` and ``region`` fill what they leave open.
+
+        Raises ConfigurationError naming the file.
+        """
+        world = World(given=parameters or {}, account=account, region=region)
+        return cls(read_templates(paths), world=world)
+
+    # --- resources ----------------------------------------------------------------------------------------
+    def of(self, *types: str) -> list[Resource]:
+        """Return the resources of these types that exist in this world; of all types when none is given."""
+        return [
+            resource
+            for resource in self._resources.values()
+            if (not types or resource.type in types) and resource.exists
+        ]
+
+    def find(self, template: Template, logical_id: str) -> Resource | None:
+        """Return a resource of a template, whether it exists in this world or not."""
+        return self._resources.get((id(template), logical_id))
+
+    def resolve(self, value: Any, *, within: Template) -> Value:
+        """Return what a raw value of a template comes to."""
+        return self._resolver.resolve(value, within)
+
+    def dependencies(self, resource: Resource) -> frozenset[Resource]:
+        """Return all that CloudFormation makes before the resource: by ``DependsOn`` and by reference, over
+        several steps; of another template's output, everything in that template."""
+        seen: set[Resource] = set()
+        waiting = [resource]
+        while waiting:
+            for found in self._direct(waiting.pop()):
+                if found not in seen:
+                    seen.add(found)
+                    waiting.append(found)
+        return frozenset(seen - {resource})
+
+    def _direct(self, resource: Resource) -> Iterator[Resource]:
+        if resource.type in _STACK_TYPES and (child := self.child(resource)):
+            yield from self._all_of(child)
+        parent = self._parents.get(id(resource.template))
+        if parent is not None:
+            yield from self._direct_without_children(parent)
+        yield from self._direct_without_children(resource)
+
+    def _direct_without_children(self, resource: Resource) -> Iterator[Resource]:
+        names = [*resource.depends_on, *referred(resource.raw.get("Properties"))]
+        for name in names:
+            found = self.find(resource.template, name)
+            if found is not None:
+                yield found
+        for source in self._imported(resource.raw.get("Properties"), resource.template):
+            yield from self._all_of(source)
+
+    def _all_of(self, template: Template) -> Iterator[Resource]:
+        return (resource for resource in self._resources.values() if resource.template is template)
+
+    def _imported(self, value: Any, template: Template) -> Iterator[Template]:
+        if isinstance(value, Mapping):
+            for name, argument in cast("Mapping[str, Any]", value).items():
+                if name == "Fn::ImportValue":
+                    source = self.exporting(self.resolve(argument, within=template), self._resolver)
+                    if source:
+                        yield source[0]
+                elif name == "Fn::GetStackOutput":
+                    named = self.named(text(self.resolve(argument["StackName"], within=template)))
+                    if named:
+                        yield named
+                else:
+                    yield from self._imported(argument, template)
+        elif isinstance(value, list):
+            for item in cast("list[Any]", value):
+                yield from self._imported(item, template)
+
+    # --- from one template to another ---------------------------------------------------------------------
+    def named(self, stack: str) -> Template | None:
+        """Return the template of a stack by its name."""
+        return next((template for template in self.templates if template.name == stack), None)
+
+    def exporting(self, wanted: Value, resolver: Resolver) -> tuple[Template, str] | None:
+        """Return template and output that export a name. A part that is not known may be anything, as long
+        as one export alone fits."""
+        fitting: list[tuple[Template, str]] = []
+        for template, output, declared in self._exports:
+            name = resolver.resolve(declared, template)
+            if name == wanted and is_known(wanted):
+                return template, output
+            if _may_equal(name, wanted):
+                fitting.append((template, output))
+        return fitting[0] if len(fitting) == 1 else None
+
+    @cached_property
+    def _exports(self) -> list[tuple[Template, str, Any]]:
+        return [
+            (template, name, output["Export"]["Name"])
+            for template in self.templates
+            for name, output in template.section("Outputs").items()
+            if "Export" in output
+        ]
+
+    def child(self, resource: Resource) -> Template | None:
+        """Return the template of a nested stack, by the name of its file."""
+        if resource.type not in _STACK_TYPES:
+            return None
+        raw: Mapping[str, Any] = resource.raw.get("Properties") or {}
+        metadata: Mapping[str, Any] = resource.raw.get("Metadata") or {}
+        address = metadata.get("aws:asset:path") or text(
+            self.resolve(raw.get("TemplateURL") or raw.get("Location"), within=resource.template)
+        )
+        name = PurePosixPath(str(address)).name
+        return next((template for template in self.templates if template.path.name == name), None)
+
+    def parent_parameter(self, template: Template, name: str) -> tuple[Any, Template] | None:
+        """Return the raw value that a parent stack gives to a parameter, and the parent's template."""
+        parent = self._parents.get(id(template))
+        if parent is None:
+            return None
+        properties = cast("Mapping[str, Any]", parent.raw.get("Properties") or {})
+        given = cast("Mapping[str, Any]", properties.get("Parameters") or {})
+        return (given[name], parent.template) if name in given else None
+
+    @cached_property
+    def _parents(self) -> dict[int, Resource]:
+        self._parents = {}  # while they are looked for, an address that refers to a parameter asks for them
+        return {
+            id(child): resource for resource in self._resources.values() if (child := self.child(resource))
+        }
+
+    # --- worlds -------------------------------------------------------------------------------------------
+    def worlds(self) -> list[Templates]:
+        """Return this set once for each way in which its open conditions can turn out, 64 at most."""
+        candidates = self._candidates()
+        worlds: list[World] = []
+        for chosen in itertools.islice(itertools.product(*candidates.values()), _MOST_WORLDS):
+            pairs = list(zip(candidates, chosen, strict=True))
+            given = {name: value for name, value in pairs if value is not None}
+            worlds.append(
+                replace(
+                    self._world,
+                    given={**self._world.given, **given},
+                    others=frozenset(name for name, value in pairs if value is None),
+                )
+            )
+        sets = [Templates(self.templates, world=world) for world in worlds]
+        return [
+            *sets,
+            *(
+                Templates(self.templates, world=replace(world, otherwise=False))
+                for world, made in zip(worlds, sets, strict=True)
+                if made._has_open_conditions()
+            ),
+        ]
+
+    def _candidates(self) -> dict[str, list[str | None]]:
+        """Return the values to try for each unknown parameter that a condition asks; None for any other."""
+        found: dict[str, list[str | None]] = {}
+        for template in self.templates:
+            for one, other in equalities(list(template.section("Conditions").values())):
+                for side, against in ((one, other), (other, one)):
+                    unknown, value = (self.resolve(part, within=template) for part in (side, against))
+                    if isinstance(unknown, Unknown) and is_known(value) and is_reference(side):
+                        values = found.setdefault(parameter_of(unknown), [])
+                        values += [] if text(value) in values else [text(value)]
+        return {name: [*values, None] for name, values in sorted(found.items())}
+
+    def _has_open_conditions(self) -> bool:
+        return any(
+            self._resolver.condition({"Condition": name}, template) is None
+            for template in self.templates
+            for name in template.section("Conditions")
+        )
+
+
+def _may_equal(one: Value, other: Value) -> bool:
+    return _fits(one, other) or _fits(other, one)
+
+
+def _fits(pattern: Value, value: Value) -> bool:
+    parts = re.split(r"\$\{[^}]*\}", text(pattern))
+    return re.fullmatch(".+".join(map(re.escape, parts)), text(value)) is not None
