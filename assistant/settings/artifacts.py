@@ -1,7 +1,12 @@
-"""Manifests of model artifacts, ``model_artifacts/<task>/<name>/manifest.toml``."""
+"""Manifests of model artifacts, ``model_artifacts/<task>/<name>/manifest.toml``.
+
+A manifest says what a model artifact is, what it was compiled with, and what its memory needs follow from.
+The bytes lie in the tenant's models bucket under the artifact's own hash; nothing here fetches them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -9,52 +14,100 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployment_sections import Accelerator, ArtifactName
+from assistant.settings.images import Digest
+
+Dtype = Literal["bfloat16", "float16", "float32", "q4_1"]
+CALLERS_PREFIX = "callers/"
+"""Below it in the models bucket: ``<served name>/artifact.json`` and ``tokenizer.json``, which callers of the
+endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
 
 
 class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    model: str
+    schema_version: Literal[1]
+    name: ArtifactName
+    """Equals the folder's name, which tenant files give."""
+    model: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """``owner/name`` on the Hugging Face Hub."""
     licence: str
-    revision: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$|^[a-z0-9-]+==[0-9][0-9a-z.]*$")
+    """Commit of the model's repository, or the Python package that carries the weights."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the packaged artifact; absent until it was packaged once."""
+    """Of the packaged artifact (``model_artifacts/README.md``); absent until it was packaged once."""
+    files: tuple[str, ...] = Field(min_length=1)
+    """What the artifact holds, relative to ``/opt/ml/model``."""
     image: str
     """Name in images.lock.toml of the image that compiled it and serves it."""
+    image_digest: Digest | None = None
+    """Of that image, when it compiled this; a lock with another one is refused."""
+    accelerator: Accelerator
+    ami: str | None = None
+    """``InferenceAmiVersion`` of the endpoint; the service's own choice when absent."""
+    sdk: str | None = None
+    """Of Neuron or CUDA, in the image."""
+    dtype: Dtype
+    weights_bytes: int = Field(ge=1)
+    """Of all weight files together."""
+
+    @property
+    def served_name(self) -> str:
+        """The model's own name, as tenant files and answers' records give it."""
+        return self.model.rpartition("/")[2]
+
+    def stamp(self) -> str:
+        """Return what changes when anything that the manifest says does, 16 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class LlmManifest(_Manifest):
+    sequence_length: int = Field(ge=256)
+    """Prompt and answer of one stream together, tokens."""
+    batch_size: int = Field(ge=1)
+    """Streams at once."""
+    tensor_parallel: int = Field(ge=1)
+    """Cores (or GPUs) that one copy of the model is spread over."""
+    parameters: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
+    chat_template: str | None = None
+    """One of ``files``; the tokenizer's own when absent."""
+
+
+class EmbeddingManifest(_Manifest):
+    dimensions: int = Field(ge=1)
+    pooling: Literal["mean", "cls"]
+    max_tokens: int = Field(ge=16)
+    """Limit of one input, special tokens included."""
 
 
 _ManifestT = TypeVar("_ManifestT", bound=_Manifest)
 
 
-class LlmManifest(_Manifest):
-    accelerator: Literal["inf2", "trn1", "gpu", "cpu"]
-    sequence_length: int
-    batch_size: int
-    tensor_parallel: int
-    dtype: str
-
-
-class EmbeddingManifest(_Manifest):
-    accelerator: Literal["inf2", "trn1", "gpu", "cpu"] = "cpu"
-    dimensions: int
-    pooling: Literal["mean", "cls"]
-    max_tokens: int
-
-
 def load_llm_manifest(folder: Path) -> LlmManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError."""
+    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file and key."""
     return _load(LlmManifest, folder)
 
 
 def load_embedding_manifest(folder: Path) -> EmbeddingManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError."""
+    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file and key."""
     return _load(EmbeddingManifest, folder)
 
 
 def _load(kind: type[_ManifestT], folder: Path) -> _ManifestT:
     path = folder / "manifest.toml"
+    if not path.is_file():
+        there = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/manifest.toml")))
+        raise ConfigurationError(f'{path}: there is no such artifact "{folder.name}"; there are {there}.')
     try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        manifest = kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"{path}: {wrong}") from None
+    if manifest.name != folder.name:
+        raise ConfigurationError(f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".')
+    return manifest
