@@ -17,6 +17,7 @@ from assistant.service.answer_logging import LoggedAnswer
 from assistant.service.metrics import AnswerObserver
 from assistant.service.outbox import OUTBOX_LIMIT_BYTES, Outbox
 from assistant.service.problems import internal_problem, problem_of
+from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
 
 _GRACE_S = 5.0
 """Beyond the answer's own deadline, for its last event."""
@@ -144,12 +145,16 @@ class AnswerWriting:
             self.log.end()
         for outbox in self._readers:
             outbox.close()
+        first_token_s = self._observer.first_token_s
         _log.info(
-            "answer_ended",
+            ANSWER_ENDED,
             answer_id=self.prepared.answer_id,
             tenant=self.prepared.identity.tenant,
-            finish_reason=self._observer.finish_reason,
             took_ms=round(self._observer.elapsed_s() * 1000),
+            **{
+                FINISH_REASON: self._observer.finish_reason,
+                FIRST_TOKEN_MS: None if first_token_s is None else round(first_token_s * 1000),
+            },
         )
 
 

@@ -58,21 +58,22 @@ class ServiceMetrics:
 class AnswerObserver:
     """Sees the events of one answer go by."""
 
-    __slots__ = ("_clock", "_metrics", "_saw_token", "_started_s", "_tenant", "finish_reason")
+    __slots__ = ("_clock", "_metrics", "_started_s", "_tenant", "finish_reason", "first_token_s")
 
     def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
         self._metrics = metrics
         self._tenant = tenant
         self._started_s = started_s
         self._clock = clock
-        self._saw_token = False
         self.finish_reason: str | None = None
+        self.first_token_s: float | None = None
+        """From the request to the first token; None until there is one."""
 
     def see(self, event: AnswerEvent) -> None:
         if isinstance(event, Token):
-            if not self._saw_token:
-                self._saw_token = True
-                self._metrics.first_token.labels(self._tenant).observe(self.elapsed_s())
+            if self.first_token_s is None:
+                self.first_token_s = self.elapsed_s()
+                self._metrics.first_token.labels(self._tenant).observe(self.first_token_s)
         elif isinstance(event, Done):
             self._count(event.finish_reason.value)
             for step, milliseconds in event.timings_ms.items():

@@ -9,3 +9,10 @@ ACTIVE_STREAMS = "ActiveStreams"
 """Answers in progress in one task, a sample a second; the average over all samples is that per task."""
 INTERNAL_ERRORS = "InternalErrors"
 """Failures that nobody expected, in one task since its last line."""
+
+ANSWER_ENDED = "answer_ended"
+"""``event`` of the line that is logged once an answer, whose fields metric filters count."""
+FINISH_REASON = "finish_reason"
+"""Its field: a finish reason, the code of an error, or ``disconnected``."""
+FIRST_TOKEN_MS = "first_token_ms"  # noqa: S105 - a token of text
+"""Its field: from the request to the first token; null where none came."""

@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.service.answer_writing import StreamLimits
+from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
 
 STREAM = "text/event-stream"
@@ -91,6 +92,20 @@ async def test_leaving_a_whole_answer_is_no_failure_of_the_service(service: Runn
         await service.idle()
         await eventually(lambda: _ended(logged))
     assert [line["event"] for line in logged if line["log_level"] == "error"] == []
+
+
+async def test_the_line_of_an_ended_answer_says_how_it_ended_and_when_it_began(
+    service: RunningService,
+) -> None:
+    """Metric filters of the deployment count these very fields."""
+    with capture_logs() as logged:
+        async with asking(service) as (reader, _):
+            await reader.readuntil(b"event: done")
+        await service.idle()
+        await eventually(lambda: _ended(logged))
+    (line,) = [line for line in logged if line["event"] == ANSWER_ENDED]
+    assert line[FINISH_REASON] == "stop"
+    assert 0 <= line[FIRST_TOKEN_MS] <= line["took_ms"]
 
 
 async def _ended(logged: Sequence[Mapping[str, Any]]) -> bool:
