@@ -29,7 +29,7 @@ class Gateway(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """Clients on the care side, by a range of their own addresses: enforcement on PrivateLink judges those."""
+    """Clients on the care side, by a range of their own addresses: PrivateLink's enforcement judges those."""
 
     cidr: str
 

@@ -30,4 +30,6 @@ class WorkloadRole(iam.Role):
             assumed_by=iam.ServicePrincipal(assumed_by),
             description=description,
         )
+        self.platform = assumed_by
+        """The service that runs the holder; its own calls with the role go over its own network."""
         self.through = tuple(through)

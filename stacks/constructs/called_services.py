@@ -1,0 +1,173 @@
+"""Which AWS services the workloads of a stage call: read off the policies of their roles, listed nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from constructs import Construct, IConstruct
+
+from assistant.domain.errors import ConfigurationError
+from stacks.constructs.workload_role import WorkloadRole
+
+_ENDPOINTS = {
+    "cloudwatch": "monitoring",
+    "dynamodb": "dynamodb",
+    "ecs": "ecs",
+    "events": "events",
+    "kms": "kms",
+    "lambda": "lambda",
+    "logs": "logs",
+    "s3": "s3",
+    "secretsmanager": "secretsmanager",
+    "sns": "sns",
+    "sqs": "sqs",
+    "ssm": "ssm",
+    "ssmmessages": "ssmmessages",
+    "states": "states",
+    "sts": "sts",
+    "xray": "xray",
+}
+"""Prefix of an IAM action = service of the endpoint, as ``com.amazonaws.<region>.<service>`` names it ("AWS
+services that integrate with AWS PrivateLink"). ECR and SageMaker have two endpoints each."""
+_TWO_ENDPOINTS = {
+    "ecr": ("ecr.api", "ecr.dkr", ("batchgetimage", "getdownloadurlforlayer")),
+    "sagemaker": ("sagemaker.api", "sagemaker.runtime", ("invokeendpoint",)),
+}
+"""Prefix = the first endpoint, the second, and how the second one's actions begin."""
+_IN_THE_VPC = frozenset({"es"})
+"""Requests to the search domain go to its own addresses in the VPC."""
+_BY_PLATFORM = {
+    "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
+    "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),
+}
+"""What a service does with the role it runs something by, over its own network: network interfaces, log
+lines and traces of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an
+Amazon VPC"); images and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
+GATEWAYS = frozenset({"s3", "dynamodb"})
+
+
+@dataclass(frozen=True, slots=True)
+class CalledService:
+    """``service`` names the endpoint; ``actions`` are all that the workloads may call of it."""
+
+    service: str
+    actions: tuple[str, ...]
+
+
+def called_services(scope: Construct) -> tuple[CalledService, ...]:
+    """Return every service that a workload role below ``scope`` calls, by name.
+
+    Raises ConfigurationError where the policies do not tell: an action of an unknown service, ``NotAction``,
+    a managed policy that the role's own stack does not make.
+    """
+    everything = scope.node.find_all()
+    policies = _Policies(everything)
+    found: dict[str, set[str]] = {}
+    for role in everything:
+        if not isinstance(role, WorkloadRole):
+            continue
+        for service in role.through:
+            found.setdefault(service, set()).update(_any_action(service))
+        for action in policies.actions(role):
+            for service in _services(action, role=role):
+                found.setdefault(service, set()).add(action)
+    return tuple(CalledService(name, tuple(sorted(actions))) for name, actions in sorted(found.items()))
+
+
+class _Policies:
+    """The policies of a stage as plain documents: by the role that each is attached to, and by own id."""
+
+    def __init__(self, constructs: Iterable[IConstruct]) -> None:
+        self._attached: dict[str, list[Any]] = {}
+        self._managed: dict[str, Any] = {}
+        for construct in constructs:
+            if not isinstance(construct, iam.CfnPolicy | iam.CfnManagedPolicy):
+                continue
+            stack = cdk.Stack.of(construct)
+            document = stack.resolve(construct.policy_document)
+            if isinstance(construct, iam.CfnManagedPolicy):
+                self._managed[_key(stack, {"Ref": stack.resolve(construct.logical_id)})] = document
+            for role in stack.resolve(construct.roles) or ():
+                self._attached.setdefault(_key(stack, role), []).append(document)
+
+    def actions(self, role: WorkloadRole) -> Iterator[str]:
+        """Yield each action that the role's holder may call by itself."""
+        for document in self._documents(role):
+            for statement in _as_list(document["Statement"]):
+                yield from _called(statement, role=role)
+
+    def _documents(self, role: WorkloadRole) -> list[Any]:
+        resource = role.node.default_child
+        if not isinstance(resource, iam.CfnRole):
+            raise TypeError(f"{role.node.path} has no role of its own")
+        stack = cdk.Stack.of(role)
+        inline = [policy["policyDocument"] for policy in stack.resolve(resource.policies) or ()]
+        attached = self._attached.get(_key(stack, {"Ref": stack.resolve(resource.logical_id)}), [])
+        managed: list[Any] = []
+        for arn in stack.resolve(resource.managed_policy_arns) or ():
+            document = self._managed.get(_key(stack, arn))
+            if document is None:
+                raise ConfigurationError(
+                    f"{role.node.path}: what the managed policy {json.dumps(arn)} allows is not in the "
+                    "stack, so the endpoints it needs are not known. Give the role statements of its own."
+                )
+            managed.append(document)
+        return [*inline, *attached, *managed]
+
+
+def _key(stack: cdk.Stack, reference: Any) -> str:
+    return f"{stack.artifact_id} {json.dumps(reference, sort_keys=True)}"
+
+
+def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str]:
+    """Yield a statement's actions, except what a service asks KMS for on the holder's behalf."""
+    if statement["Effect"] != "Allow":
+        return
+    if "NotAction" in statement:
+        raise ConfigurationError(
+            f"{role.node.path}: NotAction does not tell what is called. Name the actions."
+        )
+    through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
+    for action in _as_list(statement["Action"]):
+        if not (through_service and action.startswith("kms:")):
+            yield action
+
+
+def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
+    """Return the endpoints that an action is called through: none where it stays in the VPC."""
+    prefix, _, name = action.partition(":")
+    if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
+        return ()
+    if prefix in _TWO_ENDPOINTS:
+        first, second, beginnings = _TWO_ENDPOINTS[prefix]
+        if name == "*":
+            return first, second
+        return (second,) if name.lower().startswith(beginnings) else (first,)
+    if prefix in _ENDPOINTS:
+        return (_ENDPOINTS[prefix],)
+    raise ConfigurationError(
+        f"{role.node.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
+        "cannot. Add the service to stacks/constructs/called_services.py, or take the action away."
+    )
+
+
+def _any_action(service: str) -> tuple[str, ...]:
+    """Return all actions of a service that a platform calls ``through``."""
+    for prefix, (first, second, _) in _TWO_ENDPOINTS.items():
+        if service in (first, second):
+            return (f"{prefix}:*",)
+    prefixes = [prefix for prefix, known in _ENDPOINTS.items() if known == service]
+    if not prefixes:
+        raise ConfigurationError(
+            f'through="{service}": no such endpoint is known. Add it to stacks/constructs/called_services.py.'
+        )
+    return tuple(f"{prefix}:*" for prefix in prefixes)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
