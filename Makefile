@@ -129,6 +129,10 @@ synth: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json #
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
 
+.PHONY: check-stacks
+check-stacks: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
+	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
+
 .PHONY: pin
 pin: synth ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
 	@$(BIN)/python -m stacks.validators.pinning cdk.out

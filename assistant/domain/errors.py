@@ -157,3 +157,9 @@ class LocalRuntimeError(AssistantError):
     """A local process could not be started or reached: port in use, missing package, full disk."""
 
     code = "local_runtime"
+
+
+class DeploymentError(AssistantError):
+    """A step towards AWS did not succeed: a check, the CDK's command line, a call to the account."""
+
+    code = "deployment_failed"

@@ -16,6 +16,7 @@ import typer
 
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
+from assistant.operations.deployment.commands import add_commands
 from assistant.operations.global_options import GlobalOptions, hoist
 from assistant.operations.interruption import end_in_order_on_signals
 from assistant.operations.knowledge_commands import knowledge_app
@@ -159,6 +160,9 @@ def demo(
     from assistant.operations.demo import run_demo
 
     run_demo(GlobalOptions.of(context), stop_after_answers=exit_)
+
+
+add_commands(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,1 @@
+"""``assistant deploy``, ``diff`` and ``images``: an order of steps around the plain CDK command."""

@@ -1,0 +1,78 @@
+"""What the steps ask of the AWS account: parameters, what is deployed, the probe. Few calls, all bounded."""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from assistant.domain.errors import DeploymentError
+
+_LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsAccount:
+    """One account and region, by the credentials of whoever runs the command."""
+
+    account: str
+    region: str
+
+    def require(self) -> None:
+        """Raises DeploymentError when the credentials are missing or another account's."""
+        found = self._call("sts", "get_caller_identity")["Account"]
+        if found != self.account:
+            raise DeploymentError(
+                f"These credentials are of account {found}; the tenant file says {self.account}. "
+                "Take those of the right account (AWS_PROFILE)."
+            )
+
+    def parameter(self, name: str) -> str | None:
+        """Return an SSM parameter's value, or None where there is none. Raises DeploymentError."""
+        found = self._call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
+        return None if found is None else str(found["Parameter"]["Value"])
+
+    def create_parameter(self, name: str, *, value: str) -> None:
+        """Make a parameter that is not there. Raises DeploymentError."""
+        self._call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
+
+    def template(self, stack: str) -> Mapping[str, Any] | None:
+        """Return a deployed stack's template; None where there is no such stack. Raises DeploymentError."""
+        found = self._call("cloudformation", "get_template", missing="ValidationError", StackName=stack)
+        if found is None:
+            return None
+        body = found["TemplateBody"]
+        return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
+
+    def outputs(self, stack: str) -> Mapping[str, str]:
+        """Return a deployed stack's outputs; empty where there is no such stack. Raises DeploymentError."""
+        found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
+        if found is None:
+            return {}
+        outputs = found["Stacks"][0].get("Outputs", [])
+        return {str(output["OutputKey"]): str(output["OutputValue"]) for output in outputs}
+
+    def invoke(self, function: str) -> Mapping[str, Any]:
+        """Call a function and return what it returned. Raises DeploymentError, also when it failed."""
+        answer = self._call("lambda", "invoke", FunctionName=function)
+        said = answer["Payload"].read()
+        if answer.get("FunctionError"):
+            raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
+        return cast("Mapping[str, Any]", json.loads(said or b"{}"))
+
+    def _call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
+        try:
+            client: Any = boto3.client(cast("Any", service), region_name=self.region, config=_LIMITS)
+            return getattr(client, call)(**given)
+        except ClientError as error:
+            if missing is not None and error.response.get("Error", {}).get("Code") == missing:
+                return None
+            raise DeploymentError(f"{service} refused {call}: {error}") from None
+        except BotoCoreError as error:
+            raise DeploymentError(f"{service} cannot be asked: {error}") from None

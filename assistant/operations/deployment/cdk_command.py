@@ -1,0 +1,76 @@
+"""The CDK's own command line, as a clone of this repository has it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.domain.errors import ConfigurationError, DeploymentError
+
+_SYNTH_LIMIT_S = 300
+_DEPLOY_LIMIT_S = 3 * 3600
+"""An endpoint may take an hour to come up, and there are two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdkCommand:
+    """Runs in ``root``, a clone with ``cdk.json`` and its packages installed."""
+
+    root: Path
+    tenant: str
+    tenants_dir: Path
+
+    @property
+    def assembly(self) -> Path:
+        """What ``synth`` writes and every later step reads, so that all of them see the same templates."""
+        return self.root / "cdk.out"
+
+    @property
+    def stage(self) -> Path:
+        """The folder of the tenant's templates. Raises DeploymentError before ``synth``."""
+        found = sorted(self.assembly.glob("assembly-*"))
+        if len(found) != 1:
+            raise DeploymentError(f"{self.assembly} holds {len(found)} stages, not the one of {self.tenant}.")
+        return found[0]
+
+    def synth(self) -> None:
+        """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
+        context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
+        self._run(["synth", "--quiet", *context, "**"], limit_s=_SYNTH_LIMIT_S)
+
+    def deploy(self, extra: Sequence[str]) -> None:
+        """Deploy what was synthesized, stack after stack. Raises DeploymentError."""
+        self._run(["deploy", "--app", str(self.assembly), *extra, "**"], limit_s=_DEPLOY_LIMIT_S)
+
+    def diff(self, extra: Sequence[str]) -> None:
+        """Show what deploying would change. Raises DeploymentError."""
+        self._run(["diff", "--app", str(self.assembly), *extra, "**"], limit_s=_SYNTH_LIMIT_S)
+
+    def _run(self, arguments: Sequence[str], *, limit_s: float) -> None:
+        command = self.root / "node_modules" / ".bin" / "cdk"
+        if not command.exists() or not (self.root / "cdk.json").exists():
+            raise ConfigurationError(
+                f"{self.root}: no CDK here. Run this in a clone of the repository, after make setup."
+            )
+        try:
+            done = subprocess.run(
+                [str(command), *arguments],
+                cwd=self.root,
+                env=_with_our_node(os.environ),
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
+        if done.returncode:
+            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; what it said is above.")
+
+
+def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
+    """The Node beside our Python first: a machine's own may be too old, or absent."""
+    beside = str(Path(sys.executable).parent)
+    return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}

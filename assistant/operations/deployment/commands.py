@@ -1,0 +1,87 @@
+"""The commands that lead to AWS. Each is a few lines; the steps stand beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assistant.operations.global_options import GlobalOptions
+
+if TYPE_CHECKING:
+    from assistant.operations.deployment.steps import Deployment
+
+images_app = typer.Typer(
+    name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
+)
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+CdkArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the command line its deployment commands."""
+    app.command()(deploy)
+    app.command()(diff)
+    app.add_typer(images_app)
+
+
+def deploy(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
+    """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
+    _deployment(context, tenant).deploy(cdk or [])
+
+
+def diff(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
+    """Show what deploying a tenant would change; fail when it would take away what must stay."""
+    _deployment(context, tenant).diff(cdk or [])
+
+
+@images_app.command()
+def publish(
+    to: Annotated[
+        list[str],
+        typer.Option("--to", metavar="ACCOUNT/REGION", help="First the one to push to, then copies."),
+    ],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = Path("images.lock.toml"),
+) -> None:
+    """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
+    from assistant.operations.deployment.images import Publication, Registry
+    from assistant.operations.terminal import Terminal
+
+    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=Terminal(steps=True))
+    publication.publish([Registry.parse(text) for text in to], only=image or ())
+
+
+@images_app.command()
+def lock(
+    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.", show_default=False)],
+    region: Annotated[str, typer.Option(help="Whose registry is asked.")],
+    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = Path(
+        "images.lock.toml"
+    ),
+) -> None:
+    """Write the digest that an image published by AWS has today into the lock."""
+    from assistant.operations.deployment.images import Publication
+    from assistant.operations.terminal import Terminal
+
+    Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
+
+
+def _deployment(context: typer.Context, tenant: str) -> Deployment:
+    from assistant.operations.deployment.steps import deployment_of
+    from assistant.operations.terminal import Terminal
+    from assistant.settings import load_tenant
+
+    options = GlobalOptions.of(context)
+    return deployment_of(
+        load_tenant(options.tenants_dir / f"{tenant}.toml"),
+        tenants_dir=options.tenants_dir,
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    )
