@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from stacks.reading import read_tenants
 from stacks.tenant import ROOT
 from stacks.tenant_stage import TenantStage
 
+_VALIDATION = "CDK_VALIDATION"
+"""The CDK's own switch, ``cdk synth --no-validation``: it knows its own rules, and not these packs."""
+
 
 def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     """Make the application from its context. Raises ConfigurationError naming file and key."""
     app = cdk.App(context=None if context is None else dict(context))
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
+    if os.environ.get(_VALIDATION) != "false":
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
     tenants = read_tenants(
         folder=Path(_context(app, "tenants") or ROOT / "tenants"),
         only=_context(app, "tenant"),
@@ -31,10 +36,15 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
         raise ConfigurationError(f'-c stage={stage}: there is no such stage; allowed: "account", "care_app".')
     if stage == "account":
         AccountStage.for_places(app, tenants)
-    for tenant in tenants:
-        if stage == "care_app":
-            CareAppStage(app, tenant=tenant)
-        elif stage is None:
+    elif stage == "care_app":
+        CareAppStage.for_tenants(
+            app,
+            tenants,
+            folder=Path(_context(app, "care_app") or ROOT / "care_app"),
+            is_asked_for=_context(app, "tenant") is not None,
+        )
+    else:
+        for tenant in tenants:
             TenantStage(app, tenant=tenant)
     return app
 
