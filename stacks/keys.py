@@ -46,7 +46,7 @@ class KeysStack(TenantStack):
             "documents, tables, queues, feedback, search domain",
             use_by_tenant(tenant),
             use_by_deployment(self, tenant, through=["dynamodb", "lambda"]),
-            queued_by_events(self, tenant),
+            queued_by_events(self),
         )
         # Captured calls are files: nobody has business with their key but through S3.
         capture = self._key("CaptureKey", "captured calls", use_by_tenant(tenant, through=["s3"]))

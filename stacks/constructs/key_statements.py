@@ -11,7 +11,6 @@ from constructs import Construct
 
 from stacks.constructs.tenant_principals import (
     TENANT_TAG,
-    account_root,
     execution_role_arn,
     of_tenant,
 )
@@ -37,8 +36,8 @@ _ADMINISTER = (
     "kms:ScheduleKeyDeletion",
     "kms:CancelKeyDeletion",
 )
-"""As the console gives to key administrators, without ``kms:Create*``: with CreateGrant an administrator could
-grant himself Decrypt."""
+"""As the console gives to key administrators, without ``kms:Create*``: with CreateGrant an administrator
+could grant himself Decrypt."""
 
 
 def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -48,8 +47,8 @@ def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyS
     """
     deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
     return [
-        _allow("Administer", account_root(tenant), _ADMINISTER, {"Null": {TENANT_TAG: "true"}}),
-        _allow("AdministerByDeployment", account_root(tenant), _ADMINISTER, deployment),
+        _allow("Administer", tenant, _ADMINISTER, {"Null": {TENANT_TAG: "true"}}),
+        _allow("AdministerByDeployment", tenant, _ADMINISTER, deployment),
     ]
 
 
@@ -58,12 +57,8 @@ def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
     for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
     return [
-        _allow(
-            "GrantByDeployment", account_root(tenant), ["kms:CreateGrant"], {**for_resource, **deployment}
-        ),
-        _allow(
-            "GrantByTenant", account_root(tenant), ["kms:CreateGrant"], {**for_resource, **of_tenant(tenant)}
-        ),
+        _allow("GrantByDeployment", tenant, ["kms:CreateGrant"], {**for_resource, **deployment}),
+        _allow("GrantByTenant", tenant, ["kms:CreateGrant"], {**for_resource, **of_tenant(tenant)}),
     ]
 
 
@@ -75,7 +70,7 @@ def use_by_tenant(
     conditions: dict[str, dict[str, Any]] = {key: dict(value) for key, value in of_tenant(tenant).items()}
     if through:
         conditions["StringEquals"]["kms:ViaService"] = _services(tenant, through)
-    return _allow(sid, account_root(tenant), _USE, conditions)
+    return _allow(sid, tenant, _USE, conditions)
 
 
 def use_by_deployment(
@@ -89,7 +84,7 @@ def use_by_deployment(
         "StringEquals": {"kms:ViaService": _services(tenant, through)},
         "ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)},
     }
-    return _allow("UseByDeployment", account_root(tenant), _USE, conditions)
+    return _allow("UseByDeployment", tenant, _USE, conditions)
 
 
 def use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -98,10 +93,10 @@ def use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     if not declared:
         return []
     conditions = {"ArnLike": {"aws:PrincipalArn": declared}}
-    return [_allow("ReadByDeclared", account_root(tenant), _READ, conditions)]
+    return [_allow("ReadByDeclared", tenant, _READ, conditions)]
 
 
-def queued_by_events(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
+def queued_by_events(scope: Construct) -> iam.PolicyStatement:
     """A rule of EventBridge puts events into encrypted queues.
 
     EventBridge gives KMS neither ``aws:SourceAccount`` nor ``aws:SourceArn``
@@ -111,7 +106,7 @@ def queued_by_events(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStat
     queues = cdk.Stack.of(scope).format_arn(service="sqs", resource="*")
     return _allow(
         "QueueEvents",
-        iam.ServicePrincipal("events.amazonaws.com"),
+        "events.amazonaws.com",
         _WRAP,
         {"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": queues}},
     )
@@ -119,11 +114,13 @@ def queued_by_events(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStat
 
 def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     """Alarms and rules publish to encrypted topics, bounded as queues are."""
-    topics = {"kms:EncryptionContext:aws:sns:topicArn": cdk.Stack.of(scope).format_arn(service="sns", resource="*")}
+    topics = {
+        "kms:EncryptionContext:aws:sns:topicArn": cdk.Stack.of(scope).format_arn(service="sns", resource="*")
+    }
     account = {"StringEquals": {"aws:SourceAccount": tenant.place.account}}
     return [
-        _allow("PublishAlarms", iam.ServicePrincipal("cloudwatch.amazonaws.com"), _WRAP, account),
-        _allow("PublishEvents", iam.ServicePrincipal("events.amazonaws.com"), _WRAP, {"ArnLike": topics}),
+        _allow("PublishAlarms", "cloudwatch.amazonaws.com", _WRAP, account),
+        _allow("PublishEvents", "events.amazonaws.com", _WRAP, {"ArnLike": topics}),
     ]
 
 
@@ -132,35 +129,42 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
     """
-    stack = cdk.Stack.of(scope)
-    groups = [
-        stack.format_arn(
-            service="logs",
-            resource="log-group",
-            resource_name=name,
-            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-        )
-        for name in log_group_names(tenant)
-    ]
+    groups = [_log_group(scope, name) for name in _log_group_names(tenant)]
     return _allow(
         "EncryptLogs",
-        iam.ServicePrincipal(f"logs.{tenant.place.region}.amazonaws.com"),
+        f"logs.{tenant.place.region}.amazonaws.com",
         ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
         {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
 
 
-def log_group_names(tenant: DeployedTenant) -> tuple[str, ...]:
-    """Patterns of the names of the tenant's log groups: generated from its stacks' names, or chosen by the
-    service that writes them."""
-    prefix = f"{tenant.place.name_prefix}-{tenant.name}"
+def generated_log_groups(scope: Construct, *, tenant: DeployedTenant) -> str:
+    """Return the pattern of the ARNs of log groups that have no name of their own: CloudFormation begins it
+    with the stack's."""
+    return _log_group(scope, f"{_stack_prefix(tenant)}-*")
+
+
+def _log_group_names(tenant: DeployedTenant) -> tuple[str, ...]:
     endpoints = (tenant.config.embedding.endpoint, tenant.config.generation.endpoint)
     return (
-        f"{prefix}-*",
+        f"{_stack_prefix(tenant)}-*",
         f"/{tenant.place.name_prefix}/{tenant.name}/*",
-        f"/aws/*/{prefix}-*",
+        f"/aws/vendedlogs/{_stack_prefix(tenant)}-*",
         *(f"/aws/sagemaker/Endpoints/{name}" for name in endpoints),
     )
+
+
+def _log_group(scope: Construct, name: str) -> str:
+    return cdk.Stack.of(scope).format_arn(
+        service="logs",
+        resource="log-group",
+        resource_name=name,
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def _stack_prefix(tenant: DeployedTenant) -> str:
+    return f"{tenant.place.name_prefix}-{tenant.name}"
 
 
 def use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -171,7 +175,7 @@ def use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicySt
     trails = trail_arns(scope, tenant=tenant)
     source = {"aws:SourceArn": trails}
     context = {"kms:EncryptionContext:aws:cloudtrail:arn": trails}
-    service = iam.ServicePrincipal("cloudtrail.amazonaws.com")
+    service = "cloudtrail.amazonaws.com"
     return [
         _allow("EncryptTrails", service, ["kms:GenerateDataKey*"], {"ArnLike": {**source, **context}}),
         _allow("DescribeForTrails", service, ["kms:DescribeKey"], {"ArnLike": source}),
@@ -183,7 +187,7 @@ def trail_arns(scope: Construct, *, tenant: DeployedTenant) -> str:
     return cdk.Stack.of(scope).format_arn(
         service="cloudtrail",
         resource="trail",
-        resource_name=f"{tenant.place.name_prefix}-{tenant.name}-*",
+        resource_name=f"{_stack_prefix(tenant)}-*",
     )
 
 
@@ -192,12 +196,15 @@ def _services(tenant: DeployedTenant, names: Sequence[str]) -> list[str]:
 
 
 def _allow(
-    sid: str, principal: iam.IPrincipal, actions: Sequence[str], conditions: Mapping[str, Mapping[str, Any]]
+    sid: str, who: DeployedTenant | str, actions: Sequence[str], conditions: Mapping[str, Mapping[str, Any]]
 ) -> iam.PolicyStatement:
-    return iam.PolicyStatement(
-        sid=sid,
-        principals=[principal],
-        actions=list(actions),
-        resources=["*"],
-        conditions=dict(conditions),
+    """``who`` is a service's principal, or the account of the tenant: whoever in it has a policy of its own
+    that allows the action."""
+    statement = iam.PolicyStatement(
+        sid=sid, actions=list(actions), resources=["*"], conditions=dict(conditions)
     )
+    if isinstance(who, str):
+        statement.add_service_principal(who)
+    else:
+        statement.add_aws_account_principal(who.place.account)
+    return statement

@@ -15,7 +15,7 @@ from constructs import Construct
 from stacks.tenant import DeployedTenant
 
 TENANT_TAG = "aws:PrincipalTag/tenant"
-"""Of the calling role. ``TenantStage`` tags every role; what services do on a role's behalf carries it too."""
+"""Of the calling role; what services do on its behalf carries it too. ``TenantStage`` tags every role."""
 DUTY_TAG = "aws:PrincipalTag/duty"
 INBOX_TAG = "aws:PrincipalTag/inbox"
 """Folder of the inbox that a pusher's role may put into, and all that it may."""
@@ -24,7 +24,7 @@ Conditions = Mapping[str, Mapping[str, Any]]
 
 
 class Duty(StrEnum):
-    """What a role is there for, where a store lets in one kind of role only. The value of the tag ``duty``."""
+    """What a role is for, where a store lets in one kind of role only: the value of its tag ``duty``."""
 
     CAPTURE_WRITER = "capture-writer"
     """SageMaker's execution role: puts captured calls, reads none."""
@@ -34,11 +34,11 @@ class Duty(StrEnum):
     """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
 
 
-def tag_duty(role: iam.IRole, duty: Duty) -> None:
+def tag_duty(role: iam.Role, duty: Duty) -> None:
     cdk.Tags.of(role).add("duty", duty)
 
 
-def tag_pusher(role: iam.IRole, *, folder: str) -> None:
+def tag_pusher(role: iam.Role, *, folder: str) -> None:
     """Make the role a pusher of ``inbox/<folder>/``."""
     tag_duty(role, Duty.PUSHER)
     cdk.Tags.of(role).add("inbox", folder)
@@ -71,11 +71,6 @@ def exempt_principals(scope: Construct, *, tenant: DeployedTenant) -> list[str]:
         *tenant.place.break_glass,
         *tenant.config.observability.declared_principals,
     ]
-
-
-def account_root(tenant: DeployedTenant) -> iam.IPrincipal:
-    """Return the account as a principal: whoever in it has a policy of his own that allows the action."""
-    return iam.AccountPrincipal(tenant.place.account)
 
 
 def _bootstrap_role(scope: Construct, tenant: DeployedTenant, name: str) -> str:

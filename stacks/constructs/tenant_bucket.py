@@ -1,0 +1,101 @@
+"""A bucket of a tenant: closed, versioned, under a key, its accesses logged, its content bounded in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.constructs.bucket_statements import ACCESS_LOGS, isolation, only_with_key
+from stacks.constructs.pinned_id import pin
+from stacks.tenant import DeployedTenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How long a bucket keeps what it holds."""
+
+    days: int | None = None
+    """Of an object; forever when absent."""
+    replaced_days: int
+    """Of what was overwritten or deleted."""
+
+
+class TenantBucket(s3.Bucket):
+    """``key_arn`` and ``log_bucket`` are absent for the bucket of logs itself: balancers and S3's own access
+    logs can write only to SSE-S3."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        keeping: Keeping,
+        key_arn: str | None,
+        log_bucket: s3.IBucket | None,
+    ) -> None:
+        keyed = key_arn is not None
+        removal = cdk.RemovalPolicy.DESTROY if tenant.is_dev else cdk.RemovalPolicy.RETAIN
+        super().__init__(
+            scope,
+            construct_id,
+            versioned=True,
+            encryption=s3.BucketEncryption.KMS if keyed else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", key_arn) if key_arn else None,
+            # One data key a bucket and a while, not one an object: KMS is called, and paid, far less.
+            bucket_key_enabled=keyed,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            lifecycle_rules=_lifecycle(keeping),
+            removal_policy=removal,
+        )
+        self._resource = cast("s3.CfnBucket", self.node.default_child)
+        pin(self, construct_id)
+        if log_bucket is not None:
+            # As a property: `server_access_logs_bucket` would give the log bucket an ACL, which it refuses.
+            self._resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
+                destination_bucket_name=log_bucket.bucket_name,
+                log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/",
+            )
+        self.add_statements(isolation(self, self, tenant=tenant))
+        if key_arn is not None:
+            self.add_statements([only_with_key(self, key_arn=key_arn)])
+        if self.policy is not None:
+            # A bucket that outlives its stack must not stand without its policy.
+            self.policy.apply_removal_policy(removal)
+
+    def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
+        for statement in statements:
+            self.add_to_resource_policy(statement)
+
+    def send_events(self) -> None:
+        """Tell EventBridge of each change. As a property: `event_bridge_enabled` would add a helper function
+        outside the VPC."""
+        self._resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
+                event_bridge_enabled=True
+            )
+        )
+
+
+def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
+    """S3 counts from midnight after the day, so a day is between one and two."""
+    return [
+        s3.LifecycleRule(
+            id="Bounded",
+            expiration=None if keeping.days is None else cdk.Duration.days(keeping.days),
+            noncurrent_version_expiration=cdk.Duration.days(keeping.replaced_days),
+            abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+        ),
+        # S3 takes no expiry in days and of delete markers in one rule.
+        s3.LifecycleRule(id="DeleteMarkers", expired_object_delete_marker=True),
+    ]
