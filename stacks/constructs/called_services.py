@@ -33,12 +33,13 @@ _ENDPOINTS = {
     "xray": "xray",
 }
 """Prefix of an IAM action = service of the endpoint, as ``com.amazonaws.<region>.<service>`` names it ("AWS
-services that integrate with AWS PrivateLink"). ECR and SageMaker have two endpoints each."""
-_TWO_ENDPOINTS = {
-    "ecr": ("ecr.api", "ecr.dkr", ("batchgetimage", "getdownloadurlforlayer")),
-    "sagemaker": ("sagemaker.api", "sagemaker.runtime", ("invokeendpoint",)),
+services that integrate with AWS PrivateLink")."""
+_SEVERAL_ENDPOINTS = {
+    # A pull asks both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
+    "ecr": {"": ("ecr.api", "ecr.dkr")},
+    "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
 }
-"""Prefix = the first endpoint, the second, and how the second one's actions begin."""
+"""Prefix = how an action's name begins = its endpoints; the first that fits."""
 _IN_THE_VPC = frozenset({"es"})
 """Requests to the search domain go to its own addresses in the VPC."""
 _BY_PLATFORM = {
@@ -72,11 +73,14 @@ def called_services(scope: Construct) -> tuple[CalledService, ...]:
         if not isinstance(role, WorkloadRole):
             continue
         for service in role.through:
-            found.setdefault(service, set()).update(_any_action(service))
+            found.setdefault(_known(service), set())
         for action in policies.actions(role):
             for service in _services(action, role=role):
                 found.setdefault(service, set()).add(action)
-    return tuple(CalledService(name, tuple(sorted(actions))) for name, actions in sorted(found.items()))
+    return tuple(
+        CalledService(name, tuple(sorted(actions)) or _any_action(name))
+        for name, actions in sorted(found.items())
+    )
 
 
 class _Policies:
@@ -143,11 +147,13 @@ def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
     prefix, _, name = action.partition(":")
     if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
         return ()
-    if prefix in _TWO_ENDPOINTS:
-        first, second, beginnings = _TWO_ENDPOINTS[prefix]
+    if prefix in _SEVERAL_ENDPOINTS:
+        endpoints = _SEVERAL_ENDPOINTS[prefix]
         if name == "*":
-            return first, second
-        return (second,) if name.lower().startswith(beginnings) else (first,)
+            return tuple(service for services in endpoints.values() for service in services)
+        return next(
+            services for beginning, services in endpoints.items() if name.lower().startswith(beginning)
+        )
     if prefix in _ENDPOINTS:
         return (_ENDPOINTS[prefix],)
     raise ConfigurationError(
@@ -156,17 +162,29 @@ def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
     )
 
 
-def _any_action(service: str) -> tuple[str, ...]:
-    """Return all actions of a service that a platform calls ``through``."""
-    for prefix, (first, second, _) in _TWO_ENDPOINTS.items():
-        if service in (first, second):
-            return (f"{prefix}:*",)
-    prefixes = [prefix for prefix, known in _ENDPOINTS.items() if known == service]
-    if not prefixes:
+def _known(service: str) -> str:
+    if service not in _prefixes():
         raise ConfigurationError(
             f'through="{service}": no such endpoint is known. Add it to stacks/constructs/called_services.py.'
         )
-    return tuple(f"{prefix}:*" for prefix in prefixes)
+    return service
+
+
+def _any_action(service: str) -> tuple[str, ...]:
+    """Return what a platform may call ``through`` a service of which no policy names an action."""
+    return (f"{_prefixes()[service]}:*",)
+
+
+def _prefixes() -> dict[str, str]:
+    """Return service of an endpoint = prefix of its IAM actions."""
+    of_one = {service: prefix for prefix, service in _ENDPOINTS.items()}
+    of_several = {
+        service: prefix
+        for prefix, endpoints in _SEVERAL_ENDPOINTS.items()
+        for services in endpoints.values()
+        for service in services
+    }
+    return {**of_one, **of_several}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,0 +1,259 @@
+"""The ways out of the VPC follow from what the roles may call, and let nobody else through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_iam as iam
+
+from assistant.domain.errors import ConfigurationError
+from stacks.constructs.workload_role import WorkloadRole
+from stacks.network import NetworkStack
+from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
+
+
+class Scene:
+    """A stage with a network and one workload."""
+
+    def __init__(self, *, runs_on: str = "ecs-tasks.amazonaws.com", **sections: Any) -> None:
+        tenant = with_sections(deployed("pharmacy"), **sections)
+        self.stage = stage_for(tenant)
+        self.network = NetworkStack(self.stage, "Network", tenant=tenant, keys=KEYS)
+        self.workload = cdk.Stack(self.stage, "Workload")
+        self.runs_on = runs_on
+
+    def role(self, construct_id: str = "Role", **kwargs: Any) -> WorkloadRole:
+        return WorkloadRole(
+            self.workload, construct_id, assumed_by=self.runs_on, description="of a test", **kwargs
+        )
+
+    def calls(self, *actions: str, conditions: dict[str, Any] | None = None) -> Scene:
+        statement = iam.PolicyStatement(actions=list(actions), resources=["*"], conditions=conditions or {})
+        self.role().add_to_policy(statement)
+        return self
+
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        """Return the endpoints by logical id."""
+        self.network.create_endpoints(called_from=self.stage)
+        return resources_of(template_of(self.network), "AWS::EC2::VPCEndpoint")
+
+
+_REACH = "ReachOrdersEndpoint"
+
+
+def names(endpoints: dict[str, Any]) -> set[str]:
+    return set(endpoints) - {_REACH}
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("sqs:SendMessage", {"SqsEndpoint"}),
+        ("cloudwatch:PutMetricData", {"MonitoringEndpoint"}),
+        ("sagemaker:InvokeEndpointWithResponseStream", {"SagemakerRuntimeEndpoint"}),
+        ("sagemaker:DescribeEndpoint", {"SagemakerApiEndpoint"}),
+        ("ecr:GetAuthorizationToken", {"EcrApiEndpoint", "EcrDkrEndpoint"}),
+        ("s3:GetObject", {"S3Endpoint"}),
+        ("es:ESHttpGet", set()),
+    ],
+)
+def test_a_role_that_calls_a_service_brings_its_endpoint(action: str, expected: set[str]) -> None:
+    assert names(Scene().calls(action).endpoints()) == expected
+
+
+def test_every_kind_of_policy_counts() -> None:
+    scene = Scene()
+    scene.role("ByManaged").add_managed_policy(
+        iam.ManagedPolicy(
+            scene.workload,
+            "Managed",
+            statements=[iam.PolicyStatement(actions=["states:StartExecution"], resources=["*"])],
+        )
+    )
+    attached = scene.role("ByAttached")
+    iam.ManagedPolicy(
+        scene.workload,
+        "Attached",
+        roles=[attached],
+        statements=[iam.PolicyStatement(actions=["events:PutEvents"], resources=["*"])],
+    )
+    inline = scene.role("ByInline").node.default_child
+    assert isinstance(inline, iam.CfnRole)
+    statement = {"Effect": "Allow", "Action": "xray:PutTraceSegments", "Resource": "*"}
+    inline.policies = [
+        iam.CfnRole.PolicyProperty(policy_name="Inline", policy_document={"Statement": [statement]})
+    ]
+    scene.calls("sts:AssumeRole")
+
+    assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "XrayEndpoint", "StsEndpoint"}
+
+
+def test_what_a_platform_calls_with_its_own_network_needs_no_endpoint() -> None:
+    scene = Scene(runs_on="lambda.amazonaws.com")
+
+    assert names(scene.calls("logs:PutLogEvents", "ec2:CreateNetworkInterface").endpoints()) == set()
+
+
+def test_what_a_task_calls_itself_does() -> None:
+    assert names(Scene().calls("logs:PutLogEvents").endpoints()) == {"LogsEndpoint"}
+
+
+def test_a_key_that_a_service_uses_on_ones_behalf_is_not_called() -> None:
+    through_s3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+
+    assert names(Scene().calls("kms:Decrypt", conditions=through_s3).endpoints()) == set()
+
+
+def test_what_a_platform_needs_without_a_policy_is_named_by_its_role() -> None:
+    scene = Scene()
+    scene.role(through=["ssmmessages"])
+
+    assert names(scene.endpoints()) == {"SsmmessagesEndpoint"}
+
+
+@pytest.mark.parametrize(
+    ("action", "says"), [("polly:Speak", "polly:Speak"), ("*", "may call"), ("ec2:Describe*", "no endpoint")]
+)
+def test_an_action_of_an_unknown_service_is_refused(action: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says.replace("*", ".")):
+        Scene().calls(action).endpoints()
+
+
+def test_a_managed_policy_of_elsewhere_is_refused() -> None:
+    scene = Scene()
+    scene.role().add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name("ReadOnlyAccess"))
+
+    with pytest.raises(ConfigurationError, match="ReadOnlyAccess"):
+        scene.endpoints()
+
+
+def test_not_action_is_refused() -> None:
+    scene = Scene()
+    scene.role().add_to_policy(iam.PolicyStatement(not_actions=["s3:GetObject"], resources=["*"]))
+
+    with pytest.raises(ConfigurationError, match="NotAction"):
+        scene.endpoints()
+
+
+def test_roles_of_what_runs_outside_the_vpc_bring_nothing() -> None:
+    scene = Scene()
+    outside = iam.Role(scene.workload, "Outside", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
+    outside.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=["*"]))
+
+    assert names(scene.endpoints()) == set()
+
+
+def test_logical_ids_do_not_depend_on_order() -> None:
+    one, other = Scene(), Scene()
+    for scene, order in (
+        (one, ("kms:Decrypt", "ssm:GetParameter")),
+        (other, ("ssm:GetParameter", "kms:Decrypt")),
+    ):
+        for number, action in enumerate(order):
+            role = scene.role(f"Role{number}")
+            role.add_to_policy(iam.PolicyStatement(actions=[action], resources=["*"]))
+
+    assert one.endpoints() == other.endpoints()
+
+
+def test_an_interface_endpoint_answers_by_the_services_own_name_to_the_callers_alone() -> None:
+    endpoint = Scene().calls("kms:Decrypt").endpoints()["KmsEndpoint"]["Properties"]
+
+    assert endpoint["VpcEndpointType"] == "Interface"
+    assert endpoint["PrivateDnsEnabled"] is True
+    assert endpoint["SecurityGroupIds"] == [{"Fn::GetAtt": ["EndpointsGroup", "GroupId"]}]
+    assert endpoint["SubnetIds"] == [{"Ref": f"Subnet{number}"} for number in (1, 2, 3)]
+
+
+def test_a_gateway_endpoint_stands_in_every_route_table() -> None:
+    endpoint = Scene().calls("dynamodb:GetItem").endpoints()["DynamodbEndpoint"]["Properties"]
+
+    assert endpoint["VpcEndpointType"] == "Gateway"
+    assert endpoint["RouteTableIds"] == [{"Ref": f"RouteTable{number}"} for number in (1, 2, 3)]
+
+
+def test_only_the_tenants_principals_pass_and_only_to_its_account() -> None:
+    endpoints = Scene().calls("kms:Decrypt", "sqs:SendMessage", "dynamodb:Query").endpoints()
+
+    for name in names(endpoints):
+        for statement in endpoints[name]["Properties"]["PolicyDocument"]["Statement"]:
+            assert statement["Condition"]["StringEquals"] == {
+                "aws:PrincipalAccount": "111122223333",
+                "aws:PrincipalTag/tenant": "pharmacy",
+                "aws:ResourceAccount": ["111122223333"],
+            }
+
+
+def test_only_actions_that_a_role_has_pass() -> None:
+    endpoint = Scene().calls("sqs:SendMessage", "sqs:GetQueueUrl").endpoints()["SqsEndpoint"]
+
+    (statement,) = endpoint["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["sqs:GetQueueUrl", "sqs:SendMessage"]
+
+
+def test_s3_passes_image_layers_and_the_answers_of_custom_resources() -> None:
+    endpoint = Scene().calls("s3:GetObject", "ecr:BatchGetImage").endpoints()["S3Endpoint"]
+
+    by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
+    layers, answers = by_name["LayersOfImages"], by_name["AnswerOfCustomResource"]
+    assert "prod-us-east-1-starport-layer-bucket/*" in str(layers["Resource"])
+    assert layers["Action"] == ["s3:GetObject"]
+    assert "cloudformation-custom-resource-response-useast1/*" in str(answers["Resource"])
+    assert answers["Action"] == ["s3:PutObject"]
+
+
+def test_images_of_aws_are_pulled_from_the_accounts_of_the_lock_alone() -> None:
+    endpoint = Scene().calls("ecr:BatchGetImage").endpoints()["EcrDkrEndpoint"]
+
+    by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
+    condition = by_name["PullImagesOfAws"]["Condition"]["StringEquals"]
+    assert condition["aws:ResourceAccount"] == ["683313688378", "763104351884"]
+    assert condition["aws:PrincipalTag/tenant"] == "pharmacy"
+
+
+def test_an_endpoint_that_is_there_is_not_made() -> None:
+    scene = Scene(network={"endpoints": {"kms": "vpce-0123456789abcdef0"}})
+
+    assert names(scene.calls("kms:Decrypt", "sqs:SendMessage").endpoints()) == {"SqsEndpoint"}
+
+
+def test_an_endpoint_that_nothing_calls_is_refused() -> None:
+    scene = Scene(network={"endpoints": {"kmz": "vpce-0123456789abcdef0"}})
+
+    with pytest.raises(ConfigurationError, match="kmz"):
+        scene.calls("kms:Decrypt").endpoints()
+
+
+def test_a_system_is_reached_by_an_endpoint_and_a_group_of_its_own() -> None:
+    endpoint = Scene().endpoints()[_REACH]["Properties"]
+
+    assert endpoint["ServiceName"] == "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+    assert endpoint["SecurityGroupIds"] == [{"Fn::GetAtt": ["ReachOrdersGroup", "GroupId"]}]
+
+
+def test_a_resource_of_lattice_is_reached_too() -> None:
+    arn = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
+    reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "ingestion"}]
+
+    scene = Scene(reach=reach)
+    scene.network.create_endpoints(called_from=scene.stage)
+    template = template_of(scene.network)
+
+    endpoint = resources_of(template, "AWS::EC2::VPCEndpoint")["ReachLedgerEndpoint"]["Properties"]
+    assert (endpoint["VpcEndpointType"], endpoint["ResourceConfigurationArn"]) == ("Resource", arn)
+    into = [
+        (rule["Properties"]["SourceSecurityGroupId"]["Fn::GetAtt"][0], rule["Properties"]["FromPort"])
+        for rule in resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
+        if rule["Properties"]["GroupId"] == {"Fn::GetAtt": ["ReachLedgerGroup", "GroupId"]}
+    ]
+    assert into == [("IngestionGroup", 5432)]
+
+
+def test_more_endpoints_than_a_vpc_holds_are_refused() -> None:
+    service = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+    reach = [{"name": f"system-{n}", "port": 443, "service_name": service} for n in range(50)]
+
+    with pytest.raises(ConfigurationError, match=r"51 interface endpoints .1 of AWS services, 50 of"):
+        Scene(reach=reach).calls("kms:Decrypt").endpoints()

@@ -1,0 +1,273 @@
+"""The network stack: isolation, the rules of its groups, existing networks, zones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from stacks.network import NetworkStack
+from stacks.outputs import Workload
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
+
+EXISTING = {
+    "vpc_id": "vpc-0aaaaaaaaaaaaaaaa",
+    "cidr": "10.9.0.0/16",
+    "subnet_ids": ["subnet-a", "subnet-b", "subnet-c"],
+    "route_table_ids": ["rtb-a"],
+}
+_NO_WHERE = "255.255.255.255/32"
+
+
+def network_of(tenant: DeployedTenant) -> NetworkStack:
+    return NetworkStack(stage_for(tenant), "Network", tenant=tenant, keys=KEYS)
+
+
+@pytest.fixture(scope="module")
+def stack() -> NetworkStack:
+    return network_of(deployed("pharmacy"))
+
+
+@pytest.fixture(scope="module")
+def template(stack: NetworkStack) -> dict[str, Any]:
+    return template_of(stack)
+
+
+@pytest.fixture(scope="module")
+def in_existing_vpc() -> dict[str, Any]:
+    tenant = with_sections(
+        deployed("pharmacy"),
+        network={"vpc": EXISTING, "endpoints": {"kms": "vpce-1"}, "prefix_lists": {"s3": "pl-1"}},
+    )
+    return template_of(network_of(tenant))
+
+
+def test_nothing_leads_to_the_internet(template: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+
+    assert not kinds & {
+        "AWS::EC2::InternetGateway",
+        "AWS::EC2::NatGateway",
+        "AWS::EC2::EgressOnlyInternetGateway",
+        "AWS::EC2::VPCPeeringConnection",
+        "AWS::EC2::TransitGatewayAttachment",
+        "AWS::EC2::Route",
+    }
+
+
+def test_no_function_of_cdk_empties_the_default_group(template: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+
+    assert not any(kind.startswith(("Custom::", "AWS::Lambda")) for kind in kinds)
+
+
+def test_a_subnet_stands_in_each_zone_of_the_file(template: dict[str, Any]) -> None:
+    subnets = resources_of(template, "AWS::EC2::Subnet")
+
+    zones = {name: body["Properties"]["AvailabilityZone"] for name, body in subnets.items()}
+    assert zones == {"Subnet1": "us-east-1a", "Subnet2": "us-east-1b", "Subnet3": "us-east-1c"}
+    assert not any(body["Properties"]["MapPublicIpOnLaunch"] for body in subnets.values())
+
+
+def test_a_third_zone_moves_no_subnet() -> None:
+    two = with_sections(
+        deployed("clinic"),
+        deployment={**_section(deployed("clinic"), "deployment"), "zones": ["us-east-1a", "us-east-1b"]},
+    )
+
+    of_two = resources_of(template_of(network_of(two)), "AWS::EC2::Subnet")
+    of_three = resources_of(template_of(network_of(deployed("clinic"))), "AWS::EC2::Subnet")
+
+    assert of_two.items() <= of_three.items()
+
+
+def test_each_workload_has_a_group_and_its_id_is_handed_out(
+    stack: NetworkStack, template: dict[str, Any]
+) -> None:
+    assert set(stack.outputs.security_group_ids) == set(Workload)
+    assert {f"{workload}Group" for workload in Workload} <= set(
+        resources_of(template, "AWS::EC2::SecurityGroup")
+    )
+
+
+def test_no_group_is_open_while_its_rules_are_not_there(template: dict[str, Any]) -> None:
+    groups = resources_of(template, "AWS::EC2::SecurityGroup")
+
+    for name, group in groups.items():
+        (only,) = group["Properties"]["SecurityGroupEgress"]
+        assert only["CidrIp"] == _NO_WHERE, name
+        assert "SecurityGroupIngress" not in group["Properties"], name
+
+
+def test_rules_between_groups_stand_at_both_ends(template: dict[str, Any]) -> None:
+    into = {
+        (_id(p["SourceSecurityGroupId"]), _id(p["GroupId"]), p["FromPort"], p["ToPort"])
+        for p in _rules(template, "AWS::EC2::SecurityGroupIngress")
+        if "SourceSecurityGroupId" in p
+    }
+    out_of = {
+        (_id(p["GroupId"]), _id(p["DestinationSecurityGroupId"]), p["FromPort"], p["ToPort"])
+        for p in _rules(template, "AWS::EC2::SecurityGroupEgress")
+        if "DestinationSecurityGroupId" in p
+    }
+
+    assert into == out_of
+    assert {
+        ("NlbGroup", "AlbGroup", 443, 443),
+        ("AlbGroup", "OrchestratorGroup", 8700, 8700),
+        ("OrchestratorGroup", "SearchGroup", 443, 443),
+        ("IngestionGroup", "SearchGroup", 443, 443),
+        ("SchemaGroup", "SearchGroup", 443, 443),
+        ("OrchestratorGroup", "ReachOrdersGroup", 443, 443),
+        ("OrchestratorGroup", "EndpointsGroup", 443, 443),
+    } <= into
+    assert not any(source == "ModelsGroup" or target == "ModelsGroup" for source, target, *_ in into)
+
+
+def test_addresses_come_in_from_the_consumer_alone(template: dict[str, Any]) -> None:
+    by_address = [p for p in _rules(template, "AWS::EC2::SecurityGroupIngress") if "CidrIp" in p]
+
+    assert [(p["CidrIp"], _id(p["GroupId"]), p["FromPort"]) for p in by_address] == [
+        ("10.32.0.0/16", "NlbGroup", 443)
+    ]
+
+
+def test_client_certificates_open_a_second_port_for_health_checks() -> None:
+    edge = {**_section(deployed("pharmacy"), "edge"), "client_certificates": "s3://bucket/ca.pem"}
+
+    template = template_of(network_of(with_sections(deployed("pharmacy"), edge=edge)))
+
+    ports = {
+        p["FromPort"]
+        for p in _rules(template, "AWS::EC2::SecurityGroupIngress")
+        if _id(p["GroupId"]) == "AlbGroup"
+    }
+    assert ports == {443, 8443}
+
+
+def test_with_prefix_lists_a_group_reaches_those_alone_behind_gateways() -> None:
+    tenant = with_sections(
+        deployed("pharmacy"), network={"prefix_lists": {"s3": "pl-11111111", "dynamodb": "pl-22222222"}}
+    )
+
+    rules = _rules(template_of(network_of(tenant)), "AWS::EC2::SecurityGroupEgress")
+
+    assert not [p for p in rules if p.get("CidrIp") == "0.0.0.0/0"]
+    assert {p["DestinationPrefixListId"] for p in rules if "DestinationPrefixListId" in p} == {
+        "pl-11111111",
+        "pl-22222222",
+    }
+
+
+def test_without_prefix_lists_two_gateways_are_one_rule(template: dict[str, Any]) -> None:
+    anywhere = [
+        _id(p["GroupId"])
+        for p in _rules(template, "AWS::EC2::SecurityGroupEgress")
+        if p.get("CidrIp") == "0.0.0.0/0"
+    ]
+
+    assert len(anywhere) == len(set(anywhere))
+    assert not {"NlbGroup", "AlbGroup", "SearchGroup"} & set(anywhere)
+
+
+def test_the_network_acl_lets_nothing_in_from_outside_but_answers_and_the_consumer(
+    template: dict[str, Any],
+) -> None:
+    entries = [p for p in _rules(template, "AWS::EC2::NetworkAclEntry") if not p["Egress"]]
+
+    outside = {(p["CidrBlock"], p["PortRange"]["From"]) for p in entries if p["Protocol"] == 6}
+    assert outside == {("0.0.0.0/0", 1024), ("10.32.0.0/16", 443)}
+    associations = resources_of(template, "AWS::EC2::SubnetNetworkAclAssociation")
+    assert len(associations) == 3
+
+
+def test_flow_logs_are_kept_under_the_logs_key(template: dict[str, Any]) -> None:
+    (log,) = resources_of(template, "AWS::EC2::FlowLog").values()
+    (group,) = resources_of(template, "AWS::Logs::LogGroup").values()
+
+    assert log["Properties"]["ResourceType"] == "VPC"
+    assert log["Properties"]["TrafficType"] == "ALL"
+    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
+    assert group["Properties"]["RetentionInDays"] == 2192
+
+
+def test_flow_logs_are_written_by_the_service_of_this_account_alone(template: dict[str, Any]) -> None:
+    (role,) = resources_of(template, "AWS::IAM::Role").values()
+
+    (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "111122223333"}
+
+
+def test_the_stack_is_protected_as_what_it_holds_is_pinned_elsewhere(stack: NetworkStack) -> None:
+    assert stack.termination_protection
+
+
+def test_an_existing_vpc_is_taken_as_it_is(in_existing_vpc: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in in_existing_vpc["Resources"].values()}
+
+    assert not kinds & {
+        "AWS::EC2::VPC",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::RouteTable",
+        "AWS::EC2::NetworkAcl",
+        "AWS::EC2::SubnetNetworkAclAssociation",
+    }
+    groups = resources_of(in_existing_vpc, "AWS::EC2::SecurityGroup").values()
+    assert {group["Properties"]["VpcId"] for group in groups} == {EXISTING["vpc_id"]}
+
+
+def test_in_an_existing_vpc_the_named_subnets_are_recorded(in_existing_vpc: dict[str, Any]) -> None:
+    logs = resources_of(in_existing_vpc, "AWS::EC2::FlowLog").values()
+
+    assert [log["Properties"]["ResourceId"] for log in logs] == EXISTING["subnet_ids"]
+    assert {log["Properties"]["ResourceType"] for log in logs} == {"Subnet"}
+
+
+def test_endpoints_of_the_company_are_reached_by_the_range_of_its_vpc(
+    in_existing_vpc: dict[str, Any],
+) -> None:
+    rules = _rules(in_existing_vpc, "AWS::EC2::SecurityGroupEgress")
+
+    callers = {_id(p["GroupId"]) for p in rules if p.get("CidrIp") == EXISTING["cidr"]}
+    assert callers == {
+        "OrchestratorGroup",
+        "IngestionGroup",
+        "SchemaGroup",
+        "RedactorGroup",
+        "JobsGroup",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "says"),
+    [
+        ("deployment", {"zones": ["us-east-1a", "us-east-1b"]}, "three zones"),
+        ("deployment", {"zones": ["us-east-1a", "us-east-1b", "us-east-1b"]}, "twice"),
+        ("deployment", {"zones": ["us-east-1a", "us-east-1b", "eu-west-1a"]}, "eu-west-1a"),
+        ("network", {"cidr": "10.64.0.0/25"}, "/16 to a /24"),
+        (
+            "network",
+            {"vpc": {**EXISTING, "subnet_ids": ["subnet-a", "subnet-b"]}},
+            "one subnet for each zone",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(section: str, change: dict[str, Any], says: str) -> None:
+    tenant = deployed("pharmacy")
+
+    with pytest.raises(ConfigurationError, match=says):
+        network_of(with_sections(tenant, **{section: {**_section(tenant, section), **change}}))
+
+
+def _section(tenant: DeployedTenant, name: str) -> dict[str, Any]:
+    return getattr(tenant.config, name).model_dump(mode="json")
+
+
+def _rules(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [body["Properties"] for body in resources_of(template, kind).values()]
+
+
+def _id(reference: Any) -> str:
+    return reference["Fn::GetAtt"][0]
