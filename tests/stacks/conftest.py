@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.stacks.synthesized import assembly
+
+__all__ = ["assembly"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _node_of_this_environment() -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Every tenant's templates as ``cdk synth`` writes them, made once a test run, by all of its workers together.
 
-Validation is switched off here: the validated synth is proven by ``test_validated_synth``.
+Validation is switched off here: the validated synth is ``make synth``, and ``test_synth`` sees it fail.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def synthesize(out: Path, *, validated: bool = False, **context: str) -> subproc
     """Run the application as the CDK's command line does, without that command line."""
     settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jsii starts node by name
         "CDK_OUTDIR": str(out),
         "CDK_CONTEXT_JSON": json.dumps(settings | context),
         "CDK_VALIDATION": "true" if validated else "false",

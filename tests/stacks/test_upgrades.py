@@ -1,0 +1,161 @@
+"""What would replace or delete what holds data, or what others hold the address of, is named and refused."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.template_checks.upgrades import (
+    STATEFUL_TYPES,
+    Pins,
+    losses,
+    main,
+    pin,
+    read_pins,
+    templates_by_stack_name,
+    unpinned,
+)
+from stacks.validators.pinning import PINS, replacing_properties
+from tests.stacks.synthesized import assembly_folder
+
+TENANTS = ("pharmacy", "clinic", "sandbox")
+Stacks = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pins() -> Pins:
+    return read_pins(PINS / "pharmacy.json")
+
+
+@pytest.fixture(scope="module")
+def stacks(assembly: Path) -> Stacks:
+    return templates_by_stack_name(assembly_folder(assembly, "pharmacy"))
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_what_is_committed_is_what_is_synthesized(assembly: Path, tenant: str) -> None:
+    now = templates_by_stack_name(assembly_folder(assembly, tenant))
+    pinned = read_pins(PINS / f"{tenant}.json")
+    assert [str(loss) for loss in losses(pinned, now)] == []
+    assert unpinned(pinned, now) == []
+
+
+def test_the_properties_are_those_of_cloudformation_s_schemas(pins: Pins) -> None:
+    assert pins.replacing == replacing_properties()
+
+
+def of_type(stacks: Stacks, kind: str) -> tuple[str, str]:
+    """Return the first resource of a type, as (stack, logical id)."""
+    return next(
+        (name, logical_id)
+        for name, template in stacks.items()
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == kind
+    )
+
+
+def test_every_kind_that_holds_something_is_pinned_in_the_tenant(stacks: Stacks) -> None:
+    elsewhere = {"AWS::ECR::Repository"}  # the account stage's
+    present = {
+        resource["Type"] for template in stacks.values() for resource in template["Resources"].values()
+    }
+    assert STATEFUL_TYPES - elsewhere <= present
+
+
+@pytest.mark.parametrize("kind", sorted(STATEFUL_TYPES - {"AWS::ECR::Repository"}))
+def test_a_resource_that_is_gone_is_named(stacks: Stacks, pins: Pins, kind: str) -> None:
+    changed = copy.deepcopy(stacks)
+    stack, logical_id = of_type(changed, kind)
+    del changed[stack]["Resources"][logical_id]
+    assert [str(loss) for loss in losses(pins, changed)] == [
+        f"{stack}: {logical_id} ({kind}) would be deleted: its logical id is gone from the template"
+    ]
+
+
+def renamed(resource: dict[str, Any], logical_id: str, resources: dict[str, Any]) -> None:
+    del resources[logical_id]
+    resources[f"{logical_id}2"] = resource
+
+
+def test_another_logical_id_is_a_deletion_and_something_new(stacks: Stacks, pins: Pins) -> None:
+    changed = copy.deepcopy(stacks)
+    stack, logical_id = of_type(changed, "AWS::S3::Bucket")
+    resources = changed[stack]["Resources"]
+    renamed(resources[logical_id], logical_id, resources)
+    assert [loss.logical_id for loss in losses(pins, changed)] == [logical_id]
+    assert unpinned(pins, changed) == [f"{stack}: {logical_id}2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("AWS::EC2::VPC", "CidrBlock", "10.99.0.0/20"),
+        ("AWS::EC2::Subnet", "AvailabilityZone", "us-east-1f"),
+        ("AWS::EC2::Subnet", "CidrBlock", "10.99.0.0/24"),
+        ("AWS::ElasticLoadBalancingV2::LoadBalancer", "Scheme", "internet-facing"),
+        ("AWS::S3::Bucket", "BucketName", "another"),
+        ("AWS::DynamoDB::Table", "KeySchema", [{"AttributeName": "other", "KeyType": "HASH"}]),
+        ("AWS::OpenSearchService::Domain", "AdvancedSecurityOptions/Enabled", False),
+        ("AWS::SQS::Queue", "FifoQueue", True),
+        ("AWS::Logs::LogGroup", "LogGroupName", "/another"),
+    ],
+)
+def test_a_property_that_forces_a_replacement_is_named_with_both_values(
+    stacks: Stacks, pins: Pins, kind: str, path: str, value: object
+) -> None:
+    changed = copy.deepcopy(stacks)
+    stack, logical_id = of_type(changed, kind)
+    *parents, last = path.split("/")
+    target = changed[stack]["Resources"][logical_id]["Properties"]
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+    (loss,) = losses(pins, changed)
+    assert (loss.stack, loss.logical_id) == (stack, logical_id)
+    assert loss.reason.startswith(f"would be replaced: {path} was ")
+
+
+def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: Pins) -> None:
+    changed = copy.deepcopy(stacks)
+    stack, logical_id = of_type(changed, "AWS::KMS::Key")
+    changed[stack]["Resources"][logical_id]["Type"] = "AWS::KMS::ReplicaKey"
+    assert [loss.reason for loss in losses(pins, changed)] == [
+        "would be replaced: its logical id is now a AWS::KMS::ReplicaKey"
+    ]
+
+
+def test_a_stack_under_another_name_takes_everything_with_it(stacks: Stacks, pins: Pins) -> None:
+    stack, _ = of_type(stacks, "AWS::DynamoDB::Table")
+    moved = {f"{name}-2" if name == stack else name: template for name, template in stacks.items()}
+    assert {loss.logical_id for loss in losses(pins, moved)} == set(pins.stacks[stack])
+
+
+def harmless(template: dict[str, Any]) -> None:
+    for resource in template["Resources"].values():
+        resource.setdefault("Properties", {})["Tags"] = [{"Key": "team", "Value": "care"}]
+
+
+def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: Pins) -> None:
+    changed = copy.deepcopy(stacks)
+    for template in changed.values():
+        harmless(template)
+    assert losses(pins, changed) == []
+
+
+@pytest.mark.parametrize("change", [None, "10.99.0.0/20"])
+def test_the_command_fails_and_names_it(
+    assembly: Path, stacks: Stacks, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str | None
+) -> None:
+    folder = assembly_folder(assembly, "pharmacy")
+    before = copy.deepcopy(stacks)
+    stack, logical_id = of_type(before, "AWS::EC2::VPC")
+    if change:
+        before[stack]["Resources"][logical_id]["Properties"]["CidrBlock"] = change
+    file = tmp_path / "pins.json"
+    file.write_text(pin(before, replacing_properties()).model_dump_json())
+    status = main([str(folder), "--pins", str(file)])
+    assert status == (1 if change else 0)
+    assert (logical_id in capsys.readouterr().out) == bool(change)
