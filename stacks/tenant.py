@@ -52,6 +52,11 @@ class DeployedTenant:
         return {"dev": 30, "standard": 365, "hipaa": 2192}[self.place.profile]
 
     @property
+    def role_path(self) -> str:
+        """Path of the tenant's roles: below the company's, so that an ARN shows whose a role is."""
+        return f"{self.place.role_path}{self.name}/"
+
+    @property
     def jwks_parameter(self) -> str:
         return self.identity.jwks_parameter or self.parameter("jwks")
 

@@ -42,7 +42,7 @@ class TenantStage(cdk.Stage):
         self._add_stacks()
         for key, value in tenant.tags().items():
             cdk.Tags.of(self).add(key, value)
-        set_role_path(self, path=place.role_path)
+        set_role_path(self, path=tenant.role_path)
         acknowledge(self, TABLE)
 
     def _add_stacks(self) -> None:
