@@ -1,4 +1,4 @@
-"""Every tenant's templates as ``cdk synth`` writes them, made once a test run, by all of its workers together.
+"""Every tenant's templates as ``cdk synth`` writes them, made once a test run for all of its workers.
 
 Validation is switched off here: the validated synth is ``make synth``, and ``test_synth`` sees it fail.
 """
