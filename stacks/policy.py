@@ -7,6 +7,7 @@ A row that explains nothing is an error: it is held against the report's ``suppr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class Acknowledgement:
 
     ``findings`` are ids with their pack: ``AwsSolutions::AwsSolutions-IAM5[Resource::*]``,
     ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. All of a row
-    have the one reason. ``only`` limits it to profiles or to a part of the tenants.
+    have the one reason. Where an id holds what differs by tenant, ``{account}``, ``{region}`` and ``{stage}``
+    (``assistant-pharmacy``) stand for it.
     """
 
     construct: str
@@ -48,13 +50,31 @@ def acknowledge(stage: cdk.Stage, table: Mapping[str, Iterable[Acknowledgement]]
             for finding in row.findings:
                 if finding.startswith(_BY_CDK_NAG):
                     cdk.Validations.of(construct).acknowledge(
-                        cdk.Acknowledgment(id=finding, reason=_reason(row))
+                        cdk.Acknowledgment(id=_of_stage(finding, stage), reason=_reason(row))
                     )
     return applied
 
 
 def _reason(row: Acknowledgement) -> str:
     return f"{row.reason} (docs/decisions/{row.decision}.md)" if row.decision else row.reason
+
+
+_DIFFERING = ("account", "region", "stage")
+
+
+def pattern_of(finding: str) -> re.Pattern[str]:
+    """Return what matches the finding's id in whatever stage."""
+    pattern = re.escape(finding)
+    for name in _DIFFERING:
+        pattern = pattern.replace(re.escape(f"{{{name}}}"), "[^:/]+")
+    return re.compile(pattern)
+
+
+def _of_stage(finding: str, stage: cdk.Stage) -> str:
+    values = (stage.account, stage.region, stage.stage_name)
+    for name, value in zip(_DIFFERING, values, strict=True):
+        finding = finding.replace(f"{{{name}}}", value or "")
+    return finding
 
 
 def _find(stage: cdk.Stage, path: str) -> IConstruct | None:

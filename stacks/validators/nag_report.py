@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from stacks.policy import Acknowledgement
+from stacks.policy import Acknowledgement, pattern_of
 
 REPORT = "validation-report.json"
 PACKS = ("AwsSolutions", "HIPAA.Security")
@@ -31,5 +31,8 @@ def rows_without_effect(
         for row in rows
         for finding in row.findings
         if finding.startswith(tuple(f"{pack}::" for pack in PACKS))
-        and (row.construct, finding) not in silenced
+        and not any(
+            row.construct == construct and pattern_of(finding).fullmatch(found)
+            for construct, found in silenced
+        )
     ]
