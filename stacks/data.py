@@ -56,10 +56,11 @@ class DataStack(TenantStack):
             domain_arn=domain.attr_arn,
             domain_endpoint=domain.attr_domain_endpoint,
             schema_role_arn=schema_role.role_arn,
+            schema_role_name=schema_role.role_name,
         )
 
     def _schema_role(self) -> FunctionRole:
-        """The function that holds it is the ingestion stack's, and so is its log group."""
+        """Of a function in the ingestion stack, which adds what it reads there."""
         role = FunctionRole(
             self, "SchemaRole", description="Applies the search schema; the domain's only master"
         )

@@ -77,6 +77,8 @@ class DataOutputs:
     """Host name without scheme."""
     schema_role_arn: str
     """The only fine-grained master of the domain; the role of the schema function."""
+    schema_role_name: str
+    """To attach a policy to: the role's ARN has the company's path in it, so no name can be cut out of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,8 @@ class IngestionOutputs:
     queue_names: tuple[str, ...]
     dead_letter_queue_names: tuple[str, ...]
     function_names: tuple[str, ...]
+    schema_function_arn: str
+    """Service token of ``SearchAccess``, by which another stack's role is let into the index."""
     schema_stamp: str
     """Version of the search schema that the custom resource applied."""
 

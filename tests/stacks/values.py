@@ -61,6 +61,7 @@ DATA = DataOutputs(
     domain_arn=_arn("es", "domain/value-search"),
     domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
     schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
+    schema_role_name="value-schema",
 )
 EDGE = EdgeOutputs(
     target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),
@@ -86,6 +87,7 @@ INGESTION = IngestionOutputs(
     queue_names=("value-ingestion", "value-withdrawals"),
     dead_letter_queue_names=("value-ingestion-dead", "value-withdrawals-dead"),
     function_names=("value-ingest", "value-withdraw"),
+    schema_function_arn=_arn("lambda", "function:value-schema"),
     schema_stamp="value-schema-stamp",
 )
 ORCHESTRATOR = OrchestratorOutputs(
