@@ -1,9 +1,22 @@
-"""The observability stack."""
+"""The observability stack: what is drawn, what alarms, what is spent, who touched what, and traces."""
 
 from __future__ import annotations
 
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_xray as xray
 from constructs import Construct
 
+from assistant.settings import service_metrics
+from stacks.constructs import tenant_metrics as names
+from stacks.constructs.audit_trail import AuditTrail
+from stacks.constructs.search_size import search_size
+from stacks.constructs.tenant_alarms import TenantAlarms
+from stacks.constructs.tenant_budget import TenantBudget
+from stacks.constructs.tenant_dashboard import TenantDashboard
+from stacks.constructs.tenant_metrics import TenantMetrics
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
     DataOutputs,
@@ -35,4 +48,99 @@ class ObservabilityStack(TenantStack):
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="internal", description="observability"
         )
-        del keys, network, data, edge, models, ingestion, orchestrator
+        del network
+        self._metrics = TenantMetrics(
+            tenant=tenant,
+            data=data,
+            edge=edge,
+            models=models,
+            ingestion=ingestion,
+            orchestrator=orchestrator,
+        )
+        topic = self._topic(keys)
+        self._count_answers(orchestrator.log_group_name)
+        AuditTrail(
+            self,
+            "Audit",
+            tenant=tenant,
+            keys=keys,
+            data=data,
+            namespace=self._metrics.own_namespace,
+        )
+        alarms = TenantAlarms(
+            self,
+            "Alarms",
+            metrics=self._metrics,
+            topic_arn=topic.topic_arn,
+            volume_gib=search_size(tenant).volume_gib,
+        )
+        TenantDashboard(self, "Dashboard", metrics=self._metrics, alarms=alarms.alarms)
+        TenantBudget(self, "Budget", tenant=tenant)
+        xray.CfnGroup(
+            self,
+            "Traces",
+            group_name=f"{tenant.place.name_prefix}-{tenant.name}",
+            filter_expression=f'service("{_TRACED_AS}")',
+        )
+
+    def _topic(self, keys: KeysOutputs) -> sns.Topic:
+        topic = sns.Topic(
+            self,
+            "AlarmTopic",
+            display_name=f"{self.tenant.config.display_name}: alarms",
+            master_key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
+            enforce_ssl=True,
+        )
+        statement = iam.PolicyStatement(
+            sid="AlarmsTell",
+            actions=["sns:Publish"],
+            resources=[topic.topic_arn],
+            conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+        )
+        statement.add_service_principal("cloudwatch.amazonaws.com")
+        topic.add_to_resource_policy(statement)
+        email = self.tenant.config.observability.alarm_email
+        if email is not None:
+            sns.CfnSubscription(
+                self, "AlarmEmail", topic_arn=topic.topic_arn, protocol="email", endpoint=email
+            )
+        return topic
+
+    def _count_answers(self, log_group_name: str) -> None:
+        """Count what the service logs once an answer: ids, reasons and times, no text."""
+        event = f'$.event = "{service_metrics.ANSWER_ENDED}"'
+        reason, first_token = f"$.{service_metrics.FINISH_REASON}", f"$.{service_metrics.FIRST_TOKEN_MS}"
+        for name, pattern, transformation in (
+            (
+                "AnswersEnded",
+                f"{{ {event} }}",
+                logs.CfnMetricFilter.MetricTransformationProperty(
+                    metric_namespace=self._metrics.own_namespace,
+                    metric_name=names.ANSWERS,
+                    metric_value="1",
+                    dimensions=[logs.CfnMetricFilter.DimensionProperty(key="FinishReason", value=reason)],
+                ),
+            ),
+            (
+                "FirstTokens",
+                f"{{ {event} && {first_token} >= 0 }}",
+                logs.CfnMetricFilter.MetricTransformationProperty(
+                    metric_namespace=self._metrics.own_namespace,
+                    metric_name=names.FIRST_TOKEN,
+                    metric_value=first_token,
+                    unit="Milliseconds",
+                ),
+            ),
+        ):
+            logs.CfnMetricFilter(
+                self,
+                name,
+                log_group_name=log_group_name,
+                filter_pattern=pattern,
+                metric_transformations=[transformation],
+            )
+
+
+_TRACED_AS = "assistant-service"
+"""The service's name in its spans. X-Ray is one an account: two tenants in one share the group's traces,
+which carry ids and times, no text."""

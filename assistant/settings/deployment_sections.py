@@ -167,6 +167,8 @@ class ObservabilitySection(DeploymentSection):
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    budget_topic: Arn | None = None
+    """SNS topic that hears of the budget; the account stage's own when absent."""
     declared_principals: tuple[Arn, ...] = ()
     """Who may read PHI stores beside the tenant's own roles, without an alarm."""
 

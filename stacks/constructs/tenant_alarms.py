@@ -1,0 +1,135 @@
+"""Every alarm of a tenant. What each means and what to do stands in ``stacks.runbook_entries``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from assistant.settings import service_metrics
+from stacks.constructs import tenant_metrics as names
+from stacks.constructs.runbook_alarm import RunbookAlarm, sum_of
+from stacks.constructs.tenant_metrics import TenantMetrics
+
+_FREE_SHARE = 0.2
+"""Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
+
+
+class TenantAlarms(Construct):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        metrics: TenantMetrics,
+        topic_arn: str,
+        volume_gib: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._metrics = metrics
+        self._volume_gib = volume_gib
+        self.alarms: list[RunbookAlarm] = []
+        for alarm in (*self._answers(), *self._models(), *self._knowledge(), *self._search()):
+            self.alarms.append(alarm)
+        for alarm in (*self._tables(), *self._security(), *self._power()):
+            self.alarms.append(alarm)
+        for alarm in self.alarms:
+            alarm.tell(topic_arn)
+
+    def _alarm(
+        self,
+        anchor: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        *,
+        periods: int = 1,
+        below: bool = False,
+    ) -> RunbookAlarm:
+        return RunbookAlarm(
+            self, anchor=anchor, metric=metric, threshold=threshold, periods=periods, below=below
+        )
+
+    def _answers(self) -> Iterator[RunbookAlarm]:
+        metrics, limits = self._metrics, self._metrics.tenant.config.limits
+        failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
+        llm = metrics.models.llm_endpoint_name
+        failing = metrics.while_on(failed, llm, label="5xx while on", minutes=5)
+        yield self._alarm("answers-failing", failing, 5)
+        yield self._alarm("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
+        healthy = metrics.balancer("HealthyHostCount", "Minimum")
+        yield self._alarm("no-healthy-task", healthy, 1, periods=2, below=True)
+        first_token = metrics.counted(names.FIRST_TOKEN, "p50")
+        yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
+        without = metrics.counted(names.ANSWERS, minutes=15, FinishReason="sources_only")
+        yield self._alarm("answers-without-a-model", without, 5)
+        streams = metrics.service(service_metrics.ACTIVE_STREAMS, "Average", minutes=5)
+        yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
+
+    def _models(self) -> Iterator[RunbookAlarm]:
+        metrics, models = self._metrics, self._metrics.models
+        llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
+        yield self._alarm("llm-failing", metrics.endpoint(llm, "Invocation5XXErrors", "Sum", minutes=5), 5)
+        yield self._alarm(
+            "llm-overloaded", metrics.endpoint(llm, "Invocation4XXErrors", "Sum", minutes=5), 20
+        )
+        failed = metrics.endpoint(embedding, "Invocation5XXErrors", "Sum", minutes=5)
+        yield self._alarm("embedding-failing", failed, 5)
+
+    def _knowledge(self) -> Iterator[RunbookAlarm]:
+        metrics, ingestion = self._metrics, self._metrics.ingestion
+        ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
+        if ages:
+            oldest = cloudwatch.MathExpression(
+                expression=f"IF(running > -1, MAX([{', '.join(ages)}]))",
+                using_metrics={
+                    **ages,
+                    "running": metrics.instances(
+                        metrics.models.embedding_endpoint_name, "CPUUtilization", minutes=5
+                    ),
+                },
+                label="Oldest document while on",
+            )
+            yield self._alarm("documents-waiting", oldest, 1800, periods=2)
+        dead = metrics.queues(
+            "ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names
+        )
+        if dead:
+            yield self._alarm("dead-letters", sum_of("Dead letters", dead, minutes=5), 1)
+        failed = {**metrics.functions("Errors"), **metrics.functions("Throttles")}
+        if failed:
+            yield self._alarm("functions-failing", sum_of("Failed calls", failed, minutes=5), 3)
+
+    def _search(self) -> Iterator[RunbookAlarm]:
+        search = self._metrics.search
+        yield self._alarm("search-red", search("ClusterStatus.red"), 1)
+        yield self._alarm("search-yellow", search("ClusterStatus.yellow"), 1, periods=30)
+        free_mib = self._volume_gib * 1024 * _FREE_SHARE
+        yield self._alarm("search-full", search("FreeStorageSpace", "Minimum"), free_mib, below=True)
+        yield self._alarm("search-memory", search("JVMMemoryPressure", minutes=5), 92, periods=3)
+        yield self._alarm("search-writes-blocked", search("ClusterIndexWritesBlocked", minutes=5), 1)
+        keys = {"lost": search("KMSKeyError"), "closed": search("KMSKeyInaccessible")}
+        yield self._alarm("search-key-lost", sum_of("Key lost", keys, minutes=1), 1)
+        yield self._alarm("search-snapshot-failed", search("AutomatedSnapshotFailure"), 1)
+
+    def _tables(self) -> Iterator[RunbookAlarm]:
+        metrics = self._metrics
+        throttled = {**metrics.tables("ReadThrottleEvents"), **metrics.tables("WriteThrottleEvents")}
+        yield self._alarm("tables-throttled", sum_of("Throttled calls", throttled, minutes=5), 1)
+
+    def _security(self) -> Iterator[RunbookAlarm]:
+        counted = self._metrics.counted
+        yield self._alarm("key-refused", counted(names.KEY_REFUSED), 1)
+        yield self._alarm("policy-changed", counted(names.POLICY_CHANGED), 1)
+        yield self._alarm("stranger-read", counted(names.STRANGER_READ), 1)
+        if self._metrics.tenant.place.break_glass:
+            yield self._alarm("break-glass-used", counted(names.BREAK_GLASS), 1)
+
+    def _power(self) -> Iterator[RunbookAlarm]:
+        metrics, models = self._metrics, self._metrics.models
+        failed = {
+            f"{verb}{name.lower()}": metrics.machine(name, arn)
+            for verb, arn in (("pause", models.pause_machine_arn), ("resume", models.resume_machine_arn))
+            for name in ("ExecutionsFailed", "ExecutionsTimedOut")
+        }
+        yield self._alarm("power-switch-failed", sum_of("Failed switches", failed, minutes=5), 1)
