@@ -3,7 +3,7 @@
 - ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
 - ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
 - ``-c stage=account`` or ``-c stage=care_app``: those instead; CDK orders no stages, so they never stand
-  beside a tenant's.
+  beside a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
 """
 
 from __future__ import annotations

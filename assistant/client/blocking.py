@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Generator
 from contextlib import closing
 from types import TracebackType
@@ -21,8 +22,15 @@ class BlockingAssistantClient:
     """What a script needs of ``AssistantClient``; each method is its namesake. Not for threads to share, nor
     for use inside a running event loop."""
 
-    def __init__(self, base_url: str, *, token: str | None, patience: Patience | None = None) -> None:
-        self._client = AssistantClient(base_url, token=token, patience=patience)
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._client = AssistantClient(base_url, token=token, patience=patience, tls=tls)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:

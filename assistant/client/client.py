@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -38,13 +39,21 @@ class AssistantClient:
     """Calls one service in the name of one token, over connections that are kept.
 
     Every method raises RefusedByServiceError, by its subclass, and UnreachableError. What may succeed later
-    was then tried again, as ``patience`` says.
+    was then tried again, as ``patience`` says. ``tls`` is for certificates of a company's own; without it the
+    public authorities judge the service's.
     """
 
-    def __init__(self, base_url: str, *, token: str | None, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.base_url = base_url
         self._patience = patience or Patience()
-        self._connection = Connection(base_url, token=token, patience=self._patience)
+        self._connection = Connection(base_url, token=token, patience=self._patience, tls=tls)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,13 +39,16 @@ class Call:
 class Connection:
     """Calls one service in the name of one token."""
 
-    def __init__(self, base_url: str, *, token: str | None, patience: Patience) -> None:
+    def __init__(
+        self, base_url: str, *, token: str | None, patience: Patience, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.base_url = base_url
         self.patience = patience
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=self._timeout(patience.read_timeout_s),
+            verify=True if tls is None else tls,
             trust_env=False,  # a proxy of the environment has no part in a call to a private service
         )
 

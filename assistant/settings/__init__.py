@@ -10,6 +10,7 @@ from assistant.settings.artifacts import (
     load_embedding_manifest,
     load_llm_manifest,
 )
+from assistant.settings.care_app import CareApp, CareAppConfig, load_care_app
 from assistant.settings.deployment_sections import (
     EdgeSection,
     ExistingVpc,
@@ -29,6 +30,15 @@ from assistant.settings.local import (
     LocalIssuerSettings,
     LocalSettings,
     ModelServerSettings,
+)
+from assistant.settings.probe import (
+    PROBE_DEGRADED,
+    PROBE_DIMENSION,
+    PROBE_DURATION,
+    PROBE_FAILED,
+    PROBE_PAUSED,
+    PROBE_SUBJECT,
+    ProbeSettings,
 )
 from assistant.settings.process import ProcessSettings, inherited_environment
 from assistant.settings.served import ServiceSettings, StoreSettings, WorkerSettings
@@ -51,8 +61,9 @@ from assistant.settings.tenant_file import (
 )
 
 __all__ = [
-    "WHERE_IT_STANDS",
     "AccountConfig",
+    "CareApp",
+    "CareAppConfig",
     "EdgeSection",
     "EmbeddingManifest",
     "EmbeddingSection",
@@ -74,8 +85,15 @@ __all__ = [
     "ModelsSection",
     "NetworkSection",
     "ObservabilitySection",
+    "PROBE_DEGRADED",
+    "PROBE_DIMENSION",
+    "PROBE_DURATION",
+    "PROBE_FAILED",
+    "PROBE_PAUSED",
+    "PROBE_SUBJECT",
     "PlaceSection",
     "PowerSection",
+    "ProbeSettings",
     "ProcessSettings",
     "PromptSection",
     "ReachEntry",
@@ -87,9 +105,11 @@ __all__ = [
     "TasksSection",
     "TenantConfig",
     "TenantName",
+    "WHERE_IT_STANDS",
     "WorkerSettings",
     "inherited_environment",
     "load_account",
+    "load_care_app",
     "load_embedding_manifest",
     "load_images",
     "load_llm_manifest",

@@ -113,8 +113,8 @@ class FunctionDependencies:
 
 FUNCTIONS = FunctionDependencies(lock="functions")
 """Of all functions that ingest, redact and set up."""
-PROBE = FunctionDependencies(lock="client")
-"""Of the probe on the care side: it speaks HTTP and nothing else."""
+PROBE = FunctionDependencies(lock="probe")
+"""Of the probe on the care side: it signs a token and asks a question."""
 
 
 @cache

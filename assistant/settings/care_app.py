@@ -1,0 +1,130 @@
+"""The care side's file, ``care_app/<tenant>.toml``: where the application of the care team stands, and by
+which endpoint service it reaches the tenant's assistant.
+
+It is a file of its own because it belongs to whoever owns that account, and because it holds what the
+tenant's deployment has printed: were that in the tenant file, noting it would roll the tenant's tasks. Host
+name, issuer and audience are the tenant file's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployment_sections import (
+    CidrBlock,
+    DeploymentSection,
+    NetworkSection,
+    ParameterName,
+    PlaceSection,
+)
+from assistant.settings.strict_file import read_strict
+from assistant.settings.tenant_file import TenantConfig, TenantName
+
+
+class LinkSection(DeploymentSection):
+    """``[link]``: the private link to the assistant."""
+
+    service_name: str = Field(pattern=r"^com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{8,17}$")
+    """What the tenant's edge stack printed as EndpointServiceName."""
+    client_cidrs: tuple[CidrBlock, ...] = Field(min_length=1)
+    """Who in the VPC may dial: each within the tenant's ``edge.consumer_cidrs``."""
+
+
+class ProbeSection(DeploymentSection):
+    """``[probe]``: the question that is asked every five minutes."""
+
+    question: str = Field(min_length=1, max_length=500)
+    """One that the tenant's knowledge answers, and nothing of a patient's: templates show it."""
+    certificate_authority: str | None = None
+    """PEM file, beside this one, of a private CA that signed the tenant's certificate; a public one needs
+    none."""
+    client_certificate_parameter: ParameterName | None = None
+    """SSM SecureString with a client certificate, its chain and private key in PEM. Needed where the tenant
+    file has ``edge.client_certificates``; it exists before and belongs to no stack."""
+    alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+
+
+class CareAppConfig(DeploymentSection):
+    schema_version: Literal[1]
+    tenant: TenantName
+    """The file's own name, and that of the tenant file."""
+    deployment: PlaceSection
+    """Account, region and zones of the care side, as a tenant file has its own."""
+    network: NetworkSection
+    """The VPC that asks: the care team's own (``vpc``; its resolver AmazonProvidedDNS, with DNS support and
+    host names on), or a small closed one (``cidr``), to try the link before it stands in a real one."""
+    link: LinkSection
+    probe: ProbeSection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CareApp:
+    """The file, with what it names."""
+
+    config: CareAppConfig
+    certificate_authority: str | None
+    """Content of ``probe.certificate_authority``."""
+
+
+_MAX_PEM_CHARACTERS = 2600
+"""All of a function's environment is 4 KB at most."""
+
+
+def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
+    """Read the file of one care side. Raises ConfigurationError naming file, key and what is allowed."""
+    found = read_strict(path, CareAppConfig)
+    wrong = _against_tenant(found, tenant)
+    if found.tenant != path.stem:
+        wrong.append(f'tenant = "{found.tenant}" must equal the file\'s name, "{path.stem}"')
+    if wrong:
+        raise ConfigurationError(f"{path}: {'; '.join(wrong)}.")
+    name = found.probe.certificate_authority
+    return CareApp(config=found, certificate_authority=_read_pem(path, name) if name else None)
+
+
+def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
+    """Return what the two files say that cannot both be."""
+    if tenant.deployment is None or tenant.edge is None:
+        return [f"the tenant {tenant.name} is only served locally"]
+    wrong: list[str] = []
+    region = tenant.deployment.region
+    if found.deployment.region != region:
+        wrong.append(f'deployment.region must be that of the tenant, "{region}"')
+    if f".{region}." not in found.link.service_name:
+        wrong.append(f"link.service_name is of another region than the tenant's, {region}")
+    if tenant.edge.client_certificates and found.probe.client_certificate_parameter is None:
+        wrong.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
+    return wrong + _not_allowed_in(found, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
+
+
+def _not_allowed_in(found: CareAppConfig, allowed: tuple[IPv4Network, ...]) -> list[str]:
+    """The tenant's NLB judges the client's own address, also through the link."""
+    asked = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in found.link.client_cidrs}
+    probed_from = found.network.vpc.cidr if found.network.vpc else found.network.cidr
+    asked[f"network {probed_from}, where the probe stands,"] = IPv4Network(probed_from)
+    return [
+        f"{name} must lie within the tenant's edge.consumer_cidrs ({', '.join(map(str, allowed))})"
+        for name, cidr in asked.items()
+        if not any(cidr.subnet_of(block) for block in allowed)
+    ]
+
+
+def _read_pem(path: Path, name: str) -> str:
+    try:
+        pem = (path.parent / name).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(
+            f"{path}: probe.certificate_authority: there is no PEM file {name} beside it."
+        ) from None
+    if "-----BEGIN CERTIFICATE-----" not in pem or len(pem) > _MAX_PEM_CHARACTERS:
+        raise ConfigurationError(
+            f"{path}: probe.certificate_authority: {name} must hold the root certificate in PEM, "
+            f"{_MAX_PEM_CHARACTERS} characters at most."
+        )
+    return pem

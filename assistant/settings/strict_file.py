@@ -1,0 +1,74 @@
+"""A settings file in TOML, read whole or not at all; what is wrong is said with file, line, key and what is
+allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from assistant.domain.errors import ConfigurationError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
+    """Return the file as ``kind``, which forbids extras. Raises ConfigurationError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: there is no such file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+    try:
+        # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
+        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        said = [_explain(item, kind=kind, text=text) for item in error.errors()]
+        raise ConfigurationError(f"{path}: {'; '.join(said)}") from None
+
+
+def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> str:
+    place: Sequence[str | int] = item["loc"]
+    key = ".".join(str(part) for part in place)
+    line = _line(text, place)
+    where = f"line {line}: " if line else ""
+    if item["type"] == "extra_forbidden":
+        return f"{where}unknown key {key}; allowed here: {', '.join(sorted(_fields(kind, place[:-1])))}"
+    if item["type"] == "missing":
+        return f"{where}{key} is needed"
+    return f"{where}{key or 'the file'}: {item['msg']} (got {item['input']!r})"
+
+
+def _fields(kind: type[BaseModel], place: Sequence[str | int]) -> Mapping[str, FieldInfo]:
+    """Return the fields of the section at ``place``."""
+    for part in place:
+        annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
+        for candidate in (annotation, *get_args(annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                kind = candidate
+    return kind.model_fields
+
+
+def _line(text: str, place: Sequence[str | int]) -> int | None:
+    """Return the line of a key, or of the section that it belongs to; None when neither stands there."""
+    names = [str(part) for part in place if isinstance(part, str)]
+    section: list[str] = []
+    found: int | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            section = [part.strip(" \"'") for part in header[1].split(".")]
+            if section == names[: len(section)]:
+                found = number
+        elif (assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line)) and section == names[: len(section)]:
+            written = [part.strip("\"'") for part in assigned[1].split(".")]
+            if section + written == names[: len(section) + len(written)]:
+                return number
+    return found

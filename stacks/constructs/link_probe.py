@@ -1,0 +1,185 @@
+"""The probe: a function that asks one question through the private link, and what makes it ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from assistant.settings import CareApp, ProbeSettings
+from stacks.constructs.function_package import PROBE
+from stacks.constructs.key_statements import administration
+from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
+from stacks.tenant import DeployedTenant
+
+_LIMIT_S = 60
+_OLDEST_S = 120
+"""An event that could not be handed over for so long is dropped: the next one comes every five minutes."""
+_FINISHED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedService:
+    """What the probe has to know of the assistant's side."""
+
+    host_name: str
+    issuer: str
+    audience: str
+
+
+class LinkProbe(Construct):
+    """``signing_key_id`` is the key whose public half the tenant's key set must hold."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        care: CareApp,
+        service: ProbedService,
+        place: FunctionPlace,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._tenant = tenant
+        role = FunctionRole(self, "Role", description="Asks one question through the private link")
+        key = self._signing_key(role)
+        self.signing_key_id = key.key_id
+        self._allow_parameter(role, care.config.probe.client_certificate_parameter)
+        function = VpcFunction(
+            self,
+            "Ask",
+            tenant=tenant,
+            program=FunctionProgram(
+                folder="ask_probe",
+                timeout_s=_LIMIT_S,
+                memory_mib=512,
+                reserved_concurrency=1,  # one question at a time, however many stacks a deployment finishes
+                environment=self._environment(care, service, key),
+                dependencies=PROBE,
+            ),
+            place=place,
+            role=role,
+        )
+        self.function_name = function.function_name
+        # The next probe comes anyway; a second try of this one would only hide that the first one failed.
+        lambda_.CfnEventInvokeConfig(
+            self,
+            "OneTry",
+            function_name=function.function_name,
+            qualifier="$LATEST",
+            maximum_retry_attempts=0,
+            maximum_event_age_in_seconds=_OLDEST_S,
+        )
+        self._ask_on("EveryFiveMinutes", function, schedule="rate(5 minutes)")
+        self._ask_on("AfterDeployment", function, pattern=self._deployments())
+
+    def _signing_key(self, role: FunctionRole) -> kms.Key:
+        """Make a key that nobody but the probe may sign with: what it signs, the assistant believes."""
+        key = kms.Key(
+            self,
+            "SigningKey",
+            description="Signs the probe's tokens; its public half is in the tenant's key set",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+            pending_window=cdk.Duration.days(7),
+            policy=iam.PolicyDocument(statements=administration(self, self._tenant)),
+        )
+        only_es256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
+        key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="SignByProbe",
+                principals=[role.grant_principal],
+                actions=["kms:Sign"],
+                resources=["*"],  # in a key's policy: this key
+                conditions=only_es256,
+            )
+        )
+        role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["kms:Sign"], resources=[key.key_arn], conditions=only_es256)
+        )
+        return key
+
+    def _allow_parameter(self, role: FunctionRole, name: str | None) -> None:
+        if name is None:
+            return
+        stack = cdk.Stack.of(self)
+        arn = stack.format_arn(service="ssm", resource="parameter", resource_name=name.removeprefix("/"))
+        role.add_to_principal_policy(iam.PolicyStatement(actions=["ssm:GetParameter"], resources=[arn]))
+
+    def _environment(self, care: CareApp, service: ProbedService, key: kms.Key) -> dict[str, str]:
+        probe = care.config.probe
+        optional = {
+            "certificate_authority": care.certificate_authority,
+            "client_certificate_parameter": probe.client_certificate_parameter,
+        }
+        return ProbeSettings.variables(
+            {
+                "service_url": f"https://{service.host_name}",
+                "tenant": self._tenant.name,
+                "question": probe.question,
+                "issuer": service.issuer,
+                "audience": service.audience,
+                "signing_key_id": key.key_arn,
+                "region": self._tenant.place.region,
+                **{name: value for name, value in optional.items() if value is not None},
+            },
+            known_later={"signing_key_id"},
+        )
+
+    def _deployments(self) -> dict[str, object]:
+        """Return the pattern of a stack of this tenant that is finished, in this account and region: those
+        of the care side, and of the assistant where it stands here too.
+
+        Not a custom resource: that would have to reach a bucket of CloudFormation's from the VPC, would hang
+        for an hour where it does not, and could not succeed before the other side has accepted the link.
+        """
+        place = self._tenant.place
+        stacks = cdk.Stack.of(self).format_arn(
+            service="cloudformation",
+            resource="stack",
+            resource_name=f"{place.name_prefix}-{self._tenant.name}-",
+        )
+        return {
+            "source": ["aws.cloudformation"],
+            "detail-type": ["CloudFormation Stack Status Change"],
+            "detail": {"stack-id": [{"prefix": stacks}], "status-details": {"status": list(_FINISHED)}},
+        }
+
+    def _ask_on(
+        self,
+        construct_id: str,
+        function: VpcFunction,
+        *,
+        schedule: str | None = None,
+        pattern: dict[str, object] | None = None,
+    ) -> None:
+        rule = events.CfnRule(
+            self,
+            construct_id,
+            schedule_expression=schedule,
+            event_pattern=pattern,
+            targets=[
+                events.CfnRule.TargetProperty(
+                    arn=function.function_arn,
+                    id="Probe",
+                    retry_policy=events.CfnRule.RetryPolicyProperty(
+                        maximum_retry_attempts=2, maximum_event_age_in_seconds=_OLDEST_S
+                    ),
+                )
+            ],
+        )
+        lambda_.CfnPermission(
+            self,
+            f"{construct_id}May",
+            action="lambda:InvokeFunction",
+            function_name=function.function_name,
+            principal="events.amazonaws.com",
+            source_arn=rule.attr_arn,
+        )
