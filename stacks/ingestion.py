@@ -1,11 +1,27 @@
-"""The ingestion stack."""
+"""The ingestion stack: everything that happens to documents and captured calls outside an answer, and what is
+set up once inside the VPC.
+
+Raw files: inbox bucket → EventBridge → queue → ``receive_documents`` → queue → ``ingest_documents`` → index.
+Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket → EventBridge → queue →
+``redact_capture``. Schema and key of document links: custom resources of functions in the VPC.
+"""
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from constructs import Construct
 
+from assistant.settings import LinkSecretSettings
+from assistant.settings.search_schema import LINK_SECRET_RESOURCE
+from stacks.constructs.capture_redaction import CaptureRedaction
+from stacks.constructs.document_functions import DocumentFunctions
+from stacks.constructs.function_rights import FunctionRights
+from stacks.constructs.process_environment import process_environment
+from stacks.constructs.search_schema import SERVICE_TIMEOUT_S, SearchAccess, SearchSchema
+from stacks.constructs.tenant_queue import TenantQueue
 from stacks.constructs.tenant_stack import TenantStack
-from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
+from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, VpcFunction
+from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 
 
@@ -22,13 +38,109 @@ class IngestionStack(TenantStack):
         models: ModelsOutputs,
     ) -> None:
         super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="ingestion")
-        self.outputs = IngestionOutputs(
-            ingestion_queue_url="https://sqs.us-east-1.amazonaws.com/111111111111/i",
-            ingestion_queue_arn="arn:aws:sqs:us-east-1:111111111111:i",
-            withdrawals_queue_url="https://sqs.us-east-1.amazonaws.com/111111111111/w",
-            withdrawals_queue_arn="arn:aws:sqs:us-east-1:111111111111:w",
-            queue_names=(),
-            dead_letter_queue_names=(),
-            function_names=(),
-            schema_stamp="pending",
+        self._keys = keys
+        self._network = network
+        metrics_service = f"{tenant.place.name_prefix}-{tenant.name}"
+        rights = FunctionRights(scope=self, tenant=tenant, keys=keys, data=data, models=models)
+        set_up = self._place(Workload.SCHEMA)
+        schema = SearchSchema(self, "SearchSchema", tenant=tenant, rights=rights, place=set_up)
+        secret = self._link_secret(rights, set_up)
+        documents = DocumentFunctions(
+            self,
+            "Documents",
+            tenant=tenant,
+            rights=rights,
+            place=self._place(Workload.INGESTION),
+            metrics_service=metrics_service,
         )
+        self._open_index(schema, documents)
+        queues = documents.queues.all()
+        functions = (schema.function, secret, *documents.functions)
+        if tenant.models.capture == "quarantine":
+            redaction = CaptureRedaction(
+                self,
+                "Redaction",
+                tenant=tenant,
+                rights=rights,
+                place=self._place(Workload.REDACTOR),
+                metrics_service=metrics_service,
+            )
+            queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
+        self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
+
+    def _place(self, workload: Workload) -> FunctionPlace:
+        return FunctionPlace(
+            subnet_ids=self._network.subnet_ids,
+            security_group_id=self._network.security_group_ids[workload],
+            logs_key_arn=self._keys.logs_key_arn,
+            environment_key_arn=self._keys.data_key_arn,
+        )
+
+    def _link_secret(self, rights: FunctionRights, place: FunctionPlace) -> VpcFunction:
+        """Make the key of document links once. It outlives the stack: links that are out stay good."""
+        tenant = self.tenant
+        environment = {
+            "region": tenant.place.region,
+            "tenant": tenant.name,
+            "parameter": tenant.link_secret_parameter,
+            "key_id": self._keys.data_key_arn,
+        }
+        function = VpcFunction(
+            self,
+            "LinkSecret",
+            tenant=tenant,
+            program=FunctionProgram(
+                folder="create_link_secret",
+                timeout_s=120,
+                memory_mib=256,
+                environment=process_environment(LinkSecretSettings, environment),
+            ),
+            place=place,
+            role=rights.role(
+                "LinkSecretRole",
+                description="Makes the key of document links, which it cannot read",
+                rights=[*rights.make_link_secret(), rights.environment_key()],
+            ),
+        )
+        cdk.CustomResource(
+            self,
+            "LinkSecretMade",
+            service_token=function.function_arn,
+            resource_type=LINK_SECRET_RESOURCE,
+            service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
+            properties={"Parameter": tenant.link_secret_parameter},
+        )
+        return function
+
+    def _open_index(self, schema: SearchSchema, documents: DocumentFunctions) -> None:
+        access = SearchAccess(
+            self,
+            "IndexWriters",
+            function_arn=schema.function.function_arn,
+            role_arns=[role.role_arn for role in documents.index_writers],
+            access="write",
+        )
+        access.node.add_dependency(schema.applied)
+        for source in documents.sources:
+            source.node.add_dependency(access)
+
+
+def _outputs(
+    documents: DocumentFunctions,
+    schema: SearchSchema,
+    *,
+    queues: tuple[TenantQueue, ...],
+    functions: tuple[VpcFunction, ...],
+) -> IngestionOutputs:
+    ingestion, withdrawals = documents.queues.documents, documents.queues.withdrawals
+    return IngestionOutputs(
+        ingestion_queue_url=ingestion.url,
+        ingestion_queue_arn=ingestion.arn,
+        withdrawals_queue_url=withdrawals.url,
+        withdrawals_queue_arn=withdrawals.arn,
+        queue_names=tuple(queue.queue.queue_name for queue in queues),
+        dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
+        function_names=tuple(function.function_name for function in functions),
+        schema_function_arn=schema.function.function_arn,
+        schema_stamp=schema.stamp,
+    )
