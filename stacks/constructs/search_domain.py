@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_opensearchservice as opensearch
 from constructs import Construct
 
@@ -75,9 +74,8 @@ class SearchDomain(Construct):
         }
 
     def _encrypt(self, keys: KeysOutputs) -> None:
-        key = kms.Key.from_key_arn(self, "Key", keys.data_key_arn)
         self.resource.encryption_at_rest_options = opensearch.CfnDomain.EncryptionAtRestOptionsProperty(
-            enabled=True, kms_key_id=key.key_id
+            enabled=True, kms_key_id=keys.data_key_arn
         )
         self.resource.node_to_node_encryption_options = (
             opensearch.CfnDomain.NodeToNodeEncryptionOptionsProperty(enabled=True)
