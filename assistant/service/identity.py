@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from assistant.domain.clock import Clock
 from assistant.domain.errors import ForbiddenError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
-from assistant.service.keys import KeySet
+from assistant.service.keys import BOUND_SUBJECT, KeySet, VerificationKey
 
 SKEW_S = 60
 _MAX_TOKEN_CHARACTERS = 8 * 1024
@@ -55,17 +55,19 @@ class TokenVerifier:
             _refuse("no_bearer_token")
         if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
             _refuse("unreadable")
-        claims = await self._verified_claims(token)
+        claims, key = await self._verified_claims(token)
         try:
             found = _TenantClaims.model_validate(claims)
         except ValidationError:
             _refuse("claims_of_ours")
+        if not _may_say(key, found):
+            _refuse("beyond_its_key")
         if found.tenant not in self._tenants:
             _refuse("unknown_tenant")
         roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)
         return Identity(tenant=found.tenant, agent=found.sub, roles=roles, labels=frozenset(found.labels))
 
-    async def _verified_claims(self, token: str) -> Mapping[str, Any]:
+    async def _verified_claims(self, token: str) -> tuple[Mapping[str, Any], VerificationKey]:
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
         except (JoseError, ValueError):
@@ -83,7 +85,7 @@ class TokenVerifier:
             self._registry().validate(verified.claims)
         except (JoseError, ValueError) as error:
             _refuse(error.error if isinstance(error, JoseError) else "unreadable")
-        return verified.claims
+        return verified.claims, key
 
     def _registry(self) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(
@@ -95,6 +97,14 @@ class TokenVerifier:
             iat={"essential": True},
             sub={"essential": True},
         )
+
+
+def _may_say(key: VerificationKey, claims: _TenantClaims) -> bool:
+    """Say whether the key is not bound to a subject, or the claims are no more than its subject has."""
+    subject = key.get(BOUND_SUBJECT)
+    return subject is None or (
+        claims.sub == subject and set(claims.roles) <= {Role.AGENT} and not claims.labels
+    )
 
 
 def require_role(identity: Identity, *roles: Role) -> None:

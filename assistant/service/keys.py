@@ -17,6 +17,9 @@ from assistant.domain.errors import DependencyError
 
 VerificationKey = ECKey | RSAKey
 
+BOUND_SUBJECT = "assistant_subject"
+"""Member of a key in the set, beside those of RFC 7517: the one ``sub`` that the key may speak for, as an
+agent without labels. So a key that is not the issuer's, but the probe's, is no way to become somebody else."""
 _MAX_KEYS = 100
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
@@ -152,9 +155,15 @@ def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
         return None
     try:
         if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
-            return ECKey.import_key({name: str(entry[name]) for name in ("kty", "crv", "x", "y", "kid")})
+            return ECKey.import_key(_members(entry, "kty", "crv", "x", "y", "kid"))
         if entry.get("kty") == "RSA" and len(str(entry["n"])) >= _MIN_MODULUS_CHARACTERS:
-            return RSAKey.import_key({name: str(entry[name]) for name in ("kty", "n", "e", "kid")})
+            return RSAKey.import_key(_members(entry, "kty", "n", "e", "kid"))
     except (JoseError, ValueError, KeyError):
         _log.warning("key_unusable")
     return None
+
+
+def _members(entry: Mapping[str, object], *needed: str) -> dict[str, str | list[str]]:
+    """Return what of a key is read. Raises KeyError."""
+    names = [*needed, BOUND_SUBJECT] if BOUND_SUBJECT in entry else needed
+    return {name: str(entry[name]) for name in names}

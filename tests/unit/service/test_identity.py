@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from assistant.domain.errors import DependencyError, ForbiddenError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
 from assistant.service.identity import TokenVerifier, require_role
+from assistant.service.keys import BOUND_SUBJECT
 from tests.fakes.clock import SteppedClock
 from tests.fakes.tokens import (
     AUDIENCE,
@@ -114,6 +115,35 @@ async def test_every_bad_token_is_the_same_refusal(make: Callable[[datetime], st
         await identify(make(NOW))
     assert refused.value.message == REFUSAL
     assert refused.value.__cause__ is None
+
+
+BOUND = ECKey.import_key(EC_KEY.as_dict(private=True) | {BOUND_SUBJECT: "probe"})
+
+
+class BoundKeys(StaticKeys):
+    """The same key, bound to one subject by the key set."""
+
+    async def key(self, kid: str) -> ECKey | RSAKey | None:
+        return BOUND if kid == "ec" else None
+
+
+async def test_a_bound_key_speaks_for_its_subject() -> None:
+    bearer = token(claims(NOW, sub="probe"))
+    assert (await verifier(BoundKeys()).identify(f"Bearer {bearer}")).agent == "probe"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sub": "ann"},
+        {"sub": "probe", "roles": ["agent", "auditor"]},
+        {"sub": "probe", "labels": ["hr"]},
+    ],
+    ids=["another agent", "another role", "a label"],
+)
+async def test_a_bound_key_speaks_for_nobody_else(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnauthenticatedError, match=REFUSAL):
+        await verifier(BoundKeys()).identify(f"Bearer {token(claims(NOW, **changes))}")
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "bearer"])

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from assistant.adapters.http_keys import HttpKeySource
 from assistant.domain.errors import DependencyError
-from assistant.service.keys import CachedKeySet
+from assistant.service.keys import BOUND_SUBJECT, CachedKeySet
 from tests.fakes.clock import SteppedClock
 from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, RSA_KEY
@@ -188,6 +188,13 @@ async def test_a_broken_key_does_not_spoil_the_others(keys: CachedKeySet, issuer
     broken = {"kty": "EC", "crv": "P-256", "x": "bad", "y": "bad", "kid": "broken"}
     issuer.body = orjson.dumps({"keys": [broken, EC_KEY.as_dict(private=False)]})
     assert await keys.key("ec") is not None
+
+
+async def test_what_a_key_is_bound_to_is_kept(keys: CachedKeySet, issuer: Issuer) -> None:
+    issuer.body = orjson.dumps({"keys": [EC_KEY.as_dict(private=False) | {BOUND_SUBJECT: "probe"}]})
+    found = await keys.key("ec")
+    assert found is not None
+    assert found.get(BOUND_SUBJECT) == "probe"
 
 
 async def test_a_short_rsa_key_is_not_used(keys: CachedKeySet, issuer: Issuer) -> None:
