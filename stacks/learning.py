@@ -1,12 +1,28 @@
-"""The learning stack."""
+"""The learning stack: where training sets and checkpoints lie, and who a job is. The jobs come later.
+
+A job is started by hand or by a schedule of the company's with this role, these subnets and this group; until
+then the stack costs nothing but what its bucket holds.
+"""
 
 from __future__ import annotations
 
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.constructs.job_rights import JobRights
+from stacks.constructs.tenant_bucket import Keeping, TenantBucket
 from stacks.constructs.tenant_stack import TenantStack
+from stacks.constructs.workload_role import WorkloadRole
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
 from stacks.tenant import DeployedTenant
+
+_KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
+"""Of a training set or checkpoint: what was withdrawn from knowledge and capture must leave these too."""
+_REPLACED_DAYS = 7
+SETS = "sets/"
+CHECKPOINTS = "checkpoints/"
+"""Folders of the bucket."""
 
 
 class LearningStack(TenantStack):
@@ -21,5 +37,59 @@ class LearningStack(TenantStack):
         data: DataOutputs,
         models: ModelsOutputs,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="learning")
-        del keys, network, data, models
+        super().__init__(
+            scope, construct_id, tenant=tenant, data_class="phi", description="learning", stateful=True
+        )
+        del network, models
+        bucket = TenantBucket(
+            self,
+            "TrainingBucket",
+            tenant=tenant,
+            keeping=Keeping(days=_KEPT_DAYS[tenant.place.profile], replaced_days=_REPLACED_DAYS),
+            key_arn=keys.data_key_arn,
+            log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
+        )
+        self._rights = JobRights(self, tenant=tenant, keys=keys)
+        self._preparing_role(bucket, data=data, keys=keys)
+        self._training_role(bucket, data=data, keys=keys)
+
+    def _preparing_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
+        """Of a SageMaker processing job: verdicts, drafts and clean captured calls into training sets."""
+        role = self._job_role("PreparingRole", "Makes training sets of feedback and clean captured calls")
+        self._attach(
+            "Preparing",
+            role,
+            [
+                *self._rights.read(data.feedback_bucket, data.capture_bucket),
+                *self._rights.write(bucket.bucket_name, SETS),
+                self._rights.use_keys(keys.data_key_arn, keys.capture_key_arn),
+                *self._rights.of_platform(),
+            ],
+        )
+
+    def _training_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
+        """Of a SageMaker training job: it sees no raw store, only sets and the base model."""
+        role = self._job_role("TrainingRole", "Trains on training sets, writes checkpoints")
+        self._attach(
+            "Training",
+            role,
+            [
+                *self._rights.read(data.models_bucket),
+                *self._rights.read(bucket.bucket_name, prefix=SETS),
+                *self._rights.write(bucket.bucket_name, CHECKPOINTS),
+                self._rights.use_keys(keys.data_key_arn, keys.models_key_arn),
+                self._rights.encrypt_volumes(keys.models_key_arn),
+                *self._rights.of_platform(),
+            ],
+        )
+
+    def _job_role(self, construct_id: str, description: str) -> WorkloadRole:
+        return WorkloadRole(self, construct_id, assumed_by="sagemaker.amazonaws.com", description=description)
+
+    def _attach(self, construct_id: str, role: iam.Role, statements: list[iam.PolicyStatement]) -> None:
+        iam.CfnManagedPolicy(
+            self,
+            construct_id,
+            roles=[role.role_name],
+            policy_document=iam.PolicyDocument(statements=statements),
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -126,10 +127,12 @@ def log_delivery(
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
     account = tenant.place.account
+    # Buckets of stacks that come later, by what their generated names begin with.
+    of_jobs = f"arn:{cdk.Aws.PARTITION}:s3:::{tenant.place.name_prefix}-{tenant.name}-*"
     trail: Conditions = {"ArnLike": {"aws:SourceArn": trails}}
     of_buckets: Conditions = {
         "StringEquals": {"aws:SourceAccount": account},
-        "ArnLike": {"aws:SourceArn": [one.bucket_arn for one in logged]},
+        "ArnLike": {"aws:SourceArn": [*(one.bucket_arn for one in logged), of_jobs]},
     }
     objects = f"AWSLogs/{account}/*"
     return [
