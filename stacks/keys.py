@@ -25,6 +25,7 @@ from stacks.constructs.key_statements import (
     use_by_tenant,
     use_by_trails,
 )
+from stacks.constructs.pinned_id import pin
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import KeysOutputs
 from stacks.tenant import DeployedTenant
@@ -74,7 +75,7 @@ class KeysStack(TenantStack):
             *use_by_declared(tenant),
             *uses,
         ]
-        return kms.Key(
+        key = kms.Key(
             self,
             construct_id,
             description=f"{tenant.config.display_name}: {holds}",
@@ -82,3 +83,5 @@ class KeysStack(TenantStack):
             removal_policy=RemovalPolicy.RETAIN,
             policy=iam.PolicyDocument(statements=statements),
         )
+        pin(key, construct_id)
+        return key

@@ -1,0 +1,283 @@
+"""What must hold of the tenant's stores. Who passes their policies: ``tests.stacks.rights``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.dynamodb_tables import TABLES
+from stacks.data import DataStack
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import (
+    KEYS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+Template = Mapping[str, Any]
+BUCKETS = {
+    "DocumentsBucket": KEYS.data_key_arn,
+    "FeedbackBucket": KEYS.data_key_arn,
+    "InboxBucket": KEYS.data_key_arn,
+    "ModelsBucket": KEYS.models_key_arn,
+    "QuarantineBucket": KEYS.capture_key_arn,
+    "CaptureBucket": KEYS.capture_key_arn,
+}
+
+
+def built(tenant: DeployedTenant) -> DataStack:
+    return DataStack(stage_for(tenant), "Data", tenant=tenant, keys=KEYS, network=NETWORK)
+
+
+@cache
+def template_for(name: str) -> Template:
+    return template_of(built(deployed(name)))
+
+
+@pytest.fixture(params=["pharmacy", "clinic", "sandbox"])
+def template(request: pytest.FixtureRequest) -> Template:
+    return template_for(request.param)
+
+
+@pytest.fixture
+def hipaa() -> Template:
+    return template_for("pharmacy")
+
+
+@pytest.fixture
+def dev() -> Template:
+    return template_for("sandbox")
+
+
+def properties(template: Template, logical_id: str) -> Mapping[str, Any]:
+    return template["Resources"][logical_id]["Properties"]
+
+
+def statements(template: Template, bucket: str) -> list[Mapping[str, Any]]:
+    (policy,) = (
+        policy["Properties"]
+        for policy in resources_of(template, "AWS::S3::BucketPolicy").values()
+        if policy["Properties"]["Bucket"] == {"Ref": bucket}
+    )
+    return policy["PolicyDocument"]["Statement"]
+
+
+def test_every_bucket_is_closed_versioned_and_the_owners(template: Template) -> None:
+    buckets = resources_of(template, "AWS::S3::Bucket")
+    assert set(buckets) == {*BUCKETS, "LogsBucket"}
+    for bucket in buckets.values():
+        has = bucket["Properties"]
+        assert has["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert set(has["PublicAccessBlockConfiguration"].values()) == {True}
+        assert has["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        assert "AccessControl" not in has
+
+
+def test_every_store_but_the_logs_is_under_the_tenants_key_with_one_data_key_a_bucket(
+    template: Template,
+) -> None:
+    for name, key in BUCKETS.items():
+        (rule,) = properties(template, name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+        assert rule["BucketKeyEnabled"] is True
+
+
+def test_the_logs_bucket_can_be_written_by_balancers_and_access_logs(template: Template) -> None:
+    logs = properties(template, "LogsBucket")
+    (rule,) = logs["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert not {"ObjectLockEnabled", "ObjectLockConfiguration", "LoggingConfiguration"} & set(logs)
+    writers = {
+        one["Principal"]["Service"]
+        for one in statements(template, "LogsBucket")
+        if one["Effect"] == "Allow" and one["Action"] == "s3:PutObject"
+    }
+    assert writers == {
+        "logging.s3.amazonaws.com",
+        "logdelivery.elasticloadbalancing.amazonaws.com",
+        "cloudtrail.amazonaws.com",
+    }
+
+
+def test_accesses_are_logged_by_bucket(template: Template) -> None:
+    for name in BUCKETS:
+        assert properties(template, name)["LoggingConfiguration"] == {
+            "DestinationBucketName": {"Ref": "LogsBucket"},
+            "LogFilePrefix": f"s3/{name}/",
+        }
+
+
+def test_only_tls_1_2_and_later_is_spoken(template: Template) -> None:
+    for name in (*BUCKETS, "LogsBucket"):
+        conditions = [one["Condition"] for one in statements(template, name) if one["Effect"] == "Deny"]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
+        assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
+
+
+def test_documents_and_inbox_tell_eventbridge_by_a_property(template: Template) -> None:
+    told = {
+        name
+        for name, bucket in resources_of(template, "AWS::S3::Bucket").items()
+        if "EventBridgeConfiguration" in bucket["Properties"].get("NotificationConfiguration", {})
+    }
+    assert told == {"DocumentsBucket", "InboxBucket"}
+
+
+def test_no_helper_function_stands_in_the_stack(template: Template) -> None:
+    kinds = {resource["Type"] for resource in template["Resources"].values()}
+    assert not {kind for kind in kinds if kind.startswith(("Custom::", "AWS::Lambda", "AWS::CloudForm"))}
+    assert "AWS::Logs::ResourcePolicy" not in kinds
+
+
+def test_raw_capture_is_gone_within_days_even_if_the_redactor_stands_still(template: Template) -> None:
+    rules = properties(template, "QuarantineBucket")["LifecycleConfiguration"]["Rules"]
+    bounded = next(rule for rule in rules if rule["Id"] == "Bounded")
+    assert bounded["ExpirationInDays"] == 1
+    assert bounded["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "logs_days", "replaced_days"), [("pharmacy", 2192, 35), ("clinic", 365, 14), ("sandbox", 30, 1)]
+)
+def test_logs_and_replaced_versions_are_kept_as_the_profile_asks(
+    name: str, logs_days: int, replaced_days: int
+) -> None:
+    template = template_for(name)
+    logs = properties(template, "LogsBucket")["LifecycleConfiguration"]["Rules"][0]
+    documents = properties(template, "DocumentsBucket")["LifecycleConfiguration"]["Rules"][0]
+    assert logs["ExpirationInDays"] == logs_days
+    assert documents["NoncurrentVersionExpiration"] == {"NoncurrentDays": replaced_days}
+    assert "ExpirationInDays" not in documents
+
+
+def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
+    for kind in ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"):
+        for resource in resources_of(hipaa, kind).values():
+            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    assert hipaa["Resources"]["Search"]["DeletionPolicy"] == "Retain"
+
+
+def test_a_sandbox_goes_whole(dev: Template) -> None:
+    kept = {name for name, resource in dev["Resources"].items() if resource.get("DeletionPolicy") == "Retain"}
+    assert kept == set()
+
+
+def test_the_stack_is_protected_from_deletion() -> None:
+    assert built(deployed("sandbox")).termination_protection
+
+
+def test_tables_are_those_that_the_service_reads(template: Template) -> None:
+    for definition in TABLES:
+        table = properties(template, f"{definition.role.capitalize()}Table")
+        recovery = table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        assert recovery is definition.recoverable
+        assert table.get("TimeToLiveSpecification", {}).get("AttributeName") == definition.expiry_attribute
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["SSESpecification"] == {
+            "KMSMasterKeyId": KEYS.data_key_arn,
+            "SSEEnabled": True,
+            "SSEType": "KMS",
+        }
+        indexes = [index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])]
+        assert indexes == ([definition.index.name] if definition.index else [])
+
+
+def test_tables_cannot_be_deleted_by_mistake(hipaa: Template) -> None:
+    for table in resources_of(hipaa, "AWS::DynamoDB::Table").values():
+        assert table["Properties"]["DeletionProtectionEnabled"] is True
+
+
+def test_the_domain_is_encrypted_on_every_way_and_knows_its_callers(template: Template) -> None:
+    domain = properties(template, "Search")
+    assert domain["EncryptionAtRestOptions"] == {"Enabled": True, "KmsKeyId": KEYS.data_key_arn}
+    assert domain["NodeToNodeEncryptionOptions"] == {"Enabled": True}
+    assert domain["DomainEndpointOptions"] == {
+        "EnforceHTTPS": True,
+        "TLSSecurityPolicy": "Policy-Min-TLS-1-2-PFS-2023-10",
+    }
+    security = domain["AdvancedSecurityOptions"]
+    assert security["Enabled"] is True
+    assert security["InternalUserDatabaseEnabled"] is False
+    master = security["MasterUserOptions"]["MasterUserARN"]
+    assert template["Resources"][master["Fn::GetAtt"][0]]["Type"] == "AWS::IAM::Role"
+
+
+def test_the_domains_policy_names_one_role_and_no_key_that_domains_ignore(template: Template) -> None:
+    domain = properties(template, "Search")
+    (statement,) = domain["AccessPolicies"]["Statement"]
+    master = domain["AdvancedSecurityOptions"]["MasterUserOptions"]["MasterUserARN"]
+    assert statement["Principal"] == {"AWS": master}
+    assert "Condition" not in statement
+
+
+def test_the_domain_logs_audit_errors_and_slow_calls_under_the_logs_key(template: Template) -> None:
+    published = properties(template, "Search")["LogPublishingOptions"]
+    assert set(published) == {"AUDIT_LOGS", "ES_APPLICATION_LOGS", "SEARCH_SLOW_LOGS", "INDEX_SLOW_LOGS"}
+    for option in published.values():
+        group = option["CloudWatchLogsLogGroupArn"]["Fn::GetAtt"][0]
+        assert properties(template, group)["KmsKeyId"] == KEYS.logs_key_arn
+
+
+def test_a_newer_engine_is_an_upgrade_in_place(template: Template) -> None:
+    assert template["Resources"]["Search"]["UpdatePolicy"] == {"EnableVersionUpgrade": True}
+
+
+def test_the_domain_stands_in_the_group_of_search(hipaa: Template) -> None:
+    vpc = properties(hipaa, "Search")["VPCOptions"]
+    assert vpc["SubnetIds"] == list(NETWORK.subnet_ids)
+    assert len(vpc["SecurityGroupIds"]) == 1
+
+
+def test_a_hipaa_domain_has_a_standby(hipaa: Template) -> None:
+    cluster = properties(hipaa, "Search")["ClusterConfig"]
+    assert cluster["MultiAZWithStandbyEnabled"] is True
+    assert cluster["ZoneAwarenessConfig"] == {"AvailabilityZoneCount": 3}
+    assert cluster["DedicatedMasterCount"] == 3
+    assert cluster["InstanceCount"] % 3 == 0
+    assert not cluster["InstanceType"].startswith("t3.")
+    assert properties(hipaa, "Search")["EBSOptions"]["VolumeType"] == "gp3"
+
+
+def test_a_sandbox_has_one_node(dev: Template) -> None:
+    cluster = properties(dev, "Search")["ClusterConfig"]
+    assert cluster["InstanceCount"] == 1
+    assert cluster["ZoneAwarenessEnabled"] is False
+    assert len(properties(dev, "Search")["VPCOptions"]["SubnetIds"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("tenant", "sections", "says"),
+    [
+        ("pharmacy", {"search": {"data_nodes": 4}}, "does not divide over 3 zones"),
+        ("pharmacy", {"search": {"data_instance": "t3.medium.search"}}, "takes no t3"),
+        ("clinic", {"search": {"data_nodes": 3}, "index": {"replicas": 3}}, "need 4 data nodes"),
+        ("sandbox", {"index": {"replicas": 1}}, "need 2 data nodes"),
+    ],
+)
+def test_a_domain_that_cannot_be_made_is_refused_at_synth(
+    tenant: str, sections: Mapping[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        built(with_sections(deployed(tenant), **sections))
+
+
+def test_a_hipaa_domain_without_three_zones_is_refused_at_synth() -> None:
+    tenant = deployed("pharmacy")
+    place = tenant.place.model_dump(mode="json") | {"zones": ["us-east-1a", "us-east-1b"]}
+    with pytest.raises(ConfigurationError, match="takes three"):
+        built(with_sections(tenant, deployment=place))
+
+
+def test_stateful_resources_have_the_names_of_their_roles(hipaa: Template) -> None:
+    kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::OpenSearchService::Domain")
+    found = {name for kind in kinds for name in resources_of(hipaa, kind)}
+    tables = {f"{definition.role.capitalize()}Table" for definition in TABLES}
+    assert found == {*BUCKETS, "LogsBucket", *tables, "Search"}

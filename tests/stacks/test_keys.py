@@ -1,0 +1,169 @@
+"""What must hold of the tenant's keys. Who passes their policies: ``tests.stacks.rights``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from stacks.keys import KeysStack
+from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
+
+USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*")
+ROOT_OF_ACCOUNT = "arn:aws:iam::111122223333:root"
+BREAK_GLASS = "arn:aws:iam::111122223333:role/break-glass"
+
+
+@pytest.fixture(scope="module")
+def stack() -> KeysStack:
+    tenant = deployed("pharmacy")
+    return KeysStack(stage_for(tenant), "Keys", tenant=tenant)
+
+
+@pytest.fixture(scope="module")
+def keys(stack: KeysStack) -> Mapping[str, Mapping[str, Any]]:
+    return resources_of(template_of(stack), "AWS::KMS::Key")
+
+
+def statements(keys: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, key in keys.items():
+        for statement in key["Properties"]["KeyPolicy"]["Statement"]:
+            yield name, statement
+
+
+def actions_of(statement: Mapping[str, Any]) -> list[str]:
+    actions = statement["Action"]
+    return [actions] if isinstance(actions, str) else list(actions)
+
+
+def test_four_keys_rotate_and_outlive_their_protected_stack(
+    keys: Mapping[str, Mapping[str, Any]], stack: KeysStack
+) -> None:
+    assert sorted(keys) == ["CaptureKey", "DataKey", "LogsKey", "ModelsKey"]
+    for key in keys.values():
+        assert key["Properties"]["EnableKeyRotation"] is True
+        assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
+    assert stack.termination_protection
+
+
+def test_no_statement_lets_an_identity_policy_alone_use_a_key(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    uses = [
+        (name, statement)
+        for name, statement in statements(keys)
+        if "AWS" in statement["Principal"] and set(actions_of(statement)) & set(USE)
+    ]
+    assert {name for name, _ in uses} == set(keys)
+    for _, statement in uses:
+        condition = statement["Condition"]
+        tagged = condition.get("StringEquals", {}).get("aws:PrincipalTag/tenant") == "pharmacy"
+        deploying = "ArnEquals" in condition and "kms:ViaService" in condition["StringEquals"]
+        assert tagged or deploying
+
+
+def test_no_statement_denies_because_a_deny_would_stand_above_the_grants_of_volumes_and_tables(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    assert {statement["Effect"] for _, statement in statements(keys)} == {"Allow"}
+
+
+def test_grants_are_given_to_services_alone(keys: Mapping[str, Mapping[str, Any]]) -> None:
+    grants = [statement for _, statement in statements(keys) if "kms:CreateGrant" in actions_of(statement)]
+    assert len(grants) == 2 * len(keys)
+    assert all(grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"} for grant in grants)
+    assert not any(
+        "kms:Create*" in actions_of(statement) or "kms:*" in actions_of(statement)
+        for _, statement in statements(keys)
+    )
+
+
+def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]]) -> None:
+    for _, statement in statements(keys):
+        if "kms:Put*" in actions_of(statement):
+            assert statement["Condition"] in (
+                {"Null": {"aws:PrincipalTag/tenant": "true"}},
+                {
+                    "ArnEquals": {
+                        "aws:PrincipalArn": (
+                            "arn:aws:iam::111122223333:role/"
+                            "cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
+                        )
+                    }
+                },
+            )
+
+
+@pytest.mark.parametrize(
+    ("key", "services"),
+    [
+        ("DataKey", {"events.amazonaws.com"}),
+        ("CaptureKey", set[str]()),
+        ("ModelsKey", set[str]()),
+        (
+            "LogsKey",
+            {
+                "logs.us-east-1.amazonaws.com",
+                "cloudtrail.amazonaws.com",
+                "cloudwatch.amazonaws.com",
+                "events.amazonaws.com",
+            },
+        ),
+    ],
+)
+def test_each_key_names_the_services_that_use_it_and_bounds_them(
+    key: str, services: set[str], keys: Mapping[str, Mapping[str, Any]]
+) -> None:
+    named = [
+        statement
+        for name, statement in statements(keys)
+        if name == key and "Service" in statement["Principal"]
+    ]
+    assert {statement["Principal"]["Service"] for statement in named} == services
+    for statement in named:
+        bounds = str(statement["Condition"])
+        assert "111122223333" in bounds
+
+
+def test_event_rules_are_bounded_by_what_kms_is_told_and_not_by_what_it_is_not(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    for _, statement in statements(keys):
+        if statement["Principal"].get("Service") == "events.amazonaws.com":
+            assert "aws:Source" not in str(statement["Condition"])
+            assert "kms:EncryptionContext" in str(statement["Condition"])
+
+
+def test_the_logs_key_serves_log_groups_of_the_tenant_alone(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    (groups,) = (
+        statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
+        for name, statement in statements(keys)
+        if name == "LogsKey" and statement["Principal"].get("Service", "").startswith("logs.")
+    )
+    assert "arn:aws:logs:us-east-1:111122223333:log-group:assistant-pharmacy-*" in groups
+    assert all("pharmacy" in group for group in groups)
+
+
+def test_captured_calls_are_opened_through_s3_alone(keys: Mapping[str, Mapping[str, Any]]) -> None:
+    (use,) = (
+        statement
+        for name, statement in statements(keys)
+        if name == "CaptureKey" and "kms:Decrypt" in actions_of(statement)
+    )
+    assert use["Condition"]["StringEquals"]["kms:ViaService"] == ["s3.us-east-1.amazonaws.com"]
+
+
+def test_break_glass_and_declared_readers_decrypt_and_do_no_more() -> None:
+    tenant = deployed("pharmacy")
+    place = tenant.place.model_dump(mode="json") | {"break_glass": [BREAK_GLASS]}
+    tenant = with_sections(tenant, deployment=place)
+    stack = KeysStack(stage_for(tenant), "Keys", tenant=tenant)
+    keys = resources_of(template_of(stack), "AWS::KMS::Key")
+    reads = [statement for _, statement in statements(keys) if statement.get("Sid") == "ReadByDeclared"]
+    assert len(reads) == len(keys)
+    for read in reads:
+        assert actions_of(read) == ["kms:Decrypt", "kms:DescribeKey"]
+        assert read["Condition"] == {"ArnLike": {"aws:PrincipalArn": [BREAK_GLASS]}}
