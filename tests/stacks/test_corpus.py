@@ -1,0 +1,63 @@
+"""The application that makes corpora: in the tenant's network, stopped without work, reading documents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stacks.corpus import CorpusStack
+from stacks.outputs import Workload
+from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.values import DATA, KEYS, NETWORK, deployed, resources_of, stage_for, template_of
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    tenant = deployed("pharmacy")
+    return template_of(
+        CorpusStack(stage_for(tenant), "Corpus", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+    )
+
+
+@pytest.fixture(scope="module")
+def application(template: dict[str, Any]) -> dict[str, Any]:
+    (found,) = resources_of(template, "AWS::EMRServerless::Application").values()
+    return found["Properties"]
+
+
+def test_jobs_run_in_the_tenants_subnets_with_the_group_of_jobs(application: dict[str, Any]) -> None:
+    assert application["NetworkConfiguration"] == {
+        "SubnetIds": list(NETWORK.subnet_ids),
+        "SecurityGroupIds": [NETWORK.security_group_ids[Workload.JOBS]],
+    }
+
+
+def test_an_application_without_work_stops(application: dict[str, Any]) -> None:
+    assert application["AutoStopConfiguration"] == {"Enabled": True, "IdleTimeoutMinutes": 5}
+    assert "InitialCapacity" not in application
+    assert set(application["MaximumCapacity"]) == {"Cpu", "Memory", "Disk"}
+
+
+def test_logs_of_jobs_stay_with_the_tenant_under_its_key(application: dict[str, Any]) -> None:
+    monitoring = application["MonitoringConfiguration"]
+
+    assert monitoring["ManagedPersistenceMonitoringConfiguration"] == {"Enabled": False}
+    assert monitoring["S3MonitoringConfiguration"]["EncryptionKeyArn"] == KEYS.data_key_arn
+    assert "CorpusBucket" in json.dumps(monitoring["S3MonitoringConfiguration"]["LogUri"])
+
+
+def test_a_job_reads_documents_and_nothing_else_of_the_data(template: dict[str, Any]) -> None:
+    read = allowed_on(statements_of(template, "Job"), "s3:GetObject")
+
+    assert {bucket for bucket in read if "value-" in bucket} == {
+        "arn:${AWS::Partition}:s3:::value-documents/*"
+    }
+
+
+def test_a_job_writes_corpora_and_logs(template: dict[str, Any]) -> None:
+    assert allowed_on(statements_of(template, "Job"), "s3:PutObject") == {
+        "arn:${AWS::Partition}:s3:::${CorpusBucket}/corpora/*",
+        "arn:${AWS::Partition}:s3:::${CorpusBucket}/logs/*",
+    }

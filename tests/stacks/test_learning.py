@@ -1,0 +1,88 @@
+"""Who a learning job is, and what it can never see."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stacks.learning import LearningStack
+from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    MODELS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    tenant = deployed("pharmacy")
+    return template_of(
+        LearningStack(
+            stage_for(tenant),
+            "Learning",
+            tenant=tenant,
+            keys=KEYS,
+            network=NETWORK,
+            data=DATA,
+            models=MODELS,
+        )
+    )
+
+
+def test_training_sets_are_made_of_feedback_and_clean_capture_alone(template: dict[str, Any]) -> None:
+    read = allowed_on(statements_of(template, "Preparing"), "s3:GetObject")
+
+    assert {bucket for bucket in read if "value-" in bucket} == {
+        "arn:${AWS::Partition}:s3:::value-feedback/*",
+        "arn:${AWS::Partition}:s3:::value-capture/*",
+    }
+
+
+def test_no_job_of_learning_sees_the_quarantine(template: dict[str, Any]) -> None:
+    assert "value-quarantine" not in json.dumps(template)
+
+
+def test_a_training_job_sees_no_raw_store(template: dict[str, Any]) -> None:
+    read = allowed_on(statements_of(template, "Training"), "s3:GetObject")
+
+    assert {bucket for bucket in read if "value-" in bucket} == {"arn:${AWS::Partition}:s3:::value-models/*"}
+
+
+@pytest.mark.parametrize(("policy", "folder"), [("Preparing", "sets/"), ("Training", "checkpoints/")])
+def test_a_job_writes_into_one_folder_of_the_training_bucket(
+    template: dict[str, Any], policy: str, folder: str
+) -> None:
+    assert allowed_on(statements_of(template, policy), "s3:PutObject") == {
+        f"arn:${{AWS::Partition}}:s3:::${{TrainingBucket}}/{folder}*"
+    }
+
+
+@pytest.mark.parametrize("policy", ["Preparing", "Training"])
+def test_keys_are_used_through_s3_alone(template: dict[str, Any], policy: str) -> None:
+    for statement in statements_of(template, policy):
+        if "kms:Decrypt" in statement["Action"]:
+            assert statement["Condition"] == {
+                "StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+            }
+
+
+def test_only_sagemaker_takes_the_roles(template: dict[str, Any]) -> None:
+    for role in resources_of(template, "AWS::IAM::Role").values():
+        (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+
+
+def test_what_was_learned_from_goes_after_its_time(template: dict[str, Any]) -> None:
+    (bucket,) = resources_of(template, "AWS::S3::Bucket").values()
+    rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert [rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule] == [365]
+    assert bucket["DeletionPolicy"] == "Retain"

@@ -1,0 +1,241 @@
+"""What is watched of a tenant, that a pause is silence, and that whoever touches patients' data is seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import service_metrics
+from stacks.constructs import audit_patterns as patterns
+from stacks.observability import ObservabilityStack
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import (
+    DATA,
+    EDGE,
+    INGESTION,
+    KEYS,
+    MODELS,
+    NETWORK,
+    ORCHESTRATOR,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+GLASS = "arn:aws:iam::111122223333:role/break-glass"
+
+
+def built(tenant: DeployedTenant) -> dict[str, Any]:
+    return template_of(
+        ObservabilityStack(
+            stage_for(tenant),
+            "Observability",
+            tenant=tenant,
+            keys=KEYS,
+            network=NETWORK,
+            data=DATA,
+            edge=EDGE,
+            models=MODELS,
+            ingestion=INGESTION,
+            orchestrator=ORCHESTRATOR,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return built(deployed("pharmacy"))
+
+
+@pytest.fixture(scope="module")
+def with_glass() -> dict[str, Any]:
+    """Of a tenant with break-glass, addresses and declared readers."""
+    tenant = deployed("pharmacy")
+    place = json.loads(tenant.place.model_dump_json()) | {"break_glass": [GLASS]}
+    watching = {
+        "alarm_email": "care@example.com",
+        "declared_principals": [
+            "arn:aws:iam::111122223333:role/backup",
+            "arn:aws:iam::111122223333:user/auditor",
+        ],
+    }
+    return built(with_sections(tenant, deployment=place, observability=watching))
+
+
+def alarms(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By the anchor of the runbook entry."""
+    found = resources_of(template, "AWS::CloudWatch::Alarm").values()
+    return {
+        alarm["Properties"]["AlarmDescription"].rpartition("#")[2]: alarm["Properties"] for alarm in found
+    }
+
+
+def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
+
+
+def filters(template: Mapping[str, Any]) -> dict[str, str]:
+    """Patterns by the metric they count, those of one metric joined."""
+    found: dict[str, str] = {}
+    for body in resources_of(template, "AWS::Logs::MetricFilter").values():
+        name = body["Properties"]["MetricTransformations"][0]["MetricName"]
+        found[name] = found.get(name, "") + body["Properties"]["FilterPattern"]
+    return found
+
+
+def test_missing_data_never_alarm(template: dict[str, Any]) -> None:
+    assert {alarm["TreatMissingData"] for alarm in alarms(template).values()} == {"notBreaching"}
+
+
+@pytest.mark.parametrize("anchor", ["answers-failing", "documents-waiting"])
+def test_what_a_pause_itself_causes_is_watched_only_while_an_endpoint_stands(
+    template: dict[str, Any], anchor: str
+) -> None:
+    """Paused answers are 503, and messages age in a queue whose source is disabled."""
+    alarm = alarms(template)[anchor]
+    (expression,) = [part["Expression"] for part in alarm["Metrics"] if "Expression" in part]
+    running = [m for m in metrics_of(alarm) if m["Namespace"] == "/aws/sagemaker/Endpoints"]
+
+    assert expression.startswith("IF(running > -1, ")
+    assert len(running) == 1
+
+
+def test_every_alarm_tells_the_topic_when_it_begins_and_ends(template: dict[str, Any]) -> None:
+    (topic,) = resources_of(template, "AWS::SNS::Topic")
+
+    for alarm in alarms(template).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+
+
+def test_alarms_are_told_encrypted_and_only_by_this_account(template: dict[str, Any]) -> None:
+    (topic,) = resources_of(template, "AWS::SNS::Topic").values()
+    (policy,) = resources_of(template, "AWS::SNS::TopicPolicy").values()
+    allowed = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+
+    assert topic["Properties"]["KmsMasterKeyId"] == KEYS.logs_key_arn
+    assert [s["Principal"] for s in allowed] == [{"Service": "cloudwatch.amazonaws.com"}]
+    assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
+
+
+def test_a_metric_of_ours_is_one_that_a_task_tells_or_a_filter_counts(template: dict[str, Any]) -> None:
+    told = {service_metrics.ACTIVE_STREAMS, service_metrics.INTERNAL_ERRORS}
+    counted = set(filters(template))
+    watched = {
+        metric["MetricName"]
+        for alarm in alarms(template).values()
+        for metric in metrics_of(alarm)
+        if metric["Namespace"].startswith(service_metrics.NAMESPACE)
+    }
+
+    assert watched <= told | counted
+    assert counted <= watched
+
+
+def test_answers_are_counted_by_the_fields_of_the_services_own_line(template: dict[str, Any]) -> None:
+    counted = resources_of(template, "AWS::Logs::MetricFilter")["AnswersEnded"]["Properties"]
+
+    assert counted["LogGroupName"] == ORCHESTRATOR.log_group_name
+    assert counted["FilterPattern"] == '{ $.event = "answer_ended" }'
+    assert counted["MetricTransformations"][0]["Dimensions"] == [
+        {"Key": "FinishReason", "Value": "$.finish_reason"}
+    ]
+
+
+def test_the_trail_sees_every_store_of_patients_data(template: dict[str, Any]) -> None:
+    (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
+    seen = json.dumps(trail["Properties"]["AdvancedEventSelectors"])
+
+    for bucket in (DATA.documents_bucket, DATA.quarantine_bucket, DATA.capture_bucket, DATA.feedback_bucket):
+        assert f":s3:::{bucket}/" in seen
+    assert f":table/{DATA.records_table}" in seen
+
+
+def test_the_trail_is_whole_signed_encrypted_and_of_all_regions(template: dict[str, Any]) -> None:
+    (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
+    properties = trail["Properties"]
+
+    assert properties["IsMultiRegionTrail"] is True
+    assert properties["EnableLogFileValidation"] is True
+    assert properties["KMSKeyId"] == KEYS.logs_key_arn
+    assert properties["S3BucketName"] == DATA.logs_bucket
+
+
+@pytest.mark.parametrize(("name", "days"), [("pharmacy", 2192), ("clinic", 365), ("sandbox", 30)])
+def test_the_trails_lines_are_kept_as_the_profile_says(name: str, days: int) -> None:
+    (group,) = resources_of(built(deployed(name)), "AWS::Logs::LogGroup").values()
+
+    assert group["Properties"]["RetentionInDays"] == days
+    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
+
+
+def test_a_reader_is_a_stranger_unless_of_the_tenants_path_or_declared(with_glass: dict[str, Any]) -> None:
+    pattern = filters(with_glass)["StrangerRead"]
+    issuers = re.findall(r'sessionIssuer\.arn != "([^"]+)"', pattern)
+    users = re.findall(r'userIdentity\.arn != "([^"]+)"', pattern)
+
+    assert issuers == [
+        "arn:aws:iam::111122223333:role/assistant/pharmacy/*",
+        "arn:aws:iam::111122223333:role/backup",
+        GLASS,
+    ]
+    assert users == ["arn:aws:iam::111122223333:user/auditor"]
+
+
+def test_breaking_the_glass_has_an_alarm_of_its_own(
+    template: dict[str, Any], with_glass: dict[str, Any]
+) -> None:
+    assert f'sessionIssuer.arn = "{GLASS}"' in filters(with_glass)["BreakGlassUsed"]
+    assert "break-glass-used" in alarms(with_glass)
+    assert "break-glass-used" not in alarms(template)
+
+
+def test_a_deployment_changes_policies_without_an_alarm(template: dict[str, Any]) -> None:
+    for pattern in resources_of(template, "AWS::Logs::MetricFilter").values():
+        if pattern["Properties"]["MetricTransformations"][0]["MetricName"] == "PolicyChanged":
+            assert "role/cdk-hnb659fds-cfn-exec-role-" in pattern["Properties"]["FilterPattern"]
+
+
+def test_a_pattern_that_cloudwatch_would_refuse_is_refused_at_once() -> None:
+    declared = [f"arn:aws:iam::111122223333:role/reader-{number}" for number in range(12)]
+
+    with pytest.raises(ConfigurationError, match=r"declared_principals .* takes 1024; name several at once"):
+        patterns.read_by_strangers(roles="arn:aws:iam::111122223333:role/a/*", declared=declared)
+
+
+def test_a_budget_counts_the_tenants_tag_and_tells_topic_and_address(with_glass: dict[str, Any]) -> None:
+    (budget,) = resources_of(with_glass, "AWS::Budgets::Budget").values()
+    notifications = budget["Properties"]["NotificationsWithSubscribers"]
+
+    assert budget["Properties"]["Budget"]["CostFilters"] == {"TagKeyValue": ["user:tenant$pharmacy"]}
+    for notification in notifications:
+        assert notification["Subscribers"] == [
+            {"Address": "arn:aws:sns:us-east-1:111122223333:assistant-budget", "SubscriptionType": "SNS"},
+            {"Address": "care@example.com", "SubscriptionType": "EMAIL"},
+        ]
+
+
+def test_the_page_of_a_tenant_draws_what_an_operator_asks_for(template: dict[str, Any]) -> None:
+    (dashboard,) = resources_of(template, "AWS::CloudWatch::Dashboard").values()
+    body = json.dumps(dashboard["Properties"]["DashboardBody"])
+
+    for drawn in (
+        "ActiveStreams",
+        "FirstTokenMs",
+        "sources_only",
+        "ConcurrentRequestsPerModel",
+        "ModelLatency",
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesVisible",
+        "JVMMemoryPressure",
+        "Cost Explorer",
+    ):
+        assert drawn in body, drawn
