@@ -1,12 +1,52 @@
-"""The models stack."""
+"""The models stack: two endpoints, and the switch that takes them away at night."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
 from constructs import Construct
 
+from assistant.settings import EmbeddingManifest, LlmManifest
+from assistant.settings.instances import DEFAULT_INSTANCES, Instance, instance_named
+from stacks.constructs.images import image_stamp, image_uri
+from stacks.constructs.model_artifact import artifact_prefix
+from stacks.constructs.model_container import embedding_environment, llm_environment
+from stacks.constructs.model_endpoint import Capture, EndpointPlan, ModelEndpoint, Waits
+from stacks.constructs.model_role import (
+    ModelRole,
+    artifact_statements,
+    capture_bucket,
+    capture_statements,
+    serving_statements,
+)
+from stacks.constructs.power_machines import PowerMachines
+from stacks.constructs.power_switch import PowerSwitch
+from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
-from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
+from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
+
+_CAPTURE_PREFIX = "llm/"
+_ACCELERATED = Waits(provision=3600, download=1800, startup=3600)
+"""An accelerator is scarce, 16 GB are read, and loading them onto cores takes up to half an hour."""
+_ON_CPU = Waits(provision=1800, download=600, startup=600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serving:
+    """What differs between the two endpoints."""
+
+    task: Literal["embedding", "llm"]
+    endpoint_name: str
+    manifest: EmbeddingManifest | LlmManifest
+    instance: Instance
+    environment: dict[str, str]
+    concurrent_requests: int
+    slow_ms: int
+    slow_metric: Literal["ModelLatency", "FirstChunkModelLatency"]
+    is_captured: bool
 
 
 class ModelsStack(TenantStack):
@@ -21,11 +61,123 @@ class ModelsStack(TenantStack):
         data: DataOutputs,
     ) -> None:
         super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="models")
+        self._keys = keys
+        self._network = network
+        self._data = data
+        self._switch = PowerSwitch(self, "Switch", tenant=tenant)
+        self._serve("Embedding", _embedding(tenant))
+        self._serve("Llm", _llm(tenant))
+        machines = PowerMachines(
+            self,
+            "PowerMachines",
+            tenant=tenant,
+            log_group=tenant_log_group(self, "PowerLog", tenant=tenant, logs_key_arn=keys.logs_key_arn),
+        )
         self.outputs = ModelsOutputs(
             embedding_endpoint_name=tenant.config.embedding.endpoint,
             llm_endpoint_name=tenant.config.generation.endpoint,
             power_parameter=tenant.power_parameter,
-            pause_machine_arn="arn:aws:states:us-east-1:111111111111:stateMachine:p",
-            resume_machine_arn="arn:aws:states:us-east-1:111111111111:stateMachine:r",
-            model_stamp="pending",
+            pause_machine_arn=machines.pause.attr_arn,
+            resume_machine_arn=machines.resume.attr_arn,
+            model_stamp=_stamp(tenant),
         )
+
+    def _serve(self, construct_id: str, serving: _Serving) -> None:
+        tenant, keys, data = self.tenant, self._keys, self._data
+        scope = Construct(self, construct_id)
+        bucket = capture_bucket(tenant, data) if serving.is_captured else None
+        prefix = artifact_prefix(scope, task=serving.task, manifest=serving.manifest)
+        # SageMaker chooses this name, and would make the group itself, without key and for ever.
+        log_group_name = f"/aws/sagemaker/Endpoints/{serving.endpoint_name}"
+        tenant_log_group(scope, "Log", tenant=tenant, logs_key_arn=keys.logs_key_arn, name=log_group_name)
+        statements = [
+            *serving_statements(
+                scope,
+                tenant=tenant,
+                image=serving.manifest.image,
+                log_group_name=log_group_name,
+                network=self._network,
+            ),
+            *artifact_statements(
+                scope, bucket=data.models_bucket, prefix=prefix, key_arn=keys.models_key_arn
+            ),
+        ]
+        if bucket is not None:
+            statements += capture_statements(scope, bucket=bucket, prefix=_CAPTURE_PREFIX, keys=keys)
+        ModelEndpoint(
+            scope,
+            "Serving",
+            plan=self._plan(serving, scope=scope, prefix=prefix, bucket=bucket),
+            role=ModelRole(scope, "Role", endpoint_name=serving.endpoint_name, statements=statements),
+            stands=self._switch.stands,
+        )
+
+    def _plan(self, serving: _Serving, *, scope: Construct, prefix: str, bucket: str | None) -> EndpointPlan:
+        models = self.tenant.models
+        capture = bucket and Capture(
+            uri=f"s3://{bucket}/{_CAPTURE_PREFIX}",
+            key_arn=self._keys.capture_key_arn,
+            percent=models.capture_percent,
+        )
+        return EndpointPlan(
+            name=serving.endpoint_name,
+            image_uri=image_uri(scope, self.tenant, serving.manifest.image),
+            environment=serving.environment,
+            artifact_uri=f"s3://{self._data.models_bucket}/{prefix}",
+            weights_bytes=serving.manifest.weights_bytes,
+            instance=serving.instance,
+            ami=serving.manifest.ami,
+            waits=_ON_CPU if serving.instance.accelerator == "cpu" else _ACCELERATED,
+            min_instances=models.min_instances,
+            max_instances=models.max_instances,
+            concurrent_requests=serving.concurrent_requests,
+            slow_ms=serving.slow_ms,
+            slow_metric=serving.slow_metric,
+            capture=capture or None,
+            volume_key_arn=self._keys.models_key_arn,
+            subnet_ids=self._network.subnet_ids,
+            security_group_id=self._network.security_group_ids[Workload.MODELS],
+        )
+
+
+def _embedding(tenant: DeployedTenant) -> _Serving:
+    manifest = tenant.embedding
+    instance = instance_named(tenant.models.embedding_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    return _Serving(
+        task="embedding",
+        endpoint_name=tenant.config.embedding.endpoint,
+        manifest=manifest,
+        instance=instance,
+        environment=embedding_environment(manifest, instance=instance),
+        concurrent_requests=max(2, 2 * instance.vcpus),
+        slow_ms=2000,
+        slow_metric="ModelLatency",
+        is_captured=False,  # vectors teach nothing, and their inputs are questions
+    )
+
+
+def _llm(tenant: DeployedTenant) -> _Serving:
+    manifest = tenant.llm
+    instance = instance_named(tenant.models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    return _Serving(
+        task="llm",
+        endpoint_name=tenant.config.generation.endpoint,
+        manifest=manifest,
+        instance=instance,
+        environment=llm_environment(manifest, instance=instance),
+        # Three quarters of what it was compiled for: another instance takes many minutes.
+        concurrent_requests=max(1, manifest.batch_size * 3 // 4),
+        slow_ms=10_000,
+        slow_metric="FirstChunkModelLatency",  # the whole of a stream is as long as its answer
+        is_captured=True,
+    )
+
+
+def _stamp(tenant: DeployedTenant) -> str:
+    """Changes with anything that consumers must know of: artifact, image, what it was compiled with."""
+    parts = [
+        part
+        for manifest in (tenant.llm, tenant.embedding)
+        for part in (manifest.stamp(), image_stamp(tenant, manifest.image))
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

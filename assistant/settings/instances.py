@@ -26,7 +26,7 @@ class Instance:
     device_gb: int = 0
     """Memory of all devices together, 10⁹ bytes."""
     nvme_gb: int = 0
-    """Local disks; with none the endpoint's volume is EBS, whose size is asked for and which a key encrypts."""
+    """Local disks; with none the volume is EBS, whose size is asked for and which a key encrypts."""
 
     @property
     def has_local_disk(self) -> bool:

@@ -11,12 +11,21 @@ from stacks.tenant import DeployedTenant
 
 
 def tenant_log_group(
-    scope: Construct, construct_id: str, *, tenant: DeployedTenant, logs_key_arn: str
+    scope: Construct,
+    construct_id: str,
+    *,
+    tenant: DeployedTenant,
+    logs_key_arn: str,
+    name: str | None = None,
 ) -> logs.LogGroup:
-    """Make the group. It goes with a ``dev`` tenant, and outlives any other."""
+    """Make the group. It goes with a ``dev`` tenant, and outlives any other.
+
+    ``name`` is only for one whose name a service chooses, which else makes it without key and end.
+    """
     return logs.LogGroup(
         scope,
         construct_id,
+        log_group_name=name,
         retention=_RETENTION[tenant.log_retention_days],
         encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", logs_key_arn),
         removal_policy=RemovalPolicy.DESTROY if tenant.is_dev else RemovalPolicy.RETAIN,
