@@ -19,7 +19,7 @@ VerificationKey = ECKey | RSAKey
 
 BOUND_SUBJECT = "assistant_subject"
 """Member of a key in the set, beside those of RFC 7517: the one ``sub`` that the key may speak for, as an
-agent without labels. So a key that is not the issuer's, but the probe's, is no way to become somebody else."""
+agent without labels. So a key that is the probe's, not the issuer's, is no way to become somebody else."""
 _MAX_KEYS = 100
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
