@@ -9,6 +9,7 @@ import logging
 import math
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError
 
@@ -57,9 +59,10 @@ async def serve(
     *,
     shutdown_timeout_s: float,
     on_stopping: Callable[[], None] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept nothing more, and cancel what still
-    runs after ``shutdown_timeout_s``.
+    runs after ``shutdown_timeout_s``. With ``tls`` nothing but HTTPS is understood.
 
     Prints the ready line on stdout once connections are accepted.
     """
@@ -67,14 +70,16 @@ async def serve(
         logging.getLogger(name).setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
-    config = server_config(app, shutdown_timeout_s=shutdown_timeout_s)
+    config = server_config(app, shutdown_timeout_s=shutdown_timeout_s, tls=tls)
     await _AnnouncingServer(config, on_stopping=on_stopping).serve([listener])
 
 
-def server_config(app: ASGIApp, *, shutdown_timeout_s: float) -> uvicorn.Config:
+def server_config(
+    app: ASGIApp, *, shutdown_timeout_s: float, tls: ssl.SSLContext | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=_BoundedConnection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -84,6 +89,7 @@ def server_config(app: ASGIApp, *, shutdown_timeout_s: float) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, math.ceil(shutdown_timeout_s)),
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
 
 
@@ -106,6 +112,14 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
 
 
+class _BoundedConnection(HttpToolsProtocol):
+    """Keeps no more for a slow reader over TLS than without: by default the loop would take 512 KiB."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_SEND_BUFFER_BYTES)
+
+
 class _AnnouncingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, on_stopping: Callable[[], None] | None) -> None:
         super().__init__(config)
@@ -120,6 +134,7 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         _spare_the_collector()
         host, port = (sockets or [])[0].getsockname()[:2]
-        ready = {"ready": True, "host": host, "port": port}
+        scheme = "https" if self.config.is_ssl else "http"
+        ready = {"ready": True, "scheme": scheme, "host": host, "port": port}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()

@@ -16,11 +16,13 @@ from assistant.service.answer_requests import AnswerRequests
 from assistant.service.answer_starting import StartAnswer
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.application import Application, build_application
+from assistant.service.certificate import self_signed_context
 from assistant.service.identity import TokenVerifier
 from assistant.service.keys import CachedKeySet
 from assistant.service.metrics import ServiceMetrics
 from assistant.service.running_answers import RunningAnswers
-from assistant.service.wire import ConsoleConfig
+from assistant.service.task_metrics import telling_metrics
+from assistant.service.wire import ConsoleConfig, DeployedVersions
 from assistant.service.wiring import Service
 from assistant.settings import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
@@ -38,12 +40,15 @@ async def main() -> None:
     configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
     listener = open_socket(settings.host, settings.port)
     async with open_tenants(settings) as tenants, open_application(settings, tenants) as application:
-        await serve(
-            application,
-            listener,
-            shutdown_timeout_s=settings.drain_timeout_s,
-            on_stopping=application.answers.service.begin_draining,
-        )
+        service = application.answers.service
+        async with telling_metrics(settings, service):
+            await serve(
+                application,
+                listener,
+                shutdown_timeout_s=settings.drain_timeout_s,
+                on_stopping=service.begin_draining,
+                tls=None if settings.tls == "off" else self_signed_context(),
+            )
 
 
 @asynccontextmanager
@@ -93,6 +98,11 @@ def _service(
             client_id=settings.console_client_id,
             scopes=("openid",),
             service=settings.console_name,
+        ),
+        deployed=DeployedVersions(
+            release=settings.release,
+            model_stamp=settings.model_stamp,
+            schema_stamp=settings.schema_stamp,
         ),
     )
 

@@ -138,7 +138,7 @@ class AnswerRequests:
         retry_after_s: float | None = None,
     ) -> None:
         """Answer with a problem, in the endpoint's own form."""
-        self.service.metrics.refused.labels(problem.code).inc()
+        self.service.metrics.refuse(problem.code)
         log_failure(problem)
         await send_refusal(send, problem, retry_after_s=retry_after_s)
 

@@ -27,7 +27,7 @@ from assistant.service.problems import (
     problem_of,
 )
 from assistant.service.request_body import ClientGoneError
-from assistant.service.wiring import Service
+from assistant.service.wiring import Service, service_of
 
 _DEFAULT_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -117,6 +117,7 @@ async def _on_client_gone(_request: Request, _error: Exception) -> Response:
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path_template=_template(request), exc_info=error)
+    service_of(request).metrics.internal_errors.inc()
     return _response(internal_problem())
 
 

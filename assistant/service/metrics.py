@@ -7,6 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from assistant.answering.events import AnswerEvent, Done, Problem, Token
 from assistant.domain.clock import Clock
+from assistant.domain.errors import AssistantError
 
 _STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -31,6 +32,11 @@ class ServiceMetrics:
             ["code"],
             registry=self.registry,
         )
+        self.internal_errors = Counter(
+            "assistant_internal_errors",
+            "Failures that nobody expected, before or in an answer.",
+            registry=self.registry,
+        )
         self.stalled = Counter(
             "assistant_stalled_readers",
             "Connections closed because their reader took nothing for too long.",
@@ -53,6 +59,15 @@ class ServiceMetrics:
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+    def refuse(self, code: str) -> None:
+        """Count a question that was answered with a status."""
+        self.refused.labels(code).inc()
+        if code == AssistantError.code:
+            self.internal_errors.inc()
+
+    def internal_error_count(self) -> int:
+        return int(self.registry.get_sample_value("assistant_internal_errors_total") or 0)
 
 
 class AnswerObserver:
@@ -80,6 +95,8 @@ class AnswerObserver:
                 self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):
             self._count(event.code)
+            if event.code == AssistantError.code:
+                self._metrics.internal_errors.inc()
 
     def end(self) -> None:
         """No event comes any more."""

@@ -24,7 +24,10 @@ async def check_readiness(service: Service) -> Readiness:
         ]
     checks = await asyncio.gather(*running)
     return Readiness(
-        ready=all(check.ok for check in checks), checked_at=service.clock.now(), checks=tuple(checks)
+        ready=all(check.ok for check in checks),
+        checked_at=service.clock.now(),
+        checks=tuple(checks),
+        deployed=service.deployed,
     )
 
 

@@ -109,9 +109,18 @@ class ReadinessCheck(PublicModel):
     detail: str
 
 
+class DeployedVersions(PublicModel):
+    """What the deployment gave this task; nothing where nobody said so."""
+
+    release: str = ""
+    model_stamp: str = ""
+    schema_stamp: str = ""
+
+
 class Readiness(PublicModel):
     """``GET /readyz``: 200 when every check is ok, else 503."""
 
     ready: bool
     checked_at: datetime
     checks: tuple[ReadinessCheck, ...]
+    deployed: DeployedVersions = DeployedVersions()

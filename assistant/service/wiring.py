@@ -16,7 +16,7 @@ from assistant.service.keys import KeySet
 from assistant.service.log_following import LogFollower
 from assistant.service.metrics import ServiceMetrics
 from assistant.service.running_answers import RunningAnswers
-from assistant.service.wire import ConsoleConfig
+from assistant.service.wire import ConsoleConfig, DeployedVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Service:
     metrics: ServiceMetrics
     clock: Clock
     console: ConsoleConfig
+    deployed: DeployedVersions
     followers: set[LogFollower] = field(default_factory=set[LogFollower])
     """Readers of answers that other tasks write."""
 

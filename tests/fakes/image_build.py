@@ -23,7 +23,7 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 
 _RUN_LIMIT_S = 240
 _MOUNTS = re.compile(r"^(--mount=\S+\s+)+")
-_NOTED = ("LABEL", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "USER")
+_NOTED = ("LABEL", "EXPOSE", "STOPSIGNAL", "VOLUME", "HEALTHCHECK", "ENTRYPOINT", "USER")
 
 
 class UnknownInstructionError(Exception):

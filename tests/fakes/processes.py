@@ -24,7 +24,8 @@ class RunningProcess:
 
     @property
     def url(self) -> str:
-        return f"http://{self.ready['host']}:{self.ready['port']}"
+        scheme = self.ready.get("scheme", "http")
+        return f"{scheme}://{self.ready['host']}:{self.ready['port']}"
 
     async def ended(self) -> tuple[int, str]:
         """Return status and what it said on stderr, once it has ended by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -174,14 +175,14 @@ async def service_on(
 
 
 @asynccontextmanager
-async def served(application: ASGIApp) -> AsyncGenerator[str]:
+async def served(application: ASGIApp, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
     """Serve an application on a free port, configured as the process does."""
     listener = open_socket("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(application, shutdown_timeout_s=1))
+    server = uvicorn.Server(server_config(application, shutdown_timeout_s=1, tls=tls))
     task = asyncio.create_task(server.serve([listener]))
     await eventually(lambda: server.started or task.done())
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
