@@ -56,8 +56,8 @@ class TenantBuckets(Construct):
         self.inbox = self._bucket(
             "InboxBucket", Keeping(days=_INBOX_DAYS[profile], replaced_days=1), keys.data_key_arn
         )
-        self.documents.send_events()
-        self.inbox.send_events()
+        for bucket in (self.documents, self.inbox, self.quarantine):
+            bucket.send_events()
         self._close()
 
     def _bucket(self, construct_id: str, keeping: Keeping, key_arn: str) -> TenantBucket:
@@ -81,4 +81,4 @@ class TenantBuckets(Construct):
             if bucket is not self.inbox:
                 bucket.add_statements([no_pushers(bucket)])
         trails = trail_arns(self, tenant=self._tenant)
-        self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant, logged=logged, trails=trails))
+        self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant, trails=trails))
