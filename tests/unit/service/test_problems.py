@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from assistant.domain import errors
-from assistant.domain.errors import AssistantError, ConfigurationError, LocalRuntimeError
+from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError, LocalRuntimeError
 from assistant.service.problems import problem_headers, problem_of
 
-NEVER_AT_THE_EDGE = (AssistantError, ConfigurationError, LocalRuntimeError)
+NEVER_AT_THE_EDGE = (AssistantError, ConfigurationError, DeploymentError, LocalRuntimeError)
 ALL = [
     value
     for value in vars(errors).values()
