@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -117,23 +116,17 @@ def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Pol
     ]
 
 
-def log_delivery(
-    bucket: s3.IBucket, *, tenant: DeployedTenant, logged: Sequence[s3.IBucket], trails: str
-) -> list[iam.PolicyStatement]:
-    """Let S3's access logs of ``logged``, load balancers, CloudTrail and CloudWatch's delivery write.
+def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
+    """Let S3's access logs (of any bucket of the account: later stacks have some), load balancers and the
+    tenant's trails write.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html,
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html,
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
     account = tenant.place.account
-    # Buckets of stacks that come later, by what their generated names begin with.
-    of_jobs = f"arn:{cdk.Aws.PARTITION}:s3:::{tenant.place.name_prefix}-{tenant.name}-*"
     trail: Conditions = {"ArnLike": {"aws:SourceArn": trails}}
-    of_buckets: Conditions = {
-        "StringEquals": {"aws:SourceAccount": account},
-        "ArnLike": {"aws:SourceArn": [*(one.bucket_arn for one in logged), of_jobs]},
-    }
+    of_buckets: Conditions = {"StringEquals": {"aws:SourceAccount": account}}
     objects = f"AWSLogs/{account}/*"
     return [
         _let("logging.s3", "s3:PutObject", bucket.arn_for_objects(f"{ACCESS_LOGS}/*"), of_buckets),

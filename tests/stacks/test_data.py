@@ -122,13 +122,15 @@ def test_only_tls_1_2_and_later_is_spoken(template: Template) -> None:
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
 
-def test_documents_and_inbox_tell_eventbridge_by_a_property(template: Template) -> None:
+def test_new_objects_that_somebody_waits_for_are_told_to_eventbridge_by_a_property(
+    template: Template,
+) -> None:
     told = {
         name
         for name, bucket in resources_of(template, "AWS::S3::Bucket").items()
         if "EventBridgeConfiguration" in bucket["Properties"].get("NotificationConfiguration", {})
     }
-    assert told == {"DocumentsBucket", "InboxBucket"}
+    assert told == {"DocumentsBucket", "InboxBucket", "QuarantineBucket"}
 
 
 def test_no_helper_function_stands_in_the_stack(template: Template) -> None:
