@@ -1,0 +1,251 @@
+"""The edge stack: one way in, whole TLS to the ALB and again to the tasks, streams that nothing cuts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistant.http_process import server_config
+from assistant.settings import ServiceSettings
+from stacks.constructs.flows import HEALTH_PORT, HTTPS_PORT, TASK_PORT
+from stacks.edge import EdgeStack
+from stacks.outputs import Workload
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+_LONGEST_STOP_S = 120
+"""``stopTimeout`` on Fargate."""
+Template = dict[str, Any]
+
+
+def edge_of(tenant: DeployedTenant) -> EdgeStack:
+    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+
+
+@pytest.fixture(scope="module")
+def stack() -> EdgeStack:
+    return edge_of(deployed("pharmacy"))
+
+
+@pytest.fixture(scope="module")
+def template(stack: EdgeStack) -> Template:
+    return template_of(stack)
+
+
+@pytest.fixture(scope="module")
+def with_client_certificates() -> Template:
+    tenant = deployed("pharmacy")
+    section = tenant.edge.model_dump(mode="json") | {"client_certificates": "s3://company-cas/care/ca.pem"}
+    return template_of(edge_of(with_sections(tenant, edge=section)))
+
+
+def properties(template: Template, logical_id: str) -> dict[str, Any]:
+    return template["Resources"][logical_id]["Properties"]
+
+
+def attributes(template: Template, logical_id: str, name: str = "LoadBalancerAttributes") -> dict[str, str]:
+    return {item["Key"]: item["Value"] for item in properties(template, logical_id).get(name, [])}
+
+
+# --- mistakes 1 to 3: groups ------------------------------------------------------------------------------
+def test_both_balancers_stand_in_the_groups_of_the_table_of_flows(template: Template) -> None:
+    groups = NETWORK.security_group_ids
+    assert properties(template, "NetworkLoadBalancer")["SecurityGroups"] == [groups[Workload.NLB]]
+    assert properties(template, "ApplicationLoadBalancer")["SecurityGroups"] == [groups[Workload.ALB]]
+
+
+def test_no_rule_of_a_group_is_made_here(template: Template) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+    assert not [kind for kind in kinds if kind.startswith("AWS::EC2::SecurityGroup")]
+
+
+def test_the_private_link_is_judged_by_the_group(template: Template) -> None:
+    enforced = properties(template, "NetworkLoadBalancer")[
+        "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
+    ]
+    assert enforced == "on"
+
+
+@pytest.mark.parametrize("balancer", ["NetworkLoadBalancer", "ApplicationLoadBalancer"])
+def test_a_balancer_is_internal_and_in_every_zone(template: Template, balancer: str) -> None:
+    assert properties(template, balancer)["Scheme"] == "internal"
+    assert properties(template, balancer)["Subnets"] == list(NETWORK.subnet_ids)
+
+
+def test_the_nlb_reaches_the_alb_across_zones(template: Template) -> None:
+    assert attributes(template, "NetworkLoadBalancer")["load_balancing.cross_zone.enabled"] == "true"
+
+
+# --- mistakes 4 and 5: the target group of the ALB --------------------------------------------------------
+def test_the_nlb_passes_tcp_on_to_the_port_of_the_alb_s_listener(template: Template) -> None:
+    target = properties(template, "TlsFrontTargets")
+    listener = properties(template, "TlsListener")
+    assert (target["TargetType"], target["Protocol"]) == ("alb", "TCP")
+    assert target["Port"] == listener["Port"] == HTTPS_PORT
+    assert target["Targets"] == [{"Id": {"Ref": "ApplicationLoadBalancer"}, "Port": HTTPS_PORT}]
+
+
+def test_the_alb_s_target_group_has_no_attributes(template: Template) -> None:
+    assert "TargetGroupAttributes" not in properties(template, "TlsFrontTargets")
+
+
+def test_the_alb_s_target_group_waits_for_its_listener(template: Template) -> None:
+    assert "TlsListener" in template["Resources"]["TlsFrontTargets"]["DependsOn"]
+
+
+def test_the_alb_is_asked_for_its_health_by_https(template: Template) -> None:
+    target = properties(template, "TlsFrontTargets")
+    asked = target["HealthCheckProtocol"], target["HealthCheckPath"], target["HealthCheckPort"]
+    assert asked == ("HTTPS", "/healthz", str(HTTPS_PORT))
+
+
+# --- mistake 6: idle connections --------------------------------------------------------------------------
+def idle_timeouts_s(template: Template) -> tuple[int, int]:
+    alb = attributes(template, "ApplicationLoadBalancer")["idle_timeout.timeout_seconds"]
+    nlb = attributes(template, "PrivateLinkListener", "ListenerAttributes")["tcp.idle_timeout.seconds"]
+    return int(alb), int(nlb)
+
+
+def test_the_balancers_wait_longer_than_an_answer_may_take(template: Template) -> None:
+    alb_s, nlb_s = idle_timeouts_s(template)
+    assert deployed("pharmacy").config.limits.answer_deadline_s < alb_s < nlb_s
+
+
+def test_the_tasks_keep_an_idle_connection_longer_than_the_alb(template: Template) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    assert server_config(nothing, shutdown_timeout_s=1).timeout_keep_alive > idle_timeouts_s(template)[0]
+
+
+# --- mistakes 7 and 22: certificates, and no plain hop ----------------------------------------------------
+def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -> None:
+    listener = properties(template, "TlsListener")
+    assert listener["Protocol"] == "HTTPS"
+    assert listener["Certificates"] == [{"CertificateArn": deployed("pharmacy").edge.certificate_arn}]
+    assert "MutualAuthentication" not in listener
+
+
+def test_tls_1_2_is_still_spoken(template: Template) -> None:
+    """Health checks of an NLB do not speak 1.3."""
+    assert properties(template, "TlsListener")["SslPolicy"].startswith("ELBSecurityPolicy-TLS13-1-2-Res")
+
+
+def test_https_goes_on_to_the_tasks(template: Template) -> None:
+    tasks = properties(template, "Tasks")
+    assert (tasks["TargetType"], tasks["Protocol"], tasks["Port"]) == ("ip", "HTTPS", TASK_PORT)
+    assert (tasks["HealthCheckProtocol"], tasks["HealthCheckPath"]) == ("HTTPS", "/healthz")
+
+
+def test_no_listener_speaks_plain_http(template: Template) -> None:
+    listeners = resources_of(template, "AWS::ElasticLoadBalancingV2::Listener")
+    assert {body["Properties"]["Protocol"] for body in listeners.values()} == {"HTTPS", "TCP"}
+
+
+def test_a_stream_is_not_cut_by_the_balancer_while_its_task_drains(template: Template) -> None:
+    delay_s = int(
+        attributes(template, "Tasks", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"]
+    )
+    drain_s = ServiceSettings.model_fields["drain_timeout_s"].default
+    assert drain_s < delay_s <= _LONGEST_STOP_S
+
+
+def test_a_question_goes_where_the_fewest_are_open(template: Template) -> None:
+    chosen = attributes(template, "Tasks", "TargetGroupAttributes")["load_balancing.algorithm.type"]
+    assert chosen == "least_outstanding_requests"
+
+
+# --- what the ALB takes, and what it writes ---------------------------------------------------------------
+def test_headers_that_could_deceive_the_tasks_are_dropped(template: Template) -> None:
+    alb = attributes(template, "ApplicationLoadBalancer")
+    assert alb["routing.http.drop_invalid_header_fields.enabled"] == "true"
+    assert alb["routing.http.xff_header_processing.mode"] == "remove"
+
+
+def test_access_logs_go_to_the_logs_bucket_whose_policy_is_not_touched(template: Template) -> None:
+    alb = attributes(template, "ApplicationLoadBalancer")
+    assert (alb["access_logs.s3.enabled"], alb["access_logs.s3.bucket"]) == ("true", DATA.logs_bucket)
+    assert not resources_of(template, "AWS::S3::BucketPolicy")
+
+
+def test_no_function_of_cdk_stands_here(template: Template) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+    assert not [kind for kind in kinds if kind.startswith(("Custom::", "AWS::Lambda", "AWS::IAM"))]
+
+
+# --- the endpoint service ---------------------------------------------------------------------------------
+def test_only_named_principals_may_ask_and_each_is_accepted_by_hand(template: Template) -> None:
+    assert properties(template, "EndpointService")["AcceptanceRequired"] is True
+    (permissions,) = resources_of(template, "AWS::EC2::VPCEndpointServicePermissions").values()
+    allowed = list(deployed("pharmacy").edge.allowed_principals)
+    assert permissions["Properties"]["AllowedPrincipals"] == allowed
+
+
+def test_the_service_asks_for_no_private_name(template: Template) -> None:
+    assert "PrivateDnsName" not in properties(template, "EndpointService")
+
+
+def test_the_name_of_the_service_is_printed_for_the_care_side(template: Template) -> None:
+    printed = template["Outputs"]["EndpointServiceName"]["Value"]["Fn::Join"][1]
+    assert printed == ["com.amazonaws.vpce", {"Ref": "AWS::Region"}, {"Ref": "EndpointService"}]
+
+
+def test_it_is_protected(stack: EdgeStack, template: Template) -> None:
+    assert stack.termination_protection
+    for balancer in ("NetworkLoadBalancer", "ApplicationLoadBalancer"):
+        assert attributes(template, balancer)["deletion_protection.enabled"] == "true"
+
+
+# --- client certificates ----------------------------------------------------------------------------------
+def test_client_certificates_are_verified_where_questions_come_in(with_client_certificates: Template) -> None:
+    asked = properties(with_client_certificates, "TlsListener")["MutualAuthentication"]
+    assert asked["Mode"] == "verify"
+    assert asked["TrustStoreArn"] == {"Fn::GetAtt": ["ClientAuthorities", "TrustStoreArn"]}
+    store = properties(with_client_certificates, "ClientAuthorities")
+    assert store["CaCertificatesBundleS3Bucket"] == "company-cas"
+    assert store["CaCertificatesBundleS3Key"] == "care/ca.pem"
+
+
+def test_the_health_check_needs_no_client_certificate(with_client_certificates: Template) -> None:
+    target = with_client_certificates["Resources"]["TlsFrontTargets"]
+    health = properties(with_client_certificates, "HealthListener")
+    assert target["Properties"]["HealthCheckPort"] == str(HEALTH_PORT) == str(health["Port"])
+    assert "MutualAuthentication" not in health
+    assert {"TlsListener", "HealthListener"} <= set(target["DependsOn"])
+
+
+def test_the_way_without_a_client_certificate_leads_to_health_alone(
+    with_client_certificates: Template,
+) -> None:
+    (default,) = properties(with_client_certificates, "HealthListener")["DefaultActions"]
+    assert default["FixedResponseConfig"]["StatusCode"] == "404"
+    (rule,) = resources_of(with_client_certificates, "AWS::ElasticLoadBalancingV2::ListenerRule").values()
+    (condition,) = rule["Properties"]["Conditions"]
+    assert condition["PathPatternConfig"]["Values"] == ["/healthz"]
+
+
+def test_without_client_certificates_there_is_one_listener(template: Template) -> None:
+    assert "HealthListener" not in template["Resources"]
+
+
+# --- every tenant -----------------------------------------------------------------------------------------
+def test_logical_ids_of_what_another_account_depends_on_are_pinned(template: Template) -> None:
+    pinned = {
+        "ApplicationLoadBalancer",
+        "EndpointService",
+        "NetworkLoadBalancer",
+        "PrivateLinkListener",
+        "Tasks",
+        "TlsFrontTargets",
+        "TlsListener",
+    }
+    assert pinned <= template["Resources"].keys()
