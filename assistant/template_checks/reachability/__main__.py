@@ -1,0 +1,40 @@
+"""``python -m assistant.template_checks.reachability cdk.out/assembly-Pharmacy [--facts FILE]``"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from assistant.domain.errors import ConfigurationError
+from assistant.template_checks.facts import Facts, load_facts
+from assistant.template_checks.findings import Status
+from assistant.template_checks.reachability import Report, prove
+from assistant.template_checks.reachability.tables import as_text
+from assistant.template_checks.templates import Templates
+
+EXIT_CODES = {Status.REFUSED: 1, Status.NOT_PROVEN: 3}
+"""By the worst finding; 0 where everything passed. 2 is a wrong command line."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m assistant.template_checks.reachability")
+    parser.add_argument("templates", nargs="+", type=Path, help="templates or folders, of one tenant")
+    parser.add_argument("--facts", type=Path, help="what no template holds")
+    arguments = parser.parse_args()
+    try:
+        report = _prove(arguments.templates, arguments.facts)
+    except ConfigurationError as error:
+        sys.exit(error.message)
+    sys.stdout.write(as_text(report))
+    sys.exit(EXIT_CODES.get(report.status, 0))
+
+
+def _prove(paths: list[Path], facts_file: Path | None) -> Report:
+    facts = load_facts(facts_file) if facts_file else Facts()
+    templates = Templates.read(paths, parameters=facts.parameters, account=facts.account, region=facts.region)
+    return prove(templates, facts=facts)
+
+
+if __name__ == "__main__":
+    main()

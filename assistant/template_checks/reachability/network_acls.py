@@ -1,0 +1,72 @@
+"""Network ACLs: what they let through a subnet's border. They keep no state: answers need an entry too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from assistant.template_checks.reachability.openings import EVERYTHING, Opening, meets, opening_of_entry
+from assistant.template_checks.reachability.peers import holds
+from assistant.template_checks.security_groups import Key, Network, key_of, network_of
+from assistant.template_checks.templates import Templates
+from assistant.template_checks.values import Target, Value, flag, integer, text
+
+_ENTRY = "AWS::EC2::NetworkAclEntry"
+_ASSOCIATION = "AWS::EC2::SubnetNetworkAclAssociation"
+
+
+class NetworkAcls:
+    """A subnet without an association has the VPC's default ACL, which lets everything through."""
+
+    def __init__(self, templates: Templates) -> None:
+        self._of_subnet: dict[Key, Key] = {
+            key_of(association.properties.get("SubnetId")): key_of(association.properties.get("NetworkAclId"))
+            for association in templates.of(_ASSOCIATION)
+        }
+        self._entries: dict[Key, list[Mapping[str, Value]]] = {}
+        for entry in sorted(templates.of(_ENTRY), key=lambda one: integer(one.properties["RuleNumber"]) or 0):
+            self._entries.setdefault(key_of(entry.properties.get("NetworkAclId")), []).append(
+                entry.properties
+            )
+
+    def passes(
+        self,
+        subnets: Sequence[Value],
+        *,
+        egress: bool,
+        networks: Sequence[Network],
+        sure: bool,
+    ) -> list[Opening]:
+        """Return what passes the border of any of the subnets, or ``sure`` of each of them.
+
+        ``networks`` are the addresses beyond; none where they are not known.
+        """
+        allowed = [self._of_one(subnet, egress, networks, sure) for subnet in subnets]
+        if not allowed:
+            return [EVERYTHING]
+        if not sure:
+            return sorted({opening for openings in allowed for opening in openings})
+        common = allowed[0]
+        for openings in allowed[1:]:
+            common = meets(common, openings)
+        return common
+
+    def _of_one(self, subnet: Value, egress: bool, networks: Sequence[Network], sure: bool) -> list[Opening]:
+        acl = self._of_subnet.get(key_of(subnet)) if isinstance(subnet, Target) else None
+        if acl is None:
+            return [EVERYTHING]
+        left, passed = [EVERYTHING], list[Opening]()
+        for entry in self._entries.get(acl, []):
+            if flag(entry.get("Egress")) is not egress and not (entry.get("Egress") is None and not egress):
+                continue
+            about = opening_of_entry(entry, sure=sure)
+            if about is None:
+                continue
+            block = network_of(entry.get("CidrBlock") or entry.get("Ipv6CidrBlock"))
+            allows = text(entry.get("RuleAction")) == "allow"
+            met = [both for one in left if (both := one.meet(about)) is not None]
+            if allows and holds(block, networks, sure=sure):
+                passed += met
+            # What an earlier entry has decided for all of the addresses, a later one does not decide again.
+            if holds(block, networks, sure=allows or not sure):
+                left = [rest for one in left for rest in one.without(about)]
+        return passed

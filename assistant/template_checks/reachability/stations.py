@@ -1,0 +1,153 @@
+"""What stands in a VPC: everything that carries a security group or has an address in a subnet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from assistant.template_checks.reachability.kinds import Kind, kind_of
+from assistant.template_checks.reachability.peers import Peer
+from assistant.template_checks.security_groups import Key, Network, key_of, networks_of
+from assistant.template_checks.templates import Resource, Templates
+from assistant.template_checks.values import Target, Value, targets, text
+
+GROUP = "AWS::EC2::SecurityGroup"
+SUBNET = "AWS::EC2::Subnet"
+VPC = "AWS::EC2::VPC"
+_GROUP_ID = re.compile(r"^sg-[0-9a-z]+$")
+_SUBNET_ID = re.compile(r"^subnet-[0-9a-z-]+$")
+_PLUMBING = (
+    GROUP,
+    "AWS::EC2::SecurityGroupIngress",
+    "AWS::EC2::SecurityGroupEgress",
+    "AWS::EC2::SubnetRouteTableAssociation",
+    "AWS::EC2::SubnetNetworkAclAssociation",
+    "AWS::EC2::SubnetCidrBlock",
+    "AWS::EC2::FlowLog",
+    "AWS::EC2::NatGateway",
+    "AWS::SSM::Parameter",
+)
+"""What names groups or subnets and has no address in them, or is judged as a route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Station:
+    """One thing with addresses in a VPC; ``resource`` is its group where nothing here carries it."""
+
+    name: str
+    kind: Kind | str
+    resource: Resource
+    vpc: Key
+    groups: tuple[Key, ...]
+    subnets: tuple[Value, ...]
+    networks: tuple[Network, ...]
+    roles: tuple[Value, ...] = field(default=())
+    """By which it calls AWS."""
+
+    @property
+    def peer(self) -> Peer:
+        return Peer(groups=self.groups, networks=self.networks)
+
+    @property
+    def resource_name(self) -> str:
+        """Return how findings name it."""
+        return f"{self.kind} ({self.name})"
+
+    @property
+    def has_known_subnets(self) -> bool:
+        """Whether the templates hold its subnets, and so what routes and network ACLs they have."""
+        return bool(self.subnets) and all(isinstance(subnet, Target) for subnet in self.subnets)
+
+
+def stations(templates: Templates) -> list[Station]:
+    """Return everything that stands in a VPC, then the groups that nothing here carries."""
+    found = [station for resource in templates.of() for station in _station(resource)]
+    carried = {group for station in found for group in station.groups}
+    used = tuple({key_of(subnet): subnet for station in found for subnet in station.subnets}.values())
+    spare = [
+        Station(
+            name=group.logical_id,
+            kind=kind_of(group),
+            resource=group,
+            vpc=key_of(group.properties.get("VpcId")),
+            groups=(group,),
+            subnets=used,
+            networks=networks_of(used),
+        )
+        for group in templates.of(GROUP)
+        if group not in carried
+    ]
+    return [*found, *spare]
+
+
+def _station(resource: Resource) -> Iterator[Station]:
+    if resource.type in _PLUMBING:
+        return
+    groups = _unique(_groups(resource))
+    subnets = _unique(_subnets(resource))
+    if not groups and not subnets:
+        return
+    keys = tuple(key_of(group) for group in groups)
+    yield Station(
+        name=resource.logical_id,
+        kind=kind_of(resource),
+        resource=resource,
+        vpc=_vpc(keys, subnets),
+        groups=keys,
+        subnets=tuple(subnets),
+        networks=networks_of(subnets),
+        roles=tuple(_roles(resource)),
+    )
+
+
+def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
+    for group in groups:
+        if isinstance(group, Resource) and "VpcId" in group.properties:
+            return key_of(group.properties["VpcId"])
+    for subnet in subnets:
+        if isinstance(subnet, Target):
+            return key_of(subnet.resource.properties.get("VpcId"))
+    return "an unknown VPC"
+
+
+def _groups(resource: Resource) -> Iterator[Value]:
+    for target in targets(dict(resource.properties)):
+        of_vpc = target.resource.type == VPC and target.attribute == "DefaultSecurityGroup"
+        if target.resource.type == GROUP or of_vpc:
+            yield target
+    yield from _texts(dict(resource.properties), _GROUP_ID)
+
+
+def _subnets(resource: Resource) -> Iterator[Value]:
+    for target in targets(dict(resource.properties)):
+        if target.resource.type == SUBNET and target.attribute in ("Ref", "SubnetId"):
+            yield Target(target.resource)
+    yield from _texts(dict(resource.properties), _SUBNET_ID)
+
+
+def _texts(value: Value, pattern: re.Pattern[str]) -> Iterator[str]:
+    if isinstance(value, str) and pattern.match(value):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item, pattern)
+
+
+def _roles(resource: Resource) -> Iterator[Value]:
+    properties = resource.properties
+    match resource.type:
+        case "AWS::Lambda::Function":
+            yield properties.get("Role")
+        case "AWS::SageMaker::Model":
+            yield properties.get("ExecutionRoleArn")
+        case "AWS::ECS::Service":
+            for definition in targets(properties.get("TaskDefinition")):
+                for name in ("TaskRoleArn", "ExecutionRoleArn"):
+                    yield definition.resource.properties.get(name)
+        case _:
+            return
+
+
+def _unique(values: Iterator[Value]) -> list[Value]:
+    return list({text(value): value for value in values}.values())
