@@ -124,6 +124,16 @@ ENTRIES = (
         mend="As for the LLM.",
     ),
     Entry(
+        group=_MODELS,
+        title="New endpoint failing",
+        happened="An endpoint fails or is slow in its first minutes. It tells nobody: SageMaker watches it "
+        "while it deploys the endpoint, and brings the fleet before it back.",
+        look="`aws sagemaker describe-endpoint`: `FailureReason`. Its log group has the container's own "
+        "words.",
+        mend="Nothing to do for agents: the fleet before goes on answering. Correct artifact, image or "
+        "instance, and deploy again.",
+    ),
+    Entry(
         group=_KNOWLEDGE,
         title="Documents waiting",
         happened="The oldest document has waited in a queue for thirty minutes while the endpoints stood.",

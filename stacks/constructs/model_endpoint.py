@@ -15,6 +15,7 @@ from constructs import Construct
 
 from assistant.settings.instances import Instance
 from stacks.constructs.model_role import ModelRole
+from stacks.runbook import link
 
 VARIANT = "AllTraffic"
 _BAKE_S = 600
@@ -241,7 +242,7 @@ class ModelEndpoint(Construct):
         alarm = cloudwatch.CfnAlarm(
             self,
             construct_id,
-            alarm_description=description,
+            alarm_description=f"{description} What to do: {link('new-endpoint-failing')}",
             namespace="AWS/SageMaker",
             metric_name=metric,
             dimensions=[

@@ -15,6 +15,7 @@ class RunbookAlarm(cloudwatch.Alarm):
     """Breaches at ``threshold`` or more (or at less, with ``below``) in ``periods`` periods in a row.
 
     Missing data never breach: an endpoint that is paused, and a store that nobody asks, tell nothing.
+    ``part`` tells alarms of one entry apart.
     """
 
     def __init__(
@@ -26,11 +27,12 @@ class RunbookAlarm(cloudwatch.Alarm):
         threshold: float,
         periods: int = 1,
         below: bool = False,
+        part: str = "",
     ) -> None:
         comparison = cloudwatch.ComparisonOperator
         super().__init__(
             scope,
-            "".join(word.capitalize() for word in anchor.split("-")),
+            "".join(word.capitalize() for word in anchor.split("-")) + part,
             alarm_description=described(anchor),
             metric=metric,
             threshold=threshold,

@@ -12,6 +12,8 @@ from stacks.constructs import tenant_metrics as names
 from stacks.constructs.runbook_alarm import RunbookAlarm, sum_of
 from stacks.constructs.tenant_metrics import TenantMetrics
 
+_MOST_SUMMED = 10
+"""Metrics of one alarm, CloudWatch quotas."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -50,6 +52,22 @@ class TenantAlarms(Construct):
             self, anchor=anchor, metric=metric, threshold=threshold, periods=periods, below=below
         )
 
+    def _alarms_of_sum(
+        self, anchor: str, metrics: dict[str, cloudwatch.IMetric], threshold: float
+    ) -> Iterator[RunbookAlarm]:
+        """Yield an alarm for every ten metrics: CloudWatch sums no more in one."""
+        names = list(metrics)
+        for start in range(0, len(names), _MOST_SUMMED):
+            some = {name: metrics[name] for name in names[start : start + _MOST_SUMMED]}
+            part = str(start // _MOST_SUMMED + 1) if start else ""
+            yield RunbookAlarm(
+                self,
+                anchor=anchor,
+                metric=sum_of(anchor, some, minutes=5),
+                threshold=threshold,
+                part=part,
+            )
+
     def _answers(self) -> Iterator[RunbookAlarm]:
         metrics, limits = self._metrics, self._metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
@@ -63,6 +81,8 @@ class TenantAlarms(Construct):
         yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
         without = metrics.counted(names.ANSWERS, minutes=15, FinishReason="sources_only")
         yield self._alarm("answers-without-a-model", without, 5)
+        unexpected = metrics.service(service_metrics.INTERNAL_ERRORS, "Sum", minutes=5)
+        yield self._alarm("unexpected-failures", unexpected, 1)
         streams = metrics.service(service_metrics.ACTIVE_STREAMS, "Average", minutes=5)
         yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
@@ -94,11 +114,9 @@ class TenantAlarms(Construct):
         dead = metrics.queues(
             "ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names
         )
-        if dead:
-            yield self._alarm("dead-letters", sum_of("Dead letters", dead, minutes=5), 1)
+        yield from self._alarms_of_sum("dead-letters", dead, 1)
         failed = {**metrics.functions("Errors"), **metrics.functions("Throttles")}
-        if failed:
-            yield self._alarm("functions-failing", sum_of("Failed calls", failed, minutes=5), 3)
+        yield from self._alarms_of_sum("functions-failing", failed, 3)
 
     def _search(self) -> Iterator[RunbookAlarm]:
         search = self._metrics.search

@@ -9,11 +9,10 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from assistant.settings import service_metrics
+from stacks.constructs.model_endpoint import VARIANT
 from stacks.outputs import DataOutputs, EdgeOutputs, IngestionOutputs, ModelsOutputs, OrchestratorOutputs
 from stacks.tenant import DeployedTenant
 
-VARIANT = "AllTraffic"
-"""The one production variant of each endpoint."""
 ANSWERS = "Answers"
 """Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
 FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text

@@ -1,0 +1,75 @@
+"""Every alarm has its entry in the runbook, every entry its alarm, and the page is the table's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.runbook import PAGE, entry, with_alarms
+from stacks.runbook_entries import ENTRIES
+from tests.stacks.synthesized import assembly, assembly_folder, templates_in
+
+__all__ = ["assembly"]
+TENANTS = ("pharmacy", "clinic", "sandbox")
+_OPTIONAL = {"break-glass-used"}
+"""Of a tenant whose file names break-glass roles; none of the committed ones does."""
+
+
+def alarms(assembly: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for tenant in TENANTS:
+        for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
+            for name, body in template["Resources"].items():
+                if body["Type"] in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+                    yield stack, name, body["Properties"]
+
+
+def test_every_alarm_of_a_tenant_says_where_its_entry_is(assembly: Path) -> None:
+    anchors = {one.anchor for one in ENTRIES}
+    astray = {
+        f"{stack}/{name}: {properties.get('AlarmDescription')}"
+        for stack, name, properties in alarms(assembly)
+        if properties.get("AlarmDescription", "").rpartition("docs/runbook.md#")[2] not in anchors
+    }
+
+    assert not astray
+
+
+def test_every_entry_has_an_alarm(assembly: Path) -> None:
+    told = {properties["AlarmDescription"].rpartition("#")[2] for _, _, properties in alarms(assembly)}
+
+    assert {one.anchor for one in ENTRIES if one.is_alarm} - told <= _OPTIONAL
+
+
+def test_no_alarm_of_a_tenant_goes_off_for_want_of_data(assembly: Path) -> None:
+    assert {properties.get("TreatMissingData") for _, _, properties in alarms(assembly)} == {"notBreaching"}
+
+
+def test_the_page_has_the_entries_as_the_table_says_them() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert page == with_alarms(page), "run: python -m stacks.runbook"
+
+
+def test_an_anchor_is_a_heading_of_the_page() -> None:
+    headings = re.findall(r"^#+ (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+    assert len(anchors) == len(set(anchors))
+    assert {one.anchor for one in ENTRIES} <= set(anchors)
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
+
+
+def test_an_alarm_without_an_entry_cannot_be_made() -> None:
+    with pytest.raises(KeyError):
+        entry("nobody-wrote-this")
