@@ -87,19 +87,28 @@ class ModelsStack(TenantStack):
         scope = Construct(self, construct_id)
         bucket = capture_bucket(tenant, data) if serving.is_captured else None
         prefix = artifact_prefix(scope, task=serving.task, manifest=serving.manifest)
-        # SageMaker chooses this name, and would make the group itself, without key and for ever.
-        log_group_name = f"/aws/sagemaker/Endpoints/{serving.endpoint_name}"
-        tenant_log_group(scope, "Log", tenant=tenant, logs_key_arn=keys.logs_key_arn, name=log_group_name)
+        log_group = tenant_log_group(
+            scope,
+            "Log",
+            tenant=tenant,
+            logs_key_arn=keys.logs_key_arn,
+            # SageMaker's choice; it would make the group itself, without key and for ever.
+            name=f"/aws/sagemaker/Endpoints/{serving.endpoint_name}",
+        )
         statements = [
             *serving_statements(
                 scope,
                 tenant=tenant,
                 image=serving.manifest.image,
-                log_group_name=log_group_name,
+                log_group_arn=log_group.log_group_arn,
                 network=self._network,
             ),
             *artifact_statements(
-                scope, bucket=data.models_bucket, prefix=prefix, key_arn=keys.models_key_arn
+                scope,
+                bucket=data.models_bucket,
+                prefix=prefix,
+                files=serving.manifest.files,
+                key_arn=keys.models_key_arn,
             ),
         ]
         if bucket is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings import (
+    EmbeddingManifest,
+    LlmManifest,
+    ModelsSection,
     TenantConfig,
     load_embedding_manifest,
     load_images,
@@ -13,6 +17,12 @@ from assistant.settings import (
     load_tenant,
     load_tenants,
 )
+from assistant.settings.compatibility import CompatibilityTable, load_compatibility
+from assistant.settings.deployment_checks import Contradiction, artifact_contradictions, contradictions
+from assistant.settings.images import ImageLock
+from assistant.settings.instances import DEFAULT_INSTANCES, instance_named
+from assistant.settings.model_fit import check_embedding_fit, check_llm_fit
+from assistant.settings.strict_file import line_of
 from stacks.tenant import ROOT, DeployedTenant
 
 _COPIES = {"dev": 0, "standard": 1, "hipaa": 2}
@@ -23,36 +33,122 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
     """Return the tenants to deploy, by name; with ``only`` no other file is opened.
 
     A file without ``[deployment]`` is one that is only served locally: passed over, unless it was asked for.
-    Raises ConfigurationError naming file and key.
+    Raises ConfigurationError naming file, line, key and what is allowed.
     """
+    lock = load_images(images)
     if only is not None:
         tenant = load_tenant(folder / f"{only}.toml")
         if tenant.deployment is None:
             raise ConfigurationError(
                 f"{folder / only}.toml: there is no [deployment] section, so it is only served locally."
             )
-        return [_deployed(tenant, images=images, file=folder / f"{only}.toml")]
-    return [
-        _deployed(tenant, images=images, file=folder / f"{name}.toml")
+        return [_deployed(tenant, lock=lock, file=folder / f"{only}.toml")]
+    found = [
+        _deployed(tenant, lock=lock, file=folder / f"{name}.toml")
         for name, tenant in load_tenants(folder).items()
         if tenant.deployment is not None
     ]
+    _refuse_shared_names(found, folder=folder)
+    return found
 
 
-def _deployed(tenant: TenantConfig, *, images: Path, file: Path) -> DeployedTenant:
+def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedTenant:
     sections = {name: getattr(tenant, name) for name in ("deployment", "identity", "edge", "models")}
     missing = [f"[{name}]" for name, section in sections.items() if section is None]
     if tenant.deployment is None or tenant.identity is None or tenant.edge is None or tenant.models is None:
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
-    return DeployedTenant(
+    wrong = [
+        *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
+        *artifact_contradictions(tenant, models=tenant.models, llm=llm, embedding=embedding),
+    ]
+    if wrong:
+        raise ConfigurationError(_said(file, wrong))
+    _refuse_what_cannot_run(
+        file, models=tenant.models, region=tenant.deployment.region, lock=lock, manifests=(llm, embedding)
+    )
+    deployed = DeployedTenant(
         config=tenant,
         place=tenant.deployment,
         identity=tenant.identity,
         edge=tenant.edge,
         models=tenant.models,
-        images=load_images(images),
+        images=lock,
         llm=llm,
         embedding=embedding,
     )
+    return deployed.with_config(_as_deployed(deployed))
+
+
+def _as_deployed(tenant: DeployedTenant) -> TenantConfig:
+    """Return the file as it is meant on AWS: what follows from artifacts and profile stands in it."""
+    config, llm, embedding = tenant.config, tenant.llm, tenant.embedding
+    given = config.index.model_fields_set
+    copies = config.index.replicas if "replicas" in given else _COPIES[tenant.place.profile]
+    return config.model_copy(
+        update={
+            "generation": config.generation.model_copy(
+                update={"model": llm.served_name, "context_tokens": llm.sequence_length}
+            ),
+            "embedding": config.embedding.model_copy(
+                update={"model": embedding.served_name, "dimensions": embedding.dimensions}
+            ),
+            "index": config.index.model_copy(update={"replicas": copies}),
+            "secrets": config.secrets.model_copy(
+                update={"document_links": f"kms:{tenant.link_secret_parameter}"}
+            ),
+        }
+    )
+
+
+def _refuse_what_cannot_run(
+    file: Path,
+    *,
+    models: ModelsSection,
+    region: str,
+    lock: ImageLock,
+    manifests: tuple[LlmManifest, EmbeddingManifest],
+) -> None:
+    """Raises ConfigurationError where an artifact, its image and its instance do not go together."""
+    llm, embedding = manifests
+    table = _compatibility()
+    try:
+        for manifest in manifests:
+            table.check(manifest, images=lock)
+            lock.account(manifest.image, region=region, own="")
+        check_llm_fit(llm, instance_named(models.llm_instance or DEFAULT_INSTANCES[llm.accelerator]))
+        check_embedding_fit(
+            embedding, instance_named(models.embedding_instance or DEFAULT_INSTANCES[embedding.accelerator])
+        )
+    except ConfigurationError as error:
+        line = line_of(file.read_text(encoding="utf-8"), ("models",))
+        raise ConfigurationError(f"{file}: line {line}: models: {error.message}") from None
+
+
+def _compatibility() -> CompatibilityTable:
+    return load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
+
+
+def _said(file: Path, wrong: Iterable[Contradiction]) -> str:
+    text = file.read_text(encoding="utf-8")
+    lines: list[str] = []
+    for item in wrong:
+        line = line_of(text, item.place)
+        where = f"line {line}: " if line else ""
+        lines.append(f"{where}{item.key}: {item.said}")
+    return f"{file}: {' '.join(lines)}"
+
+
+def _refuse_shared_names(tenants: Iterable[DeployedTenant], *, folder: Path) -> None:
+    """Endpoints are found by name: two tenants of one account and region may not share one."""
+    owners: dict[tuple[str, str, str], str] = {}
+    for tenant in tenants:
+        for endpoint in (tenant.config.embedding.endpoint, tenant.config.generation.endpoint):
+            place = (tenant.place.account, tenant.place.region, endpoint)
+            owner = owners.setdefault(place, tenant.name)
+            if owner != tenant.name:
+                raise ConfigurationError(
+                    f"{folder}: {owner}.toml and {tenant.name}.toml both have the endpoint "
+                    f'"{endpoint}" in one account and region.'
+                )

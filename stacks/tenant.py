@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.settings import (
@@ -67,6 +67,10 @@ class DeployedTenant:
     @property
     def link_secret_parameter(self) -> str:
         return self.parameter("document-links")
+
+    def with_config(self, config: TenantConfig) -> DeployedTenant:
+        """Return the tenant with its file as it is meant on AWS."""
+        return replace(self, config=config)
 
     def parameter(self, name: str) -> str:
         """Return the full name of an SSM parameter of this tenant."""

@@ -7,15 +7,15 @@ The bytes lie in the tenant's models bucket under the artifact's own hash; nothi
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_sections import Accelerator, ArtifactName
 from assistant.settings.images import Digest
+from assistant.settings.strict_file import read_strict
 
 Dtype = Literal["bfloat16", "float16", "float32", "q4_1"]
 CALLERS_PREFIX = "callers/"
@@ -87,12 +87,12 @@ _ManifestT = TypeVar("_ManifestT", bound=_Manifest)
 
 
 def load_llm_manifest(folder: Path) -> LlmManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file and key."""
+    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
     return _load(LlmManifest, folder)
 
 
 def load_embedding_manifest(folder: Path) -> EmbeddingManifest:
-    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file and key."""
+    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
     return _load(EmbeddingManifest, folder)
 
 
@@ -101,13 +101,7 @@ def _load(kind: type[_ManifestT], folder: Path) -> _ManifestT:
     if not path.is_file():
         there = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/manifest.toml")))
         raise ConfigurationError(f'{path}: there is no such artifact "{folder.name}"; there are {there}.')
-    try:
-        manifest = kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"{path}: {wrong}") from None
+    manifest = read_strict(path, kind)
     if manifest.name != folder.name:
         raise ConfigurationError(f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".')
     return manifest

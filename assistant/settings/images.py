@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.strict_file import read_strict
 
 DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
@@ -101,14 +101,8 @@ class ImageLock(_Section):
 
 
 def load_images(path: Path) -> ImageLock:
-    """Read the lock. Raises ConfigurationError naming file and key."""
-    try:
-        return ImageLock.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"{path}: {wrong}") from None
+    """Read the lock. Raises ConfigurationError naming file, line and key."""
+    return read_strict(path, ImageLock)
 
 
 def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) -> None:

@@ -38,7 +38,7 @@ def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
 def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> str:
     place: Sequence[str | int] = item["loc"]
     key = ".".join(str(part) for part in place)
-    line = _line(text, place)
+    line = line_of(text, place)
     where = f"line {line}: " if line else ""
     if item["type"] == "extra_forbidden":
         return f"{where}unknown key {key}; allowed here: {', '.join(sorted(_fields(kind, place[:-1])))}"
@@ -57,18 +57,25 @@ def _fields(kind: type[BaseModel], place: Sequence[str | int]) -> Mapping[str, F
     return kind.model_fields
 
 
-def _line(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line of a key, or of the section that it belongs to; None when neither stands there."""
-    names = [str(part) for part in place if isinstance(part, str)]
-    section: list[str] = []
+def line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """Return the line of a key, or of the section that it belongs to; None when neither stands there.
+
+    ``place`` is a path as pydantic has it: ``("reach", 1, "port")``. A list on several lines is found where
+    it begins.
+    """
     found: int | None = None
+    section: list[str | int] = []
+    tables: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            section = [part.strip(" \"'") for part in header[1].split(".")]
-            if section == names[: len(section)]:
+        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+            section = [part.strip(" \"'") for part in header[2].split(".")]
+            if header[1] == "[[":
+                tables[header[2]] = tables.get(header[2], -1) + 1
+                section.append(tables[header[2]])
+            if section == list(place[: len(section)]):
                 found = number
-        elif (assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line)) and section == names[: len(section)]:
-            written = [part.strip("\"'") for part in assigned[1].split(".")]
-            if section + written == names[: len(section) + len(written)]:
+        elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            key = [*section, *(part.strip("\"'") for part in assigned[1].split("."))]
+            if key == list(place[: len(key)]):
                 return number
     return found

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_sections import (
@@ -24,6 +22,7 @@ from assistant.settings.deployment_sections import (
     SearchSection,
     TasksSection,
 )
+from assistant.settings.strict_file import read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -163,18 +162,8 @@ WHERE_IT_STANDS = frozenset(
 
 
 def load_tenant(path: Path) -> TenantConfig:
-    """Read one tenant file. Raises ConfigurationError naming file, key and what is allowed."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: there is no such tenant file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
-    try:
-        # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
-        tenant = TenantConfig.model_validate_json(json.dumps(data, default=str), strict=True)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: " + "; ".join(_explain(error))) from None
+    """Read one tenant file. Raises ConfigurationError naming file, line, key and what is allowed."""
+    tenant = read_strict(path, TenantConfig)
     if tenant.name != path.stem:
         raise ConfigurationError(
             f'{path}: name = "{tenant.name}" must equal the file\'s name, "{path.stem}".'
@@ -190,19 +179,3 @@ def load_tenants(directory: Path) -> dict[str, TenantConfig]:
     if not tenants:
         raise ConfigurationError(f"{directory}: no tenant file (*.toml) in this folder.")
     return tenants
-
-
-def _explain(error: ValidationError) -> list[str]:
-    lines: list[str] = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            section = TenantConfig.model_fields
-            for part in item["loc"][:-1]:
-                annotation = section[str(part)].annotation
-                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                    section = annotation.model_fields
-            lines.append(f"unknown key {key}; allowed here: {', '.join(sorted(section))}")
-        else:
-            lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
-    return lines

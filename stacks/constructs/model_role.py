@@ -49,7 +49,7 @@ def serving_statements(
     *,
     tenant: DeployedTenant,
     image: str,
-    log_group_name: str,
+    log_group_arn: str,
     network: NetworkOutputs,
 ) -> list[iam.PolicyStatement]:
     """Return what any endpoint needs: image, log lines, metrics, and interfaces in the tenant's subnets."""
@@ -68,14 +68,7 @@ def serving_statements(
         ),
         iam.PolicyStatement(
             actions=["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-            resources=[
-                stack.format_arn(
-                    service="logs",
-                    resource="log-group",
-                    resource_name=f"{log_group_name}:*",
-                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                )
-            ],
+            resources=[log_group_arn],
         ),
         *_interfaces(stack, network=network),
     ]
@@ -119,12 +112,14 @@ def _interfaces(stack: cdk.Stack, *, network: NetworkOutputs) -> list[iam.Policy
 
 
 def artifact_statements(
-    scope: Construct, *, bucket: str, prefix: str, key_arn: str
+    scope: Construct, *, bucket: str, prefix: str, files: Sequence[str], key_arn: str
 ) -> list[iam.PolicyStatement]:
-    """Return the right to read one artifact, and no other of the bucket."""
+    """Return the right to read one artifact, file by file: what its manifest does not name is not served."""
     bucket_arn = _bucket_arn(scope, bucket)
     return [
-        iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"{bucket_arn}/{prefix}*"]),
+        iam.PolicyStatement(
+            actions=["s3:GetObject"], resources=[f"{bucket_arn}/{prefix}{name}" for name in files]
+        ),
         iam.PolicyStatement(
             actions=["s3:ListBucket"],
             resources=[bucket_arn],

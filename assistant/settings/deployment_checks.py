@@ -1,0 +1,167 @@
+"""What the sections of a tenant file say that cannot stand together, each with the key that says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from assistant.settings.artifacts import EmbeddingManifest, LlmManifest
+from assistant.settings.deployment_sections import EdgeSection, ModelsSection, PlaceSection
+from assistant.settings.tenant_file import TenantConfig
+
+Place = Sequence[str | int]
+_ARN_REGION, _ARN_ACCOUNT = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """``place`` is the key's path in the file: ``("models", "capture")``."""
+
+    place: Place
+    said: str
+
+    @property
+    def key(self) -> str:
+        return ".".join(str(part) for part in self.place)
+
+
+def contradictions(
+    tenant: TenantConfig,
+    *,
+    place: PlaceSection,
+    edge: EdgeSection,
+    models: ModelsSection,
+) -> Iterator[Contradiction]:
+    """Yield all that a deployment could not be made of, or must not be."""
+    yield from _zones(tenant, place)
+    yield from _profile(tenant, place, models)
+    yield from _certificate(edge, place)
+    yield from _ranges(tenant, models)
+    yield from _names(tenant)
+    yield from _power(tenant)
+    yield from _reach(tenant)
+
+
+def artifact_contradictions(
+    tenant: TenantConfig, *, models: ModelsSection, llm: LlmManifest, embedding: EmbeddingManifest
+) -> Iterator[Contradiction]:
+    """Yield where the file and the manifests of the model artifacts differ in what both say."""
+    if llm.accelerator != models.accelerator:
+        yield Contradiction(
+            ("models", "llm"),
+            f'"{llm.name}" is made for {llm.accelerator}, and models.accelerator = "{models.accelerator}".',
+        )
+    given = tenant.embedding.model_fields_set
+    if "dimensions" in given and tenant.embedding.dimensions != embedding.dimensions:
+        yield Contradiction(
+            ("embedding", "dimensions"),
+            f"{tenant.embedding.dimensions}, and vectors of {embedding.name} have {embedding.dimensions}: "
+            "the index would take none. Leave the key out.",
+        )
+    if tenant.embedding.max_tokens > embedding.max_tokens:
+        yield Contradiction(
+            ("embedding", "max_tokens"),
+            f"{tenant.embedding.max_tokens}, and {embedding.name} takes {embedding.max_tokens} at most.",
+        )
+    if tenant.generation.max_tokens >= llm.sequence_length:
+        yield Contradiction(
+            ("generation", "max_tokens"),
+            f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
+            f"of {llm.name}.",
+        )
+
+
+def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]:
+    key = ("deployment", "zones")
+    strange = [zone for zone in place.zones if zone[:-1] != place.region]
+    if strange:
+        yield Contradiction(key, f"{', '.join(strange)} is not in {place.region}.")
+    if len(set(place.zones)) < len(place.zones):
+        yield Contradiction(key, "the same zone twice is one zone.")
+    if place.profile == "hipaa" and len(place.zones) < 3:
+        yield Contradiction(
+            key, f"{len(place.zones)} zones; the search domain of profile hipaa has a standby, which takes 3."
+        )
+    vpc = tenant.network.vpc
+    if vpc is None:
+        return
+    for name in ("subnet_ids", "route_table_ids"):
+        ids: tuple[str, ...] = getattr(vpc, name)
+        if len(set(ids)) < len(ids):
+            yield Contradiction(("network", "vpc", name), "the same id stands twice.")
+    if len(vpc.subnet_ids) != len(place.zones):
+        yield Contradiction(
+            ("network", "vpc", "subnet_ids"),
+            f"{len(vpc.subnet_ids)} subnets for {len(place.zones)} zones; give one a zone, in their order.",
+        )
+
+
+def _profile(tenant: TenantConfig, place: PlaceSection, models: ModelsSection) -> Iterator[Contradiction]:
+    if place.profile == "hipaa" and models.capture == "direct":
+        yield Contradiction(
+            ("models", "capture"),
+            '"direct" keeps what callers said as it was said; profile hipaa allows "quarantine" and "off".',
+        )
+    copies = tenant.index.replicas
+    if place.profile == "hipaa" and "replicas" in tenant.index.model_fields_set and (copies + 1) % 3:
+        yield Contradiction(
+            ("index", "replicas"),
+            f"{copies}; a domain with standby takes 2 or 5, and refuses any other index.",
+        )
+
+
+def _certificate(edge: EdgeSection, place: PlaceSection) -> Iterator[Contradiction]:
+    parts = edge.certificate_arn.split(":")
+    wrong = [
+        f"{what} {found or 'of none'}, and the load balancer in {wanted}"
+        for what, found, wanted in (
+            ("region", parts[_ARN_REGION], place.region),
+            ("account", parts[_ARN_ACCOUNT], place.account),
+        )
+        if found != wanted
+    ]
+    if wrong:
+        yield Contradiction(("edge", "certificate_arn"), f"it is in {'; '.join(wrong)}.")
+
+
+def _ranges(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
+    if models.min_instances > models.max_instances:
+        yield Contradiction(("models", "min_instances"), f"{models.min_instances} is over max_instances.")
+    if tenant.tasks.min_tasks > tenant.tasks.max_tasks:
+        yield Contradiction(("tasks", "min_tasks"), f"{tenant.tasks.min_tasks} is over max_tasks.")
+
+
+def _names(tenant: TenantConfig) -> Iterator[Contradiction]:
+    if tenant.embedding.endpoint == tenant.generation.endpoint:
+        yield Contradiction(
+            ("generation", "endpoint"), f'"{tenant.generation.endpoint}" is the embedding endpoint too.'
+        )
+
+
+def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
+    power = tenant.power
+    if power is None:
+        return
+    if power.pause_at == power.resume_at:
+        yield Contradiction(("power", "resume_at"), f"{power.resume_at} is pause_at too.")
+    if not available_timezones():
+        return  # a machine without the database of time zones cannot tell
+    try:
+        ZoneInfo(power.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield Contradiction(
+            ("power", "time_zone"), f'"{power.time_zone}" is no IANA time zone, like "America/New_York".'
+        )
+
+
+def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
+    names = [entry.name for entry in tenant.reach]
+    for number, entry in enumerate(tenant.reach):
+        if (entry.service_name is None) == (entry.resource_configuration_arn is None):
+            yield Contradiction(
+                ("reach", number, "service_name"),
+                "exactly one of service_name and resource_configuration_arn is given.",
+            )
+        if names.index(entry.name) < number:
+            yield Contradiction(("reach", number, "name"), f'"{entry.name}" stands twice.')
