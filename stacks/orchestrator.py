@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.settings import ServiceSettings, service_metrics
-from stacks.constructs.orchestrator_task import OrchestratorTask, TaskPlan, streams_per_task
-from stacks.constructs.task_rights import CALLERS_PREFIX, TaskRights
+from assistant.settings.artifacts import CALLERS_PREFIX
+from stacks.constructs.flows import TASK_PORT
+from stacks.constructs.orchestrator_task import CONTAINER, OrchestratorTask, TaskPlan, streams_per_task
+from stacks.constructs.task_rights import TaskRights
 from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
@@ -28,6 +29,7 @@ from stacks.outputs import (
     OrchestratorOutputs,
     Workload,
 )
+from stacks.runbook import described
 from stacks.tenant import DeployedTenant
 
 _START_S = 60
@@ -69,11 +71,7 @@ class OrchestratorStack(TenantStack):
         )
         cluster = self._cluster(network, keys, log_group)
         service = self._service(cluster, task, network)
-        service.attach_to_application_target_group(
-            elbv2.ApplicationTargetGroup.from_target_group_attributes(
-                self, "Targets", target_group_arn=edge.target_group_arn
-            )
-        )
+        _register(service, target_group_arn=edge.target_group_arn)
         self._scale(service)
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
@@ -90,6 +88,10 @@ class OrchestratorStack(TenantStack):
             vpc_id=network.vpc_id,
             availability_zones=list(place.zones),
             isolated_subnet_ids=list(network.subnet_ids),
+            isolated_subnet_route_table_ids=[
+                network.route_table_ids[number % len(network.route_table_ids)]
+                for number, _ in enumerate(network.subnet_ids)
+            ],
         )
         sessions = None
         if self.tenant.config.tasks.exec_enabled:
@@ -115,10 +117,6 @@ class OrchestratorStack(TenantStack):
         group = ec2.SecurityGroup.from_security_group_id(
             self, "Group", network.security_group_ids[Workload.ORCHESTRATOR], mutable=False
         )
-        subnets = [
-            ec2.Subnet.from_subnet_id(self, f"Subnet{number}", subnet_id)
-            for number, subnet_id in enumerate(network.subnet_ids, start=1)
-        ]
         return ecs.FargateService(
             self,
             "Service",
@@ -130,7 +128,7 @@ class OrchestratorStack(TenantStack):
             availability_zone_rebalancing=ecs.AvailabilityZoneRebalancing.ENABLED,
             assign_public_ip=False,
             security_groups=[group],
-            vpc_subnets=ec2.SubnetSelection(subnets=subnets),
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
             circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
             deployment_alarms=ecs.DeploymentAlarmConfig(
                 alarm_names=[self._failures().alarm_name], behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM
@@ -147,7 +145,7 @@ class OrchestratorStack(TenantStack):
         return cloudwatch.Alarm(
             self,
             "DeploymentFailures",
-            alarm_description="Unexpected failures: the ECS deployment in progress is rolled back.",
+            alarm_description=described("unexpected-failures"),
             metric=_metric(self.tenant, service_metrics.INTERNAL_ERRORS, statistic="Sum"),
             threshold=_FAILURES_IN_A_MINUTE,
             evaluation_periods=1,
@@ -165,6 +163,17 @@ class OrchestratorStack(TenantStack):
             scale_out_cooldown=cdk.Duration.seconds(_SCALE_OUT_S),
             scale_in_cooldown=cdk.Duration.seconds(_SCALE_IN_S),
         )
+
+
+def _register(service: ecs.FargateService, *, target_group_arn: str) -> None:
+    """Have ECS register each task with the edge's target group. By property: attached as a construct, the
+    group of another stack would ask for rules in security groups, and those are the network's."""
+    resource = cast("ecs.CfnService", service.node.default_child)
+    resource.load_balancers = [
+        ecs.CfnService.LoadBalancerProperty(
+            container_name=CONTAINER, container_port=TASK_PORT, target_group_arn=target_group_arn
+        )
+    ]
 
 
 def metrics_service(tenant: DeployedTenant) -> str:
@@ -187,6 +196,7 @@ def _environment(
 ) -> dict[str, Any]:
     """Return what the service reads, by field. Names and addresses: nothing here is secret."""
     return {
+        "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "region": tenant.place.region,
         "stores": "aws",
         "search": "opensearch",

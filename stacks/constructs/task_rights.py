@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.settings import ServiceSettings
+from assistant.settings.artifacts import CALLERS_PREFIX
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TableDefinition
 from assistant.settings.link_secret import link_secret_context
 from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs
@@ -143,8 +144,6 @@ class TaskRights:
         return [f"{service}.{self.tenant.place.region}.amazonaws.com" for service in services]
 
 
-CALLERS_PREFIX = "callers/"
-"""Of the bucket of models: what callers of an endpoint need of its artifact, a folder a model."""
 CALLERS_FILES = ("artifact.json", "tokenizer.json")
 
 
