@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from assistant.template_checks.reachability.openings import EVERYTHING, Opening, meets, opening_of_entry
+from assistant.template_checks.reachability.openings import (
+    EVERYTHING,
+    Opening,
+    meets,
+    opening_of_entry,
+    protocol_of,
+    whole,
+)
 from assistant.template_checks.reachability.peers import holds
 from assistant.template_checks.security_groups import Key, Network, key_of, network_of
 from assistant.template_checks.templates import Templates
-from assistant.template_checks.values import Target, Value, flag, integer, text
+from assistant.template_checks.values import Target, Value, at, flag, integer, items, text
 
 _ENTRY = "AWS::EC2::NetworkAclEntry"
 _ASSOCIATION = "AWS::EC2::SubnetNetworkAclAssociation"
@@ -22,6 +29,8 @@ class NetworkAcls:
             key_of(association.properties.get("SubnetId")): key_of(association.properties.get("NetworkAclId"))
             for association in templates.of(_ASSOCIATION)
         }
+        # Taken one by one, so that an entry for one of them leaves the others undecided.
+        self._protocols = {"tcp", "udp", "icmp", *_protocols(templates)} - {"all"}
         self._entries: dict[Key, list[Mapping[str, Value]]] = {}
         for entry in sorted(templates.of(_ENTRY), key=lambda one: integer(one.properties["RuleNumber"]) or 0):
             self._entries.setdefault(key_of(entry.properties.get("NetworkAclId")), []).append(
@@ -54,7 +63,7 @@ class NetworkAcls:
         acl = self._of_subnet.get(key_of(subnet)) if isinstance(subnet, Target) else None
         if acl is None:
             return [EVERYTHING]
-        left, passed = [EVERYTHING], list[Opening]()
+        left, passed = [whole(protocol) for protocol in sorted(self._protocols)], list[Opening]()
         for entry in self._entries.get(acl, []):
             if flag(entry.get("Egress")) is not egress and not (entry.get("Egress") is None and not egress):
                 continue
@@ -70,3 +79,19 @@ class NetworkAcls:
             if holds(block, networks, sure=allows or not sure):
                 left = [rest for one in left for rest in one.without(about)]
         return passed
+
+
+def _protocols(templates: Templates) -> Iterator[str]:
+    """Yield every protocol that a rule of a security group or a network ACL names."""
+    kinds = ("AWS::EC2::SecurityGroup", "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress")
+    for resource in templates.of(*kinds, _ENTRY):
+        properties = resource.properties
+        rules = [
+            *items(properties.get("SecurityGroupIngress")),
+            *items(properties.get("SecurityGroupEgress")),
+        ]
+        named = [at(rule, "IpProtocol") for rule in rules]
+        for value in (*named, properties.get("IpProtocol"), properties.get("Protocol")):
+            protocol = protocol_of(value)
+            if protocol is not None:
+                yield protocol

@@ -23,8 +23,7 @@ class Opening:
         if self.protocol == "all":
             return "everything"
         ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-        whole = (self.first, self.last) == (0, _LAST_PORT)
-        return self.protocol if whole else f"{self.protocol} {ports}"
+        return self.protocol if self == whole(self.protocol) else f"{self.protocol} {ports}"
 
     def meet(self, other: Opening) -> Opening | None:
         """Return what both let through; None where that is nothing."""
@@ -35,8 +34,8 @@ class Opening:
         return Opening(protocol, first, last) if first <= last else None
 
     def without(self, other: Opening) -> list[Opening]:
-        """Return what is left of it when the other is taken away; all of it where protocols differ."""
-        if self.meet(other) is None or other.protocol not in ("all", self.protocol):
+        """Return what is left of one protocol's ports when the other is taken away."""
+        if self.meet(other) is None:
             return [self]
         left = Opening(self.protocol, self.first, other.first - 1)
         right = Opening(self.protocol, other.last + 1, self.last)
@@ -61,22 +60,22 @@ def opening_of(rule: Mapping[str, Value], *, sure: bool) -> Opening | None:
 
     What the template does not tell is everything, or nothing where it must be ``sure``.
     """
-    protocol = _protocol(rule.get("IpProtocol"))
+    protocol = protocol_of(rule.get("IpProtocol"))
     if protocol is None:
         return None if sure else EVERYTHING
     if protocol not in ("tcp", "udp"):
-        return Opening(protocol, 0, _LAST_PORT)
+        return whole(protocol)
     return _ports(protocol, rule.get("FromPort"), rule.get("ToPort"), sure=sure)
 
 
 def opening_of_entry(entry: Mapping[str, Value], *, sure: bool) -> Opening | None:
     """Return what an entry of a network ACL is about (``Protocol``, ``PortRange``)."""
-    protocol = _protocol(entry.get("Protocol"))
+    protocol = protocol_of(entry.get("Protocol"))
     if protocol is None:
         return None if sure else EVERYTHING
     ports = entry.get("PortRange")
     if protocol not in ("tcp", "udp") or not isinstance(ports, dict):
-        return Opening(protocol, 0, _LAST_PORT)
+        return whole(protocol)
     return _ports(protocol, ports.get("From"), ports.get("To"), sure=sure)
 
 
@@ -91,7 +90,13 @@ def _inside(one: Opening, other: Opening) -> bool:
     return other.protocol in ("all", one.protocol) and other.first <= one.first and one.last <= other.last
 
 
-def _protocol(value: Value) -> str | None:
+def whole(protocol: str) -> Opening:
+    """Return all of a protocol."""
+    return Opening(protocol, 0, _LAST_PORT)
+
+
+def protocol_of(value: Value) -> str | None:
+    """Return a protocol given by name or number; ``all`` for every one, None where it is not told."""
     name = text(value).lower()
     if not name or "${" in name:
         return None
@@ -99,10 +104,9 @@ def _protocol(value: Value) -> str | None:
 
 
 def _ports(protocol: str, first: Value, last: Value, *, sure: bool) -> Opening | None:
-    whole = Opening(protocol, 0, _LAST_PORT)
     if first is None and last is None:
-        return whole
+        return whole(protocol)
     start, end = integer(first), integer(last)
     if start is None or end is None:
-        return None if sure else whole
-    return whole if start == -1 else Opening(protocol, start, end)
+        return None if sure else whole(protocol)
+    return whole(protocol) if start == -1 else Opening(protocol, start, end)
