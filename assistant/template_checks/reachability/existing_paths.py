@@ -9,7 +9,7 @@ from assistant.template_checks.reachability.calls import GATEWAYS
 from assistant.template_checks.reachability.connections import GATEWAY
 from assistant.template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
 from assistant.template_checks.reachability.openings import Opening
-from assistant.template_checks.reachability.peers import Peer, holds
+from assistant.template_checks.reachability.peers import Peer, holds, is_private
 from assistant.template_checks.reachability.report import Row
 from assistant.template_checks.reachability.routes import Route
 from assistant.template_checks.reachability.scene import Scene
@@ -151,7 +151,7 @@ def _is_care_side(scene: Scene, station: Station, network: Network | None, openi
     known = [network_of(cidr) for cidr in scene.facts.consumer_cidrs]
     if known:
         return any(holds(block, (network,), sure=True) for block in known)
-    return network.is_private
+    return is_private(network)
 
 
 def _about_address(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 from typing import Literal
 
 from assistant.template_checks.security_groups import Key, Network, key_of, network_of
@@ -12,6 +12,9 @@ from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Value
 
 Direction = Literal["Ingress", "Egress"]
+_PRIVATE = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
 ANYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -35,7 +38,10 @@ def lets(rule: Mapping[str, Value], direction: Direction, *, peer: Peer, sure: b
     if rule.get(f"{side}PrefixListId") is not None:
         # Which addresses a list holds stands in no template: a gateway's, and maybe others.
         return peer.is_gateway or not sure
-    return holds(network_of(rule.get("CidrIp") or rule.get("CidrIpv6")), peer.networks, sure=sure)
+    block = network_of(rule.get("CidrIp") or rule.get("CidrIpv6"))
+    if peer.is_gateway and block is not None and is_private(block):
+        return False
+    return holds(block, peer.networks, sure=sure)
 
 
 def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> bool:
@@ -46,6 +52,11 @@ def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> 
         return bool(networks) and all(_within(network, block) for network in networks)
     same = [network for network in networks if network.version == block.version]
     return not networks or any(network.overlaps(block) for network in same)
+
+
+def is_private(block: Network) -> bool:
+    """Return whether all of a block's addresses are some company's own (RFC 1918, 6598 and 4193)."""
+    return any(_within(block, private) for private in _PRIVATE)
 
 
 def _within(one: Network, block: Network) -> bool:
