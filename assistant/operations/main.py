@@ -16,6 +16,7 @@ import typer
 
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
+from assistant.operations.check_commands import add_check_commands
 from assistant.operations.deployment.commands import add_commands
 from assistant.operations.global_options import GlobalOptions, hoist
 from assistant.operations.interruption import end_in_order_on_signals
@@ -163,6 +164,7 @@ def demo(
 
 
 add_commands(app)
+add_check_commands(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,174 @@
+"""10: what the S3 endpoint's policy lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from assistant.template_checks.called import Calls
+from assistant.template_checks.findings import Finding, not_proven, passed, refused
+from assistant.template_checks.mistakes.mistake import Deployment, Mistake
+from assistant.template_checks.policies import Statement, bucket_and_key, plain, statements
+from assistant.template_checks.values import Value, at, flag, items
+from assistant.template_checks.vpc import Endpoint
+from assistant.template_checks.workloads import containers_of, model_addresses
+
+_OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject")
+_OWNERS = ("aws:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths", "s3:resourceaccount")
+"""Conditions on who owns a bucket: the bucket of image layers is owned by AWS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Need:
+    """An access through the endpoint: who needs it, and whether another account owns the bucket."""
+
+    code: str
+    what: str
+    action: str
+    resource: str
+    subnets: tuple[Value, ...]
+    is_foreign: bool = False
+
+
+def _check(deployment: Deployment) -> Iterator[Finding]:
+    needs = [
+        *_layers(deployment),
+        *_model_data(deployment),
+        *_capture(deployment),
+        *_documents(deployment),
+    ]
+    for endpoint in deployment.vpcs.endpoints:
+        document = endpoint.resource.properties.get("PolicyDocument")
+        if endpoint.service == "s3" and document is not None:
+            yield from _check_policy(deployment, endpoint, statements(document), needs)
+        elif endpoint.service == "s3":
+            yield passed(endpoint.resource, "s3-policy-layers")  # without a policy of its own it lets all
+
+
+def _check_policy(
+    deployment: Deployment, endpoint: Endpoint, policy: list[Statement], needs: list[_Need]
+) -> Iterator[Finding]:
+    for need in dict.fromkeys(needs):
+        vpc = deployment.vpcs.vpc_of(need.subnets)
+        if vpc is not None and vpc != endpoint.vpc:
+            continue
+        verdict = _lets(policy, need)
+        if verdict is True:
+            yield passed(endpoint.resource, need.code)
+            continue
+        yield (refused if verdict is False else not_proven)(
+            endpoint.resource,
+            need.code,
+            at="PolicyDocument",
+            message=f"It does not let {need.action} through on {need.resource}, {need.what}.",
+            mend=f"Add an Allow statement with {need.action} on {need.resource}"
+            + (", without a condition on who owns the bucket: AWS does." if need.is_foreign else "."),
+        )
+
+
+def _lets(policy: list[Statement], need: _Need) -> bool | None:
+    """Return whether a policy lets a need through; None where names that are not known decide."""
+    verdicts: list[bool | None] = []
+    for statement in policy:
+        if not statement.names_action(need.action):
+            continue
+        names = statement.names_resource(need.resource)
+        owner = any(key.lower() in _OWNERS for keys in statement.conditions.values() for key in keys)
+        if statement.allows:
+            verdicts.append(False if owner and need.is_foreign else names)
+        elif names is True and (not statement.conditions or (owner and need.is_foreign)):
+            return False
+    if True in verdicts:
+        return True
+    return None if None in verdicts else False
+
+
+def _layers(deployment: Deployment) -> Iterator[_Need]:
+    for task in deployment.workloads.tasks():
+        if task.is_fargate and task.pulls_from_ecr and task.subnets:
+            region = task.definition.template.region or deployment.facts.region or "*"
+            yield _Need(
+                code="s3-policy-layers",
+                what="where ECR keeps the layers of images",
+                action="s3:GetObject",
+                resource=f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*",
+                subnets=tuple(task.subnets),
+                is_foreign=True,
+            )
+
+
+def _model_data(deployment: Deployment) -> Iterator[_Need]:
+    for model in deployment.workloads.models():
+        subnets = items(at(model.properties.get("VpcConfig"), "Subnets"))
+        for container in containers_of(model) if subnets else ():
+            for address in model_addresses(container):
+                bucket, key = bucket_and_key(address)
+                yield _Need(
+                    code="s3-policy-model",
+                    what=f"which {model.logical_id} loads",
+                    action="s3:GetObject",
+                    resource=f"arn:aws:s3:::{bucket}/{key}{'*' if key.endswith('/') or not key else ''}",
+                    subnets=tuple(subnets),
+                )
+
+
+def _capture(deployment: Deployment) -> Iterator[_Need]:
+    for config, variant in deployment.workloads.variants():
+        capture = config.properties.get("DataCaptureConfig")
+        model = deployment.workloads.model_of(variant)
+        subnets = items(at(model.properties.get("VpcConfig"), "Subnets")) if model else []
+        if subnets and flag(at(capture, "EnableCapture")):
+            bucket, key = bucket_and_key(at(capture, "DestinationS3Uri"))
+            yield _Need(
+                code="s3-policy-capture",
+                what=f"where {config.logical_id} captures to",
+                action="s3:PutObject",
+                resource=f"arn:aws:s3:::{bucket}/{key.rstrip('/') + '/' if key else ''}*",
+                subnets=tuple(subnets),
+            )
+
+
+def _documents(deployment: Deployment) -> Iterator[_Need]:
+    """Yield what the roles of tasks and functions in the VPC may do with objects: documents among them."""
+    calls = Calls(deployment.templates, policies=deployment.policies, workloads=deployment.workloads)
+    for caller, reference, subnets in calls.roles():
+        role = deployment.policies.role(reference)
+        for statement in deployment.policies.of_role(role) if role else ():
+            for resource in statement.resources if statement.allows else ():
+                for action in _OBJECT_ACTIONS:
+                    if statement.names_action(action) and _is_objects(resource):
+                        yield _Need(
+                            code="s3-policy-documents",
+                            what=f"which {caller.logical_id} may reach by its role",
+                            action=action,
+                            resource=resource,
+                            subnets=subnets,
+                        )
+
+
+def _is_objects(resource: str) -> bool:
+    """Return whether a resource is the objects of one bucket."""
+    bucket, slash, _ = resource.partition(":::")[2].partition("/")
+    return bool(slash) and "*" not in bucket and resource.startswith("arn:") and plain(bucket) != ""
+
+
+MISTAKES = (
+    Mistake(
+        number=10,
+        title="An S3 endpoint policy that forgets the image layers, model, capture or document bucket",
+        parts={
+            "s3-policy-layers": "GetObject on prod-<region>-starport-layer-bucket, where ECR keeps layers",
+            "s3-policy-model": "GetObject on what a model in the VPC loads",
+            "s3-policy-capture": "PutObject where an endpoint's capture goes",
+            "s3-policy-documents": "GetObject or PutObject that a role of a task or function in the VPC has",
+        },
+        why="Everything in the VPC reaches S3 through the endpoint, so its policy is asked beside the "
+        "role's. "
+        "Layers of images come from a bucket of AWS: without it every task fails to start.",
+        mend="One Allow statement for each bucket that is used from the VPC, the layers' without a "
+        "condition on "
+        "its owner.",
+        absent="no S3 endpoint",
+        check=_check,
+    ),
+)
