@@ -128,12 +128,13 @@ class AccountStack(cdk.Stack):
 
     def _add_boundaries(self, tenants: Sequence[DeployedTenant], *, regions: Sequence[str]) -> None:
         """One a prefix, unless the company bounds these tenants with a policy of its own."""
+        scope = Construct(self, "Boundaries")
         bounded = [tenant for tenant in tenants if tenant.place.permissions_boundary is None]
         for prefix in sorted({tenant.place.name_prefix for tenant in bounded}):
             those = [tenant for tenant in bounded if tenant.place.name_prefix == prefix]
             TenantBoundary(
-                self,
-                _id_for(prefix, "Boundary"),
+                scope,
+                _id_for(prefix),
                 name_prefix=prefix,
                 regions=[self.region, *regions],
                 role_paths=sorted({tenant.place.role_path for tenant in those}),
@@ -146,10 +147,11 @@ class AccountStack(cdk.Stack):
         if config.repositories == "create":
             ImageRepositories(self, "Images", images=_agreed(tenants, lambda t: t.images, "images"), key=key)
         if config.budget_topic == "create":
+            topics = Construct(self, "BudgetTopics")
             for prefix in sorted({tenant.place.name_prefix for tenant in tenants}):
                 BudgetTopic(
-                    self,
-                    _id_for(prefix, "BudgetTopic"),
+                    topics,
+                    _id_for(prefix),
                     name_prefix=prefix,
                     key=key,
                     email=config.budget_email,
@@ -160,8 +162,8 @@ def _place_of(tenant: DeployedTenant) -> tuple[str, str]:
     return tenant.place.account, tenant.place.region
 
 
-def _id_for(prefix: str, role: str) -> str:
-    return "".join(part.capitalize() for part in prefix.split("-")) + role
+def _id_for(prefix: str) -> str:
+    return "".join(part.capitalize() for part in prefix.split("-"))
 
 
 def _refuse_twice_an_account(configs: Mapping[tuple[str, str], AccountConfig], *, folder: Path) -> None:

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from stacks.constructs.tenant_boundary import SERVICES
 from stacks.policy import Acknowledgement
 
-ROWS: tuple[Acknowledgement, ...] = ()
+_IAM5 = "AwsSolutions::AwsSolutions-IAM5"
+
+ROWS: tuple[Acknowledgement, ...] = (
+    Acknowledgement(
+        construct="Account/Boundaries",
+        findings=(
+            *(f"{_IAM5}[Action::{action}]" for action in SERVICES if "*" in action),
+            f"{_IAM5}[Resource::*]",
+            "HIPAA.Security::HIPAA.Security-IAMPolicyNoStatementsWithFullAccess",
+        ),
+        reason="A boundary grants nothing: a role may do what its own policies say and this allows. It names "
+        "the services that tenants' roles need at all, and denies what none of them may do there.",
+    ),
+)

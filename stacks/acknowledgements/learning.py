@@ -4,4 +4,70 @@ from __future__ import annotations
 
 from stacks.policy import Acknowledgement
 
-ROWS: tuple[Acknowledgement, ...] = ()
+_FOLDERS = (
+    "What is read is whole stores, feedback and clean capture to prepare, models to train; what is written "
+    "is one folder, whose objects the job names."
+)
+_PLATFORM = (
+    "SageMaker does this with the role over its own network: network interfaces and the registry's sign-in "
+    "know no resources (Service Authorization Reference), metrics are bound to its own namespace."
+)
+
+
+def _object_of(output: str) -> str:
+    """Return the finding on a bucket of the data stack, by the output that a weak reference reads."""
+    return (
+        'AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{"Fn::GetStackOutput":'
+        f'{{"StackName":"{{stage}}-Data","Region":"{{region}}","OutputName":"{output}"}}}}/*]'
+    )
+
+
+def _folder(path: str) -> str:
+    return f"AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{path}*]"
+
+
+_ANY = "AwsSolutions::AwsSolutions-IAM5[Resource::*]"
+_LINES = (
+    "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/*]"
+)
+_IMAGES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ecr:{region}:{account}:repository/*]"
+
+ROWS: tuple[Acknowledgement, ...] = (
+    Acknowledgement(
+        construct="Learning/Preparing",
+        findings=(
+            _object_of("PublishOutputRefCaptureBucket9F69268F"),
+            _object_of("PublishOutputRefFeedbackBucketFBCD54F6"),
+            _folder("<TrainingBucket>/sets/"),
+        ),
+        reason=_FOLDERS,
+    ),
+    Acknowledgement(
+        construct="Learning/Training",
+        findings=(
+            _object_of("PublishOutputRefModelsBucket7DFDDE96"),
+            _folder("<TrainingBucket>/sets/"),
+            _folder("<TrainingBucket>/checkpoints/"),
+        ),
+        reason=_FOLDERS,
+    ),
+    *(
+        Acknowledgement(construct=f"Learning/{job}", findings=(_ANY,), reason=_PLATFORM)
+        for job in ("Preparing", "Training")
+    ),
+    *(
+        Acknowledgement(
+            construct=f"Learning/{job}",
+            findings=(_LINES, _IMAGES),
+            reason="The job's own log group, which SageMaker names after it, and images of this account: "
+            "which one a job runs is said when it is started.",
+        )
+        for job in ("Preparing", "Training")
+    ),
+    Acknowledgement(
+        construct="Learning/TrainingBucket",
+        findings=("HIPAA.Security::HIPAA.Security-S3BucketReplicationEnabled",),
+        reason="Training sets and checkpoints are made anew of feedback and capture, and go after their "
+        "time; a copy in a second region is a second place to withdraw from.",
+    ),
+)
