@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_ingestion(
-    settings: WorkerSettings, *, clock: Clock | None = None
+    settings: WorkerSettings, *, clients: ProcessClients | None = None, clock: Clock | None = None
 ) -> AsyncGenerator[Sequence[TenantIngestion]]:
-    """Open what the worker needs of every tenant of the folder, over one client a service.
+    """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
+    when given.
 
     Raises ConfigurationError naming file and key or variables, also when the embedding model's artifact is
     missing.
     """
-    async with open_clients(settings) as clients, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        clients = clients or await stack.enter_async_context(open_clients(settings))
         tenants = await read_tenants(settings, clients)
         await fetch_artifacts(settings, clients, {tenant.embedding.model for tenant in tenants.values()})
         opened: list[TenantIngestion] = []
@@ -58,4 +60,5 @@ async def _ingestion(
         embedder=BatchEmbedder(embedder, clock=stores.clock),
         cutter=PassageCutter(TokenCounts.load(tokenizer), max_tokens=embedding.max_tokens),
         clock=stores.clock,
+        index_writes=await stores.index_writes(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from assistant.adapters.aws.opensearch_schema import PassageSchema
     from assistant.adapters.embedded.tenant import EmbeddedTenant
     from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
-    from assistant.ingesting.ports import PassageIndex
+    from assistant.ingesting.ports import PassageIndex, WriteTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,20 @@ class StoreChoice:
             applies_schema=settings.opensearch_applies_schema,
             clock=self.clock,
         )
+
+    async def index_writes(self) -> WriteTurn:
+        """The turn to write the index: on AWS other processes write it too."""
+        if self.settings.stores == "embedded":
+            return asyncio.Lock()
+        from assistant.adapters.aws.dynamodb_write_turn import DynamoDbWriteTurn
+
+        turn = DynamoDbWriteTurn(
+            await self.clients.aws("dynamodb"),
+            table=self._named(self.settings.states_table),
+            clock=self.clock,
+        )
+        self.stack.push_async_callback(turn.close)
+        return turn
 
     def _schema(self) -> PassageSchema:
         from assistant.adapters.aws.opensearch_schema import PassageSchema

@@ -13,7 +13,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.errors import ConflictError
 from assistant.ingesting.sources.items import SourceDocument, SourceFailure, SourceItem
-from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.stores import Intake
 
 BATCH = 500
 PARALLEL_WRITES = 8
@@ -46,7 +46,7 @@ class AddSummary:
 class AddDocuments:
     """The use case behind ``POST /v1/documents`` and ``assistant knowledge add``."""
 
-    def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
+    def __init__(self, stores: Intake, *, clock: Clock) -> None:
         self._stores = stores
         self._clock = clock
 

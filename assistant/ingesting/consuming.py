@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from assistant.domain.errors import AssistantError
-from assistant.ingesting.ports import MAX_ATTEMPTS, IngestionQueue, QueuedDocument
+from assistant.ingesting.batch_handling import (
+    BatchHandling,
+    BatchInterruptedError,
+    GiveUp,
+    HandleBatch,
+)
+from assistant.ingesting.ports import IngestionQueue, QueuedDocument
 
 _log = structlog.get_logger(__name__)
-
-HandleBatch = Callable[[Sequence[str]], Awaitable[None]]
-
-
-class GiveUp(Protocol):
-    """Says in a document's state that it was given up, and why."""
-
-    def __call__(self, document_id: str, *, code: str, reason: str) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +41,7 @@ class QueueConsumer:
         self, queue: IngestionQueue, handle: HandleBatch, *, give_up: GiveUp, limits: ConsumerLimits
     ) -> None:
         self._queue = queue
-        self._handle = handle
-        self._give_up = give_up
+        self._handling = BatchHandling(handle, give_up=give_up, alone_from_attempt=limits.alone_from_attempt)
         self._limits = limits
         self._held: list[QueuedDocument] = []
 
@@ -75,17 +71,11 @@ class QueueConsumer:
                 await self._handle_held()
 
     async def _handle_held(self) -> None:
-        alone = [m for m in self._held if m.attempt >= self._limits.alone_from_attempt]
-        together = [m for m in self._held if m not in alone]
-        if together:
-            await self._handle_messages(together)
-        for message in alone:
-            if message.attempt < MAX_ATTEMPTS:
-                await self._handle_messages([message])
-            else:
-                reason = f"Processing was begun {MAX_ATTEMPTS - 1} times and never ended."
-                await self._give_up(message.document_id, code="gave_up", reason=reason)
-                await self._done_with([message])
+        try:
+            await self._handling.run(self._held, done=self._done_with)
+        except BatchInterruptedError:
+            await self._return(self._held)
+            raise _BatchReturned from None
 
     @asynccontextmanager
     async def _holding(self) -> AsyncGenerator[None]:
@@ -109,23 +99,6 @@ class QueueConsumer:
             except AssistantError as error:  # two more tries before the messages become visible
                 _log.warning("visibility_not_extended", code=error.code, messages=len(receipts))
         _log.error("batch_held_too_long", messages=len(self._held))
-
-    async def _handle_messages(self, messages: Sequence[QueuedDocument]) -> None:
-        try:
-            await self._handle(list(dict.fromkeys(message.document_id for message in messages)))
-        except AssistantError as error:
-            _log.warning("batch_returned", code=error.code, reason=error.message, documents=len(messages))
-            await self._return(self._held)
-            raise _BatchReturned from None
-        except Exception:  # noqa: BLE001 (the edge of a batch: one bad document shall not stop the worker)
-            _log.exception("batch_failed", documents=len(messages))
-            if len(messages) > 1:  # find the one: the others shall not fail with it
-                for message in messages:
-                    await self._handle_messages([message])
-                return
-            reason = "The worker failed on it; its log says where."
-            await self._give_up(messages[0].document_id, code="internal", reason=reason)
-        await self._done_with(messages)
 
     async def _done_with(self, messages: Sequence[QueuedDocument]) -> None:
         await self._queue.delete_many([message.receipt for message in messages])

@@ -15,7 +15,7 @@ from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFou
 from assistant.ingesting.embedding import BatchEmbedder
 from assistant.ingesting.parsing import parse_document
 from assistant.ingesting.passages import PassageCutter
-from assistant.ingesting.ports import DocumentStates, DocumentStore, PassageIndex
+from assistant.ingesting.ports import DocumentStates, DocumentStore, PassageIndex, WriteTurn
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -40,7 +40,7 @@ class DocumentPipeline:
     """Brings documents of one tenant into its index. Several batches may run at once.
 
     ``index_writes`` is held over each write of the index together with the states that say so, by this
-    pipeline and by withdrawals: so the index never holds what its state does not admit.
+    pipeline and by withdrawals, in every process: so the index never holds what its state does not admit.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class DocumentPipeline:
         index: PassageIndex,
         embedder: BatchEmbedder,
         cutter: PassageCutter,
+        index_writes: WriteTurn,
         clock: Clock,
     ) -> None:
         self._documents = documents
@@ -60,7 +61,7 @@ class DocumentPipeline:
         self._cutter = cutter
         self._clock = clock
         self._parsing = asyncio.Lock()
-        self.index_writes = asyncio.Lock()
+        self._index_writes = index_writes
         self.writes = 0
         """How often the index was written."""
 
@@ -162,7 +163,7 @@ class DocumentPipeline:
 
     async def _write(self, works: Sequence[_Work]) -> None:
         with _tracer.start_as_current_span("ingest.index"):
-            async with self.index_writes:
+            async with self._index_writes:
                 # Documents that were withdrawn or received anew while this batch ran are refused here.
                 accepted = await self._advance([self._at(work, DocumentState.EMBEDDED) for work in works])
                 kept = [work for work in works if work.document_id in accepted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,6 +100,12 @@ class IngestionQueue(Protocol):
     async def depth(self) -> int:
         """Return the messages waiting or in flight, dead letters not counted."""
         ...
+
+
+WriteTurn = AbstractAsyncContextManager[None, bool | None]
+"""The turn to write a tenant's index and the states that say so: one holder at a time, over all processes
+that write it; ``asyncio.Lock`` is one for a single process. To enter raises DependencyError when no turn
+comes, to leave when it took too long."""
 
 
 class PassageIndex(Protocol):

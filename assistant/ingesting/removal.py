@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -10,7 +9,7 @@ from opentelemetry import trace
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState
-from assistant.ingesting.ports import DocumentStates, DocumentStore, PassageIndex
+from assistant.ingesting.ports import DocumentStates, DocumentStore, PassageIndex, WriteTurn
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -25,7 +24,7 @@ class DocumentRemoval:
         documents: DocumentStore,
         states: DocumentStates,
         index: PassageIndex,
-        index_writes: asyncio.Lock,
+        index_writes: WriteTurn,
         clock: Clock,
     ) -> None:
         self._documents = documents

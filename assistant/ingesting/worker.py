@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,13 +15,12 @@ from assistant.ingesting.consuming import ConsumerLimits, QueueConsumer, stopped
 from assistant.ingesting.embedding import BatchEmbedder
 from assistant.ingesting.passages import PassageCutter
 from assistant.ingesting.pipeline import DocumentPipeline
-from assistant.ingesting.ports import PassageIndex
+from assistant.ingesting.ports import PassageIndex, WriteTurn
 from assistant.ingesting.removal import DocumentRemoval
 from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.upkeep import pages_of, resume_withdrawals
 
 _log = structlog.get_logger(__name__)
-
-PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,27 @@ class TenantIngestion:
     embedder: BatchEmbedder
     cutter: PassageCutter
     clock: Clock
+    index_writes: WriteTurn = field(default_factory=asyncio.Lock)
+
+    def pipeline(self) -> DocumentPipeline:
+        return DocumentPipeline(
+            documents=self.stores.documents,
+            states=self.stores.states,
+            index=self.index,
+            embedder=self.embedder,
+            cutter=self.cutter,
+            index_writes=self.index_writes,
+            clock=self.clock,
+        )
+
+    def removal(self) -> DocumentRemoval:
+        return DocumentRemoval(
+            documents=self.stores.documents,
+            states=self.stores.states,
+            index=self.index,
+            index_writes=self.index_writes,
+            clock=self.clock,
+        )
 
 
 class IngestionWorker:
@@ -58,21 +78,8 @@ class IngestionWorker:
         self._stores = ingestion.stores
         self._limits = limits or WorkerLimits()
         self._stopping = asyncio.Event()
-        self._pipeline = DocumentPipeline(
-            documents=self._stores.documents,
-            states=self._stores.states,
-            index=ingestion.index,
-            embedder=ingestion.embedder,
-            cutter=ingestion.cutter,
-            clock=ingestion.clock,
-        )
-        self._removal = DocumentRemoval(
-            documents=self._stores.documents,
-            states=self._stores.states,
-            index=ingestion.index,
-            index_writes=self._pipeline.index_writes,
-            clock=ingestion.clock,
-        )
+        self._pipeline = ingestion.pipeline()
+        self._removal = ingestion.removal()
 
     def stop(self) -> None:
         """Take no more; ``run`` returns within ``stop_within_s`` and a little."""
@@ -88,8 +95,10 @@ class IngestionWorker:
         counts = await self._stores.states.count_by_state()
         if info.document_count < counts.get(DocumentState.LIVE, 0):
             _log.warning("index_refilled", tenant=self._ingestion.tenant, found=info.document_count)
-            await self._for_pages((DocumentState.LIVE, DocumentState.STALE), self._receive_again)
-        await self._for_pages((DocumentState.WITHDRAWN,), self._remove_again)
+            live = (DocumentState.LIVE, DocumentState.STALE)
+            async for page in pages_of(self._stores.states, live):
+                await self._receive_again(page)
+        await resume_withdrawals(self._stores)
 
     async def run(self) -> None:
         """Process messages until ``stop``; finish what is in progress, or give it back to its queue."""
@@ -139,7 +148,7 @@ class IngestionWorker:
                 if again or (
                     self._pipeline.writes != seen and (late or await self._stores.queue.depth() == 0)
                 ):
-                    async with self._pipeline.index_writes:
+                    async with self._ingestion.index_writes:
                         # what was written since the last time is gone for good only with the next one
                         seen, purged = self._pipeline.writes, seen
                         await self._ingestion.index.optimize()
@@ -147,22 +156,7 @@ class IngestionWorker:
             except AssistantError as error:
                 _log.warning("index_not_optimized", code=error.code)
 
-    async def _for_pages(
-        self,
-        states: Sequence[DocumentState],
-        take: Callable[[Sequence[DocumentStatus]], Awaitable[None]],
-    ) -> None:
-        after: str | None = None
-        while page := await self._stores.states.list(states=states, after=after, limit=PAGE):
-            await take(page)
-            after = page[-1].document_id
-
     async def _receive_again(self, statuses: Sequence[DocumentStatus]) -> None:
         again = {"state": DocumentState.RECEIVED, "live_content_hash": None}
         await self._stores.states.advance_many([status.model_copy(update=again) for status in statuses])
         await self._stores.queue.send_many([status.document_id for status in statuses])
-
-    async def _remove_again(self, statuses: Sequence[DocumentStatus]) -> None:
-        unfinished = [status.document_id for status in statuses if status.live_content_hash is not None]
-        if unfinished:
-            await self._stores.withdrawals.send_many(unfinished)

@@ -44,6 +44,10 @@ class ReceivingSettings(FunctionSettings):
     """SQS queue of single documents to bring into the index."""
     bulk_queue_url: str
     """SQS queue of documents that came below `bulk/`."""
+    inbox_bucket: str
+    """S3 bucket of raw files."""
+    metrics_service: str
+    """Value of the one dimension of the metrics."""
 
 
 class _IndexFunctionSettings(WorkerSettings):

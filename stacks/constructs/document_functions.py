@@ -19,7 +19,8 @@ from stacks.constructs.tenant_queue import TenantQueue, object_created
 from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
 from stacks.tenant import DeployedTenant
 
-_RECEIVE_TIMEOUT_S = 120
+_RECEIVE_TIMEOUT_S = 600
+"""A raw file may hold twenty thousand documents, each an object of its own."""
 _INGEST_TIMEOUT_S = 300
 """An embedding that is tried again for a minute, and a domain that is slow for another, fit in twice."""
 _WITHDRAW_TIMEOUT_S = 120
@@ -30,7 +31,7 @@ _CONCURRENCY = 4
 _BULK_CONCURRENCY = 2
 """The least that Lambda takes. Bulk loads never hold up single documents: they have queues of their own, and
 share with them only the endpoint and the domain."""
-_PURGE_MINUTES = 10
+_PURGE_MINUTES = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,8 @@ class DocumentFunctions(Construct):
             "states_table": data.states_table,
             "ingestion_queue_url": queues.documents.url,
             "bulk_queue_url": queues.bulk_documents.url,
+            "inbox_bucket": data.inbox_bucket,
+            "metrics_service": self._metrics_service,
         }
         function = self._function(
             "Receive",
@@ -118,6 +121,7 @@ class DocumentFunctions(Construct):
                 folder="receive_documents",
                 timeout_s=_RECEIVE_TIMEOUT_S,
                 memory_mib=1024,
+                scratch_mib=1536,  # the raw files of a batch, 256 MiB each at most
                 environment=process_environment(ReceivingSettings, environment),
             ),
         )

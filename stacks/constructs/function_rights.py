@@ -39,7 +39,9 @@ class FunctionRights:
         return role
 
     def raw_files(self) -> list[iam.PolicyStatement]:
-        return [_allow("s3:GetObject", f"{self._bucket(self.data.inbox_bucket)}/*")]
+        bucket = self._bucket(self.data.inbox_bucket)
+        # Without the second S3 refuses a file that is not there any more, instead of saying so.
+        return [_allow("s3:GetObject", f"{bucket}/*"), _allow("s3:ListBucket", bucket)]
 
     def put_documents(self) -> list[iam.PolicyStatement]:
         return [_allow("s3:PutObject", self._documents())]

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from assistant.adapters.aws.s3_objects import ObjectPlace, read_object, write_whole
-from assistant.adapters.model_artifacts import FACTS_FILE, TOKENIZER_FILE
+from assistant.adapters.model_artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
 from assistant.domain.errors import ConfigurationError
 from assistant.settings import TenantName
 
@@ -30,17 +30,21 @@ async def download_artifacts(client: Any, *, prefix: str, models: AbstractSet[st
     Raises ConfigurationError naming the object that is not there, not allowed, too large or damaged, and
     DependencyError when S3 does not answer.
     """
-    folder = ObjectPlace.parse(prefix)
     for model in sorted(models):
         for name in (TOKENIZER_FILE, FACTS_FILE):  # facts last: a folder that has them is complete
-            place = ObjectPlace(folder.bucket, f"{folder.key.rstrip('/')}/{model}/{name}".lstrip("/"))
-            content = await read_object(
-                client,
-                place,
-                longest_bytes=_LONGEST_ARTIFACT_BYTES,
-                advice="put the model's artifact there",
-            )
+            content = await _read_artifact(client, prefix=prefix, name=f"{model}/{name}")
             await asyncio.to_thread(write_whole, into / model / name, content, setting="model_artifacts_dir")
+
+
+async def read_facts(client: Any, *, prefix: str, model: str) -> ModelFacts:
+    """Return what ``<prefix><model>/artifact.json`` says. Raises as ``download_artifacts`` does."""
+    content = await _read_artifact(client, prefix=prefix, name=f"{model}/{FACTS_FILE}")
+    try:
+        return ModelFacts.model_validate_json(content)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{prefix}{model}/{FACTS_FILE}: not an artifact of schema 1 ({error.error_count()} errors)."
+        ) from None
 
 
 async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
@@ -58,3 +62,11 @@ async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
         raise ConfigurationError(f"{place} is no tenant file: {type(error).__name__}.") from None
     await asyncio.to_thread(write_whole, into / f"{name}.toml", content, setting="tenants_dir")
     return name
+
+
+async def _read_artifact(client: Any, *, prefix: str, name: str) -> bytes:
+    folder = ObjectPlace.parse(prefix)
+    place = ObjectPlace(folder.bucket, f"{folder.key.rstrip('/')}/{name}".lstrip("/"))
+    return await read_object(
+        client, place, longest_bytes=_LONGEST_ARTIFACT_BYTES, advice="put the model's artifact there"
+    )

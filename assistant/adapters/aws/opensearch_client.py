@@ -65,8 +65,8 @@ async def call(
 ) -> Any:
     """Make one call, ``request`` being "METHOD /path", and return what its JSON holds.
 
-    Errors whose type (``index_not_found_exception``) is in ``tolerated`` return None. Raises
-    SearchUnavailableError; no message repeats what the domain said, which may quote a question.
+    Errors whose type (``index_not_found_exception``) or status (``404``) is in ``tolerated`` return None.
+    Raises SearchUnavailableError; no message repeats what the domain said, which may quote a question.
     """
     method, path = request.split(" ", 1)
     try:
@@ -85,7 +85,7 @@ async def call(
         ) from None
     except TransportError as error:
         kind = error_type(error)
-        if kind in tolerated:
+        if kind in tolerated or str(error.status_code) in tolerated:
             return None
         raise _refused(error.status_code, kind) from None
 

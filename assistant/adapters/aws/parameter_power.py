@@ -40,6 +40,11 @@ class ParameterPower:
             self._reading = asyncio.create_task(self._read())
         return self._paused
 
+    async def read(self) -> bool:
+        """Ask now, and return whether the endpoints are paused, as ``is_paused`` understands it."""
+        await self._read()
+        return self._paused
+
     async def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()

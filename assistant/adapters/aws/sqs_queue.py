@@ -63,6 +63,15 @@ class SqsIngestionQueue:
             refusal_is_error=True,
         )
 
+    async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None:
+        """Send messages that nobody receives before ``delay_s``, 900 at most."""
+        bodies = [_Body.model_construct(document_id=document_id) for document_id in document_ids]
+        await self._in_batches(
+            self._client.send_message_batch,
+            [{"MessageBody": body.model_dump_json(), "DelaySeconds": delay_s} for body in bodies],
+            refusal_is_error=True,
+        )
+
     async def receive(
         self, *, limit: int, wait_s: float, visibility_timeout_s: float
     ) -> list[QueuedDocument]:
@@ -164,6 +173,14 @@ class SqsIngestionQueue:
         if refused:  # a receipt that is no longer valid: its message was delivered anew
             _log.info("receipts_not_valid", messages=len(refused))
         return {number: entry for number, entry in batch.items() if number not in done | refused.keys()}
+
+
+def document_in(body: str) -> str | None:
+    """Return the document that a message's body names; None when it is none of ours."""
+    try:
+        return _Body.model_validate_json(body, strict=True).document_id
+    except ValidationError:
+        return None
 
 
 def _understood(messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:

@@ -27,10 +27,16 @@ def read_sources(paths: Sequence[Path]) -> Iterator[SourceItem]:
         if path.is_dir():
             for file in sorted(_files(path)):
                 yield from _read(file, name=file.relative_to(path).as_posix())
-        elif _is_known(path):
-            yield from _read(path, name=path.name)
         else:
-            yield invalid(path.name, f"not one of {', '.join((*_LINES, *_PAGES))}")
+            yield from read_source(path, name=path.name)
+
+
+def read_source(path: Path, *, name: str) -> Iterator[SourceItem]:
+    """Yield what one file holds; ``name`` is what it is called: documents without an id are named by it."""
+    if _is_known(path):
+        yield from _read(path, name=name)
+    else:
+        yield invalid(name, f"not one of {', '.join((*_LINES, *_PAGES))}")
 
 
 def _files(folder: Path) -> Iterator[Path]:

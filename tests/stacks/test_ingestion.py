@@ -1,0 +1,260 @@
+"""The ingestion stack alone: what takes from queues, what each function may do, what never lands in a DLQ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.settings import (
+    IngestingSettings,
+    LinkSecretSettings,
+    ProcessSettings,
+    ReceivingSettings,
+    RedactingSettings,
+    RemovingSettings,
+    SchemaSettings,
+)
+from stacks.constructs import tenant_queue
+from stacks.constructs.search_schema import schema_stamp
+from stacks.ingestion import IngestionStack
+from stacks.outputs import Workload
+from stacks.tenant import ROOT
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    MODELS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+SETTINGS: Mapping[str, type[ProcessSettings]] = {
+    "receive_documents": ReceivingSettings,
+    "ingest_documents": IngestingSettings,
+    "withdraw_documents": RemovingSettings,
+    "purge_index": RemovingSettings,
+    "apply_search_schema": SchemaSettings,
+    "create_link_secret": LinkSecretSettings,
+    "redact_capture": RedactingSettings,
+    "sweep_quarantine": RedactingSettings,
+}
+WORKLOADS = {
+    "apply_search_schema": Workload.SCHEMA,
+    "create_link_secret": Workload.SCHEMA,
+    "redact_capture": Workload.REDACTOR,
+    "sweep_quarantine": Workload.REDACTOR,
+}
+
+
+def ingestion(name: str = "pharmacy", **sections: Any) -> IngestionStack:
+    tenant = with_sections(deployed(name), **sections) if sections else deployed(name)
+    return IngestionStack(
+        stage_for(tenant), "Ingestion", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA, models=MODELS
+    )
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return template_of(ingestion())
+
+
+def functions_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the functions by the folder of their handler."""
+    return {
+        body["Properties"]["Handler"].split(".")[1]: body["Properties"]
+        for body in resources_of(template, "AWS::Lambda::Function").values()
+    }
+
+
+def statements_of(template: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+    """Return what the role (``Ingest``) may do itself."""
+    (policy,) = [
+        body["Properties"]["PolicyDocument"]
+        for name, body in resources_of(template, "AWS::IAM::Policy").items()
+        if name.startswith(f"{role}Role")
+    ]
+    return policy["Statement"]
+
+
+def actions_of(template: Mapping[str, Any], role: str) -> set[str]:
+    actions: set[str] = set()
+    for statement in statements_of(template, role):
+        listed = statement["Action"]
+        actions |= {listed} if isinstance(listed, str) else set(listed)
+    return actions
+
+
+def test_each_function_stands_where_its_security_group_lets_it_reach(template: dict[str, Any]) -> None:
+    for folder, function in functions_of(template).items():
+        group = NETWORK.security_group_ids[WORKLOADS.get(folder, Workload.INGESTION)]
+        assert function["VpcConfig"] == {"SubnetIds": list(NETWORK.subnet_ids), "SecurityGroupIds": [group]}
+
+
+def test_each_function_has_a_handler_and_the_settings_that_it_reads(template: dict[str, Any]) -> None:
+    functions = functions_of(template)
+
+    assert functions.keys() == SETTINGS.keys()
+    for folder, function in functions.items():
+        assert (ROOT / "lambdas" / folder / "handler.py").exists(), folder
+        variables = function["Environment"]["Variables"]
+        known = {SETTINGS[folder].variable(name) for name in SETTINGS[folder].model_fields}
+        assert set(variables) <= known, folder
+
+
+def test_a_queue_hides_messages_six_times_as_long_as_its_function_runs(template: dict[str, Any]) -> None:
+    queues = resources_of(template, "AWS::SQS::Queue")
+    functions = resources_of(template, "AWS::Lambda::Function")
+    mappings = resources_of(template, "AWS::Lambda::EventSourceMapping")
+
+    assert len(mappings) == 6
+    for mapping in mappings.values():
+        queue = queues[mapping["Properties"]["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
+        function = functions[mapping["Properties"]["FunctionName"]["Fn::GetAtt"][0]]["Properties"]
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+        assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["Properties"]["ScalingConfig"]["MaximumConcurrency"] >= 2
+
+
+def test_every_queue_is_encrypted_and_those_that_work_have_dead_letters(template: dict[str, Any]) -> None:
+    queues = resources_of(template, "AWS::SQS::Queue").values()
+    working = [queue for queue in queues if "RedrivePolicy" in queue["Properties"]]
+
+    assert all(queue["Properties"]["KmsMasterKeyId"] == KEYS.data_key_arn for queue in queues)
+    assert 2 * len(working) == len(queues)
+    assert {queue["Properties"]["RedrivePolicy"]["maxReceiveCount"] for queue in working} == {MAX_ATTEMPTS}
+    assert tenant_queue.MAX_ATTEMPTS == MAX_ATTEMPTS
+
+
+def test_every_queue_refuses_what_comes_without_tls(template: dict[str, Any]) -> None:
+    policies = resources_of(template, "AWS::SQS::QueuePolicy").values()
+
+    assert len(policies) == len(resources_of(template, "AWS::SQS::Queue"))
+    for policy in policies:
+        denials = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+        assert any(s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for s in denials)
+
+
+def test_bulk_files_and_their_documents_go_by_queues_of_their_own(template: dict[str, Any]) -> None:
+    rules = resources_of(template, "AWS::Events::Rule").values()
+    keys = [
+        rule["Properties"]["EventPattern"]["detail"]["object"]["key"]
+        for rule in rules
+        if "object" in rule["Properties"].get("EventPattern", {}).get("detail", {})
+    ]
+    receiving = functions_of(template)["receive_documents"]["Environment"]["Variables"]
+
+    assert sorted(map(str, keys)) == sorted(
+        map(str, [[{"prefix": "bulk/"}], [{"anything-but": {"prefix": "bulk/"}}]])
+    )
+    assert receiving["ASSISTANT_RECEIVE_BULK_QUEUE_URL"] != receiving["ASSISTANT_RECEIVE_INGESTION_QUEUE_URL"]
+
+
+def test_only_the_functions_of_the_index_may_write_it(template: dict[str, Any]) -> None:
+    writers = {
+        role for role in ("Receive", "Ingest", "Remove") if "es:ESHttpPost" in actions_of(template, role)
+    }
+
+    assert writers == {"Ingest", "Remove"}
+
+
+def test_the_schema_function_holds_the_domains_master_role(template: dict[str, Any]) -> None:
+    (attached,) = [
+        body["Properties"]
+        for name, body in resources_of(template, "AWS::IAM::ManagedPolicy").items()
+        if name.startswith("SearchSchemaReading")
+    ]
+
+    assert functions_of(template)["apply_search_schema"]["Role"] == DATA.schema_role_arn
+    assert attached["Roles"] == [DATA.schema_role_name]
+    assert "artifact.json" in str(attached["PolicyDocument"])
+
+
+def test_only_the_redactor_reaches_raw_capture(template: dict[str, Any]) -> None:
+    reaching = [
+        name
+        for name, body in resources_of(template, "AWS::IAM::Policy").items()
+        if DATA.quarantine_bucket in str(body)
+    ]
+
+    assert [name.startswith("RedactRole") for name in reaching] == [True]
+    roles = resources_of(template, "AWS::IAM::Role")
+    tagged = [
+        name
+        for name, body in roles.items()
+        if {"Key": "duty", "Value": "redactor"} in body["Properties"]["Tags"]
+    ]
+    assert [name.startswith("RedactRole") for name in tagged] == [True]
+
+
+def test_who_makes_the_key_of_document_links_cannot_read_it(template: dict[str, Any]) -> None:
+    actions = actions_of(template, "LinkSecret")
+
+    assert "kms:GenerateDataKeyWithoutPlaintext" in actions
+    assert "ssm:GetParameter" not in actions
+    for statement in statements_of(template, "LinkSecret"):
+        if "kms:Decrypt" in statement["Action"]:
+            assert "kms:ViaService" in statement["Condition"]["StringEquals"]
+
+
+def test_no_right_has_a_wildcard_action_or_all_resources(template: dict[str, Any]) -> None:
+    for policy in resources_of(template, "AWS::IAM::Policy").values():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            assert "*" not in str(statement["Action"])
+            assert statement["Resource"] != "*"
+
+
+def test_documents_wait_until_index_and_right_are_there(template: dict[str, Any]) -> None:
+    (access,) = resources_of(template, "Custom::SearchAccess")
+    waiting = [
+        mapping
+        for mapping in resources_of(template, "AWS::Lambda::EventSourceMapping").values()
+        if access in mapping["DependsOn"]
+    ]
+
+    assert len(waiting) == 3
+    (schema,) = resources_of(template, "Custom::SearchSchema")
+    assert schema in template["Resources"][access]["DependsOn"]
+
+
+def test_custom_resources_are_given_up_long_before_an_hour(template: dict[str, Any]) -> None:
+    functions = resources_of(template, "AWS::Lambda::Function")
+    for kind in ("Custom::SearchSchema", "Custom::SearchAccess", "Custom::LinkSecret"):
+        (resource,) = resources_of(template, kind).values()
+        name = resource["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
+        assert functions[name]["Properties"]["Timeout"] < int(resource["Properties"]["ServiceTimeout"]) <= 600
+
+
+def test_no_function_of_the_cdk_stands_beside_ours(template: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values() if body["Type"].startswith("Custom::")}
+
+    assert kinds == {"Custom::SearchSchema", "Custom::SearchAccess", "Custom::LinkSecret"}
+
+
+@pytest.mark.parametrize("capture", ["direct", "off"])
+def test_without_quarantine_nothing_is_redacted(capture: str) -> None:
+    models = deployed("pharmacy").models.model_dump(mode="json") | {"capture": capture}
+
+    functions = functions_of(template_of(ingestion(models=models)))
+
+    assert not {"redact_capture", "sweep_quarantine"} & functions.keys()
+
+
+def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None:
+    outputs = ingestion().outputs
+
+    assert len(outputs.queue_names) == len(outputs.dead_letter_queue_names) == 6
+    assert len(outputs.function_names) == len(SETTINGS)
+
+
+def test_the_stamp_follows_the_index() -> None:
+    tenant = deployed("pharmacy")
+    index = {"shards": tenant.config.index.shards + 1, "replicas": tenant.config.index.replicas}
+
+    assert schema_stamp(with_sections(tenant, index=index)) != schema_stamp(tenant)
+    assert schema_stamp(with_sections(tenant, gate={"min_cosine": 0.5})) == schema_stamp(tenant)
