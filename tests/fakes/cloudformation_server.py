@@ -24,6 +24,7 @@ def patch_moto() -> None:
     _let_load_balancers_have_a_kind()
     _let_endpoints_have_a_name()
     _let_bucket_denies_be()
+    _let_keys_have_tags()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -64,6 +65,9 @@ class UnknownType:
     @property
     def physical_resource_id(self) -> str:
         return self.name
+
+    def is_created(self) -> bool:
+        return True
 
     @classmethod
     def create_from_cloudformation_json(cls, resource_name: str, *given: Any, **named: Any) -> UnknownType:
@@ -134,6 +138,8 @@ def _let_load_balancers_have_a_kind() -> None:
         return make(cls, name, template, *given, **named)
 
     elbv2.ELBv2Backend.create_load_balancer = create_load_balancer
+    # The tenant file's certificate: its ARN cannot be chosen when one is imported.
+    elbv2.register_certificate = lambda **named: None
     elbv2.FakeLoadBalancer.create_from_cloudformation_json = classmethod(from_template)
 
 
@@ -155,6 +161,19 @@ def _let_bucket_denies_be() -> None:
     from moto.s3.models import FakeBucket
 
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
+
+
+def _let_keys_have_tags() -> None:
+    from moto.kms.models import Key
+
+    make = Key.create_from_cloudformation_json.__func__
+
+    def from_template(cls: Any, name: str, template: Any, *given: Any, **named: Any) -> Any:
+        properties = template["Properties"]
+        tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", [])]
+        return make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
+
+    Key.create_from_cloudformation_json = classmethod(from_template)
 
 
 def _be_of(account: str) -> None:

@@ -1,0 +1,125 @@
+"""An emulated account, and the real ``cdk`` command line in front of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from assistant.template_checks.upgrades import templates_by_stack_name
+from tests.stacks.synthesized import ROOT
+
+ACCOUNT = "111122223333"
+REGION = "us-east-1"
+_LIMIT_S = 100
+_ANY_VALUE = {"digest": f"sha256:{'d' * 64}", "sha256": "5" * 64}
+"""What a deployment asks for that nobody has built or packaged here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatedAccount:
+    url: str
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command needs to take the emulator for AWS."""
+        return os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "AWS_ENDPOINT_URL": self.url,
+            # By a name, so that S3's addresses have the bucket in their path.
+            "AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION": self.url.replace("127.0.0.1", "localhost"),
+            "AWS_ACCESS_KEY_ID": "emulated",
+            "AWS_SECRET_ACCESS_KEY": "emulated",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "CDK_HOME": str(self.home),  # the command line remembers there whose account a key is
+        }
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+
+    def cdk(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.run(ROOT / "node_modules" / ".bin" / "cdk", *arguments)
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,  # pyright: ignore[reportCallIssue, reportArgumentType]
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="emulated",
+            aws_secret_access_key="emulated",
+        )
+
+    def put_parameter(self, name: str, value: str) -> None:
+        self.client("ssm").put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+
+@contextmanager
+def emulated_account(home: Path) -> Iterator[EmulatedAccount]:
+    """Start the emulator on a free port; it ends with the context, or with us."""
+    with (home / "emulator.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fakes.cloudformation_server", ACCOUNT],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url, (home / "emulator.log").read_text()[-2000:]
+        yield EmulatedAccount(url=url, home=home)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def asked_for(stage: Path) -> Sequence[str]:
+    """Return ``--parameters`` for everything that the stage's templates ask for and nobody has here."""
+    given: list[str] = []
+    for stack, template in templates_by_stack_name(stage).items():
+        for name, parameter in template.get("Parameters", {}).items():
+            if "Default" not in parameter:
+                kind = re.sub(r".*(digest|sha256)$", r"\1", name.lower())
+                given += ["--parameters", f"{stack}:{name}={_ANY_VALUE[kind]}"]
+    return given
+
+
+def outputs_of(account: EmulatedAccount, stack: str) -> Mapping[str, str]:
+    (found,) = account.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
+def resources_of(account: EmulatedAccount, stack: str, kind: str) -> list[str]:
+    """Return the physical ids of a stack's resources of one type."""
+    found = account.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+    return [each["PhysicalResourceId"] for each in found if each["ResourceType"] == kind]
+
+
+def log_of(account: EmulatedAccount) -> str:
+    lines = (account.home / "emulator.log").read_text().splitlines()
+    return "\n".join(line for line in lines if "HTTP/1" not in line)[-3000:]
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> str:
+    return json.dumps({"stdout": done.stdout[-3000:], "stderr": done.stderr[-3000:]}, indent=1)
