@@ -12,6 +12,7 @@ from assistant.settings import BULK_PREFIX, IngestingSettings, ReceivingSettings
 from assistant.settings.artifacts import CALLERS_PREFIX
 from stacks.constructs.function_rights import FunctionRights
 from stacks.constructs.function_schedule import FunctionSchedule
+from stacks.constructs.power_switch import PowerSources, PowerSwitch
 from stacks.constructs.process_environment import process_environment
 from stacks.constructs.task_rights import search_alias
 from stacks.constructs.tenant_file_asset import TenantFileAsset
@@ -157,13 +158,28 @@ class DocumentFunctions(Construct):
                 environment=process_environment(IngestingSettings, environment),
             ),
         )
-        for queue, concurrency in (
-            (queues.documents, _CONCURRENCY),
-            (queues.bulk_documents, _BULK_CONCURRENCY),
-        ):
-            self.sources.append(
-                queue.consumed_by(function, role=role, batch_size=_DOCUMENTS_A_BATCH, concurrency=concurrency)
+        switch = PowerSwitch(self, "Switch", tenant=self._tenant)
+        sources = [
+            queue.consumed_by(
+                function,
+                role=role,
+                batch_size=_DOCUMENTS_A_BATCH,
+                concurrency=concurrency,
+                switch=switch,
             )
+            for queue, concurrency in (
+                (queues.documents, _CONCURRENCY),
+                (queues.bulk_documents, _BULK_CONCURRENCY),
+            )
+        ]
+        self.sources += sources
+        PowerSources(
+            self,
+            "PowerSources",
+            tenant=self._tenant,
+            event_source_ids=[source.ref for source in sources],
+            queue_urls=[queues.documents.url, queues.bulk_documents.url],
+        )
         return function
 
     def _remove(self) -> tuple[VpcFunction, VpcFunction]:

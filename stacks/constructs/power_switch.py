@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
@@ -18,7 +17,7 @@ ON = "on"
 
 
 class PowerSwitch(Construct):
-    """``stands`` holds while the endpoints shall stand; ``enabled`` is true while they may be called.
+    """``stands`` holds unless the word is ``paused``: the endpoints shall stand.
 
     CloudFormation reads the parameter's value at each update, also by ``UsePreviousValue``, which keeps the
     parameter's name ("Systems Manager parameter types", CloudFormation User Guide). So a deployment while
@@ -36,21 +35,17 @@ class PowerSwitch(Construct):
             description="Name of the SSM parameter that says on, paused or resuming. It is made before the "
             "first deployment and belongs to no stack.",
         )
-        self._word = parameter.value_as_string
+        is_paused = cdk.Fn.condition_equals(parameter.value_as_string, PAUSED)
+        self.stands = cdk.CfnCondition(stack, "Stands", expression=cdk.Fn.condition_not(is_paused))
 
-    @cached_property
-    def stands(self) -> cdk.CfnCondition:
-        is_paused = cdk.Fn.condition_equals(self._word, PAUSED)
-        return cdk.CfnCondition(cdk.Stack.of(self), "Stands", expression=cdk.Fn.condition_not(is_paused))
-
-    @cached_property
     def enabled(self) -> cdk.IResolvable:
-        """``Enabled`` of an event source mapping whose function calls an endpoint: else a deployment of it
-        in a paused night would start it."""
-        is_on = cdk.CfnCondition(
-            cdk.Stack.of(self), "IsOn", expression=cdk.Fn.condition_equals(self._word, ON)
-        )
-        return cdk.Fn.condition_if(is_on.logical_id, True, False)
+        """Return ``Enabled`` of an event source mapping whose function calls an endpoint: else a deployment
+        that changes the mapping in a paused night would start it.
+
+        It is true while ``resuming`` too: were it not, a deployment begun then and ended later would leave
+        the mapping off. A function that is started too early puts its messages back.
+        """
+        return cdk.Fn.condition_if(self.stands.logical_id, True, False)
 
 
 def sources_parameter(tenant: DeployedTenant) -> str:

@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from stacks.constructs.power_switch import PowerSwitch
 from stacks.constructs.vpc_function import FunctionRole, VpcFunction
 
 MAX_ATTEMPTS = 5
@@ -66,14 +67,22 @@ class TenantQueue(Construct):
         return rule
 
     def consumed_by(
-        self, function: VpcFunction, *, role: FunctionRole, batch_size: int, concurrency: int
+        self,
+        function: VpcFunction,
+        *,
+        role: FunctionRole,
+        batch_size: int,
+        concurrency: int,
+        switch: PowerSwitch | None = None,
     ) -> lambda_.CfnEventSourceMapping:
-        """Let the function take batches, ``concurrency`` at once (2 at least, says Lambda)."""
+        """Let the function take batches, ``concurrency`` at once (2 at least, says Lambda); not while a
+        ``switch`` is off."""
         mapping = lambda_.CfnEventSourceMapping(
             self,
             "Source",
             event_source_arn=self.arn,
             function_name=function.function_arn,
+            enabled=True if switch is None else switch.enabled(),
             batch_size=batch_size,
             function_response_types=["ReportBatchItemFailures"],
             scaling_config=lambda_.CfnEventSourceMapping.ScalingConfigProperty(
