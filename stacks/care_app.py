@@ -55,7 +55,7 @@ class CareAppStage(cdk.Stage):
         # Else CDK asks an account for the zones, or invents them.
         zones_of = f"availability-zones:account={place.account}:region={place.region}"
         self.node.set_context(zones_of, list(place.zones))
-        CareAppStack(self, "CareApp", tenant=on_care_side(tenant, care), care=care)
+        CareAppStack(self, "Link", tenant=on_care_side(tenant, care), care=care)
         for key, value in on_care_side(tenant, care).tags().items():
             cdk.Tags.of(self).add(key, value)
         set_role_path(self, path=place.role_path)
@@ -69,12 +69,15 @@ class CareAppStage(cdk.Stage):
 
         Raises ConfigurationError naming file and key.
         """
-        for tenant in tenants:
-            path = folder / f"{tenant.name}.toml"
-            if path.exists() or is_asked_for:
-                cls(scope, tenant=tenant, care=load_care_app(path, tenant=tenant.config))
-        if not is_asked_for and not any(scope.node.children):
-            raise ConfigurationError(f"{folder}: no file here is named as a tenant is.")
+        by_name = {tenant.name: tenant for tenant in tenants}
+        names = set(by_name) if is_asked_for else {path.stem for path in folder.glob("*.toml")}
+        if not names:
+            raise ConfigurationError(f"{folder}: there is no file of a care side (<tenant>.toml).")
+        for name in sorted(names):
+            path = folder / f"{name}.toml"
+            if name not in by_name:
+                raise ConfigurationError(f"{path}: there is no tenant of this name.")
+            cls(scope, tenant=by_name[name], care=load_care_app(path, tenant=by_name[name].config))
 
 
 def on_care_side(tenant: DeployedTenant, care: CareApp) -> DeployedTenant:

@@ -20,6 +20,7 @@ from stacks.tenant import DeployedTenant
 _LIMIT_S = 60
 _OLDEST_S = 120
 """An event that could not be handed over for so long is dropped: the next one comes every five minutes."""
+_ONLY_ES256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
 _FINISHED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 
 
@@ -50,7 +51,7 @@ class LinkProbe(Construct):
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
         key = self._signing_key(role)
         self.signing_key_id = key.key_id
-        self._allow_parameter(role, care.config.probe.client_certificate_parameter)
+        self._allow_calls(role, key, care.config.probe.client_certificate_parameter)
         function = VpcFunction(
             self,
             "Ask",
@@ -91,27 +92,38 @@ class LinkProbe(Construct):
             pending_window=cdk.Duration.days(7),
             policy=iam.PolicyDocument(statements=administration(self, self._tenant)),
         )
-        only_es256 = {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
         key.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="SignByProbe",
                 principals=[role.grant_principal],
                 actions=["kms:Sign"],
                 resources=["*"],  # in a key's policy: this key
-                conditions=only_es256,
+                conditions=_ONLY_ES256,
             )
-        )
-        role.add_to_principal_policy(
-            iam.PolicyStatement(actions=["kms:Sign"], resources=[key.key_arn], conditions=only_es256)
         )
         return key
 
-    def _allow_parameter(self, role: FunctionRole, name: str | None) -> None:
-        if name is None:
-            return
-        stack = cdk.Stack.of(self)
-        arn = stack.format_arn(service="ssm", resource="parameter", resource_name=name.removeprefix("/"))
-        role.add_to_principal_policy(iam.PolicyStatement(actions=["ssm:GetParameter"], resources=[arn]))
+    def _allow_calls(self, role: FunctionRole, key: kms.Key, parameter: str | None) -> None:
+        """Below the role, so that the function waits for it too."""
+        statements = [
+            iam.PolicyStatement(actions=["kms:Sign"], resources=[key.key_arn], conditions=_ONLY_ES256)
+        ]
+        if parameter is not None:
+            statements.append(self._read_parameter(parameter))
+        # Attached by name: the key's policy knows the role, so the role must not know this policy.
+        iam.CfnManagedPolicy(
+            role,
+            "Calls",
+            roles=[role.role_name],
+            policy_document=iam.PolicyDocument(statements=statements),
+            description="What the probe itself calls",
+        )
+
+    def _read_parameter(self, name: str) -> iam.PolicyStatement:
+        arn = cdk.Stack.of(self).format_arn(
+            service="ssm", resource="parameter", resource_name=name.removeprefix("/")
+        )
+        return iam.PolicyStatement(actions=["ssm:GetParameter"], resources=[arn])
 
     def _environment(self, care: CareApp, service: ProbedService, key: kms.Key) -> dict[str, str]:
         probe = care.config.probe

@@ -1,0 +1,294 @@
+"""The care side: one name for the assistant in one VPC, and a probe that can do nothing but ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import (
+    PROBE_DEGRADED,
+    PROBE_DIMENSION,
+    PROBE_FAILED,
+    CareApp,
+    ProbeSettings,
+    load_care_app,
+)
+from assistant.settings.service_metrics import NAMESPACE
+from stacks.application import build
+from stacks.care_app import CareAppStack, on_care_side
+from stacks.tenant import ROOT
+from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
+
+Template = dict[str, Any]
+IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN = "pharmacy", "sandbox"
+
+
+def care_of(name: str) -> CareApp:
+    return load_care_app(ROOT / "care_app" / f"{name}.toml", tenant=deployed(name).config)
+
+
+def stack_of(name: str, care: CareApp) -> CareAppStack:
+    tenant = on_care_side(deployed(name), care)
+    return CareAppStack(stage_for(tenant), "Link", tenant=tenant, care=care)
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return template_of(stack_of(IN_A_VPC_THAT_IS_THERE, care_of(IN_A_VPC_THAT_IS_THERE)))
+
+
+@pytest.fixture(scope="module")
+def in_own_vpc() -> Template:
+    return template_of(stack_of(IN_A_VPC_OF_ITS_OWN, care_of(IN_A_VPC_OF_ITS_OWN)))
+
+
+def only(template: Template, kind: str) -> dict[str, Any]:
+    (found,) = resources_of(template, kind).values()
+    return found["Properties"]
+
+
+def link_endpoint(template: Template) -> dict[str, Any]:
+    endpoints = resources_of(template, "AWS::EC2::VPCEndpoint").values()
+    (link,) = [one for one in endpoints if "vpce-svc" in one["Properties"]["ServiceName"]]
+    return link["Properties"]
+
+
+# --- mistake 7: one phase ---------------------------------------------------------------------------------
+def test_the_link_needs_no_private_dns_of_the_service(template: Template) -> None:
+    link = link_endpoint(template)
+    assert link["ServiceName"] == care_of(IN_A_VPC_THAT_IS_THERE).config.link.service_name
+    assert link["PrivateDnsEnabled"] is False
+
+
+def test_the_certificate_s_name_leads_to_the_endpoint_in_this_vpc_alone(template: Template) -> None:
+    host_name = deployed(IN_A_VPC_THAT_IS_THERE).edge.host_name
+    zone = only(template, "AWS::Route53::HostedZone")
+    assert zone["Name"] == host_name
+    assert [vpc["VPCId"] for vpc in zone["VPCs"]] == [link_endpoint(template)["VpcId"]]
+    record = only(template, "AWS::Route53::RecordSet")
+    assert (record["Name"], record["Type"]) == (host_name, "A")
+    named = str(record["AliasTarget"]["DNSName"])
+    assert "DnsEntries" in named
+
+
+def test_the_probe_dials_the_certificate_s_name(template: Template) -> None:
+    dialled = only(template, "AWS::Lambda::Function")["Environment"]["Variables"]
+    assert dialled["ASSISTANT_PROBE_SERVICE_URL"] == "https://assistant.pharmacy.example.com"
+
+
+# --- mistakes 3 and 1: who reaches the link ---------------------------------------------------------------
+def rules_into(template: Template, group: Any) -> list[dict[str, Any]]:
+    rules = resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
+    return [rule["Properties"] for rule in rules if rule["Properties"]["GroupId"] == group]
+
+
+def test_only_named_clients_and_the_probe_come_to_the_link(template: Template) -> None:
+    (group,) = link_endpoint(template)["SecurityGroupIds"]
+    rules = rules_into(template, group)
+    assert {rule.get("CidrIp") for rule in rules} == {"10.32.0.0/18", None}
+    assert all(rule["FromPort"] == rule["ToPort"] == 443 for rule in rules)
+    assert len(rules) == 2
+
+
+@pytest.mark.parametrize("name", [IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN])
+def test_no_group_lets_anything_out_by_default(template: Template, in_own_vpc: Template, name: str) -> None:
+    chosen = template if name == IN_A_VPC_THAT_IS_THERE else in_own_vpc
+    for group in resources_of(chosen, "AWS::EC2::SecurityGroup").values():
+        (leads_nowhere,) = group["Properties"]["SecurityGroupEgress"]
+        assert leads_nowhere["CidrIp"] == "255.255.255.255/32"
+
+
+def test_the_probe_reaches_the_link_and_the_vpc_s_endpoints_alone(template: Template) -> None:
+    rules = [r["Properties"] for r in resources_of(template, "AWS::EC2::SecurityGroupEgress").values()]
+    (link,) = link_endpoint(template)["SecurityGroupIds"]
+    assert {str(rule.get("DestinationSecurityGroupId", rule.get("CidrIp"))) for rule in rules} == {
+        str(link),
+        "10.32.0.0/18",
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ({"cidr": "10.99.0.0/24"}, "10.99.0.0/24, where the probe stands"),
+        ({"cidr": "10.0.0.0/8"}, "10.0.0.0/8, where the probe stands"),
+    ],
+)
+def test_a_network_that_the_assistant_does_not_let_in_is_refused(
+    tmp_path: Path, network: dict[str, str], says: str
+) -> None:
+    text = (ROOT / "care_app" / "sandbox.toml").read_text().replace("10.32.64.0/24", network["cidr"])
+    (tmp_path / "sandbox.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"{says}.*edge.consumer_cidrs \(10.32.0.0/16\)"):
+        load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
+
+
+# --- its own VPC, and one that is there -------------------------------------------------------------------
+def test_a_vpc_of_its_own_has_what_the_probe_calls_and_nothing_else(in_own_vpc: Template) -> None:
+    services = [
+        one["Properties"]["ServiceName"] for one in resources_of(in_own_vpc, "AWS::EC2::VPCEndpoint").values()
+    ]
+    assert [name for name in services if "vpce-svc" not in name] == ["com.amazonaws.us-east-1.kms"]
+    assert not resources_of(in_own_vpc, "AWS::EC2::Route")
+    assert not resources_of(in_own_vpc, "AWS::EC2::InternetGateway")
+
+
+def test_nothing_takes_over_a_service_in_a_vpc_that_is_there(template: Template) -> None:
+    """An endpoint with private DNS would answer for all of KMS, for everything in that VPC."""
+    assert len(resources_of(template, "AWS::EC2::VPCEndpoint")) == 1
+    assert not resources_of(template, "AWS::EC2::VPC")
+
+
+def test_a_vpc_that_is_there_must_name_its_endpoints() -> None:
+    care = care_of(IN_A_VPC_THAT_IS_THERE)
+    network = care.config.network.model_copy(update={"endpoints": {}})
+    unnamed = CareApp(config=care.config.model_copy(update={"network": network}), certificate_authority=None)
+    with pytest.raises(ConfigurationError, match=r"network.endpoints must name the VPC's endpoint of kms"):
+        stack_of(IN_A_VPC_THAT_IS_THERE, unnamed)
+
+
+# --- mistake 21: the probe --------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", [IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN])
+def test_the_probe_is_the_only_function_and_stands_in_the_vpc(
+    template: Template, in_own_vpc: Template, name: str
+) -> None:
+    chosen = template if name == IN_A_VPC_THAT_IS_THERE else in_own_vpc
+    function = only(chosen, "AWS::Lambda::Function")
+    assert function["VpcConfig"]["SubnetIds"] == link_endpoint(chosen)["SubnetIds"]
+    assert not [body for body in chosen["Resources"].values() if body["Type"].startswith("Custom::")]
+
+
+def test_its_environment_is_what_its_settings_read(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = only(template, "AWS::Lambda::Function")["Environment"]["Variables"]
+    known = {ProbeSettings.variable(name) for name in ProbeSettings.model_fields}
+    assert variables.keys() <= known
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value if isinstance(value, str) else "arn:aws:kms:…")
+    read = ProbeSettings.read()
+    identity = deployed(IN_A_VPC_THAT_IS_THERE).identity
+    assert (read.tenant, read.issuer, read.audience) == ("pharmacy", identity.issuer, identity.audience)
+
+
+def calls_of_the_probe(template: Template) -> list[dict[str, Any]]:
+    """Return what its role allows its code: what is attached by name, Lambda's own part aside."""
+    role = only(template, "AWS::Lambda::Function")["Role"]["Fn::GetAtt"][0]
+    policies = resources_of(template, "AWS::IAM::ManagedPolicy").values()
+    (own,) = [one["Properties"] for one in policies if one["Properties"].get("Roles") == [{"Ref": role}]]
+    return own["PolicyDocument"]["Statement"]
+
+
+def test_it_may_sign_with_its_key_and_nothing_else(template: Template) -> None:
+    (allowed,) = calls_of_the_probe(template)
+    key = allowed["Resource"]["Fn::GetAtt"][0]
+    assert allowed["Action"] == "kms:Sign"
+    assert allowed["Condition"] == {"StringEquals": {"kms:SigningAlgorithm": "ECDSA_SHA_256"}}
+    assert template["Resources"][key]["Properties"]["KeySpec"] == "ECC_NIST_P256"
+
+
+def test_nobody_else_may_sign_with_its_key(template: Template) -> None:
+    keys = resources_of(template, "AWS::KMS::Key").values()
+    (signing,) = [key["Properties"] for key in keys if key["Properties"].get("KeyUsage") == "SIGN_VERIFY"]
+    statements = signing["KeyPolicy"]["Statement"]
+    signers = [each for each in statements if "kms:Sign" in str(each["Action"])]
+    assert [list(each["Principal"]["AWS"]) for each in signers] == [["Fn::GetAtt"]]
+    assert not [each for each in statements if each["Action"] == "kms:*"]
+
+
+def test_it_asks_every_five_minutes_and_when_a_stack_of_the_tenant_is_finished(template: Template) -> None:
+    rules = [rule["Properties"] for rule in resources_of(template, "AWS::Events::Rule").values()]
+    assert [rule["ScheduleExpression"] for rule in rules if "ScheduleExpression" in rule] == [
+        "rate(5 minutes)"
+    ]
+    (pattern,) = [rule["EventPattern"] for rule in rules if "EventPattern" in rule]
+    (stacks,) = pattern["detail"]["stack-id"]
+    assert stacks["prefix"].endswith(":444455556666:stack/assistant-pharmacy-")
+    assert {"CREATE_COMPLETE", "UPDATE_COMPLETE"} <= set(pattern["detail"]["status-details"]["status"])
+
+
+def test_a_probe_that_fails_is_not_tried_again_in_silence(template: Template) -> None:
+    assert only(template, "AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
+
+
+def test_a_private_authority_goes_to_the_probe() -> None:
+    care = care_of(IN_A_VPC_THAT_IS_THERE)
+    with_authority = CareApp(config=care.config, certificate_authority="-----BEGIN CERTIFICATE-----")
+    function = only(template_of(stack_of(IN_A_VPC_THAT_IS_THERE, with_authority)), "AWS::Lambda::Function")
+    assert function["Environment"]["Variables"]["ASSISTANT_PROBE_CERTIFICATE_AUTHORITY"].startswith("-----")
+
+
+def test_a_client_certificate_is_read_from_one_parameter() -> None:
+    care = care_of(IN_A_VPC_OF_ITS_OWN)
+    probe = care.config.probe.model_copy(update={"client_certificate_parameter": "/care/probe/certificate"})
+    shown = CareApp(config=care.config.model_copy(update={"probe": probe}), certificate_authority=None)
+    template = template_of(stack_of(IN_A_VPC_OF_ITS_OWN, shown))
+    read = [each["Resource"] for each in calls_of_the_probe(template) if each["Action"] != "kms:Sign"]
+    assert read == ["arn:aws:ssm:us-east-1:111122223333:parameter/care/probe/certificate"]
+    assert "com.amazonaws.us-east-1.ssm" in str(resources_of(template, "AWS::EC2::VPCEndpoint"))
+
+
+def test_without_a_client_certificate_the_probe_of_a_tenant_that_asks_for_one_is_refused() -> None:
+    tenant = deployed(IN_A_VPC_OF_ITS_OWN)
+    section = tenant.edge.model_dump(mode="json") | {"client_certificates": "s3://company-cas/ca.pem"}
+    with pytest.raises(ConfigurationError, match=r"probe.client_certificate_parameter is needed"):
+        load_care_app(ROOT / "care_app" / "sandbox.toml", tenant=with_sections(tenant, edge=section).config)
+
+
+# --- alarms -----------------------------------------------------------------------------------------------
+def alarm_on(template: Template, metric: str) -> dict[str, Any]:
+    alarms = [alarm["Properties"] for alarm in resources_of(template, "AWS::CloudWatch::Alarm").values()]
+    (found,) = [alarm for alarm in alarms if alarm["MetricName"] == metric]
+    return found
+
+
+@pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
+def test_alarms_ask_for_the_figures_that_the_probe_tells(template: Template, metric: str) -> None:
+    alarm = alarm_on(template, metric)
+    assert alarm["Namespace"] == NAMESPACE
+    assert alarm["Dimensions"] == [{"Name": PROBE_DIMENSION, "Value": "pharmacy"}]
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmsTopic3A2DFEBA"}]
+
+
+def test_a_probe_that_does_not_run_is_an_alarm(template: Template) -> None:
+    assert alarm_on(template, PROBE_FAILED)["TreatMissingData"] == "breaching"
+
+
+def test_one_failure_is_no_alarm(template: Template) -> None:
+    assert alarm_on(template, PROBE_FAILED)["DatapointsToAlarm"] == 2
+
+
+# --- which stages there are -------------------------------------------------------------------------------
+def stages(**context: str) -> list[str]:
+    app = build({"stage": "care_app", **context})
+    return [child.node.id for child in app.node.children if child.node.id.endswith("Care")]
+
+
+def test_tenants_without_a_file_are_passed_over() -> None:
+    assert stages() == ["PharmacyCare", "SandboxCare"]
+
+
+def test_a_tenant_that_was_asked_for_must_have_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"care_app/clinic.toml: there is no such file"):
+        stages(tenant="clinic")
+
+
+def test_another_tenant_s_bad_file_blocks_nobody(tmp_path: Path) -> None:
+    for name in ("pharmacy", "sandbox"):
+        text = (ROOT / "care_app" / f"{name}.toml").read_text()
+        (tmp_path / f"{name}.toml").write_text(text if name == "sandbox" else "no toml")
+    assert stages(tenant="sandbox", care_app=str(tmp_path)) == ["SandboxCare"]
+
+
+def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no file of a care side"):
+        stages(care_app=str(tmp_path))
+
+
+def test_a_file_of_no_tenant_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bakery.toml").write_text("")
+    with pytest.raises(ConfigurationError, match=r"bakery.toml: there is no tenant of this name"):
+        stages(care_app=str(tmp_path))
