@@ -69,7 +69,7 @@ _AWS_CALLERS = (
 )
 _S3_USERS = (*_AWS_CALLERS, Workload.MODELS)
 """Endpoints' instances fetch their model and write what they capture, and call nothing else."""
-_DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.JOBS)
+_DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION)
 
 
 def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:

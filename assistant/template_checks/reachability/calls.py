@@ -9,7 +9,7 @@ from assistant.template_checks.policies import Policies, Statement
 from assistant.template_checks.reachability.kinds import Kind
 from assistant.template_checks.reachability.stations import Station
 from assistant.template_checks.templates import Resource, Templates
-from assistant.template_checks.values import Value, items, targets, text
+from assistant.template_checks.values import Value, at, items, targets, text
 from assistant.template_checks.workloads import is_private_registry
 
 _SERVICES = {
@@ -36,12 +36,12 @@ _SERVICES = {
 """Prefix of an IAM action = endpoints that a call of it goes through ("AWS services that integrate with AWS
 PrivateLink"). An image is pulled through both of ECR's, its layers from S3."""
 _BY_PLATFORM = {
-    "AWS::Lambda::Function": ("ec2", "logs", "xray"),
-    "AWS::SageMaker::Model": ("cloudwatch", "ec2", "ecr", "kms", "logs"),
+    "lambda.amazonaws.com": ("ec2", "logs", "xray"),
+    "sagemaker.amazonaws.com": ("cloudwatch", "ec2", "ecr", "logs"),
+    "emr-serverless.amazonaws.com": ("ec2",),
 }
-"""What the service that runs something does with its role over its own network: network interfaces, log
-lines and traces of functions; images, logs and volumes of model containers, which are isolated themselves.
-Only what S3 holds for a model goes through the VPC that the model names."""
+"""Who a role is for, and what that service does with it over its own network: network interfaces, log lines
+and traces of functions; images, logs and metrics of model containers and jobs."""
 GATEWAYS = ("s3", "dynamodb")
 SEARCH = "es"
 
@@ -87,10 +87,11 @@ class Calls:
     def _of_statement(self, station: Station, statement: Statement, role: Resource | None) -> Iterator[Call]:
         if not statement.allows:
             return
+        platform = [one for service in _trusted(role) for one in _BY_PLATFORM.get(service, ())]
         through_service = any("kms:ViaService" in keys for keys in statement.conditions.values())
         for action in statement.actions or ("*",):
             prefix = action.partition(":")[0].lower()
-            if prefix in _BY_PLATFORM.get(station.resource.type, ()):
+            if prefix in platform:
                 continue
             if prefix == "kms" and through_service:
                 continue  # a service asks KMS on the caller's behalf, from its own network
@@ -127,6 +128,16 @@ class Calls:
             for resource in self._templates.of()
             for target in targets(resource.properties.get("ServiceToken"))
         )
+
+
+def _trusted(role: Resource | None) -> list[str]:
+    """Return the services that a role is for."""
+    trust = None if role is None else role.properties.get("AssumeRolePolicyDocument")
+    return [
+        text(service)
+        for statement in items(at(trust, "Statement"))
+        for service in items(at(statement, "Principal", "Service"))
+    ]
 
 
 def _endpoints_of(prefix: str, action: str) -> tuple[str, ...]:

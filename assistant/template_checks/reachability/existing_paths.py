@@ -27,6 +27,7 @@ Found = Iterator[Row | Finding]
 
 def within_vpcs(scene: Scene) -> Found:
     """Yield what stations reach of each other."""
+    said: set[tuple[str, Kind | str, Opening]] = set()
     for source, target in scene.pairs():
         for opening in scene.connections.between(source, target):
             is_meant = _is_declared(source.kind, target.kind, opening) and _is_used(scene, target, opening)
@@ -37,7 +38,9 @@ def within_vpcs(scene: Scene) -> Found:
                 by="VPC",
                 judged=_judged(source, is_meant=is_meant),
             )
-            if not is_meant:
+            about = (source.resource_name, target.kind, opening)
+            if not is_meant and about not in said:
+                said.add(about)
                 yield _undeclared(source.resource_name, target.resource_name, opening, target)
 
 

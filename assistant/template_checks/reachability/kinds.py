@@ -61,16 +61,20 @@ _FUNCTIONS = {
     "receive_documents": Kind.INGESTION,
     "ingest_documents": Kind.INGESTION,
     "withdraw_documents": Kind.INGESTION,
+    "purge_index": Kind.INGESTION,
     "apply_search_schema": Kind.SET_UP,
-    "make_link_secret": Kind.SET_UP,
+    "create_link_secret": Kind.SET_UP,
     "redact_capture": Kind.REDACTOR,
+    "sweep_quarantine": Kind.REDACTOR,
 }
 _TYPES = {
     "AWS::ECS::Service": Kind.ORCHESTRATOR,
     "AWS::OpenSearchService::Domain": Kind.SEARCH,
     "AWS::SageMaker::Model": Kind.MODELS,
-    "AWS::StepFunctions::StateMachine": Kind.JOBS,
+    "AWS::EMRServerless::Application": Kind.JOBS,
 }
+JOB_PRINCIPALS = ("sagemaker.amazonaws.com", "emr-serverless.amazonaws.com")
+"""Who runs jobs: a role for one of them that nothing in the templates uses is a job's, started later."""
 _SPARE = {
     "Jobs of the assistant": Kind.JOBS,
     "Redactor of the assistant": Kind.REDACTOR,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from assistant.template_checks.reachability.kinds import Kind, kind_of
+from assistant.template_checks.reachability.kinds import JOB_PRINCIPALS, Kind, kind_of
 from assistant.template_checks.reachability.peers import Peer
 from assistant.template_checks.security_groups import Key, Network, key_of, networks_of
 from assistant.template_checks.templates import Resource, Templates
-from assistant.template_checks.values import Target, Value, targets, text
+from assistant.template_checks.values import Target, Value, at, items, targets, text
 
 GROUP = "AWS::EC2::SecurityGroup"
 SUBNET = "AWS::EC2::Subnet"
@@ -27,6 +27,9 @@ _PLUMBING = (
     "AWS::EC2::FlowLog",
     "AWS::EC2::NatGateway",
     "AWS::SSM::Parameter",
+    "AWS::IAM::Role",
+    "AWS::IAM::Policy",
+    "AWS::IAM::ManagedPolicy",
 )
 """What names groups or subnets and has no address in them, or is judged as a route."""
 
@@ -78,7 +81,25 @@ def stations(templates: Templates) -> list[Station]:
         for group in templates.of(GROUP)
         if group not in carried
     ]
-    return [*found, *spare]
+    return [_with_jobs(station, templates, found) for station in (*found, *spare)]
+
+
+def _with_jobs(station: Station, templates: Templates, found: list[Station]) -> Station:
+    """Return where jobs run with the roles that they will be started with."""
+    if station.kind != Kind.JOBS:
+        return station
+    used = {key_of(role) for other in found for role in other.roles}
+    roles = [role for role in templates.of("AWS::IAM::Role") if role not in used and _runs_jobs(role)]
+    return replace(station, roles=tuple(Target(role, "Arn") for role in roles))
+
+
+def _runs_jobs(role: Resource) -> bool:
+    trust = role.properties.get("AssumeRolePolicyDocument")
+    return any(
+        text(service) in JOB_PRINCIPALS
+        for statement in items(at(trust, "Statement"))
+        for service in items(at(statement, "Principal", "Service"))
+    )
 
 
 def _station(resource: Resource) -> Iterator[Station]:
