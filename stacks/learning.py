@@ -40,7 +40,8 @@ class LearningStack(TenantStack):
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="phi", description="learning", stateful=True
         )
-        del network, models
+        del models
+        self._network = network
         bucket = TenantBucket(
             self,
             "TrainingBucket",
@@ -63,7 +64,7 @@ class LearningStack(TenantStack):
                 *self._rights.read(data.feedback_bucket, data.capture_bucket),
                 *self._rights.write(bucket.bucket_name, SETS),
                 self._rights.use_keys(keys.data_key_arn, keys.capture_key_arn),
-                *self._rights.of_platform(),
+                *self._rights.of_platform(self._network),
             ],
         )
 
@@ -79,7 +80,7 @@ class LearningStack(TenantStack):
                 *self._rights.write(bucket.bucket_name, CHECKPOINTS),
                 self._rights.use_keys(keys.data_key_arn, keys.models_key_arn),
                 self._rights.encrypt_volumes(keys.models_key_arn),
-                *self._rights.of_platform(),
+                *self._rights.of_platform(self._network),
             ],
         )
 

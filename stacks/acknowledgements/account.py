@@ -14,6 +14,8 @@ ROWS: tuple[Acknowledgement, ...] = (
             *(f"{_IAM5}[Action::{action}]" for action in SERVICES if "*" in action),
             f"{_IAM5}[Resource::*]",
             "HIPAA.Security::HIPAA.Security-IAMPolicyNoStatementsWithFullAccess",
+            "checkov::CKV_AWS_109",
+            "checkov::CKV_AWS_111",
         ),
         reason="A boundary grants nothing: a role may do what its own policies say and this allows. It names "
         "the services that tenants' roles need at all, and denies what none of them may do there.",

@@ -9,8 +9,8 @@ _FOLDERS = (
     "is one folder, whose objects the job names."
 )
 _PLATFORM = (
-    "SageMaker does this with the role over its own network: network interfaces and the registry's sign-in "
-    "know no resources (Service Authorization Reference), metrics are bound to its own namespace."
+    "EC2's Describe actions, metrics and the registry's sign-in know no resources (Service Authorization "
+    "Reference); metrics are bound to SageMaker's own namespace."
 )
 
 
@@ -30,6 +30,7 @@ _ANY = "AwsSolutions::AwsSolutions-IAM5[Resource::*]"
 _LINES = (
     "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/*]"
 )
+_INTERFACES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ec2:{region}:{account}:network-interface/*]"
 _IMAGES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ecr:{region}:{account}:repository/*]"
 
 ROWS: tuple[Acknowledgement, ...] = (
@@ -58,9 +59,10 @@ ROWS: tuple[Acknowledgement, ...] = (
     *(
         Acknowledgement(
             construct=f"Learning/{job}",
-            findings=(_LINES, _IMAGES),
-            reason="The job's own log group, which SageMaker names after it, and images of this account: "
-            "which one a job runs is said when it is started.",
+            findings=(_LINES, _IMAGES, _INTERFACES),
+            reason="The job's own log group, which SageMaker names after it; images of this account, of "
+            "which one is said when a job is started; interfaces, which have no id before SageMaker makes "
+            "them: their subnets and security group bound which.",
         )
         for job in ("Preparing", "Training")
     ),

@@ -8,12 +8,14 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.outputs import KeysOutputs
+from stacks.constructs.network_interfaces import interface_statements
+from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 
 
 class JobRights:
     def __init__(self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs) -> None:
+        self._scope = scope
         self._stack = cdk.Stack.of(scope)
         self._tenant = tenant
         self._keys = keys
@@ -51,7 +53,7 @@ class JobRights:
             ["kms:CreateGrant", "kms:DescribeKey"], [key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}}
         )
 
-    def of_platform(self) -> list[iam.PolicyStatement]:
+    def of_platform(self, network: NetworkOutputs) -> list[iam.PolicyStatement]:
         """What SageMaker does with the role over its own network: network interfaces, lines, figures, images.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
@@ -64,7 +66,7 @@ class JobRights:
         )
         repositories = self._stack.format_arn(service="ecr", resource="repository", resource_name="*")
         return [
-            _allow(_INTERFACES, ["*"]),
+            *interface_statements(self._scope, network=network, workload=Workload.JOBS),
             _allow(_LINES, [groups]),
             _allow(
                 ["cloudwatch:PutMetricData"],
@@ -79,17 +81,6 @@ class JobRights:
         ]
 
 
-_INTERFACES = (
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteNetworkInterfacePermission",
-    "ec2:DescribeDhcpOptions",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-)
 _LINES = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
 
 

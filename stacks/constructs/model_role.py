@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.constructs.images import image_repository_arn
+from stacks.constructs.network_interfaces import interface_statements
 from stacks.constructs.workload_role import WorkloadRole
 from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
@@ -53,7 +54,6 @@ def serving_statements(
     network: NetworkOutputs,
 ) -> list[iam.PolicyStatement]:
     """Return what any endpoint needs: image, log lines, metrics, and interfaces in the tenant's subnets."""
-    stack = cdk.Stack.of(scope)
     return [
         # Both actions know no resources (Service Authorization Reference).
         iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]),
@@ -70,44 +70,7 @@ def serving_statements(
             actions=["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             resources=[log_group_arn],
         ),
-        *_interfaces(stack, network=network),
-    ]
-
-
-def _interfaces(stack: cdk.Stack, *, network: NetworkOutputs) -> list[iam.PolicyStatement]:
-    subnets = [
-        stack.format_arn(service="ec2", resource="subnet", resource_name=name) for name in network.subnet_ids
-    ]
-    group = network.security_group_ids[Workload.MODELS]
-    interface = stack.format_arn(service="ec2", resource="network-interface", resource_name="*")
-    return [
-        iam.PolicyStatement(
-            actions=["ec2:CreateNetworkInterface"],
-            resources=[
-                interface,
-                *subnets,
-                stack.format_arn(service="ec2", resource="security-group", resource_name=group),
-            ],
-        ),
-        # An interface's id is not known before it is made; its subnet bounds which ones. Taking a permission
-        # away is no action that a subnet bounds.
-        iam.PolicyStatement(
-            actions=["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
-            resources=[interface],
-            conditions={"StringEquals": {"ec2:Subnet": subnets}},
-        ),
-        iam.PolicyStatement(actions=["ec2:DeleteNetworkInterfacePermission"], resources=[interface]),
-        # Describe actions of EC2 know no resources.
-        iam.PolicyStatement(
-            actions=[
-                "ec2:DescribeDhcpOptions",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSecurityGroups",
-                "ec2:DescribeSubnets",
-                "ec2:DescribeVpcs",
-            ],
-            resources=["*"],
-        ),
+        *interface_statements(scope, network=network, workload=Workload.MODELS),
     ]
 
 
