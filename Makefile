@@ -133,6 +133,10 @@ synth: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json #
 check-stacks: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
 	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
+.PHONY: bench-synth
+bench-synth: $(VENV)/dev.stamp node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
+	@$(BIN)/python -m benchmarks.synthesis $(ARGS)
+
 .PHONY: pin
 pin: synth ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
 	@$(BIN)/python -m stacks.validators.pinning cdk.out
@@ -155,7 +159,7 @@ check: lint typecheck test test-browser ## All that CI asks before a change land
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.service.__main__ worker:assistant.ingesting_worker.__main__ \
-		model:assistant.model_server.__main__; do \
+		model:assistant.model_server.__main__ probe:lambdas.ask_probe.handler; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \
