@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assistant.settings.power_words import ON, PAUSED, RESUMING
 from stacks.constructs import power_states as states
 from stacks.constructs.power_states import SETTLED, State
-from stacks.constructs.power_switch import ON, PAUSED, RESUMING
 
 ROUNDS = 3
 """Requests that may overtake one machine before it gives up."""

@@ -10,8 +10,9 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from assistant.settings import PowerSection
+from assistant.settings.power_words import PAUSED, RESUMING
 from stacks.constructs.power_definition import PowerDefinition
-from stacks.constructs.power_switch import PAUSED, RESUMING, sources_parameter
+from stacks.constructs.power_switch import sources_parameter
 from stacks.constructs.service_role import ServiceRole
 from stacks.tenant import DeployedTenant
 

@@ -8,12 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from assistant.settings.power_words import PAUSED
 from stacks.tenant import DeployedTenant
-
-PAUSED = "paused"
-RESUMING = "resuming"
-"""Endpoints are being made; nobody calls them yet."""
-ON = "on"
 
 
 class PowerSwitch(Construct):

@@ -43,6 +43,16 @@ async def test_pausing_and_resuming_are_seen(twin: Twin) -> None:
         assert await becomes(power, clock, paused=word == "paused")
 
 
+async def test_endpoints_that_are_being_made_are_not_called_yet(twin: Twin) -> None:
+    clock = SteppedClock()
+    power = twin.power_by(clock)
+    await twin.set_power("resuming")
+    assert await becomes(power, clock, paused=True)
+    await twin.set_power("on")
+    clock.step(REFRESH_S)
+    assert await becomes(power, clock, paused=False)
+
+
 async def test_white_space_around_the_word_is_nothing(twin: Twin) -> None:
     clock = SteppedClock()
     await twin.set_power(" paused\n")

@@ -10,6 +10,7 @@ import structlog
 from assistant.adapters.aws.aws_calls import aws_call
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
+from assistant.settings.power_words import CLOSED, ON
 
 _REFRESH_S = 5.0
 _LIMIT_S = 15.0
@@ -17,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ParameterPower:
-    """``EndpointPower`` by the parameter ``name``, which holds ``on`` or ``paused``.
+    """``EndpointPower`` by the parameter ``name``, which holds ``on``, ``paused`` or ``resuming``.
 
-    It is read beside the requests, when one comes and the last reading is over 5 s old. A word that is
-    neither is logged and means on: the endpoints themselves say what they are when they are asked. While
+    It is read beside the requests, when one comes and the last reading is over 5 s old. Any other word
+    is logged and means on: the endpoints themselves say what they are when they are asked. While
     the parameter cannot be read, the last state stands.
     """
 
@@ -58,6 +59,6 @@ class ParameterPower:
         except (DependencyError, KeyError) as error:
             _log.warning("power_not_read", reason=str(error))
             return
-        if word not in ("on", "paused"):
+        if word != ON and word not in CLOSED:
             _log.warning("power_not_understood")
-        self._paused = word == "paused"
+        self._paused = word in CLOSED

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from assistant.domain.clock import Clock
+from assistant.settings.power_words import CLOSED, ON
 
 _REFRESH_S = 2.0
 _MAX_BYTES = 64
@@ -14,7 +15,8 @@ _log = structlog.get_logger(__name__)
 
 
 class FilePower:
-    """``EndpointPower`` by the file ``path``: the word ``on`` or ``paused``; on where there is no file.
+    """``EndpointPower`` by the file ``path``: the word ``on``, ``paused`` or ``resuming``; on where there
+    is no file.
 
     The file is read at most every 2 s. Any other word is logged and means on; while the file cannot be
     read, the last state stands.
@@ -38,10 +40,11 @@ class FilePower:
             with self._path.open("rb") as file:
                 word = file.read(_MAX_BYTES).strip()
         except FileNotFoundError:
-            word = b"on"
+            word = ON.encode()
         except OSError as error:
             _log.warning("power_not_read", reason=type(error).__name__)
             return
-        if word not in (b"on", b"paused"):
+        said = word.decode("utf-8", "replace")
+        if said != ON and said not in CLOSED:
             _log.warning("power_not_understood")
-        self._paused = word == b"paused"
+        self._paused = said in CLOSED
