@@ -16,7 +16,7 @@ from assistant.settings import ServiceSettings, service_metrics
 from assistant.settings.artifacts import CALLERS_PREFIX
 from stacks.constructs.flows import TASK_PORT
 from stacks.constructs.orchestrator_task import CONTAINER, OrchestratorTask, TaskPlan, streams_per_task
-from stacks.constructs.task_rights import TaskRights
+from stacks.constructs.task_rights import TaskRights, session_statements
 from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
@@ -72,6 +72,8 @@ class OrchestratorStack(TenantStack):
         cluster = self._cluster(network, keys, log_group)
         service = self._service(cluster, task, network)
         _register(service, target_group_arn=edge.target_group_arn)
+        if tenant.config.tasks.exec_enabled:
+            _let_in(service, task, log_group=log_group, keys=keys)
         self._scale(service)
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
@@ -134,7 +136,6 @@ class OrchestratorStack(TenantStack):
                 alarm_names=[self._failures().alarm_name], behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM
             ),
             health_check_grace_period=cdk.Duration.seconds(_START_S),
-            enable_execute_command=tasks.exec_enabled,
             enable_ecs_managed_tags=True,
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
@@ -174,6 +175,18 @@ def _register(service: ecs.FargateService, *, target_group_arn: str) -> None:
             container_name=CONTAINER, container_port=TASK_PORT, target_group_arn=target_group_arn
         )
     ]
+
+
+def _let_in(
+    service: ecs.FargateService, task: OrchestratorTask, *, log_group: logs.LogGroup, keys: KeysOutputs
+) -> None:
+    """Allow sessions in tasks. By property: CDK's own grant is wider than the log that records them."""
+    resource = cast("ecs.CfnService", service.node.default_child)
+    resource.enable_execute_command = True
+    for statement in session_statements(
+        log_group_arn=log_group.log_group_arn, logs_key_arn=keys.logs_key_arn
+    ):
+        task.role.add_to_policy(statement)
 
 
 def metrics_service(tenant: DeployedTenant) -> str:

@@ -13,7 +13,6 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.domain.errors import ConfigurationError
 from assistant.settings import ServiceSettings
 from stacks.constructs.flows import TASK_PORT
 from stacks.constructs.images import image_repository_arn, image_uri
@@ -55,21 +54,11 @@ class OrchestratorTask(Construct):
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self._plan = plan
-        self._check_times()
         self.role = self._task_role()
         self._tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
         self._tenant_file.grant_read(self.role)
         self.definition = self._definition()
         self._add_containers()
-
-    def _check_times(self) -> None:
-        drain_s: float = ServiceSettings.model_fields["drain_timeout_s"].default
-        deadline_s = self._tenant.config.limits.answer_deadline_s
-        if not deadline_s < drain_s < STOP_TIMEOUT_S:
-            raise ConfigurationError(
-                f"tenants/{self._tenant.name}.toml: limits.answer_deadline_s = {deadline_s:g} must be below "
-                f"a task's drain, {drain_s:g} s, which is below the {STOP_TIMEOUT_S} s until it is killed."
-            )
 
     def _task_role(self) -> WorkloadRole:
         role = WorkloadRole(

@@ -144,6 +144,21 @@ class TaskRights:
         return [f"{service}.{self.tenant.place.region}.amazonaws.com" for service in services]
 
 
+def session_statements(*, log_group_arn: str, logs_key_arn: str) -> list[iam.PolicyStatement]:
+    """Return what the agent of ECS Exec needs in a task: its channels, which know no resources, and the log
+    and key that record a session (ECS Developer Guide, "Monitor Amazon ECS containers with ECS Exec")."""
+    channels = [
+        f"ssmmessages:{verb}{channel}"
+        for verb in ("Create", "Open")
+        for channel in ("ControlChannel", "DataChannel")
+    ]
+    return [
+        _allow([*channels, "logs:DescribeLogGroups"], "*"),
+        _allow(("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), log_group_arn),
+        _allow("kms:Decrypt", logs_key_arn),
+    ]
+
+
 CALLERS_FILES = ("artifact.json", "tokenizer.json")
 
 

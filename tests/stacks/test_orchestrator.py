@@ -1,0 +1,344 @@
+"""The orchestrator stack alone: how its tasks run, are replaced, and how many there are. What they may do:
+``test_task_rights``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
+
+from assistant.domain.clock import SystemClock
+from assistant.service.task_metrics import TaskMetrics
+from assistant.settings import ServiceSettings, service_metrics
+from stacks.constructs.trace_collector import OTLP_ENDPOINT
+from stacks.orchestrator import OrchestratorStack
+from stacks.outputs import Workload
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import (
+    DATA,
+    EDGE,
+    INGESTION,
+    KEYS,
+    MODELS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+Template = Mapping[str, Any]
+DOCKERFILE = Path(__file__).parents[2] / "containers" / "orchestrator" / "Dockerfile"
+
+
+def orchestrator_of(tenant: DeployedTenant, **others: Any) -> Template:
+    """Return the template of the stack; ``others`` replace the outputs of the stacks before it."""
+    given = {
+        "keys": KEYS,
+        "network": replace(NETWORK, subnet_ids=NETWORK.subnet_ids[: len(tenant.place.zones)]),
+        "data": DATA,
+        "edge": EDGE,
+        "models": MODELS,
+        "ingestion": INGESTION,
+    }
+    stack = OrchestratorStack(stage_for(tenant), "Orchestrator", tenant=tenant, **given | others)
+    return template_of(stack)
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return orchestrator_of(deployed("pharmacy"))
+
+
+@pytest.fixture(scope="module")
+def entered() -> Template:
+    """Of a tenant that lets its operators into tasks, on the other architecture."""
+    tasks = {"exec_enabled": True, "architecture": "ARM64", "min_tasks": 3, "max_tasks": 9}
+    return orchestrator_of(with_sections(deployed("pharmacy"), tasks=tasks))
+
+
+def only(template: Template, kind: str) -> dict[str, Any]:
+    (body,) = resources_of(template, kind).values()
+    return body["Properties"]
+
+
+def container(template: Template, name: str = "Service") -> dict[str, Any]:
+    containers = only(template, "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    return next(each for each in containers if each["Name"] == name)
+
+
+def environment(template: Template) -> dict[str, Any]:
+    return {each["Name"]: each["Value"] for each in container(template)["Environment"]}
+
+
+def of_dockerfile(instruction: str) -> str:
+    steps = DockerfileParser(str(DOCKERFILE), cache_content=True).structure
+    return next(step["value"] for step in reversed(steps) if step["instruction"] == instruction)
+
+
+# --- the container is the image's ---
+
+
+def test_the_task_runs_the_image_s_own_program(template: Template) -> None:
+    assert {"Command", "EntryPoint", "WorkingDirectory"} & container(template).keys() == set()
+
+
+def test_user_and_port_are_the_image_s(template: Template) -> None:
+    task = container(template)
+    assert task["User"] == of_dockerfile("USER")
+    (mapping,) = task["PortMappings"]
+    assert str(mapping["ContainerPort"]) == of_dockerfile("EXPOSE")
+    assert environment(template)[ServiceSettings.variable("port")] == of_dockerfile("EXPOSE")
+
+
+def test_the_health_check_is_the_image_s(template: Template) -> None:
+    command = json.loads(of_dockerfile("HEALTHCHECK").partition("CMD ")[2])
+    assert container(template)["HealthCheck"]["Command"] == ["CMD", *command]
+
+
+@pytest.mark.parametrize("name", ["Service", "Traces"])
+def test_an_image_comes_from_the_own_registry_by_digest(template: Template, name: str) -> None:
+    text = json.dumps(container(template, name)["Image"])
+    tenant = deployed("pharmacy")
+    assert f"{tenant.place.account}.dkr.ecr.{tenant.place.region}." in text
+    assert "@" in text
+    assert ":latest" not in text
+
+
+# --- its walls ---
+
+
+@pytest.mark.parametrize("name", ["Service", "Traces"])
+def test_the_root_is_read_only_and_nobody_is_root(template: Template, name: str) -> None:
+    task = container(template, name)
+    assert task["ReadonlyRootFilesystem"] is True
+    assert not task["User"].startswith("0")
+    assert not task.get("Privileged")
+
+
+def test_tmp_is_a_volume_that_the_image_s_user_may_write(template: Template) -> None:
+    mounted = {each["ContainerPath"]: each for each in container(template)["MountPoints"]}
+    assert list(mounted) == json.loads(of_dockerfile("VOLUME")) == ["/tmp"]
+    assert mounted["/tmp"]["ReadOnly"] is False
+    volumes = [volume["Name"] for volume in only(template, "AWS::ECS::TaskDefinition")["Volumes"]]
+    assert volumes == [mounted["/tmp"]["SourceVolume"]]
+
+
+def test_what_is_written_goes_to_tmp(template: Template) -> None:
+    image = dict(pair.split("=", 1) for pair in of_dockerfile("ENV").split() if "=" in pair)
+    there = image | environment(template)
+    folders = ("tenants_dir", "state_dir", "model_artifacts_dir")
+    assert [there[ServiceSettings.variable(name)].split("/")[1] for name in folders] == ["tmp"] * 3
+
+
+def test_a_task_has_no_capability_of_linux(template: Template) -> None:
+    assert container(template)["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+
+
+def test_tasks_stand_in_every_isolated_subnet_behind_their_group_alone(template: Template) -> None:
+    place = only(template, "AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert place == {
+        "AssignPublicIp": "DISABLED",
+        "SecurityGroups": [NETWORK.security_group_ids[Workload.ORCHESTRATOR]],
+        "Subnets": list(NETWORK.subnet_ids),
+    }
+
+
+def test_the_stack_makes_no_rule_in_anyone_s_group(template: Template) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+    assert [kind for kind in kinds if kind.startswith("AWS::EC2::")] == []
+
+
+def test_no_hop_is_in_plaintext(template: Template) -> None:
+    read = environment(template)
+    assert read[ServiceSettings.variable("tls")] == "self-signed"
+    assert read[ServiceSettings.variable("opensearch_url")].startswith("https://")
+    plain = {name: value for name, value in read.items() if "http://" in value}
+    assert plain == {ServiceSettings.variable("otlp_endpoint"): OTLP_ENDPOINT}  # within the task
+    assert OTLP_ENDPOINT.startswith("http://127.0.0.1:")
+
+
+def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
+    (group,) = resources_of(template, "AWS::Logs::LogGroup").values()
+    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
+    assert group["Properties"]["RetentionInDays"] == 2192
+    assert group["DeletionPolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", ["Service", "Traces"])
+def test_a_log_service_that_is_silent_holds_nothing_up(template: Template, name: str) -> None:
+    options = container(template, name)["LogConfiguration"]["Options"]
+    assert options["mode"] == "non-blocking"
+
+
+# --- how tasks end, and are replaced ---
+
+
+@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
+def test_an_answer_ends_within_the_drain_and_that_before_the_task_is_killed(name: str) -> None:
+    tenant = deployed(name)
+    template = orchestrator_of(tenant)
+    drain_s = float(environment(template)[ServiceSettings.variable("drain_timeout_s")])
+    stop_s = container(template)["StopTimeout"]
+    assert tenant.config.limits.answer_deadline_s < drain_s < stop_s == 120
+
+
+def test_a_deployment_that_fails_is_rolled_back(template: Template) -> None:
+    deployment = only(template, "AWS::ECS::Service")["DeploymentConfiguration"]
+    (alarm,) = resources_of(template, "AWS::CloudWatch::Alarm")
+    assert deployment == {
+        "Alarms": {"AlarmNames": [{"Ref": alarm}], "Enable": True, "Rollback": True},
+        "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
+        "MaximumPercent": 200,
+        "MinimumHealthyPercent": 100,
+    }
+
+
+def test_the_target_group_is_the_edge_s(template: Template) -> None:
+    (balancer,) = only(template, "AWS::ECS::Service")["LoadBalancers"]
+    assert balancer == {
+        "ContainerName": "Service",
+        "ContainerPort": ServiceSettings.model_fields["port"].default,
+        "TargetGroupArn": EDGE.target_group_arn,
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"models": replace(MODELS, model_stamp="another")},
+        {"ingestion": replace(INGESTION, schema_stamp="another")},
+    ],
+    ids=["model", "schema"],
+)
+def test_a_change_of_what_it_stands_on_rolls_the_tasks(template: Template, changed: dict[str, Any]) -> None:
+    after = orchestrator_of(deployed("pharmacy"), **changed)
+    before_and_after = [environment(each) for each in (template, after)]
+    assert before_and_after[0] != before_and_after[1]
+
+
+def test_a_changed_tenant_file_rolls_the_tasks(template: Template) -> None:
+    tenant = with_sections(deployed("pharmacy"), gate={"min_cosine": 0.9})
+    variable = ServiceSettings.variable("tenant_file_s3")
+    assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
+
+
+# --- how many there are ---
+
+
+def test_there_are_never_fewer_tasks_than_the_tenant_asks(template: Template, entered: Template) -> None:
+    bounds = [
+        (target["MinCapacity"], target["MaxCapacity"])
+        for target in (
+            only(each, "AWS::ApplicationAutoScaling::ScalableTarget") for each in (template, entered)
+        )
+    ]
+    assert bounds == [(2, 6), (3, 9)]
+
+
+def test_an_update_leaves_the_count_that_scaling_reached(template: Template) -> None:
+    assert "DesiredCount" not in only(template, "AWS::ECS::Service")
+
+
+def test_scaling_follows_the_very_metric_that_a_task_emits(template: Template) -> None:
+    line = emitted(template)
+    (declared,) = line["_aws"]["CloudWatchMetrics"]
+    policy = only(template, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    metric = tracking["CustomizedMetricSpecification"]
+    assert metric["Namespace"] == declared["Namespace"]
+    assert metric["MetricName"] in {each["Name"] for each in declared["Metrics"]}
+    assert {each["Name"]: each["Value"] for each in metric["Dimensions"]} == dimensions(line)
+    assert metric["Statistic"] == "Average"
+    assert 0 < tracking["TargetValue"] < deployed("pharmacy").config.limits.streams
+
+
+def test_a_roll_back_follows_a_metric_that_a_task_emits(template: Template) -> None:
+    line = emitted(template)
+    alarm = only(template, "AWS::CloudWatch::Alarm")
+    assert alarm["MetricName"] == service_metrics.INTERNAL_ERRORS
+    assert alarm["MetricName"] in line
+    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == dimensions(line)
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def emitted(template: Template) -> dict[str, Any]:
+    """Return a line that a task with the template's environment emits."""
+    service = environment(template)[ServiceSettings.variable("metrics_service")]
+    metrics = TaskMetrics(service=service, active=lambda: 1, failures=lambda: 0, clock=SystemClock())
+    metrics.sample()
+    return orjson.loads(metrics.line() or b"")
+
+
+def dimensions(line: Mapping[str, Any]) -> dict[str, str]:
+    (names,) = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
+    return {name: line[name] for name in names}
+
+
+# --- traces ---
+
+
+def test_the_collector_listens_where_the_service_sends(template: Template) -> None:
+    config = json.loads(container(template, "Traces")["Environment"][0]["Value"])
+    address = config["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    assert environment(template)[ServiceSettings.variable("otlp_endpoint")] == f"http://{address}"
+
+
+def test_what_the_collector_keeps_fits_its_memory(template: Template) -> None:
+    task = container(template, "Traces")
+    config = json.loads(task["Environment"][0]["Value"])
+    limiter = config["processors"]["memory_limiter"]
+    assert limiter["limit_mib"] + limiter["spike_limit_mib"] < task["Memory"]
+    assert config["service"]["pipelines"]["traces"]["processors"][0] == "memory_limiter"
+
+
+def test_the_collector_outlives_the_service_and_not_the_other_way_round(template: Template) -> None:
+    assert container(template)["DependsOn"] == [{"Condition": "START", "ContainerName": "Traces"}]
+    assert container(template)["Essential"] is True
+    assert container(template, "Traces")["Essential"] is False
+
+
+# --- sessions in a task ---
+
+
+def test_nobody_enters_a_task_unless_the_tenant_file_says_so(template: Template) -> None:
+    assert not only(template, "AWS::ECS::Service").get("EnableExecuteCommand")
+    assert "Configuration" not in only(template, "AWS::ECS::Cluster")
+    assert "ssmmessages" not in json.dumps(template)
+
+
+def test_a_session_is_recorded_under_the_logs_key(entered: Template) -> None:
+    sessions = only(entered, "AWS::ECS::Cluster")["Configuration"]["ExecuteCommandConfiguration"]
+    assert sessions["KmsKeyId"] == KEYS.logs_key_arn
+    assert sessions["Logging"] == "OVERRIDE"
+    assert sessions["LogConfiguration"]["CloudWatchEncryptionEnabled"] is True
+    assert only(entered, "AWS::ECS::Service")["EnableExecuteCommand"] is True
+
+
+def test_the_agent_of_sessions_has_its_folders_beside_a_read_only_root(entered: Template) -> None:
+    task = container(entered)
+    assert task["ReadonlyRootFilesystem"] is True
+    assert {each["ContainerPath"] for each in task["MountPoints"]} == {
+        "/tmp",
+        "/managed-agents",
+        "/var/lib/amazon/ssm",
+        "/var/log/amazon/ssm",
+    }
+
+
+@pytest.mark.parametrize(("fixture", "architecture"), [("template", "X86_64"), ("entered", "ARM64")])
+def test_the_platform_is_the_tenant_s_architecture(
+    request: pytest.FixtureRequest, fixture: str, architecture: str
+) -> None:
+    definition = only(request.getfixturevalue(fixture), "AWS::ECS::TaskDefinition")
+    assert definition["RuntimePlatform"] == {
+        "CpuArchitecture": architecture,
+        "OperatingSystemFamily": "LINUX",
+    }
