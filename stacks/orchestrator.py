@@ -115,7 +115,6 @@ class OrchestratorStack(TenantStack):
     def _service(
         self, cluster: ecs.Cluster, task: OrchestratorTask, network: NetworkOutputs
     ) -> ecs.FargateService:
-        tasks = self.tenant.config.tasks
         group = ec2.SecurityGroup.from_security_group_id(
             self, "Group", network.security_group_ids[Workload.ORCHESTRATOR], mutable=False
         )
