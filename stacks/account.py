@@ -131,13 +131,11 @@ class AccountStack(cdk.Stack):
         scope = Construct(self, "Boundaries")
         bounded = [tenant for tenant in tenants if tenant.place.permissions_boundary is None]
         for prefix in sorted({tenant.place.name_prefix for tenant in bounded}):
-            those = [tenant for tenant in bounded if tenant.place.name_prefix == prefix]
             TenantBoundary(
                 scope,
                 _id_for(prefix),
                 name_prefix=prefix,
                 regions=[self.region, *regions],
-                role_paths=sorted({tenant.place.role_path for tenant in those}),
             )
 
     def _add_kept_under_a_key(self, tenants: Sequence[DeployedTenant], *, config: AccountConfig) -> None:

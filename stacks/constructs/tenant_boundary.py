@@ -12,7 +12,6 @@ SHARED = "shared"
 """Value of the tag ``tenant`` on what all tenants of an account use."""
 
 SERVICES = (
-    "application-autoscaling:*",
     "cloudformation:*",
     "cloudwatch:*",
     "dynamodb:*",
@@ -21,26 +20,20 @@ SERVICES = (
     "ec2:Describe*",
     "ec2:UnassignPrivateIpAddresses",
     "ecr:*",
-    "ecs:*",
     "es:*",
-    "events:*",
-    "iam:CreateServiceLinkedRole",
-    "iam:GetRole",
-    "iam:PassRole",
     "kms:*",
     "lambda:*",
     "logs:*",
     "s3:*",
     "sagemaker:*",
-    "scheduler:*",
-    "sns:*",
     "sqs:*",
     "ssm:*",
     "ssmmessages:*",
     "states:*",
     "xray:*",
 )
-"""All that the roles of a tenant may ever be allowed. A policy beyond it grants nothing."""
+"""All that the roles of a tenant may ever be allowed: what their policies use, and ``ssmmessages`` where a
+tenant file wants ECS Exec. A policy beyond it grants nothing."""
 
 _UNDOING = (
     "dynamodb:DeleteTable*",
@@ -90,7 +83,6 @@ class TenantBoundary(iam.ManagedPolicy):
         *,
         name_prefix: str,
         regions: Sequence[str],
-        role_paths: Sequence[str],
     ) -> None:
         super().__init__(
             scope,
@@ -100,7 +92,7 @@ class TenantBoundary(iam.ManagedPolicy):
             statements=[
                 _allow_services(),
                 _deny_undoing(),
-                *_deny_escalation(cdk.Stack.of(scope), role_paths=role_paths),
+                *_deny_escalation(),
                 *_deny_leaving(cdk.Stack.of(scope), regions=regions),
                 *_deny_other_tenants(),
             ],
@@ -115,20 +107,9 @@ def _deny_undoing() -> iam.PolicyStatement:
     return _deny("OpenOrDestroy", actions=_UNDOING)
 
 
-def _deny_escalation(stack: cdk.Stack, *, role_paths: Sequence[str]) -> list[iam.PolicyStatement]:
-    own_roles = [
-        stack.format_arn(
-            service="iam", region="", resource=f"role{path}*", arn_format=cdk.ArnFormat.NO_RESOURCE_NAME
-        )
-        for path in role_paths
-    ]
+def _deny_escalation() -> list[iam.PolicyStatement]:
     return [
-        iam.PolicyStatement(
-            sid="PassForeignRole",
-            effect=iam.Effect.DENY,
-            actions=["iam:PassRole"],
-            not_resources=own_roles,
-        ),
+        _deny("RightsGrow", actions=("iam:*", "organizations:*", "sts:AssumeRole*")),
         _deny(
             # a grant is a right to a key that no policy shows; services ask for theirs under this flag
             "GrantKeyToPerson",
@@ -143,7 +124,7 @@ def _deny_leaving(stack: cdk.Stack, *, regions: Sequence[str]) -> list[iam.Polic
         iam.PolicyStatement(
             sid="LeaveRegion",
             effect=iam.Effect.DENY,
-            not_actions=["iam:*"],  # IAM answers from one region for all
+            not_actions=["iam:*"],  # denied above; IAM answers from one region for all
             resources=["*"],
             conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
         ),

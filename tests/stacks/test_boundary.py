@@ -1,0 +1,121 @@
+"""The boundary leaves every role of every tenant what its own policies say, and nothing beyond a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from stacks.constructs.tenant_boundary import SERVICES, TenantBoundary
+from tests.stacks.synthesized import assembly, assembly_folder, templates_in
+from tests.stacks.values import deployed, resources_of, stage_for, template_of
+
+__all__ = ["assembly"]
+TENANTS = ("pharmacy", "clinic", "sandbox")
+
+
+@pytest.fixture(scope="module")
+def statements() -> dict[str, dict[str, Any]]:
+    stack = cdk.Stack(stage_for(deployed("pharmacy")), "Stack")
+    TenantBoundary(stack, "Boundary", name_prefix="assistant", regions=["us-east-1"])
+    (policy,) = resources_of(template_of(stack), "AWS::IAM::ManagedPolicy").values()
+    return {one["Sid"]: one for one in policy["Properties"]["PolicyDocument"]["Statement"]}
+
+
+def granted(assembly: Path) -> Iterator[tuple[str, str]]:
+    """Every action that some role's policy allows, with where it stands."""
+    for tenant in TENANTS:
+        for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
+            for name, body in template["Resources"].items():
+                if body["Type"] in ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+                    for action in _allowed(body["Properties"]):
+                        yield f"{tenant}/{stack}/{name}", action
+
+
+def _allowed(properties: Mapping[str, Any]) -> Iterator[str]:
+    documents = [
+        properties.get("PolicyDocument"),
+        *(p["PolicyDocument"] for p in properties.get("Policies", ())),
+    ]
+    for document in documents:
+        for statement in (document or {}).get("Statement", ()):
+            if statement["Effect"] == "Allow":
+                yield from _list(statement["Action"])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _meets(pattern: str, action: str) -> bool:
+    """Whether two actions, each perhaps with wildcards, may be the same."""
+    return fnmatchcase(action.lower(), pattern.lower()) or fnmatchcase(pattern.lower(), action.lower())
+
+
+def test_every_right_of_a_role_is_of_a_service_that_the_boundary_allows(assembly: Path) -> None:
+    beyond = {
+        (where, action)
+        for where, action in granted(assembly)
+        if not any(fnmatchcase(action.lower(), allowed.lower()) for allowed in SERVICES)
+    }
+
+    assert not beyond
+
+
+def test_no_right_of_a_role_is_denied_by_the_boundary(
+    assembly: Path, statements: Mapping[str, Mapping[str, Any]]
+) -> None:
+    denied = _list(statements["OpenOrDestroy"]["Action"])
+    undone = {
+        (where, action)
+        for where, action in granted(assembly)
+        if any(_meets(pattern, action) for pattern in denied)
+    }
+
+    assert not undone
+
+
+def test_the_boundary_allows_no_service_that_no_role_needs(assembly: Path) -> None:
+    needed = {action.partition(":")[0] for _, action in granted(assembly)}
+    with_exec = {"ssmmessages"}
+
+    assert {action.partition(":")[0] for action in SERVICES} - needed <= with_exec
+
+
+def test_every_role_of_a_tenant_is_bounded_and_says_whose_it_is(assembly: Path) -> None:
+    for tenant in TENANTS:
+        for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
+            for name, body in resources_of(template, "AWS::IAM::Role").items():
+                where = f"{tenant}/{stack}/{name}"
+                properties = body["Properties"]
+                assert str(properties["PermissionsBoundary"]).endswith(":policy/assistant-boundary"), where
+                assert {"Key": "tenant", "Value": tenant} in properties["Tags"], where
+                assert properties["Path"] == f"/assistant/{tenant}/", where
+
+
+def test_a_resource_of_another_tenant_is_denied_and_a_shared_one_not(
+    statements: Mapping[str, Mapping[str, Any]],
+) -> None:
+    assert statements["OtherTenant"]["Condition"] == {
+        "StringNotEquals": {"aws:ResourceTag/tenant": ["${aws:PrincipalTag/tenant}", "shared"]},
+        "Null": {"aws:ResourceTag/tenant": "false"},
+    }
+    assert statements["NoTenant"]["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
+
+
+def test_rights_cannot_grow(statements: Mapping[str, Mapping[str, Any]]) -> None:
+    assert statements["RightsGrow"]["Action"] == ["iam:*", "organizations:*", "sts:AssumeRole*"]
+    assert "Condition" not in statements["RightsGrow"]
+
+
+def test_a_role_stays_in_its_account_and_region(statements: Mapping[str, Mapping[str, Any]]) -> None:
+    assert statements["LeaveRegion"]["Condition"] == {
+        "StringNotEquals": {"aws:RequestedRegion": ["us-east-1"]}
+    }
+    assert statements["LeaveAccount"]["Condition"]["StringNotEquals"] == {
+        "aws:ResourceAccount": "111122223333"
+    }
