@@ -46,7 +46,7 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
         ImageFact(
             repository=image.repository,
             accounts=lock.accounts(name),
-            # `assistant images push` and `copy` take the one that the tenant's tasks run on.
+            # `assistant images publish` takes the one that the tenant's tasks run on.
             architecture=tenant.tasks.architecture if image.is_own else None,
         )
         for name, image in lock.images.items()

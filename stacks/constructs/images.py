@@ -52,13 +52,13 @@ def _asked_for(scope: Construct, name: str, image: LockedImage) -> cdk.CfnParame
     there = stack.node.try_find_child(parameter_id)
     if isinstance(there, cdk.CfnParameter):
         return there
-    verb = "copy" if image.source else "push"
+    publish = f"assistant images publish --image {name} --to ACCOUNT/REGION"
     return cdk.CfnParameter(
         stack,
         parameter_id,
         type="String",
         allowed_pattern=DIGEST_PATTERN,
         description=f"Digest of {image.repository}; "
-        f"`assistant images {verb} {name}` writes it to images.lock.toml, then this is not asked for.",
-        constraint_description=f"is sha256: and 64 hexadecimal digits. Run: assistant images {verb} {name}",
+        f"`{publish}` writes it to images.lock.toml, then this is not asked for.",
+        constraint_description=f"is sha256: and 64 hexadecimal digits. Run: {publish}",
     )
