@@ -66,6 +66,7 @@ class IngestionStack(TenantStack):
                 metrics_service=metrics_service,
             )
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
+        cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
         self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
 
     def _place(self, workload: Workload) -> FunctionPlace:

@@ -23,6 +23,7 @@ class CdkCommand:
     root: Path
     tenant: str
     tenants_dir: Path
+    images: Path
 
     @property
     def assembly(self) -> Path:
@@ -40,6 +41,7 @@ class CdkCommand:
     def synth(self) -> None:
         """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
         context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
+        context += ["-c", f"images={self.images.resolve()}"]
         self._run(["synth", "--quiet", *context, "**"], limit_s=_SYNTH_LIMIT_S)
 
     def deploy(self, extra: Sequence[str]) -> None:

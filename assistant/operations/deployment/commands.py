@@ -21,6 +21,9 @@ CdkArguments = Annotated[
     typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
 ]
 
+_LOCK = Path("images.lock.toml")
+ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Give the command line its deployment commands."""
@@ -29,14 +32,18 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(images_app)
 
 
-def deploy(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
+def deploy(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
-    _deployment(context, tenant).deploy(cdk or [])
+    _deployment(context, tenant, images).deploy(cdk or [])
 
 
-def diff(context: typer.Context, tenant: Tenant, cdk: CdkArguments = None) -> None:
+def diff(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
     """Show what deploying a tenant would change; fail when it would take away what must stay."""
-    _deployment(context, tenant).diff(cdk or [])
+    _deployment(context, tenant, images).diff(cdk or [])
 
 
 @images_app.command()
@@ -48,7 +55,7 @@ def publish(
     image: Annotated[
         list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
     ] = None,
-    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = Path("images.lock.toml"),
+    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = _LOCK,
 ) -> None:
     """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
     from assistant.operations.deployment.images import Publication, Registry
@@ -62,9 +69,7 @@ def publish(
 def lock(
     image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.", show_default=False)],
     region: Annotated[str, typer.Option(help="Whose registry is asked.")],
-    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = Path(
-        "images.lock.toml"
-    ),
+    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = _LOCK,
 ) -> None:
     """Write the digest that an image published by AWS has today into the lock."""
     from assistant.operations.deployment.images import Publication
@@ -73,7 +78,7 @@ def lock(
     Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
 
 
-def _deployment(context: typer.Context, tenant: str) -> Deployment:
+def _deployment(context: typer.Context, tenant: str, images: Path) -> Deployment:
     from assistant.operations.deployment.steps import deployment_of
     from assistant.operations.terminal import Terminal
     from assistant.settings import load_tenant
@@ -82,6 +87,7 @@ def _deployment(context: typer.Context, tenant: str) -> Deployment:
     return deployment_of(
         load_tenant(options.tenants_dir / f"{tenant}.toml"),
         tenants_dir=options.tenants_dir,
+        images=images,
         root=Path.cwd(),
         terminal=Terminal(steps=True),
     )

@@ -15,6 +15,7 @@ from assistant.operations.deployment.account import AwsAccount
 from assistant.operations.deployment.cdk_command import CdkCommand
 from assistant.operations.terminal import Terminal
 from assistant.settings import TenantConfig
+from assistant.settings.care_app import load_care_app
 from assistant.template_checks.upgrades import Loss, losses, pin, read_pins, templates_by_stack_name, unpinned
 
 SCHEMA_OUTPUT = "SchemaStamp"
@@ -119,24 +120,28 @@ class Deployment:
         self.terminal.step(f"search schema: {applied[0]}")
 
     def _probe(self) -> None:
-        names = [
-            value
-            for stack in (f"{self.tenant.name}-care-app",)
-            for key, value in self.aws.outputs(stack).items()
-            if key == PROBE_OUTPUT
-        ]
-        if not names:
-            self.terminal.say(
-                "no probe in this account: deploy the care side (-c stage=care_app) to have one"
-            )
+        file = self.cdk.root / "care_app" / f"{self.tenant.name}.toml"
+        if not file.exists():
+            self.terminal.say(f"no probe: there is no {file}, the care side's own file")
             return
-        self.terminal.step(f"probe: {self.aws.invoke(names[0])}")
+        care = load_care_app(file, tenant=self.tenant).config.deployment
+        if care.account != self.aws.account:
+            self.terminal.say(f"the probe stands in account {care.account} and asks from there by itself")
+            return
+        stack = f"{care.name_prefix}-{self.tenant.name}-care-Link"
+        name = AwsAccount(account=care.account, region=care.region).outputs(stack).get(PROBE_OUTPUT)
+        if name is None:
+            self.terminal.say("no probe yet: deploy the care side, cdk deploy -c stage=care_app")
+            return
+        self.terminal.step(f"probe: {self.aws.invoke(name)}")
 
     def _templates(self) -> Mapping[str, Mapping[str, Any]]:
         return templates_by_stack_name(self.cdk.stage)
 
 
-def deployment_of(tenant: TenantConfig, *, tenants_dir: Path, root: Path, terminal: Terminal) -> Deployment:
+def deployment_of(
+    tenant: TenantConfig, *, tenants_dir: Path, images: Path, root: Path, terminal: Terminal
+) -> Deployment:
     """Raises ConfigurationError when the tenant is only served locally."""
     place = tenant.deployment
     file = tenants_dir / f"{tenant.name}.toml"
@@ -145,7 +150,7 @@ def deployment_of(tenant: TenantConfig, *, tenants_dir: Path, root: Path, termin
     return Deployment(
         tenant=tenant,
         tenant_file=file,
-        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=tenants_dir),
+        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=tenants_dir, images=images),
         aws=AwsAccount(account=place.account, region=place.region),
         terminal=terminal,
         prefix=f"/{place.name_prefix}/{tenant.name}/",
