@@ -68,7 +68,7 @@ class AwsAccount:
 
     def _call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
         try:
-            client: Any = boto3.client(cast("Any", service), region_name=self.region, config=_LIMITS)
+            client = cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS)
             return getattr(client, call)(**given)
         except ClientError as error:
             if missing is not None and error.response.get("Error", {}).get("Code") == missing:
