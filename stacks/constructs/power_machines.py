@@ -10,7 +10,8 @@ from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
 from assistant.settings import PowerSection
-from assistant.settings.power_words import PAUSED, RESUMING
+from assistant.settings.power_words import PAUSING, RESUMING
+from stacks.constructs.power_calls import PowerCalls
 from stacks.constructs.power_definition import PowerDefinition
 from stacks.constructs.power_switch import sources_parameter
 from stacks.constructs.service_role import ServiceRole
@@ -28,7 +29,7 @@ class PowerMachines(Construct):
         self._log_group = log_group
         role = self._role()
         stack = cdk.Stack.of(self)
-        definition = PowerDefinition(
+        calls = PowerCalls(
             partition=stack.partition,
             stack_id=stack.stack_id,
             parameters=[
@@ -37,7 +38,8 @@ class PowerMachines(Construct):
             power_parameter=tenant.power_parameter,
             sources_parameter=sources_parameter(tenant),
         )
-        self.pause = self._machine("Pause", PAUSED, definition=definition, role=role)
+        definition = PowerDefinition(calls=calls)
+        self.pause = self._machine("Pause", PAUSING, definition=definition, role=role)
         self.resume = self._machine("Resume", RESUMING, definition=definition, role=role)
         if tenant.config.power is not None:
             self._schedule(tenant.config.power)

@@ -28,8 +28,8 @@ class PowerSwitch(Construct):
             "Power",
             type="AWS::SSM::Parameter::Value<String>",
             default=tenant.power_parameter,
-            description="Name of the SSM parameter that says on, paused or resuming. It is made before the "
-            "first deployment and belongs to no stack.",
+            description="Name of the SSM parameter that says on, pausing, paused or resuming. It is made "
+            "before the first deployment and belongs to no stack.",
         )
         is_paused = cdk.Fn.condition_equals(parameter.value_as_string, PAUSED)
         self.stands = cdk.CfnCondition(stack, "Stands", expression=cdk.Fn.condition_not(is_paused))

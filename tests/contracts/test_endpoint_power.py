@@ -43,10 +43,11 @@ async def test_pausing_and_resuming_are_seen(twin: Twin) -> None:
         assert await becomes(power, clock, paused=word == "paused")
 
 
-async def test_endpoints_that_are_being_made_are_not_called_yet(twin: Twin) -> None:
+@pytest.mark.parametrize("word", ["pausing", "resuming"])
+async def test_endpoints_that_come_or_go_are_not_called(twin: Twin, word: str) -> None:
     clock = SteppedClock()
     power = twin.power_by(clock)
-    await twin.set_power("resuming")
+    await twin.set_power(word)
     assert await becomes(power, clock, paused=True)
     await twin.set_power("on")
     clock.step(REFRESH_S)

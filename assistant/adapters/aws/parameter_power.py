@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ParameterPower:
-    """``EndpointPower`` by the parameter ``name``, which holds ``on``, ``paused`` or ``resuming``.
+    """``EndpointPower`` by the parameter ``name``, which holds a word of ``power_words``.
 
     It is read beside the requests, when one comes and the last reading is over 5 s old. Any other word
     is logged and means on: the endpoints themselves say what they are when they are asked. While

@@ -15,8 +15,7 @@ _log = structlog.get_logger(__name__)
 
 
 class FilePower:
-    """``EndpointPower`` by the file ``path``: the word ``on``, ``paused`` or ``resuming``; on where there
-    is no file.
+    """``EndpointPower`` by the file ``path``: a word of ``power_words``; on where there is no file.
 
     The file is read at most every 2 s. Any other word is logged and means on; while the file cannot be
     read, the last state stands.
