@@ -16,7 +16,7 @@ from assistant.settings import ServiceSettings, service_metrics
 from assistant.settings.artifacts import CALLERS_PREFIX
 from stacks.constructs.flows import TASK_PORT
 from stacks.constructs.orchestrator_task import CONTAINER, OrchestratorTask, TaskPlan, streams_per_task
-from stacks.constructs.task_rights import TaskRights, session_statements
+from stacks.constructs.task_rights import TaskRights, search_alias, session_statements
 from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
@@ -213,6 +213,7 @@ def _environment(
         "stores": "aws",
         "search": "opensearch",
         "opensearch_url": f"https://{data.domain_endpoint}",
+        "opensearch_index": search_alias(tenant),
         "documents_bucket": data.documents_bucket,
         "records_table": data.records_table,
         "events_table": data.events_table,

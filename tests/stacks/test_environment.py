@@ -1,0 +1,233 @@
+"""The environment of every container and function, both ways: nothing that nobody reads, nothing read that
+nobody sets but for good reason, and each value as its reader takes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
+
+import assistant.settings
+from assistant.settings import ProcessSettings
+from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
+from tests.stacks.test_care_app import care_of, stack_of
+from tests.stacks.values import template_of
+
+ROOT = Path(__file__).parents[2]
+TENANTS = ("pharmacy", "clinic", "sandbox")
+OURS = "ASSISTANT_"
+STANDS_IN = "known-later"
+"""For what only a deployment knows; it is a name, or a part of an address."""
+
+NOT_SET_ON_AWS: Mapping[str, str] = {
+    "aws_endpoint_url": "An emulator's address; AWS's own are found by region.",
+    "sagemaker_endpoint_url": "As for the other services.",
+    "documents_key_id": "The bucket encrypts with the tenant's key by default.",
+    "jwks_url": "The issuer is out of reach: its keys come by parameter, and only one of both may be given.",
+    "opensearch_auth": "Signed by default.",
+    "opensearch_applies_schema": "Off by default: the schema is the deployment's, and only its function may.",
+    "log_level": "INFO by default; a change is one line of the stack.",
+    "metrics_interval_s": "15 s by default: four lines a minute for one target-tracking period.",
+    "max_input_tokens": "Of embeddings, which no tenant serves with this server.",
+    "precision": "As above.",
+    "queue_size": "16 by default: four wait for each slot of the smallest endpoint.",
+    "certificate_authority": "The public ones judge the certificate of the balancer.",
+    "client_certificate_parameter": "Only where the edge asks for client certificates.",
+    "deadline_s": "Below the time-out of the function by default.",
+    "overdue_after_s": "Three runs of the sweep within the hour, by default.",
+}
+"""Field = why it keeps its default, in a function or container that does not set it."""
+NOT_SET_IN: Mapping[tuple[str, str], str] = {
+    (reader, field): why
+    for fields, readers, why in (
+        (
+            ("otlp_endpoint",),
+            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
+            "Lambda traces its functions itself.",
+        ),
+        (
+            ("tenants_dir", "state_dir", "model_artifacts_dir"),
+            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
+            "The class has the one folder that a function may write to.",
+        ),
+        (
+            (
+                "tenant_file_s3",
+                "stores",
+                "documents_bucket",
+                "states_table",
+                "ingestion_queue_url",
+                "withdrawals_queue_url",
+            ),
+            ("SchemaSettings",),
+            "The schema function knows the index alone.",
+        ),
+    )
+    for reader in readers
+    for field in fields
+}
+"""(Class, field) = why these leave out what others need."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A container or function of a template, and what it will find in its environment."""
+
+    name: str
+    given: Mapping[str, Any]
+    """By the template: texts and references."""
+    of_image: Mapping[str, str]
+
+    @property
+    def ours(self) -> dict[str, str]:
+        merged = dict(self.of_image) | {name: written(value) for name, value in self.given.items()}
+        return {name: value for name, value in merged.items() if name.startswith(OURS)}
+
+    def readers(self) -> set[type[ProcessSettings]]:
+        return {reader for name in self.ours for reader in readers_of(name)}
+
+
+def written(value: Any) -> str:
+    """Return a value as text, with every reference stood in for."""
+    match value:
+        case str():
+            return value
+        case {"Fn::Join": [str(glue), list(parts)]}:
+            return glue.join(written(part) for part in parts)
+        case _:
+            return STANDS_IN
+
+
+def settings_classes() -> set[type[ProcessSettings]]:
+    """Return every class of assistant.settings that reads an environment of its own."""
+    assert assistant.settings.__all__
+    found: set[type[ProcessSettings]] = set()
+    waiting: list[type[ProcessSettings]] = [ProcessSettings]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        own = kind.__dict__.get("model_config", {})
+        if "env_prefix" in own and kind.__module__.startswith("assistant.settings"):
+            found.add(kind)
+    return {kind for kind in found if kind.variable("").startswith(OURS)}
+
+
+def readers_of(variable: str) -> set[type[ProcessSettings]]:
+    return {kind for kind in settings_classes() if variable in variables_of(kind)}
+
+
+def variables_of(kind: type[ProcessSettings]) -> dict[str, str]:
+    return {kind.variable(field): field for field in kind.model_fields}
+
+
+def processes_in(where: str, template: Mapping[str, Any]) -> Iterator[Process]:
+    for name, body in template["Resources"].items():
+        properties = body.get("Properties", {})
+        match body["Type"]:
+            case "AWS::Lambda::Function":
+                yield Process(f"{where}/{name}", properties.get("Environment", {}).get("Variables", {}), {})
+            case "AWS::ECS::TaskDefinition":
+                for each in properties["ContainerDefinitions"]:
+                    given = {pair["Name"]: pair["Value"] for pair in each.get("Environment", ())}
+                    yield Process(f"{where}/{name}/{each['Name']}", given, of_image(each["Image"]))
+            case "AWS::SageMaker::Model":
+                for each in [properties.get("PrimaryContainer"), *properties.get("Containers", ())]:
+                    if each is not None:
+                        yield Process(f"{where}/{name}", each.get("Environment", {}), of_image(each["Image"]))
+            case _:
+                pass
+
+
+def of_image(image: Any) -> dict[str, str]:
+    """Return the variables that one of our own images sets."""
+    for definition in (ROOT / "containers").glob("*/Dockerfile"):
+        if f"private-care-assistant/{definition.parent.name.replace('_', '-')}@" in written(image):
+            steps = DockerfileParser(str(definition), cache_content=True).structure
+            values = [step["value"] for step in steps if step["instruction"] == "ENV"]
+            return dict(pair.split("=", 1) for value in values for pair in shlex.split(value))
+    return {}
+
+
+@pytest.fixture(scope="module")
+def processes(assembly: Path) -> list[Process]:  # noqa: F811 - the fixture
+    of_tenants = [
+        process
+        for tenant in TENANTS
+        for stack, template in templates_in(assembly_folder(assembly, tenant)).items()
+        for process in processes_in(f"{tenant}/{stack}", template)
+    ]
+    care = template_of(stack_of("pharmacy", care_of("pharmacy")))
+    return [*of_tenants, *processes_in("pharmacy/CareApp", care)]
+
+
+def test_the_processes_of_a_deployment_are_found(processes: list[Process]) -> None:
+    read = {reader.__name__ for process in processes for reader in process.readers()}
+    assert {"ServiceSettings", "IngestingSettings", "SchemaSettings", "ProbeSettings"} <= read
+    assert {process.name.split("/")[0] for process in processes} == set(TENANTS)
+
+
+def test_no_variable_is_there_that_nobody_reads(processes: list[Process]) -> None:
+    unread = {
+        f"{process.name}: {name}" for process in processes for name in process.ours if not readers_of(name)
+    }
+    assert unread == set()
+
+
+def test_a_process_reads_one_class_of_settings(processes: list[Process]) -> None:
+    mixed = {process.name for process in processes if process.ours and len(process.readers()) != 1}
+    assert mixed == set()
+
+
+def test_nothing_is_read_that_nobody_sets_without_a_reason(processes: list[Process]) -> None:
+    unset = {(reader.__name__, field) for _, reader, field in unset_in(processes)}
+    unexplained = {
+        (reader, field)
+        for reader, field in unset
+        if field not in NOT_SET_ON_AWS and (reader, field) not in NOT_SET_IN
+    }
+    assert unexplained == set()
+
+
+def test_every_reason_is_needed(processes: list[Process]) -> None:
+    unset = {(reader.__name__, field) for _, reader, field in unset_in(processes)}
+    assert NOT_SET_ON_AWS.keys() - {field for _, field in unset} == set()
+    assert NOT_SET_IN.keys() - unset == set()
+
+
+def unset_in(processes: Iterable[Process]) -> Iterator[tuple[Process, type[ProcessSettings], str]]:
+    for process in processes:
+        for reader in process.readers():
+            for name, field in variables_of(reader).items():
+                if name not in process.ours:
+                    yield process, reader, field
+
+
+def test_each_value_is_one_that_its_reader_takes(
+    processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for process in processes:
+        with monkeypatch.context() as inside:
+            for name, value in process.ours.items():
+                inside.setenv(name, value)
+            for reader in process.readers():
+                settings = reader.read()
+                given = {variables_of(reader)[name] for name in process.ours}
+                assert given <= settings.model_fields_set, process.name
+
+
+def test_no_secret_is_in_an_environment(processes: list[Process]) -> None:
+    suspicious = ("SECRET", "PASSWORD", "PRIVATE_KEY", "TOKEN", "CREDENTIAL")
+    places = ("ASSISTANT_LINK_SECRET_", "_TOKENS")  # where a secret is kept; how many tokens
+    named = {
+        f"{process.name}: {name}"
+        for process in processes
+        for name in process.given
+        if not name.startswith(places[0]) and not name.endswith(places[1])
+        if any(word in name for word in suspicious)
+    }
+    assert named == set()
