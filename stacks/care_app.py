@@ -105,9 +105,8 @@ class CareAppStack(TenantStack):
             "PrivateLink",
             vpc=vpc,
             groups=groups,
-            service_name=care.config.link.service_name,
+            link=care.config.link,
             host_name=tenant.edge.host_name,
-            client_cidrs=care.config.link.client_cidrs,
         )
         probe = self._probe(vpc, groups, key)
         ProbeAlarms(self, "Alarms", tenant=tenant, key_arn=key.key_arn, email=care.config.probe.alarm_email)
@@ -177,6 +176,12 @@ class CareAppStack(TenantStack):
     def _say_what_the_assistant_s_side_needs(self, link: PrivateLink, probe: LinkProbe) -> None:
         cdk.CfnOutput(
             self, "EndpointId", value=link.endpoint_id, description="To be accepted by the assistant's side"
+        )
+        cdk.CfnOutput(
+            self,
+            "EndpointName",
+            value=link.endpoint_name,
+            description=f"What {self.tenant.edge.host_name} leads to",
         )
         cdk.CfnOutput(
             self,

@@ -130,8 +130,11 @@ class EdgeStack(TenantStack):
             acceptance_required=True,
             allowed_principals=[iam.ArnPrincipal(arn) for arn in self.tenant.edge.allowed_principals],
         )
-        # the construct's only resource, but not what it calls its default
-        pin(cast("Construct", service.node.find_child("EndpointService")), "EndpointService")
+        # not the construct's default child, because there are permissions beside it
+        resource = cast("ec2.CfnVPCEndpointService", service.node.find_child("EndpointService"))
+        pin(resource, "EndpointService")
+        if self.tenant.edge.service_private_dns:
+            resource.private_dns_name = self.tenant.edge.host_name
         return service
 
     def _say_what_the_care_side_needs(self) -> None:

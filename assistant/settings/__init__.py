@@ -10,7 +10,7 @@ from assistant.settings.artifacts import (
     load_embedding_manifest,
     load_llm_manifest,
 )
-from assistant.settings.care_app import CareApp, CareAppConfig, load_care_app
+from assistant.settings.care_app import CareApp, CareAppConfig, LinkSection, load_care_app
 from assistant.settings.deployment_sections import (
     EdgeSection,
     ExistingVpc,
@@ -97,6 +97,7 @@ __all__ = [
     "IngestingSettings",
     "KnowledgeSection",
     "LimitsSection",
+    "LinkSection",
     "LinkSecretSettings",
     "LlmManifest",
     "LocalIssuerSettings",

@@ -34,6 +34,10 @@ class LinkSection(DeploymentSection):
     """What the tenant's edge stack printed as EndpointServiceName."""
     client_cidrs: tuple[CidrBlock, ...] = Field(min_length=1)
     """Who in the VPC may dial: each within the tenant's ``edge.consumer_cidrs``."""
+    names: Literal["zone", "none", "service"] = "zone"
+    """What makes the host name lead to the endpoint: a private zone of this VPC; nothing here (the company's
+    own DNS); or the service's private DNS, in a later phase than acceptance. From ``zone`` to ``service`` by
+    way of ``none``: a VPC cannot have two zones of one name, not even for the length of a deployment."""
 
 
 class ProbeSection(DeploymentSection):
@@ -98,6 +102,8 @@ def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
         wrong.append(f'deployment.region must be that of the tenant, "{region}"')
     if f".{region}." not in found.link.service_name:
         wrong.append(f"link.service_name is of another region than the tenant's, {region}")
+    if found.link.names == "service" and not tenant.edge.service_private_dns:
+        wrong.append('link.names = "service" needs edge.service_private_dns = true in the tenant file')
     if tenant.edge.client_certificates and found.probe.client_certificate_parameter is None:
         wrong.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
     return wrong + _not_allowed_in(found, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))

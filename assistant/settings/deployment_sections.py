@@ -109,6 +109,9 @@ class EdgeSection(DeploymentSection):
     """Who may ask for a connection to the endpoint service."""
     client_certificates: str | None = Field(default=None, pattern=r"^s3://\S+\.pem$")
     """CA bundle of client certificates that the ALB verifies; none are asked for when absent."""
+    service_private_dns: bool = False
+    """Whether the endpoint service carries the host name itself: a later phase, after a public TXT record. By
+    default the care side makes a private zone, and nobody's consent is needed (docs/private-link.md)."""
 
 
 class ModelsSection(DeploymentSection):

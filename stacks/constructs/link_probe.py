@@ -59,7 +59,7 @@ class LinkProbe(Construct):
             program=FunctionProgram(
                 folder="ask_probe",
                 timeout_s=_LIMIT_S,
-                memory_mib=512,
+                memory_mib=1024,  # half a CPU: the imports alone take seconds of one
                 reserved_concurrency=1,  # one question at a time, however many stacks a deployment finishes
                 environment=self._environment(care, service, key),
                 dependencies=PROBE,

@@ -79,6 +79,16 @@ def test_the_probe_dials_the_certificate_s_name(template: Template) -> None:
     assert dialled["ASSISTANT_PROBE_SERVICE_URL"] == "https://assistant.pharmacy.example.com"
 
 
+@pytest.mark.parametrize(("names", "enabled"), [("none", False), ("service", True)])
+def test_other_ways_to_the_name_make_no_zone(names: str, *, enabled: bool) -> None:
+    care = care_of(IN_A_VPC_THAT_IS_THERE)
+    link = care.config.link.model_copy(update={"names": names})
+    other = CareApp(config=care.config.model_copy(update={"link": link}), certificate_authority=None)
+    template = template_of(stack_of(IN_A_VPC_THAT_IS_THERE, other))
+    assert not resources_of(template, "AWS::Route53::HostedZone")
+    assert link_endpoint(template)["PrivateDnsEnabled"] is enabled
+
+
 # --- mistakes 3 and 1: who reaches the link ---------------------------------------------------------------
 def rules_into(template: Template, group: Any) -> list[dict[str, Any]]:
     rules = resources_of(template, "AWS::EC2::SecurityGroupIngress").values()

@@ -249,3 +249,10 @@ def test_logical_ids_of_what_another_account_depends_on_are_pinned(template: Tem
         "TlsListener",
     }
     assert pinned <= template["Resources"].keys()
+
+
+def test_the_service_carries_the_certificate_s_name_where_a_later_phase_asks_for_it() -> None:
+    tenant = deployed("pharmacy")
+    section = tenant.edge.model_dump(mode="json") | {"service_private_dns": True}
+    template = template_of(edge_of(with_sections(tenant, edge=section)))
+    assert properties(template, "EndpointService")["PrivateDnsName"] == tenant.edge.host_name
