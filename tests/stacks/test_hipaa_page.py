@@ -1,0 +1,68 @@
+"""docs/hipaa.md tells of every service that the templates use, and of nothing that is not there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stacks.synthesized import ROOT, assembly, synthesize
+
+__all__ = ["assembly"]
+PAGE = ROOT / "docs" / "hipaa.md"
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the page's first table under a heading, cells stripped."""
+    section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def services_of(folder: Path) -> Iterator[str]:
+    """The first two parts of every resource type (``AWS::S3``) of every template below the folder."""
+    for path in folder.glob("**/*.template.json"):
+        for body in json.loads(path.read_text(encoding="utf-8"))["Resources"].values():
+            yield "::".join(body["Type"].split("::")[:2])
+
+
+@pytest.fixture(scope="module")
+def used(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Services of all tenants', the account's and the care side's templates."""
+    found = set(services_of(assembly))
+    for stage in ("account", "care_app"):
+        folder = tmp_path_factory.mktemp(stage)
+        done = synthesize(folder, stage=stage)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found |= set(services_of(folder))
+    return {re.sub(r"V2$", "", one) for one in found if not one.startswith("Custom::")}
+
+
+def test_every_service_of_the_templates_has_a_row(used: set[str]) -> None:
+    listed = {row[0].strip("`") for row in table("Services")}
+
+    assert not used - listed, f"say in docs/hipaa.md whether they are eligible: {sorted(used - listed)}"
+
+
+def test_no_row_is_of_a_service_that_is_not_used(used: set[str]) -> None:
+    assert not {row[0].strip("`") for row in table("Services")} - used
+
+
+def test_what_may_hold_patients_data_is_said_to_be_eligible_by_a_source() -> None:
+    for name, _, data, eligible, source in table("Services"):
+        if not data.startswith("no"):
+            assert eligible == "yes", name
+        assert (eligible == "yes") == bool(source), name
+
+
+def test_every_place_and_test_of_a_control_is_there() -> None:
+    for control, _, where, held, duty in table("Controls"):
+        for path in re.findall(r"`([^`]+)`", f"{where} {held}"):
+            assert (ROOT / path).exists(), f"{control}: {path}"
+        assert duty, control
+        if duty.startswith(("ours", "both")):
+            assert where, control
+            assert held, control
