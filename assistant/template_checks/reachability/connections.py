@@ -34,6 +34,8 @@ class Connections:
         leaving = self._openings(source.groups, "Egress", peer=target.peer, sure=sure)
         entering = self._openings(target.groups, "Ingress", peer=source.peer, sure=sure)
         reached = meets(leaving, entering)
+        if not reached:
+            return []
         reached = meets(reached, self._passes(source.subnets, out=True, to=target.networks, sure=sure))
         reached = meets(reached, self._passes(target.subnets, out=False, to=source.networks, sure=sure))
         if sure and not self._answered(source.subnets, target.networks):

@@ -26,22 +26,36 @@ Found = Iterator[Row | Finding]
 
 
 def within_vpcs(scene: Scene) -> Found:
-    """Yield what stations reach of each other."""
-    said: set[tuple[str, Kind | str, Opening]] = set()
+    """Yield what stations reach of each other; of kinds that do, one finding."""
+    said: set[tuple[Kind | str, Kind | str, Opening]] = set()
     for source, target in scene.pairs():
         for opening in scene.connections.between(source, target):
-            is_meant = _is_declared(source.kind, target.kind, opening) and _is_used(scene, target, opening)
-            yield Row(
-                source=str(source.kind),
-                target=_named(target),
-                port=str(opening),
-                by="VPC",
-                judged=_judged(source, is_meant=is_meant),
-            )
-            about = (source.resource_name, target.kind, opening)
-            if not is_meant and about not in said:
+            row, finding = _within(scene, source, target, opening)
+            yield row
+            about = (source.kind, target.kind, opening)
+            if finding is not None and about not in said:
                 said.add(about)
-                yield _undeclared(source.resource_name, target.resource_name, opening, target)
+                yield finding
+
+
+def _within(scene: Scene, source: Station, target: Station, opening: Opening) -> tuple[Row, Finding | None]:
+    is_meant = _is_declared(source.kind, target.kind, opening) and _is_used(scene, target, opening)
+    judged, finding = _judged(source, is_meant=is_meant), None
+    if not is_meant and _hangs_on_addresses(scene, source, target, opening):
+        judged = "not proven: addresses not in template"
+        finding = _untold_addresses(source, target, opening)
+    elif not is_meant:
+        finding = _undeclared(source.resource_name, target.resource_name, opening, target)
+    row = Row(source=str(source.kind), target=_named(target), port=str(opening), by="VPC", judged=judged)
+    return row, finding
+
+
+def _hangs_on_addresses(scene: Scene, source: Station, target: Station, opening: Opening) -> bool:
+    """Return whether a path is there only if addresses that no template tells lie in a rule's block."""
+    if source.networks and target.networks:
+        return False
+    surely = scene.connections.between(source, target, sure=True)
+    return not any(one.meet(opening) for one in surely)
 
 
 def to_gateways(scene: Scene) -> Found:
@@ -107,15 +121,13 @@ def by_routes(scene: Scene) -> Found:
 
 
 def callers_of_systems(scene: Scene) -> Iterator[Finding]:
-    """Refuse a company system that several kinds of workload, or none, reach, or on several ports."""
+    """Refuse a company system that several kinds of workload, or none surely, reach, or on several ports."""
     for system in scene.of_kind(Kind.SYSTEM):
+        near = [source for source in scene.stations if source.vpc == system.vpc]
         reached = {
-            (source.kind, opening)
-            for source in scene.stations
-            if source.vpc == system.vpc
-            for opening in scene.connections.between(source, system)
+            (source.kind, opening) for source in near for opening in scene.connections.between(source, system)
         }
-        if len(reached) != 1:
+        if len(reached) != 1 or not any(scene.connections.between(one, system, sure=True) for one in near):
             said = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
             yield refused(
                 system.resource,
@@ -185,6 +197,17 @@ def _judged(source: Station, *, is_meant: bool) -> str:
     if not is_meant:
         return "undeclared"
     return "declared" if source.has_known_subnets else "declared; routes not in template: not proven"
+
+
+def _untold_addresses(source: Station, target: Station, opening: Opening) -> Finding:
+    return not_proven(
+        target.resource,
+        "reach-addresses-untold",
+        at="SubnetIds",
+        message=f"{source.resource_name} reaches {target.resource_name} on {opening} if addresses that no "
+        "template tells lie in the block of a rule.",
+        mend="See that the blocks of the rules and those of the existing subnets have no address in common.",
+    )
 
 
 def _undeclared(source: str, target: str, opening: Opening, at: Station) -> Finding:

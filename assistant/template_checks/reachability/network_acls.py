@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from assistant.template_checks.reachability.openings import (
     EVERYTHING,
@@ -21,6 +22,15 @@ _ENTRY = "AWS::EC2::NetworkAclEntry"
 _ASSOCIATION = "AWS::EC2::SubnetNetworkAclAssociation"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    egress: bool
+    allows: bool
+    block: Network | None
+    surely: Opening | None
+    possibly: Opening | None
+
+
 class NetworkAcls:
     """A subnet without an association has the VPC's default ACL, which lets everything through."""
 
@@ -31,11 +41,10 @@ class NetworkAcls:
         }
         # Taken one by one, so that an entry for one of them leaves the others undecided.
         self._protocols = {"tcp", "udp", "icmp", *_protocols(templates)} - {"all"}
-        self._entries: dict[Key, list[Mapping[str, Value]]] = {}
+        self._entries: dict[Key, list[_Entry]] = {}
         for entry in sorted(templates.of(_ENTRY), key=lambda one: integer(one.properties["RuleNumber"]) or 0):
-            self._entries.setdefault(key_of(entry.properties.get("NetworkAclId")), []).append(
-                entry.properties
-            )
+            acl = key_of(entry.properties.get("NetworkAclId"))
+            self._entries.setdefault(acl, []).append(_entry(entry.properties))
 
     def passes(
         self,
@@ -65,20 +74,26 @@ class NetworkAcls:
             return [EVERYTHING]
         left, passed = [whole(protocol) for protocol in sorted(self._protocols)], list[Opening]()
         for entry in self._entries.get(acl, []):
-            if flag(entry.get("Egress")) is not egress and not (entry.get("Egress") is None and not egress):
+            about = entry.surely if sure else entry.possibly
+            if entry.egress is not egress or about is None:
                 continue
-            about = opening_of_entry(entry, sure=sure)
-            if about is None:
-                continue
-            block = network_of(entry.get("CidrBlock") or entry.get("Ipv6CidrBlock"))
-            allows = text(entry.get("RuleAction")) == "allow"
             met = [both for one in left if (both := one.meet(about)) is not None]
-            if allows and holds(block, networks, sure=sure):
+            if entry.allows and holds(entry.block, networks, sure=sure):
                 passed += met
             # What an earlier entry has decided for all of the addresses, a later one does not decide again.
-            if holds(block, networks, sure=allows or not sure):
+            if holds(entry.block, networks, sure=entry.allows or not sure):
                 left = [rest for one in left for rest in one.without(about)]
         return passed
+
+
+def _entry(properties: Mapping[str, Value]) -> _Entry:
+    return _Entry(
+        egress=flag(properties.get("Egress")) is True,  # CloudFormation's default is false
+        allows=text(properties.get("RuleAction")) == "allow",
+        block=network_of(properties.get("CidrBlock") or properties.get("Ipv6CidrBlock")),
+        surely=opening_of_entry(properties, sure=True),
+        possibly=opening_of_entry(properties, sure=False),
+    )
 
 
 def _protocols(templates: Templates) -> Iterator[str]:

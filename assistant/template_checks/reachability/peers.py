@@ -49,7 +49,7 @@ def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> 
     if block is None:
         return not sure
     if sure:
-        return bool(networks) and all(_within(network, block) for network in networks)
+        return block.prefixlen == 0 or (bool(networks) and all(_within(one, block) for one in networks))
     same = [network for network in networks if network.version == block.version]
     return not networks or any(network.overlaps(block) for network in same)
 

@@ -1,0 +1,310 @@
+"""Proof of reachability: our templates open what is declared and nothing else, and a change that opens or
+closes anything is found."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assistant.template_checks.facts import Facts
+from assistant.template_checks.reachability import Report, prove
+from assistant.template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
+from assistant.template_checks.templates import Templates
+from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
+
+NETWORK = "assistant-pharmacy-Network"
+FACTS = Facts(consumer_cidrs=("10.32.0.0/16",))
+Resources = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pharmacy(assembly: Path) -> Templates:
+    """The templates while the tenant's endpoints are on: paused, nothing else can be reached."""
+    read = Templates.read([assembly_folder(assembly, "pharmacy")])
+    return next(world for world in read.worlds() if world.of("AWS::SageMaker::Endpoint"))
+
+
+def changed(templates: Templates, change: Callable[[Resources], object], *, stack: str = NETWORK) -> Report:
+    """Return what is proven of the templates when the resources of a stack are changed."""
+    made = [copy.copy(template) for template in templates.templates]
+    for index, template in enumerate(made):
+        if template.name == stack:
+            document = copy.deepcopy(dict(template.document))
+            change(document["Resources"])
+            made[index] = replace(template, document=document)
+    world = Templates(made, world=templates._world)
+    return prove(world, facts=FACTS)
+
+
+def refused(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings if finding.status == "refused"}
+
+
+@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
+def test_ours_open_what_is_declared_and_reach_all_that_they_call(assembly: Path, tenant: str) -> None:
+    report = prove(Templates.read([assembly_folder(assembly, tenant)]), facts=FACTS)
+
+    assert report.findings == ()
+    assert {row.judged for row in report.rows} == {"declared"}
+    assert {row.judged for row in report.calls} == {"reachable"}
+
+
+@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
+def test_there_is_one_way_in_and_none_to_the_internet(assembly: Path, tenant: str) -> None:
+    rows = prove(Templates.read([assembly_folder(assembly, tenant)])).rows
+
+    ways_in = [row for row in rows if row.by not in ("VPC", "gateway endpoint")]
+    assert [(row.source, row.target, row.port, row.by) for row in ways_in] == [
+        ("care side 10.32.0.0/16", "network load balancer", "tcp 443", "PrivateLink")
+    ]
+
+
+def test_every_kind_of_workload_stands_in_the_proof(pharmacy: Templates) -> None:
+    report = prove(pharmacy)
+
+    callers = {row.caller for row in report.calls}
+    assert callers == {
+        Kind.ORCHESTRATOR,
+        Kind.INGESTION,
+        Kind.SET_UP,
+        Kind.REDACTOR,
+        Kind.MODELS,
+        Kind.JOBS,
+    }
+
+
+def of_type(templates: Templates, *kinds: str) -> list[str]:
+    return [r.logical_id for r in templates.of(*kinds) if r.template.name == NETWORK]
+
+
+def without(name: str) -> Callable[[Resources], object]:
+    return lambda resources: resources.pop(name)
+
+
+def kept(templates: Templates, names: Iterable[str]) -> list[str]:
+    """Return the resources that nobody misses when they are taken away."""
+    return [name for name in names if not refused(changed(templates, without(name)))]
+
+
+def to_a_prefix_list(resources: Resources) -> None:
+    """Let rules to any address lead to one prefix list: any address is the other groups' too."""
+    for resource in resources.values():
+        if resource["Properties"].get("CidrIp") == "0.0.0.0/0":
+            del resource["Properties"]["CidrIp"]
+            resource["Properties"]["DestinationPrefixListId"] = "pl-11111111"
+
+
+def test_every_rule_of_a_security_group_is_needed(pharmacy: Templates) -> None:
+    rules = of_type(pharmacy, "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress")
+
+    def taken_away(name: str) -> Callable[[Resources], object]:
+        return lambda resources: (to_a_prefix_list(resources), resources.pop(name))
+
+    assert len(rules) > 25
+    assert [name for name in rules if not refused(changed(pharmacy, taken_away(name)))] == []
+
+
+def test_every_entry_of_the_network_acl_is_needed(pharmacy: Templates) -> None:
+    entries = of_type(pharmacy, "AWS::EC2::NetworkAclEntry")
+
+    assert len(entries) == 6
+    # Answers to the care side pass by the rule for the balancer's own addresses on the way out of the VPC.
+    assert kept(pharmacy, entries) == []
+
+
+def test_every_endpoint_is_needed(pharmacy: Templates) -> None:
+    endpoints = of_type(pharmacy, "AWS::EC2::VPCEndpoint")
+
+    assert len(endpoints) > 8
+    assert kept(pharmacy, [name for name in endpoints if not name.startswith("Reach")]) == []
+
+
+def test_every_endpoints_policy_lets_all_actions_through_and_is_missed(pharmacy: Templates) -> None:
+    def narrowed(name: str) -> Callable[[Resources], object]:
+        def narrow(resources: Resources) -> None:
+            document = resources[name]["Properties"]["PolicyDocument"]
+            for statement in document["Statement"]:
+                statement["Action"] = statement["Action"][:-1] or ["kms:None"]
+
+        return narrow
+
+    endpoints = [name for name in of_type(pharmacy, "AWS::EC2::VPCEndpoint") if name[:5] != "Reach"]
+
+    missed = {name: refused(changed(pharmacy, narrowed(name))) for name in endpoints}
+    assert missed == {name: {"reach-endpoint-policy"} for name in endpoints}
+
+
+def rule(direction: str, group: str, **peer: Any) -> dict[str, Any]:
+    properties = {"GroupId": {"Fn::GetAtt": [group, "GroupId"]}, "IpProtocol": "tcp", **peer}
+    return {"Type": f"AWS::EC2::SecurityGroup{direction}", "Properties": properties}
+
+
+def route(**way: Any) -> dict[str, Any]:
+    return {
+        "Type": "AWS::EC2::Route",
+        "Properties": {"RouteTableId": {"Ref": "RouteTable1"}, "DestinationCidrBlock": "0.0.0.0/0", **way},
+    }
+
+
+OPENINGS: dict[str, Resources] = {
+    "an internet gateway": {
+        "Internet": {"Type": "AWS::EC2::InternetGateway"},
+        "Route": route(GatewayId={"Ref": "Internet"}),
+    },
+    "an internet gateway without a route": {"Internet": {"Type": "AWS::EC2::InternetGateway"}},
+    "a NAT gateway": {
+        "Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {"SubnetId": {"Ref": "Subnet1"}}},
+        "Route": route(NatGatewayId={"Ref": "Nat"}),
+    },
+    "a peering route": {"Route": route(DestinationCidrBlock="10.9.0.0/16", VpcPeeringConnectionId="pcx-1")},
+    "a transit route": {"Route": route(DestinationPrefixListId="pl-1", TransitGatewayId="tgw-1")},
+    "a door for everybody": {
+        "Door": rule("Ingress", "OrchestratorGroup", CidrIp="0.0.0.0/0", FromPort=8700, ToPort=8700)
+    },
+    "a door for every protocol": {
+        "Door": rule("Ingress", "SearchGroup", CidrIp="10.64.0.0/20", IpProtocol="-1")
+    },
+    "a door for another company": {
+        "Door": rule("Ingress", "NlbGroup", CidrIp="10.33.0.0/16", FromPort=443, ToPort=443)
+    },
+    "a second endpoint service": {
+        "Second": {
+            "Type": "AWS::EC2::VPCEndpointService",
+            "Properties": {"AcceptanceRequired": True, "NetworkLoadBalancerArns": ["arn"]},
+        }
+    },
+    "a function's address on the internet": {
+        "Address": {"Type": "AWS::Lambda::Url", "Properties": {"AuthType": "NONE"}}
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPENINGS)
+def test_what_opens_the_network_is_found(pharmacy: Templates, name: str) -> None:
+    assert refused(changed(pharmacy, lambda resources: resources.update(copy.deepcopy(OPENINGS[name]))))
+
+
+@pytest.mark.parametrize(
+    ("stack", "kind", "name", "value"),
+    [
+        ("Network", "AWS::EC2::Subnet", "MapPublicIpOnLaunch", True),
+        ("Network", "AWS::EC2::VPCEndpoint", "PrivateDnsEnabled", False),
+        ("Edge", "AWS::ElasticLoadBalancingV2::LoadBalancer", "Scheme", "internet-facing"),
+        ("Edge", "AWS::EC2::VPCEndpointService", "AcceptanceRequired", False),
+        ("Data", "AWS::OpenSearchService::Domain", "VPCOptions", {"Ref": "AWS::NoValue"}),
+    ],
+)
+def test_a_property_that_opens_or_closes_is_found(
+    pharmacy: Templates, stack: str, kind: str, name: str, value: Any
+) -> None:
+    def change(resources: Resources) -> None:
+        for resource in resources.values():
+            if resource["Type"] == kind:
+                resource["Properties"][name] = value
+
+    assert refused(changed(pharmacy, change, stack=f"assistant-pharmacy-{stack}"))
+
+
+_GROUPS = {
+    "NlbGroup": Kind.NLB,
+    "AlbGroup": Kind.ALB,
+    "OrchestratorGroup": Kind.ORCHESTRATOR,
+    "SearchGroup": Kind.SEARCH,
+    "IngestionGroup": Kind.INGESTION,
+    "SchemaGroup": Kind.SET_UP,
+    "RedactorGroup": Kind.REDACTOR,
+    "ModelsGroup": Kind.MODELS,
+    "JobsGroup": Kind.JOBS,
+    "EndpointsGroup": Kind.AWS,
+    "ReachOrdersGroup": Kind.SYSTEM,
+}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    source=st.sampled_from(sorted(_GROUPS)),
+    target=st.sampled_from(sorted(_GROUPS)),
+    port=st.sampled_from([22, 443, 8443, 8700, 9200]),
+)
+def test_a_pair_of_rules_that_nobody_declared_is_found(
+    pharmacy: Templates, source: str, target: str, port: int
+) -> None:
+    ports = {"FromPort": port, "ToPort": port}
+    source_id, target_id = ({"Fn::GetAtt": [group, "GroupId"]} for group in (source, target))
+    pair = {
+        "NewOut": rule("Egress", source, DestinationSecurityGroupId=target_id, **ports),
+        "NewIn": rule("Ingress", target, SourceSecurityGroupId=source_id, **ports),
+    }
+
+    found = refused(changed(pharmacy, lambda resources: resources.update(pair)))
+
+    assert bool(found) != _is_there_already(_GROUPS[source], _GROUPS[target], port)
+
+
+def _is_there_already(source: Kind, target: Kind, port: int) -> bool:
+    if target == Kind.SYSTEM:
+        return (source, port) == (SYSTEM_CALLERS[0], 443)
+    declared = any(p.source == source and p.target == target and port in p.ports for p in DECLARED)
+    return declared and port != 8443  # where clients show no certificates, the ALB does not listen there
+
+
+EXISTING = """
+[network.vpc]
+vpc_id = "vpc-0aaaaaaaaaaaaaaaa"
+cidr = "10.9.0.0/16"
+subnet_ids = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb", "subnet-0cccccccccccccccc"]
+route_table_ids = ["rtb-0aaaaaaaaaaaaaaaa"]
+
+[network.endpoints]
+kms = "vpce-0aaaaaaaaaaaaaaaa"
+
+[network.prefix_lists]
+s3 = "pl-11111111"
+dynamodb = "pl-22222222"
+"""
+
+
+@pytest.fixture(scope="module")
+def in_existing_vpc(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The pharmacy in the company's VPC, with client certificates, prefix lists and an endpoint of theirs."""
+    folder = tmp_path_factory.mktemp("tenants")
+    file = (ROOT / "tenants" / "pharmacy.toml").read_text(encoding="utf-8")
+    file = file.replace('[network]\ncidr = "10.64.0.0/20"\n', EXISTING)
+    file = file.replace("[edge]\n", '[edge]\nclient_certificates = "s3://company-ca/clients.pem"\n')
+    (folder / "pharmacy.toml").write_text(file, encoding="utf-8")
+    done = synthesize(folder / "out", tenants=str(folder), tenant="pharmacy")
+    assert done.returncode == 0, done.stderr[-4000:]
+    facts = replace_existing(FACTS, "kms")
+    return prove(Templates.read([assembly_folder(folder / "out", "pharmacy")]), facts=facts)
+
+
+def replace_existing(facts: Facts, *services: str) -> Facts:
+    return facts.model_copy(update={"existing_endpoints": services})
+
+
+def test_in_an_existing_vpc_routes_are_not_proven_and_no_rule_is_refused(in_existing_vpc: Report) -> None:
+    assert refused(in_existing_vpc) == set()
+    assert in_existing_vpc.status == "not proven"
+    said = [finding.message for finding in in_existing_vpc.findings]
+    assert "vpc-0aaaaaaaaaaaaaaaa: routes not in template: not proven." in said
+
+
+def test_in_an_existing_vpc_an_endpoint_of_the_company_is_not_proven(in_existing_vpc: Report) -> None:
+    assert {f.code for f in in_existing_vpc.findings} == {
+        "reach-routes-untold",
+        "reach-endpoint-untold",
+        "reach-addresses-untold",
+    }
+
+
+def test_client_certificates_open_the_port_of_health_checks(in_existing_vpc: Report) -> None:
+    ports = {row.port for row in in_existing_vpc.rows if row.target == Kind.ALB}
+
+    assert ports == {"tcp 443", "tcp 8443"}
