@@ -24,6 +24,7 @@ from stacks.constructs.model_role import (
 from stacks.constructs.power_machines import PowerMachines
 from stacks.constructs.power_switch import PowerSwitch
 from stacks.constructs.tenant_log_group import tenant_log_group
+from stacks.constructs.tenant_principals import Duty, tag_duty
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
@@ -113,11 +114,14 @@ class ModelsStack(TenantStack):
         ]
         if bucket is not None:
             statements += capture_statements(scope, bucket=bucket, prefix=_CAPTURE_PREFIX, keys=keys)
+        role = ModelRole(scope, "Role", endpoint_name=serving.endpoint_name, statements=statements)
+        if bucket is not None:
+            tag_duty(role, Duty.CAPTURE_WRITER)
         ModelEndpoint(
             scope,
             "Serving",
             plan=self._plan(serving, scope=scope, prefix=prefix, bucket=bucket),
-            role=ModelRole(scope, "Role", endpoint_name=serving.endpoint_name, statements=statements),
+            role=role,
             stands=self._switch.stands,
         )
 
