@@ -81,6 +81,15 @@ async def test_between_two_readings_the_last_one_stands(twin: Twin) -> None:
     assert await power.is_paused()
 
 
+async def test_after_a_quiet_time_the_first_to_ask_is_told_the_truth(twin: Twin) -> None:
+    clock = SteppedClock()
+    power = twin.power_by(clock)
+    assert not await power.is_paused()
+    await twin.set_power("paused")
+    clock.step(8 * 3600.0)
+    assert await power.is_paused()
+
+
 async def test_another_tenant_s_switch_is_another(twin: Twin, stranger: Twin) -> None:
     clock, theirs = SteppedClock(), SteppedClock()
     await twin.set_power("paused")

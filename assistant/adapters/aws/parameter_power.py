@@ -13,6 +13,9 @@ from assistant.domain.errors import DependencyError
 from assistant.settings.power_words import CLOSED, ON
 
 _REFRESH_S = 5.0
+_STALE_S = 10.0
+"""After a quiet time the last reading says nothing: a paused night is longer than any cache."""
+_PATIENCE_S = 1.0
 _LIMIT_S = 15.0
 _log = structlog.get_logger(__name__)
 
@@ -20,9 +23,9 @@ _log = structlog.get_logger(__name__)
 class ParameterPower:
     """``EndpointPower`` by the parameter ``name``, which holds a word of ``power_words``.
 
-    It is read beside the requests, when one comes and the last reading is over 5 s old. Any other word
-    is logged and means on: the endpoints themselves say what they are when they are asked. While
-    the parameter cannot be read, the last state stands.
+    It is read beside the requests, when one comes and the last reading is over 5 s old; over 10 s, the
+    request waits for it, a second at most. Any other word is logged and means on: the endpoints themselves
+    say what they are when they are asked. While the parameter cannot be read, the last state stands.
     """
 
     def __init__(self, client: Any, *, name: str, clock: Clock) -> None:
@@ -31,6 +34,7 @@ class ParameterPower:
         self._clock = clock
         self._paused = False
         self._read_at_s: float | None = None
+        self._known_at_s: float | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def is_paused(self) -> bool:
@@ -39,6 +43,9 @@ class ParameterPower:
         if due and (self._reading is None or self._reading.done()):
             self._read_at_s = now_s
             self._reading = asyncio.create_task(self._read())
+        stale = self._known_at_s is None or now_s - self._known_at_s > _STALE_S
+        if stale and self._reading is not None:
+            await asyncio.wait([self._reading], timeout=_PATIENCE_S)
         return self._paused
 
     async def read(self) -> bool:
@@ -52,6 +59,7 @@ class ParameterPower:
             await asyncio.wait([self._reading])
 
     async def _read(self) -> None:
+        began_s = self._clock.monotonic_s()
         try:
             async with aws_call("The power parameter", limit_s=_LIMIT_S):
                 answer = await self._client.get_parameter(Name=self._name)
@@ -59,6 +67,8 @@ class ParameterPower:
         except (DependencyError, KeyError) as error:
             _log.warning("power_not_read", reason=str(error))
             return
+        finally:
+            self._known_at_s = began_s
         if word != ON and word not in CLOSED:
             _log.warning("power_not_understood")
         self._paused = word in CLOSED
