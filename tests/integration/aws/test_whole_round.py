@@ -29,20 +29,17 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.operations.emulated_aws import make_resources
 from assistant.settings import (
-    GatewaySettings,
-    ModelServerSettings,
     ServiceSettings,
     WorkerSettings,
     inherited_environment,
 )
 from tests.fakes.aws_server import REGION
+from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
 pytestmark = pytest.mark.timeout(300)  # seven processes on a busy machine; 25 s on an idle one
-BUILT_MODELS = Path(__file__).parents[3] / "build" / "test-models"
-"""Derived from the weights once, and kept between runs."""
 QUESTION = "When does the help desk answer the phone?"
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 RETURNS = (
@@ -122,32 +119,13 @@ async def deployment(tmp_path: Path, aws_server_url: str, opensearch_url: str) -
     (tmp_path / "tenants").mkdir()
     (tmp_path / "tenants" / f"{tenant}.toml").write_text(TENANT.format(name=tenant))
     async with AsyncExitStack() as stack:
-        gateway_url = await _models(stack, BUILT_MODELS)
+        gateway_url = await start_models(stack)
         await _deploy(tenant, aws_server_url, artifacts=BUILT_MODELS)
         stack.push_async_callback(_remove_index, tenant, opensearch_url)
         service, worker = await _settings(tenant, tmp_path, aws_server_url, opensearch_url, gateway_url)
         await stack.enter_async_context(process("ingesting_worker", worker.environment()))
         running = await stack.enter_async_context(process("service", service.environment()))
         yield Deployment(tenant, tmp_path, running, opensearch_url, aws_server_url)
-
-
-async def _models(stack: AsyncExitStack, artifacts_dir: Path) -> str:
-    """Start both model servers at once and the gateway before them; return the gateway's URL."""
-    started = await asyncio.gather(
-        *(
-            stack.enter_async_context(
-                process(
-                    "model_server",
-                    ModelServerSettings(task=task, port=0, artifacts_dir=artifacts_dir).environment(),
-                )
-            )
-            for task in ("embedding", "generation")
-        )
-    )
-    embedding, llm = started
-    endpoints = {"embedding": embedding.url, "llm": llm.url}
-    settings = GatewaySettings(port=0, endpoints=endpoints)
-    return (await stack.enter_async_context(process("sagemaker_gateway", settings.environment()))).url
 
 
 async def _deploy(tenant: str, aws_url: str, *, artifacts: Path) -> None:
@@ -167,13 +145,9 @@ async def _deploy(tenant: str, aws_url: str, *, artifacts: Path) -> None:
         await put_parameter(ssm, name=f"/{tenant}/jwks", value=keys)
         await put_parameter(ssm, name=f"/{tenant}/power", value="on")
         await s3.create_bucket(Bucket=f"{tenant}-models")
-        for file in _artifact_files(artifacts):
+        for file in artifact_files(artifacts):
             key = f"v1/{file.parent.name}/{file.name}"
             await s3.put_object(Bucket=f"{tenant}-models", Key=key, Body=file.read_bytes())
-
-
-def _artifact_files(folder: Path) -> list[Path]:
-    return [file for file in folder.glob("*/*.json") if file.name in ("artifact.json", "tokenizer.json")]
 
 
 async def _settings(

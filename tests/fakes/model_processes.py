@@ -1,0 +1,45 @@
+"""The real models behind the gateway, each a process of its own, started by its one command."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from assistant.settings import GatewaySettings, ModelServerSettings
+from tests.fakes.processes import process
+
+BUILT_MODELS = Path(__file__).parents[2] / "build" / "test-models"
+"""Derived from the weights once, and kept between runs."""
+
+
+async def start_models(
+    stack: AsyncExitStack,
+    *,
+    embedding: str = "embedding",
+    llm: str = "llm",
+    artifacts_dir: Path = BUILT_MODELS,
+) -> str:
+    """Start both model servers at once and the gateway before them; return the gateway's URL.
+
+    ``embedding`` and ``llm`` are the names by which callers know the endpoints.
+    """
+    started = await asyncio.gather(
+        *(
+            stack.enter_async_context(
+                process(
+                    "model_server",
+                    ModelServerSettings(task=task, port=0, artifacts_dir=artifacts_dir).environment(),
+                )
+            )
+            for task in ("embedding", "generation")
+        )
+    )
+    endpoints = dict(zip((embedding, llm), (server.url for server in started), strict=True))
+    settings = GatewaySettings(port=0, endpoints=endpoints)
+    return (await stack.enter_async_context(process("sagemaker_gateway", settings.environment()))).url
+
+
+def artifact_files(folder: Path = BUILT_MODELS) -> list[Path]:
+    """Return what callers of the endpoints need: ``<model>/artifact.json`` and ``tokenizer.json``."""
+    return [file for file in folder.glob("*/*.json") if file.name in ("artifact.json", "tokenizer.json")]
