@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.adapters.aws.sqs_queue import document_in
+from assistant.domain.errors import AssistantError
 from assistant.ingesting.ports import QueuedDocument
 
 Failures = dict[str, list[dict[str, str]]]
@@ -19,6 +21,25 @@ _log = structlog.get_logger(__name__)
 def failures(message_ids: Sequence[str]) -> Failures:
     """Return the answer by which Lambda keeps these messages, and deletes the others."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
+
+
+async def each_message(event: Mapping[str, Any], take: Callable[[str], Awaitable[None]]) -> Failures:
+    """Give each message's body to ``take``, all at once, and answer Lambda with those that failed: they come
+    again, the others do not."""
+
+    async def taken(record: Mapping[str, Any]) -> str | None:
+        try:
+            await take(record["body"])
+        except AssistantError as error:
+            _log.warning("message_returned", message_id=record["messageId"], code=error.code)
+        except Exception:  # noqa: BLE001 (the edge of one message: the others shall not fail with it)
+            _log.exception("message_failed", message_id=record["messageId"])
+        else:
+            return None
+        return str(record["messageId"])
+
+    ends = await asyncio.gather(*map(taken, event["Records"]))
+    return failures([message_id for message_id in ends if message_id is not None])
 
 
 @dataclass(frozen=True, slots=True)

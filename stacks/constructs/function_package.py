@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class FunctionDependencies:
         lock = (ROOT / "requirements" / f"{self.lock}.txt").read_bytes()
         made_by = f"{_FORMAT}\0{self.python}\0{_PLATFORM}\0{self.lock}\0".encode()
         return hashlib.sha256(made_by + lock).hexdigest()
+
+    def for_this_python(self) -> FunctionDependencies:
+        """Return the same lock for the Python that runs here: Lambda's wheels may not import in it."""
+        return replace(self, python=f"{sys.version_info.major}.{sys.version_info.minor}")
 
     def archive(self) -> Archive:
         """Return the packed dependencies. Raises ConfigurationError when they were not fetched."""
@@ -166,9 +170,13 @@ def _write_archive(path: Path, files: Iterable[tuple[str, Path]]) -> None:
     Path(draft).replace(path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    """Fetch what functions need; with ``--this-python-too`` for the running Python too, to import it here."""
+    wanted = [FUNCTIONS, PROBE]
+    if "--this-python-too" in arguments:
+        wanted += [dependencies.for_this_python() for dependencies in (FUNCTIONS, PROBE)]
     try:
-        for dependencies in (FUNCTIONS, PROBE):
+        for dependencies in wanted:
             archive = dependencies.fetch()
             sys.stdout.write(f"{archive.path.relative_to(ROOT)} {archive.path.stat().st_size / 1e6:.1f} MB\n")
     except ConfigurationError as error:
@@ -176,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

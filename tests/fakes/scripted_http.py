@@ -21,6 +21,7 @@ class Exchange:
     body: bytes
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    method: str = "POST"
 
     async def write(self, data: bytes) -> None:
         self.writer.write(data)
@@ -114,4 +115,5 @@ async def _read_request(
         return None
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Exchange(connection, start.split(" ")[1], headers, body, reader, writer)
+    method, target, _ = start.split(" ")
+    return Exchange(connection, target, headers, body, reader, writer, method)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -17,6 +19,7 @@ from stacks.constructs import function_package
 from stacks.constructs.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
 from stacks.constructs.tenant_file_asset import TenantFileAsset, effective_tenant_file
 from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
+from stacks.tenant import ROOT
 from tests.stacks.values import KEYS, deployed, stage_for, template_of
 
 UNPACKED_LIMIT_BYTES = 250_000_000
@@ -146,3 +149,40 @@ def test_the_deployed_tenant_file_answers_alike_and_tells_no_account(name: str, 
     assert load_tenant(path).settings_hash() == tenant.config.settings_hash()
     assert tenant.place.account not in path.read_text(encoding="utf-8")
     assert not {"deployment", "network", "edge", "models"} & set(tomllib.loads(path.read_text("utf-8")))
+
+
+IMPORTS = """
+import importlib, sys
+code, dependencies, *folders = sys.argv[1:]
+sys.path[:0] = [code, f"{dependencies}/python"]
+for folder in folders:
+    handler = importlib.import_module(f"lambdas.{folder}.handler")
+    assert callable(handler.handle), folder
+    foreign = [m.__file__ for m in (handler, importlib.import_module("assistant.settings"))]
+    assert all(path.startswith(code) for path in foreign), foreign
+"""
+
+
+@pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)
+def test_handlers_import_from_their_archives_alone(
+    dependencies: FunctionDependencies, tmp_path: Path
+) -> None:
+    """With wheels of the running Python: those of Lambda's import in no other."""
+    folders = sorted(path.parent.name for path in (ROOT / "lambdas").glob("*/handler.py"))
+    of_probe = [folder for folder in folders if folder == "ask_probe"]
+    for name, archive in (("code", code_archive()), ("packed", dependencies.for_this_python().fetch())):
+        zipfile.ZipFile(archive.path).extractall(tmp_path / name)
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-c", IMPORTS, str(tmp_path / "code"), str(tmp_path / "packed")),
+            *(of_probe if dependencies is PROBE else set(folders) - set(of_probe)),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,0 +1,245 @@
+"""What the functions of one tenant stand among: buckets, tables, queues and parameters by moto, the index in
+a real OpenSearch node, an embedding endpoint that a test commands."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from opensearchpy import AsyncOpenSearch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from assistant.adapters.aws.aws_clients import AwsService, open_client
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.adapters.aws.local_resources import (
+    create_documents_bucket,
+    create_queue,
+    create_table,
+    put_parameter,
+)
+from assistant.adapters.aws.opensearch_client import call, open_opensearch
+from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import DocumentStatus
+from assistant.functions import FunctionEntry
+from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.withdraw_documents import WithdrawDocuments
+from assistant.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from assistant.settings.dynamodb_tables import STATES
+from tests.fakes.aws_server import REGION
+from tests.fakes.lambda_events import Context, sqs_event
+from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
+
+MODEL = "tiny-embedding"
+TENANT_FILE = f"""
+schema_version = 1
+name = "clinic"
+display_name = "Clinic"
+[embedding]
+endpoint = "clinic-embedding"
+model = "{MODEL}"
+dimensions = {DIMENSIONS}
+"""
+SCHEMA = PassageSchema(embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d1")
+
+
+@dataclass
+class Deployment:
+    aws_url: str
+    opensearch_url: str
+    sagemaker: SageMakerSocket
+    monkeypatch: pytest.MonkeyPatch
+    folder: Path
+    prefix: str = field(default_factory=lambda: f"f{uuid.uuid4().hex[:12]}")
+    clients: dict[AwsService, Any] = field(default_factory=dict[AwsService, Any])
+    opensearch: AsyncOpenSearch | None = None
+    entries: list[FunctionEntry[Any, Any]] = field(default_factory=list[FunctionEntry[Any, Any]])
+
+    def named(self, what: str) -> str:
+        return f"{self.prefix}-{what}"
+
+    def queue_url(self, what: str) -> str:
+        return f"{self.aws_url}/123456789012/{self.named(what)}"
+
+    def function(self, folder: str, settings: type[ProcessSettings], given: Mapping[str, Any]) -> Any:
+        """Return the deployed handler, with the environment that the stack would give it."""
+        for name, value in settings.variables(given).items():
+            self.monkeypatch.setenv(name, value)
+        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{folder}.handler").handle
+        self.entries.append(entry)
+
+        async def handle(event: Mapping[str, Any], context: Context | None = None) -> Any:
+            return await asyncio.to_thread(entry, event, context or Context())
+
+        return handle
+
+    def receiving(self) -> Callable[..., Any]:
+        given = {
+            "region": REGION,
+            "aws_endpoint_url": self.aws_url,
+            "documents_bucket": self.named("documents"),
+            "states_table": self.named("states"),
+            "ingestion_queue_url": self.queue_url("ids"),
+            "bulk_queue_url": self.queue_url("bulk"),
+            "inbox_bucket": self.named("inbox"),
+            "metrics_service": "test",
+        }
+        return self.function("receive_documents", ReceivingSettings, given)
+
+    def ingesting(self) -> Callable[..., Any]:
+        given = self._index_settings() | {
+            "bulk_queue_url": self.queue_url("bulk"),
+            "power_parameter": f"/{self.prefix}/power",
+            "metrics_service": "test",
+        }
+        return self.function("ingest_documents", IngestingSettings, given)
+
+    def removing(self, folder: str) -> Callable[..., Any]:
+        return self.function(folder, RemovingSettings, self._index_settings())
+
+    def _index_settings(self) -> dict[str, Any]:
+        return {
+            "region": REGION,
+            "aws_endpoint_url": self.aws_url,
+            "tenant_file_s3": f"s3://{self.named('artifacts')}/3fa9.toml",
+            "tenants_dir": str(self.folder / "tenants"),
+            "state_dir": str(self.folder / "state"),
+            "model_artifacts_dir": str(self.folder / "models"),
+            "model_artifacts_s3": f"s3://{self.named('artifacts')}/callers/",
+            "sagemaker_endpoint_url": self.sagemaker.url,
+            "stores": "aws",
+            "search": "opensearch",
+            "documents_bucket": self.named("documents"),
+            "states_table": self.named("states"),
+            "ingestion_queue_url": self.queue_url("ids"),
+            "withdrawals_queue_url": self.queue_url("withdrawals"),
+            "opensearch_url": self.opensearch_url,
+            "opensearch_index": self.named("passages"),
+            "opensearch_auth": "none",
+        }
+
+    async def put_raw(self, key: str, content: bytes) -> None:
+        await self.clients["s3"].put_object(Bucket=self.named("inbox"), Key=key, Body=content)
+
+    async def set_power(self, word: str) -> None:
+        await put_parameter(self.clients["ssm"], name=f"/{self.prefix}/power", value=word)
+
+    async def withdraw(self, document_id: str) -> None:
+        """Withdraw it as the service does."""
+        sqs = self.clients["sqs"]
+        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named("states"))
+        stores = KnowledgeStores(
+            documents=S3DocumentStore(self.clients["s3"], bucket=self.named("documents")),
+            states=states,
+            queue=SqsIngestionQueue(sqs, queue_url=self.queue_url("ids")),
+            withdrawals=SqsIngestionQueue(sqs, queue_url=self.queue_url("withdrawals")),
+        )
+        await WithdrawDocuments(stores, clock=SystemClock())([document_id])
+        await states.close()
+
+    async def messages(self, queue: str) -> list[str]:
+        """Take everything that can be received now, and return the bodies."""
+        found = await self.clients["sqs"].receive_message(
+            QueueUrl=self.queue_url(queue), MaxNumberOfMessages=10
+        )
+        for message in found.get("Messages", ()):
+            await self.clients["sqs"].delete_message(
+                QueueUrl=self.queue_url(queue), ReceiptHandle=message["ReceiptHandle"]
+            )
+        return [message["Body"] for message in found.get("Messages", ())]
+
+    async def delayed(self, queue: str) -> int:
+        """Return how many messages wait for their time."""
+        name = "ApproximateNumberOfMessagesDelayed"
+        found = await self.clients["sqs"].get_queue_attributes(
+            QueueUrl=self.queue_url(queue), AttributeNames=[name]
+        )
+        return int(found["Attributes"][name])
+
+    async def event(self, queue: str) -> dict[str, Any]:
+        """Return what is in a queue as the event that Lambda would make of it."""
+        return sqs_event(self.named(queue), await self.messages(queue))
+
+    async def status(self, document_id: str) -> DocumentStatus | None:
+        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named("states"))
+        try:
+            return await states.get(document_id)
+        finally:
+            await states.close()
+
+    async def found(self) -> list[str]:
+        """Return the documents of the passages that a search finds."""
+        assert self.opensearch is not None
+        request = f"POST /{self.named('passages')}/_search"
+        hits = await call(
+            self.opensearch,
+            request,
+            body={"size": 100, "query": {"match_all": {}}, "docvalue_fields": ["document_id"]},
+            timeout_s=30,
+        )
+        return sorted({hit["fields"]["document_id"][0] for hit in hits["hits"]["hits"]})
+
+
+def message(document_id: str) -> str:
+    return json.dumps({"schema_version": 1, "document_id": document_id})
+
+
+@asynccontextmanager
+async def deployed(
+    *, aws_url: str, opensearch_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> AsyncGenerator[Deployment]:
+    async with AsyncExitStack() as stack:
+        sagemaker = await stack.enter_async_context(sagemaker_socket())
+        made = Deployment(aws_url, opensearch_url, sagemaker, monkeypatch, folder)
+        services: Sequence[AwsService] = ("s3", "sqs", "dynamodb", "ssm")
+        for service in services:
+            opening = open_client(service, region=REGION, endpoint_url=aws_url)
+            made.clients[service] = await stack.enter_async_context(opening)
+        made.opensearch = await stack.enter_async_context(open_opensearch(url=opensearch_url, auth="none"))
+        await _make(made)
+        try:
+            yield made
+        finally:
+            for entry in made.entries:
+                await asyncio.to_thread(entry.close)
+            await delete_index(made.opensearch, alias=made.named("passages"))
+
+
+async def _make(made: Deployment) -> None:
+    s3 = made.clients["s3"]
+    for bucket in ("documents", "inbox", "artifacts"):
+        await create_documents_bucket(s3, bucket=made.named(bucket))
+    for queue in ("ids", "bulk", "withdrawals"):
+        await create_queue(made.clients["sqs"], name=made.named(queue))
+    await create_table(made.clients["dynamodb"], STATES, name=made.named("states"))
+    await put_parameter(made.clients["ssm"], name=f"/{made.prefix}/power", value="on")
+    facts = {"schema_version": 1, "model": MODEL, "digest": "d1", "max_input_tokens": 256}
+    objects = {
+        "3fa9.toml": TENANT_FILE.encode(),
+        f"callers/{MODEL}/artifact.json": orjson.dumps(facts),
+        f"callers/{MODEL}/tokenizer.json": _tokenizer(),
+    }
+    for key, content in objects.items():
+        await s3.put_object(Bucket=made.named("artifacts"), Key=key, Body=content)
+    assert made.opensearch is not None
+    await apply_schema(made.opensearch, alias=made.named("passages"), schema=SCHEMA)
+
+
+def _tokenizer() -> bytes:
+    """A tokenizer whose tokens are words and marks."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
+    return tokenizer.to_str().encode()

@@ -1,0 +1,178 @@
+"""Raw files become live documents, and withdrawn ones are gone, by the functions as they are deployed; each
+event is handed on by hand as the queues would."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from assistant.domain.documents import DocumentState
+from assistant.ingesting.embedding import EmbeddingLimits
+from assistant.settings import function_metrics
+from tests.fakes.lambda_events import object_created, sqs_event
+from tests.integration.lambdas.deployment import Deployment, message
+
+PAGE = b"# Refill too soon\n\nA claim with code 79 can be paid from day 24 on.\n"
+CAME_TWICE = 2
+
+
+async def receive(deployment: Deployment, key: str, content: bytes) -> Any:
+    await deployment.put_raw(key, content)
+    body = object_created(deployment.named("inbox"), key)
+    return await deployment.receiving()(sqs_event("inbox", [body]))
+
+
+async def live(deployment: Deployment, key: str = "wiki/refill.md", content: bytes = PAGE) -> str:
+    """Bring a page in as far as it goes, and return its id."""
+    await receive(deployment, key, content)
+    await deployment.ingesting()(await deployment.event("ids"))
+    return "wiki-refill"
+
+
+async def test_a_page_in_the_inbox_answers_questions_and_is_gone_when_withdrawn(
+    deployment: Deployment,
+) -> None:
+    document_id = await live(deployment)
+
+    status = await deployment.status(document_id)
+    assert status is not None
+    assert (status.state, status.title) == (DocumentState.LIVE, "Refill too soon")
+    assert await deployment.found() == [document_id]
+
+    await deployment.withdraw(document_id)
+    withdrawn = await deployment.removing("withdraw_documents")(await deployment.event("withdrawals"))
+
+    assert withdrawn == {"batchItemFailures": []}
+    assert await deployment.found() == []
+    status = await deployment.status(document_id)
+    assert status is not None
+    assert (status.state, status.live_content_hash) == (DocumentState.WITHDRAWN, None)
+
+
+async def test_an_event_that_comes_twice_embeds_nothing_twice(deployment: Deployment) -> None:
+    await receive(deployment, "wiki/refill.md", PAGE)
+    event = await deployment.event("ids")
+    ingest = deployment.ingesting()
+    for _ in range(CAME_TWICE):
+        assert await ingest(event) == {"batchItemFailures": []}
+
+    assert len(deployment.sagemaker.embeddings) == 1
+    assert await deployment.found() == ["wiki-refill"]
+
+
+async def test_a_file_that_comes_twice_is_enqueued_until_it_is_live(deployment: Deployment) -> None:
+    await live(deployment)
+
+    await receive(deployment, "wiki/refill.md", PAGE)
+
+    assert await deployment.messages("ids") == []
+
+
+async def test_bulk_files_go_by_their_own_queue_under_the_same_names(deployment: Deployment) -> None:
+    await receive(deployment, "bulk/wiki/refill.md", PAGE)
+
+    assert await deployment.messages("ids") == []
+    assert await deployment.messages("bulk") == [message("wiki-refill").replace(": ", ":").replace(", ", ",")]
+
+
+async def test_documents_from_bulk_go_live_too(deployment: Deployment) -> None:
+    await receive(deployment, "bulk/wiki/refill.md", PAGE)
+
+    await deployment.ingesting()(await deployment.event("bulk"))
+
+    assert await deployment.found() == ["wiki-refill"]
+
+
+async def test_a_compressed_file_of_many_documents_is_taken_in_without_its_bad_lines(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"id": f"q{n}", "question": f"Question {n}?", "answer": "Yes."}) for n in range(3)]
+    await receive(deployment, "wiki/all.jsonl.gz", gzip.compress("\n".join([*lines, "{"]).encode()))
+
+    await deployment.ingesting()(await deployment.event("ids"))
+
+    assert await deployment.found() == ["q0", "q1", "q2"]
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert json.loads(told)[function_metrics.RAW_FILES_REFUSED] == [1.0]
+
+
+async def test_a_file_that_is_gone_again_is_no_failure(deployment: Deployment) -> None:
+    body = object_created(deployment.named("inbox"), "wiki/gone.md")
+
+    assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
+
+
+async def test_what_is_no_event_of_s3_is_kept_and_stops_no_other(deployment: Deployment) -> None:
+    await deployment.put_raw("wiki/refill.md", PAGE)
+    good = object_created(deployment.named("inbox"), "wiki/refill.md")
+
+    answered = await deployment.receiving()(sqs_event("inbox", ["{}", good]))
+
+    assert answered == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert len(await deployment.messages("ids")) == 1
+
+
+async def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(deployment: Deployment) -> None:
+    await receive(deployment, "wiki/refill.md", PAGE)
+    event = sqs_event(deployment.named("ids"), ["garbage", message("wiki-refill")])
+
+    assert await deployment.ingesting()(event) == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert await deployment.found() == ["wiki-refill"]
+
+
+async def test_documents_wait_through_a_pause_without_a_failure_or_a_call(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await receive(deployment, "wiki/refill.md", PAGE)
+    await deployment.set_power("paused")
+
+    answered = await deployment.ingesting()(await deployment.event("ids"))
+
+    assert answered == {"batchItemFailures": []}
+    assert await deployment.delayed("ids") == 1
+    assert deployment.sagemaker.embeddings == []
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert json.loads(told)[function_metrics.DOCUMENTS_POSTPONED] == [1.0]
+
+
+async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = EmbeddingLimits(retry_for_s=0.1, first_pause_s=0.01, longest_pause_s=0.02)
+    monkeypatch.setattr("assistant.ingesting.embedding.EmbeddingLimits", lambda: quick)
+    await receive(deployment, "wiki/refill.md", PAGE)
+    await deployment.messages("ids")
+    deployment.sagemaker.embedding_fault = "error"
+
+    answered = await deployment.ingesting()(
+        sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=4)
+    )
+
+    assert answered == {"batchItemFailures": []}
+    assert await deployment.delayed("ids") == 1
+    status = await deployment.status("wiki-refill")
+    assert status is not None
+    assert status.state == DocumentState.PARSED
+
+
+async def test_a_document_that_ended_its_function_again_and_again_is_given_up(deployment: Deployment) -> None:
+    await receive(deployment, "wiki/refill.md", PAGE)
+
+    await deployment.ingesting()(sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=5))
+
+    status = await deployment.status("wiki-refill")
+    assert status is not None
+    assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
+
+
+async def test_a_withdrawal_that_was_forgotten_is_resumed_by_the_purge(deployment: Deployment) -> None:
+    document_id = await live(deployment)
+    await deployment.withdraw(document_id)
+    await deployment.messages("withdrawals")
+
+    await deployment.removing("purge_index")({})
+
+    assert len(await deployment.messages("withdrawals")) == 1

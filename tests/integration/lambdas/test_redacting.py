@@ -1,0 +1,194 @@
+"""Raw capture leaves the quarantine in every version, and a clean copy stays, by the deployed functions."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from assistant.adapters.aws.aws_clients import open_client
+from assistant.adapters.aws.local_resources import create_documents_bucket
+from assistant.adapters.aws.s3_capture import S3CaptureStore
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import DependencyError
+from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
+from assistant.settings import RedactingSettings, function_metrics
+from tests.fakes.aws_server import REGION
+from tests.fakes.lambda_events import Context, object_created, sqs_event
+
+KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
+RAW = json.dumps(
+    {
+        "captureData": {"endpointInput": {"data": '{"model": "m"}', "encoding": "JSON"}},
+        "eventMetadata": {"eventId": "e1", "customAttributes": ["Mrs Doe"]},
+    }
+).encode()
+
+
+class LaterClock(SystemClock):
+    """Half an hour ahead of the stores."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(minutes=30)
+
+
+@dataclass
+class Buckets:
+    s3: Any
+    quarantine: str
+    clean: str
+
+    async def put(self, key: str = KEY, content: bytes = RAW) -> None:
+        await self.s3.put_object(Bucket=self.quarantine, Key=key, Body=content)
+
+    async def raw_versions(self) -> list[str]:
+        listed = await self.s3.list_object_versions(Bucket=self.quarantine)
+        return [each["Key"] for each in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))]
+
+    async def clean_copy(self, key: str = KEY) -> bytes:
+        found = await self.s3.get_object(Bucket=self.clean, Key=key)
+        return await found["Body"].read()
+
+    def store(self) -> S3CaptureStore:
+        return S3CaptureStore(self.s3, quarantine_bucket=self.quarantine, capture_bucket=self.clean)
+
+
+@pytest.fixture
+async def buckets(aws_server_url: str) -> AsyncIterator[Buckets]:
+    name = uuid.uuid4().hex[:12]
+    async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3:
+        made = Buckets(s3, f"quarantine-{name}", f"clean-{name}")
+        for bucket in (made.quarantine, made.clean):
+            await create_documents_bucket(s3, bucket=bucket)
+        yield made
+
+
+def function(folder: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    given = {
+        "region": REGION,
+        "aws_endpoint_url": aws_url,
+        "quarantine_bucket": buckets.quarantine,
+        "capture_bucket": buckets.clean,
+        "metrics_service": "test",
+    }
+    for name, value in RedactingSettings.variables(given).items():
+        monkeypatch.setenv(name, value)
+    entry = importlib.import_module(f"lambdas.{folder}.handler").handle
+
+    async def handle(event: dict[str, Any]) -> Any:
+        try:
+            return await asyncio.to_thread(entry, event, Context())
+        finally:
+            await asyncio.to_thread(entry.close)
+
+    return handle
+
+
+async def test_an_object_is_redacted_and_gone_in_every_version(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put(content=b"an older version, Mrs Doe")
+    await buckets.put()
+    redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+
+    answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, KEY)]))
+
+    assert answered == {"batchItemFailures": []}
+    assert await buckets.raw_versions() == []
+    clean = await buckets.clean_copy()
+    assert json.loads(clean)["event_id"] == "e1"
+    assert b"Doe" not in clean
+
+
+async def test_an_event_that_comes_twice_keeps_the_clean_copy(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put()
+    event = sqs_event("captured", [object_created(buckets.quarantine, KEY)])
+    for _ in range(2):
+        redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+        assert await redact(event) == {"batchItemFailures": []}
+
+    assert json.loads(await buckets.clean_copy())["event_id"] == "e1"
+
+
+async def test_what_was_deleted_under_a_marker_is_deleted_whole(buckets: Buckets) -> None:
+    await buckets.put()
+    await buckets.s3.delete_object(Bucket=buckets.quarantine, Key=KEY)
+
+    await RedactCapture(buckets.store())(KEY)
+
+    assert await buckets.raw_versions() == []
+
+
+async def test_an_object_whose_name_begins_alike_stays(buckets: Buckets) -> None:
+    await buckets.put()
+    await buckets.put(f"{KEY}.other")
+
+    await RedactCapture(buckets.store())(KEY)
+
+    assert await buckets.raw_versions() == [f"{KEY}.other"]
+
+
+async def test_a_failed_copy_leaves_the_raw_object_and_its_message(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put()
+    await buckets.s3.delete_bucket(Bucket=buckets.clean)
+    redact = function("redact_capture", buckets, aws_server_url, monkeypatch)
+
+    answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, KEY)]))
+
+    assert answered == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert await buckets.raw_versions() == [KEY]
+
+
+def sweep(buckets: Buckets, clock: SystemClock) -> SweepQuarantine:
+    store = buckets.store()
+    return SweepQuarantine(store, redact=RedactCapture(store), clock=clock, overdue_after_s=1200)
+
+
+async def test_the_sweep_redacts_what_is_overdue_and_leaves_what_is_new(buckets: Buckets) -> None:
+    await buckets.put()
+
+    assert await sweep(buckets, SystemClock())() < 1200
+    assert await buckets.raw_versions() == [KEY]
+    assert await sweep(buckets, LaterClock())() == 0
+    assert await buckets.raw_versions() == []
+
+
+async def test_the_sweep_tells_the_age_of_what_it_cannot_redact_and_goes_on(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buckets.put("a/stuck.jsonl")
+    await buckets.put("b/fine.jsonl")
+    put_clean = S3CaptureStore.put_clean
+
+    async def refuses_one(store: S3CaptureStore, key: str, content: bytes) -> None:
+        if key.startswith("a/"):
+            raise DependencyError("Not now.")
+        await put_clean(store, key, content)
+
+    monkeypatch.setattr(S3CaptureStore, "put_clean", refuses_one)
+
+    assert await sweep(buckets, LaterClock())() >= 1800
+    assert await buckets.raw_versions() == ["a/stuck.jsonl"]
+
+
+async def test_the_age_of_the_oldest_raw_object_is_told(
+    buckets: Buckets,
+    aws_server_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await function("sweep_quarantine", buckets, aws_server_url, monkeypatch)({})
+
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert json.loads(told)[function_metrics.OLDEST_RAW_CAPTURE_AGE] == [0.0]

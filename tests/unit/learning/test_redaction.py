@@ -1,0 +1,181 @@
+"""A clean line says how a call was, and nothing of what anybody said."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assistant.learning.redaction import redacted
+
+QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
+REQUEST = {
+    "model": "Qwen3-8B",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}],
+    "max_tokens": 256,
+    "temperature": 0.0,
+    "stream": True,
+    "user": "Jane Doe",
+}
+ANSWER = {
+    "id": "chatcmpl-12",
+    "model": "Qwen3-8B",
+    "choices": [{"message": {"role": "assistant", "content": "Ask her doctor."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 31, "completion_tokens": 5, "total_tokens": 36},
+}
+
+
+def captured(data: Any, *, encoding: str = "JSON") -> dict[str, Any]:
+    text = data if isinstance(data, str) else json.dumps(data)
+    if encoding == "BASE64":
+        text = base64.b64encode(text.encode()).decode()
+    return {"observedContentType": "application/json", "mode": "INPUT", "data": text, "encoding": encoding}
+
+
+def line(request: Any = REQUEST, response: Any = ANSWER, *, encoding: str = "JSON", **event: Any) -> bytes:
+    return json.dumps(
+        {
+            "captureData": {
+                "endpointInput": captured(request, encoding=encoding),
+                "endpointOutput": captured(response, encoding=encoding),
+            },
+            "eventMetadata": {
+                "eventId": "9c2f8d4e-0000-4000-8000-1d7b54b0e6a1",
+                "inferenceId": "answer-17",
+                "inferenceTime": "2026-11-20T12:00:00Z",
+                "customAttributes": [QUESTION],
+            }
+            | event,
+            "eventVersion": "0",
+        }
+    ).encode()
+
+
+def clean(raw: bytes) -> dict[str, Any]:
+    (only,) = redacted(raw)
+    return orjson.loads(only)
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in strings(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in strings(part)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("encoding", ["JSON", "BASE64"])
+def test_ids_times_counts_and_sizes_stay(encoding: str) -> None:
+    found = clean(line(encoding=encoding))
+
+    assert found["event_id"] == "9c2f8d4e-0000-4000-8000-1d7b54b0e6a1"
+    assert found["inference_id"] == "answer-17"
+    assert found["inference_time"] == "2026-11-20T12:00:00Z"
+    assert found["request"]["parameters"] == {"max_tokens": 256, "temperature": 0.0, "stream": True}
+    assert found["request"]["messages"] == [
+        {"role": "system", "characters": 9},
+        {"role": "user", "characters": len(QUESTION)},
+    ]
+    assert found["request"]["sha256"] == hashlib.sha256(json.dumps(REQUEST).encode()).hexdigest()
+    assert found["response"]["usage"] == {"prompt_tokens": 31, "completion_tokens": 5, "total_tokens": 36}
+    assert (found["response"]["finish_reason"], found["response"]["characters"]) == ("stop", 15)
+
+
+def test_no_text_stays_wherever_it_stood() -> None:
+    everything = b"".join(redacted(line())).decode()
+
+    for text in (QUESTION, "Doe", "warfarin", "Be brief", "Ask her doctor"):
+        assert text not in everything
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"eventId": QUESTION},
+        {"inferenceId": "Jane Doe"},
+        {"inferenceTime": "on 2026-11-20 Mrs Doe called"},
+        {"inferenceId": {"name": "Doe"}},
+    ],
+)
+def test_a_text_in_place_of_an_id_does_not_pass(event: dict[str, Any]) -> None:
+    assert "Doe" not in b"".join(redacted(line(**event))).decode()
+
+
+@pytest.mark.parametrize(
+    ("place", "text"), [("model", "Mrs Doe"), ("max_tokens", "Doe"), ("messages", "Doe"), ("inputs", ["Doe"])]
+)
+def test_a_text_in_place_of_a_parameter_does_not_pass(place: str, text: Any) -> None:
+    assert "Doe" not in b"".join(redacted(line(REQUEST | {place: text}))).decode()
+
+
+def test_a_streamed_answer_is_measured_over_its_parts() -> None:
+    parts = [
+        {"id": "chatcmpl-12", "model": "Qwen3-8B", "choices": [{"delta": {"content": "Ask "}}]},
+        {"choices": [{"delta": {"content": "her."}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}},
+    ]
+    stream = "".join(f"data: {json.dumps(part)}\n\n" for part in parts) + "data: [DONE]\n\n"
+
+    response = clean(line(response=stream))["response"]
+
+    assert (response["id"], response["characters"], response["finish_reason"]) == ("chatcmpl-12", 8, "stop")
+    assert response["usage"]["total_tokens"] == 11
+
+
+def test_embedding_calls_are_counted() -> None:
+    request = clean(line({"inputs": ["one", "three"]}, [[0.1]]))["request"]
+
+    assert request["inputs"] == [{"characters": 3}, {"characters": 5}]
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'"Mrs Doe"', b"\xff\xfe Doe", b'{"captureDatum": "Doe"}'])
+def test_what_is_no_capture_leaves_only_its_size(raw: bytes) -> None:
+    assert clean(raw) == {"schema_version": 1, "readable": False, "size_bytes": len(raw)}
+
+
+def test_blank_lines_are_none() -> None:
+    assert len(list(redacted(line() + b"\n\n" + line() + b"\n"))) == 2
+
+
+KEYS = ("model", "messages", "inputs", "choices", "usage", "role", "content", "delta", "id", "prompt_tokens")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "model",
+                    "messages",
+                    "inputs",
+                    "choices",
+                    "usage",
+                    "role",
+                    "content",
+                    "delta",
+                    "id",
+                    "prompt_tokens",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(request=JSON, response=JSON)
+def test_no_shape_of_a_call_breaks_it_or_lets_a_text_through(request: Any, response: Any) -> None:
+    marked = json.loads(json.dumps([request, response]).replace('": "', '": "Mrs. Doe, '))
+
+    found = clean(line(*marked))
+
+    assert not [text for text in strings(found) if "Doe" in text]
