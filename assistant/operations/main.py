@@ -22,6 +22,7 @@ from assistant.operations.global_options import GlobalOptions, hoist
 from assistant.operations.interruption import end_in_order_on_signals
 from assistant.operations.knowledge_commands import knowledge_app
 from assistant.operations.local_commands import local_app
+from assistant.operations.reach_command import add_reach_command
 
 app = typer.Typer(
     name="assistant",
@@ -165,6 +166,7 @@ def demo(
 
 add_commands(app)
 add_check_commands(app)
+add_reach_command(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -33,6 +33,7 @@ _SERVICES: Mapping[str, tuple[str, ...]] = {
     "sns": ("sns",),
     "sqs": ("sqs",),
     "ssm": ("ssm",),
+    "ssmmessages": ("ssmmessages",),
     "states": ("states",),
     "sts": ("sts",),
     "textract": ("textract",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from assistant.template_checks.called import services_of
 from assistant.template_checks.policies import Policies, Statement
 from assistant.template_checks.reachability.kinds import Kind
 from assistant.template_checks.reachability.stations import Station
@@ -12,29 +13,6 @@ from assistant.template_checks.templates import Resource, Templates
 from assistant.template_checks.values import Value, at, items, targets, text
 from assistant.template_checks.workloads import is_private_registry
 
-_SERVICES = {
-    "application-autoscaling": ("application-autoscaling",),
-    "cloudwatch": ("monitoring",),
-    "dynamodb": ("dynamodb",),
-    "ecr": ("ecr.api", "ecr.dkr"),
-    "ecs": ("ecs",),
-    "events": ("events",),
-    "kinesis": ("kinesis-streams",),
-    "kms": ("kms",),
-    "lambda": ("lambda",),
-    "logs": ("logs",),
-    "s3": ("s3",),
-    "secretsmanager": ("secretsmanager",),
-    "sns": ("sns",),
-    "sqs": ("sqs",),
-    "ssm": ("ssm",),
-    "ssmmessages": ("ssmmessages",),
-    "states": ("states",),
-    "sts": ("sts",),
-    "xray": ("xray",),
-}
-"""Prefix of an IAM action = endpoints that a call of it goes through ("AWS services that integrate with AWS
-PrivateLink"). An image is pulled through both of ECR's, its layers from S3."""
 _BY_PLATFORM = {
     "lambda.amazonaws.com": ("ec2", "logs", "xray"),
     "sagemaker.amazonaws.com": ("cloudwatch", "ec2", "ecr", "logs"),
@@ -141,12 +119,8 @@ def _trusted(role: Resource | None) -> list[str]:
 
 
 def _endpoints_of(prefix: str, action: str) -> tuple[str, ...]:
-    if prefix == SEARCH:
-        return (SEARCH,)
-    if prefix == "sagemaker":
-        invokes = action.lower().startswith("sagemaker:invokeendpoint")
-        return ("sagemaker.runtime",) if invokes else ("sagemaker.api",)
-    return _SERVICES.get(prefix, ("",))
+    """Return the endpoints that an action goes through; one without a name where none is known."""
+    return (SEARCH,) if prefix == SEARCH else services_of(action) or ("",)
 
 
 def _containers(definition: Resource) -> list[dict[str, Value]]:

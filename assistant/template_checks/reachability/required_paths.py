@@ -71,7 +71,7 @@ def _reached(scene: Scene, station: Station, service: str, made: Sequence[Call])
             "reach-unknown-service",
             at="",
             message=f"{station.resource_name} may call {actions}, and no endpoint is known for that.",
-            mend="Take the action away, or add the service to the table of calls.py with its endpoint.",
+            mend="Take the action away, or add the service and its endpoint to template_checks/called.py.",
         )
     elif service == SEARCH:
         yield from _reached_search(scene, station)

@@ -14,7 +14,7 @@ _CALLS = ("caller", "service", "by", "actions", "")
 def as_text(report: Report) -> str:
     """Return both tables, then what is wrong or not proven, then one line of what came of it."""
     parts = [_text_table(_PATHS, path_rows(report)), _text_table(_CALLS, call_rows(report))]
-    parts += [_text_finding(finding) for finding in report.findings]
+    parts += [finding_as_text(finding) for finding in report.findings]
     parts.append(f"{len(report.rows)} paths, {len(report.calls)} called services: {report.status}\n")
     return "\n".join(parts)
 
@@ -46,5 +46,5 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cell for cell in line) + " |\n" for line in lines)
 
 
-def _text_finding(finding: Finding) -> str:
+def finding_as_text(finding: Finding) -> str:
     return f"{finding.status}: {finding.where} {finding.code}\n  {finding.message}\n  {finding.mend}"
