@@ -13,6 +13,7 @@ from tests.contracts.suites import SUITES
 from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
+from tests.stacks.mistakes.table import MistakeTable
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
@@ -20,6 +21,7 @@ LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
     config.pluginmanager.register(FaultCells(config))
+    config.pluginmanager.register(MistakeTable())
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from assistant.template_checks.templates import Resource, Templates
 from assistant.template_checks.values import Joined, Target, Unknown, Value, is_known, items, mapping, text
@@ -162,9 +163,14 @@ def covers(pattern: str, wanted: str) -> bool | None:
 
 
 def _like(pattern: str, subject: str) -> bool:
+    return _expression(pattern).fullmatch(subject) is not None
+
+
+@lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"([*?])", pattern)
     expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
-    return re.fullmatch(expression, subject, re.IGNORECASE | re.DOTALL) is not None
+    return re.compile(expression, re.IGNORECASE | re.DOTALL)
 
 
 def _any(verdicts: Iterator[bool | None]) -> bool | None:

@@ -77,6 +77,7 @@ class Templates:
         self.templates = tuple(templates)
         self._world = world or World()
         self._resolver = Resolver(self, world=self._world)
+        self._made_before: dict[Resource, frozenset[Resource]] = {}
         self._resources = {
             (id(template), logical_id): Resource(
                 logical_id, template=template, raw=raw, resolver=self._resolver
@@ -124,7 +125,10 @@ class Templates:
         seen: set[Resource] = set()
         waiting = [resource]
         while waiting:
-            for found in self._direct(waiting.pop()):
+            one = waiting.pop()
+            if one not in self._made_before:
+                self._made_before[one] = frozenset(self._direct(one))
+            for found in self._made_before[one]:
                 if found not in seen:
                     seen.add(found)
                     waiting.append(found)

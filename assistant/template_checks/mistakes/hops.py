@@ -142,14 +142,19 @@ def _check_addresses(deployment: Deployment) -> Iterator[Finding]:
     owners += [(function, function.properties) for function in deployment.templates.of(*FUNCTIONS)]
     for resource, container in owners:
         for name, value in environment_of(container).items():
-            host = urlsplit(text(value)).hostname if text(value).lower().startswith("http://") else None
-            if host is not None and not _ON_THE_TASK.match(host):
-                yield _plain(
-                    resource,
-                    at_=f"Environment.{name}",
-                    said=f"It calls {host} by HTTP.",
-                    mend="Use an address with https://.",
-                )
+            yield _check_address(resource, name, text(value))
+
+
+def _check_address(resource: Resource, name: str, value: str) -> Finding:
+    host = urlsplit(value).hostname if value.lower().startswith("http://") else None
+    if host is None or _ON_THE_TASK.match(host):
+        return passed(resource, "plaintext-hop")
+    return _plain(
+        resource,
+        at_=f"Environment.{name}",
+        said=f"It calls {host} by HTTP.",
+        mend="Use an address with https://.",
+    )
 
 
 def _check_volumes(deployment: Deployment) -> Iterator[Finding]:
@@ -227,8 +232,8 @@ MISTAKES = (
         title="A plaintext hop, or a whole-answer deadline above the drain and stop time-outs",
         parts={
             "plaintext-hop": "HTTP on a listener or target group, TLS ended at an NLB, a domain without "
-            "HTTPS or node-to-node encryption, an http:// address in an environment, a volume without transit "
-            "encryption",
+            "HTTPS or node-to-node encryption, an http:// address in an environment, a volume mounted "
+            "without transit encryption",
             "deadline": "deregistration delay or StopTimeout is shorter than an answer may take",
         },
         why="A hop inside the VPC is a hop on somebody's network. When a task is replaced, its streams have "

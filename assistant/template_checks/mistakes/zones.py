@@ -19,7 +19,9 @@ _WITH_STANDBY = 3
 def _check(deployment: Deployment) -> Iterator[Finding]:
     for resource in deployment.templates.of():
         for name in ("AvailabilityZone", "AvailabilityZones"):
-            for zone in items(resource.properties.get(name)):
+            # Few have one; only theirs are resolved.
+            named = name in (resource.raw.get("Properties") or {})
+            for zone in items(resource.properties[name]) if named else ():
                 if isinstance(zone, str):
                     yield _check_zone(deployment, resource, name, zone)
     for domain in deployment.templates.of(*DOMAINS):

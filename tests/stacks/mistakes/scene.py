@@ -1,0 +1,148 @@
+"""Templates that may be changed in memory, to plant a mistake and see it refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from assistant.template_checks.checking import Report, check_templates
+from assistant.template_checks.facts import Facts
+from assistant.template_checks.resolution import World
+from assistant.template_checks.security_groups import key_of
+from assistant.template_checks.template_files import Template, read_templates
+from assistant.template_checks.templates import Resource, Templates
+from assistant.template_checks.values import items, targets, text
+
+Raw = dict[str, Any]
+
+
+class Scene:
+    """A set of templates with its facts. Every change is made to a copy of the documents."""
+
+    def __init__(self, templates: Sequence[Template], *, facts: Facts) -> None:
+        self.templates = [
+            replace(template, document=copy.deepcopy(template.document)) for template in templates
+        ]
+        self.facts = facts
+
+    @classmethod
+    def read(cls, paths: Sequence[Path], *, facts: Facts) -> Scene:
+        return cls(read_templates(paths), facts=facts)
+
+    def copy(self) -> Scene:
+        return Scene(self.templates, facts=self.facts)
+
+    def check(self) -> Report:
+        return check_templates(self.world(), facts=self.facts)
+
+    def world(self) -> Templates:
+        world = World(given=self.facts.parameters, account=self.facts.account, region=self.facts.region)
+        return Templates(self.templates, world=world)
+
+    def know(self, **facts: Any) -> None:
+        self.facts = self.facts.model_copy(update=facts)
+
+    # --- finding ------------------------------------------------------------------------------------------
+    def all(self, kind: str, **having: str) -> list[Resource]:
+        """Return resources of a type whose properties, resolved, contain these texts."""
+        return [
+            resource
+            for resource in self.world().of(kind)
+            if all(wanted in text_of(resource, name) for name, wanted in having.items())
+        ]
+
+    def one(self, kind: str, **having: str) -> Resource:
+        """Return the first of them; there must be one."""
+        return self.all(kind, **having)[0]
+
+    def properties(self, kind: str, **having: str) -> Raw:
+        """Return the raw properties of the first of them, to be changed."""
+        return raw_properties(self.one(kind, **having))
+
+    def remove(self, resource: Resource) -> None:
+        del self._resources(resource.template)[resource.logical_id]
+
+    def add(self, beside: Resource, logical_id: str, kind: str, properties: Raw, **more: Any) -> None:
+        """Add a resource to the template of another."""
+        self._resources(beside.template)[logical_id] = {"Type": kind, "Properties": properties, **more}
+
+    def _resources(self, template: Template) -> Raw:
+        (found,) = (one for one in self.templates if one.path == template.path)
+        return found.document["Resources"]
+
+    # --- parts of a deployment ----------------------------------------------------------------------------
+    def groups_of(self, kind: str, **having: str) -> list[Resource]:
+        """Return the security groups of a resource, whatever its property is called."""
+        owner = self.one(kind, **having)
+        found = [target.resource for target in targets(dict(owner.properties))]
+        return [one for one in dict.fromkeys(found) if one.type == "AWS::EC2::SecurityGroup"]
+
+    def close(self, group: Resource, direction: str) -> None:
+        """Take every rule of a direction away from a group."""
+        for rule in self.all(f"AWS::EC2::SecurityGroup{direction}"):
+            if getattr(key_of(rule.properties.get("GroupId")), "logical_id", "") == group.logical_id:
+                self.remove(rule)
+        nothing = {"IpProtocol": "icmp", "CidrIp": "255.255.255.255/32", "FromPort": 252, "ToPort": 86}
+        raw_properties(group)[f"SecurityGroup{direction}"] = [nothing] if direction == "Egress" else []
+
+    def endpoint(self, service: str) -> Resource:
+        """Return the endpoint of an AWS service."""
+        return next(
+            one
+            for one in self.all("AWS::EC2::VPCEndpoint")
+            if text(one.properties["ServiceName"]).endswith(f".{service}")
+        )
+
+    def container(self) -> Raw:
+        """Return the container that the load balancer sends to, to be changed."""
+        balanced = items(self.one("AWS::ECS::Service").properties["LoadBalancers"])[0]
+        name = text(balanced["ContainerName"]) if isinstance(balanced, dict) else ""
+        containers = self.properties("AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+        return next(one for one in containers if one["Name"] == name)
+
+    def llm(self) -> Raw:
+        """Return the container of the model whose environment names a batch size, to be changed."""
+        model = self.properties("AWS::SageMaker::Model", PrimaryContainer="SM_ON_BATCH_SIZE")
+        return model["PrimaryContainer"]
+
+    def variant(self) -> Raw:
+        """Return the variant on Inferentia, to be changed."""
+        config = self.properties("AWS::SageMaker::EndpointConfig", ProductionVariants="ml.inf2")
+        return config["ProductionVariants"][0]
+
+    def statements(self) -> Iterator[Raw]:
+        """Yield every statement of roles' policies, to be changed."""
+        for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            for policy in self.all(kind):
+                yield from _as_list(raw_properties(policy)["PolicyDocument"]["Statement"])
+        for role in self.all("AWS::IAM::Role"):
+            for policy in raw_properties(role).get("Policies", []):
+                yield from _as_list(policy["PolicyDocument"]["Statement"])
+
+    def forget_action(self, action: str) -> None:
+        """Take an action out of every role's policies, also where a wildcard holds it."""
+        service, _, name = action.partition(":")
+        for statement in self.statements():
+            kept = [
+                one
+                for one in _as_list(statement.get("Action", []))
+                if not (one.startswith(f"{service}:") and name.startswith(one.partition(":")[2].rstrip("*")))
+            ]
+            statement["Action"] = kept or ["iam:GetRole"]
+
+
+def raw_properties(resource: Resource) -> Raw:
+    """Return a resource's own properties, to be changed."""
+    return resource.raw["Properties"]
+
+
+def text_of(resource: Resource, name: str) -> str:
+    """Return a property, resolved, as text."""
+    return str(resource.properties.get(name, ""))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
