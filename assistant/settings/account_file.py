@@ -7,15 +7,13 @@ stack is gone, for nothing here is ever deleted with its stack.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_sections import DeploymentSection, Region, TagValue
+from assistant.settings.strict_file import read_strict
 
 Making = Literal["create", "existing"]
 
@@ -41,25 +39,7 @@ class AccountConfig(DeploymentSection):
 def load_account(folder: Path, *, account: str, region: str) -> AccountConfig:
     """Read the file of an account and region; the defaults where there is none.
 
-    Raises ConfigurationError naming file, key and what is allowed.
+    Raises ConfigurationError naming file, line, key and what is allowed.
     """
     path = folder / f"{account}-{region}.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return AccountConfig()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
-    try:
-        return AccountConfig.model_validate_json(json.dumps(data, default=str), strict=True)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: " + "; ".join(_explain(error))) from None
-
-
-def _explain(error: ValidationError) -> list[str]:
-    return [
-        f"unknown key {item['loc'][0]}; allowed: {', '.join(sorted(AccountConfig.model_fields))}"
-        if item["type"] == "extra_forbidden"
-        else f"{'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"
-        for item in error.errors()
-    ]
+    return read_strict(path, AccountConfig) if path.exists() else AccountConfig()

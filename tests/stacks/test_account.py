@@ -160,8 +160,8 @@ def test_tenants_of_one_place_agree_on_the_bootstrap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('boundary = "maybe"', r"boundary: Input should be 'create' or 'existing' \(got 'maybe'\)"),
-        ("borders = 1", r"unknown key borders; allowed: boundary, budget_email"),
+        ('boundary = "maybe"', r"line 1: boundary: Input should be 'create' or 'existing' \(got 'maybe'\)"),
+        ("borders = 1", r"line 1: unknown key borders; allowed here: boundary, budget_email"),
         ("boundary =", r"not valid TOML"),
     ],
 )

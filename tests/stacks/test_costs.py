@@ -1,0 +1,83 @@
+"""What a tenant costs is read off its templates: nothing is overlooked, and the page says what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.operations.costs.priced_resources import Line, priced, unknown_types
+from assistant.operations.costs.prices import FILE, load_prices
+from assistant.operations.costs.table import PAGE, markdown, with_costs
+from assistant.template_checks.upgrades import templates_by_stack_name
+from tests.stacks.synthesized import assembly, assembly_folder
+
+__all__ = ["assembly"]
+TENANTS = ("pharmacy", "clinic", "sandbox")
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_of_every_resource_it_is_said_whether_it_costs_by_the_hour(assembly: Path, tenant: str) -> None:
+    unknown = unknown_types(templates_by_stack_name(assembly_folder(assembly, tenant)).values())
+
+    assert not unknown, f"say it in assistant/operations/costs/priced_resources.py: {sorted(unknown)}"
+
+
+def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert page == with_costs(page, assembly=assembly, prices=load_prices()), (
+        "run: make synth && python -m assistant.operations.costs"
+    )
+
+
+def test_an_endpoint_costs_only_while_on() -> None:
+    template = {
+        "Resources": {
+            "Config": {
+                "Type": "AWS::SageMaker::EndpointConfig",
+                "Properties": {
+                    "ProductionVariants": [
+                        {"InstanceType": "ml.g6e.2xlarge", "InitialInstanceCount": 2, "VolumeSizeInGB": 50}
+                    ]
+                },
+            }
+        }
+    }
+
+    table = markdown({"one": list(priced([template]))}, load_prices())
+
+    assert "| Endpoints | 5.62 | 0.00 |" in table
+
+
+def test_tasks_cost_what_scaling_keeps_at_least() -> None:
+    template = {
+        "Resources": {
+            "Tasks": {
+                "Type": "AWS::ECS::TaskDefinition",
+                "Properties": {"Cpu": "1024", "Memory": "2048"},
+            },
+            "Scaling": {
+                "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+                "Properties": {"ServiceNamespace": "ecs", "MinCapacity": 3},
+            },
+        }
+    }
+
+    assert [(line.name, line.amount) for line in priced([template])] == [("task_vcpu", 3), ("task_gib", 6)]
+
+
+def test_an_instance_without_a_price_is_named_with_the_file() -> None:
+    line = Line(part="Endpoints", kind="endpoint", name="ml.p9.large", amount=1)
+
+    with pytest.raises(ConfigurationError, match=rf"{FILE}: there is no price \[endpoint.'ml.p9.large'\]"):
+        markdown({"one": [line]}, load_prices())
+
+
+def test_a_bad_file_of_prices_is_named_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text(FILE.read_text(encoding="utf-8").replace('found = "api"', 'found = "hearsay"', 1))
+
+    with pytest.raises(ConfigurationError, match=r"prices\.toml: endpoint\.ml\.g6e\.2xlarge\.found"):
+        load_prices(path)
