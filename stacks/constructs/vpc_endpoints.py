@@ -71,6 +71,7 @@ class ServiceEndpoints(Construct):
                 policy_document=policy,
             )
         pin(endpoint, f"{name}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", service)
 
 
 class ReachEndpoint(Construct):
@@ -100,6 +101,7 @@ class ReachEndpoint(Construct):
             private_dns_enabled=False if by_service else None,
         )
         pin(endpoint, f"Reach{_pascal_case(entry.name)}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", entry.name)
         if by_service:
             # As `<hosted zone>:<name>`; the first one is that of all zones.
             cdk.CfnOutput(

@@ -23,7 +23,7 @@ class Kind(StrEnum):
     MODELS = "model instances"
     JOBS = "jobs"
     AWS = "endpoints of AWS services"
-    SYSTEM = "endpoint of a company system"
+    SYSTEM = "company system"
     S3 = "S3"
     DYNAMODB = "DynamoDB"
 

@@ -111,7 +111,7 @@ def _station(resource: Resource) -> Iterator[Station]:
         return
     keys = tuple(key_of(group) for group in groups)
     yield Station(
-        name=resource.logical_id,
+        name=_name(resource),
         kind=kind_of(resource),
         resource=resource,
         vpc=_vpc(keys, subnets),
@@ -120,6 +120,13 @@ def _station(resource: Resource) -> Iterator[Station]:
         networks=networks_of(subnets),
         roles=tuple(_roles(resource)),
     )
+
+
+def _name(resource: Resource) -> str:
+    """Return the tag ``Name`` of a resource, or its logical id."""
+    tags = items(resource.properties.get("Tags"))
+    names = (text(at(tag, "Value")) for tag in tags if text(at(tag, "Key")) == "Name")
+    return next(names, resource.logical_id)
 
 
 def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
