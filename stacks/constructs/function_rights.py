@@ -13,7 +13,6 @@ from assistant.settings import ServiceSettings
 from assistant.settings.artifacts import CALLERS_PREFIX
 from assistant.settings.dynamodb_tables import STATES
 from assistant.settings.link_secret import link_secret_context
-from stacks.constructs.task_rights import search_alias
 from stacks.constructs.vpc_function import FunctionRole
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs
 from stacks.tenant import DeployedTenant
@@ -69,10 +68,10 @@ class FunctionRights:
         return rights
 
     def index(self) -> list[iam.PolicyStatement]:
-        """Rows of any version of the tenant's index; what else its paths could mean, the domain's own role
-        mapping refuses."""
-        versions = f"{self.data.domain_arn}/{search_alias(self.tenant)}-*"
-        return [_allow(("es:ESHttpPost", "es:ESHttpGet"), versions)]
+        """Rows of any version of an index of passages on the tenant's own domain; the domain's own role
+        mapping says of which."""
+        versions = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
+        return [_allow(("es:ESHttpPost", "es:ESHttpGet"), f"{self.data.domain_arn}/{versions}-v*")]
 
     def embedding(self) -> list[iam.PolicyStatement]:
         """By name: the endpoint itself is not there while the tenant is paused."""

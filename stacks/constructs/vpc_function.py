@@ -54,8 +54,8 @@ class FunctionRole(WorkloadRole):
 class VpcFunction(Construct):
     """One function with its log group.
 
-    ``role`` is the caller's to extend, before and after; where it is an ARN, the stack that made that role
-    gave it ``platform_statements``.
+    ``role`` has its rights already; where it is an ARN, the stack that made that role gave it
+    ``platform_statements``.
     """
 
     def __init__(
@@ -101,8 +101,12 @@ class VpcFunction(Construct):
                 statements=platform_statements(self, log_group_arn=self.log_group.log_group_arn),
             )
             role.add_managed_policy(platform)
-            # Lambda refuses a function whose role cannot make its network interfaces yet.
-            self._function.node.add_dependency(platform, role)
+            # Lambda refuses a function whose role cannot make its network interfaces yet, and CloudFormation
+            # may call one as soon as it is there.
+            self._function.node.add_dependency(platform)
+            rights = role.node.try_find_child("DefaultPolicy")
+            if rights is not None:
+                self._function.node.add_dependency(rights)
 
     @property
     def function_name(self) -> str:
