@@ -27,8 +27,10 @@ def _folder(path: str) -> str:
 
 
 _ANY = "AwsSolutions::AwsSolutions-IAM5[Resource::*]"
-_LINES = (
-    "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/*]"
+_LINES = tuple(
+    "AwsSolutions::AwsSolutions-IAM5"
+    f"[Resource::arn:aws:logs:{{region}}:{{account}}:log-group:/aws/sagemaker/{kind}Jobs*]"
+    for kind in ("Processing", "Training")
 )
 _INTERFACES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ec2:{region}:{account}:network-interface/*]"
 _IMAGES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ecr:{region}:{account}:repository/*]"
@@ -59,8 +61,8 @@ ROWS: tuple[Acknowledgement, ...] = (
     *(
         Acknowledgement(
             construct=f"Learning/{job}",
-            findings=(_LINES, _IMAGES, _INTERFACES),
-            reason="The job's own log group, which SageMaker names after it; images of this account, of "
+            findings=(*_LINES, _IMAGES, _INTERFACES),
+            reason="The log groups that SageMaker has for all jobs of an account; images of this account, of "
             "which one is said when a job is started; interfaces, which have no id before SageMaker makes "
             "them: their subnets and security group bound which.",
         )

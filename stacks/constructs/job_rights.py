@@ -58,16 +58,19 @@ class JobRights:
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
         """
-        groups = self._stack.format_arn(
-            service="logs",
-            resource="log-group",
-            resource_name="/aws/sagemaker/*",
-            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-        )
+        groups = [
+            self._stack.format_arn(
+                service="logs",
+                resource="log-group",
+                resource_name=f"{group}*",
+                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+            )
+            for group in _JOB_GROUPS
+        ]
         repositories = self._stack.format_arn(service="ecr", resource="repository", resource_name="*")
         return [
             *interface_statements(self._scope, network=network, workload=Workload.JOBS),
-            _allow(_LINES, [groups]),
+            _allow(_LINES, groups),
             _allow(
                 ["cloudwatch:PutMetricData"],
                 ["*"],
@@ -81,6 +84,8 @@ class JobRights:
         ]
 
 
+_JOB_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
+"""Of all jobs of an account, as SageMaker names them: not its endpoints', which are a tenant's."""
 _LINES = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
 
 
