@@ -26,8 +26,8 @@ _GATEWAYS = (str(Kind.DYNAMODB), str(Kind.S3))
 _SHAPES = {
     Kind.CARE_SIDE: ("([", "])"),
     Kind.SEARCH: ("[(", ")]"),
-    Kind.AWS: ("[/", "/]"),
-    Kind.SYSTEM: ("[/", "/]"),
+    Kind.AWS: ("[[", "]]"),
+    Kind.SYSTEM: ("[[", "]]"),
 }
 
 
@@ -139,7 +139,7 @@ def _label(name: str, found: Iterable[Station]) -> str:
     alike = {station.resource.logical_id: station for station in found if _drawn(station) == name}
     if name == Kind.AWS:
         services = sorted(_service(station) for station in alike.values())
-        lines = [", ".join(services[at : at + 3]) for at in range(0, len(services), 3)]
+        lines = [", ".join(services[at : at + 2]) for at in range(0, len(services), 2)]
         return "<br/>".join([name, *lines])
     if name.startswith(Kind.CARE_SIDE):
         return name.replace(f"{Kind.CARE_SIDE} ", f"{Kind.CARE_SIDE}<br/>")
