@@ -44,7 +44,7 @@ class PowerCalls:
                 "Parameters": kept,
                 "Capabilities": ["CAPABILITY_NAMED_IAM"],
             },
-            ResultPath=None,
+            ResultPath="$.done",
             Catch=[{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": refused}],
             Next=then,
         )

@@ -68,7 +68,7 @@ def each_source(resource: str, *, enabled: bool, then: str, failed: str) -> Stat
             "StartAt": "Set",
             "States": {"Set": setting, "Gone": {"Type": "Succeed"}},
         },
-        "ResultPath": None,
+        "ResultPath": "$.done",  # CDK leaves a null out, and the result would be all that is left
         "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": failed}],
         "Next": then,
     }
@@ -121,7 +121,7 @@ def drained_queues(resource: str, *, poll_s: int, polls: int, then: str) -> Stat
                 "Drained": {"Type": "Succeed"},
             },
         },
-        "ResultPath": None,
+        "ResultPath": "$.done",  # CDK leaves a null out, and the result would be all that is left
         "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": then}],
         "Next": then,
     }

@@ -82,7 +82,7 @@ class TenantQueue(Construct):
             "Source",
             event_source_arn=self.arn,
             function_name=function.function_arn,
-            enabled=True if switch is None else switch.enabled(),
+            enabled=True if switch is None else switch.enabled,
             batch_size=batch_size,
             function_response_types=["ReportBatchItemFailures"],
             scaling_config=lambda_.CfnEventSourceMapping.ScalingConfigProperty(

@@ -1,0 +1,93 @@
+"""The power machines and conditions as they stand in synthesized templates, in a tenant of virtual time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from random import Random
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_lambda as lambda_
+
+from assistant.settings.power_words import ON
+from stacks.constructs.power_switch import PowerSwitch
+from stacks.models import ModelsStack
+from tests.stacks.power.tenant_nights import Tenant
+from tests.stacks.values import DATA, KEYS, NETWORK, deployed, resources_of, stage_for, template_of
+
+
+def tenant_of(chance: Random, *, word: str = ON) -> Tenant:
+    """Return a tenant that lives by what its templates say."""
+    template = models_template()
+    (stands,) = {body["Condition"] for body in resources_of(template, "AWS::SageMaker::Endpoint").values()}
+    return Tenant(
+        definitions=machines(),
+        stands_for=lambda asked: _holds(template["Conditions"][stands], word=asked),
+        takes_work_for=lambda asked: _holds(_condition_of_sources(), word=asked),
+        chance=chance,
+        words=[word],
+    )
+
+
+@cache
+def models_template() -> dict[str, Any]:
+    tenant = deployed("pharmacy")
+    stage = stage_for(tenant)
+    return template_of(ModelsStack(stage, "Models", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA))
+
+
+@cache
+def machines() -> Mapping[str, Mapping[str, Any]]:
+    """Return the two definitions, with what CloudFormation puts into them."""
+    found = resources_of(models_template(), "AWS::StepFunctions::StateMachine")
+    assert len(found) == 2
+    return {
+        kind: json.loads(_text(body["Properties"]["DefinitionString"]))
+        for name, body in found.items()
+        for kind in ("pause", "resume")
+        if kind.capitalize() in name
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return separator.join(_text(part) for part in parts)
+    return {"AWS::Partition": "aws", "AWS::StackId": "stack-id"}[value["Ref"]]
+
+
+def _holds(condition: Any, *, word: str) -> bool:
+    """Evaluate a condition of a template for a word of the parameter."""
+    match condition:
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner, word=word)
+        case {"Fn::Or": parts}:
+            return any(_holds(part, word=word) for part in parts)
+        case {"Fn::Equals": [{"Ref": "Power"}, wanted]}:
+            return word == wanted
+    raise NotImplementedError(condition)
+
+
+@cache
+def _condition_of_sources() -> Any:
+    """Return what ``Enabled`` of a mapping stands behind; the ingestion stack's are such mappings."""
+    tenant = deployed("pharmacy")
+    stack = cdk.Stack(stage_for(tenant), "Sources")
+    switch = PowerSwitch(stack, "Switch", tenant=tenant)
+    lambda_.CfnEventSourceMapping(stack, "Source", function_name="f", enabled=switch.enabled)
+    template = template_of(stack)
+    (source,) = resources_of(template, "AWS::Lambda::EventSourceMapping").values()
+    name, *choice = source["Properties"]["Enabled"]["Fn::If"]
+    assert choice == [True, False]
+    return template["Conditions"][name]
+
+
+def switched(tenant: Tenant, kind: str) -> str | None:
+    """Run a machine and all that follows of it; return its outcome."""
+    execution = tenant.start(kind)
+    tenant.run()
+    return execution.outcome

@@ -1,0 +1,297 @@
+"""A tenant in virtual time: its stack, its word, its queue, its callers, and the machines that switch it.
+
+Everything happens at an instant of a clock that only events move. What the model takes as AWS's behaviour is
+said where it stands; what it must choose (how long, in which order, whether it fails) it asks ``chance`` for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from assistant.settings.power_words import CLOSED, PAUSED
+from tests.stacks.power.state_language import (
+    Call,
+    CallFailedError,
+    ExecutionFailedError,
+    Pause,
+    Steps,
+    execute,
+)
+
+SETTLED = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
+MAX_RECEIVES = 5
+VISIBILITY_S = 5400
+POSTPONED_S = 900
+LONGEST_FUNCTION_S = 900
+LONGEST_ANSWER_S = 100
+STALEST_WORD_S = 10
+POWER, SOURCES = "/assistant/pharmacy/power", "/assistant/pharmacy/power-sources"
+QUEUE = "https://sqs/documents"
+Happening = Callable[[], object]
+
+
+@dataclass
+class Message:
+    visible_at_s: float
+    receives: int = 0
+    in_work_until_s: float = 0.0
+
+
+@dataclass
+class Execution:
+    """One run of a machine: its outcome is its error, or ``SUCCEEDED``."""
+
+    kind: str
+    steps: Steps
+    started_s: float
+    events: Counter[str]
+    outcome: str | None = None
+    ended_s: float = 0.0
+    last_status: str = ""
+
+
+@dataclass
+class Stack:
+    """``stands`` is whether the endpoints exist; while an update takes or makes them, they do not."""
+
+    stands: bool
+    status: str = "UPDATE_COMPLETE"
+    word: str = "on"
+    updated_by: str = ""
+
+
+@dataclass
+class Tenant:
+    """``stands_for`` and ``takes_work_for`` evaluate the templates' own conditions for a word."""
+
+    definitions: Mapping[str, Mapping[str, Any]]
+    stands_for: Callable[[str], bool]
+    takes_work_for: Callable[[str], bool]
+    chance: Random
+    words: list[str] = field(default_factory=lambda: ["on"])
+    now_s: float = 0.0
+    failures: dict[str, float] = field(default_factory=dict)
+    """Action = the share of its calls that fail."""
+    update_fails: float = 0.0
+    """Share of the machines' updates that CloudFormation rolls back."""
+    enabled: bool = True
+    messages: list[Message] = field(default_factory=list)
+    dead_letters: int = 0
+    failed_calls: list[float] = field(default_factory=list)
+    """When somebody called an endpoint that was not there."""
+    answered: Counter[str] = field(default_factory=Counter)
+    executions: list[Execution] = field(default_factory=list)
+    blind_updates: int = 0
+    """Updates that a machine asked for without having seen the stack settled."""
+    _events: list[tuple[float, int, Happening]] = field(default_factory=list)
+    _number: int = 0
+
+    def __post_init__(self) -> None:
+        word = self.words[-1]
+        self.stack = Stack(stands=self.stands_for(word), word=word)
+        self.enabled = self.takes_work_for(word)
+
+    def at(self, time_s: float, happening: Happening) -> None:
+        self._number += 1
+        heapq.heappush(self._events, (max(time_s, self.now_s), self._number, happening))
+
+    def after(self, least_s: float, most_s: float, happening: Happening) -> None:
+        self.at(self.now_s + self.chance.uniform(least_s, most_s), happening)
+
+    def run(self, *, until_s: float = float("inf")) -> None:
+        while self._events and self._events[0][0] <= until_s:
+            self.now_s, _, happening = heapq.heappop(self._events)
+            happening()
+
+    def start(self, kind: str) -> Execution:
+        events: Counter[str] = Counter()
+        steps = execute(self.definitions[kind], {}, {"Events": events})
+        execution = Execution(kind=kind, steps=steps, started_s=self.now_s, events=events)
+        self.executions.append(execution)
+        self._go_on(execution, lambda: next(steps))
+        return execution
+
+    def _go_on(self, execution: Execution, step: Callable[[], Call | Pause]) -> None:
+        try:
+            wanted = step()
+        except StopIteration:
+            execution.outcome, execution.ended_s = "SUCCEEDED", self.now_s
+            return
+        except ExecutionFailedError as failure:
+            execution.outcome, execution.ended_s = failure.error, self.now_s
+            return
+        if isinstance(wanted, Pause):
+            self.at(
+                self.now_s + wanted.seconds,
+                lambda: self._go_on(execution, lambda: execution.steps.send(None)),
+            )
+        else:
+            self.after(0.01, 1.0, lambda: self._perform(execution, wanted))
+
+    def _perform(self, execution: Execution, call: Call) -> None:
+        try:
+            self._fail_by_chance(call)
+            result = self._answer(execution, call)
+        except CallFailedError as failure:
+            failed = failure
+            step: Callable[[], Call | Pause] = lambda: execution.steps.throw(failed)  # noqa: E731
+        else:
+            step = lambda: execution.steps.send(result)  # noqa: E731
+        self.after(0.01, 1.0, lambda: self._go_on(execution, step))
+
+    def _fail_by_chance(self, call: Call) -> None:
+        if self.chance.random() < self.failures.get(call.action, 0.0):
+            raise CallFailedError(_FAULTS.get(call.action, "States.TaskFailed"), "Rate exceeded")
+
+    def _answer(self, execution: Execution, call: Call) -> Any:
+        given = call.parameters
+        match call.action:
+            case "ssm:getParameter":
+                return self._get_parameter(given["Name"])
+            case "ssm:putParameter":
+                assert given["Name"] == POWER
+                assert given["Overwrite"] is True
+                self.words.append(given["Value"])
+                return {"Version": len(self.words)}
+            case "cloudformation:describeStacks":
+                execution.last_status = self.stack.status
+                return {"Stacks": [{"StackStatus": self.stack.status}]}
+            case "cloudformation:updateStack":
+                return self._update_asked(execution, given)
+            case "lambda:updateEventSourceMapping":
+                self.enabled = given["Enabled"]
+                return {}
+            case "sqs:getQueueAttributes":
+                assert given["QueueUrl"] == QUEUE
+                in_work = sum(message.in_work_until_s > self.now_s for message in self.messages)
+                return {"Attributes": {"ApproximateNumberOfMessagesNotVisible": str(in_work)}}
+            case other:
+                raise NotImplementedError(other)
+
+    def _get_parameter(self, name: str) -> Any:
+        if name == SOURCES:
+            return {"Parameter": {"Value": json.dumps({"event_sources": ["one"], "queues": [QUEUE]})}}
+        plain, _, version = name.partition(":")
+        assert plain == POWER
+        number = int(version) if version else len(self.words)
+        return {"Parameter": {"Value": self.words[number - 1], "Version": number}}
+
+    def _update_asked(self, execution: Execution, given: Mapping[str, Any]) -> Any:
+        assert given["UsePreviousTemplate"] is True
+        assert all(kept["UsePreviousValue"] is True for kept in given["Parameters"])
+        assert not given.keys() & {"TemplateBody", "TemplateURL"}
+        self.blind_updates += execution.last_status not in SETTLED
+        if self.stack.status not in SETTLED:
+            said = f"Stack:s is in {self.stack.status} state and can not be updated."
+            raise CallFailedError("CloudFormation.CloudFormationException", said)
+        word = self.words[-1]
+        # Whether a parameter's new value that changes no resource is an update at all is not documented.
+        is_nothing = word == self.stack.word or self.chance.random() < 0.5
+        if self.stands_for(word) == self.stack.stands and is_nothing:
+            raise CallFailedError("CloudFormation.CloudFormationException", "No updates are to be performed.")
+        self._begin_update("machine", word=word, fails=self.chance.random() < self.update_fails)
+        return {"StackId": "s"}
+
+    def _begin_update(self, who: str, *, word: str, fails: bool) -> None:
+        """Taken away at once, made at the end: the worst order for who calls."""
+        before, stack = (self.stack.stands, self.stack.word), self.stack
+        stands = self.stands_for(word)
+        stack.status, stack.updated_by = "UPDATE_IN_PROGRESS", who
+        stack.stands = before[0] and stands
+
+        def end() -> None:
+            stack.stands, stack.word = before if fails else (stands, word)
+            stack.status = "UPDATE_ROLLBACK_COMPLETE" if fails else "UPDATE_COMPLETE"
+            if who == "deploy" and not fails:
+                self.after(0, 600, self._deploy_ingestion)
+
+        self.after(20, 5400 if stands else 900, end)
+
+    def deploy(self, *, fails: bool = False) -> bool:
+        """``cdk deploy``: models, then ingestion. It refuses a stack that is being updated."""
+        if self.stack.status not in SETTLED:
+            return False
+        self._begin_update("deploy", word=self.words[-1], fails=fails)
+        return True
+
+    def _deploy_ingestion(self) -> None:
+        """The mapping as its own stack's template has it: ``Enabled`` by the same condition."""
+        enabled = self.takes_work_for(self.words[-1])
+
+        def end() -> None:
+            self.enabled = enabled
+
+        self.after(10, 300, end)
+
+    def ask(self) -> None:
+        """A question, by a task that may have read the word some seconds ago."""
+        self.at(
+            self.now_s, lambda word=self.words[-1]: self.after(0, STALEST_WORD_S, lambda: self._ask(word))
+        )
+
+    def _ask(self, word: str) -> None:
+        if word in CLOSED:
+            self.answered["endpoint_paused"] += 1
+            return
+        self.answered["answered"] += 1
+        self._call()
+        self.after(0, LONGEST_ANSWER_S, self._call)
+
+    def _call(self) -> bool:
+        if not self.stack.stands:
+            self.failed_calls.append(self.now_s)
+        return self.stack.stands
+
+    def arrive(self) -> None:
+        self.messages.append(Message(visible_at_s=self.now_s))
+
+    def poll(self, *, until_s: float, every_s: float = 120.0) -> None:
+        """The event source mapping, over and over: one message a poll."""
+        if self.enabled:
+            visible = [message for message in self.messages if message.visible_at_s <= self.now_s]
+            for message in visible[:1]:
+                self._deliver(message)
+        if self.now_s + every_s <= until_s:
+            self.at(self.now_s + every_s, lambda: self.poll(until_s=until_s, every_s=every_s))
+
+    def _deliver(self, message: Message) -> None:
+        """The function reads the word, puts back what has to wait as a new message, or calls the endpoint."""
+        if message.receives == MAX_RECEIVES:
+            self.messages.remove(message)
+            self.dead_letters += 1
+            return
+        message.receives += 1
+        message.visible_at_s = self.now_s + VISIBILITY_S
+        if self.words[-1] in CLOSED:
+            self.messages.remove(message)
+            self.messages.append(Message(visible_at_s=self.now_s + POSTPONED_S))
+            return
+        message.in_work_until_s = self.now_s + self.chance.uniform(1, LONGEST_FUNCTION_S)
+
+        def end() -> None:
+            message.in_work_until_s = 0.0
+            if self._call():
+                self.messages.remove(message)
+
+        self.at(message.in_work_until_s, end)
+
+    @property
+    def word(self) -> str:
+        return self.words[-1]
+
+    def is_consistent(self) -> bool:
+        """Whether word, endpoints and sources of work say the same, and it is a word to rest at."""
+        on = self.word == "on"
+        return self.word in ("on", PAUSED) and (self.stack.stands, self.enabled) == (on, on)
+
+
+_FAULTS = {
+    "lambda:updateEventSourceMapping": "Lambda.ResourceInUseException",
+    "cloudformation:updateStack": "CloudFormation.CloudFormationException",
+}

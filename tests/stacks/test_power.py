@@ -1,0 +1,234 @@
+"""The power switch: a paused night sends nothing to a dead-letter queue, trips no alarm and no circuit
+breaker, and a redeploy leaves it paused.
+
+The machines are executed as they stand in the synthesized template, call by call, in virtual time.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from assistant.settings.power_words import ON, PAUSED, PAUSING, RESUMING
+from stacks.constructs.power_definition import (
+    ANSWERS_S,
+    DEPLOY_POLL_S,
+    DEPLOY_POLLS,
+    DRAIN_POLL_S,
+    DRAIN_POLLS,
+    LONGEST_S,
+    RETRY_UPDATE_S,
+    ROUNDS,
+    UPDATE_POLL_S,
+    UPDATE_POLLS,
+    UPDATES,
+)
+from tests.stacks.power.machines import machines, models_template, switched, tenant_of
+from tests.stacks.power.tenant_nights import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
+from tests.stacks.values import resources_of
+
+HISTORY_EVENTS = 25_000
+"""Step Functions ends an execution with more."""
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    return tenant_of(Random(1))  # noqa: S311
+
+
+# --- one night ------------------------------------------------------------------------------------------
+
+
+def test_pausing_takes_the_endpoints_away_and_resuming_brings_them_back(tenant: Tenant) -> None:
+    assert switched(tenant, "pause") == "SUCCEEDED"
+    assert (tenant.word, tenant.stack.stands, tenant.enabled) == (PAUSED, False, False)
+
+    assert switched(tenant, "resume") == "SUCCEEDED"
+    assert (tenant.word, tenant.stack.stands, tenant.enabled) == (ON, True, True)
+
+
+def test_the_words_of_a_night_come_in_their_order(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+    switched(tenant, "resume")
+
+    assert tenant.words == [ON, PAUSING, PAUSED, RESUMING, ON]
+
+
+def test_a_second_pause_and_a_second_resume_change_nothing(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+    assert switched(tenant, "pause") == "SUCCEEDED"
+    assert tenant.words == [ON, PAUSING, PAUSED]
+
+    switched(tenant, "resume")
+    assert switched(tenant, "resume") == "SUCCEEDED"
+    assert tenant.words == [ON, PAUSING, PAUSED, RESUMING, ON]
+
+
+def test_a_redeploy_leaves_a_paused_tenant_paused(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+
+    assert tenant.deploy()
+    tenant.run()
+
+    assert tenant.is_consistent()
+    assert tenant.word == PAUSED
+
+
+def test_a_switch_waits_until_a_deployment_has_ended(tenant: Tenant) -> None:
+    tenant.deploy()
+    execution = tenant.start("pause")
+    tenant.run()
+
+    assert execution.outcome == "SUCCEEDED"
+    assert tenant.blind_updates == 0
+    assert tenant.is_consistent()
+    assert tenant.word == PAUSED
+
+
+def test_work_in_progress_ends_before_the_endpoints_go(tenant: Tenant) -> None:
+    for _ in range(3):
+        tenant.arrive()
+    tenant.poll(until_s=300)
+    tenant.run(until_s=200)
+    tenant.ask()
+    tenant.run(until_s=201)
+    tenant.start("pause")
+    tenant.run()
+
+    assert tenant.failed_calls == []
+    assert tenant.answered["answered"] == 1
+
+
+# --- when something fails -------------------------------------------------------------------------------
+
+
+def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+    tenant.update_fails = 1.0
+
+    assert switched(tenant, "resume") == "NotDone"
+    assert tenant.is_consistent()
+    assert tenant.word == PAUSED
+
+
+def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(tenant: Tenant) -> None:
+    tenant.update_fails = 1.0
+
+    assert switched(tenant, "pause") == "NotDone"
+    assert tenant.is_consistent()
+    assert tenant.word == ON
+
+
+def test_capacity_that_comes_later_is_waited_for(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+    tenant.update_fails = 1.0
+    execution = tenant.start("resume")
+    tenant.at(tenant.now_s + 60, lambda: setattr(tenant, "update_fails", 0.0))
+    tenant.run()
+
+    assert execution.outcome == "SUCCEEDED"
+    assert tenant.is_consistent()
+    assert tenant.word == ON
+
+
+def test_a_stack_that_only_a_person_mends_is_left_alone(tenant: Tenant) -> None:
+    tenant.stack.status = "UPDATE_ROLLBACK_FAILED"
+
+    assert switched(tenant, "pause") == "StackNeedsRepair"
+    assert tenant.stack.stands
+
+
+def test_a_deployment_that_never_ends_is_not_waited_for_without_end(tenant: Tenant) -> None:
+    tenant.stack.status = "UPDATE_IN_PROGRESS"
+
+    execution = tenant.start("pause")
+    tenant.run()
+
+    assert execution.outcome == "DeployTooLong"
+
+
+def test_an_event_source_that_is_gone_stops_nothing() -> None:
+    (catch,) = machines()["pause"]["States"]["StopSources"]["ItemProcessor"]["States"]["Set"]["Catch"]
+
+    assert catch == {"ErrorEquals": ["Lambda.ResourceNotFoundException"], "Next": "Gone"}
+
+
+def test_the_bounds_together_stay_within_what_step_functions_keeps() -> None:
+    looks, watches, drains = 3 * DEPLOY_POLLS, UPDATES * UPDATE_POLLS, DRAIN_POLLS * 2
+    events_of_a_poll = 2 + 2 + 2 + 5  # wait, count, choice, call
+
+    assert ROUNDS * (looks + watches + drains) * events_of_a_poll < HISTORY_EVENTS
+
+
+def test_the_bounds_together_are_shorter_than_the_machine_s_own_limit() -> None:
+    looks_s, updates_s = 3 * DEPLOY_POLLS * DEPLOY_POLL_S, UPDATES * UPDATE_POLLS * UPDATE_POLL_S
+    drains_s = ANSWERS_S + 2 * DRAIN_POLLS * DRAIN_POLL_S
+
+    assert ROUNDS * (looks_s + updates_s + RETRY_UPDATE_S * UPDATES + drains_s) < LONGEST_S
+
+
+def test_a_pause_waits_longer_than_any_answer_that_was_begun_by_an_old_word() -> None:
+    assert ANSWERS_S > LONGEST_ANSWER_S + STALEST_WORD_S
+
+
+# --- what stands only while the power is on ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "AWS::SageMaker::Endpoint",
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::CloudWatch::Alarm",
+    ],
+)
+def test_endpoints_their_scaling_and_their_alarms_go_together(kind: str) -> None:
+    found = resources_of(models_template(), kind)
+
+    assert found
+    assert {body.get("Condition") for body in found.values()} == {"Stands"}
+
+
+def test_an_alarm_of_an_endpoint_takes_silence_for_health() -> None:
+    alarms = resources_of(models_template(), "AWS::CloudWatch::Alarm").values()
+
+    assert {body["Properties"]["TreatMissingData"] for body in alarms} == {"notBreaching"}
+
+
+def test_nothing_refers_to_an_endpoint() -> None:
+    """Names are fixed, so consumers need no attribute of what is absent at night."""
+    endpoints = set(resources_of(models_template(), "AWS::SageMaker::Endpoint"))
+    others = [body for name, body in models_template()["Resources"].items() if name not in endpoints]
+
+    assert not endpoints & set(_references([*others, models_template().get("Outputs", {})]))
+
+
+def test_the_word_comes_from_a_parameter_that_no_stack_makes() -> None:
+    power = models_template()["Parameters"]["Power"]
+
+    assert power["Type"] == "AWS::SSM::Parameter::Value<String>"
+    assert power["Default"] == "/assistant/pharmacy/power"
+    made = {
+        body["Properties"]["Name"] for body in resources_of(models_template(), "AWS::SSM::Parameter").values()
+    }
+    assert power["Default"] not in made
+
+
+def test_an_update_by_a_machine_keeps_every_parameter_of_the_stack() -> None:
+    asked = machines()["pause"]["States"]["Update"]["Parameters"]["Parameters"]
+
+    # BootstrapVersion is the deployment tool's: its default is what every deployment gives.
+    kept = {parameter["ParameterKey"] for parameter in asked}
+    assert kept == set(models_template()["Parameters"]) - {"BootstrapVersion"}
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [name for part in value for name in _references(part)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["Ref"]] if "Ref" in value else [value["Fn::GetAtt"][0]] if "Fn::GetAtt" in value else []
+    return [*own, *(name for part in value.values() for name in _references(part))]

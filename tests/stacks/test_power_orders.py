@@ -1,0 +1,146 @@
+"""The power machines under whatever order of events: requests, deployments, messages, questions, failures."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assistant.settings.power_words import ON, PAUSED
+from tests.stacks.power.machines import switched, tenant_of
+from tests.stacks.power.tenant_nights import Tenant
+
+HOUR_S = 3600.0
+_HAPPENINGS = st.sampled_from(["pause", "resume", "deploy", "deploy that fails", "documents", "question"])
+_ANY_ORDER = st.lists(st.tuples(st.floats(0, 10 * HOUR_S), _HAPPENINGS), min_size=1, max_size=14)
+_CHANCE = st.randoms(use_true_random=False)
+_MANY = settings(max_examples=150, deadline=None)
+_REACHED = {"pause": PAUSED, "resume": ON}
+
+
+def _happen(tenant: Tenant, kind: str) -> None:
+    match kind:
+        case "deploy":
+            tenant.deploy()
+        case "deploy that fails":
+            tenant.deploy(fails=True)
+        case "documents":
+            for _ in range(3):
+                tenant.arrive()
+        case "question":
+            tenant.ask()
+        case _:
+            tenant.start(kind)
+
+
+def _live(tenant: Tenant, happenings: list[tuple[float, str]]) -> None:
+    """Let everything happen, and what follows of it."""
+    for time_s, kind in happenings:
+        tenant.at(time_s, lambda kind=kind: _happen(tenant, kind))
+    tenant.poll(until_s=tenant.now_s + 30 * HOUR_S)
+    tenant.run()
+
+
+@_MANY
+@given(happenings=_ANY_ORDER, chance=_CHANCE, word=st.sampled_from([ON, PAUSED]))
+def test_in_whatever_order_things_happen_the_tenant_comes_to_rest(
+    happenings: list[tuple[float, str]], chance: Random, word: str
+) -> None:
+    tenant = tenant_of(chance, word=word)
+    _live(tenant, happenings)
+
+    assert all(execution.outcome is not None for execution in tenant.executions)
+    assert tenant.blind_updates == 0
+    assert tenant.dead_letters == 0
+    assert tenant.word in (ON, PAUSED)
+    assert tenant.stack.stands == (tenant.word == ON)
+
+
+@_MANY
+@given(
+    asked=st.lists(
+        st.tuples(st.floats(0, 600), st.sampled_from(["pause", "resume"])), min_size=1, max_size=5
+    ),
+    gap_s=st.floats(10, 8 * HOUR_S),
+    last=st.sampled_from(["pause", "resume"]),
+    chance=_CHANCE,
+)
+def test_what_was_asked_for_last_stands_in_the_end(
+    asked: list[tuple[float, str]],
+    gap_s: float,
+    last: str,
+    chance: Random,
+) -> None:
+    tenant = tenant_of(chance)
+    _live(tenant, [*asked, (max(time_s for time_s, _ in asked) + gap_s, last)])
+
+    assert tenant.executions[-1].outcome == "SUCCEEDED"
+    assert tenant.word == _REACHED[last]
+    assert tenant.is_consistent()
+
+
+@_MANY
+@given(
+    happenings=st.lists(
+        st.tuples(
+            st.floats(0, 16 * HOUR_S),
+            st.sampled_from(["deploy", "deploy that fails", "documents", "question"]),
+        ),
+        max_size=30,
+    ),
+    pause_s=st.floats(0, 2 * HOUR_S),
+    resume_s=st.floats(7 * HOUR_S, 12 * HOUR_S),
+    chance=_CHANCE,
+)
+def test_in_a_paused_night_nobody_calls_what_is_not_there(
+    happenings: list[tuple[float, str]],
+    pause_s: float,
+    resume_s: float,
+    chance: Random,
+) -> None:
+    """No failed call: so no alarm on errors, no circuit breaker, no attempt of a message used up."""
+    tenant = tenant_of(chance)
+    _live(tenant, [*happenings, (pause_s, "pause"), (resume_s, "resume")])
+
+    assert tenant.failed_calls == []
+    assert tenant.dead_letters == 0
+    assert tenant.word == ON
+
+
+@_MANY
+@given(
+    happenings=_ANY_ORDER,
+    shares=st.dictionaries(
+        st.sampled_from(
+            [
+                "ssm:getParameter",
+                "ssm:putParameter",
+                "cloudformation:describeStacks",
+                "cloudformation:updateStack",
+                "lambda:updateEventSourceMapping",
+                "sqs:getQueueAttributes",
+            ]
+        ),
+        st.sampled_from([0.1, 0.5, 1.0]),
+    ),
+    update_fails=st.sampled_from([0.0, 0.5, 1.0]),
+    chance=_CHANCE,
+)
+def test_whatever_call_fails_every_machine_ends_and_a_resume_mends_it(
+    happenings: list[tuple[float, str]],
+    shares: dict[str, float],
+    update_fails: float,
+    chance: Random,
+) -> None:
+    tenant = tenant_of(chance)
+    tenant.failures, tenant.update_fails = shares, update_fails
+    _live(tenant, happenings)
+    assert all(execution.outcome is not None for execution in tenant.executions)
+    assert tenant.blind_updates == 0
+    assert tenant.dead_letters == 0
+
+    tenant.failures, tenant.update_fails = {}, 0.0
+    assert switched(tenant, "resume") == "SUCCEEDED"
+    assert tenant.is_consistent()
+    assert tenant.word == ON
