@@ -26,7 +26,7 @@ STALLED_PEER_TIMEOUT_S = 30
 _SEND_BUFFER_BYTES = 64 * 1024
 """Of the kernel, a connection: what a reader leaves waits in the process, where it is bounded and merged.
 By default it grows to 4 MiB."""
-_KEEP_ALIVE_S = 130
+KEEP_ALIVE_S = 130
 """Longer than a load balancer keeps an idle connection (120 s at ours): who closes first must be the one who
 sends, or a request meets a connection that was closed just before."""
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -87,7 +87,7 @@ def server_config(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, math.ceil(shutdown_timeout_s)),
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )

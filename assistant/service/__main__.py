@@ -32,6 +32,8 @@ _RESUME_S = 5.0
 (103 s by default), this and three times the next are below the 120 s after which a container is killed."""
 _RECORD_S = 3.0
 """For each of: answers that the end of the process cut off, the last batches of their logs, their records."""
+AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
+"""What may follow the drain."""
 
 
 async def main() -> None:

@@ -1,0 +1,79 @@
+"""How a stream ends when its task does, over every part that could cut it: each outlasts the one before."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.http_process import KEEP_ALIVE_S
+from assistant.service.__main__ import AFTER_DRAIN_S
+from assistant.settings import ServiceSettings
+from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
+from tests.stacks.values import resources_of
+
+
+class Deployed:
+    """What a tenant's templates say of time-outs, in seconds."""
+
+    def __init__(self, assembly: Path, tenant: str) -> None:  # noqa: F811 - the folder
+        templates = templates_in(assembly_folder(assembly, tenant))
+        edge, orchestrator = templates["Edge"], templates["Orchestrator"]
+        (definition,) = resources_of(orchestrator, "AWS::ECS::TaskDefinition").values()
+        self.container = next(
+            each for each in definition["Properties"]["ContainerDefinitions"] if each["Name"] == "Service"
+        )
+        given = {each["Name"]: each["Value"] for each in self.container["Environment"]}
+        file = assembly / f"asset.{given[ServiceSettings.variable('tenant_file_s3')].rpartition('/')[2]}"
+        limits = tomllib.loads(file.read_text(encoding="utf-8"))["limits"]
+        self.answer_s = float(limits["answer_deadline_s"])
+        self.drain_s = float(given[ServiceSettings.variable("drain_timeout_s")])
+        self.stop_s = float(self.container["StopTimeout"])
+        (self.targets,) = [
+            body["Properties"]
+            for body in resources_of(edge, "AWS::ElasticLoadBalancingV2::TargetGroup").values()
+            if body["Properties"]["TargetType"] == "ip"
+        ]
+        self.deregistration_s = float(attributes(self.targets)["deregistration_delay.timeout_seconds"])
+        balancers = resources_of(edge, "AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+        (self.balancer_idle_s,) = [
+            float(attributes(body["Properties"], "LoadBalancerAttributes")["idle_timeout.timeout_seconds"])
+            for body in balancers
+            if body["Properties"]["Type"] == "application"
+        ]
+
+
+def attributes(properties: Mapping[str, Any], name: str = "TargetGroupAttributes") -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in properties[name]}
+
+
+@pytest.fixture(scope="module", params=["pharmacy", "clinic", "sandbox"])
+def deployed(request: pytest.FixtureRequest, assembly: Path) -> Deployed:  # noqa: F811 - the fixture
+    return Deployed(assembly, request.param)
+
+
+def test_an_answer_that_began_is_finished_before_the_task_is_killed(deployed: Deployed) -> None:
+    assert deployed.answer_s < deployed.drain_s
+    assert deployed.drain_s + AFTER_DRAIN_S < deployed.stop_s
+
+
+def test_the_balancer_lets_go_of_no_stream_while_its_task_still_lives(deployed: Deployed) -> None:
+    assert deployed.stop_s <= deployed.deregistration_s
+
+
+def test_an_answer_that_comes_whole_is_waited_for(deployed: Deployed) -> None:
+    assert deployed.answer_s < deployed.balancer_idle_s
+
+
+def test_the_balancer_never_sends_into_a_connection_that_the_task_closed(deployed: Deployed) -> None:
+    assert deployed.balancer_idle_s < KEEP_ALIVE_S
+
+
+def test_the_balancer_speaks_tls_to_the_port_that_the_task_opens(deployed: Deployed) -> None:
+    (mapping,) = deployed.container["PortMappings"]
+    assert (deployed.targets["Protocol"], deployed.targets["Port"]) == ("HTTPS", mapping["ContainerPort"])
+    health = deployed.targets["HealthCheckProtocol"], deployed.targets["HealthCheckPath"]
+    assert health == ("HTTPS", "/healthz")
