@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from assistant.domain.errors import ConfigurationError
@@ -18,7 +19,7 @@ def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
     """Return what it finds. Raises ConfigurationError when it does not run."""
     by_path = {str(template.path): template for template in templates}
     done = subprocess.run(
-        [sys.executable, "-m", "cfnlint", "--format", "json", "--", *by_path],
+        [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--", *by_path],
         capture_output=True,
         text=True,
         timeout=_LIMIT_S,
