@@ -16,6 +16,7 @@ from assistant.settings import ServiceSettings, service_metrics
 from assistant.settings.artifacts import CALLERS_PREFIX
 from stacks.constructs.flows import TASK_PORT
 from stacks.constructs.orchestrator_task import CONTAINER, OrchestratorTask, TaskPlan, streams_per_task
+from stacks.constructs.search_schema import SearchAccess
 from stacks.constructs.task_rights import TaskRights, search_alias, session_statements
 from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.constructs.tenant_stack import TenantStack
@@ -71,6 +72,14 @@ class OrchestratorStack(TenantStack):
         )
         cluster = self._cluster(network, keys, log_group)
         service = self._service(cluster, task, network)
+        reader = SearchAccess(
+            self,
+            "IndexReader",
+            function_arn=ingestion.schema_function_arn,
+            role_arns=[task.role.role_arn],
+            access="read",
+        )
+        service.node.add_dependency(reader)
         _register(service, target_group_arn=edge.target_group_arn)
         if tenant.config.tasks.exec_enabled:
             _let_in(service, task, log_group=log_group, keys=keys)

@@ -342,3 +342,12 @@ def test_the_platform_is_the_tenant_s_architecture(
         "CpuArchitecture": architecture,
         "OperatingSystemFamily": "LINUX",
     }
+
+
+def test_the_service_starts_when_its_role_may_read_the_index(template: Template) -> None:
+    ((name, access),) = resources_of(template, "Custom::SearchAccess").items()
+    (service,) = resources_of(template, "AWS::ECS::Service").values()
+    role = only(template, "AWS::ECS::TaskDefinition")["TaskRoleArn"]
+
+    assert (access["Properties"]["Access"], access["Properties"]["RoleArns"]) == ("read", [role])
+    assert name in service["DependsOn"]
