@@ -263,6 +263,12 @@ def test_alarms_ask_for_the_figures_that_the_probe_tells(template: Template, met
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmsTopic3A2DFEBA"}]
 
 
+@pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
+def test_an_alarm_names_its_entry(template: Template, metric: str) -> None:
+    document, entry = alarm_on(template, metric)["AlarmDescription"].split(". ")[-1].split(", ")
+    assert f"**{entry}** · " in (ROOT / document).read_text(encoding="utf-8")
+
+
 def test_a_probe_that_does_not_run_is_an_alarm(template: Template) -> None:
     assert alarm_on(template, PROBE_FAILED)["TreatMissingData"] == "breaching"
 

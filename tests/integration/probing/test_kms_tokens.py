@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,3 +59,14 @@ async def test_it_speaks_for_nobody_but_the_probe(kms: Any, signing_key: Signing
 async def test_a_key_that_is_not_there_is_a_failure_of_kms(kms: Any) -> None:
     with pytest.raises(DependencyError, match="KMS refused: NotFoundException"):
         await signed_token(kms, key_id="alias/nobody-s", kid="probe", claims={})
+
+
+async def test_the_public_half_is_printed_as_the_key_set_takes_it(kms: Any, signing_key: SigningKey) -> None:
+    public = await kms.get_public_key(KeyId=signing_key.arn)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "assistant.probing.published_key"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate(public["PublicKey"])
+    assert orjson.loads(printed) == signing_key.entry

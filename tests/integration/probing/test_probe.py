@@ -75,7 +75,9 @@ async def test_a_path_that_stays_silent_is_given_up(link: Link) -> None:
 async def test_where_client_certificates_are_asked_for_the_probe_shows_its_own(link: Link) -> None:
     name = f"/probe/{link.signing_key.arn[-12:]}/client-certificate"
     async with open_client("ssm", region=REGION, endpoint_url=link.aws_url) as ssm:
-        await ssm.put_parameter(Name=name, Value=link.authority.issue("probe.test"), Type="SecureString")
+        await ssm.put_parameter(
+            Name=name, Value=link.authority.issue("probe.test"), Type="SecureString", Overwrite=True
+        )
     async with link.open(asks_for_certificates=True) as settings:
         with_its_own = await probe_once(changed(settings, client_certificate_parameter=name))
         without = await probe_once(settings)
