@@ -57,24 +57,10 @@ class ObservabilityStack(TenantStack):
             ingestion=ingestion,
             orchestrator=orchestrator,
         )
-        topic = self._topic(keys)
         self._count_answers(orchestrator.log_group_name)
-        AuditTrail(
-            self,
-            "Audit",
-            tenant=tenant,
-            keys=keys,
-            data=data,
-            namespace=self._metrics.own_namespace,
-        )
-        alarms = TenantAlarms(
-            self,
-            "Alarms",
-            metrics=self._metrics,
-            topic_arn=topic.topic_arn,
-            volume_gib=search_size(tenant).volume_gib,
-        )
-        TenantDashboard(self, "Dashboard", metrics=self._metrics, alarms=alarms.alarms)
+        namespace = self._metrics.own_namespace
+        AuditTrail(self, "Audit", tenant=tenant, keys=keys, data=data, namespace=namespace)
+        self._watch(topic_arn=self._topic(keys).topic_arn)
         TenantBudget(self, "Budget", tenant=tenant)
         xray.CfnGroup(
             self,
@@ -82,6 +68,13 @@ class ObservabilityStack(TenantStack):
             group_name=f"{tenant.place.name_prefix}-{tenant.name}",
             filter_expression=f'service("{_TRACED_AS}")',
         )
+
+    def _watch(self, *, topic_arn: str) -> None:
+        volume_gib = search_size(self.tenant).volume_gib
+        alarms = TenantAlarms(
+            self, "Alarms", metrics=self._metrics, topic_arn=topic_arn, volume_gib=volume_gib
+        ).alarms
+        TenantDashboard(self, "Dashboard", metrics=self._metrics, alarms=alarms)
 
     def _topic(self, keys: KeysOutputs) -> sns.Topic:
         topic = sns.Topic(
@@ -108,29 +101,24 @@ class ObservabilityStack(TenantStack):
 
     def _count_answers(self, log_group_name: str) -> None:
         """Count what the service logs once an answer: ids, reasons and times, no text."""
+        namespace = self._metrics.own_namespace
         event = f'$.event = "{service_metrics.ANSWER_ENDED}"'
-        reason, first_token = f"$.{service_metrics.FINISH_REASON}", f"$.{service_metrics.FIRST_TOKEN_MS}"
+        first_token = f"$.{service_metrics.FIRST_TOKEN_MS}"
+        by_reason = logs.CfnMetricFilter.DimensionProperty(
+            key="FinishReason", value=f"$.{service_metrics.FINISH_REASON}"
+        )
+        ended = logs.CfnMetricFilter.MetricTransformationProperty(
+            metric_namespace=namespace, metric_name=names.ANSWERS, metric_value="1", dimensions=[by_reason]
+        )
+        begun = logs.CfnMetricFilter.MetricTransformationProperty(
+            metric_namespace=namespace,
+            metric_name=names.FIRST_TOKEN,
+            metric_value=first_token,
+            unit="Milliseconds",
+        )
         for name, pattern, transformation in (
-            (
-                "AnswersEnded",
-                f"{{ {event} }}",
-                logs.CfnMetricFilter.MetricTransformationProperty(
-                    metric_namespace=self._metrics.own_namespace,
-                    metric_name=names.ANSWERS,
-                    metric_value="1",
-                    dimensions=[logs.CfnMetricFilter.DimensionProperty(key="FinishReason", value=reason)],
-                ),
-            ),
-            (
-                "FirstTokens",
-                f"{{ {event} && {first_token} >= 0 }}",
-                logs.CfnMetricFilter.MetricTransformationProperty(
-                    metric_namespace=self._metrics.own_namespace,
-                    metric_name=names.FIRST_TOKEN,
-                    metric_value=first_token,
-                    unit="Milliseconds",
-                ),
-            ),
+            ("AnswersEnded", f"{{ {event} }}", ended),
+            ("FirstTokens", f"{{ {event} && {first_token} >= 0 }}", begun),
         ):
             logs.CfnMetricFilter(
                 self,

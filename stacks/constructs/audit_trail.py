@@ -54,17 +54,20 @@ class AuditTrail(Construct):
         )
         trail.node.add_dependency(writes)
         for name, (metric_name, pattern) in _counted(self, tenant=tenant, keys=keys).items():
-            logs.CfnMetricFilter(
-                self,
-                name,
-                log_group_name=self._group.log_group_name,
-                filter_pattern=pattern,
-                metric_transformations=[
-                    logs.CfnMetricFilter.MetricTransformationProperty(
-                        metric_namespace=namespace, metric_name=metric_name, metric_value="1"
-                    )
-                ],
-            )
+            self._count(name, metric_name=metric_name, pattern=pattern)
+
+    def _count(self, name: str, *, metric_name: str, pattern: str) -> None:
+        logs.CfnMetricFilter(
+            self,
+            name,
+            log_group_name=self._group.log_group_name,
+            filter_pattern=pattern,
+            metric_transformations=[
+                logs.CfnMetricFilter.MetricTransformationProperty(
+                    metric_namespace=self._namespace, metric_name=metric_name, metric_value="1"
+                )
+            ],
+        )
 
     def _writer(self) -> tuple[iam.Role, iam.ManagedPolicy]:
         role = iam.Role(

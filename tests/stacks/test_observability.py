@@ -223,6 +223,19 @@ def test_a_budget_counts_the_tenants_tag_and_tells_topic_and_address(with_glass:
         ]
 
 
+def test_a_budget_tells_the_companys_own_topic_where_the_file_names_one() -> None:
+    topic = "arn:aws:sns:us-east-1:444455556666:finance"
+    tenant = with_sections(deployed("sandbox"), observability={"budget_topic": topic})
+    (budget,) = resources_of(built(tenant), "AWS::Budgets::Budget").values()
+
+    told = [
+        subscriber["Address"]
+        for notification in budget["Properties"]["NotificationsWithSubscribers"]
+        for subscriber in notification["Subscribers"]
+    ]
+    assert set(told) == {topic}
+
+
 def test_the_page_of_a_tenant_draws_what_an_operator_asks_for(template: dict[str, Any]) -> None:
     (dashboard,) = resources_of(template, "AWS::CloudWatch::Dashboard").values()
     body = json.dumps(dashboard["Properties"]["DashboardBody"])
