@@ -93,7 +93,7 @@ class IngestionStack(TenantStack):
             program=FunctionProgram(
                 folder="create_link_secret",
                 timeout_s=120,
-                memory_mib=256,
+                memory_mib=1024,
                 environment=process_environment(LinkSecretSettings, environment),
             ),
             place=place,

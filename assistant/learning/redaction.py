@@ -2,7 +2,7 @@
 
 A clean line is built anew from what is known to be harmless, never by taking things out of the raw one: a
 field that nobody thought of cannot pass. Texts are dropped whole, because nothing finds every name and story
-in a care agent's question (docs/decisions/0018-captured-texts-are-dropped.md).
+in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md).
 """
 
 from __future__ import annotations

@@ -109,6 +109,6 @@ ROWS: tuple[Acknowledgement, ...] = (
             "SageMaker names captured objects by endpoint and time; each is read and deleted, and its clean "
             "copy has the same name. Both buckets hold nothing else."
         ),
-        decision="0018-captured-texts-are-dropped",
+        decision="0020-captured-texts-are-dropped",
     ),
 )

@@ -195,7 +195,7 @@ class DocumentFunctions(Construct):
                 construct_id,
                 role=role,
                 program=FunctionProgram(
-                    folder=folder, timeout_s=timeout_s, memory_mib=512, environment=environment
+                    folder=folder, timeout_s=timeout_s, memory_mib=1024, environment=environment
                 ),
             )
             for construct_id, folder, timeout_s in (

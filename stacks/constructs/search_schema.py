@@ -55,7 +55,7 @@ class SearchSchema(Construct):
             program=FunctionProgram(
                 folder="apply_search_schema",
                 timeout_s=_TIMEOUT_S,
-                memory_mib=512,
+                memory_mib=1024,
                 environment=process_environment(SchemaSettings, _environment(tenant, data=data)),
             ),
             place=place,
