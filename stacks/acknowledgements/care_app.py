@@ -19,11 +19,6 @@ ROWS: tuple[Acknowledgement, ...] = (
         ),
     ),
     Acknowledgement(
-        construct="Link/Probe/Ask/Function",
-        findings=("cfn-lint::W3005",),
-        reason="The function waits for its role and all policies of it; for the role alone it would anyway.",
-    ),
-    Acknowledgement(
         construct="Link/Probe/Ask/Platform",
         findings=("AwsSolutions::AwsSolutions-IAM5[Resource::*]", "checkov::CKV_AWS_111"),
         reason=(
