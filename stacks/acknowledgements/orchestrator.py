@@ -66,5 +66,6 @@ ROWS: tuple[Acknowledgement, ...] = (
             "Its action is ECS's own: the deployment in progress reads this alarm and rolls back. People are "
             "told by the alarms of the observability stack."
         ),
+        decision="0019-tasks-on-fargate",
     ),
 )
