@@ -1,27 +1,26 @@
-"""The orchestrator stack alone: how its tasks run, are replaced, and how many there are. What they may do:
-``test_task_rights``."""
+"""The orchestrator stack alone: how its tasks run, are replaced, and are entered. How many there are:
+``test_orchestrator_scaling``; what they may do: ``test_task_rights``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
-from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from assistant.domain.clock import SystemClock
-from assistant.service.task_metrics import TaskMetrics
-from assistant.settings import ServiceSettings, service_metrics
+from assistant.settings import ServiceSettings
 from stacks.constructs.trace_collector import OTLP_ENDPOINT
-from stacks.orchestrator import OrchestratorStack
 from stacks.outputs import Workload
-from stacks.tenant import DeployedTenant
+from tests.stacks.orchestrator_template import (
+    Template,
+    container,
+    environment,
+    of_dockerfile,
+    only,
+    orchestrator_of,
+)
 from tests.stacks.values import (
-    DATA,
     EDGE,
     INGESTION,
     KEYS,
@@ -29,27 +28,8 @@ from tests.stacks.values import (
     NETWORK,
     deployed,
     resources_of,
-    stage_for,
-    template_of,
     with_sections,
 )
-
-Template = Mapping[str, Any]
-DOCKERFILE = Path(__file__).parents[2] / "containers" / "orchestrator" / "Dockerfile"
-
-
-def orchestrator_of(tenant: DeployedTenant, **others: Any) -> Template:
-    """Return the template of the stack; ``others`` replace the outputs of the stacks before it."""
-    given = {
-        "keys": KEYS,
-        "network": replace(NETWORK, subnet_ids=NETWORK.subnet_ids[: len(tenant.place.zones)]),
-        "data": DATA,
-        "edge": EDGE,
-        "models": MODELS,
-        "ingestion": INGESTION,
-    }
-    stack = OrchestratorStack(stage_for(tenant), "Orchestrator", tenant=tenant, **given | others)
-    return template_of(stack)
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +42,6 @@ def entered() -> Template:
     """Of a tenant that lets its operators into tasks, on the other architecture."""
     tasks = {"exec_enabled": True, "architecture": "ARM64", "min_tasks": 3, "max_tasks": 9}
     return orchestrator_of(with_sections(deployed("pharmacy"), tasks=tasks))
-
-
-def only(template: Template, kind: str) -> dict[str, Any]:
-    (body,) = resources_of(template, kind).values()
-    return body["Properties"]
-
-
-def container(template: Template, name: str = "Service") -> dict[str, Any]:
-    containers = only(template, "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
-    return next(each for each in containers if each["Name"] == name)
-
-
-def environment(template: Template) -> dict[str, Any]:
-    return {each["Name"]: each["Value"] for each in container(template)["Environment"]}
-
-
-def of_dockerfile(instruction: str) -> str:
-    steps = DockerfileParser(str(DOCKERFILE), cache_content=True).structure
-    return next(step["value"] for step in reversed(steps) if step["instruction"] == instruction)
 
 
 # --- the container is the image's ---
@@ -228,81 +189,6 @@ def test_a_changed_tenant_file_rolls_the_tasks(template: Template) -> None:
     tenant = with_sections(deployed("pharmacy"), gate={"min_cosine": 0.9})
     variable = ServiceSettings.variable("tenant_file_s3")
     assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
-
-
-# --- how many there are ---
-
-
-def test_there_are_never_fewer_tasks_than_the_tenant_asks(template: Template, entered: Template) -> None:
-    bounds = [
-        (target["MinCapacity"], target["MaxCapacity"])
-        for target in (
-            only(each, "AWS::ApplicationAutoScaling::ScalableTarget") for each in (template, entered)
-        )
-    ]
-    assert bounds == [(2, 6), (3, 9)]
-
-
-def test_an_update_leaves_the_count_that_scaling_reached(template: Template) -> None:
-    assert "DesiredCount" not in only(template, "AWS::ECS::Service")
-
-
-def test_scaling_follows_the_very_metric_that_a_task_emits(template: Template) -> None:
-    line = emitted(template)
-    (declared,) = line["_aws"]["CloudWatchMetrics"]
-    policy = only(template, "AWS::ApplicationAutoScaling::ScalingPolicy")
-    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
-    metric = tracking["CustomizedMetricSpecification"]
-    assert metric["Namespace"] == declared["Namespace"]
-    assert metric["MetricName"] in {each["Name"] for each in declared["Metrics"]}
-    assert {each["Name"]: each["Value"] for each in metric["Dimensions"]} == dimensions(line)
-    assert metric["Statistic"] == "Average"
-    assert 0 < tracking["TargetValue"] < deployed("pharmacy").config.limits.streams
-
-
-def test_a_roll_back_follows_a_metric_that_a_task_emits(template: Template) -> None:
-    line = emitted(template)
-    alarm = only(template, "AWS::CloudWatch::Alarm")
-    assert alarm["MetricName"] == service_metrics.INTERNAL_ERRORS
-    assert alarm["MetricName"] in line
-    assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == dimensions(line)
-    assert alarm["TreatMissingData"] == "notBreaching"
-
-
-def emitted(template: Template) -> dict[str, Any]:
-    """Return a line that a task with the template's environment emits."""
-    service = environment(template)[ServiceSettings.variable("metrics_service")]
-    metrics = TaskMetrics(service=service, active=lambda: 1, failures=lambda: 0, clock=SystemClock())
-    metrics.sample()
-    return orjson.loads(metrics.line() or b"")
-
-
-def dimensions(line: Mapping[str, Any]) -> dict[str, str]:
-    (names,) = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
-    return {name: line[name] for name in names}
-
-
-# --- traces ---
-
-
-def test_the_collector_listens_where_the_service_sends(template: Template) -> None:
-    config = json.loads(container(template, "Traces")["Environment"][0]["Value"])
-    address = config["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    assert environment(template)[ServiceSettings.variable("otlp_endpoint")] == f"http://{address}"
-
-
-def test_what_the_collector_keeps_fits_its_memory(template: Template) -> None:
-    task = container(template, "Traces")
-    config = json.loads(task["Environment"][0]["Value"])
-    limiter = config["processors"]["memory_limiter"]
-    assert limiter["limit_mib"] + limiter["spike_limit_mib"] < task["Memory"]
-    assert config["service"]["pipelines"]["traces"]["processors"][0] == "memory_limiter"
-
-
-def test_the_collector_outlives_the_service_and_not_the_other_way_round(template: Template) -> None:
-    assert container(template)["DependsOn"] == [{"Condition": "START", "ContainerName": "Traces"}]
-    assert container(template)["Essential"] is True
-    assert container(template, "Traces")["Essential"] is False
 
 
 # --- sessions in a task ---

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TableDefinition
+from tests.stacks.orchestrator_template import orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.test_orchestrator import orchestrator_of
 from tests.stacks.values import DATA, INGESTION, KEYS, MODELS, deployed, resources_of, with_sections
 
 Statements = list[dict[str, Any]]
