@@ -45,6 +45,8 @@ _SERVICES: Mapping[str, tuple[str, ...]] = {
 _BY_FUNCTION_SERVICE = ("ec2", "logs", "xray")
 """What Lambda itself does with a function's role, over its own network."""
 _BY_POLLER = ("sqs:receive", "sqs:delete", "sqs:getqueue", "sqs:changemessage", "kinesis:", "dynamodb:")
+_BY_EXEC = ("ssmmessages:",)
+"""What the agent of ECS Exec calls, where that is on."""
 _MANAGED = {
     "CloudWatchAgentServerPolicy": ("monitoring",),
     "AWSXRayDaemonWriteAccess": ("xray",),
@@ -82,10 +84,18 @@ class Calls:
         """Yield what tasks call: by their role, and by what Fargate does for them over their own network."""
         for task in self._workloads.tasks():
             subnets = tuple(task.subnets)
-            if task.is_fargate and subnets:
+            if task.is_fargate and (subnets or self._stands_alone(task)):
                 role = self._policies.role(task.definition.properties.get("TaskRoleArn"))
-                for service, because in [*self._of_role(role, ()), *_of_platform(task)]:
+                for service, because in [*self._of_role(role, _BY_EXEC), *_of_platform(task)]:
                     yield Call(service=service, caller=task.definition, because=because, subnets=subnets)
+
+    def _stands_alone(self, task: Task) -> bool:
+        """Return whether a task without a service can only run where the endpoints are."""
+        return (
+            not task.services
+            and bool(self._templates.of("AWS::EC2::VPCEndpoint"))
+            and not self._templates.of("AWS::EC2::InternetGateway", "AWS::EC2::NatGateway")
+        )
 
     def of_functions(self) -> Iterator[Call]:
         """Yield what functions in a VPC call by their role."""
@@ -141,7 +151,7 @@ def services_of(action: str) -> tuple[str, ...]:
     """Return the services whose endpoints an action goes through; none for one that is not known here."""
     prefix, _, name = action.lower().partition(":")
     if prefix == "sagemaker":
-        return ("sagemaker.runtime",) if name.startswith("invokeendpoint") else ("sagemaker.api",)
+        return ("sagemaker.runtime",) if name.startswith(("invokeendpoint", "*")) else ("sagemaker.api",)
     if prefix == "bedrock":
         return ("bedrock-runtime",) if name.startswith(("invoke", "converse")) else ("bedrock",)
     return _SERVICES.get(prefix, ())

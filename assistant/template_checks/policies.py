@@ -6,6 +6,7 @@ elsewhere, with all conditions.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,12 @@ class Statement:
 
 
 def statements(document: Value) -> list[Statement]:
-    """Return the statements of a policy document."""
+    """Return the statements of a policy document, written as an object or as JSON text."""
+    if isinstance(document, str):
+        try:
+            document = json.loads(document)
+        except json.JSONDecodeError:
+            return []
     return [_statement(mapping(entry)) for entry in items(mapping(document).get("Statement"))]
 
 
@@ -120,9 +126,22 @@ class Policies:
         verdict = _any(one.names_resource(resource) for one in found if one.allows)
         if any(one.names_resource(resource) for one in found if one.effect == "Deny" and not one.conditions):
             return False
-        if verdict is False and any(":aws:policy/" not in arn for arn in self.managed(role)):
+        managed = self.managed(role)
+        if verdict is not True and any(_managed_grants(arn, action, resource) for arn in managed):
+            return True
+        if verdict is False and any(":aws:policy/" not in arn for arn in managed):
             return None  # a policy of the account's own, which is not among the templates
         return verdict
+
+
+def _managed_grants(arn: str, action: str, resource: str) -> bool:
+    """Return whether one of AWS's own policies grants an action, for the few that matter here."""
+    name = arn.rpartition("/")[2] if ":aws:policy/" in arn else ""
+    if name in ("AdministratorAccess", "PowerUserAccess"):
+        return True
+    if name == "AmazonSageMakerFullAccess":  # objects of buckets named after the service
+        return action in ("s3:GetObject", "s3:PutObject") and "sagemaker" in resource.lower()
+    return name == "AmazonS3FullAccess" and action.startswith("s3:")
 
 
 def _named(resource: Resource, property_: str, name: str) -> bool:
@@ -157,13 +176,44 @@ def covers(pattern: str, wanted: str) -> bool | None:
     if _like(pattern, wanted):
         return True
     if "${" in pattern or "${" in wanted:
-        return None
+        return None if _may_overlap(pattern, wanted) else False
     head = pattern.partition("/")[0]
     return None if "<" in wanted and "*" in head and "<" not in head else False
 
 
 def _like(pattern: str, subject: str) -> bool:
     return _expression(pattern).fullmatch(subject) is not None
+
+
+@lru_cache(maxsize=4096)
+def _may_overlap(one: str, other: str) -> bool:
+    """Return whether two patterns can hold the same text, when what is unknown in them may be anything."""
+    left, right = (re.findall(r"\$\{[^}]*\}|.", text_, re.DOTALL) for text_ in (one.lower(), other.lower()))
+    # reachable[j]: what was read of `left` fits the first j signs of `right`.
+    reachable = _skipping(right, [True, *([False] * len(right))])
+    for sign in left:
+        following = [False] * (len(right) + 1)
+        for j, fits in enumerate(reachable):
+            if fits and _is_any(sign):
+                following[j:] = [True] * (len(right) + 1 - j)
+                break
+            if fits and j < len(right) and _is_any(right[j]):
+                following[j] = True
+            elif fits and j < len(right) and (right[j] == sign or "?" in (sign, right[j])):
+                following[j + 1] = True
+        reachable = _skipping(right, following)
+    return reachable[-1]
+
+
+def _skipping(signs: list[str], reachable: list[bool]) -> list[bool]:
+    """Let what may be anything be nothing."""
+    for j, sign in enumerate(signs):
+        reachable[j + 1] |= reachable[j] and _is_any(sign)
+    return reachable
+
+
+def _is_any(sign: str) -> bool:
+    return sign == "*" or sign.startswith("${")
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Literal, TypeAlias
 
 from assistant.template_checks.templates import Resource, Templates
@@ -126,7 +126,11 @@ def _networks(subnets: Sequence[Value]) -> Iterator[Network]:
 
 
 def _all_within(networks: Sequence[Network], blocks: Sequence[Network]) -> bool:
-    return bool(networks) and all(any(_within(one, block) for block in blocks) for one in networks)
+    together = [
+        *collapse_addresses(block for block in blocks if isinstance(block, IPv4Network)),
+        *collapse_addresses(block for block in blocks if isinstance(block, IPv6Network)),
+    ]
+    return bool(networks) and all(any(_within(one, block) for block in together) for one in networks)
 
 
 def _within(one: Network, block: Network) -> bool:

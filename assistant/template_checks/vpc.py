@@ -10,7 +10,7 @@ from assistant.template_checks.security_groups import Key, key_of
 from assistant.template_checks.templates import Resource, Templates
 from assistant.template_checks.values import Target, Value, flag, items, text
 
-_AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?:\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
+_AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?!vpce\.)(?:\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
 _DEFAULT_ROUTES = ("0.0.0.0/0", "::/0")
 
 
@@ -43,7 +43,7 @@ class VpcView:
             )
             for resource in templates.of("AWS::EC2::VPCEndpoint")
             if (match := _AWS_SERVICE.match(text(resource.properties.get("ServiceName"))))
-            and not match.group(1).startswith("vpce-svc-")
+            and "vpce-svc-" not in match.group(1)
         ]
 
     def vpc_of(self, subnets: Sequence[Value]) -> Key | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.template_checks.called import Calls
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
@@ -13,6 +14,7 @@ from assistant.template_checks.values import Value, at, flag, items
 from assistant.template_checks.vpc import Endpoint
 from assistant.template_checks.workloads import containers_of, model_addresses
 
+_ANY_REGION = "${AWS::Region}"
 _OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject")
 _OWNERS = ("aws:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths", "s3:resourceaccount")
 """Conditions on who owns a bucket: the bucket of image layers is owned by AWS."""
@@ -52,7 +54,7 @@ def _check_policy(
         vpc = deployment.vpcs.vpc_of(need.subnets)
         if vpc is not None and vpc != endpoint.vpc:
             continue
-        verdict = _lets(policy, need)
+        verdict = _lets(policy, _in_region_of(policy, need))
         if verdict is True:
             yield passed(endpoint.resource, need.code)
             continue
@@ -64,6 +66,14 @@ def _check_policy(
             mend=f"Add an Allow statement with {need.action} on {need.resource}"
             + (", without a condition on who owns the bucket: AWS does." if need.is_foreign else "."),
         )
+
+
+def _in_region_of(policy: list[Statement], need: _Need) -> _Need:
+    """Return a need in the region that a policy names, where neither templates nor facts tell another."""
+    named = re.search(r"prod-([a-z0-9-]+)-starport", " ".join(one for s in policy for one in s.resources))
+    if not need.is_foreign or named is None:
+        return need
+    return replace(need, resource=need.resource.replace(_ANY_REGION, named[1]))
 
 
 def _lets(policy: list[Statement], need: _Need) -> bool | None:
@@ -84,17 +94,27 @@ def _lets(policy: list[Statement], need: _Need) -> bool | None:
 
 
 def _layers(deployment: Deployment) -> Iterator[_Need]:
-    for task in deployment.workloads.tasks():
-        if task.is_fargate and task.pulls_from_ecr and task.subnets:
-            region = task.definition.template.region or deployment.facts.region or "*"
-            yield _Need(
-                code="s3-policy-layers",
-                what="where ECR keeps the layers of images",
-                action="s3:GetObject",
-                resource=f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*",
-                subnets=tuple(task.subnets),
-                is_foreign=True,
-            )
+    """Yield what pulls images: tasks, and whatever an endpoint of ECR is there for."""
+    pulling = [
+        (task.definition, tuple(task.subnets))
+        for task in deployment.workloads.tasks()
+        if task.is_fargate and task.pulls_from_ecr
+    ]
+    pulling += [
+        (endpoint.resource, tuple(items(endpoint.resource.properties.get("SubnetIds"))))
+        for endpoint in deployment.vpcs.endpoints
+        if endpoint.service == "ecr.dkr"
+    ]
+    for resource, subnets in pulling:
+        region = resource.template.region or deployment.facts.region or _ANY_REGION
+        yield _Need(
+            code="s3-policy-layers",
+            what="where ECR keeps the layers of images",
+            action="s3:GetObject",
+            resource=f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*",
+            subnets=subnets,
+            is_foreign=True,
+        )
 
 
 def _model_data(deployment: Deployment) -> Iterator[_Need]:

@@ -41,8 +41,8 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
                 mend="Give the role's template to the same check.",
             )
     for endpoint in deployment.vpcs.endpoints:
-        if endpoint.is_interface and endpoint.has_private_dns is True:
-            yield _check_vpc_attributes(endpoint)
+        if endpoint.is_interface and endpoint.service not in _GATEWAYS:
+            yield _check_names(deployment, endpoint)
 
 
 def _check_call(deployment: Deployment, call: Call) -> Iterator[Finding]:
@@ -63,26 +63,29 @@ def _check_call(deployment: Deployment, call: Call) -> Iterator[Finding]:
             + ("(Gateway, with the subnets' route tables)" if call.service in _GATEWAYS else _INTERFACE)
             + ", or name it under existing_endpoints in the facts.",
         )
-    elif call.service in _GATEWAYS or any(endpoint.has_private_dns is True for endpoint in found):
-        yield passed(found[0].resource, "missing-endpoint")
-    elif vpcs.has_private_zone(_HOSTS.get(call.service, f"{call.service}.")):
-        yield passed(found[0].resource, "endpoint-private-dns")
     else:
-        yield _private_dns_off(found[0])
+        yield passed(found[0].resource, "missing-endpoint")
 
 
 _INTERFACE = "(Interface, PrivateDnsEnabled: true)"
 
 
-def _private_dns_off(endpoint: Endpoint) -> Finding:
+def _check_names(deployment: Deployment, endpoint: Endpoint) -> Finding:
+    """Return whether the service's own name leads to its endpoint."""
+    vpcs = deployment.vpcs
+    if endpoint.has_private_dns is True:
+        return _check_vpc_attributes(endpoint)
+    others = vpcs.of_service(endpoint.service, endpoint.vpc)
+    host = _HOSTS.get(endpoint.service, f"{endpoint.service}.")
+    if any(other.has_private_dns is True for other in others) or vpcs.has_private_zone(host):
+        return passed(endpoint.resource, "endpoint-private-dns")
     is_open = endpoint.has_private_dns is None
     return (not_proven if is_open else refused)(
         endpoint.resource,
         "endpoint-private-dns",
         at="PrivateDnsEnabled",
         message=f"{endpoint.service} is called by its own name, which without private DNS leads out of the "
-        "VPC; "
-        "CloudFormation leaves it off unless asked.",
+        "VPC; CloudFormation leaves it off unless asked.",
         mend="Set PrivateDnsEnabled: true.",
     )
 

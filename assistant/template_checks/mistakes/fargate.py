@@ -130,7 +130,7 @@ def _check_architecture(deployment: Deployment, task: Task) -> Iterator[Finding]
     wanted = text(platform) if platform is not None else "X86_64"  # the default of ECS
     for container in task.containers:
         image = text(container.get("Image"))
-        built = _built_for(deployment, image)
+        built = _built_for(deployment, image, wanted=wanted)
         is_open = built is None or "${" in wanted
         if not is_open and built == wanted:
             continue
@@ -146,13 +146,15 @@ def _check_architecture(deployment: Deployment, task: Task) -> Iterator[Finding]
         )
 
 
-def _built_for(deployment: Deployment, image: str) -> str | None:
+def _built_for(deployment: Deployment, image: str, *, wanted: str) -> str | None:
     """Return what an image is built for: by the image table, else by its name."""
     repository = re.split(r"[:@]", image.partition("/")[2] if is_private_registry(image) else image)[0]
     for row in deployment.facts.images:
         if row.repository == repository and row.architecture:
             return row.architecture
-    return next((name for name, pattern in _ARCHITECTURES.items() if pattern.search(image)), None)
+    named = next((name for name, pattern in _ARCHITECTURES.items() if pattern.search(image)), None)
+    # A table that tells of no other architecture is one of X86_64 images.
+    return named or ("X86_64" if deployment.facts.images and wanted == "X86_64" else None)
 
 
 MISTAKES = (

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
-from assistant.template_checks.load_balancing import TARGET_GROUP, attribute, key_matches
+from assistant.template_checks.load_balancing import TARGET_GROUP, attribute, key_matches, port_of
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.mistakes.zones import DOMAINS
 from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Value, at, flag, integer, items, mapping, targets, text
 from assistant.template_checks.workloads import FUNCTIONS, containers_of, environment_of
 
+_HTTP = 80
 _DEFAULT_DRAIN_S = 300
 _DEFAULT_STOP_S = 30
 _LONGEST_STOP_S = 120
@@ -55,6 +56,13 @@ def _check_listeners(deployment: Deployment) -> Iterator[Finding]:
                     at_="Protocol",
                     said="The listener takes HTTP.",
                     mend="Set Protocol: HTTPS with a certificate; a listener on 80 may only redirect.",
+                )
+            elif protocol == "TCP" and port_of(listener) == _HTTP:
+                yield _plain(
+                    listener,
+                    at_="Port",
+                    said="The listener passes port 80 on.",
+                    mend="Listen on 443 and let TLS end at the target.",
                 )
             elif "${" in protocol:
                 yield _plain(

@@ -76,11 +76,14 @@ def _check_variables(
 
 
 def _hub(resource: Resource, *, is_closed: bool | None, at_: str, said: str) -> Finding:
-    return (refused if is_closed else not_proven)(
+    where = "From a closed VPC, or with network isolation, no hub can be reached."
+    if is_closed is None:
+        where = "Nothing in the templates leads from its subnets to the hub."
+    return refused(
         resource,
         "hub-id",
         at=at_,
-        message=f"{said} From a closed VPC, or with network isolation, no hub can be reached.",
+        message=f"{said} {where}",
         mend="Put the model's files under an S3 prefix, name that in ModelDataSource, and point the "
         "container at "
         "/opt/ml/model.",

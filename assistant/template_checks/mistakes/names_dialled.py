@@ -85,11 +85,12 @@ def _dialled_names(deployment: Deployment, endpoints: list[Resource]) -> list[st
 
 
 def _records(deployment: Deployment, endpoints: list[Resource]) -> list[Resource]:
+    fronts = [*endpoints, *deployment.balancing.network]
     return [
         record
         for record in deployment.templates.of("AWS::Route53::RecordSet")
         if any(
-            target.resource in endpoints
+            target.resource in fronts
             for field in ("AliasTarget", "ResourceRecords")
             for target in targets(record.properties.get(field))
         )

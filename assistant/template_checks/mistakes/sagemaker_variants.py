@@ -36,6 +36,24 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What containers of Hugging Face, vLLM and DJL read the three from."""
+_CORES: Mapping[str, int] = {
+    "ml.g4dn.xlarge": 1,
+    "ml.g4dn.12xlarge": 4,
+    "ml.g5.8xlarge": 1,
+    "ml.g5.16xlarge": 1,
+    "ml.g5.24xlarge": 4,
+    "ml.g5.48xlarge": 8,
+    "ml.g6.8xlarge": 1,
+    "ml.g6.24xlarge": 4,
+    "ml.g6.48xlarge": 8,
+    "ml.g6e.24xlarge": 4,
+    "ml.g6e.48xlarge": 8,
+    "ml.p4d.24xlarge": 8,
+    "ml.p4de.24xlarge": 8,
+    "ml.p5.48xlarge": 8,
+    "ml.trn1n.32xlarge": 32,
+}
+"""Cores or GPUs of instances that no tenant of ours may choose (EC2, "Accelerated computing")."""
 _BATCH_OF_VLLM = ("SM_VLLM_MAX_NUM_SEQS", "OPTION_MAX_ROLLING_BATCH_SIZE")
 
 
@@ -159,7 +177,7 @@ def _cores(instance_type: str) -> int | None:
     try:
         return instance_named(instance_type).cores or None
     except ConfigurationError:
-        return None
+        return _CORES.get(instance_type)
 
 
 def _artifact_of(deployment: Deployment, model: Resource, *, alone: bool) -> ArtifactFact | None:

@@ -11,8 +11,12 @@ from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Target, Value, at, flag, integer, is_known, items, text
 
 DOMAINS = ("AWS::OpenSearchService::Domain", "AWS::Elasticsearch::Domain")
-_ZONE = re.compile(r"^([a-z]{2}(?:-[a-z]+)+-\d)(?:[a-z]|-[a-z]{3}-\d[a-z])$")
-"""``us-east-1a``, and a local zone such as ``us-east-1-bos-1a``."""
+_ZONE = re.compile(
+    r"^((?:us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov|us-iso[a-z]?|eu-isoe|eusc)(?:-[a-z]{2})?"
+    r"-(?:north|south|east|west|central|northeast|northwest|southeast|southwest)-\d)"
+    r"(?:[a-f]|-[a-z]{3}-\d[a-z]|-wl\d-[a-z]{3}-wlz-\d)$"
+)
+"""``us-east-1a`` to ``f``, a local zone (``us-east-1-bos-1a``), a Wavelength zone."""
 _WITH_STANDBY = 3
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,9 @@ class Scene:
 
     def __init__(self, templates: Sequence[Template], *, facts: Facts) -> None:
         self.templates = [
-            replace(template, document=copy.deepcopy(template.document)) for template in templates
+            # Twice as fast as a deep copy.
+            replace(template, document=pickle.loads(pickle.dumps(template.document)))  # noqa: S301
+            for template in templates
         ]
         self.facts = facts
 

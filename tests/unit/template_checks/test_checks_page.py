@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import re
+
+from assistant.operations.checks_page import PAGE, with_mistakes
+from assistant.template_checks.facts import Facts
+from assistant.template_checks.mistakes import MISTAKES
+
+
+def test_the_page_lists_the_mistakes_of_the_registry() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_mistakes(page), "run: python -m assistant.operations.checks_page"
+
+
+def test_the_page_explains_every_fact() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    explained = set(re.findall(r"\w+", " ".join(rows)))
+    assert set(Facts.model_fields) <= explained
+
+
+def test_there_are_twenty_two_by_number_and_no_code_twice() -> None:
+    assert [mistake.number for mistake in MISTAKES] == list(range(1, 23))
+    codes = [code for mistake in MISTAKES for code in mistake.parts]
+    assert len(codes) == len(set(codes))
