@@ -66,7 +66,7 @@ def only_with_key(bucket: s3.IBucket, *, key_arn: str) -> iam.PolicyStatement:
 
 
 def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
-    """Pushers have business in the inbox alone."""
+    """Refuse those who have business in the inbox alone."""
     return deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
 
 

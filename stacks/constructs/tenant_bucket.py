@@ -12,7 +12,13 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.constructs.bucket_statements import ACCESS_LOGS, isolation, only_with_key
+from stacks.constructs.bucket_statements import (
+    ACCESS_LOGS,
+    isolation,
+    no_pushers,
+    only_with_key,
+    pushers_in_their_folders,
+)
 from stacks.constructs.pinned_id import pin
 from stacks.tenant import DeployedTenant
 
@@ -40,6 +46,7 @@ class TenantBucket(s3.Bucket):
         keeping: Keeping,
         key_arn: str | None,
         log_bucket: s3.IBucket | None,
+        is_inbox: bool = False,
     ) -> None:
         keyed = key_arn is not None
         removal = cdk.RemovalPolicy.DESTROY if tenant.is_dev else cdk.RemovalPolicy.RETAIN
@@ -67,6 +74,8 @@ class TenantBucket(s3.Bucket):
                 log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/",
             )
         self.add_statements(isolation(self, self, tenant=tenant))
+        # Pushers have business in the inbox alone.
+        self.add_statements(pushers_in_their_folders(self) if is_inbox else [no_pushers(self)])
         if key_arn is not None:
             self.add_statements([only_with_key(self, key_arn=key_arn)])
         if self.policy is not None:

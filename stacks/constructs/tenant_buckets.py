@@ -7,8 +7,6 @@ from constructs import Construct
 from stacks.constructs.bucket_statements import (
     clean_capture,
     log_delivery,
-    no_pushers,
-    pushers_in_their_folders,
     quarantine,
 )
 from stacks.constructs.key_statements import trail_arns
@@ -54,31 +52,30 @@ class TenantBuckets(Construct):
             keys.capture_key_arn,
         )
         self.inbox = self._bucket(
-            "InboxBucket", Keeping(days=_INBOX_DAYS[profile], replaced_days=1), keys.data_key_arn
+            "InboxBucket",
+            Keeping(days=_INBOX_DAYS[profile], replaced_days=1),
+            keys.data_key_arn,
+            is_inbox=True,
         )
         for bucket in (self.documents, self.inbox, self.quarantine):
             bucket.send_events()
         self._close()
 
-    def _bucket(self, construct_id: str, keeping: Keeping, key_arn: str) -> TenantBucket:
+    def _bucket(
+        self, construct_id: str, keeping: Keeping, key_arn: str, *, is_inbox: bool = False
+    ) -> TenantBucket:
         return TenantBucket(
-            self, construct_id, tenant=self._tenant, keeping=keeping, key_arn=key_arn, log_bucket=self.logs
+            self,
+            construct_id,
+            tenant=self._tenant,
+            keeping=keeping,
+            key_arn=key_arn,
+            log_bucket=self.logs,
+            is_inbox=is_inbox,
         )
 
     def _close(self) -> None:
-        logged = [
-            self.documents,
-            self.models,
-            self.feedback,
-            self.quarantine,
-            self.capture,
-            self.inbox,
-        ]
-        self.inbox.add_statements(pushers_in_their_folders(self.inbox))
         self.quarantine.add_statements(quarantine(self.quarantine, tenant=self._tenant))
         self.capture.add_statements(clean_capture(self.capture, tenant=self._tenant))
-        for bucket in (*logged, self.logs):
-            if bucket is not self.inbox:
-                bucket.add_statements([no_pushers(bucket)])
         trails = trail_arns(self, tenant=self._tenant)
         self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant, trails=trails))

@@ -6,7 +6,7 @@ from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
@@ -61,9 +61,22 @@ class TenantQueue(Construct):
         return self.queue.queue_url
 
     def fed_by(self, construct_id: str, *, pattern: events.EventPattern) -> events.Rule:
-        """Let EventBridge put events of this pattern into the queue."""
+        """Let this one rule put events of the pattern into the queue.
+
+        CDK's own target would let every rule of the account do so where a queue is encrypted, and so those
+        of another tenant.
+        """
         rule = events.Rule(self, construct_id, event_pattern=pattern)
-        rule.add_target(cast("events.IRuleTarget", targets.SqsQueue(self.queue)))
+        resource = cast("events.CfnRule", rule.node.default_child)
+        resource.targets = [events.CfnRule.TargetProperty(id="Queue", arn=self.arn)]
+        statement = iam.PolicyStatement(
+            sid=f"Feed{construct_id}",
+            actions=["sqs:SendMessage"],
+            resources=[self.arn],
+            conditions={"ArnEquals": {"aws:SourceArn": rule.rule_arn}},
+        )
+        statement.add_service_principal("events.amazonaws.com")
+        self.queue.add_to_resource_policy(statement)
         return rule
 
     def consumed_by(

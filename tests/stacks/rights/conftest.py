@@ -1,0 +1,35 @@
+"""An account in which both tenants stand: the worst case, where no account's border helps."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.stacks.rights.model import Account, read_account
+from tests.stacks.synthesized import synthesize
+
+
+@pytest.fixture(scope="session")
+def assemblies(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of the templates of tenants and of the account stage."""
+    shared = tmp_path_factory.mktemp("account") / "cdk.out"
+    done = synthesize(shared, stage="account")
+    assert done.returncode == 0, done.stderr[-4000:]
+    both = tmp_path_factory.mktemp("tenants")
+    for stage in ("Pharmacy", "Clinic"):
+        shutil.copytree(assembly / f"assembly-{stage}", both / f"assembly-{stage}")
+    return both, shared
+
+
+@pytest.fixture(scope="session")
+def _as_deployed(assemblies: tuple[Path, Path]) -> Account:
+    return read_account(*assemblies)
+
+
+@pytest.fixture
+def account(_as_deployed: Account) -> Account:
+    """One of its own for each test, to put other roles and stores into."""
+    return replace(_as_deployed, roles=list(_as_deployed.roles), stores=list(_as_deployed.stores))

@@ -1,0 +1,246 @@
+"""Who and what stands in an account of several tenants: roles with their policies, stores with theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.stacks.rights.resolving import Resolver, Stack, stack_arn
+
+Policy = Mapping[str, Any]
+KINDS = {
+    "AWS::DynamoDB::Table": "table",
+    "AWS::KMS::Key": "key",
+    "AWS::Lambda::Function": "function",
+    "AWS::Logs::LogGroup": "log group",
+    "AWS::OpenSearchService::Domain": "domain",
+    "AWS::S3::Bucket": "bucket",
+    "AWS::SNS::Topic": "topic",
+    "AWS::SQS::Queue": "queue",
+    "AWS::SageMaker::Endpoint": "endpoint",
+    "AWS::StepFunctions::StateMachine": "state machine",
+    "AWS::IAM::Role": "role",
+}
+SHARED = "shared"
+"""Tag of what all tenants of an account use."""
+PARAMETERS = ("document-links", "jwks", "power")
+_ATTACHED = {
+    "AWS::S3::BucketPolicy": "Bucket",
+    "AWS::SQS::QueuePolicy": "Queues",
+    "AWS::SNS::TopicPolicy": "Topics",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Role:
+    tenant: str
+    stack: str
+    logical_id: str
+    arn: str
+    tags: Mapping[str, str]
+    assumed_by: tuple[str, ...]
+    policies: Mapping[str, Policy]
+    boundary: str | None
+    """ARN of the managed policy that bounds it."""
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.stack}/{self.logical_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Store:
+    """Anything of a tenant that a policy may name."""
+
+    tenant: str
+    stack: str
+    logical_id: str
+    kind: str
+    arn: str
+    policy: Policy | None = None
+    key: str | None = None
+    """ARN of the key that encrypts it, which every caller must be let use."""
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.stack}/{self.logical_id}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """``endpoints`` has each tenant's VPC endpoint policies by service (``s3``)."""
+
+    roles: list[Role] = field(default_factory=list[Role])
+    stores: list[Store] = field(default_factory=list[Store])
+    policies: dict[str, Policy] = field(default_factory=dict[str, Policy])
+    """Managed policies by ARN."""
+    endpoints: dict[str, dict[str, Policy]] = field(default_factory=dict[str, dict[str, Policy]])
+
+    def of(self, tenant: str) -> tuple[list[Role], list[Store]]:
+        return (
+            [role for role in self.roles if role.tenant == tenant],
+            [store for store in self.stores if store.tenant == tenant],
+        )
+
+    def twin(self, store: Store, *, tenant: str) -> Store | None:
+        """Return what is the same to the other tenant; None where that tenant has no such thing."""
+        for other in self.stores:
+            if (other.tenant, other.stack, other.logical_id) == (tenant, store.stack, store.logical_id):
+                return other
+        return None
+
+
+def read_stacks(assembly: Path) -> Iterator[tuple[str, str, Stack]]:
+    """Yield (tenant, short name, stack) of every stack of a ``cdk.out``; the tenant is its tag's value."""
+    for manifest in sorted(assembly.glob("assembly-*/manifest.json")):
+        artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        for artifact in artifacts.values():
+            if artifact["type"] != "aws:cloudformation:stack":
+                continue
+            properties = artifact["properties"]
+            _, account, region = artifact["environment"].replace("//", "/").split("/")
+            template = json.loads((manifest.parent / properties["templateFile"]).read_text(encoding="utf-8"))
+            short = artifact["displayName"].split(" ")[0].split("/")[1]
+            stack = Stack(name=properties["stackName"], account=account, region=region, template=template)
+            yield _tenant_of(stack), short, stack
+
+
+def _tenant_of(stack: Stack) -> str:
+    """Return the tag that every resource of the stack carries; an object of tags in some types."""
+    for resource in stack.resources.values():
+        tags = resource.get("Properties", {}).get("Tags", [])
+        pairs = tags if isinstance(tags, Mapping) else {tag["Key"]: tag["Value"] for tag in tags}
+        if "tenant" in pairs:
+            return pairs["tenant"]
+    raise LookupError(f"{stack.name}: no resource is tagged with a tenant.")
+
+
+def read_account(*assemblies: Path) -> Account:
+    """Return everything that the assemblies would deploy."""
+    stacks = [entry for assembly in assemblies for entry in read_stacks(assembly)]
+    reader = _Reader(stacks)
+    return reader.account()
+
+
+class _Reader:
+    def __init__(self, stacks: list[tuple[str, str, Stack]]) -> None:
+        self._stacks = stacks
+        self._resolver = Resolver([stack for _, _, stack in stacks])
+        self._attached = dict(self._attached_policies())
+
+    def account(self) -> Account:
+        account = Account(policies=dict(self._managed_policies()))
+        account.stores += self._parameters()
+        for tenant, short, stack in self._stacks:
+            for logical_id, resource in stack.resources.items():
+                place = {"tenant": tenant, "stack": short, "logical_id": logical_id}
+                if resource["Type"] == "AWS::IAM::Role":
+                    account.roles.append(self._role(place, stack, account.policies))
+                if resource["Type"] in KINDS:
+                    account.stores.append(self._store(place, stack))
+                if resource["Type"] == "AWS::EC2::VPCEndpoint":
+                    has = self._properties(logical_id, stack)
+                    if "PolicyDocument" not in has:
+                        continue  # the way to a system of the company's, which takes no policy
+                    service = has["ServiceName"].removeprefix(f"com.amazonaws.{stack.region}.")
+                    account.endpoints.setdefault(tenant, {})[service] = _of_endpoint(has["PolicyDocument"])
+            account.stores.append(
+                Store(tenant=tenant, stack=short, logical_id="(stack)", kind="stack", arn=stack_arn(stack))
+            )
+        return account
+
+    def _parameters(self) -> Iterator[Store]:
+        """Yield the parameters that belong to no stack; a tenant's ARNs of them are said by its roles."""
+        for tenant, stack in {tenant: stack for tenant, _, stack in self._stacks if tenant != SHARED}.items():
+            for parameter in PARAMETERS:
+                path = f"{stack.name.partition('-')[0]}/{tenant}/{parameter}"
+                arn = f"arn:aws:ssm:{stack.region}:{stack.account}:parameter/{path}"
+                yield Store(tenant=tenant, stack="", logical_id=parameter, kind="parameter", arn=arn)
+
+    def _properties(self, logical_id: str, stack: Stack) -> dict[str, Any]:
+        return self._resolver.value(stack.resources[logical_id].get("Properties", {}), stack)
+
+    def _managed_policies(self) -> Iterator[tuple[str, Policy]]:
+        for _, _, stack in self._stacks:
+            for logical_id, resource in stack.resources.items():
+                if resource["Type"] == "AWS::IAM::ManagedPolicy":
+                    document = self._properties(logical_id, stack)["PolicyDocument"]
+                    yield self._resolver.arn(logical_id, stack), document
+
+    def _attached_policies(self) -> Iterator[tuple[str, Policy]]:
+        """Yield (ARN or name of what has it, policy) of policies that are resources of their own."""
+        for _, _, stack in self._stacks:
+            for logical_id, resource in stack.resources.items():
+                target = _ATTACHED.get(resource["Type"])
+                if target is not None:
+                    has = self._properties(logical_id, stack)
+                    places = has[target] if isinstance(has[target], list) else [has[target]]
+                    for place in places:
+                        yield place, has["PolicyDocument"]
+
+    def _role(self, place: dict[str, str], stack: Stack, managed: Mapping[str, Policy]) -> Role:
+        has = self._properties(place["logical_id"], stack)
+        name = self._resolver.name(place["logical_id"], stack)
+        policies = {entry["PolicyName"]: entry["PolicyDocument"] for entry in has.get("Policies", [])}
+        policies |= {arn: managed[arn] for arn in has.get("ManagedPolicyArns", [])}
+        policies |= dict(self._attached_to(name))
+        trusted = [
+            service
+            for statement in has["AssumeRolePolicyDocument"]["Statement"]
+            for service in _listed(statement["Principal"].get("Service", []))
+        ]
+        return Role(
+            **place,
+            arn=self._resolver.arn(place["logical_id"], stack),
+            tags={tag["Key"]: tag["Value"] for tag in has.get("Tags", [])},
+            assumed_by=tuple(trusted),
+            policies=policies,
+            boundary=has.get("PermissionsBoundary"),
+        )
+
+    def _attached_to(self, role_name: str) -> Iterator[tuple[str, Policy]]:
+        for _, _, stack in self._stacks:
+            for logical_id, resource in stack.resources.items():
+                if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+                    has = self._properties(logical_id, stack)
+                    if role_name in has.get("Roles", []):
+                        yield f"{stack.name}/{logical_id}", has["PolicyDocument"]
+
+    def _store(self, place: dict[str, str], stack: Stack) -> Store:
+        logical_id = place["logical_id"]
+        has = self._properties(logical_id, stack)
+        kind = KINDS[stack.resources[logical_id]["Type"]]
+        attached = self._attached.get(self._resolver.value({"Ref": logical_id}, stack))
+        own = {"key": "KeyPolicy", "domain": "AccessPolicies", "role": "AssumeRolePolicyDocument"}.get(kind)
+        return Store(
+            **place,
+            kind=kind,
+            arn=self._resolver.arn(logical_id, stack).removesuffix(":*"),
+            policy=has[own] if own else attached,
+            key=_key_of(kind, has),
+        )
+
+
+def _of_endpoint(policy: Policy) -> Policy:
+    """The evaluator takes everybody as ``*`` alone, AWS as ``{"AWS": "*"}`` too."""
+    statements = [
+        {**statement, "Principal": "*"} if statement["Principal"] == {"AWS": "*"} else statement
+        for statement in policy["Statement"]
+    ]
+    return {**policy, "Statement": statements}
+
+
+def _key_of(kind: str, has: Mapping[str, Any]) -> str | None:
+    if kind == "bucket":
+        rules = has["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        return rules[0]["ServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+    if kind == "table":
+        return has["SSESpecification"]["KMSMasterKeyId"]
+    if kind in ("queue", "topic"):
+        return has["KmsMasterKeyId"]
+    return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

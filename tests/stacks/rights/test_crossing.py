@@ -1,0 +1,94 @@
+"""No role of one tenant reads, decrypts or writes anything of another, in one account; each is let through as
+the owner first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.stacks.rights import walls
+from tests.stacks.rights.model import Account
+from tests.stacks.rights.owning import Right, claimed_rights, untouched
+
+BOTH_WAYS = pytest.mark.parametrize(
+    ("attacker", "owner"), [("clinic", "pharmacy"), ("pharmacy", "clinic")], ids=str
+)
+OWNERS = pytest.mark.parametrize("owner", ["pharmacy", "clinic"])
+FOR_OTHERS = {
+    ("Keys", "LogsKey"): "CloudWatch, CloudTrail and alarms use it; people read what they wrote",
+    ("Data", "LogsBucket"): "AWS's log delivery writes it; people read it, with roles of the company's",
+    ("Observability", "AlarmTopicD01E77F9"): "alarms publish to it",
+}
+"""Stores that no role of the tenant has anything to do with, and who has."""
+
+
+@OWNERS
+def test_each_role_is_let_do_to_its_own_stores_what_its_policies_name(account: Account, owner: str) -> None:
+    rights = claimed_rights(account, tenant=owner)
+    assert len(rights) > 150
+    assert [str(right) for right in rights if not right.is_held] == []
+
+
+@OWNERS
+def test_every_store_is_used_by_a_role_of_its_tenant(account: Account, owner: str) -> None:
+    rights = claimed_rights(account, tenant=owner)
+    left = untouched(rights, account.of(owner)[1])
+    dead_letters = [store for store in left if store.kind == "queue"]
+    assert all("DeadLetters" in store.logical_id for store in dead_letters)  # SQS itself moves them there
+    assert {(store.stack, store.logical_id) for store in left if store.kind != "queue"} == set(FOR_OTHERS)
+
+
+@OWNERS
+def test_what_a_role_may_do_to_its_own_store_it_may_not_do_to_the_twin_of_another_tenant(
+    account: Account, owner: str
+) -> None:
+    """The same request, so that nothing but whose the store is can make the difference."""
+    other = {"pharmacy": "clinic", "clinic": "pharmacy"}[owner]
+    held = [right for right in claimed_rights(account, tenant=owner) if right.is_held]
+    twins = [(right, twin) for right in held if (twin := account.twin(right.store, tenant=other))]
+    assert len(twins) > 0.9 * len(held)  # a tenant may lack what another has
+    tried = [_turned(right, twin.arn, twin.policy) for right, twin in twins]
+    assert [str(judgement) for judgement in walls.judge(tried) if judgement.is_allowed] == []
+
+
+def _turned(right: Right, arn: str, policy: walls.Policy | None) -> walls.Request:
+    let = next(judgement.request for judgement in right.judgements if judgement.is_allowed)
+    return replace(let, resource=let.resource.replace(right.store.arn, arn), resource_policy=policy)
+
+
+@BOTH_WAYS
+def test_no_role_gets_through_to_any_store_of_another_tenant(
+    account: Account, attacker: str, owner: str
+) -> None:
+    crossings = walls.through_all(account, attacker=attacker, owner=owner)
+    assert [str(crossing) for crossing in crossings] == []
+
+
+@BOTH_WAYS
+def test_what_roles_may_do_ends_at_their_tenant_even_if_stores_let_everybody_in(
+    account: Account, attacker: str, owner: str
+) -> None:
+    crossings = walls.through_identity_alone(account, attacker=attacker, owner=owner)
+    assert [str(crossing) for crossing in crossings] == []
+
+
+@BOTH_WAYS
+def test_stores_and_keys_refuse_another_tenants_roles_even_if_these_may_do_anything(
+    account: Account, attacker: str, owner: str
+) -> None:
+    crossings = walls.through_stores_alone(account, attacker=attacker, owner=owner)
+    assert [str(crossing) for crossing in crossings] == []
+
+
+@BOTH_WAYS
+def test_the_boundary_ends_at_the_tenant_even_if_roles_may_do_anything_and_stores_let_everybody_in(
+    account: Account, attacker: str, owner: str
+) -> None:
+    crossings = walls.through_boundary_alone(account, attacker=attacker, owner=owner)
+    assert [str(crossing) for crossing in crossings] == []
+
+
+def test_every_role_is_bounded_and_carries_its_tenant(account: Account) -> None:
+    assert [str(role) for role in walls.unbounded(account)] == []
+    assert [str(role) for role in account.roles if role.tags.get("tenant") != role.tenant] == []

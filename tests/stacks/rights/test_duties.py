@@ -1,0 +1,132 @@
+"""Within a tenant: who writes and who reads raw captured calls, and what a pusher may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from tests.stacks.rights.asking import ACCOUNT, context_of
+from tests.stacks.rights.evaluating import Request, judge
+from tests.stacks.rights.model import Account, Role, Store
+from tests.stacks.rights.walls import ANYTHING, key_requests
+
+TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
+
+
+def store(account: Account, tenant: str, logical_id: str) -> Store:
+    return next(one for one in account.stores if (one.tenant, one.logical_id) == (tenant, logical_id))
+
+
+def let(account: Account, tenant: str, logical_id: str, action: str) -> set[str]:
+    """Return which of the tenant's roles its store would let do it, if each could do anything."""
+    bucket = store(account, tenant, logical_id)
+    roles = account.of(tenant)[0]
+    asked = [request(role, action, bucket, inside="/llm/x") for role in roles]
+    return {
+        role.logical_id for role, judgement in zip(roles, judge(asked), strict=True) if judgement.is_allowed
+    }
+
+
+def request(
+    role: Role, action: str, of: Store, *, inside: str = "", tags: Mapping[str, str] | None = None
+) -> Request:
+    return Request(
+        principal=role.arn,
+        action=action,
+        resource=of.arn + inside,
+        account=ACCOUNT,
+        context=context_of(replace(role, tags={**role.tags, **(tags or {})})),
+        identity=(ANYTHING,),
+        resource_policy=of.policy,
+    )
+
+
+@TENANT
+def test_sagemaker_alone_puts_into_the_quarantine(account: Account, tenant: str) -> None:
+    (role,) = let(account, tenant, "QuarantineBucket", "s3:PutObject")
+    assert role.startswith("LlmRole")
+
+
+@TENANT
+def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str) -> None:
+    """As SageMaker writes it: with the endpoint's role, by its own policies and boundary."""
+    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith("LlmRole"))
+    bucket = store(account, tenant, "QuarantineBucket")
+    assert role.boundary
+    put = replace(
+        request(role, "s3:PutObject", bucket, inside="/llm/AllTraffic/2026/11/20/00/x.jsonl"),
+        identity=tuple(role.policies.values()),
+        boundary=account.policies[role.boundary],
+    )
+    key = next(one for one in account.stores if one.arn == bucket.key)
+    used = list(key_requests(account, role, "s3:PutObject", key))
+    assert judge([put])[0].is_allowed
+    assert any(judgement.is_allowed for judgement in judge(used))
+
+
+@TENANT
+@pytest.mark.parametrize(
+    "action", ["s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+)
+def test_the_redactor_alone_reads_and_deletes_what_is_in_quarantine(
+    account: Account, tenant: str, action: str
+) -> None:
+    (role,) = let(account, tenant, "QuarantineBucket", action)
+    assert role.startswith("RedactRole")
+
+
+@TENANT
+def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: str) -> None:
+    (role,) = let(account, tenant, "CaptureBucket", "s3:PutObject")
+    assert role.startswith("RedactRole")
+
+
+@TENANT
+def test_no_role_but_a_pushers_puts_into_the_inbox(account: Account, tenant: str) -> None:
+    assert let(account, tenant, "InboxBucket", "s3:PutObject") == set()
+
+
+@TENANT
+def test_a_pusher_puts_into_its_own_folder_and_does_nothing_else(account: Account, tenant: str) -> None:
+    role = account.of(tenant)[0][0]
+    tags = {"duty": "pusher", "inbox": "wiki"}
+    inbox = store(account, tenant, "InboxBucket")
+    buckets = [one for one in account.stores if (one.tenant, one.kind) == (tenant, "bucket")]
+    own = request(role, "s3:PutObject", inbox, inside="/wiki/page.html", tags=tags)
+    others = [
+        request(role, "s3:PutObject", inbox, inside="/other/page.html", tags=tags),
+        request(role, "s3:PutObject", inbox, inside="/wiki", tags=tags),
+        request(role, "s3:GetObject", inbox, inside="/wiki/page.html", tags=tags),
+        request(role, "s3:DeleteObject", inbox, inside="/wiki/page.html", tags=tags),
+        request(role, "s3:ListBucket", inbox, tags=tags),
+        request(role, "s3:PutObject", inbox, inside="/wiki/page.html", tags={"duty": "pusher"}),
+        *(
+            request(role, action, bucket, inside="/wiki/page.html", tags=tags)
+            for bucket in buckets
+            if bucket is not inbox
+            for action in ("s3:GetObject", "s3:PutObject")
+        ),
+    ]
+    assert judge([own])[0].is_allowed
+    assert [str(judgement) for judgement in judge(others) if judgement.is_allowed] == []
+
+
+@TENANT
+def test_a_writer_names_no_other_key_than_the_buckets_own(account: Account, tenant: str) -> None:
+    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith("IngestRole"))
+    bucket = store(account, tenant, "DocumentsBucket")
+    header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    put = request(role, "s3:PutObject", bucket, inside="/documents/x")
+    foreign = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000"
+    own, other, unsaid = judge(
+        [
+            replace(put, context={**put.context, header: str(bucket.key)}),
+            replace(put, context={**put.context, header: foreign}),
+            put,
+        ]
+    )
+    assert own.is_allowed
+    assert unsaid.is_allowed
+    assert not other.is_allowed

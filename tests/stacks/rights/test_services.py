@@ -1,0 +1,269 @@
+"""AWS's own services pass the tenant's policies where the product needs them: capture, events, logs, alarms,
+deployments; and those who deploy or break glass no further than they are meant to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from tests.stacks.rights.asking import ACCOUNT, REGION
+from tests.stacks.rights.evaluating import Request, judge
+from tests.stacks.rights.model import Account, Store
+from tests.stacks.rights.walls import ANYTHING
+
+TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
+EXECUTION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
+ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
+
+
+def stores(account: Account, tenant: str, kind: str) -> list[Store]:
+    return [store for store in account.stores if (store.tenant, store.kind) == (tenant, kind)]
+
+
+def store(account: Account, tenant: str, logical_id: str) -> Store:
+    return next(one for one in account.stores if (one.tenant, one.logical_id) == (tenant, logical_id))
+
+
+def by_service(
+    service: str, action: str, of: Store, *, inside: str = "", context: Mapping[str, str] | None = None
+) -> Request:
+    """A call that a service makes with its own principal: it has no policy but the store's."""
+    return Request(
+        principal=service,
+        action=action,
+        resource=of.arn + inside,
+        account=ACCOUNT,
+        context={
+            "aws:PrincipalIsAWSService": "true",
+            "aws:SecureTransport": "true",
+            "s3:TlsVersion": "1.3",
+            **(context or {}),
+        },
+        resource_policy=of.policy,
+    )
+
+
+def by_person(
+    arn: str, action: str, of: Store, *, inside: str = "", context: Mapping[str, str] | None = None
+) -> Request:
+    """A call of somebody who may do anything, and has no tag of a tenant."""
+    request = by_service(arn, action, of, inside=inside, context=context)
+    of_person = {"aws:PrincipalIsAWSService": "false", "aws:PrincipalArn": arn}
+    return replace(request, identity=(ANYTHING,), context={**request.context, **of_person})
+
+
+def refused(requests: list[Request]) -> list[str]:
+    assert requests
+    return [str(judgement) for judgement in judge(requests) if not judgement.is_allowed]
+
+
+def allowed(requests: list[Request]) -> list[str]:
+    assert requests
+    return [str(judgement) for judgement in judge(requests) if judgement.is_allowed]
+
+
+@TENANT
+def test_each_log_group_under_the_logs_key_may_use_it(account: Account, tenant: str) -> None:
+    key = store(account, tenant, "LogsKey")
+    asked = [
+        by_service(
+            f"logs.{REGION}.amazonaws.com",
+            action,
+            key,
+            context={"kms:EncryptionContext:aws:logs:arn": group.arn},
+        )
+        for group in stores(account, tenant, "log group")
+        for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
+    ]
+    assert refused(asked) == []
+
+
+@TENANT
+def test_the_logs_key_serves_no_group_of_another_tenant(account: Account, tenant: str) -> None:
+    key = store(account, {"pharmacy": "clinic", "clinic": "pharmacy"}[tenant], "LogsKey")
+    context = {"kms:EncryptionContext:aws:logs:arn": stores(account, tenant, "log group")[0].arn}
+    assert allowed([by_service(f"logs.{REGION}.amazonaws.com", "kms:Encrypt", key, context=context)]) == []
+
+
+@TENANT
+def test_event_rules_put_into_their_encrypted_queues(account: Account, tenant: str) -> None:
+    key = store(account, tenant, "DataKey")
+    fed = [queue for queue in stores(account, tenant, "queue") if "events.amazonaws.com" in str(queue.policy)]
+    rule = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/"
+    sent = [
+        by_service("events.amazonaws.com", "sqs:SendMessage", queue, context={"aws:SourceArn": source})
+        for queue in fed
+        for source in _sources(queue)
+    ]
+    used = [
+        by_service(
+            "events.amazonaws.com",
+            action,
+            key,
+            context={"kms:EncryptionContext:aws:sqs:arn": queue.arn},
+        )
+        for queue in fed
+        for action in ("kms:GenerateDataKey", "kms:Decrypt")
+    ]
+    assert len(fed) >= 3
+    assert refused([*sent, *used]) == []
+    stray = [
+        by_service(
+            "events.amazonaws.com", "sqs:SendMessage", queue, context={"aws:SourceArn": f"{rule}stray"}
+        )
+        for queue in fed
+    ]
+    assert allowed(stray) == []
+
+
+def _sources(queue: Store) -> list[str]:
+    assert queue.policy
+    return [
+        str(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+        for statement in queue.policy["Statement"]
+        if statement["Principal"] == {"Service": "events.amazonaws.com"}
+    ]
+
+
+@TENANT
+def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) -> None:
+    bucket = store(account, tenant, "LogsBucket")
+    trail = {
+        "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
+    }
+    asked = [
+        by_service(
+            "logging.s3.amazonaws.com",
+            "s3:PutObject",
+            bucket,
+            inside="/s3/DocumentsBucket/x",
+            context={"aws:SourceAccount": ACCOUNT},
+        ),
+        by_service(
+            "logdelivery.elasticloadbalancing.amazonaws.com",
+            "s3:PutObject",
+            bucket,
+            inside=f"/alb/AWSLogs/{ACCOUNT}/elasticloadbalancing/x",
+        ),
+        by_service("cloudtrail.amazonaws.com", "s3:GetBucketAcl", bucket, context=trail),
+        by_service(
+            "cloudtrail.amazonaws.com",
+            "s3:PutObject",
+            bucket,
+            inside=f"/cloudtrail/AWSLogs/{ACCOUNT}/CloudTrail/x",
+            context={**trail, "s3:x-amz-acl": "bucket-owner-full-control"},
+        ),
+    ]
+    assert refused(asked) == []
+    of_another_account = {"aws:SourceAccount": "999999999999"}
+    stray = replace(asked[0], context={**asked[0].context, **of_another_account})
+    assert allowed([stray]) == []
+
+
+@TENANT
+def test_trails_and_alarms_use_the_logs_key(account: Account, tenant: str) -> None:
+    key = store(account, tenant, "LogsKey")
+    (topic,) = stores(account, tenant, "topic")
+    trail = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
+    of_trail = {"aws:SourceArn": trail, "kms:EncryptionContext:aws:cloudtrail:arn": trail}
+    of_alarm = {"aws:SourceAccount": ACCOUNT}
+    asked = [
+        by_service("cloudtrail.amazonaws.com", "kms:GenerateDataKey", key, context=of_trail),
+        by_service("cloudtrail.amazonaws.com", "kms:DescribeKey", key, context=of_trail),
+        by_service("cloudwatch.amazonaws.com", "kms:GenerateDataKey", key, context=of_alarm),
+        by_service("cloudwatch.amazonaws.com", "kms:Decrypt", key, context=of_alarm),
+        by_service("cloudwatch.amazonaws.com", "sns:Publish", topic, context=of_alarm),
+    ]
+    assert refused(asked) == []
+    elsewhere = {"aws:SourceAccount": "999999999999"}
+    assert allowed([replace(one, context={**one.context, **elsewhere}) for one in asked[2:]]) == []
+
+
+@TENANT
+def test_a_deployment_makes_changes_and_destroys_buckets_and_keys(account: Account, tenant: str) -> None:
+    of_bucket = (
+        "s3:PutBucketPolicy",
+        "s3:PutEncryptionConfiguration",
+        "s3:PutLifecycleConfiguration",
+        "s3:PutBucketTagging",
+        "s3:PutBucketNotification",
+        "s3:DeleteBucketPolicy",
+        "s3:DeleteBucket",
+    )
+    of_key = ("kms:PutKeyPolicy", "kms:EnableKeyRotation", "kms:DescribeKey", "kms:TagResource")
+    for_service = {"kms:GrantIsForAWSResource": "true", "kms:ViaService": f"es.{REGION}.amazonaws.com"}
+    asked = [
+        *(
+            by_person(EXECUTION_ROLE, action, one)
+            for one in stores(account, tenant, "bucket")
+            for action in of_bucket
+        ),
+        *(
+            by_person(EXECUTION_ROLE, action, one)
+            for one in stores(account, tenant, "key")
+            for action in (*of_key, "kms:ScheduleKeyDeletion")
+        ),
+        *(
+            by_person(EXECUTION_ROLE, "kms:CreateGrant", one, context=for_service)
+            for one in stores(account, tenant, "key")
+        ),
+    ]
+    assert refused(asked) == []
+
+
+@TENANT
+@pytest.mark.parametrize("service", ["dynamodb", "lambda"])
+def test_a_deployment_makes_encrypted_tables_and_functions(
+    account: Account, tenant: str, service: str
+) -> None:
+    key = store(account, tenant, "DataKey")
+    via = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
+    actions = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey")
+    assert refused([by_person(EXECUTION_ROLE, action, key, context=via) for action in actions]) == []
+
+
+@TENANT
+def test_a_deployment_decrypts_nothing_itself_and_grants_nothing_to_persons(
+    account: Account, tenant: str
+) -> None:
+    asked = [
+        by_person(EXECUTION_ROLE, action, key)
+        for key in stores(account, tenant, "key")
+        for action in ("kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant")
+    ]
+    assert allowed(asked) == []
+
+
+@TENANT
+def test_an_administrator_administers_and_reads_nothing(account: Account, tenant: str) -> None:
+    keys, buckets = stores(account, tenant, "key"), stores(account, tenant, "bucket")
+    reads = [
+        *(
+            by_person(ADMINISTRATOR, action, key)
+            for key in keys
+            for action in ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant")
+        ),
+        *(
+            by_person(ADMINISTRATOR, action, bucket, inside="/x")
+            for bucket in buckets
+            for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        ),
+        *(by_person(ADMINISTRATOR, "s3:ListBucket", bucket) for bucket in buckets),
+    ]
+    administers = [
+        *(by_person(ADMINISTRATOR, "kms:PutKeyPolicy", key) for key in keys),
+        *(by_person(ADMINISTRATOR, "s3:PutBucketPolicy", bucket) for bucket in buckets),
+    ]
+    assert allowed(reads) == []
+    assert refused(administers) == []
+
+
+@TENANT
+def test_nothing_is_read_or_written_without_tls(account: Account, tenant: str) -> None:
+    asked = [
+        by_person(EXECUTION_ROLE, "s3:PutBucketPolicy", bucket, context={"aws:SecureTransport": "false"})
+        for bucket in stores(account, tenant, "bucket")
+    ]
+    assert allowed(asked) == []

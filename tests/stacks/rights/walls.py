@@ -1,0 +1,173 @@
+"""The walls between two tenants, each judged alone and all together. A check returns what came through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from tests.stacks.rights.asking import (
+    ACCOUNT,
+    ACTIONS,
+    KEY_USE,
+    allow_statements,
+    asked,
+    covers,
+    request,
+)
+from tests.stacks.rights.evaluating import Judgement, Request, judge
+from tests.stacks.rights.model import Account, Policy, Role, Store
+
+ANYTHING: Policy = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
+_OPEN: dict[str, Policy] = {
+    kind: {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+                "Action": action,
+                "Resource": "*",
+            }
+        ],
+    }
+    for kind, action in (("key", "kms:*"), ("role", "sts:AssumeRole"))
+}
+"""Policies that leave everything to the caller's own: a key and a role let nobody in without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """A role got through to another tenant's store."""
+
+    role: Role
+    store: Store
+    judgement: Judgement
+
+    def __str__(self) -> str:
+        return f"{self.role} → {self.judgement.request.action} → {self.store}"
+
+
+def through_all(account: Account, *, attacker: str, owner: str) -> list[Crossing]:
+    """Every role of one against every store of the other, as deployed."""
+    return _through(account, account.of(attacker)[0], account.of(owner)[1], lambda store, asked: asked)
+
+
+def through_identity_alone(account: Account, *, attacker: str, owner: str) -> list[Crossing]:
+    """The same, where stores leave everything to the callers' own policies and nothing bounds those."""
+
+    def opened(store: Store, asked: Request) -> Request:
+        return replace(asked, resource_policy=_OPEN.get(store.kind), boundary=None, endpoint=None)
+
+    return _through(account, account.of(attacker)[0], account.of(owner)[1], opened)
+
+
+def through_stores_alone(account: Account, *, attacker: str, owner: str) -> list[Crossing]:
+    """Every role of one with a policy that allows anything and nothing that bounds it, against those stores
+    of the other that a policy of their own, or that of their key, protects."""
+    roles = _almighty(account.of(attacker)[0])
+    guarded = [store for store in account.of(owner)[1] if store.kind in ("bucket", "key", "role")]
+
+    def unbound(store: Store, asked: Request) -> Request:
+        return replace(asked, boundary=None, endpoint=None)
+
+    return _through(account, roles, guarded, unbound, passing=("iam:PassRole",)) + _unlocked(
+        account, roles, account.of(owner)[1]
+    )
+
+
+def through_boundary_alone(
+    account: Account, *, attacker: str, owner: str, bounded: bool = True
+) -> list[Crossing]:
+    """Roles that may do anything, against stores that tell their tags and refuse nobody themselves."""
+    roles = _almighty(account.of(attacker)[0])
+    tagged = [store for store in account.of(owner)[1] if store.kind in TELL_TAGS]
+
+    def opened(store: Store, asked: Request) -> Request:
+        return replace(
+            asked,
+            context={**asked.context, "aws:ResourceTag/tenant": store.tenant},
+            resource_policy=_OPEN.get(store.kind),
+            boundary=asked.boundary if bounded else None,
+            endpoint=None,
+        )
+
+    return _through(account, roles, tagged, opened)
+
+
+TELL_TAGS = ("endpoint", "function", "key", "log group", "queue", "stack", "state machine", "topic", "role")
+"""Kinds whose service tells policies the tags of a resource ("AWS services that work with IAM", column ABAC),
+without being asked to as S3 and DynamoDB are."""
+
+
+def unbounded(account: Account) -> list[Role]:
+    """Return the tenants' roles without a boundary, or with one that no stack makes."""
+    return [role for role in account.roles if role.boundary not in account.policies]
+
+
+def _almighty(roles: list[Role]) -> list[Role]:
+    """Return the roles with a policy that allows anything; one of those that differ in nothing else that a
+    policy could tell apart, which are tags and boundary."""
+    kinds = {(tuple(sorted(role.tags.items())), role.boundary): role for role in reversed(roles)}
+    return [replace(role, policies={"anything": ANYTHING}) for role in kinds.values()]
+
+
+def _through(
+    account: Account,
+    roles: list[Role],
+    stores: list[Store],
+    as_if: Callable[[Store, Request], Request],
+    *,
+    passing: tuple[str, ...] = (),
+) -> list[Crossing]:
+    tried = [
+        (role, store, as_if(store, request(account, role, action, store, resource=resource, context=context)))
+        for role in roles
+        for store in stores
+        for action in ACTIONS[store.kind]
+        if action not in passing
+        for resource, context in asked(role, action, store)
+    ]
+    return _found([(role, store, asked) for role, store, asked in tried if _is_open(role, asked)])
+
+
+def _is_open(role: Role, asked: Request) -> bool:
+    """Say whether any policy at all speaks of the action: where none does, AWS refuses, and nothing is left
+    to evaluate."""
+    return asked.resource_policy is not None or any(
+        covers(statement, asked.action) for statement in allow_statements(role)
+    )
+
+
+def _unlocked(account: Account, roles: list[Role], stores: list[Store]) -> list[Crossing]:
+    """Stores without a policy that refuses: what their keys let through."""
+    keys = {store.arn: store for store in account.stores if store.kind == "key"}
+    tried = [
+        (role, store, replace(used, boundary=None, endpoint=None))
+        for role in roles
+        for store in stores
+        if store.key is not None
+        for action in ACTIONS[store.kind]
+        if action in KEY_USE
+        for used in key_requests(account, role, action, keys[store.key])
+    ]
+    return _found(tried)
+
+
+def key_requests(account: Account, role: Role, action: str, key: Store) -> Iterator[Request]:
+    """Yield what a service asks of a store's key, in the name of who asked it for this action."""
+    use, service = KEY_USE[action]
+    for resource, context in asked(role, use, key):
+        via = {**context, "kms:ViaService": f"{service}.us-east-1.amazonaws.com"}
+        yield request(account, role, use, key, resource=resource, context=via)
+
+
+def _found(tried: list[tuple[Role, Store, Request]]) -> list[Crossing]:
+    judgements = judge(asked for _, _, asked in tried)
+    return [
+        Crossing(role=role, store=store, judgement=judgement)
+        for (role, store, _), judgement in zip(tried, judgements, strict=True)
+        if judgement.is_allowed
+    ]
