@@ -25,6 +25,7 @@ def patch_moto() -> None:
     _let_endpoints_have_a_name()
     _let_bucket_denies_be()
     _let_keys_have_tags()
+    _let_parameters_have_tags()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -174,6 +175,20 @@ def _let_keys_have_tags() -> None:
         return make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
 
     Key.create_from_cloudformation_json = classmethod(from_template)
+
+
+def _let_parameters_have_tags() -> None:
+    """A parameter's tags are a mapping in a template, and a list nowhere else."""
+    from moto.ssm.models import Parameter
+
+    make = Parameter.create_from_cloudformation_json.__func__
+
+    def from_template(cls: Any, name: str, template: Any, *given: Any, **named: Any) -> Any:
+        properties = template["Properties"]
+        tags = [{"Key": key, "Value": value} for key, value in properties.get("Tags", {}).items()]
+        return make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
+
+    Parameter.create_from_cloudformation_json = classmethod(from_template)
 
 
 def _be_of(account: str) -> None:
