@@ -197,16 +197,11 @@ def _let_in(
         task.role.add_to_policy(statement)
 
 
-def metrics_service(tenant: DeployedTenant) -> str:
-    """Return the value of the one dimension of the tasks' metrics."""
-    return f"{tenant.place.name_prefix}-{tenant.name}"
-
-
 def _metric(tenant: DeployedTenant, name: str, *, statistic: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=service_metrics.NAMESPACE,
         metric_name=name,
-        dimensions_map={service_metrics.DIMENSION: metrics_service(tenant)},
+        dimensions_map={service_metrics.DIMENSION: tenant.metrics_service},
         statistic=statistic,
         period=cdk.Duration.minutes(1),
     )
@@ -237,7 +232,7 @@ def _environment(
         "console_client_id": tenant.identity.console_client_id,
         "console_name": tenant.config.display_name,
         "drain_timeout_s": ServiceSettings.model_fields["drain_timeout_s"].default,
-        "metrics_service": metrics_service(tenant),
+        "metrics_service": tenant.metrics_service,
         "release": tenant.place.release,
         "model_stamp": models.model_stamp,
         "schema_stamp": ingestion.schema_stamp,

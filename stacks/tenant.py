@@ -72,6 +72,11 @@ class DeployedTenant:
         """Return the tenant with its file as it is meant on AWS."""
         return replace(self, config=config)
 
+    @property
+    def metrics_service(self) -> str:
+        """Value of the one dimension of the metrics that the tenant's tasks and functions tell."""
+        return f"{self.place.name_prefix}-{self.name}"
+
     def parameter(self, name: str) -> str:
         """Return the full name of an SSM parameter of this tenant."""
         return f"/{self.place.name_prefix}/{self.name}/{name}"
