@@ -19,5 +19,6 @@ ROWS: tuple[Acknowledgement, ...] = (
         ),
         reason="A boundary grants nothing: a role may do what its own policies say and this allows. It names "
         "the services that tenants' roles need at all, and denies what none of them may do there.",
+        decision="0022-what-an-account-shares-and-who-watches",
     ),
 )
