@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -50,6 +51,12 @@ def test_a_line_inside_a_span_names_its_trace(lines: list[dict[str, object]]) ->
     assert lines[0]["event"] == "in_span"
     assert lines[0]["answer_id"] == "a1"
     assert len(str(lines[0]["trace_id"])) == 32
+
+
+def test_a_trace_s_id_begins_with_its_time_as_x_ray_wants_it(lines: list[dict[str, object]]) -> None:
+    began = datetime.fromtimestamp(int(str(lines[0]["trace_id"])[:8], 16), UTC)
+    logged = datetime.fromisoformat(str(lines[0]["timestamp"]))
+    assert timedelta() <= logged - began < timedelta(minutes=1)
 
 
 def test_an_exception_is_its_type_and_place_without_its_message(lines: list[dict[str, object]]) -> None:
