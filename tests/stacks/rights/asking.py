@@ -37,8 +37,6 @@ ACTIONS: Mapping[str, Mapping[str, str]] = {
         "sqs:SendMessage": "",
         "sqs:ReceiveMessage": "",
         "sqs:DeleteMessage": "",
-        "sqs:ChangeMessageVisibility": "",
-        "sqs:GetQueueAttributes": "",
         "sqs:PurgeQueue": "",
         "sqs:SetQueueAttributes": "",
     },
