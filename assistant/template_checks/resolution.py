@@ -40,6 +40,7 @@ class Resolver:
     def __init__(self, templates: Templates, *, world: World) -> None:
         self._templates = templates
         self._world = world
+        self._following: set[tuple[int, str]] = set()
         self._functions: Mapping[str, Callable[[Any, Template], Value]] = {
             "Ref": self._ref,
             "Fn::GetAtt": self._get_att,
@@ -130,11 +131,18 @@ class Resolver:
         declared = template.section("Outputs").get(name)
         if not isinstance(declared, Mapping):
             return Unknown(f"output {name} of {template.name}")
-        return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
+        place = (id(template), name)
+        if place in self._following:
+            return Unknown(f"output {name} of {template.name}")  # outputs that lead to each other
+        self._following.add(place)
+        try:
+            return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
+        finally:
+            self._following.remove(place)
 
     def _import_value(self, argument: Any, template: Template) -> Value:
         wanted = self.resolve(argument, template)
-        source = self._templates.exporting(wanted, self)
+        source = self._templates.exporting(wanted, self, to=template)
         return self.output(*source) if source else Unknown(f"Fn::ImportValue {text(wanted)}")
 
     def _get_stack_output(self, argument: Any, template: Template) -> Value:

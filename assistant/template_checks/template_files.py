@@ -11,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from assistant.domain.errors import ConfigurationError
+from assistant.template_checks.loops import LOOP, unrolled
 
 _SUFFIXES = (".json", ".yaml", ".yml", ".template")
 
@@ -85,6 +86,7 @@ _NOT_TEMPLATES = ("manifest.json", "tree.json", "cdk.json", "package.json", "pac
 
 def _template(path: Path, document: Any, stacks: Mapping[str, _Stack]) -> Template:
     stack = stacks.get(path.name)
+    document = unrolled(cast("Mapping[str, Any]", document))
     return Template(
         name=stack.name if stack else path.name.split(".")[0],
         path=path,
@@ -126,8 +128,8 @@ def _is_template(document: Any) -> bool:
         return False
     resources = cast("Mapping[str, Any]", document).get("Resources")
     return isinstance(resources, Mapping) and all(
-        isinstance(resource, Mapping) and "Type" in resource
-        for resource in cast("Mapping[str, Any]", resources).values()
+        (isinstance(resource, Mapping) and "Type" in resource) or name.startswith(LOOP)
+        for name, resource in cast("Mapping[str, Any]", resources).items()
     )
 
 

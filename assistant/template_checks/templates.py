@@ -158,7 +158,8 @@ class Templates:
         if isinstance(value, Mapping):
             for name, argument in cast("Mapping[str, Any]", value).items():
                 if name == "Fn::ImportValue":
-                    source = self.exporting(self.resolve(argument, within=template), self._resolver)
+                    wanted = self.resolve(argument, within=template)
+                    source = self.exporting(wanted, self._resolver, to=template)
                     if source:
                         yield source[0]
                 elif name == "Fn::GetStackOutput":
@@ -176,11 +177,13 @@ class Templates:
         """Return the template of a stack by its name."""
         return next((template for template in self.templates if template.name == stack), None)
 
-    def exporting(self, wanted: Value, resolver: Resolver) -> tuple[Template, str] | None:
-        """Return template and output that export a name. A part that is not known may be anything, as long
-        as one export alone fits."""
+    def exporting(self, wanted: Value, resolver: Resolver, *, to: Template) -> tuple[Template, str] | None:
+        """Return template and output that export a name to another. A part that is not known may be
+        anything, as long as one export alone fits."""
         fitting: list[tuple[Template, str]] = []
         for template, output, declared in self._exports:
+            if template is to:
+                continue
             name = resolver.resolve(declared, template)
             if name == wanted and is_known(wanted):
                 return template, output
@@ -207,7 +210,9 @@ class Templates:
             self.resolve(raw.get("TemplateURL") or raw.get("Location"), within=resource.template)
         )
         name = PurePosixPath(str(address)).name
-        return next((template for template in self.templates if template.path.name == name), None)
+        return next(
+            (one for one in self.templates if one.path.name == name and one is not resource.template), None
+        )
 
     def parent_parameter(self, template: Template, name: str) -> tuple[Any, Template] | None:
         """Return the raw value that a parent stack gives to a parameter, and the parent's template."""
@@ -220,10 +225,24 @@ class Templates:
 
     @cached_property
     def _parents(self) -> dict[int, Resource]:
-        self._parents = {}  # while they are looked for, an address that refers to a parameter asks for them
-        return {
-            id(child): resource for resource in self._resources.values() if (child := self.child(resource))
-        }
+        parents: dict[int, Resource] = {}
+        self._parents = (
+            parents  # while they are looked for, an address that refers to a parameter asks for them
+        )
+        for resource in self._resources.values():
+            child = self.child(resource)
+            if child is not None and not self._stands_in(resource.template, child, parents):
+                parents[id(child)] = resource
+        return parents
+
+    @staticmethod
+    def _stands_in(template: Template, other: Template, parents: Mapping[int, Resource]) -> bool:
+        """Return whether a template is another, or nested in it: files of one name can look so."""
+        above: Template | None = template
+        while above is not None and above is not other:
+            parent = parents.get(id(above))
+            above = parent.template if parent else None
+        return above is other
 
     # --- worlds -------------------------------------------------------------------------------------------
     def worlds(self) -> list[Templates]:

@@ -217,3 +217,36 @@ def test_a_folder_without_templates_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("a: 1", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="no CloudFormation template"):
         Templates.read([tmp_path])
+
+
+def test_a_loop_is_written_out(tmp_path: Path) -> None:
+    loop = """
+        Transform: AWS::LanguageExtensions
+        Parameters: {Names: {Type: CommaDelimitedList, Default: "A,B"}}
+        Resources:
+          Fn::ForEach::Buckets:
+            - Name
+            - !Ref Names
+            - Bucket${Name}:
+                Type: AWS::S3::Bucket
+                Properties: {BucketName: !Sub "x-${Name}", Tag: !Ref Name}
+          It: {Type: AWS::X::Y, Properties: {Value: !Ref BucketB}}
+    """
+    templates = read(tmp_path, it=loop)
+    assert dict(resource(templates, "BucketB").properties) == {"BucketName": "x-B", "Tag": "B"}
+    assert resource(templates, "It").properties["Value"] == Target(resource(templates, "BucketB"))
+
+
+def test_a_stack_that_names_a_file_like_its_own_is_not_nested_in_itself(tmp_path: Path) -> None:
+    resources = """
+        Parameters: {Name: {Type: String, Default: n}}
+        Resources:
+          Child:
+            Type: AWS::CloudFormation::Stack
+            Properties: {TemplateURL: ./NAME.yaml, Parameters: {Name: !Ref Name}}
+          It: {Type: AWS::X::Y, Properties: {Value: !Ref Name}}
+    """
+    one, other = (resources.replace("NAME", name) for name in ("one", "two"))
+    assert resource(read(tmp_path, one=one), "It").properties["Value"] == "n"
+    swapped = read(tmp_path, one=other, two=one)
+    assert {text(found.properties["Value"]) for found in swapped.of("AWS::X::Y")} == {"n"}
