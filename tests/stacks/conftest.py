@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks.synthesized import assembly
+from tests.stacks.synthesized import account_assembly, assembly, care_assembly
 
-__all__ = ["assembly"]
+__all__ = ["account_assembly", "assembly", "care_assembly"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,12 +43,29 @@ def synthesize(out: Path, *, validated: bool = False, **context: str) -> subproc
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of all tenants' templates: ``assembly-Pharmacy`` and so on."""
-    base = tmp_path_factory.getbasetemp()
+    return _once(tmp_path_factory, worker_id, name="cdk")
+
+
+@pytest.fixture(scope="session")
+def account_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the account stage's templates."""
+    return _once(tmp_path_factory, worker_id, name="account", stage="account")
+
+
+@pytest.fixture(scope="session")
+def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the templates of the pharmacy's care side."""
+    return _once(tmp_path_factory, worker_id, name="care", stage="care_app", tenant="pharmacy")
+
+
+def _once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: str) -> Path:
+    """Synthesize once a test run, whichever worker comes first; return the folder."""
+    base = factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
-    out = shared / "cdk.out"
-    with FileLock(shared / "cdk.lock", timeout=LIMIT_S):
+    out = shared / f"{name}.out"
+    with FileLock(shared / f"{name}.lock", timeout=LIMIT_S):
         if not (out / "whole").exists():
-            done = synthesize(out)
+            done = synthesize(out, validated=False, **context)
             assert done.returncode == 0, done.stderr[-4000:]
             (out / "whole").touch()
     return out

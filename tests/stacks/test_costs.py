@@ -11,9 +11,8 @@ from assistant.operations.costs.priced_resources import Line, priced, unknown_ty
 from assistant.operations.costs.prices import FILE, load_prices
 from assistant.operations.costs.table import PAGE, markdown, with_costs
 from assistant.template_checks.upgrades import templates_by_stack_name
-from tests.stacks.synthesized import assembly, assembly_folder
+from tests.stacks.synthesized import assembly_folder
 
-__all__ = ["assembly"]
 TENANTS = ("pharmacy", "clinic", "sandbox")
 
 

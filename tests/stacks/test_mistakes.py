@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from assistant.template_checks.checking import Report
 from assistant.template_checks.facts import load_facts
@@ -16,26 +15,12 @@ from tests.stacks.mistakes import planted_in_models, planted_in_services
 from tests.stacks.mistakes.planted import PLANTED, Planted
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mistakes.table import MISTAKE
-from tests.stacks.synthesized import LIMIT_S, ROOT, assembly_folder, synthesize
+from tests.stacks.synthesized import ROOT, assembly_folder
 
 FOREIGN = Path(__file__).parent / "foreign"
 TENANTS = ("pharmacy", "clinic", "sandbox")
 assert planted_in_models
 assert planted_in_services
-
-
-@pytest.fixture(scope="session")
-def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The care side's templates, made once a test run."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    out = shared / "care.out"
-    with FileLock(shared / "care.lock", timeout=LIMIT_S):
-        if not (out / "whole").exists():
-            done = synthesize(out, stage="care_app", tenant="pharmacy")
-            assert done.returncode == 0, done.stderr[-4000:]
-            (out / "whole").touch()
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ import pytest
 
 from stacks.runbook import PAGE, entry, with_alarms
 from stacks.runbook_entries import ENTRIES
-from tests.stacks.synthesized import assembly, assembly_folder, templates_in
+from tests.stacks.synthesized import assembly_folder, templates_in
 
-__all__ = ["assembly"]
 TENANTS = ("pharmacy", "clinic", "sandbox")
 _OPTIONAL = {"break-glass-used"}
 """Of a tenant whose file names break-glass roles; none of the committed ones does."""

@@ -9,19 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.stacks.rights.model import Account, read_account
-from tests.stacks.synthesized import synthesize
 
 
 @pytest.fixture(scope="session")
-def assemblies(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def assemblies(
+    assembly: Path, account_assembly: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """Folders of the templates of tenants and of the account stage."""
-    shared = tmp_path_factory.mktemp("account") / "cdk.out"
-    done = synthesize(shared, stage="account")
-    assert done.returncode == 0, done.stderr[-4000:]
     both = tmp_path_factory.mktemp("tenants")
     for stage in ("Pharmacy", "Clinic"):
         shutil.copytree(assembly / f"assembly-{stage}", both / f"assembly-{stage}")
-    return both, shared
+    return both, account_assembly
 
 
 @pytest.fixture(scope="session")
