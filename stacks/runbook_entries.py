@@ -144,6 +144,15 @@ ENTRIES = (
     ),
     Entry(
         group=_KNOWLEDGE,
+        title="Documents postponed",
+        happened="For an hour, while the endpoints stood, documents were put back because an endpoint or the "
+        "search domain did not answer. None is lost, and none of their attempts is used up.",
+        look="Lines `batch_returned` of `ingest_documents`: their `code` and `reason` name the dependency.",
+        mend="Mend the dependency; the documents go on by themselves within a minute. With a large load "
+        "the embedding endpoint may be too small: `max_instances` in `[models]`.",
+    ),
+    Entry(
+        group=_KNOWLEDGE,
         title="Dead letters",
         happened="A document failed as often as it is tried, and its id lies in a dead letter queue.",
         look="`assistant knowledge status` shows `failed` with its reason; the function's log group has "
@@ -221,6 +230,16 @@ ENTRIES = (
         look="Which table and which kind of call: the alarm's metrics.",
         mend="On-demand tables grow by themselves within minutes; one hot key does not. The record of an "
         "answer follows when its store is back (`done` says so).",
+    ),
+    Entry(
+        group=_SECURITY,
+        title="Raw capture late",
+        happened="A raw captured call has lain in the quarantine for forty minutes. It is to be gone within "
+        "the hour.",
+        look="Lines `message_failed` of `redact_capture` and `overdue_capture_not_redacted` of "
+        "`sweep_quarantine`, which tries every five minutes. The object's key is in them, never its text.",
+        mend="Mend what they name: a right, a key, the bucket of clean copies. An object over 128 MiB is "
+        "never redacted: delete it by hand, as the redactor's role, in every version.",
     ),
     Entry(
         group=_SECURITY,

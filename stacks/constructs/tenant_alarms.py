@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from assistant.settings import service_metrics
+from assistant.settings import function_metrics, service_metrics
 from stacks.constructs import tenant_metrics as names
 from stacks.constructs.runbook_alarm import RunbookAlarm, sum_of
 from stacks.constructs.tenant_metrics import TenantMetrics
 
 _MOST_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
+_RAW_CAPTURE_LATE_S = 2400
+"""Raw capture is to be gone within the hour: so much of it is left to mend what keeps it."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -117,6 +119,20 @@ class TenantAlarms(Construct):
         yield from self._alarms_of_sum("dead-letters", dead, 1)
         failed = {**metrics.functions("Errors"), **metrics.functions("Throttles")}
         yield from self._alarms_of_sum("functions-failing", failed, 3)
+        yield from self._waiting()
+
+    def _waiting(self) -> Iterator[RunbookAlarm]:
+        """What functions put off, by the metrics that they tell themselves: a queue's age starts anew with
+        each message that is put back, and the quarantine has none."""
+        metrics = self._metrics
+        postponed = metrics.service(function_metrics.DOCUMENTS_POSTPONED, "Sum", minutes=15)
+        while_on = metrics.while_on(
+            postponed, metrics.models.embedding_endpoint_name, label="Postponed while on", minutes=15
+        )
+        yield self._alarm("documents-postponed", while_on, 1, periods=4)
+        if metrics.tenant.models.capture == "quarantine":
+            age = metrics.service(function_metrics.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
+            yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
     def _search(self) -> Iterator[RunbookAlarm]:
         search = self._metrics.search

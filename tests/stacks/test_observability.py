@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import service_metrics
+from assistant.settings import function_metrics, service_metrics
 from stacks.constructs import audit_patterns as patterns
 from stacks.observability import ObservabilityStack
 from stacks.tenant import DeployedTenant
@@ -126,8 +126,9 @@ def test_alarms_are_told_encrypted_and_only_by_this_account(template: dict[str, 
     assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
-def test_a_metric_of_ours_is_one_that_a_task_tells_or_a_filter_counts(template: dict[str, Any]) -> None:
+def test_a_metric_of_ours_is_one_that_a_process_tells_or_a_filter_counts(template: dict[str, Any]) -> None:
     told = {service_metrics.ACTIVE_STREAMS, service_metrics.INTERNAL_ERRORS}
+    told |= {function_metrics.DOCUMENTS_POSTPONED, function_metrics.OLDEST_RAW_CAPTURE_AGE}
     counted = set(filters(template))
     watched = {
         metric["MetricName"]
