@@ -86,6 +86,7 @@ class Policies:
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
         self._roles = templates.of("AWS::IAM::Role")
+        self._statements: dict[Resource, list[Statement]] = {}
 
     def role(self, value: Value) -> Resource | None:
         """Return the role that a value names, by reference, ARN or name."""
@@ -96,6 +97,11 @@ class Policies:
 
     def of_role(self, role: Resource) -> list[Statement]:
         """Return the statements of every policy of a role that the templates hold."""
+        if role not in self._statements:
+            self._statements[role] = self._read(role)
+        return self._statements[role]
+
+    def _read(self, role: Resource) -> list[Statement]:
         documents = [mapping(entry).get("PolicyDocument") for entry in items(role.properties.get("Policies"))]
         for policy in self._attached(role):
             documents.append(policy.properties.get("PolicyDocument"))

@@ -1,0 +1,219 @@
+"""What looks like a mistake and is none, and what looks right and is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.template_checks.findings import Status
+from tests.unit.template_checks.small_templates import ABSENT, OPEN, PASSED, REFUSED, verdict
+
+TASK = """
+T:
+  Type: AWS::ECS::TaskDefinition
+  Properties:
+    RequiresCompatibilities: [FARGATE]
+    RuntimePlatform: {{CpuArchitecture: {cpu}}}
+    ContainerDefinitions: [{{Name: app, Image: "{image}", {more}}}]
+"""
+
+
+def task(*, image: str = "app:1.2.3-amd64", cpu: str = "X86_64", more: str = "Memory: 1") -> str:
+    return TASK.format(image=image, cpu=cpu, more=more)
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [
+        ("app:1.2.3", PASSED),
+        ("app@sha256:" + "a" * 64, PASSED),
+        ("app:4f1c2d9", PASSED),
+        ("localhost:5000/app:20260101", PASSED),
+        ("localhost:5000/app", REFUSED),
+        ("app:v2", REFUSED),
+        ("app:main", REFUSED),
+        ("app:latest-arm64", REFUSED),
+    ],
+)
+def test_a_tag_is_pinned_when_it_is_not_moved(tmp_path: Path, image: str, status: Status) -> None:
+    assert verdict(tmp_path, 12, task(image=image)) is status
+
+
+TABLE = [{"repository": "other"}]
+
+
+@pytest.mark.parametrize(
+    ("image", "cpu", "images", "status"),
+    [
+        ("app:1.0-arm64", "ARM64", [], PASSED),
+        ("app:1.0-arm64", "X86_64", [], REFUSED),
+        ("app:1.0", "X86_64", [], OPEN),
+        ("app:1.0", "X86_64", TABLE, PASSED),
+        ("app:1.0", "ARM64", TABLE, OPEN),
+        ("app:1.0", "X86_64", [{"repository": "app", "architecture": "ARM64"}], REFUSED),
+        ("charm:1.0-amd64", "X86_64", [], PASSED),
+    ],
+)
+def test_an_architecture_is_told_by_table_or_name(
+    tmp_path: Path, image: str, cpu: str, images: list[dict[str, str]], status: Status
+) -> None:
+    assert verdict(tmp_path, 20, task(image=image, cpu=cpu), images=images) is status
+
+
+READ_ONLY = "ReadonlyRootFilesystem: true"
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        (READ_ONLY, REFUSED),
+        (f"{READ_ONLY}, MountPoints: [{{ContainerPath: /tmp/, SourceVolume: v}}]", PASSED),
+        (f"{READ_ONLY}, MountPoints: [{{ContainerPath: /tmp, SourceVolume: v, ReadOnly: true}}]", REFUSED),
+        (f"{READ_ONLY}, MountPoints: [{{ContainerPath: /var/tmp, SourceVolume: v}}]", REFUSED),
+        (f"{READ_ONLY}, LinuxParameters: {{Tmpfs: [{{ContainerPath: /tmp, Size: 8}}]}}", PASSED),
+        (f"{READ_ONLY}, Essential: false", PASSED),
+        ("ReadonlyRootFilesystem: false", PASSED),
+    ],
+)
+def test_a_read_only_root_needs_a_tmp_that_can_be_written(tmp_path: Path, more: str, status: Status) -> None:
+    assert verdict(tmp_path, 20, task(more=more)) is status
+
+
+DOMAIN = """
+G:
+  Type: AWS::EC2::SecurityGroup
+  Properties: {{SecurityGroupIngress: [{{IpProtocol: "-1", CidrIp: 10.0.0.0/8}}]}}
+D:
+  Type: AWS::OpenSearchService::Domain
+  Properties:
+    VPCOptions: {{SubnetIds: [a], SecurityGroupIds: [!Ref G]}}
+    AccessPolicies: {policy}
+"""
+
+
+ANYBODY = 'Principal: "*", Condition: {IpAddress: {aws:SourceIp: BLOCK}}'
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        ('{Statement: [{Effect: Allow, Principal: "*", Action: "es:*"}]}', REFUSED),
+        ('{Statement: {Effect: Allow, Principal: {AWS: ["*"]}, Action: "es:*"}}', REFUSED),
+        ("""'{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "es:*"}]}'""", REFUSED),
+        ('{Statement: [{Effect: Allow, Principal: {AWS: "arn:aws:iam::1:root"}, Action: "es:*"}]}', PASSED),
+        ("{Statement: [{Effect: Allow, " + ANYBODY.replace("BLOCK", "10.0.0.0/8") + "}]}", PASSED),
+        ("{Statement: [{Effect: Allow, " + ANYBODY.replace("BLOCK", "0.0.0.0/0") + "}]}", REFUSED),
+        ('{Statement: [{Effect: Deny, Principal: "*", Action: "es:*"}]}', PASSED),
+    ],
+)
+def test_an_access_policy_is_open_when_nothing_narrows_it(
+    tmp_path: Path, policy: str, status: Status
+) -> None:
+    assert verdict(tmp_path, 18, DOMAIN.format(policy=policy)) is status
+
+
+@pytest.mark.parametrize(
+    ("zone", "facts", "status"),
+    [
+        ("eu-west-1a", {}, PASSED),
+        ("us-gov-west-1b", {}, PASSED),
+        ("us-west-2-lax-1a", {}, PASSED),
+        ("dummy1a", {}, REFUSED),
+        ("eu-west-1z", {}, REFUSED),
+        ("eu-west-1", {}, REFUSED),
+        ("eu-west-1a", {"region": "eu-west-2"}, REFUSED),
+        ("eu-west-1c", {"zones": ("eu-west-1a", "eu-west-1b")}, REFUSED),
+        ("!Select [0, !GetAZs '']", {}, ABSENT),
+    ],
+)
+def test_a_zone_is_one_that_the_region_has(
+    tmp_path: Path, zone: str, facts: dict[str, Any], status: Status
+) -> None:
+    resources = f"S: {{Type: AWS::EC2::Subnet, Properties: {{AvailabilityZone: {zone}}}}}"
+    assert verdict(tmp_path, 8, resources, **facts) is status
+
+
+LISTENER = """
+B:
+  Type: AWS::ElasticLoadBalancingV2::LoadBalancer
+  Properties: {{Type: {kind}, SecurityGroups: [sg-1]}}
+L:
+  Type: AWS::ElasticLoadBalancingV2::Listener
+  Properties:
+    LoadBalancerArn: !Ref B
+    Port: {port}
+    Protocol: {protocol}
+    DefaultActions: [{{Type: {action}}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "protocol", "action", "status"),
+    [
+        ("application", 80, "HTTP", "redirect", PASSED),
+        ("application", 80, "HTTP", "forward", REFUSED),
+        ("application", 443, "HTTPS", "forward", PASSED),
+        ("network", 443, "TCP", "forward", PASSED),
+        ("network", 80, "TCP", "forward", REFUSED),
+    ],
+)
+def test_a_listener_passes_on_what_is_encrypted(
+    tmp_path: Path, kind: str, port: int, protocol: str, action: str, status: Status
+) -> None:
+    resources = LISTENER.format(kind=kind, port=port, protocol=protocol, action=action)
+    assert verdict(tmp_path, 22, resources) is status
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("http://wiki.internal", REFUSED),
+        ("http://localhost:4318", PASSED),
+        ("http://127.0.0.1:9/x", PASSED),
+        ("https://wiki.internal", PASSED),
+        ("see http://wiki.internal", PASSED),
+    ],
+)
+def test_an_address_in_an_environment_has_tls(tmp_path: Path, address: str, status: Status) -> None:
+    resources = task(more=f'Environment: [{{Name: A, Value: "{address}"}}]')
+    assert verdict(tmp_path, 22, resources) is status
+
+
+MODEL = """
+M:
+  Type: AWS::SageMaker::Model
+  Properties:
+    EnableNetworkIsolation: {isolated}
+    PrimaryContainer: {{Environment: {{HF_MODEL_ID: {model}}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("isolated", "model", "status"),
+    [
+        ("true", "org/name", REFUSED),
+        ("true", "gpt2", REFUSED),
+        ("true", "/opt/ml/model", PASSED),
+        ("true", "s3://bucket/prefix/", PASSED),
+        ("false", "org/name", PASSED),
+    ],
+)
+def test_a_hub_is_out_of_reach_only_in_isolation(
+    tmp_path: Path, isolated: str, model: str, status: Status
+) -> None:
+    assert verdict(tmp_path, 13, MODEL.format(isolated=isolated, model=model)) is status
+
+
+NAMED = "M: {{Type: AWS::SageMaker::Model, Properties: {{ModelName: {name}, ExecutionRoleArn: r}}}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("llm", REFUSED), ('!Sub "${AWS::StackName}-llm"', REFUSED), ('!Sub "llm-${ReleaseHash}"', PASSED)],
+)
+def test_a_name_is_hard_coded_unless_it_changes_with_what_it_names(
+    tmp_path: Path, name: str, status: Status
+) -> None:
+    assert verdict(tmp_path, 15, NAMED.format(name=name)) is status
