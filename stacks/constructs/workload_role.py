@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -27,7 +28,7 @@ class WorkloadRole(iam.Role):
         super().__init__(
             scope,
             construct_id,
-            assumed_by=iam.ServicePrincipal(assumed_by),
+            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by)),
             description=description,
         )
         self.platform = assumed_by

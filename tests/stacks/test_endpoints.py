@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 import pytest
@@ -76,7 +76,7 @@ def test_every_kind_of_policy_counts() -> None:
     iam.ManagedPolicy(
         scene.workload,
         "Attached",
-        roles=[attached],
+        roles=[cast("iam.IRole", attached)],
         statements=[iam.PolicyStatement(actions=["events:PutEvents"], resources=["*"])],
     )
     inline = scene.role("ByInline").node.default_child
@@ -88,6 +88,15 @@ def test_every_kind_of_policy_counts() -> None:
     scene.calls("sts:AssumeRole")
 
     assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "XrayEndpoint", "StsEndpoint"}
+
+
+def test_what_is_denied_is_not_called() -> None:
+    scene = Scene()
+    scene.role().add_to_policy(
+        iam.PolicyStatement(effect=iam.Effect.DENY, actions=["sqs:SendMessage"], resources=["*"])
+    )
+
+    assert names(scene.endpoints()) == set()
 
 
 def test_what_a_platform_calls_with_its_own_network_needs_no_endpoint() -> None:
@@ -139,7 +148,11 @@ def test_not_action_is_refused() -> None:
 
 def test_roles_of_what_runs_outside_the_vpc_bring_nothing() -> None:
     scene = Scene()
-    outside = iam.Role(scene.workload, "Outside", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
+    outside = iam.Role(
+        scene.workload,
+        "Outside",
+        assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("states.amazonaws.com")),
+    )
     outside.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=["*"]))
 
     assert names(scene.endpoints()) == set()

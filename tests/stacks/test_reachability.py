@@ -4,6 +4,7 @@ closes anything is found."""
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.domain.errors import DeploymentError
+from assistant.operations.main import run
+from assistant.operations.reaching import refuse_paths
 from assistant.template_checks.facts import Facts
 from assistant.template_checks.reachability import Report, prove
 from assistant.template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
@@ -78,6 +82,28 @@ def test_every_kind_of_workload_stands_in_the_proof(pharmacy: Templates) -> None
         Kind.MODELS,
         Kind.JOBS,
     }
+
+
+def test_a_deployment_is_refused_for_a_consumer_that_the_rules_do_not_let_in(
+    assembly: Path, tmp_path: Path
+) -> None:
+    folder, ours = assembly_folder(assembly, "pharmacy"), ROOT / "tenants" / "pharmacy.toml"
+    moved = tmp_path / "pharmacy.toml"
+    moved.write_text(ours.read_text(encoding="utf-8").replace("10.32.0.0/16", "10.33.0.0/16"))
+
+    refuse_paths(folder, tenant_file=ours, root=ROOT)
+    with pytest.raises(DeploymentError, match=r"care side 10\.33\.0\.0/16 has to reach"):
+        refuse_paths(folder, tenant_file=moved, root=ROOT)
+
+
+def test_the_command_shows_both_tables(assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["reach", str(assembly_folder(assembly, "sandbox")), "--json"])
+
+    shown = json.loads(capfdbinary.readouterr().out)
+    assert ended.value.code == 0
+    assert {row["judged"] for row in shown["rows"]} == {"declared"}
+    assert {row["judged"] for row in shown["calls"]} == {"reachable"}
 
 
 def of_type(templates: Templates, *kinds: str) -> list[str]:
