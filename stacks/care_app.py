@@ -55,6 +55,8 @@ class CareAppStage(cdk.Stage):
         # Else CDK asks an account for the zones, or invents them.
         zones_of = f"availability-zones:account={place.account}:region={place.region}"
         self.node.set_context(zones_of, list(place.zones))
+        # Read by the stack's synthesizer: whose bootstrap's roles and bucket it is deployed with.
+        self.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
         CareAppStack(self, "Link", tenant=on_care_side(tenant, care), care=care)
         for key, value in on_care_side(tenant, care).tags().items():
             cdk.Tags.of(self).add(key, value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -32,6 +34,7 @@ class ProbeAlarms(Construct):
             master_key=kms.Key.from_key_arn(self, "TopicKey", key_arn),
             enforce_ssl=True,
         )
+        self._let_alarms_tell()
         if email is not None:
             sns.CfnSubscription(
                 self, "Email", topic_arn=self._topic.topic_arn, protocol="email", endpoint=email
@@ -51,6 +54,18 @@ class ProbeAlarms(Construct):
             missing="notBreaching",
             description="Only sources come, no text. docs/private-link.md, ProbeDegraded",
         )
+
+    def _let_alarms_tell(self) -> None:
+        """A topic with a policy of its own, which refuses plain HTTP, has lost the default one, by which the
+        account's alarms may publish."""
+        statement = iam.PolicyStatement(
+            sid="AlarmsTell",
+            actions=["sns:Publish"],
+            resources=[self._topic.topic_arn],
+            conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
+        )
+        statement.add_service_principal("cloudwatch.amazonaws.com")
+        self._topic.add_to_resource_policy(statement)
 
     def _alarm(
         self,

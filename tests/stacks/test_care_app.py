@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 
 from assistant.domain.errors import ConfigurationError
@@ -18,7 +20,7 @@ from assistant.settings import (
 )
 from assistant.settings.service_metrics import NAMESPACE
 from stacks.application import build
-from stacks.care_app import CareAppStack, on_care_side
+from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT
 from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
 
@@ -263,6 +265,14 @@ def test_alarms_ask_for_the_figures_that_the_probe_tells(template: Template, met
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmsTopic3A2DFEBA"}]
 
 
+def test_alarms_may_publish_to_their_topic(template: Template) -> None:
+    statements = only(template, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
+    (told,) = [statement for statement in statements if statement["Effect"] == "Allow"]
+    assert told["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert told["Action"] == "sns:Publish"
+    assert told["Condition"] == {"StringEquals": {"aws:SourceAccount": "444455556666"}}
+
+
 @pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
 def test_an_alarm_names_its_entry(template: Template, metric: str) -> None:
     document, entry = alarm_on(template, metric)["AlarmDescription"].split(". ")[-1].split(", ")
@@ -275,6 +285,15 @@ def test_a_probe_that_does_not_run_is_an_alarm(template: Template) -> None:
 
 def test_one_failure_is_no_alarm(template: Template) -> None:
     assert alarm_on(template, PROBE_FAILED)["DatapointsToAlarm"] == 2
+
+
+def test_it_is_deployed_by_the_bootstrap_that_its_file_names() -> None:
+    care = care_of(IN_A_VPC_THAT_IS_THERE)
+    place = care.config.deployment.model_copy(update={"bootstrap_qualifier": "acme"})
+    care = replace(care, config=care.config.model_copy(update={"deployment": place}))
+    stage = CareAppStage(cdk.App(), tenant=deployed(IN_A_VPC_THAT_IS_THERE), care=care)
+    (stack,) = stage.synth().stacks
+    assert stack.template["Parameters"]["BootstrapVersion"]["Default"] == "/cdk-bootstrap/acme/version"
 
 
 # --- which stages there are -------------------------------------------------------------------------------
