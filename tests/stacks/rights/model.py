@@ -76,6 +76,8 @@ class Account:
     policies: dict[str, Policy] = field(default_factory=dict[str, Policy])
     """Managed policies by ARN."""
     endpoints: dict[str, dict[str, Policy]] = field(default_factory=dict[str, dict[str, Policy]])
+    mapped: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """ARNs of the roles that each tenant's domain knows: its master, and those that the schema maps."""
 
     def of(self, tenant: str) -> tuple[list[Role], list[Store]]:
         return (
@@ -145,10 +147,19 @@ class _Reader:
                         continue  # the way to a system of the company's, which takes no policy
                     service = has["ServiceName"].removeprefix(f"com.amazonaws.{stack.region}.")
                     account.endpoints.setdefault(tenant, {})[service] = _of_endpoint(has["PolicyDocument"])
+            account.mapped.setdefault(tenant, set()).update(self._mapped_in(stack))
             account.stores.append(
                 Store(tenant=tenant, stack=short, logical_id="(stack)", kind="stack", arn=stack_arn(stack))
             )
         return account
+
+    def _mapped_in(self, stack: Stack) -> Iterator[str]:
+        for logical_id, resource in stack.resources.items():
+            if resource["Type"] == "Custom::SearchAccess":
+                yield from self._properties(logical_id, stack)["RoleArns"]
+            if resource["Type"] == "AWS::OpenSearchService::Domain":
+                security = self._properties(logical_id, stack)["AdvancedSecurityOptions"]
+                yield security["MasterUserOptions"]["MasterUserARN"]
 
     def _parameters(self) -> Iterator[Store]:
         """Yield the parameters that belong to no stack; a tenant's ARNs of them are said by its roles."""

@@ -89,6 +89,14 @@ def test_the_boundary_ends_at_the_tenant_even_if_roles_may_do_anything_and_store
     assert [str(crossing) for crossing in crossings] == []
 
 
+@OWNERS
+def test_a_domain_knows_roles_of_its_tenant_alone(account: Account, owner: str) -> None:
+    """Its access policy lets identities of the account decide; who is not mapped is refused inside."""
+    own = {role.arn for role in account.of(owner)[0]}
+    assert len(account.mapped[owner]) >= 4  # the master, who writes, who withdraws, who searches
+    assert account.mapped[owner] <= own
+
+
 def test_every_role_is_bounded_and_carries_its_tenant(account: Account) -> None:
     assert [str(role) for role in walls.unbounded(account)] == []
     assert [str(role) for role in account.roles if role.tags.get("tenant") != role.tenant] == []
