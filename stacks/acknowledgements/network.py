@@ -13,6 +13,7 @@ ROWS: tuple[Acknowledgement, ...] = (
             "outside the VPC, which the product does not run. Nothing here carries that group: the "
             "reachability proof says so, and docs/architecture.md has the command that empties it."
         ),
+        decision="0023-network-by-flows-and-by-rights",
     ),
     Acknowledgement(
         construct="Network/Network/NetworkAcl",
@@ -21,5 +22,6 @@ ROWS: tuple[Acknowledgement, ...] = (
             "A warning to use network ACLs sparingly. There is one, of four rules and two for each consumer "
             "range: a second wall that holds if a security group is opened by hand."
         ),
+        decision="0023-network-by-flows-and-by-rights",
     ),
 )
