@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
-from assistant.template_checks.load_balancing import key_matches
+from assistant.template_checks.load_balancing import key_matches, port_of
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Target, Unknown, Value, at, flag, items, targets, text
@@ -64,10 +64,8 @@ def _dialled_listeners(deployment: Deployment) -> Iterator[tuple[Resource, Value
             for group in balancing.forwards(listener):
                 target = balancing.target_of(group)
                 if target is not None:
-                    port = group.properties.get("Port")
-                    found += [
-                        one for one in balancing.listeners(target) if one.properties.get("Port") == port
-                    ]
+                    on_port = balancing.listener_on(target, port_of(group))
+                    found += [on_port] if on_port else balancing.listeners(target)
     for listener in dict.fromkeys(found):
         certificates = items(listener.properties.get("Certificates"))
         for extra in deployment.templates.of("AWS::ElasticLoadBalancingV2::ListenerCertificate"):

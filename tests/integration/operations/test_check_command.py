@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.domain.errors import DeploymentError
+from assistant.operations.checking import refuse_mistakes
+
 ROOT = Path(__file__).parents[3]
 FOREIGN = ROOT / "tests" / "stacks" / "foreign"
 RIGHT = FOREIGN / "support_chat"
@@ -63,6 +66,14 @@ def test_facts_of_a_tenant_are_a_file_that_check_takes(tmp_path: Path) -> None:
     facts.write_text(printed.stdout, encoding="utf-8")
     done = check(FOREIGN / "wrong" / "02_nlb_without_group.yaml", "--facts", facts, "--json")
     assert json.loads(done.stdout)["facts"] == str(facts)
+
+
+def test_a_deployment_is_refused_with_every_mistake_that_is_not_ruled_out() -> None:
+    wrong = FOREIGN / "wrong" / "18_search_for_everybody.yaml"
+    with pytest.raises(DeploymentError) as raised:
+        refuse_mistakes(wrong, tenant_file=ROOT / "tenants" / "pharmacy.toml", root=ROOT)
+    for code in ("service-linked-role", "domain-ingress", "open-access-policy"):
+        assert f"M18 {code}, refused: 18_search_for_everybody." in raised.value.message
 
 
 @pytest.mark.parametrize(

@@ -217,3 +217,38 @@ def test_a_name_is_hard_coded_unless_it_changes_with_what_it_names(
     tmp_path: Path, name: str, status: Status
 ) -> None:
     assert verdict(tmp_path, 15, NAMED.format(name=name)) is status
+
+
+WAY_IN = """
+N: {{Type: AWS::ElasticLoadBalancingV2::LoadBalancer, Properties: {{Type: network, SecurityGroups: [sg-1]}}}}
+A: {{Type: AWS::ElasticLoadBalancingV2::LoadBalancer, Properties: {{SecurityGroups: [sg-2]}}}}
+G:
+  Type: AWS::ElasticLoadBalancingV2::TargetGroup
+  Properties: {{TargetType: alb, Protocol: TCP, Port: "443", Targets: [{{Id: !Ref A}}]}}
+T:
+  Type: AWS::ElasticLoadBalancingV2::Listener
+  Properties:
+    {{LoadBalancerArn: !Ref N, Port: 443, Protocol: TCP, DefaultActions: [{{TargetGroupArn: !Ref G}}]}}
+H:
+  Type: AWS::ElasticLoadBalancingV2::Listener
+  Properties:
+    {{LoadBalancerArn: !Ref A, Port: 443, Protocol: HTTPS, Certificates: [{{CertificateArn: {cert}}}]}}
+C:
+  Type: AWS::CertificateManager::Certificate
+  Properties: {{DomainName: example.org, SubjectAlternativeNames: ["*.example.org"]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("certificate", "names", "status"),
+    [
+        ("!Ref C", ["example.org", "chat.example.org"], PASSED),
+        ("!Ref C", ["a.chat.example.org"], REFUSED),
+        ("!Ref C", [], OPEN),
+        ("arn:aws:acm:eu-west-1:1:certificate/x", ["chat.example.org"], OPEN),
+    ],
+)
+def test_a_certificate_is_for_the_name_that_is_dialled(
+    tmp_path: Path, certificate: str, names: list[str], status: Status
+) -> None:
+    assert verdict(tmp_path, 7, WAY_IN.format(cert=certificate), host_names=names) is status
