@@ -108,10 +108,29 @@ def test_a_text_in_place_of_an_id_does_not_pass(event: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "text"), [("model", "Mrs Doe"), ("max_tokens", "Doe"), ("messages", "Doe"), ("inputs", ["Doe"])]
+    ("place", "text"),
+    [
+        ("model", "Mrs Doe"),
+        ("max_tokens", "Doe"),
+        ("messages", "Doe"),
+        ("messages", [{"role": "Doe", "name": "Doe"}]),
+        ("inputs", ["Doe"]),
+    ],
 )
 def test_a_text_in_place_of_a_parameter_does_not_pass(place: str, text: Any) -> None:
     assert "Doe" not in b"".join(redacted(line(REQUEST | {place: text}))).decode()
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("id", "Mrs Doe"),
+        ("choices", [{"finish_reason": "Doe", "message": {"content": "Doe"}}]),
+        ("usage", {"prompt_tokens": "Doe", "Doe": 3}),
+    ],
+)
+def test_a_text_in_place_of_what_an_answer_says_of_itself_does_not_pass(place: str, text: Any) -> None:
+    assert "Doe" not in b"".join(redacted(line(response=ANSWER | {place: text}))).decode()
 
 
 def test_a_streamed_answer_is_measured_over_its_parts() -> None:
