@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from assistant.template_checks.called import services_of
 from assistant.template_checks.policies import Policies, Statement
@@ -101,8 +102,12 @@ class Calls:
 
     def _answers_cloudformation(self, function: Resource) -> bool:
         """Return whether it serves a custom resource, whose answer goes to CloudFormation's bucket."""
-        return any(
-            target.resource is function
+        return function in self._providers
+
+    @cached_property
+    def _providers(self) -> frozenset[Resource]:
+        return frozenset(
+            target.resource
             for resource in self._templates.of()
             for target in targets(resource.properties.get("ServiceToken"))
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from assistant.template_checks.reachability.kinds import JOB_PRINCIPALS, Kind, kind_of
@@ -105,8 +105,9 @@ def _runs_jobs(role: Resource) -> bool:
 def _station(resource: Resource) -> Iterator[Station]:
     if resource.type in _PLUMBING:
         return
-    groups = _unique(_groups(resource))
-    subnets = _unique(_subnets(resource))
+    named, plain = targets(dict(resource.properties)), list(_texts(dict(resource.properties)))
+    groups = _unique([*_groups(named), *filter(_GROUP_ID.match, plain)])
+    subnets = _unique([*_subnets(named), *filter(_SUBNET_ID.match, plain)])
     if not groups and not subnets:
         return
     keys = tuple(key_of(group) for group in groups)
@@ -139,27 +140,25 @@ def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
     return "an unknown VPC"
 
 
-def _groups(resource: Resource) -> Iterator[Value]:
-    for target in targets(dict(resource.properties)):
+def _groups(named: Iterable[Target]) -> Iterator[Value]:
+    for target in named:
         of_vpc = target.resource.type == VPC and target.attribute == "DefaultSecurityGroup"
         if target.resource.type == GROUP or of_vpc:
             yield target
-    yield from _texts(dict(resource.properties), _GROUP_ID)
 
 
-def _subnets(resource: Resource) -> Iterator[Value]:
-    for target in targets(dict(resource.properties)):
+def _subnets(named: Iterable[Target]) -> Iterator[Value]:
+    for target in named:
         if target.resource.type == SUBNET and target.attribute in ("Ref", "SubnetId"):
             yield Target(target.resource)
-    yield from _texts(dict(resource.properties), _SUBNET_ID)
 
 
-def _texts(value: Value, pattern: re.Pattern[str]) -> Iterator[str]:
-    if isinstance(value, str) and pattern.match(value):
+def _texts(value: Value) -> Iterator[str]:
+    if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item, pattern)
+            yield from _texts(item)
 
 
 def _roles(resource: Resource) -> Iterator[Value]:
@@ -177,5 +176,5 @@ def _roles(resource: Resource) -> Iterator[Value]:
             return
 
 
-def _unique(values: Iterator[Value]) -> list[Value]:
+def _unique(values: Iterable[Value]) -> list[Value]:
     return list({text(value): value for value in values}.values())
