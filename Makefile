@@ -56,7 +56,7 @@ $(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSO
 	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Install everything, run nothing
+setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/rights/node_modules/.package-lock.json $(CONSOLE)/dist/index.html ## Install everything, run nothing
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
@@ -76,7 +76,7 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
-test: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
+test: $(VENV)/dev.stamp build/functions/stamp tests/stacks/rights/node_modules/.package-lock.json $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.operations.opensearch fetch
 	@$(BIN)/python -m pytest tests --ignore=tests/browser -q -n 2 --dist loadfile $(ARGS)
 
@@ -114,15 +114,28 @@ bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node again
 		$(BIN)/python -m assistant.operations.opensearch down; exit $$status
 
 # --- stacks -----------------------------------------------------------------------------------------------
+RIGHTS := tests/stacks/rights/node_modules/.package-lock.json
+$(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.json | $(VENV)/bootstrap.stamp
+	@echo "· the evaluator of rights, for tests alone"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/stacks/rights --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+# Dependencies of the functions for Lambda's Python and machine, fetched once: a synth needs no network.
+FUNCTIONS := build/functions/stamp
+$(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.txt
+	@echo "· packages of the functions"
+	@$(BIN)/python -m stacks.constructs.function_package
+	@touch $@
+
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
-$(VENV)/checkov.stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
+build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	@echo "· checkov, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov
 	@$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt
 	@touch $@
 
 .PHONY: synth
-synth: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint and checkov (no account)
+synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint and checkov (no account)
 	@rm -rf cdk.out build/synth
 	@$(CDK) synth --quiet '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
@@ -130,11 +143,11 @@ synth: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json #
 	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
 
 .PHONY: check-stacks
-check-stacks: $(VENV)/dev.stamp $(VENV)/checkov.stamp node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
+check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
 	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: bench-synth
-bench-synth: $(VENV)/dev.stamp node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
+bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
 	@$(BIN)/python -m benchmarks.synthesis $(ARGS)
 
 .PHONY: pin
