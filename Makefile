@@ -76,9 +76,9 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
-test: $(VENV)/dev.stamp build/functions/stamp tests/stacks/rights/node_modules/.package-lock.json $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
+test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.operations.opensearch fetch
-	@$(BIN)/python -m pytest tests --ignore=tests/browser -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/browser --ignore=tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
@@ -167,7 +167,7 @@ bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: check
-check: lint typecheck test test-browser ## All that CI asks before a change lands
+check: lint typecheck test synth check-stacks test-browser ## All that CI asks before a change lands
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
