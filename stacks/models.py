@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+import aws_cdk as cdk
 from constructs import Construct
 
 from assistant.settings import EmbeddingManifest, LlmManifest
@@ -74,6 +75,10 @@ class ModelsStack(TenantStack):
             tenant=tenant,
             log_group=tenant_log_group(self, "PowerLog", tenant=tenant, logs_key_arn=keys.logs_key_arn),
         )
+        for verb, machine in (("Pause", machines.pause), ("Resume", machines.resume)):
+            cdk.CfnOutput(
+                self, f"{verb}Machine", value=machine.attr_arn, description="Start it by hand, too."
+            )
         self.outputs = ModelsOutputs(
             embedding_endpoint_name=tenant.config.embedding.endpoint,
             llm_endpoint_name=tenant.config.generation.endpoint,

@@ -87,6 +87,9 @@ class Tenant:
     """When somebody called an endpoint that was not there."""
     answered: Counter[str] = field(default_factory=Counter)
     executions: list[Execution] = field(default_factory=list)
+    at_call: dict[int, str] = field(default_factory=dict)
+    """Number of a machines' call = the machine that is started right after it."""
+    calls: int = 0
     blind_updates: int = 0
     """Updates that a machine asked for without having seen the stack settled."""
     _events: list[tuple[float, int, Happening]] = field(default_factory=list)
@@ -144,6 +147,9 @@ class Tenant:
         else:
             step = lambda: execution.steps.send(result)  # noqa: E731
         self.after(0.01, 1.0, lambda: self._go_on(execution, step))
+        self.calls += 1
+        if self.calls in self.at_call:
+            self.start(self.at_call[self.calls])
 
     def _fail_by_chance(self, call: Call) -> None:
         if self.chance.random() < self.failures.get(call.action, 0.0):

@@ -1,0 +1,270 @@
+"""What must hold of the models stack of any tenant."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from stacks.models import ModelsStack
+from stacks.tenant import DeployedTenant
+from tests.stacks.values import (
+    DATA,
+    KEYS,
+    NETWORK,
+    deployed,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
+
+TENANTS = ["pharmacy", "clinic", "sandbox"]
+each = pytest.mark.parametrize("name", TENANTS)
+ACCELERATED = {"pharmacy": "ml.inf2.8xlarge", "clinic": "ml.g6e.2xlarge"}
+
+
+@cache
+def template(name: str) -> dict[str, Any]:
+    return made(deployed(name))
+
+
+def made(tenant: DeployedTenant) -> dict[str, Any]:
+    stage = stage_for(tenant)
+    return template_of(ModelsStack(stage, "Models", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA))
+
+
+def properties(name: str, kind: str, part: str) -> dict[str, Any]:
+    """Return the properties of the one resource of a kind whose logical id begins with ``part``."""
+    found = resources_of(template(name), kind)
+    (body,) = (body for logical_id, body in found.items() if logical_id.startswith(part))
+    return body["Properties"]
+
+
+def variant(name: str, part: str) -> dict[str, Any]:
+    (only,) = properties(name, "AWS::SageMaker::EndpointConfig", part)["ProductionVariants"]
+    return only
+
+
+def statements(name: str, part: str) -> list[dict[str, Any]]:
+    return properties(name, "AWS::IAM::ManagedPolicy", part)["PolicyDocument"]["Statement"]
+
+
+def resources_for(name: str, part: str, action: str) -> list[str]:
+    found: list[str] = []
+    for statement in statements(name, part):
+        actions, resources = statement["Action"], statement["Resource"]
+        if action in ([actions] if isinstance(actions, str) else actions):
+            found += [str(r) for r in (resources if isinstance(resources, list) else [resources])]
+    return found
+
+
+# --- containers ------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_a_container_reaches_no_network_and_stands_in_the_tenant_s_subnets(name: str, part: str) -> None:
+    model = properties(name, "AWS::SageMaker::Model", part)
+
+    assert model["EnableNetworkIsolation"] is True
+    assert model["VpcConfig"]["Subnets"] == list(NETWORK.subnet_ids)
+    assert len(model["VpcConfig"]["SecurityGroupIds"]) == 1
+
+
+@each
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_the_artifact_is_a_prefix_with_its_slash_uncompressed(name: str, part: str) -> None:
+    source = properties(name, "AWS::SageMaker::Model", part)["PrimaryContainer"]["ModelDataSource"]
+
+    assert source["S3DataSource"]["S3DataType"] == "S3Prefix"
+    assert source["S3DataSource"]["CompressionType"] == "None"
+    assert _end(source["S3DataSource"]["S3Uri"]).endswith("/")
+
+
+def _end(value: Any) -> str:
+    return value if isinstance(value, str) else value["Fn::Join"][1][-1]
+
+
+def test_the_neuron_container_is_told_what_the_artifact_was_compiled_with() -> None:
+    manifest = deployed("pharmacy").llm
+    environment = properties("pharmacy", "AWS::SageMaker::Model", "Llm")["PrimaryContainer"]["Environment"]
+
+    assert environment["SM_ON_MODEL"] == "/opt/ml/model"
+    assert environment["SM_ON_BATCH_SIZE"] == str(manifest.batch_size)
+    assert environment["SM_ON_SEQUENCE_LENGTH"] == str(manifest.sequence_length)
+    assert environment["SM_ON_TENSOR_PARALLEL_SIZE"] == str(manifest.tensor_parallel)
+
+
+def test_the_model_thinks_not_aloud() -> None:
+    for name, variable in (("pharmacy", "SM_ON_CHAT_TEMPLATE"), ("clinic", "SM_VLLM_CHAT_TEMPLATE")):
+        environment = properties(name, "AWS::SageMaker::Model", "Llm")["PrimaryContainer"]["Environment"]
+        assert environment[variable] == "/opt/ml/model/chat_template.jinja"
+
+
+@each
+def test_an_image_is_of_this_account_by_digest_or_of_aws_by_version(name: str) -> None:
+    for part in ("Embedding", "Llm"):
+        image = properties(name, "AWS::SageMaker::Model", part)["PrimaryContainer"]["Image"]
+        whole = "".join(p if isinstance(p, str) else f"<{p['Ref']}>" for p in image["Fn::Join"][1])
+        own = whole.startswith(f"{deployed(name).place.account}.dkr.ecr.us-east-1.")
+        assert ("@" in whole) if own else ("@sha256:" in whole or ":latest" not in whole)
+        assert whole.split(".")[0] in {deployed(name).place.account, "763104351884", "683313688378"}
+
+
+def test_what_was_never_built_or_packaged_is_asked_for_by_a_parameter_without_default() -> None:
+    for name, parameter in (("sandbox", "ModelServerImageDigest"), ("pharmacy", "LlmArtifactSha256")):
+        asked = template(name)["Parameters"][parameter]
+        assert "Default" not in asked
+        assert asked["AllowedPattern"].endswith("[0-9a-f]{64}$")
+
+
+# --- endpoints -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "instance"), ACCELERATED.items())
+def test_an_accelerator_gets_its_ami_and_time_to_start(name: str, instance: str) -> None:
+    llm = variant(name, "Llm")
+
+    assert llm["InstanceType"] == instance
+    assert llm["InferenceAmiVersion"] == deployed(name).llm.ami
+    assert llm["ContainerStartupHealthCheckTimeoutInSeconds"] >= 1800
+    assert llm["ModelDataDownloadTimeoutInSeconds"] >= 1800
+    assert 300 <= llm["VariantInstanceProvisionTimeoutInSeconds"] <= 3600
+
+
+@each
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_requests_go_where_the_fewest_are(name: str, part: str) -> None:
+    assert variant(name, part)["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+
+
+def test_a_volume_is_asked_for_where_there_is_no_local_disk() -> None:
+    assert variant("pharmacy", "Llm")["VolumeSizeInGB"] * 1e9 > deployed("pharmacy").llm.weights_bytes
+    assert "VolumeSizeInGB" not in variant("clinic", "Llm")
+
+
+@each
+def test_nothing_but_the_endpoints_has_a_name_of_its_own(name: str) -> None:
+    for kind, key in (
+        ("AWS::SageMaker::Model", "ModelName"),
+        ("AWS::SageMaker::EndpointConfig", "EndpointConfigName"),
+    ):
+        assert all(key not in body["Properties"] for body in resources_of(template(name), kind).values())
+    endpoints = resources_of(template(name), "AWS::SageMaker::Endpoint").values()
+    names = {body["Properties"]["EndpointName"] for body in endpoints}
+    config = deployed(name).config
+    assert names == {config.embedding.endpoint, config.generation.endpoint}
+
+
+@each
+def test_an_update_keeps_the_count_that_scaling_reached_and_goes_back_on_an_alarm(name: str) -> None:
+    alarms = set(resources_of(template(name), "AWS::CloudWatch::Alarm"))
+    for body in resources_of(template(name), "AWS::SageMaker::Endpoint").values():
+        deployment = body["Properties"]["DeploymentConfig"]
+        watched = {a["AlarmName"]["Ref"] for a in deployment["AutoRollbackConfiguration"]["Alarms"]}
+        assert body["Properties"]["RetainAllVariantProperties"] is True
+        assert watched
+        assert watched <= alarms
+        assert "BlueGreenUpdatePolicy" in deployment
+
+
+@each
+def test_scaling_follows_concurrent_requests_and_comes_after_its_endpoint(name: str) -> None:
+    targets = resources_of(template(name), "AWS::ApplicationAutoScaling::ScalableTarget")
+    endpoints = resources_of(template(name), "AWS::SageMaker::Endpoint")
+    for body in targets.values():
+        (endpoint,) = [n for n in body["DependsOn"] if n in endpoints]
+        assert endpoints[endpoint]["Properties"]["EndpointName"] in body["Properties"]["ResourceId"]
+    for body in resources_of(template(name), "AWS::ApplicationAutoScaling::ScalingPolicy").values():
+        tracking = body["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+        metric = tracking["PredefinedMetricSpecification"]["PredefinedMetricType"]
+        assert metric == "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+
+
+# --- capture and rights ----------------------------------------------------------------------------------
+
+
+def test_calls_of_the_llm_alone_are_captured_into_quarantine_under_their_key() -> None:
+    capture = properties("pharmacy", "AWS::SageMaker::EndpointConfig", "Llm")["DataCaptureConfig"]
+
+    assert capture["DestinationS3Uri"] == "s3://value-quarantine/llm/"
+    assert capture["KmsKeyId"] == KEYS.capture_key_arn
+    assert capture["CaptureContentTypeHeader"] == {"JsonContentTypes": ["application/json"]}
+    embedding = properties("pharmacy", "AWS::SageMaker::EndpointConfig", "Embedding")
+    assert "DataCaptureConfig" not in embedding
+
+
+def test_who_captures_may_put_and_make_a_key_and_read_nothing_back() -> None:
+    assert any("value-quarantine/llm/*" in r for r in resources_for("pharmacy", "Llm", "s3:PutObject"))
+    assert KEYS.capture_key_arn in resources_for("pharmacy", "Llm", "kms:GenerateDataKey")
+    assert not any("quarantine" in r for r in resources_for("pharmacy", "Llm", "s3:GetObject"))
+
+
+def test_without_capture_nothing_is_written_and_nobody_may() -> None:
+    tenant = deployed("pharmacy")
+    models = {"accelerator": "inf2", "llm": tenant.llm.name, "embedding": tenant.embedding.name}
+    off = made(with_sections(tenant, models=models | {"capture": "off"}))
+
+    configs = resources_of(off, "AWS::SageMaker::EndpointConfig").values()
+    assert all("DataCaptureConfig" not in body["Properties"] for body in configs)
+    assert "s3:PutObject" not in str(resources_of(off, "AWS::IAM::ManagedPolicy"))
+
+
+@each
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_a_role_reads_the_files_of_its_own_artifact_and_no_other(name: str, part: str) -> None:
+    read = resources_for(name, part, "s3:GetObject")
+    manifest = deployed(name).llm if part == "Llm" else deployed(name).embedding
+
+    assert len(read) == len(manifest.files)
+    assert all(manifest.name in resource for resource in read)
+    assert not any("*" in resource for resource in read)
+
+
+def test_the_machines_may_ask_for_an_update_of_this_stack_and_bring_no_template() -> None:
+    (asked,) = (
+        statement
+        for statement in statements("pharmacy", "PowerMachinesSwitching")
+        if statement["Action"] == "cloudformation:UpdateStack"
+    )
+
+    assert asked["Resource"] == {"Ref": "AWS::StackId"}
+    assert asked["Condition"]["Null"] == {
+        "cloudformation:TemplateUrl": "true",
+        "cloudformation:RoleArn": "true",
+    }
+
+
+def test_hours_are_kept_in_the_tenant_s_own_time_zone() -> None:
+    pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesPause")
+    resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesResume")
+
+    assert pause["ScheduleExpression"] == "cron(0 20 ? * * *)"
+    assert resume["ScheduleExpression"] == "cron(0 7 ? * MON-FRI *)"
+    assert {pause["ScheduleExpressionTimezone"], resume["ScheduleExpressionTimezone"]} == {"America/New_York"}
+
+
+def test_a_tenant_without_hours_has_no_schedule() -> None:
+    assert resources_of(template("pharmacy"), "AWS::Scheduler::Schedule") == {}
+
+
+def test_the_stamp_changes_with_the_artifact() -> None:
+    assert _stamp(deployed("pharmacy")) != _stamp(deployed("clinic"))
+
+
+def _stamp(tenant: DeployedTenant) -> str:
+    stage = stage_for(tenant)
+    stack = ModelsStack(stage, "Models", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+    return stack.outputs.model_stamp
+
+
+def test_an_image_that_the_region_does_not_have_is_refused_with_those_that_do() -> None:
+    images = deployed("pharmacy").images
+
+    with pytest.raises(
+        ConfigurationError, match=r"not published in eu-north-1; regions that have it: .*us-east-1"
+    ):
+        images.account("llm_neuronx", region="eu-north-1", own="111122223333")

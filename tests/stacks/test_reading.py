@@ -1,0 +1,161 @@
+"""Tenant files as a deployment reads them: what follows from artifacts and profile, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from assistant.domain.errors import ConfigurationError
+from stacks.reading import read_tenants
+from stacks.tenant import ROOT, DeployedTenant
+from tests.stacks.values import deployed
+
+IMAGES = ROOT / "images.lock.toml"
+
+
+def read(folder: Path, only: str | None = None) -> list[DeployedTenant]:
+    return read_tenants(folder=folder, only=only, images=IMAGES)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the pharmacy's file alone."""
+    (tmp_path / "pharmacy.toml").write_text((ROOT / "tenants/pharmacy.toml").read_text())
+    return tmp_path
+
+
+def edit(folder: Path, before: str, after: str) -> None:
+    path = folder / "pharmacy.toml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
+# --- as it is meant on AWS -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "context", "copies"),
+    [
+        ("pharmacy", "Qwen3-8B", 4096, 2),
+        ("clinic", "Qwen3-8B", 4096, 1),
+        ("sandbox", "SmolLM2-135M-Instruct", 2048, 0),
+    ],
+)
+def test_model_context_and_copies_are_those_of_the_deployment(
+    name: str, model: str, context: int, copies: int
+) -> None:
+    config = deployed(name).config
+
+    assert (config.generation.model, config.generation.context_tokens) == (model, context)
+    assert (config.embedding.model, config.embedding.dimensions) == ("all-MiniLM-L6-v2", 384)
+    assert config.index.replicas == copies
+    assert config.secrets.document_links == f"kms:/assistant/{name}/document-links"
+
+
+# --- what is refused, with file, line and key ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('profile = "hipaa"', 'profile = "hippa"', r"deployment\.profile: .*'dev', 'standard' or 'hipaa'"),
+        ('"us-east-1b", "us-east-1c"]', '"us-east-1b"]', r"deployment\.zones: 2 zones; .* takes 3"),
+        ('"us-east-1c"]', '"us-west-2c"]', r"deployment\.zones: us-west-2c is not in us-east-1"),
+        ('"us-east-1b", "us-east-1c"]', '"us-east-1b", "us-east-1b"]', r"deployment\.zones: the same zone"),
+        ('accelerator = "inf2"', 'accelerator = "gpu"', r'models\.llm: "qwen3-8b-inf2" is made for inf2'),
+        (
+            'accelerator = "inf2"',
+            'accelerator = "inf2"\ncapture = "direct"',
+            r'models\.capture: "direct" keeps .* "quarantine" and "off"',
+        ),
+        (
+            'accelerator = "inf2"',
+            'accelerator = "inf2"\nllm_instance = "ml.inf2.xlarge"',
+            r"models: qwen3-8b-inf2 does not load in the 16 GiB of host memory",
+        ),
+        (
+            'endpoint = "pharmacy-embedding"',
+            'endpoint = "pharmacy-embedding"\ndimensions = 768',
+            r"embedding\.dimensions: 768, and vectors of all-minilm-l6-v2-cpu have 384",
+        ),
+        (
+            'endpoint = "pharmacy-llm"',
+            'endpoint = "pharmacy-embedding"',
+            r'generation\.endpoint: "pharmacy-embedding" is the embedding endpoint too',
+        ),
+        ("acm:us-east-1:", "acm:eu-west-1:", r"edge\.certificate_arn: it is in region eu-west-1"),
+        ("port = 443", "port = 443\ncolour = 1", r"unknown key reach\.0\.colour; allowed here: caller, name"),
+        (
+            'service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"',
+            "",
+            r"reach\.0\.service_name: exactly one",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_deployed_fails_with_its_line(
+    folder: Path, before: str, after: str, said: str
+) -> None:
+    edit(folder, before, after)
+
+    with pytest.raises(ConfigurationError, match=rf"pharmacy\.toml: line \d+: {said}"):
+        read(folder, "pharmacy")
+
+
+def test_the_line_is_the_key_s_own(folder: Path) -> None:
+    edit(folder, 'profile = "hipaa"', 'profile = "hippa"')
+    line = (folder / "pharmacy.toml").read_text().splitlines().index('profile = "hippa"') + 1
+
+    with pytest.raises(ConfigurationError, match=f": line {line}: "):
+        read(folder, "pharmacy")
+
+
+def test_a_region_without_the_image_is_refused_with_those_that_have_it(folder: Path) -> None:
+    path = folder / "pharmacy.toml"
+    path.write_text(re.sub("us-east-1", "eu-north-1", path.read_text()))
+
+    with pytest.raises(
+        ConfigurationError, match=r"llm_neuronx .* is not published in eu-north-1; .*eu-west-1"
+    ):
+        read(folder, "pharmacy")
+
+
+def test_another_tenant_s_bad_file_blocks_nobody_who_is_asked_for_alone(folder: Path) -> None:
+    (folder / "other.toml").write_text("this is = no tenant = file")
+
+    assert [tenant.name for tenant in read(folder, "pharmacy")] == ["pharmacy"]
+    with pytest.raises(ConfigurationError, match=r"other\.toml"):
+        read(folder)
+
+
+def test_two_tenants_of_one_account_share_no_endpoint(folder: Path) -> None:
+    text = (folder / "pharmacy.toml").read_text()
+    (folder / "branch.toml").write_text(text.replace('name = "pharmacy"', 'name = "branch"', 1))
+
+    with pytest.raises(ConfigurationError, match=r"branch\.toml and pharmacy\.toml both have the endpoint"):
+        read(folder)
+
+
+def test_an_artifact_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    edit(folder, 'llm = "qwen3-8b-inf2"', 'llm = "qwen4"')
+
+    with pytest.raises(ConfigurationError, match=r'no such artifact "qwen4"; there are qwen3-8b-gpu'):
+        read(folder, "pharmacy")
+
+
+# --- the chat template that artifacts are packaged with --------------------------------------------------
+
+
+def test_the_packaged_template_asks_for_an_answer_without_a_thought() -> None:
+    text = (ROOT / "model_artifacts/llm/qwen3-answers-only.jinja").read_text(encoding="utf-8")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+
+    # As transformers renders chat templates.
+    prompt = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+    assert prompt.render(messages=messages, add_generation_prompt=True) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
