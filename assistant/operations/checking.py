@@ -144,7 +144,6 @@ def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
     terminal.out.print(
         plain(
             f"Checked: {len(report.templates)} templates ({', '.join(report.templates)}) with "
-            f"{report.resources} "
-            f"resources{worlds}; facts: {facts or 'none given'}."
+            f"{report.resources} resources{worlds}; facts: {facts or 'none given'}."
         )
     )

@@ -43,13 +43,17 @@ class LoadBalancing:
             in (target.resource for target in targets(listener.properties["LoadBalancerArn"]))
         ]
 
-    def forwards(self, listener: Resource) -> list[Resource]:
-        """Return the target groups that a listener and its rules forward to."""
+    def actions(self, listener: Resource) -> list[Value]:
+        """Return the actions of a listener and of its rules."""
         actions = items(listener.properties.get("DefaultActions"))
         for rule in self._templates.of("AWS::ElasticLoadBalancingV2::ListenerRule"):
             if key_matches(rule.properties.get("ListenerArn"), listener):
                 actions = [*actions, *items(rule.properties.get("Actions"))]
-        found = [group for action in actions for group in _target_groups(action)]
+        return actions
+
+    def forwards(self, listener: Resource) -> list[Resource]:
+        """Return the target groups that a listener and its rules forward to."""
+        found = [group for action in self.actions(listener) for group in _target_groups(action)]
         return [target.resource for group in found for target in targets(group)]
 
     def groups_of_load_balancers(self) -> list[Resource]:

@@ -102,9 +102,8 @@ def _check_log_group(deployment: Deployment, group: Resource) -> Finding:
             group,
             "log-key-principal",
             at="KmsKeyId",
-            message=f"Whether CloudWatch Logs may use {text(group.properties['KmsKeyId'])} is not told: the "
-            "key is "
-            "not in the templates.",
+            message=f"Whether CloudWatch Logs may use {text(group.properties['KmsKeyId'])} is not told: "
+            "the key is not in the templates.",
             mend="Give the key's template to the same check.",
         )
     named = [
@@ -120,12 +119,11 @@ def _check_log_group(deployment: Deployment, group: Resource) -> Finding:
         key,
         "log-key-principal",
         at="KeyPolicy",
-        message=f"It encrypts the log group {group.logical_id}, and its policy does not let CloudWatch Logs "
-        "call "
-        f"{' and '.join(missing)}: the log group cannot be made.",
+        message=f"It encrypts the log group {group.logical_id}, and its policy does not let CloudWatch "
+        f"Logs call {' and '.join(missing)}: the log group cannot be made.",
         mend=f"Allow the service principal logs.{region}.amazonaws.com kms:Encrypt*, kms:Decrypt*, "
-        "kms:ReEncrypt*, "
-        "kms:GenerateDataKey* and kms:Describe* in the key policy, under the log group's encryption context.",
+        "kms:ReEncrypt*, kms:GenerateDataKey* and kms:Describe* in the key policy, under the log group's "
+        "encryption context.",
     )
 
 
@@ -149,11 +147,9 @@ MISTAKES = (
             "log-key-principal": "the key of a log group does not let the region's logs service use it",
         },
         why="SageMaker writes capture by the execution role and drops it silently without the rights. "
-        "CloudWatch Logs "
-        "uses a key by its own service principal, which only the key policy can name.",
+        "CloudWatch Logs uses a key by its own service principal, which only the key policy can name.",
         mend="A key, kms:GenerateDataKey and s3:PutObject for the execution role; "
-        "logs.<region>.amazonaws.com in the "
-        "policy of a log group's key.",
+        "logs.<region>.amazonaws.com in the policy of a log group's key.",
         absent="no data capture, and no log group has a key",
         check=_check,
     ),

@@ -65,9 +65,8 @@ def _check_port(deployment: Deployment, group: Resource) -> Iterator[Finding]:
             group,
             "alb-target-port",
             at="Port",
-            message="Whether its port is that of the ALB's listener is not told: the listener, or the port, "
-            "is not "
-            "in the templates.",
+            message="Whether its port is that of the ALB's listener is not told: the listener, or the "
+            "port, is not in the templates.",
             mend="Give the ALB's template to the same check, and a port that a default or the facts tell.",
         )
         return
@@ -110,8 +109,7 @@ def _check_dependency(deployment: Deployment) -> Iterator[Finding]:
                 "alb-listener-dependency",
                 at="DependsOn",
                 message=f"CloudFormation may make it before the ALB's listener {listener.logical_id}, and "
-                "an ALB "
-                "without a listener cannot be registered as a target.",
+                "an ALB without a listener cannot be registered as a target.",
                 mend=f"Add DependsOn: {listener.logical_id}.",
             )
 
@@ -154,9 +152,8 @@ def _check_nlb_listener(listener: Resource) -> Finding:
         listener,
         "nlb-idle-timeout",
         at="ListenerAttributes",
-        message=f"It leaves {_NLB_IDLE} to the default of 350 s, after which a silent connection is dropped "
-        "without "
-        "a word to either side.",
+        message=f"It leaves {_NLB_IDLE} to the default of 350 s, after which a silent connection is "
+        "dropped without a word to either side.",
         mend=f"Set {_NLB_IDLE} (60 to 6000) in ListenerAttributes.",
     )
 
@@ -170,8 +167,8 @@ MISTAKES = (
             "alb-target-protocol": "its protocol is not TCP",
             "alb-target-port": "its port is none of the ALB's listeners'",
         },
-        why="A target group of type alb takes TCP only, on the port of a listener of the ALB; its attributes "
-        "cannot be changed, and a template that tries fails.",
+        why="A target group of type alb takes TCP only, on the port of a listener of the ALB; its "
+        "attributes cannot be changed, and a template that tries fails.",
         mend="Protocol TCP, the listener's port, no TargetGroupAttributes.",
         absent="no target group has an ALB as its target",
         check=_check_target_groups,
@@ -181,8 +178,7 @@ MISTAKES = (
         title="That target group not depending on the ALB listener",
         parts={"alb-listener-dependency": "nothing makes CloudFormation wait for the ALB's listener"},
         why="An ALB is accepted as a target only once it listens on the port; the two resources do not "
-        "refer to "
-        "each other, so CloudFormation may take the wrong order.",
+        "refer to each other, so CloudFormation may take the wrong order.",
         mend="DependsOn the listener, or a reference to it.",
         absent="no target group has an ALB as its target",
         check=_check_dependency,
@@ -195,8 +191,7 @@ MISTAKES = (
             "nlb-idle-timeout": "a TCP listener of an NLB leaves tcp.idle_timeout.seconds to its default",
         },
         why="A model may think for longer than 60 s before the next token; the ALB then closes the stream "
-        "with "
-        "nothing said. The NLB forgets silent flows after 350 s.",
+        "with nothing said. The NLB forgets silent flows after 350 s.",
         mend="idle_timeout.timeout_seconds above 60 on the ALB, tcp.idle_timeout.seconds on each TCP "
         "listener.",
         absent="no load balancer",

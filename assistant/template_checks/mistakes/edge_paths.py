@@ -12,6 +12,8 @@ from assistant.template_checks.security_groups import Key, Peer, key_of, network
 from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import flag, integer, items, targets
 
+_ENFORCED = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
+
 
 def _groups(load_balancer: Resource) -> tuple[Key, ...]:
     return tuple(key_of(group) for group in items(load_balancer.properties.get("SecurityGroups")))
@@ -91,14 +93,13 @@ def _check_group_of_nlb(deployment: Deployment) -> Iterator[Finding]:
                 at="SecurityGroups",
                 message="A Network Load Balancer made without a security group can never get one.",
                 mend="Give it a security group now; one that stands without must be replaced, and its "
-                "endpoint "
-                "service with it.",
+                "endpoint service with it.",
             )
 
 
 def _check_enforcement(deployment: Deployment) -> Iterator[Finding]:
     for balancer in deployment.balancing.network:
-        enforced = balancer.properties.get("EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic")
+        enforced = balancer.properties.get(_ENFORCED)
         if not _groups(balancer) or not (
             enforced is not None or _is_behind_private_link(deployment, balancer)
         ):
@@ -122,44 +123,43 @@ def _is_behind_private_link(deployment: Deployment, balancer: Resource) -> bool:
 
 def _check_consumers(deployment: Deployment, balancer: Resource, *, port: int) -> Iterator[Finding]:
     groups = _groups(balancer)
-    at = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
     if not deployment.groups.has_source(groups, port=port) and not any(isinstance(g, str) for g in groups):
         yield refused(
             balancer,
             "consumer-cidr",
-            at=at,
+            at=_ENFORCED,
             message=f"PrivateLink traffic is held against its security groups, and none lets anybody in on "
             f"{port}.",
-            mend=f"Add an ingress rule for TCP {port} from each address block of the consumer's clients, or "
-            "switch "
-            "the enforcement off.",
+            mend=f"Add an ingress rule for TCP {port} from each address block of the consumer's clients, "
+            "or switch the enforcement off.",
         )
         return
     if not deployment.facts.consumer_cidrs:
         yield not_proven(
             balancer,
             "consumer-cidr",
-            at=at,
+            at=_ENFORCED,
             message=f"PrivateLink traffic on {port} is held against the clients' own addresses, which no "
-            "template "
-            "tells.",
+            "template tells.",
             mend="Say them in the facts: consumer_cidrs.",
         )
     for block in deployment.facts.consumer_cidrs:
-        peer = Peer(networks=(ip_network(block),))
-        allowed = deployment.groups.allow(groups, "Ingress", port=port, peer=peer)
-        if allowed is True:
-            yield passed(balancer, "consumer-cidr")
-        else:
-            yield (refused if allowed is False else not_proven)(
-                balancer,
-                "consumer-cidr",
-                at=at,
-                message=f"The consumer's clients in {block} are not let in on {port}, though PrivateLink "
-                "traffic is "
-                "held against the security groups.",
-                mend=f"Add an ingress rule for TCP {port} from {block} to a security group of the NLB.",
-            )
+        yield _check_consumer(deployment, balancer, port=port, block=block)
+
+
+def _check_consumer(deployment: Deployment, balancer: Resource, *, port: int, block: str) -> Finding:
+    peer = Peer(networks=(ip_network(block),))
+    allowed = deployment.groups.allow(_groups(balancer), "Ingress", port=port, peer=peer)
+    if allowed is True:
+        return passed(balancer, "consumer-cidr")
+    return (refused if allowed is False else not_proven)(
+        balancer,
+        "consumer-cidr",
+        at=_ENFORCED,
+        message=f"The consumer's clients in {block} are not let in on {port}, though PrivateLink traffic "
+        "is held against the security groups.",
+        mend=f"Add an ingress rule for TCP {port} from {block} to a security group of the NLB.",
+    )
 
 
 MISTAKES = (
@@ -172,12 +172,10 @@ MISTAKES = (
             "nlb-to-alb-ingress": "the ALB's groups do not let the NLB in",
             "nlb-to-alb-path": "which ALB is meant is not told",
         },
-        why="The NLB opens its own connections to the ALB, so both sides' groups are asked. Without a rule "
-        "on "
-        "either, its targets stay unhealthy and every connection hangs.",
+        why="The NLB opens its own connections to the ALB, so both sides' groups are asked. Without a "
+        "rule on either, its targets stay unhealthy and every connection hangs.",
         mend="An egress rule on the NLB's group and an ingress rule on the ALB's, both on the listener's "
-        "port, each "
-        "naming the other group; the same for a health check on a port of its own.",
+        "port, each naming the other group; the same for a health check on a port of its own.",
         absent="no target group has an ALB as its target",
         check=_check_paths,
     ),
@@ -194,9 +192,8 @@ MISTAKES = (
         number=3,
         title="PrivateLink enforcement on, consumer CIDR not allowed",
         parts={"consumer-cidr": "an address block of the consumer is not let in by the NLB's groups"},
-        why="With enforcement (on unless switched off), inbound rules judge the client's own address behind "
-        "the "
-        "private link, not that of the endpoint.",
+        why="With enforcement (on unless switched off), inbound rules judge the client's own address "
+        "behind the private link, not that of the endpoint.",
         mend="An ingress rule on each listener's port for every consumer_cidrs entry.",
         absent="no Network Load Balancer with a security group stands behind an endpoint service",
         facts="consumer_cidrs",

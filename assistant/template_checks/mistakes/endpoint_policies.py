@@ -183,11 +183,9 @@ MISTAKES = (
             "s3-policy-documents": "GetObject or PutObject that a role of a task or function in the VPC has",
         },
         why="Everything in the VPC reaches S3 through the endpoint, so its policy is asked beside the "
-        "role's. "
-        "Layers of images come from a bucket of AWS: without it every task fails to start.",
+        "role's. Layers of images come from a bucket of AWS: without it every task fails to start.",
         mend="One Allow statement for each bucket that is used from the VPC, the layers' without a "
-        "condition on "
-        "its owner.",
+        "condition on its owner.",
         absent="no S3 endpoint",
         check=_check,
     ),

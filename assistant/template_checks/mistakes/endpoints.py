@@ -57,8 +57,7 @@ def _check_call(deployment: Deployment, call: Call) -> Iterator[Finding]:
             "missing-endpoint",
             at="NetworkConfiguration" if call.caller.type.startswith("AWS::ECS") else "VpcConfig",
             message=f"It calls {call.service} {call.because} from a VPC without a way to the internet, and "
-            "the "
-            "VPC has no endpoint for it.",
+            "the VPC has no endpoint for it.",
             mend=f"Add an AWS::EC2::VPCEndpoint for com.amazonaws.<region>.{call.service} "
             + ("(Gateway, with the subnets' route tables)" if call.service in _GATEWAYS else _INTERFACE)
             + ", or name it under existing_endpoints in the facts.",
@@ -117,11 +116,9 @@ MISTAKES = (
             "DNS names",
         },
         why="In a VPC without a way to the internet a call to a service's own name resolves to a public "
-        "address "
-        "and hangs until it times out.",
-        mend="An interface endpoint with private DNS for every service that a role of the VPC may call, and "
-        "for "
-        "what Fargate does itself: ecr.api, ecr.dkr, logs, secrets. Gateways for S3 and DynamoDB.",
+        "address and hangs until it times out.",
+        mend="An interface endpoint with private DNS for every service that a role of the VPC may call, "
+        "and for what Fargate does itself: ecr.api, ecr.dkr, logs, secrets. Gateways for S3 and DynamoDB.",
         absent="no task or function runs in a VPC that is closed",
         facts="existing_endpoints, where endpoints stand outside the templates",
         check=_check,

@@ -90,8 +90,7 @@ def _check_exec(deployment: Deployment, task: Task) -> Iterator[Finding]:
             message="ECS Exec is on and its session goes through ssmmessages, for which the VPC has no "
             "endpoint.",
             mend="Add an interface endpoint for com.amazonaws.<region>.ssmmessages with private DNS, or "
-            "switch "
-            "EnableExecuteCommand off.",
+            "switch EnableExecuteCommand off.",
         )
 
 
@@ -161,19 +160,17 @@ MISTAKES = (
     Mistake(
         number=20,
         title="Fargate with a read-only root and no /tmp, Exec without ssmmessages, no pull rights, "
-        "architecture "
-        "mismatch",
+        "architecture mismatch",
         parts={
-            "read-only-without-tmp": "an essential container has ReadonlyRootFilesystem and nothing writable "
-            "mounted at /tmp",
+            "read-only-without-tmp": "an essential container has ReadonlyRootFilesystem and nothing "
+            "writable mounted at /tmp",
             "exec-without-rights": "EnableExecuteCommand and a task role without the ssmmessages actions",
             "exec-without-endpoint": "EnableExecuteCommand in a closed VPC without an ssmmessages endpoint",
             "no-pull-rights": "an image of ECR and an execution role that may not pull it",
             "architecture-mismatch": "the image is built for another CPU than the task's",
         },
-        why="Each of them shows only when a task starts, as CannotPullContainerError, exec format error or "
-        "a crash at "
-        "the first temporary file.",
+        why="Each of them shows only when a task starts, as CannotPullContainerError, exec format error "
+        "or a crash at the first temporary file.",
         mend="A writable /tmp, the rights and endpoint that are used, one architecture.",
         absent="no Fargate task",
         facts="architecture in [[images]], where the image's name does not tell it",

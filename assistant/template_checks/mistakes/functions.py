@@ -28,39 +28,41 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
     for function in deployment.templates.of(*FUNCTIONS):
         if deployment.workloads.functions_subnets(function):
             yield passed(function, "function-outside-vpc")
-        elif function in helped:
-            yield refused(
-                function,
-                "helper-outside-vpc",
-                at="VpcConfig",
-                message=f"CDK put it behind {helped[function].type} ({helped[function].logical_id}), and it "
-                "runs outside "
-                "the VPC with rights on what is inside.",
-                mend=_INSTEAD.get(
-                    helped[function].type, "Set what it does through the resource's own properties."
-                ),
-            )
         else:
-            yield refused(
-                function,
-                "function-outside-vpc",
-                at="VpcConfig",
-                message="It runs outside the VPC: no endpoint policy, flow log or security group sees what "
-                "it does.",
-                mend="Set VpcConfig with subnets and a security group.",
-            )
+            yield _outside(function, behind=helped.get(function))
     for resource in deployment.templates.of(*_HELPERS):
         if not targets(resource.properties.get("ServiceToken")):
+            where = text(resource.properties.get("ServiceToken"))
             yield not_proven(
                 resource,
                 "helper-outside-vpc",
                 at="ServiceToken",
-                message=f"Where its function {text(resource.properties.get('ServiceToken'))} runs is not "
-                "told.",
-                mend=_INSTEAD.get(resource.type, "Set what it does through the resource's own properties."),
+                message=f"Where its function {where} runs is not told.",
+                mend=_INSTEAD.get(resource.type, _BY_PROPERTIES),
             )
 
 
+def _outside(function: Resource, *, behind: Resource | None) -> Finding:
+    if behind is None:
+        return refused(
+            function,
+            "function-outside-vpc",
+            at="VpcConfig",
+            message="It runs outside the VPC: no endpoint policy, flow log or security group sees what it "
+            "does.",
+            mend="Set VpcConfig with subnets and a security group.",
+        )
+    return refused(
+        function,
+        "helper-outside-vpc",
+        at="VpcConfig",
+        message=f"CDK put it behind {behind.type} ({behind.logical_id}), and it runs outside the VPC with "
+        "rights on what is inside.",
+        mend=_INSTEAD.get(behind.type, _BY_PROPERTIES),
+    )
+
+
+_BY_PROPERTIES = "Set what it does through the resource's own properties."
 _INSTEAD = {
     "Custom::S3BucketNotifications": "Set NotificationConfiguration on the bucket itself.",
     "Custom::LogRetention": "Make the log group yourself, with RetentionInDays.",
@@ -89,8 +91,7 @@ MISTAKES = (
             "function-outside-vpc": "any other function without VpcConfig",
         },
         why="A function without VpcConfig runs in a network of AWS with a way to the internet. CDK adds "
-        "such functions "
-        "for bucket notifications, log retention, auto-delete and access policies.",
+        "such functions for bucket notifications, log retention, auto-delete and access policies.",
         mend="VpcConfig on every function; properties of the resources themselves in place of CDK's helpers.",
         absent="no function",
         check=_check,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
-from assistant.template_checks.load_balancing import TARGET_GROUP, attribute, key_matches, port_of
+from assistant.template_checks.load_balancing import TARGET_GROUP, attribute, port_of
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.mistakes.zones import DOMAINS
 from assistant.template_checks.templates import Resource
@@ -44,38 +44,38 @@ def _plain(resource: Resource, *, at_: str, said: str, mend: str, is_told: bool 
 def _check_listeners(deployment: Deployment) -> Iterator[Finding]:
     for balancer in [*deployment.balancing.application, *deployment.balancing.network]:
         for listener in deployment.balancing.listeners(balancer):
-            protocol = text(listener.properties.get("Protocol"))
-            redirects = [text(at(one, "Type")) for one in items(listener.properties.get("DefaultActions"))]
-            has_rules = any(
-                key_matches(rule.properties.get("ListenerArn"), listener)
-                for rule in deployment.templates.of("AWS::ElasticLoadBalancingV2::ListenerRule")
-            )
-            if protocol == "HTTP" and (has_rules or set(redirects) - {"redirect", "fixed-response"}):
-                yield _plain(
-                    listener,
-                    at_="Protocol",
-                    said="The listener takes HTTP.",
-                    mend="Set Protocol: HTTPS with a certificate; a listener on 80 may only redirect.",
-                )
-            elif protocol == "TCP" and port_of(listener) == _HTTP:
-                yield _plain(
-                    listener,
-                    at_="Port",
-                    said="The listener passes port 80 on.",
-                    mend="Listen on 443 and let TLS end at the target.",
-                )
-            elif "${" in protocol:
-                yield _plain(
-                    listener,
-                    at_="Protocol",
-                    said=f"Its protocol, {protocol}, is not told.",
-                    mend="Give the parameter a default.",
-                    is_told=False,
-                )
-            elif protocol == "TLS":
+            if text(listener.properties.get("Protocol")) == "TLS":
                 yield from _check_behind_tls(deployment, listener)
             else:
-                yield passed(listener, "plaintext-hop")
+                yield _check_listener(deployment, listener)
+
+
+def _check_listener(deployment: Deployment, listener: Resource) -> Finding:
+    protocol = text(listener.properties.get("Protocol"))
+    actions = {text(at(action, "Type")) for action in deployment.balancing.actions(listener)}
+    if protocol == "HTTP" and actions - {"redirect", "fixed-response"}:
+        return _plain(
+            listener,
+            at_="Protocol",
+            said="The listener takes HTTP.",
+            mend="Set Protocol: HTTPS with a certificate; a listener on 80 may only redirect.",
+        )
+    if protocol == "TCP" and port_of(listener) == _HTTP:
+        return _plain(
+            listener,
+            at_="Port",
+            said="The listener passes port 80 on.",
+            mend="Listen on 443 and let TLS end at the target.",
+        )
+    if "${" in protocol:
+        return _plain(
+            listener,
+            at_="Protocol",
+            said=f"Its protocol, {protocol}, is not told.",
+            mend="Give the parameter a default.",
+            is_told=False,
+        )
+    return passed(listener, "plaintext-hop")
 
 
 def _check_behind_tls(deployment: Deployment, listener: Resource) -> Iterator[Finding]:
@@ -224,9 +224,8 @@ def _hold(deployment: Deployment, resource: Resource, *, at_: str, seconds: int 
         message=f"An answer may take {deadline_s:g} s, and is cut after {seconds} s when a task is replaced."
         if deadline_s is not None and is_told
         else f"{untold} is not told, so answers may be cut when a task is replaced.",
-        mend=f"Raise it to the answer's deadline or above (StopTimeout goes to {_LONGEST_STOP_S}), or lower "
-        "the "
-        "deadline."
+        mend=f"Raise it to the answer's deadline or above (StopTimeout goes to {_LONGEST_STOP_S}), or "
+        "lower the deadline."
         if is_told
         else "Say it in the facts: answer_deadline_s."
         if deadline_s is None
@@ -244,9 +243,8 @@ MISTAKES = (
             "without transit encryption",
             "deadline": "deregistration delay or StopTimeout is shorter than an answer may take",
         },
-        why="A hop inside the VPC is a hop on somebody's network. When a task is replaced, its streams have "
-        "the "
-        "shorter of both time-outs to end, by default 300 s and 30 s.",
+        why="A hop inside the VPC is a hop on somebody's network. When a task is replaced, its streams "
+        "have the shorter of both time-outs to end, by default 300 s and 30 s.",
         mend="TLS on every hop; a deadline at or below both time-outs.",
         absent="no load balancer, domain, container or function",
         facts="answer_deadline_s",

@@ -107,9 +107,8 @@ def _check_account(deployment: Deployment, image: _Image) -> Iterator[Finding]:
             image.resource,
             "image-account",
             at=image.path,
-            message=f"{row.repository} is taken from account {match['account']}; in {match['region']} it is "
-            "published "
-            f"by {' or '.join(sorted(allowed)) or 'nobody'}.",
+            message=f"{row.repository} is taken from account {match['account']}; in {match['region']} it "
+            f"is published by {' or '.join(sorted(allowed)) or 'nobody'}.",
             mend="Take the account of the region from the publisher's table, or copy the image into your "
             "own.",
         )
@@ -148,8 +147,8 @@ MISTAKES = (
             "image-account": "the account is not the one that publishes the image in that region",
         },
         why="A moved tag changes what runs without a deployment, on the next task that starts. AWS "
-        "publishes its "
-        "images from accounts that differ by image and region; another account's pull is denied.",
+        "publishes its images from accounts that differ by image and region; another account's pull is "
+        "denied.",
         mend="A digest, from the account of the image table.",
         absent="no container image",
         facts="[[images]], for images of other accounts",

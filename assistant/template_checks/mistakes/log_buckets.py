@@ -33,8 +33,7 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
                 "log-bucket-key",
                 at="Bucket",
                 message=f"Whether {delivery.writer} can write to {plain(delivery.bucket)} is not told: the "
-                "bucket is "
-                "not in the templates.",
+                "bucket is not in the templates.",
                 mend="Give the bucket's template to the same check.",
             )
             continue
@@ -142,10 +141,9 @@ MISTAKES = (
             "log-bucket-key": "default encryption by a key that the writer of the logs cannot use",
             "log-bucket-object-lock": "Object Lock on the destination of load balancers' or S3's access logs",
         },
-        why="Application Load Balancers and S3's server access logging write to SSE-S3 buckets only, and S3 "
-        "never to "
-        "one with Object Lock. Other writers need the key's policy to name them. Nothing says that logs are "
-        "missing.",
+        why="Application Load Balancers and S3's server access logging write to SSE-S3 buckets only, and "
+        "S3 never to one with Object Lock. Other writers need the key's policy to name them. Nothing says "
+        "that logs are missing.",
         mend="SSE-S3 and no Object Lock on the bucket of access logs.",
         absent="nothing delivers logs to a bucket",
         check=_check,

@@ -85,8 +85,7 @@ def _hub(resource: Resource, *, is_closed: bool | None, at_: str, said: str) -> 
         at=at_,
         message=f"{said} {where}",
         mend="Put the model's files under an S3 prefix, name that in ModelDataSource, and point the "
-        "container at "
-        "/opt/ml/model.",
+        "container at /opt/ml/model.",
     )
 
 
@@ -109,8 +108,7 @@ def _check_prefixes(model: Resource, container: Mapping[str, Value]) -> Iterator
             "prefix-without-slash",
             at="PrimaryContainer.ModelDataSource.S3DataSource.S3Uri",
             message=f"The prefix {address} does not end in a slash: SageMaker refuses it, or takes every "
-            "sibling that "
-            "begins alike.",
+            "sibling that begins alike.",
             mend=f"Write {address}/.",
         )
 
@@ -124,8 +122,7 @@ MISTAKES = (
             "prefix-without-slash": "S3DataType S3Prefix with an address that does not end in /",
         },
         why="A container without a way out waits for the hub until its start-up limit. SageMaker reads an "
-        "S3 prefix "
-        "as a folder only with the slash.",
+        "S3 prefix as a folder only with the slash.",
         mend="The model's files under an S3 prefix with a slash at its end, loaded from /opt/ml/model.",
         absent="no SageMaker model, and no task in a closed VPC names a model",
         check=_check,

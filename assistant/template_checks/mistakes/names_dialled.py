@@ -47,10 +47,9 @@ def _check_private_dns(deployment: Deployment, endpoint: Resource) -> Finding:
         "consumer-private-dns",
         at="PrivateDnsEnabled",
         message="Private DNS of an endpoint service works only once its owner's domain is verified by a "
-        "public TXT "
-        "record and the connection is accepted; until then the endpoint cannot be made with it.",
-        mend="Leave PrivateDnsEnabled off and put an alias to the endpoint into a private hosted zone of the "
-        "consumer; in the second phase say private_dns_verified = true in the facts.",
+        "public TXT record and the connection is accepted; until then the endpoint cannot be made with it.",
+        mend="Leave PrivateDnsEnabled off and put an alias to the endpoint into a private hosted zone of "
+        "the consumer; in the second phase say private_dns_verified = true in the facts.",
     )
 
 
@@ -106,8 +105,8 @@ def _check_certificate(
             "certificate-name",
             at="Certificates",
             message=f"The templates do not tell {missing}.",
-            mend="Say it in the facts: host_names, and certificates by ARN or by the parameter that brings "
-            "it.",
+            mend="Say it in the facts: host_names, and certificates by ARN or by the parameter that "
+            "brings it.",
         )
         return
     certified = [name for one in known if one is not None for name in one]
@@ -172,16 +171,15 @@ MISTAKES = (
         number=7,
         title="Consumer private DNS in the first phase, or a certificate for another name",
         parts={
-            "consumer-private-dns": "the consumer's endpoint has private DNS on before the service's domain "
-            "is "
-            "verified",
+            "consumer-private-dns": "the consumer's endpoint has private DNS on before the service's "
+            "domain is verified",
             "certificate-name": "no certificate of the listener is for the name that clients dial",
         },
         why="An endpoint service's private DNS name needs a public TXT record and an accepted connection, "
-        "so the "
-        "first deployment with it fails. TLS fails where the certificate does not have the dialled name.",
-        mend="A private hosted zone in the consumer's VPC with an alias to the endpoint; a certificate for "
-        "its name.",
+        "so the first deployment with it fails. TLS fails where the certificate does not have the dialled "
+        "name.",
+        mend="A private hosted zone in the consumer's VPC with an alias to the endpoint; a certificate "
+        "for its name.",
         absent="no endpoint of an endpoint service, and no TLS listener that one reaches",
         facts="host_names, certificates",
         check=_check,

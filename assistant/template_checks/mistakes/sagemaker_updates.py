@@ -55,8 +55,7 @@ def _hard_coded(resource: Resource, *, at: str, value: Value) -> Finding:
         "hard-coded-name",
         at=at,
         message=f"It is always called {text(value)}. Any change replaces the resource, and the new one "
-        "cannot be made "
-        "while the old one has the name.",
+        "cannot be made while the old one has the name.",
         mend=f"Leave {at} out: CloudFormation then names each one anew. An endpoint may keep its name.",
     )
 
@@ -73,8 +72,7 @@ def _check_scaling(deployment: Deployment) -> Iterator[Finding]:
                 "retain-variants",
                 at="RetainAllVariantProperties",
                 message="Each update puts the number of instances back to that of the configuration, "
-                "whatever scaling "
-                "had made it under load.",
+                "whatever scaling had made it under load.",
                 mend="Set RetainAllVariantProperties: true.",
             )
     for target in deployment.templates.of("AWS::ApplicationAutoScaling::ScalableTarget"):
@@ -121,8 +119,7 @@ MISTAKES = (
             "hard-coded-reference": "an endpoint or variant names its configuration or model by a fixed text",
         },
         why="Models and endpoint configurations cannot be changed, only replaced, and the new one is made "
-        "before the "
-        "old one goes: under the same name that fails.",
+        "before the old one goes: under the same name that fails.",
         mend="No name on models and configurations; references by GetAtt.",
         absent="no SageMaker model or endpoint configuration",
         check=_check_names,
@@ -135,8 +132,7 @@ MISTAKES = (
             "scaling-before-endpoint": "a scalable target may be made before its endpoint",
         },
         why="An update without it scales a loaded endpoint back to its initial count. A scalable target "
-        "names the "
-        "endpoint by text, from which CloudFormation learns no order.",
+        "names the endpoint by text, from which CloudFormation learns no order.",
         mend="RetainAllVariantProperties: true; a reference or DependsOn from the scalable target.",
         absent="no SageMaker endpoint",
         check=_check_scaling,

@@ -91,8 +91,7 @@ def _check_ami(config: Resource, variant: Mapping[str, Value], name: str) -> Ite
             "neuron-ami",
             at=f"{name}.InferenceAmiVersion",
             message=f"On {text(variant.get('InstanceType'))} it is {text(ami) or 'absent'}: the default "
-            "image of the "
-            "instance has no Neuron driver that the container's SDK can use.",
+            "image of the instance has no Neuron driver that the container's SDK can use.",
             mend="Set InferenceAmiVersion: al2-ami-sagemaker-inference-neuron-2.",
         )
 
@@ -106,7 +105,7 @@ def _check_start_limit(config: Resource, variant: Mapping[str, Value], name: str
             config,
             "neuron-start-limit",
             at=f"{name}.ContainerStartupHealthCheckTimeoutInSeconds",
-            message=f"Loading a compiled model takes up to half an hour; it is given up after "
+            message="Loading a compiled model takes up to half an hour; it is given up after "
             f"{text(value) or 'the default of some minutes'}.",
             mend=f"Set ContainerStartupHealthCheckTimeoutInSeconds to {_SHORTEST_START_S} or more (3600 at "
             "most).",
@@ -209,9 +208,8 @@ def _compare(model: Resource, told: Mapping[str, Value], artifact: ArtifactFact)
             model,
             "artifact-parameters",
             at=f"PrimaryContainer.Environment.{variable}",
-            message=f"It is {text(value) or 'absent'}, and {artifact.name} was compiled for {compiled}: the "
-            "container "
-            "refuses to start, or compiles anew.",
+            message=f"It is {text(value) or 'absent'}, and {artifact.name} was compiled for {compiled}: "
+            "the container refuses to start, or compiles anew.",
             mend=f"Set {variable} to {compiled}, or name an artifact compiled for "
             f"{text(value) or 'its default'}.",
         )
@@ -228,8 +226,7 @@ MISTAKES = (
             "neuron-start-limit": "ContainerStartupHealthCheckTimeoutInSeconds is absent or below 1800",
         },
         why="The default machine image has no Neuron driver; a compiled model of some GB takes longer to "
-        "load than "
-        "the default start-up limit, and the endpoint fails after minutes of billing.",
+        "load than the default start-up limit, and the endpoint fails after minutes of billing.",
         mend="InferenceAmiVersion: al2-ami-sagemaker-inference-neuron-2 and a limit of 1800 to 3600 s.",
         absent="no variant stands on inf2 or trn1",
         check=_check_neuron,
@@ -237,17 +234,14 @@ MISTAKES = (
     Mistake(
         number=14,
         title="Batch, sequence or tensor-parallel differing from the artifact's manifest, or more cores "
-        "than the "
-        "instance has",
+        "than the instance has",
         parts={
             "artifact-parameters": "batch size, sequence length or tensor parallelism is not what the "
-            "artifact "
-            "was compiled with",
+            "artifact was compiled with",
             "too-many-cores": "tensor parallelism is more than the instance's cores or GPUs",
         },
         why="A compiled artifact serves exactly the shapes that it was compiled for; with others the "
-        "container stops "
-        "at start, or compiles for an hour.",
+        "container stops at start, or compiles for an hour.",
         mend="The values of the artifact's manifest, on an instance with at least as many cores.",
         absent="no model says batch size, sequence length or tensor parallelism",
         facts="[[artifacts]]",

@@ -52,9 +52,8 @@ def _check_linked_roles(deployment: Deployment) -> Iterator[Finding]:
                 role,
                 "service-linked-role",
                 at="AWSServiceName",
-                message="An account has this role once; the second stack that makes it fails, and the first "
-                "that is "
-                "deleted takes it from all others.",
+                message="An account has this role once; the second stack that makes it fails, and the "
+                "first that is deleted takes it from all others.",
                 mend="Make it once in a stack of the account, apart from every domain's.",
             )
 
@@ -72,8 +71,7 @@ def _check_log_policies(deployment: Deployment) -> Iterator[Finding]:
                 "log-policies",
                 at="PolicyDocument",
                 message=f"These templates make {len(policies)} log resource policies in one region, where "
-                "there can be "
-                f"{_MOST_LOG_POLICIES}.",
+                f"there can be {_MOST_LOG_POLICIES}.",
                 mend="Make one for all domains in a stack of the account, and none in a domain's stack.",
             )
 
@@ -140,8 +138,7 @@ MISTAKES = (
     Mistake(
         number=18,
         title="A service-linked role per stack, > 10 log policies, a domain with no ingress, t3 with "
-        "standby, an "
-        "open access policy",
+        "standby, an open access policy",
         parts={
             "service-linked-role": "OpenSearch's service-linked role in a domain's stack, or twice",
             "log-policies": "more than 10 log resource policies in a region",
@@ -150,11 +147,9 @@ MISTAKES = (
             "open-access-policy": "an access policy that allows every principal without a condition",
         },
         why="Role and policies belong to the account, not to a domain. A domain's security group lets "
-        "nobody in by "
-        "default. OpenSearch refuses burstable instances with standby.",
+        "nobody in by default. OpenSearch refuses burstable instances with standby.",
         mend="Role and one log policy in a stack of the account; an ingress rule for each caller's group; "
-        "named "
-        "principals.",
+        "named principals.",
         absent="no search domain, service-linked role or log resource policy",
         check=_check,
     ),

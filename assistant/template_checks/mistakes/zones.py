@@ -129,8 +129,8 @@ MISTAKES = (
             "standby-nodes": "with standby, not 3 dedicated masters or data nodes not in threes",
         },
         why="Without credentials CDK invents the zones of an explicit environment (dummy1a), and the "
-        "deployment "
-        "fails. OpenSearch refuses standby on anything but three zones, three masters and nodes in threes.",
+        "deployment fails. OpenSearch refuses standby on anything but three zones, three masters and "
+        "nodes in threes.",
         mend="The account's own zones; three of them where there is a standby.",
         absent="no zone is named, and no search domain has a standby",
         check=_check,

@@ -252,3 +252,16 @@ def test_a_certificate_is_for_the_name_that_is_dialled(
     tmp_path: Path, certificate: str, names: list[str], status: Status
 ) -> None:
     assert verdict(tmp_path, 7, WAY_IN.format(cert=certificate), host_names=names) is status
+
+
+RULE = """
+R:
+  Type: AWS::ElasticLoadBalancingV2::ListenerRule
+  Properties: {{ListenerArn: !Ref L, Actions: [{{Type: {action}}}]}}
+"""
+
+
+@pytest.mark.parametrize(("action", "status"), [("redirect", PASSED), ("forward", REFUSED)])
+def test_a_rule_on_a_listener_of_80_may_only_redirect(tmp_path: Path, action: str, status: Status) -> None:
+    listener = LISTENER.format(kind="application", port=80, protocol="HTTP", action="fixed-response")
+    assert verdict(tmp_path, 22, listener + RULE.format(action=action)) is status
