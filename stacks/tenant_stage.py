@@ -38,6 +38,8 @@ class TenantStage(cdk.Stage):
         # Else CDK asks an account for the zones, or invents them.
         zones_of = f"availability-zones:account={place.account}:region={place.region}"
         self.node.set_context(zones_of, list(place.zones))
+        # Read by each stack's synthesizer: whose bootstrap's roles and bucket it is deployed with.
+        self.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
         self.tenant = tenant
         self._add_stacks()
         for key, value in tenant.tags().items():

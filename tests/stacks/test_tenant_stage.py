@@ -1,0 +1,91 @@
+"""What a company asks of everything in its accounts reaches every resource: names, paths, boundary, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.validators.findings import StackTemplate, templates_of
+from tests.stacks.synthesized import ROOT, synthesize
+
+OURS = """
+name_prefix = "care"
+bootstrap_qualifier = "acme"
+permissions_boundary = "CompanyBoundary"
+role_path = "/company/care/"
+required_tags = { owner = "platform" }
+"""
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> list[StackTemplate]:
+    folder = tmp_path_factory.mktemp("company")
+    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    (folder / "sandbox.toml").write_text(text.replace("[deployment]\n", f"[deployment]\n{OURS}", 1))
+    done = synthesize(folder / "out", tenant="sandbox", tenants=str(folder))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return list(templates_of(folder / "out"))
+
+
+def of_type(templates: list[StackTemplate], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for template in templates:
+        for logical_id, resource in template.body["Resources"].items():
+            if resource["Type"] == kind:
+                yield f"{template.stack}/{logical_id}", resource["Properties"]
+
+
+def test_every_role_has_the_company_s_boundary_and_stands_below_its_path(
+    templates: list[StackTemplate],
+) -> None:
+    roles = dict(of_type(templates, "AWS::IAM::Role"))
+    assert len(roles) > 10
+    for name, role in roles.items():
+        assert "policy/CompanyBoundary" in str(role["PermissionsBoundary"]), name
+        assert role["Path"].startswith("/company/care/"), name
+
+
+def test_every_stack_and_parameter_has_the_company_s_prefix(templates: list[StackTemplate]) -> None:
+    whole = str([template.body for template in templates])
+    assert "/care/sandbox/power" in whole
+    assert "/assistant/sandbox/" not in whole
+
+
+def test_stacks_are_deployed_by_the_company_s_own_bootstrap(templates: list[StackTemplate]) -> None:
+    for template in templates:
+        assert template.body["Parameters"]["BootstrapVersion"]["Default"] == "/cdk-bootstrap/acme/version"
+        assert "hnb659fds" not in str(template.body)
+
+
+def test_required_tags_stand_on_everything_that_is_tagged(templates: list[StackTemplate]) -> None:
+    buckets = dict(of_type(templates, "AWS::S3::Bucket"))
+    assert buckets
+    for name, bucket in buckets.items():
+        assert {"Key": "owner", "Value": "platform"} in bucket["Tags"], name
+
+
+def test_a_company_s_folder_of_tenants_is_read_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("schema_version = 9")
+    done = synthesize(tmp_path / "out", tenants=str(tmp_path))
+    assert done.returncode == 1
+    assert "broken.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_tenant_s_bad_file_blocks_nobody(tmp_path: Path) -> None:
+    (tmp_path / "sandbox.toml").write_text((ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8"))
+    (tmp_path / "broken.toml").write_text("schema_version = 9")
+    done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_bad_file_is_said_with_line_key_and_what_is_allowed(tmp_path: Path) -> None:
+    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    (tmp_path / "sandbox.toml").write_text(text.replace('accelerator = "cpu"', 'accelerator = "abacus"'))
+    line = text.splitlines().index('accelerator = "cpu"') + 1
+    done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))
+    assert done.returncode == 1
+    assert f"sandbox.toml: line {line}: models.accelerator" in done.stderr
+    assert "'inf2', 'trn1', 'gpu' or 'cpu'" in done.stderr
