@@ -57,14 +57,7 @@ class IngestionStack(TenantStack):
         queues = documents.queues.all()
         functions = (schema.function, secret, *documents.functions)
         if tenant.models.capture == "quarantine":
-            redaction = CaptureRedaction(
-                self,
-                "Redaction",
-                tenant=tenant,
-                rights=rights,
-                place=self._place(Workload.REDACTOR),
-                metrics_service=metrics_service,
-            )
+            redaction = self._redaction(rights, metrics_service)
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
         cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
         self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
@@ -75,6 +68,16 @@ class IngestionStack(TenantStack):
             security_group_id=self._network.security_group_ids[workload],
             logs_key_arn=self._keys.logs_key_arn,
             environment_key_arn=self._keys.data_key_arn,
+        )
+
+    def _redaction(self, rights: FunctionRights, metrics_service: str) -> CaptureRedaction:
+        return CaptureRedaction(
+            self,
+            "Redaction",
+            tenant=self.tenant,
+            rights=rights,
+            place=self._place(Workload.REDACTOR),
+            metrics_service=metrics_service,
         )
 
     def _link_secret(self, rights: FunctionRights, place: FunctionPlace) -> VpcFunction:

@@ -49,15 +49,7 @@ class CaptureRedaction(Construct):
             rights=[*rights.redact(), *rights.take_from(self.queue.arn), rights.environment_key()],
         )
         tag_duty(role, Duty.REDACTOR)
-        environment = process_environment(
-            RedactingSettings,
-            {
-                "region": tenant.place.region,
-                "quarantine_bucket": rights.data.quarantine_bucket,
-                "capture_bucket": rights.data.capture_bucket,
-                "metrics_service": metrics_service,
-            },
-        )
+        environment = _environment(tenant, rights, metrics_service)
 
         def function(name: str, folder: str, timeout_s: int) -> VpcFunction:
             program = FunctionProgram(
@@ -71,3 +63,15 @@ class CaptureRedaction(Construct):
         FunctionSchedule(self, "SweepSchedule", function=sweep, minutes=_SWEEP_MINUTES)
         self.functions: tuple[VpcFunction, ...] = (redact, sweep)
         self.role: FunctionRole = role
+
+
+def _environment(tenant: DeployedTenant, rights: FunctionRights, metrics_service: str) -> dict[str, str]:
+    return process_environment(
+        RedactingSettings,
+        {
+            "region": tenant.place.region,
+            "quarantine_bucket": rights.data.quarantine_bucket,
+            "capture_bucket": rights.data.capture_bucket,
+            "metrics_service": metrics_service,
+        },
+    )

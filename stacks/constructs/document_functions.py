@@ -158,6 +158,12 @@ class DocumentFunctions(Construct):
                 environment=process_environment(IngestingSettings, environment),
             ),
         )
+        self._let_take(function, role)
+        return function
+
+    def _let_take(self, function: VpcFunction, role: FunctionRole) -> None:
+        """Let it take documents while the endpoints stand; the power machines stop what takes."""
+        queues = self.queues
         switch = PowerSwitch(self, "Switch", tenant=self._tenant)
         sources = [
             queue.consumed_by(
@@ -180,7 +186,6 @@ class DocumentFunctions(Construct):
             event_source_ids=[source.ref for source in sources],
             queue_urls=[queues.documents.url, queues.bulk_documents.url],
         )
-        return function
 
     def _remove(self) -> tuple[VpcFunction, VpcFunction]:
         rights, withdrawals = self._rights, self.queues.withdrawals

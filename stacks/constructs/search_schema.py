@@ -61,16 +61,7 @@ class SearchSchema(Construct):
             place=place,
             role=data.schema_role_arn,
         )
-        # The role is the data stack's, for the domain names it; what its function reads is said here.
-        reading = iam.ManagedPolicy(
-            self,
-            "Reading",
-            description="What the schema function reads of the embedding model",
-            statements=[*rights.model_facts(), rights.environment_key()],
-        )
-        attached = reading.node.default_child
-        assert isinstance(attached, iam.CfnManagedPolicy)  # noqa: S101 (for the type checker)
-        attached.roles = [data.schema_role_name]
+        reading = self._let_read(rights)
         self.applied = cdk.CustomResource(
             self,
             "Applied",
@@ -80,6 +71,19 @@ class SearchSchema(Construct):
             properties={"Stamp": self.stamp},
         )
         self.applied.node.add_dependency(reading)
+
+    def _let_read(self, rights: FunctionRights) -> iam.ManagedPolicy:
+        """The role is the data stack's, for the domain names it; what its function reads is said here."""
+        reading = iam.ManagedPolicy(
+            self,
+            "Reading",
+            description="What the schema function reads of the embedding model",
+            statements=[*rights.model_facts(), rights.environment_key()],
+        )
+        attached = reading.node.default_child
+        assert isinstance(attached, iam.CfnManagedPolicy)  # noqa: S101 (for the type checker)
+        attached.roles = [rights.data.schema_role_name]
+        return reading
 
 
 class SearchAccess(Construct):

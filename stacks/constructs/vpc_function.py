@@ -94,19 +94,22 @@ class VpcFunction(Construct):
             ),
         )
         if isinstance(role, FunctionRole):
-            platform = iam.ManagedPolicy(
-                self,
-                "Platform",
-                description="What Lambda itself does for a function in a VPC",
-                statements=platform_statements(self, log_group_arn=self.log_group.log_group_arn),
-            )
-            role.add_managed_policy(platform)
-            # Lambda refuses a function whose role cannot make its network interfaces yet, and CloudFormation
-            # may call one as soon as it is there.
-            self._function.node.add_dependency(platform)
-            rights = role.node.try_find_child("DefaultPolicy")
-            if rights is not None:
-                self._function.node.add_dependency(rights)
+            self._let_lambda_use(role)
+
+    def _let_lambda_use(self, role: FunctionRole) -> None:
+        platform = iam.ManagedPolicy(
+            self,
+            "Platform",
+            description="What Lambda itself does for a function in a VPC",
+            statements=platform_statements(self, log_group_arn=self.log_group.log_group_arn),
+        )
+        role.add_managed_policy(platform)
+        # Lambda refuses a function whose role cannot make its network interfaces yet, and CloudFormation may
+        # call one as soon as it is there.
+        self._function.node.add_dependency(platform)
+        rights = role.node.try_find_child("DefaultPolicy")
+        if rights is not None:
+            self._function.node.add_dependency(rights)
 
     @property
     def function_name(self) -> str:

@@ -252,6 +252,12 @@ def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None
     assert len(outputs.function_names) == len(SETTINGS)
 
 
+def test_the_stack_says_which_schema_was_applied(template: dict[str, Any]) -> None:
+    (applied,) = resources_of(template, "Custom::SearchSchema").values()
+
+    assert template["Outputs"]["SchemaStamp"]["Value"] == applied["Properties"]["Stamp"]
+
+
 def test_the_stamp_follows_the_index() -> None:
     tenant = deployed("pharmacy")
     index = {"shards": tenant.config.index.shards + 1, "replicas": tenant.config.index.replicas}
