@@ -124,7 +124,7 @@ $(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.jso
 FUNCTIONS := build/functions/stamp
 $(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.txt
 	@echo "· packages of the functions"
-	@$(BIN)/python -m stacks.constructs.function_package
+	@$(BIN)/python -m stacks.constructs.function_package --this-python-too
 	@touch $@
 
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
@@ -135,12 +135,13 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	@touch $@
 
 .PHONY: synth
-synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint and checkov (no account)
+synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint, checkov and our own checks (no account)
 	@rm -rf cdk.out build/synth
 	@$(CDK) synth --quiet '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
+	@$(BIN)/python -m assistant.operations.template_proofs cdk.out
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
