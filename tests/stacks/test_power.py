@@ -101,6 +101,22 @@ def test_work_in_progress_ends_before_the_endpoints_go(tenant: Tenant) -> None:
     assert tenant.answered["answered"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "written", "asked", "rest"),
+    [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)],
+)
+def test_a_request_that_a_machine_writes_over_is_put_back(
+    tenant: Tenant, kind: str, written: str, asked: str, rest: str
+) -> None:
+    if kind == "resume":
+        switched(tenant, "pause")
+    tenant.slip_in = {written: asked}
+
+    assert switched(tenant, kind) == "SUCCEEDED"
+    assert tenant.word == rest
+    assert tenant.is_consistent()
+
+
 # --- when something fails -------------------------------------------------------------------------------
 
 

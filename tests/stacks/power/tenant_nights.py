@@ -1,7 +1,7 @@
 """A tenant in virtual time: its stack, its word, its queue, its callers, and the machines that switch it.
 
-Everything happens at an instant of a clock that only events move. What the model takes as AWS's behaviour is
-said where it stands; what it must choose (how long, in which order, whether it fails) it asks ``chance`` for.
+Everything happens at an instant of a clock that only events move. What must be chosen (how long, in which
+order, whether it fails) ``chance`` is asked for.
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ from tests.stacks.power.state_language import (
 )
 
 SETTLED = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
-MAX_RECEIVES = 5
-VISIBILITY_S = 5400
-POSTPONED_S = 900
-LONGEST_FUNCTION_S = 900
-LONGEST_ANSWER_S = 100
-STALEST_WORD_S = 10
+MAX_RECEIVES, VISIBILITY_S, POSTPONED_S, LONGEST_FUNCTION_S = 5, 5400, 900, 900
+LONGEST_ANSWER_S, STALEST_WORD_S = 100, 10
 POWER, SOURCES = "/assistant/pharmacy/power", "/assistant/pharmacy/power-sources"
 QUEUE = "https://sqs/documents"
 Happening = Callable[[], object]
@@ -90,6 +86,8 @@ class Tenant:
     at_call: dict[int, str] = field(default_factory=dict)
     """Number of a machines' call = the machine that is started right after it."""
     calls: int = 0
+    slip_in: dict[str, str] = field(default_factory=dict)
+    """Word that a machine writes = a word that somebody writes just before it, once."""
     blind_updates: int = 0
     """Updates that a machine asked for without having seen the stack settled."""
     _events: list[tuple[float, int, Happening]] = field(default_factory=list)
@@ -163,6 +161,8 @@ class Tenant:
             case "ssm:putParameter":
                 assert given["Name"] == POWER
                 assert given["Overwrite"] is True
+                if given["Value"] in self.slip_in:
+                    self.words.append(self.slip_in.pop(given["Value"]))
                 self.words.append(given["Value"])
                 return {"Version": len(self.words)}
             case "cloudformation:describeStacks":
@@ -297,7 +297,4 @@ class Tenant:
         return self.word in ("on", PAUSED) and (self.stack.stands, self.enabled) == (on, on)
 
 
-_FAULTS = {
-    "lambda:updateEventSourceMapping": "Lambda.ResourceInUseException",
-    "cloudformation:updateStack": "CloudFormation.CloudFormationException",
-}
+_FAULTS = {"lambda:updateEventSourceMapping": "Lambda.ResourceInUseException"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -92,7 +93,9 @@ def test_every_default_instance_is_known_and_of_its_accelerator() -> None:
 
 
 @pytest.mark.parametrize("task", ["embedding", "generation"])
-def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(task: str) -> None:
+def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
+    task: Literal["embedding", "generation"],
+) -> None:
     weights = locate_weights(ModelServerSettings(task=task))
     manifest = (
         EMBEDDING if task == "embedding" else load_llm_manifest(ROOT / "model_artifacts/llm/smollm2-135m-cpu")
