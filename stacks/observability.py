@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -65,7 +67,7 @@ class ObservabilityStack(TenantStack):
         xray.CfnGroup(
             self,
             "Traces",
-            group_name=f"{tenant.place.name_prefix}-{tenant.name}",
+            group_name=_group_name(tenant.metrics_service),
             filter_expression=f'service("{_TRACED_AS}")',
         )
 
@@ -127,6 +129,19 @@ class ObservabilityStack(TenantStack):
                 filter_pattern=pattern,
                 metric_transformations=[transformation],
             )
+
+
+_LONGEST_GROUP_NAME = 32
+"""Characters: https://docs.aws.amazon.com/xray/latest/api/API_CreateGroup.html"""
+_MARK = 8
+"""Hex digits by which two long names with one beginning differ."""
+
+
+def _group_name(whole: str) -> str:
+    if len(whole) <= _LONGEST_GROUP_NAME:
+        return whole
+    mark = sha256(whole.encode()).hexdigest()[:_MARK]
+    return f"{whole[: _LONGEST_GROUP_NAME - _MARK - 1]}-{mark}"
 
 
 _TRACED_AS = "assistant-service"

@@ -29,6 +29,7 @@ from tests.stacks.values import (
     with_sections,
 )
 
+HOUR_S = 3600
 GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 
@@ -235,6 +236,42 @@ def test_a_budget_tells_the_companys_own_topic_where_the_file_names_one() -> Non
         for subscriber in notification["Subscribers"]
     ]
     assert set(told) == {topic}
+
+
+@pytest.mark.parametrize("capture", ["quarantine", "direct", "off"])
+def test_raw_capture_that_stays_is_told_before_its_hour_is_over(capture: str) -> None:
+    tenant = deployed("pharmacy")
+    models = json.loads(tenant.models.model_dump_json()) | {"capture": capture}
+    late = alarms(built(with_sections(tenant, models=models))).get("raw-capture-late")
+
+    assert (late is not None) == (capture == "quarantine")
+    if late is not None:
+        assert late["MetricName"] == function_metrics.OLDEST_RAW_CAPTURE_AGE
+        assert late["Statistic"] == "Maximum"
+        assert late["Threshold"] + late["Period"] * late["EvaluationPeriods"] < HOUR_S
+        assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+
+
+def test_traces_of_the_longest_names_are_grouped_by_names_that_xray_takes() -> None:
+    one, other = (group_name("a" * 20, "b" * 30 + last) for last in "bc")
+
+    assert len(one) == len(other) == 32
+    assert one.startswith(f"{'a' * 20}-bb-")
+    assert one != other
+
+
+def test_a_short_name_is_the_groups_own(template: dict[str, Any]) -> None:
+    (group,) = resources_of(template, "AWS::XRay::Group").values()
+
+    assert group["Properties"]["GroupName"] == "assistant-pharmacy"
+
+
+def group_name(prefix: str, name: str) -> str:
+    tenant = deployed("pharmacy")
+    place = json.loads(tenant.place.model_dump_json()) | {"name_prefix": prefix}
+    named = with_sections(tenant, deployment=place, name=name)
+    (group,) = resources_of(built(named), "AWS::XRay::Group").values()
+    return group["Properties"]["GroupName"]
 
 
 def test_the_page_of_a_tenant_draws_what_an_operator_asks_for(template: dict[str, Any]) -> None:
