@@ -12,8 +12,10 @@ from pathlib import Path
 from assistant.domain.errors import ConfigurationError, DeploymentError
 
 _SYNTH_LIMIT_S = 300
-_DEPLOY_LIMIT_S = 3 * 3600
-"""An endpoint may take an hour to come up, and there are two."""
+DEPLOY_LIMIT_S = 330 * 60
+"""More than the templates permit, or a deployment that is well would be cut off: four hours for an endpoint's
+blue/green deployment (within them capacity 60 minutes, download 30, start 60, twice ten of baking; the two
+endpoints go at once), and one and a half for the stacks around it, half of that the search domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class CdkCommand:
 
     def deploy(self, extra: Sequence[str]) -> None:
         """Deploy what was synthesized, stack after stack. Raises DeploymentError."""
-        self._run(["deploy", "--app", str(self.assembly), *extra, "**"], limit_s=_DEPLOY_LIMIT_S)
+        self._run(["deploy", "--app", str(self.assembly), *extra, "**"], limit_s=DEPLOY_LIMIT_S)
 
     def diff(self, extra: Sequence[str]) -> None:
         """Show what deploying would change. Raises DeploymentError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,12 @@ CdkArguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
 ]
+
+
+class ImagePlatform(StrEnum):
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
+
 
 _LOCK = Path("images.lock.toml")
 ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
@@ -55,13 +62,18 @@ def publish(
     image: Annotated[
         list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
     ] = None,
+    platform: Annotated[
+        ImagePlatform, typer.Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+    ] = ImagePlatform.AMD64,
     lock: Annotated[Path, typer.Option(help="Where digests are written.")] = _LOCK,
 ) -> None:
     """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
     from assistant.operations.deployment.images import Publication, Registry
     from assistant.operations.terminal import Terminal
 
-    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=Terminal(steps=True))
+    publication = Publication(
+        root=Path.cwd(), lock_file=lock, terminal=Terminal(steps=True), platform=platform.value
+    )
     publication.publish([Registry.parse(text) for text in to], only=image or ())
 
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,6 +27,11 @@ from assistant.settings.images import write_digest
 
 _LIMIT_S = 3600
 _BASE_LOCK = Path("containers/base-image.lock")
+
+Platform = Literal["linux/amd64", "linux/arm64"]
+_ENDPOINTS_PLATFORM: Platform = "linux/amd64"
+"""No instance of the instance table is Arm's, whatever tasks and the build machine are."""
+_OF_ENDPOINTS = frozenset({"model_server"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,31 +58,73 @@ class Registry:
         """Return the full name of an image here."""
         return f"{self.host}/{image.repository}:{image.tag}"
 
+    def digest(self, image: LockedImage) -> str | None:
+        """Return the digest that an image's tag has here; None where there is no such tag.
+
+        Raises DeploymentError.
+        """
+        try:
+            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
+            found = ecr.describe_images(
+                registryId=self.account,
+                repositoryName=image.repository,
+                imageIds=[{"imageTag": image.tag}],
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code == "ImageNotFoundException":
+                return None
+            if code == "RepositoryNotFoundException":
+                raise DeploymentError(
+                    f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
+                    "stage there first: npx cdk deploy -c stage=account '**'"
+                ) from None
+            raise DeploymentError(f"{self.account}/{self.region} tells no image: {error}") from None
+        except BotoCoreError as error:
+            raise DeploymentError(f"{self.account}/{self.region} cannot be asked: {error}") from None
+        return str(found["imageDetails"][0]["imageDigest"])
+
+    def login(self) -> tuple[str, str]:
+        """Return user and password for Docker, good for twelve hours. Raises DeploymentError."""
+        try:
+            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
+            token = ecr.get_authorization_token(registryIds=[self.account])["authorizationData"][0]
+        except (BotoCoreError, ClientError) as error:
+            raise DeploymentError(f"{self.account}/{self.region} gives no login: {error}") from None
+        user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+        return user, password
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
     root: Path
     lock_file: Path
     terminal: Terminal
+    platform: Platform = "linux/amd64"
+    """Of the tasks: ``[tasks] architecture`` of the tenants."""
 
     def publish(self, registries: Sequence[Registry], *, only: Sequence[str] = ()) -> None:
         """Build or copy every own image into the first registry, copy it to the others, lock its digest.
 
+        Tags are never written twice (repositories are immutable): what is there is taken as it is.
         Raises ConfigurationError, DeploymentError.
         """
         lock = load_images(self.lock_file)
         for registry in registries:
             self._log_in(registry)
         for name, image in _chosen(lock, only).items():
-            self.terminal.step(f"{name}: {'copying' if image.source else 'building'}")
-            first = registries[0].place(image)
-            digest = self._copy(image.source, first) if image.source else self._build(name, first)
+            first = registries[0]
+            digest = self._there(name, image, first) or self._make(name, image, first.place(image))
             for registry in registries[1:]:
-                self.terminal.step(f"{name}: copying to {registry.account}/{registry.region}")
-                copied = self._copy(f"{first.rpartition(':')[0]}@{digest}", registry.place(image))
+                copied = self._there(name, image, registry)
+                if copied is None:
+                    self.terminal.step(f"{name}: copying to {registry.account}/{registry.region}")
+                    source = f"{first.host}/{image.repository}@{digest}"
+                    copied = self._copy(source, registry.place(image))
                 if copied != digest:
                     raise DeploymentError(
-                        f"{name}: the copy in {registry.account} is {copied}, not {digest}."
+                        f"{name}:{image.tag} in {registry.account} is {copied}, not {digest}. A tag is never "
+                        "written twice: give the image another tag in the lock, and publish that."
                     )
             write_digest(self.lock_file, name=name, digest=digest)
             self.terminal.say(f"{name} = {digest}")
@@ -93,6 +140,19 @@ class Publication:
         write_digest(self.lock_file, name=name, digest=digest)
         self.terminal.say(f"{name} = {digest}")
 
+    def _there(self, name: str, image: LockedImage, registry: Registry) -> str | None:
+        digest = registry.digest(image)
+        if digest is not None:
+            self.terminal.say(
+                f"{name}:{image.tag} is in {registry.account}/{registry.region} already, and taken as it is; "
+                "what changed since needs another tag in the lock"
+            )
+        return digest
+
+    def _make(self, name: str, image: LockedImage, place: str) -> str:
+        self.terminal.step(f"{name}: {'copying' if image.source else 'building'}")
+        return self._copy(image.source, place) if image.source else self._build(name, place)
+
     def _build(self, name: str, place: str) -> str:
         definition = self.root / "containers" / name / "Dockerfile"
         if not definition.exists():
@@ -100,6 +160,8 @@ class Publication:
         with tempfile.TemporaryDirectory() as folder:
             metadata = Path(folder) / "metadata.json"
             options = {
+                # Unnamed it is the build machine's, and an Arm laptop's image starts nowhere on x86.
+                "--platform": _ENDPOINTS_PLATFORM if name in _OF_ENDPOINTS else self.platform,
                 "--metadata-file": str(metadata),
                 "--build-arg": f"PYTHON_IMAGE={self._base()}",
                 "--file": str(definition),
@@ -110,7 +172,8 @@ class Publication:
             return str(json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"])
 
     def _copy(self, source: str, place: str) -> str:
-        self._docker(["buildx", "imagetools", "create", "--tag", place, source])
+        # By default buildx wraps a single image in a new index, which has another digest.
+        self._docker(["buildx", "imagetools", "create", "--prefer-index=false", "--tag", place, source])
         return self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
 
     def _base(self) -> str:
@@ -121,12 +184,7 @@ class Publication:
         return pinned[0]
 
     def _log_in(self, registry: Registry) -> None:
-        try:
-            ecr = boto3.client(cast("Any", "ecr"), region_name=registry.region)
-            token = ecr.get_authorization_token(registryIds=[registry.account])["authorizationData"][0]
-        except (BotoCoreError, ClientError) as error:
-            raise DeploymentError(f"{registry.account}/{registry.region} gives no login: {error}") from None
-        user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+        user, password = registry.login()
         self._docker(["login", "--username", user, "--password-stdin", registry.host], stdin=password)
 
     def _docker(self, arguments: Sequence[str], *, stdin: str | None = None) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from assistant.operations.deployment.cdk_command import DEPLOY_LIMIT_S
 from assistant.operations.deployment.tenant_matrix import matrix
 
 ROOT = Path(__file__).parents[3]
@@ -75,37 +77,149 @@ def test_one_tenant_alone_reads_no_other_file(tmp_path: Path) -> None:
     assert [row["tenant"] for row in matrix(tmp_path, only="sandbox")] == ["sandbox"]
 
 
-class _Issuer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        granted = self.headers["Authorization"] == "bearer request-token"
-        self.send_response(200 if granted else 403)
-        self.end_headers()
-        self.wfile.write(json.dumps({"value": f"token for {self.path}"}).encode())
+def minutes(job: str) -> int:
+    return int(JOBS[job]["timeout-minutes"])
 
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
+
+def test_a_job_lasts_longer_than_a_deployment_may_and_no_longer_than_a_runner_permits() -> None:
+    """Six hours: GitHub's limit for a job on its own runners."""
+    checks_and_setup_minutes = 30
+    assert DEPLOY_LIMIT_S / 60 + checks_and_setup_minutes <= minutes("deploy") <= 360
+
+
+@pytest.mark.parametrize("job", ["diff", "deploy"])
+def test_the_token_is_renewed_for_as_long_as_the_job_lasts(job: str) -> None:
+    assert f"oidc_token.sh {minutes(job)}" in commands(job)
+    assert JOBS[job]["permissions"]["id-token"] == "write"
+    (ending,) = (step for step in JOBS[job]["steps"] if "oidc_token.sh end" in step.get("run", ""))
+    assert ending["if"] == "always()"
+
+
+class Issuer:
+    """GitHub's side: a token a request, ``token 1``, ``token 2``, … Some requests are refused."""
+
+    def __init__(self, home: Path, *, refused: frozenset[int] = frozenset()) -> None:
+        self.home = home
+        self.refused = refused
+        self.paths: list[str] = []
+        self.found: list[str] = []
+        """What stood in the file when each request came."""
+        self.many = threading.Event()
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, said = issuer.answer(self.path, self.headers["Authorization"])
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                del format, args
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, authorization: str) -> tuple[int, bytes]:
+        file = self.home / "aws-token"
+        self.found.append(file.read_text() if file.exists() else "")
+        self.paths.append(path)
+        count = len(self.paths)
+        if count >= 5:
+            self.many.set()
+        if authorization != "bearer request-token" or count in self.refused:
+            return 403, b"{}"
+        return 200, json.dumps({"value": f"token {count}"}).encode()
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def run(self, argument: str, *, granted: bool = True, inherited: int) -> int:
+        """Run the script; ``inherited`` is a pipe's end that is open for as long as anything of it runs."""
+        environment = os.environ | {
+            "RUNNER_TEMP": str(self.home),
+            "GITHUB_ENV": str(self.home / "env"),
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token" if granted else "another",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{self.server.server_port}/token?v=1",
+            "NO_PROXY": "127.0.0.1",
+            "OIDC_PAUSE_S": "0.02",
+        }
+        done = subprocess.run(
+            [ROOT / ".github/oidc_token.sh", argument],
+            env=environment,
+            timeout=60,
+            check=False,
+            pass_fds=[inherited],
+        )
+        return done.returncode
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+
+
+def wait_for_its_end(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    os.close(theirs)
+    assert os.read(ours, 1) == b""  # until the last process that holds the other end is gone
 
 
 @pytest.mark.loopback
-@pytest.mark.parametrize("token", ["request-token", "another"])
-def test_the_token_is_where_the_sdks_look(tmp_path: Path, token: str) -> None:
-    server = HTTPServer(("127.0.0.1", 0), _Issuer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = os.environ | {
-        "RUNNER_TEMP": str(tmp_path),
-        "GITHUB_ENV": str(tmp_path / "env"),
-        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": token,
-        "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{server.server_port}/token?v=1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    done = subprocess.run([ROOT / ".github/oidc_token.sh"], env=environment, timeout=60, check=False)
-    server.shutdown()
-    server.server_close()
-    if token == "another":
-        assert done.returncode != 0
-        assert not (tmp_path / "env").exists()
-        return
+def test_the_token_is_where_the_sdks_look(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("0", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
     (line,) = (tmp_path / "env").read_text().splitlines()
     name, _, file = line.partition("=")
     assert name == "AWS_WEB_IDENTITY_TOKEN_FILE"
-    assert Path(file).read_text() == "token for /token?v=1&audience=sts.amazonaws.com"
+    assert Path(file).read_text() == "token 1"
+    assert issuer.paths == ["/token?v=1&audience=sts.amazonaws.com"]
+
+
+@pytest.mark.loopback
+def test_without_a_token_the_job_ends(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("360", granted=False, inherited=pipe[1]) != 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert len(issuer.paths) == 1
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.loopback
+def test_the_token_is_written_anew_every_four_minutes_of_the_job(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("12", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert issuer.found == ["", "token 1", "token 2", "token 3"]
+    assert (tmp_path / "aws-token").read_text() == "token 4"
+
+
+@pytest.mark.loopback
+def test_a_renewal_that_fails_leaves_the_token_and_is_tried_again(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    issuer = Issuer(tmp_path, refused=frozenset({2}))
+    assert issuer.run("8", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert issuer.found == ["", "token 1", "token 1"]
+    assert (tmp_path / "aws-token").read_text() == "token 3"
+
+
+@pytest.mark.loopback
+def test_the_end_of_the_job_ends_it(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("1000000", inherited=pipe[1]) == 0
+    assert issuer.many.wait(30)
+    assert issuer.run("end", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
