@@ -22,6 +22,7 @@ from stacks.acknowledgements import TABLE
 from stacks.constructs.account_key import account_key
 from stacks.constructs.budget_topic import BudgetTopic
 from stacks.constructs.image_repositories import ImageRepositories
+from stacks.constructs.removal import OUTLIVES
 from stacks.constructs.tenant_boundary import SHARED, TenantBoundary
 from stacks.policy import acknowledge
 from stacks.tenant import ROOT, DeployedTenant
@@ -96,7 +97,7 @@ class AccountStack(cdk.Stack):
         self._add_kept_under_a_key(tenants, config=config)
         for resource in self.node.find_all():
             if isinstance(resource, cdk.CfnResource):
-                resource.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+                resource.apply_removal_policy(OUTLIVES)
 
     def _add_log_policy(self, prefixes: Sequence[str]) -> None:
         """A region takes ten such policies; a domain's own, as CDK would make it, is one a domain."""

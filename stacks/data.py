@@ -6,6 +6,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from stacks.constructs.artifact_publisher import ArtifactPublisher
 from stacks.constructs.key_statements import generated_log_groups
 from stacks.constructs.search_domain import SearchDomain
 from stacks.constructs.tables import TenantTables
@@ -40,7 +41,17 @@ class DataStack(TenantStack):
             network=network,
             master_role_arn=schema_role.role_arn,
         ).resource
-        self._let_set_up(schema_role, domain_arn=domain.attr_arn, data_key_arn=keys.data_key_arn)
+        self._let_set_up(schema_role, domain_arn=domain.attr_arn)
+        cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
+        if tenant.place.artifact_publishers:
+            publisher = ArtifactPublisher(
+                self,
+                "ArtifactPublisher",
+                tenant=tenant,
+                bucket=buckets.models,
+                key_arn=keys.models_key_arn,
+            )
+            cdk.CfnOutput(self, "ArtifactPublisherArn", value=publisher.role_arn)
         self.outputs = DataOutputs(
             documents_bucket=buckets.documents.bucket_name,
             models_bucket=buckets.models.bucket_name,
@@ -75,25 +86,14 @@ class DataStack(TenantStack):
         role.add_managed_policy(platform)
         return role
 
-    def _let_set_up(self, role: iam.Role, *, domain_arn: str, data_key_arn: str) -> None:
-        """The schema, and the secret of document links: made once, encrypted by the data key."""
-        parameter = cdk.Stack.of(self).format_arn(
-            service="ssm", resource=f"parameter{self.tenant.link_secret_parameter}"
-        )
-        document = iam.PolicyDocument(
-            statements=[
-                iam.PolicyStatement(actions=["es:ESHttp*"], resources=[f"{domain_arn}/*"]),
-                iam.PolicyStatement(actions=["ssm:GetParameter", "ssm:PutParameter"], resources=[parameter]),
-                iam.PolicyStatement(
-                    actions=["kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext"], resources=[data_key_arn]
-                ),
-            ]
-        )
-        # Attached from this side: the domain names the role, and this policy the domain.
+    def _let_set_up(self, role: iam.Role, *, domain_arn: str) -> None:
+        """Attached from this side: the domain names the role, and this policy the domain."""
         iam.CfnManagedPolicy(
             self,
             "SetUp",
-            description="The search schema and the secret of document links",
+            description="The search schema, and who may use the index",
             roles=[role.role_name],
-            policy_document=document,
+            policy_document=iam.PolicyDocument(
+                statements=[iam.PolicyStatement(actions=["es:ESHttp*"], resources=[f"{domain_arn}/*"])]
+            ),
         )

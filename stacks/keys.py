@@ -9,7 +9,6 @@ only, so no identity policy alone opens a key.
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
@@ -26,6 +25,7 @@ from stacks.constructs.key_statements import (
     use_by_trails,
 )
 from stacks.constructs.pinned_id import pin
+from stacks.constructs.removal import OUTLIVES
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import KeysOutputs
 from stacks.tenant import DeployedTenant
@@ -80,7 +80,7 @@ class KeysStack(TenantStack):
             construct_id,
             description=f"{tenant.config.display_name}: {holds}",
             enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=OUTLIVES,
             policy=iam.PolicyDocument(statements=statements),
         )
         pin(key, construct_id)

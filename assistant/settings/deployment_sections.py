@@ -21,6 +21,7 @@ Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:[a-z0-9-]+:[^\s]*$")]
+RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+$")]
 ParameterName = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
 ArtifactName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,62}$")]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -60,6 +61,10 @@ class PlaceSection(DeploymentSection):
     break_glass: tuple[Arn, ...] = ()
     """Roles (``*`` allowed, as in SSO roles' names) that may read PHI stores in an emergency. Each use of one
     raises an alarm."""
+    artifact_publishers: tuple[RoleArn, ...] = ()
+    """Roles of the company's builds that may take the tenant's ``ArtifactPublisher`` role and put model
+    artifacts. They exist before the first deploy: IAM trusts no role that is not there. None: no such role is
+    made, and nobody may put."""
     required_tags: Mapping[TagKey, TagValue] = {}
     """What the company wants on every resource beside tenant, cost-center, data-class and release."""
 

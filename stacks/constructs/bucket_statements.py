@@ -116,6 +116,11 @@ def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Pol
     ]
 
 
+def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Publishers alone put: what an endpoint loads comes from no workload."""
+    return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
+
+
 def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
     """Let S3's access logs (of any bucket of the account: later stacks have some), load balancers and the
     tenant's trails write.

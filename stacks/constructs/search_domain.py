@@ -7,6 +7,7 @@ from aws_cdk import aws_opensearchservice as opensearch
 from constructs import Construct
 
 from stacks.constructs.pinned_id import pin
+from stacks.constructs.removal import removal_of
 from stacks.constructs.search_size import SearchSize, search_size
 from stacks.constructs.tenant_log_group import tenant_log_group
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
@@ -55,9 +56,7 @@ class SearchDomain(Construct):
         self._guard(master_role_arn)
         self._maintain()
         pin(self.resource, construct_id)
-        self.resource.apply_removal_policy(
-            cdk.RemovalPolicy.DESTROY if tenant.is_dev else cdk.RemovalPolicy.RETAIN
-        )
+        self.resource.apply_removal_policy(removal_of(tenant))
 
     def _logs(
         self, tenant: DeployedTenant, *, keys: KeysOutputs

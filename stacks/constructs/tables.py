@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from assistant.settings.dynamodb_tables import PARTITION, SORT, TABLES, TableDefinition
 from stacks.constructs.pinned_id import pin
+from stacks.constructs.removal import NEVER_DELETED, removal_of
 from stacks.tenant import DeployedTenant
 
 _STRING = dynamodb.AttributeType.STRING
@@ -40,7 +40,7 @@ class TenantTables(Construct):
                 point_in_time_recovery_enabled=definition.recoverable
             ),
             deletion_protection=not tenant.is_dev,
-            removal_policy=cdk.RemovalPolicy.DESTROY if tenant.is_dev else cdk.RemovalPolicy.RETAIN,
+            removal_policy=removal_of(tenant, otherwise=NEVER_DELETED),
         )
         if definition.index is not None:
             table.add_global_secondary_index(

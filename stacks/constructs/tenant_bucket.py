@@ -20,6 +20,7 @@ from stacks.constructs.bucket_statements import (
     pushers_in_their_folders,
 )
 from stacks.constructs.pinned_id import pin
+from stacks.constructs.removal import NEVER_DELETED, OUTLIVES, removal_of
 from stacks.tenant import DeployedTenant
 
 
@@ -49,7 +50,8 @@ class TenantBucket(s3.Bucket):
         is_inbox: bool = False,
     ) -> None:
         keyed = key_arn is not None
-        removal = cdk.RemovalPolicy.DESTROY if tenant.is_dev else cdk.RemovalPolicy.RETAIN
+        # S3 logs from the first minute on, and deletes no bucket with an object in it.
+        removal = removal_of(tenant, otherwise=OUTLIVES if log_bucket is not None else NEVER_DELETED)
         super().__init__(
             scope,
             construct_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from constructs import Construct
 
 from stacks.constructs.bucket_statements import (
+    artifacts,
     clean_capture,
     log_delivery,
     quarantine,
@@ -77,5 +78,6 @@ class TenantBuckets(Construct):
     def _close(self) -> None:
         self.quarantine.add_statements(quarantine(self.quarantine, tenant=self._tenant))
         self.capture.add_statements(clean_capture(self.capture, tenant=self._tenant))
+        self.models.add_statements(artifacts(self.models))
         trails = trail_arns(self, tenant=self._tenant)
         self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant, trails=trails))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from stacks.constructs.removal import removal_of
 from stacks.tenant import DeployedTenant
 
 
@@ -28,7 +28,7 @@ def tenant_log_group(
         log_group_name=name,
         retention=_RETENTION[tenant.log_retention_days],
         encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", logs_key_arn),
-        removal_policy=RemovalPolicy.DESTROY if tenant.is_dev else RemovalPolicy.RETAIN,
+        removal_policy=removal_of(tenant),
     )
 
 

@@ -30,6 +30,8 @@ class Duty(StrEnum):
     """SageMaker's execution role: puts captured calls, reads none."""
     REDACTOR = "redactor"
     """Reads and deletes raw captured calls, puts clean ones."""
+    PUBLISHER = "publisher"
+    """Puts model artifacts."""
     PUSHER = "pusher"
     """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
 

@@ -160,16 +160,87 @@ def test_logs_and_replaced_versions_are_kept_as_the_profile_asks(
     assert "ExpirationInDays" not in documents
 
 
+KEPT = (
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
+    "AWS::DynamoDB::Table",
+    "AWS::OpenSearchService::Domain",
+    "AWS::Logs::LogGroup",
+)
+
+
 def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
-    for kind in ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::DynamoDB::Table"):
-        for resource in resources_of(hipaa, kind).values():
-            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
-    assert hipaa["Resources"]["Search"]["DeletionPolicy"] == "Retain"
+    for kind in KEPT:
+        for name, resource in resources_of(hipaa, kind).items():
+            assert resource["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate"), name
+            assert resource["UpdateReplacePolicy"] == "Retain", name
+
+
+def test_a_first_creation_that_fails_leaves_nothing_but_what_a_rollback_could_not_delete(
+    hipaa: Template,
+) -> None:
+    left = {
+        name
+        for name, resource in hipaa["Resources"].items()
+        if resource.get("DeletionPolicy") == "Retain" and not name.startswith("BucketsLogsBucketPolicy")
+    }
+    tables = resources_of(hipaa, "AWS::DynamoDB::Table")
+    assert left == {"LogsBucket", *tables}
+    assert all(table["Properties"]["DeletionProtectionEnabled"] for table in tables.values())
 
 
 def test_a_sandbox_goes_whole(dev: Template) -> None:
-    kept = {name for name, resource in dev["Resources"].items() if resource.get("DeletionPolicy") == "Retain"}
+    kept = {
+        name
+        for name, resource in dev["Resources"].items()
+        if resource.get("DeletionPolicy", "").startswith("Retain")
+    }
     assert kept == set()
+
+
+def test_the_schemas_master_has_no_right_to_secrets_or_keys(template: Template) -> None:
+    """Making the link secret is another function's, with another role."""
+    allowed = {
+        action
+        for kind in ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
+        for name, policy in resources_of(template, kind).items()
+        if not name.startswith("ArtifactPublisher")
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert "es:ESHttp*" in allowed
+    assert not {action for action in allowed if action.startswith(("ssm:", "kms:", "s3:"))}
+
+
+def test_builds_named_in_the_tenant_file_may_take_the_publishers_role(hipaa: Template) -> None:
+    (role,) = (
+        role["Properties"]
+        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
+        if name.startswith("ArtifactPublisher")
+    )
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    (named,) = deployed("pharmacy").place.artifact_publishers
+    assert trust["Principal"] == {"AWS": named}
+    assert {"Key": "duty", "Value": "publisher"} in role["Tags"]
+    assert "ArtifactPublisherArn" in hipaa["Outputs"]
+
+
+def test_without_a_named_build_there_is_no_publisher() -> None:
+    tenant = deployed("pharmacy")
+    place = tenant.place.model_dump(mode="json") | {"artifact_publishers": []}
+    template = template_of(built(with_sections(tenant, deployment=place)))
+    assert not [name for name in template["Resources"] if name.startswith("ArtifactPublisher")]
+    assert "ArtifactPublisherArn" not in template["Outputs"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:role/*", "arn:aws:iam::*:role/ci"]
+)
+def test_a_publisher_is_one_role_and_never_a_whole_account(wrong: str) -> None:
+    place = deployed("pharmacy").place.model_dump(mode="json") | {"artifact_publishers": [wrong]}
+    with pytest.raises(ValueError, match="artifact_publishers"):
+        with_sections(deployed("pharmacy"), deployment=place)
 
 
 def test_the_stack_is_protected_from_deletion() -> None:

@@ -43,7 +43,7 @@ def test_four_keys_rotate_and_outlive_their_protected_stack(
     assert sorted(keys) == ["CaptureKey", "DataKey", "LogsKey", "ModelsKey"]
     for key in keys.values():
         assert key["Properties"]["EnableKeyRotation"] is True
-        assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
+        assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert stack.termination_protection
 
 

@@ -85,4 +85,4 @@ def test_what_was_learned_from_goes_after_its_time(template: dict[str, Any]) -> 
     rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
 
     assert [rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule] == [365]
-    assert bucket["DeletionPolicy"] == "Retain"
+    assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"

@@ -130,7 +130,7 @@ def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
     (group,) = resources_of(template, "AWS::Logs::LogGroup").values()
     assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
     assert group["Properties"]["RetentionInDays"] == 2192
-    assert group["DeletionPolicy"] == "Retain"
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 @pytest.mark.parametrize("name", ["Service", "Traces"])

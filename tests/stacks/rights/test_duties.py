@@ -1,4 +1,5 @@
-"""Within a tenant: who writes and who reads raw captured calls, and what a pusher may do."""
+"""Within a tenant: who writes and who reads raw captured calls, who puts model artifacts, and what a pusher
+may do."""
 
 from __future__ import annotations
 
@@ -81,6 +82,74 @@ def test_the_redactor_alone_reads_and_deletes_what_is_in_quarantine(
 def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: str) -> None:
     (role,) = let(account, tenant, "CaptureBucket", "s3:PutObject")
     assert role.startswith("RedactRole")
+
+
+@TENANT
+def test_the_publisher_alone_puts_model_artifacts(account: Account, tenant: str) -> None:
+    (role,) = let(account, tenant, "ModelsBucket", "s3:PutObject")
+    assert role.startswith("ArtifactPublisher")
+
+
+@TENANT
+def test_an_artifact_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
+    role = publisher(account, tenant)
+    bucket = store(account, tenant, "ModelsBucket")
+    (models_key,) = (one for one in account.stores if one.arn == bucket.key)
+    places = ("/llm/name/hash/model.pt", "/embedding/name/hash/config.json", "/callers/model/tokenizer.json")
+    asked = [
+        as_deployed(account, role, action, bucket, inside=key)
+        for action in ("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload")
+        for key in places
+    ]
+    used = [[*key_requests(account, role, action, models_key)] for action in ("s3:PutObject", "s3:GetObject")]
+    elsewhere = as_deployed(account, role, "s3:PutObject", bucket, inside="/elsewhere/x")
+    assert [str(judgement) for judgement in judge(asked) if not judgement.is_allowed] == []
+    assert all(any(judgement.is_allowed for judgement in judge(ways)) for ways in used)
+    assert not judge([elsewhere])[0].is_allowed
+
+
+@TENANT
+def test_a_publisher_takes_nothing_away_and_opens_no_other_store(account: Account, tenant: str) -> None:
+    role = publisher(account, tenant)
+    models = store(account, tenant, "ModelsBucket")
+    others = [one for one in account.of(tenant)[1] if one.kind == "bucket" and one is not models]
+    asked = [
+        as_deployed(account, role, "s3:DeleteObject", models, inside="/llm/name/hash/config.json"),
+        as_deployed(account, role, "s3:PutBucketPolicy", models),
+        *(
+            as_deployed(account, role, action, bucket, inside="/llm/x")
+            for bucket in others
+            for action in ("s3:GetObject", "s3:PutObject")
+        ),
+    ]
+    assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed] == []
+
+
+@TENANT
+def test_another_tenants_publisher_is_refused_even_if_it_may_do_anything(
+    account: Account, tenant: str
+) -> None:
+    other = {"pharmacy": "clinic", "clinic": "pharmacy"}[tenant]
+    role = publisher(account, other)
+    models = store(account, tenant, "ModelsBucket")
+    actions = ("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload")
+    asked = [request(role, action, models, inside="/llm/x") for action in actions]
+    assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed] == []
+
+
+def publisher(account: Account, tenant: str) -> Role:
+    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith("ArtifactPublisher"))
+    return role
+
+
+def as_deployed(account: Account, role: Role, action: str, of: Store, *, inside: str = "") -> Request:
+    """By the role's own policies and its boundary."""
+    assert role.boundary
+    return replace(
+        request(role, action, of, inside=inside),
+        identity=tuple(role.policies.values()),
+        boundary=account.policies[role.boundary],
+    )
 
 
 @TENANT
