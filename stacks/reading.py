@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import permutations
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
@@ -49,6 +50,7 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
         if tenant.deployment is not None
     ]
     _refuse_shared_names(found, folder=folder)
+    _refuse_names_that_cover_others(found, folder=folder)
     return found
 
 
@@ -57,6 +59,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     missing = [f"[{name}]" for name, section in sections.items() if section is None]
     if tenant.deployment is None or tenant.identity is None or tenant.edge is None or tenant.models is None:
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
+    _refuse_endings(tenant.name, file=file)
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     wrong = [
@@ -140,6 +143,20 @@ def _said(file: Path, wrong: Iterable[Contradiction]) -> str:
     return f"{file}: {' '.join(lines)}"
 
 
+def _refuse_endings(name: str, *, file: Path) -> None:
+    """Names of stacks go on after the tenant's with a hyphen, those of its care side with ``-care-``."""
+    for ending, why in (
+        ("-", "generated names go on with a hyphen"),
+        ("-care", "so are the stacks named of a tenant's care side"),
+    ):
+        if name.endswith(ending):
+            line = line_of(file.read_text(encoding="utf-8"), ("name",))
+            raise ConfigurationError(
+                f'{file}: line {line}: name: "{name}" ends in "{ending}", and {why}. '
+                "Give the tenant and its file another name."
+            )
+
+
 def _refuse_shared_names(tenants: Iterable[DeployedTenant], *, folder: Path) -> None:
     """Endpoints are found by name: two tenants of one account and region may not share one."""
     owners: dict[tuple[str, str, str], str] = {}
@@ -152,3 +169,21 @@ def _refuse_shared_names(tenants: Iterable[DeployedTenant], *, folder: Path) -> 
                     f"{folder}: {owner}.toml and {tenant.name}.toml both have the endpoint "
                     f'"{endpoint}" in one account and region.'
                 )
+
+
+def _refuse_names_that_cover_others(tenants: Sequence[DeployedTenant], *, folder: Path) -> None:
+    """What is generated for a tenant is told by its beginning, ``<name_prefix>-<tenant>-*``: the log key lets
+    groups in by it, the trail is known by it, alarms watch roles and buckets by it."""
+    for one, other in permutations(tenants, 2):
+        same_place = (one.place.account, one.place.region) == (other.place.account, other.place.region)
+        if same_place and f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
+            raise ConfigurationError(
+                f"{folder}: {one.name}.toml and {other.name}.toml stand in one account and region, and "
+                f'"{_begins(one)}-*", by which keys and alarms tell what is {one.name}\'s, covers '
+                f'"{_begins(other)}". Give {other.name} a name or name_prefix that does not begin so. '
+                "(With -c tenant=NAME no other file is read; make synth reads them all.)"
+            )
+
+
+def _begins(tenant: DeployedTenant) -> str:
+    return f"{tenant.place.name_prefix}-{tenant.name}"

@@ -143,9 +143,12 @@ def _counted(scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs) -> 
 
 
 def _changes(scope: Construct, tenant: DeployedTenant, keys: KeysOutputs) -> Mapping[str, str]:
-    """Changes of the tenant's policies: generated names begin with that of their stack."""
+    """Changes of the tenant's policies: generated names begin with that of their stack.
+
+    A pattern that is cut also sees those of tenants that begin alike: better twice than not at all.
+    """
     deployment = execution_role_arn(scope, tenant=tenant)
-    prefix = f"{tenant.place.name_prefix}-{tenant.name}-*"
+    prefix = f"{f'{tenant.place.name_prefix}-{tenant.name}-'[:_LEFT_OF_STACK_NAME]}*"
     own_keys = (keys.data_key_arn, keys.capture_key_arn, keys.models_key_arn, keys.logs_key_arn)
     roles = {
         "$.requestParameters.roleName": [prefix],
@@ -164,6 +167,12 @@ def _changes(scope: Construct, tenant: DeployedTenant, keys: KeysOutputs) -> Map
         ),
         "TracesChanged": of_others(patterns.TRACE_CHANGES, deployment=deployment),
     }
+
+
+_LEFT_OF_STACK_NAME = 25
+"""Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
+would be too long. AWS does not document it; read off names in an account:
+https://github.com/KensioSoftware/yulin/issues/1113."""
 
 
 def _of_path(scope: Construct, kind: str, tenant: DeployedTenant) -> str:

@@ -206,6 +206,15 @@ def test_a_deployment_changes_policies_without_an_alarm(template: dict[str, Any]
             assert "role/cdk-hnb659fds-cfn-exec-role-" in pattern["Properties"]["FilterPattern"]
 
 
+def test_changes_are_seen_of_names_that_cloudformation_cuts() -> None:
+    """Of `care-for-everyone-in-northern-district-Orchestrator` a role's name has the first 25 characters."""
+    cut = "care-for-everyone-in-nort"
+    patterns_of_long = filters(built(named("care-for-everyone", "in-northern-district")))["PolicyChanged"]
+
+    assert f'$.requestParameters.roleName = "{cut}*"' in patterns_of_long
+    assert f'$.requestParameters.bucketName = "{cut}*"' in patterns_of_long
+
+
 def test_a_pattern_that_cloudwatch_would_refuse_is_refused_at_once() -> None:
     declared = [f"arn:aws:iam::111122223333:role/reader-{number}" for number in range(12)]
 
@@ -252,7 +261,10 @@ def test_raw_capture_that_stays_is_told_before_its_hour_is_over(capture: str) ->
         assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
 
 
-def test_traces_of_the_longest_names_are_grouped_by_names_that_xray_takes() -> None:
+def test_traces_are_grouped_by_a_name_that_xray_takes(template: dict[str, Any]) -> None:
+    (group,) = resources_of(template, "AWS::XRay::Group").values()
+    assert group["Properties"]["GroupName"] == "assistant-pharmacy"
+
     one, other = (group_name("a" * 20, "b" * 30 + last) for last in "bc")
 
     assert len(one) == len(other) == 32
@@ -260,18 +272,15 @@ def test_traces_of_the_longest_names_are_grouped_by_names_that_xray_takes() -> N
     assert one != other
 
 
-def test_a_short_name_is_the_groups_own(template: dict[str, Any]) -> None:
-    (group,) = resources_of(template, "AWS::XRay::Group").values()
-
-    assert group["Properties"]["GroupName"] == "assistant-pharmacy"
-
-
 def group_name(prefix: str, name: str) -> str:
+    (group,) = resources_of(built(named(prefix, name)), "AWS::XRay::Group").values()
+    return group["Properties"]["GroupName"]
+
+
+def named(prefix: str, name: str) -> DeployedTenant:
     tenant = deployed("pharmacy")
     place = json.loads(tenant.place.model_dump_json()) | {"name_prefix": prefix}
-    named = with_sections(tenant, deployment=place, name=name)
-    (group,) = resources_of(built(named), "AWS::XRay::Group").values()
-    return group["Properties"]["GroupName"]
+    return with_sections(tenant, deployment=place, name=name)
 
 
 def test_the_page_of_a_tenant_draws_what_an_operator_asks_for(template: dict[str, Any]) -> None:

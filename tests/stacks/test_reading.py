@@ -139,6 +139,69 @@ def test_two_tenants_of_one_account_share_no_endpoint(folder: Path) -> None:
         read(folder)
 
 
+def beside(folder: Path, name: str, **places: str) -> None:
+    """Put a second tenant beside the pharmacy, in its account and region, with endpoints of its own."""
+    text = (folder / "pharmacy.toml").read_text().replace('name = "pharmacy"', f'name = "{name}"', 1)
+    text = re.sub(r'endpoint = "pharmacy-(\w+)"', r'endpoint = "other-\1"', text)
+    for key, value in places.items():
+        text = re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE)
+        text = text.replace("[deployment]\n", f'[deployment]\n{key} = "{value}"\n', 1)
+    (folder / f"{name}.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [("pharmacy-2", "assistant"), ("two", "assistant-pharmacy"), ("far", "assistant-pharmacy-b")],
+)
+def test_what_one_tenant_s_names_begin_with_covers_no_other_s(folder: Path, name: str, prefix: str) -> None:
+    beside(folder, name, name_prefix=prefix)
+
+    with pytest.raises(
+        ConfigurationError,
+        match=rf'pharmacy\.toml and {name}\.toml .*"assistant-pharmacy-\*".*{prefix}-{name}".*make synth',
+    ):
+        read(folder)
+    assert [tenant.name for tenant in read(folder, name)] == [name]
+
+
+def test_two_names_may_not_make_one(folder: Path) -> None:
+    beside(folder, "north-shop", name_prefix="care")
+    beside(folder, "shop", name_prefix="care-north")
+    text = (folder / "shop.toml").read_text()
+    (folder / "shop.toml").write_text(text.replace('"other-', '"third-'))
+
+    with pytest.raises(ConfigurationError, match=r'covers "care-north-shop"'):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("pharmacy2", {}),
+        ("pharmac", {}),
+        ("pharmacy-2", {"account": "444455556666"}),
+        ("pharmacy-2", {"name_prefix": "helper"}),
+    ],
+)
+def test_a_name_that_only_looks_alike_is_taken(folder: Path, name: str, places: dict[str, str]) -> None:
+    beside(folder, name, **places)
+    if "account" in places:
+        path = folder / f"{name}.toml"
+        path.write_text(path.read_text().replace("111122223333", places["account"]))
+
+    assert {tenant.name for tenant in read(folder)} == {"pharmacy", name}
+
+
+@pytest.mark.parametrize(("name", "ending"), [("pharmacy-", "-"), ("pharmacy-care", "-care")])
+def test_a_name_that_others_go_on_with_is_refused_even_alone(folder: Path, name: str, ending: str) -> None:
+    beside(folder, name)
+
+    with pytest.raises(
+        ConfigurationError, match=rf'{name}\.toml: line \d+: name: "{name}" ends in "{ending}"'
+    ):
+        read(folder, name)
+
+
 def test_an_artifact_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
     edit(folder, 'llm = "qwen3-8b-inf2"', 'llm = "qwen4"')
 
