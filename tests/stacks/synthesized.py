@@ -30,7 +30,7 @@ def synthesize(out: Path, *, validated: bool = False, **context: str) -> subproc
         "CDK_VALIDATION": "true" if validated else "false",
     }
     return subprocess.run(
-        [sys.executable, "-O", "app.py"],
+        [sys.executable, "app.py"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
