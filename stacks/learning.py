@@ -1,11 +1,13 @@
-"""The learning stack: where training sets and checkpoints lie, and who a job is. The jobs come later.
+"""The learning stack: where training sets and checkpoints lie, who a job is, and the shell of a training job.
+What runs in it comes later.
 
-A job is started by hand or by a schedule of the company's with this role, these subnets and this group; until
-then the stack costs nothing but what its bucket holds.
+A training job is started through the shell, by a person or a pipeline of the company's (docs/runbook.md);
+until then the stack costs nothing but what its bucket holds.
 """
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -13,6 +15,7 @@ from constructs import Construct
 from stacks.constructs.job_rights import JobRights
 from stacks.constructs.tenant_bucket import Keeping, TenantBucket
 from stacks.constructs.tenant_stack import TenantStack
+from stacks.constructs.training_shell import TrainingPlaces, TrainingShell
 from stacks.constructs.workload_role import WorkloadRole
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
 from stacks.tenant import DeployedTenant
@@ -52,7 +55,23 @@ class LearningStack(TenantStack):
         )
         self._rights = JobRights(self, tenant=tenant, keys=keys)
         self._preparing_role(bucket, data=data, keys=keys)
-        self._training_role(bucket, data=data, keys=keys)
+        role = self._training_role(bucket, data=data, keys=keys)
+        shell = TrainingShell(
+            self,
+            "TrainingShell",
+            tenant=tenant,
+            keys=keys,
+            network=network,
+            places=TrainingPlaces(
+                sets=f"s3://{bucket.bucket_name}/{SETS}",
+                checkpoints=f"s3://{bucket.bucket_name}/{CHECKPOINTS}",
+                models=f"s3://{data.models_bucket}/",
+                role_arn=role.role_arn,
+            ),
+        )
+        cdk.CfnOutput(
+            self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
+        )
 
     def _preparing_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
         """Of a SageMaker processing job: verdicts, drafts and clean captured calls into training sets."""
@@ -68,7 +87,7 @@ class LearningStack(TenantStack):
             ],
         )
 
-    def _training_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
+    def _training_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> WorkloadRole:
         """Of a SageMaker training job: it sees no raw store, only sets and the base model."""
         role = self._job_role("TrainingRole", "Trains on training sets, writes checkpoints")
         self._attach(
@@ -79,10 +98,12 @@ class LearningStack(TenantStack):
                 *self._rights.read(bucket.bucket_name, prefix=SETS),
                 *self._rights.write(bucket.bucket_name, CHECKPOINTS),
                 self._rights.use_keys(keys.data_key_arn, keys.models_key_arn),
+                self._rights.encrypt_output(keys.data_key_arn),
                 self._rights.encrypt_volumes(keys.models_key_arn),
                 *self._rights.of_platform(self._network),
             ],
         )
+        return role
 
     def _job_role(self, construct_id: str, description: str) -> WorkloadRole:
         return WorkloadRole(self, construct_id, assumed_by="sagemaker.amazonaws.com", description=description)

@@ -40,11 +40,12 @@ class JobRights:
 
     def use_keys(self, *key_arns: str) -> iam.PolicyStatement:
         """For S3 alone: the bytes are asked of S3, which asks KMS in the job's name."""
-        return _allow(
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            key_arns,
-            {"StringEquals": {"kms:ViaService": f"s3.{self._tenant.place.region}.amazonaws.com"}},
-        )
+        return _allow(["kms:Decrypt", "kms:GenerateDataKey"], key_arns, self._through_s3())
+
+    def encrypt_output(self, key_arn: str) -> iam.PolicyStatement:
+        """Asked of a job that names the key of what it puts out: https://docs.aws.amazon.com/sagemaker/latest/
+        APIReference/API_OutputDataConfig.html"""
+        return _allow(["kms:Encrypt"], [key_arn], self._through_s3())
 
     def encrypt_volumes(self, key_arn: str) -> iam.PolicyStatement:
         """SageMaker grants the key to the job's volumes: https://docs.aws.amazon.com/sagemaker/latest/dg/
@@ -82,6 +83,9 @@ class JobRights:
                 [repositories],
             ),
         ]
+
+    def _through_s3(self) -> dict[str, dict[str, str]]:
+        return {"StringEquals": {"kms:ViaService": f"s3.{self._tenant.place.region}.amazonaws.com"}}
 
 
 _JOB_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
