@@ -2,8 +2,8 @@
 
 ``python -m assistant.template_checks.upgrades FOLDER --pins FILE`` holds synthesized templates against pins:
 the committed logical ids of stateful resources, with the properties whose change makes CloudFormation
-replace them (``createOnlyProperties`` of its own schemas). ``assistant diff`` holds them against what is
-deployed.
+replace them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). ``assistant
+diff`` and ``deploy`` hold them against what is deployed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError
 
@@ -47,15 +47,20 @@ class PinnedResource(BaseModel):
     """Path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``) = value as it stands in the template."""
 
 
-class Pins(BaseModel):
+Replacing = Mapping[str, tuple[str, ...]]
+"""Type = paths of the properties that force a replacement."""
+PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
+"""Stack name = logical id = resource."""
+_Read = TypeVar("_Read")
+_REPLACING_FILE = "replacing.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
     """The stateful resources of one tenant, as they stand."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    replacing: Mapping[str, tuple[str, ...]]
-    """Type = paths of the properties that force a replacement."""
-    stacks: Mapping[str, Mapping[str, PinnedResource]]
-    """Stack name = logical id = resource."""
+    replacing: Replacing
+    stacks: PinnedStacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Loss:
         return f"{self.stack}: {self.logical_id} ({self.type}) {self.reason}"
 
 
-def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Mapping[str, tuple[str, ...]]) -> Pins:
+def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
     """Return the pins of templates by stack name."""
     return Pins(
         replacing=replacing,
@@ -105,11 +110,22 @@ def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def read_pins(path: Path) -> Pins:
-    """Raises ConfigurationError naming the file."""
-    try:
-        return Pins.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ConfigurationError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
+    """Read a tenant's pins, and what replaces beside them. Raises ConfigurationError naming the file."""
+    stacks = _read(path, TypeAdapter[PinnedStacks](PinnedStacks))
+    return Pins(replacing=read_replacing(path.parent), stacks=stacks)
+
+
+def read_replacing(folder: Path) -> Replacing:
+    """Read what replaces, the same for every tenant. Raises ConfigurationError naming the file."""
+    return _read(folder / _REPLACING_FILE, TypeAdapter[Replacing](Replacing))
+
+
+def write_pins(path: Path, pins: Pins) -> None:
+    """Write what ``read_pins`` reads, in an order that a review can follow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
+    for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
+        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
@@ -122,6 +138,13 @@ def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
         for artifact in manifest["artifacts"].values()
         if artifact["type"] == "aws:cloudformation:stack"
     }
+
+
+def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
+    try:
+        return kind.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
 
 
 def _losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> Iterator[Loss]:

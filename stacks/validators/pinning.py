@@ -1,4 +1,4 @@
-"""``python -m stacks.validators.pinning cdk.out``: writes ``stacks/pins/<tenant>.json`` anew.
+"""``python -m stacks.validators.pinning cdk.out``: writes the files of ``stacks/pins`` anew.
 
 Which properties force a replacement is read from CloudFormation's own schemas, as cfn-lint carries them.
 Run it on purpose only: it accepts whatever is lost.
@@ -7,14 +7,13 @@ Run it on purpose only: it accepts whatever is lost.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from assistant.template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name
+from assistant.template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name, write_pins
 
 PINS = Path(__file__).parents[1] / "pins"
 _REGION = "us-east-1"
@@ -34,18 +33,16 @@ def replacing_properties() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def write_pins(assembly: Path) -> list[Path]:
+def pin_stages(assembly: Path) -> list[Path]:
     """Write the pins of every stage in the folder; return the files."""
     written: list[Path] = []
-    PINS.mkdir(exist_ok=True)
     for folder in sorted(assembly.glob("assembly-*")):
-        pins = pin(templates_by_stack_name(folder), replacing_properties())
         path = PINS / f"{folder.name.removeprefix('assembly-').lower()}.json"
-        path.write_text(json.dumps(pins.model_dump(mode="json"), indent=1, sort_keys=True) + "\n", "utf-8")
+        write_pins(path, pin(templates_by_stack_name(folder), replacing_properties()))
         written.append(path)
     return written
 
 
 if __name__ == "__main__":
-    for each in write_pins(Path(sys.argv[1])):
+    for each in pin_stages(Path(sys.argv[1])):
         sys.stdout.write(f"{each.name}\n")

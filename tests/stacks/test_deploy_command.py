@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.domain.errors import DeploymentError
+from assistant.operations.deployment.cdk_command import DEPLOY_LIMIT_S
+from assistant.operations.deployment.model_files import model_files
+from assistant.operations.deployment.model_instances import instance_changes
 from assistant.operations.deployment.steps import Deployment, deployment_of
 from assistant.operations.terminal import Terminal
 from assistant.settings import load_images, load_tenant
 from assistant.settings.images import write_digest
-from assistant.template_checks.upgrades import pin, templates_by_stack_name
+from assistant.template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from stacks.validators.pinning import replacing_properties
 from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account, log_of, printed
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
@@ -71,6 +76,7 @@ class Clone:
         self.templates = root / "templates"
         shutil.copytree(templates, self.templates)
         (root / "cdk.json").write_text("{}")
+        (root / "model_artifacts").symlink_to(ROOT / "model_artifacts")
         command = root / "node_modules" / ".bin" / "cdk"
         command.parent.mkdir(parents=True)
         command.write_text(
@@ -78,21 +84,30 @@ class Clone:
                 python=sys.executable,
                 log=str(root / "log"),
                 templates=str(self.templates),
-                out=str(root / "cdk.out"),
+                out=str(root / "build" / "deploy" / TENANT),
             )
         )
         command.chmod(0o755)
 
     def calls(self) -> list[str]:
+        return [line.split()[0] for line in self.lines()]
+
+    def lines(self) -> list[str]:
         log = self.root / "log"
-        return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+        return log.read_text().splitlines() if log.exists() else []
+
+    def templates_now(self) -> dict[str, dict[str, Any]]:
+        return templates_by_stack_name(assembly_folder(self.templates, TENANT))
 
     def pin(self, change: Callable[[dict[str, Any]], None]) -> None:
-        stacks = copy.deepcopy(templates_by_stack_name(assembly_folder(self.templates, TENANT)))
+        stacks = copy.deepcopy(self.templates_now())
         change(stacks)
-        pins = self.root / "stacks" / "pins" / f"{TENANT}.json"
-        pins.parent.mkdir(parents=True)
-        pins.write_text(pin(stacks, replacing_properties()).model_dump_json())
+        write_pins(self.root / "stacks" / "pins" / f"{TENANT}.json", pin(stacks, replacing_properties()))
+
+    def unpin(self) -> None:
+        """As a clone is before anybody ran ``make pin`` for this tenant."""
+        self.pin(lambda stacks: None)
+        (self.root / "stacks" / "pins" / f"{TENANT}.json").unlink()
 
 
 @pytest.fixture
@@ -114,9 +129,70 @@ def deployment(clone: Clone, lock: Path) -> Deployment:
     )
 
 
+@contextmanager
+def standing(account: EmulatedAccount, *stacks: str, template: dict[str, Any]) -> Iterator[None]:
+    """Stacks of the tenant that are deployed, for as long as the block runs. Nothing of them is made: the
+    emulator keeps their template, which is what a deployment is held against."""
+    kept = copy.deepcopy(template) | {"Conditions": {"Never": {"Fn::Equals": ["a", "b"]}}, "Outputs": {}}
+    for resource in kept["Resources"].values():
+        resource["Condition"] = "Never"
+    kept["Resources"]["Something"] = {"Type": "AWS::SNS::Topic"}
+    cloudformation = account.client("cloudformation")
+    for stack in stacks:
+        cloudformation.create_stack(StackName=f"assistant-{TENANT}-{stack}", TemplateBody=json.dumps(kept))
+    try:
+        yield
+    finally:
+        for stack in stacks:
+            cloudformation.delete_stack(StackName=f"assistant-{TENANT}-{stack}")
+
+
+EMPTY: dict[str, Any] = {"Resources": {}}
+
+
+def only(template: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
+    """The resources of some types alone."""
+    return {
+        "Resources": {
+            logical_id: resource
+            for logical_id, resource in copy.deepcopy(template["Resources"]).items()
+            if resource["Type"] in kinds
+        }
+    }
+
+
+def with_a_smaller_instance(clone: Clone) -> dict[str, Any]:
+    """The models stack as it stood before the LLM's instance was changed."""
+    template = only(
+        clone.templates_now()[f"assistant-{TENANT}-Models"],
+        "AWS::SageMaker::Endpoint",
+        "AWS::SageMaker::EndpointConfig",
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+    )
+    for logical_id, resource in template["Resources"].items():
+        resource.pop("DependsOn", None)
+        if resource["Type"] == "AWS::SageMaker::EndpointConfig":
+            resource["Properties"].pop("DataCaptureConfig", None)
+            (variant,) = resource["Properties"]["ProductionVariants"]
+            variant["ModelName"] = "any"
+            resource["Properties"]["KmsKeyId"] = "any"
+            if logical_id.startswith("Llm"):
+                variant["InstanceType"] = "ml.c7i.large"
+    return template
+
+
 def forget(account: EmulatedAccount, *names: str) -> None:
     ssm = account.client("ssm")
     ssm.delete_parameters(Names=[f"/assistant/{TENANT}/{name}" for name in names])
+
+
+def stacks_of(account: EmulatedAccount) -> dict[str, str]:
+    """The tenant's stacks and their states."""
+    return {
+        stack["StackName"]: stack["StackStatus"]
+        for stack in account.client("cloudformation").describe_stacks()["Stacks"]
+        if stack["StackName"].startswith(f"assistant-{TENANT}-")
+    }
 
 
 def power(account: EmulatedAccount) -> str:
@@ -137,10 +213,131 @@ def test_a_tenant_starts_paused_and_without_keys_of_the_issuer_not_at_all(
 def test_what_somebody_switched_on_stays_on(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "on")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
-    with pytest.raises(DeploymentError, match="No stack says which search schema"):
+    clone.pin(lambda stacks: None)
+    with (
+        standing(account, "Data", template=EMPTY),
+        pytest.raises(DeploymentError, match="No stack says which search schema"),
+    ):
         deployment(clone, lock).deploy([])  # the script deploys nothing
     assert power(account) == "on"
     assert clone.calls() == ["synth", "deploy"]
+    assert clone.lines()[-1].endswith(" **")
+
+
+def test_a_first_deployment_begins_with_what_artifacts_are_put_into(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    with pytest.raises(DeploymentError, match="assistant-sandbox-Data does not say ModelsBucketName"):
+        deployment(clone, lock).deploy(["--require-approval=never"])  # the script deploys nothing
+    assert clone.calls() == ["synth", "deploy"]
+    assert clone.lines()[-1].endswith("--require-approval=never Sandbox/Keys Sandbox/Network Sandbox/Data")
+
+
+def test_without_pins_a_tenant_that_stands_is_not_deployed_again(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    clone.unpin()
+    with standing(account, "Data", template=EMPTY):
+        for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
+            with pytest.raises(
+                DeploymentError, match=r"sandbox\.json is not there, and .*-Data stand.*make pin"
+            ):
+                go([])
+    assert clone.calls() == ["synth", "synth", "diff"]
+
+
+def test_without_pins_a_tenant_that_stands_nowhere_goes_on_and_it_is_said(
+    clone: Clone, lock: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment(clone, lock).diff([])
+    assert "nothing of sandbox stands or is pinned yet: make pin" in capsys.readouterr().err
+
+
+def test_what_stands_is_not_lost_even_where_nothing_is_pinned(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    clone.unpin()
+    template = only(clone.templates_now()[f"assistant-{TENANT}-Network"], "AWS::EC2::VPC")
+    for resource in template["Resources"].values():
+        resource["Properties"]["CidrBlock"] = "10.99.0.0/20"
+    with (
+        standing(account, "Network", template=template),
+        pytest.raises(DeploymentError, match=r'would be replaced: CidrBlock was "10\.99\.0\.0/20"'),
+    ):
+        deployment(clone, lock).diff([])
+
+
+@pytest.mark.parametrize("word", ["on", "pausing", "resuming"])
+def test_the_instance_of_an_endpoint_that_stands_is_not_changed(
+    clone: Clone, lock: Path, account: EmulatedAccount, word: str
+) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/power", word)
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    clone.pin(lambda stacks: None)
+    change = r"sandbox-llm, variant AllTraffic: from ml\.c7i\.large to ml\.c7i\.xlarge$"
+    said = rf"says {word}\. Pause the tenant, deploy, resume(?s:.*){change}"
+    with standing(account, "Data", "Models", template=with_a_smaller_instance(clone)):
+        for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
+            with pytest.raises(DeploymentError, match=said):
+                go([])
+    assert clone.calls() == ["synth", "synth", "diff"]
+
+
+def test_while_paused_an_instance_is_changed(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/power", "paused")
+    clone.pin(lambda stacks: None)
+    with standing(account, "Data", "Models", template=with_a_smaller_instance(clone)):
+        deployment(clone, lock).diff([])
+
+
+def test_an_endpoint_that_never_scales_may_change_its_instance(clone: Clone) -> None:
+    before = with_a_smaller_instance(clone)
+    now = clone.templates_now()
+    assert [change.endpoint for change in instance_changes({"Models": before}, now)] == [f"{TENANT}-llm"]
+    unscaled = only(before, "AWS::SageMaker::Endpoint", "AWS::SageMaker::EndpointConfig")
+    assert instance_changes({"Models": unscaled}, now) == []
+
+
+def test_files_are_asked_for_where_the_endpoints_read_them(clone: Clone) -> None:
+    models = load_tenant(ROOT / "tenants" / f"{TENANT}.toml").models
+    assert models is not None
+    asked = {each.prefix for each in model_files(models, folder=ROOT / "model_artifacts")}
+    text = json.dumps(only(clone.templates_now()[f"assistant-{TENANT}-Models"], "AWS::SageMaker::Model"))
+    assert {prefix for prefix in asked if not prefix.startswith("callers/")} == set(
+        re.findall(r'"/((?:llm|embedding)/[^"]+/)"', text)
+    )
+    assert {prefix for prefix in asked if prefix.startswith("callers/")} == {
+        "callers/SmolLM2-135M-Instruct/",
+        "callers/all-MiniLM-L6-v2/",
+    }
+
+
+@pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
+def test_a_deployment_is_given_longer_than_its_templates_permit(assembly: Path, tenant: str) -> None:
+    resources = templates_by_stack_name(assembly_folder(assembly, tenant))[f"assistant-{tenant}-Models"][
+        "Resources"
+    ]
+    kinds = ("AWS::SageMaker::EndpointConfig", "AWS::SageMaker::Endpoint")
+    configs, endpoints = (
+        [each["Properties"] for each in resources.values() if each["Type"] == kind] for kind in kinds
+    )
+    policies = [each["DeploymentConfig"]["BlueGreenUpdatePolicy"] for each in endpoints]
+    starts = [
+        variant["VariantInstanceProvisionTimeoutInSeconds"]
+        + variant["ModelDataDownloadTimeoutInSeconds"]
+        + variant["ContainerStartupHealthCheckTimeoutInSeconds"]
+        for config in configs
+        for variant in config["ProductionVariants"]
+    ]
+    baked = max(
+        policy["TerminationWaitInSeconds"] + policy["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"]
+        for policy in policies
+    )
+    longest = max(policy["MaximumExecutionTimeoutInSeconds"] for policy in policies)
+    assert len(starts) == len(policies) == 2
+    assert max(starts) + baked <= longest < DEPLOY_LIMIT_S
 
 
 def test_an_image_that_was_never_built_is_named_with_the_command_that_builds_it(
@@ -216,13 +413,15 @@ def test_the_command_deploys_a_tenant_with_the_real_cdk(
     command = Path(sys.executable).parent / "assistant"
     options = ["--tenant", TENANT, "--images", lock, "--", "--method=direct", "--require-approval=never"]
     done = account.run(command, "deploy", *options)
+    assert done.returncode == 1, printed(done) + log_of(account)
+    assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", done.stderr)
+    assert "ArtifactPublisherArn = arn:" in done.stderr
+    assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
+    done = account.run(command, "deploy", *options)
     assert done.returncode == 0, printed(done) + log_of(account)
     assert power(account) == "paused"
     assert "search schema: " in done.stderr
-    states = {
-        stack["StackName"]: stack["StackStatus"]
-        for stack in account.client("cloudformation").describe_stacks()["Stacks"]
-    }
+    states = stacks_of(account)
     for name in templates_by_stack_name(assembly_folder(complete, TENANT)):
         assert states[name] == "CREATE_COMPLETE"
     assert account.client("sagemaker").list_endpoints()["Endpoints"] == []  # paused: none was made

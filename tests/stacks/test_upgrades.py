@@ -17,6 +17,7 @@ from assistant.template_checks.upgrades import (
     read_pins,
     templates_by_stack_name,
     unpinned,
+    write_pins,
 )
 from stacks.validators.pinning import PINS, replacing_properties
 from tests.stacks.synthesized import assembly_folder
@@ -155,7 +156,7 @@ def test_the_command_fails_and_names_it(
     if change:
         before[stack]["Resources"][logical_id]["Properties"]["CidrBlock"] = change
     file = tmp_path / "pins.json"
-    file.write_text(pin(before, replacing_properties()).model_dump_json())
+    write_pins(file, pin(before, replacing_properties()))
     status = main([str(folder), "--pins", str(file)])
     assert status == (1 if change else 0)
     assert (logical_id in capsys.readouterr().out) == bool(change)

@@ -16,6 +16,18 @@ from assistant.domain.errors import DeploymentError
 
 _LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
 
+_NEVER_STOOD = frozenset(
+    {
+        "REVIEW_IN_PROGRESS",
+        "CREATE_IN_PROGRESS",
+        "CREATE_FAILED",
+        "ROLLBACK_IN_PROGRESS",
+        "ROLLBACK_FAILED",
+        "ROLLBACK_COMPLETE",
+    }
+)
+"""Of a first creation that has not ended, or failed: ``cdk deploy`` makes such a stack anew."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsAccount:
@@ -43,19 +55,15 @@ class AwsAccount:
         self._call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
 
     def template(self, stack: str) -> Mapping[str, Any] | None:
-        """Return a deployed stack's template; None where there is no such stack. Raises DeploymentError."""
-        found = self._call("cloudformation", "get_template", missing="ValidationError", StackName=stack)
-        if found is None:
+        """Return a standing stack's template; None where none stands. Raises DeploymentError."""
+        if self._standing(stack) is None:
             return None
-        body = found["TemplateBody"]
+        body = self._call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
         return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
 
     def outputs(self, stack: str) -> Mapping[str, str]:
-        """Return a deployed stack's outputs; empty where there is no such stack. Raises DeploymentError."""
-        found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
-        if found is None:
-            return {}
-        outputs = found["Stacks"][0].get("Outputs", [])
+        """Return a standing stack's outputs; empty where none stands. Raises DeploymentError."""
+        outputs = (self._standing(stack) or {}).get("Outputs", [])
         return {str(output["OutputKey"]): str(output["OutputValue"]) for output in outputs}
 
     def invoke(self, function: str) -> Mapping[str, Any]:
@@ -65,6 +73,11 @@ class AwsAccount:
         if answer.get("FunctionError"):
             raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
         return cast("Mapping[str, Any]", json.loads(said or b"{}"))
+
+    def _standing(self, stack: str) -> Mapping[str, Any] | None:
+        found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
+        described = found["Stacks"][0] if found else None
+        return None if described is None or described["StackStatus"] in _NEVER_STOOD else described
 
     def _call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,9 @@ class CdkCommand:
 
     @property
     def assembly(self) -> Path:
-        """What ``synth`` writes and every later step reads, so that all of them see the same templates."""
-        return self.root / "cdk.out"
+        """What ``synth`` writes and every later step reads, so that all of them see the same templates. A
+        folder of its own: ``cdk synth`` leaves in ``cdk.out`` what another run wrote there."""
+        return self.root / "build" / "deploy" / self.tenant
 
     @property
     def stage(self) -> Path:
@@ -42,13 +44,19 @@ class CdkCommand:
 
     def synth(self) -> None:
         """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
+        shutil.rmtree(self.assembly, ignore_errors=True)
         context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
         context += ["-c", f"images={self.images.resolve()}"]
-        self._run(["synth", "--quiet", *context, "**"], limit_s=_SYNTH_LIMIT_S)
+        self._run(
+            ["synth", "--quiet", "--output", str(self.assembly), *context, "**"], limit_s=_SYNTH_LIMIT_S
+        )
 
-    def deploy(self, extra: Sequence[str]) -> None:
-        """Deploy what was synthesized, stack after stack. Raises DeploymentError."""
-        self._run(["deploy", "--app", str(self.assembly), *extra, "**"], limit_s=DEPLOY_LIMIT_S)
+    def deploy(self, extra: Sequence[str], *, stacks: Sequence[str] = ()) -> None:
+        """Deploy what was synthesized, stack after stack: all of it, or the ``stacks`` by their names in the
+        tenant's stage (``Data``). Raises DeploymentError."""
+        stage = self.stage.name.removeprefix("assembly-")
+        chosen = [f"{stage}/{name}" for name in stacks] or ["**"]
+        self._run(["deploy", "--app", str(self.assembly), *extra, *chosen], limit_s=DEPLOY_LIMIT_S)
 
     def diff(self, extra: Sequence[str]) -> None:
         """Show what deploying would change. Raises DeploymentError."""

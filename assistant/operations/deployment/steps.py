@@ -13,13 +13,29 @@ from typing import Any
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.operations.deployment.account import AwsAccount
 from assistant.operations.deployment.cdk_command import CdkCommand
+from assistant.operations.deployment.model_files import model_files
+from assistant.operations.deployment.model_instances import instance_changes
 from assistant.operations.terminal import Terminal
 from assistant.settings import TenantConfig
 from assistant.settings.care_app import load_care_app
-from assistant.template_checks.upgrades import Loss, losses, pin, read_pins, templates_by_stack_name, unpinned
+from assistant.settings.power_words import PAUSED
+from assistant.template_checks.upgrades import (
+    Loss,
+    losses,
+    pin,
+    read_pins,
+    read_replacing,
+    templates_by_stack_name,
+    unpinned,
+)
 
 SCHEMA_OUTPUT = "SchemaStamp"
 PROBE_OUTPUT = "ProbeFunctionName"
+BUCKET_OUTPUT = "ModelsBucketName"
+PUBLISHER_OUTPUT = "ArtifactPublisherArn"
+_FIRST = ("Keys", "Network", "Data")
+"""What a first deployment makes by itself: endpoints, tasks and the schema function read the models bucket
+when they start, so it must be there, and filled, before they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +49,22 @@ class Deployment:
     terminal: Terminal
     prefix: str
     """Of the tenant's parameters: ``/assistant/pharmacy/``."""
+    stack_prefix: str
+    """Of the tenant's stacks: ``assistant-pharmacy-``."""
 
     def deploy(self, extra: Sequence[str]) -> None:
-        """Checks, images, parameters, deploy, schema, probe; the first that fails raises DeploymentError."""
+        """Checks, images, parameters, deploy, schema, probe; the first that fails raises DeploymentError.
+
+        So does a first deployment, after the part that artifacts can be put into.
+        """
         self.check()
         self._images()
         self.aws.require()
         self._parameters()
-        self._refuse(self._losses_of_deployed())
+        deployed = self._deployed()
+        self._hold_against(deployed)
+        if f"{self.stack_prefix}Data" not in deployed:
+            self._deploy_first_part(extra)
         self.terminal.step("deploying")
         self.cdk.deploy(extra)
         self._schema()
@@ -51,7 +75,7 @@ class Deployment:
         self.check()
         self.aws.require()
         self.cdk.diff(extra)
-        self._refuse(self._losses_of_deployed())
+        self._hold_against(self._deployed())
 
     def check(self) -> None:
         """Synthesize with validation, check the templates, hold them against the pins."""
@@ -61,9 +85,8 @@ class Deployment:
         self.cdk.synth()
         self.terminal.step("checking the templates")
         refuse_mistakes(self.cdk.stage, tenant_file=self.tenant_file)
-        pins = self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
-        if pins.exists():
-            pinned = read_pins(pins)
+        if self._pins.exists():
+            pinned = read_pins(self._pins)
             self._refuse(losses(pinned, self._templates()))
             for name in unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
@@ -79,10 +102,10 @@ class Deployment:
             raise DeploymentError("These have no value yet:\n  " + "\n  ".join(asked))
 
     def _parameters(self) -> None:
-        power = f"{self.prefix}power"
+        power = self._power
         if self.aws.parameter(power) is None:
-            self.aws.create_parameter(power, value="paused")
-            self.terminal.say(f"made {power} = paused: no endpoint costs anything until you resume")
+            self.aws.create_parameter(power, value=PAUSED)
+            self.terminal.say(f"made {power} = {PAUSED}: no endpoint costs anything until you resume")
         identity = self.tenant.identity
         jwks = (identity.jwks_parameter if identity else None) or f"{self.prefix}jwks"
         if self.aws.parameter(jwks) is None:
@@ -91,22 +114,65 @@ class Deployment:
                 f"aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
             )
 
-    def _losses_of_deployed(self) -> list[Loss]:
-        pins = self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
-        if not pins.exists():
-            return []
-        replacing = read_pins(pins).replacing
-        deployed: dict[str, Mapping[str, Any]] = {}
-        for stack in self._templates():
-            template = self.aws.template(stack)
-            if template is not None:
-                deployed[stack] = template
-        return losses(pin(deployed, replacing), self._templates())
+    @property
+    def _pins(self) -> Path:
+        return self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
+
+    @property
+    def _power(self) -> str:
+        return f"{self.prefix}power"
+
+    def _deployed(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the templates of the tenant's stacks that stand."""
+        found = {stack: self.aws.template(stack) for stack in self._templates()}
+        return {stack: template for stack, template in found.items() if template is not None}
+
+    def _hold_against(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse a change that what stands would not survive, and one that nobody could have reviewed."""
+        if deployed:
+            self._refuse(losses(pin(deployed, read_replacing(self._pins.parent)), self._templates()))
+            self._refuse_instances(deployed)
+        if self._pins.exists():
+            return
+        if deployed:
+            raise DeploymentError(
+                f"{self._pins} is not there, and {', '.join(deployed)} stand: a later change that replaces "
+                "what they hold would pass every review. Run make pin, look at what it wrote, commit it."
+            )
+        self.terminal.say(f"nothing of {self.tenant.name} stands or is pinned yet: make pin, and commit")
 
     def _refuse(self, lost: Sequence[Loss]) -> None:
         if lost:
             listed = "\n  ".join(str(loss) for loss in lost)
             raise DeploymentError(f"This would take away what must stay:\n  {listed}")
+
+    def _refuse_instances(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
+        changes = instance_changes(deployed, self._templates())
+        word = self.aws.parameter(self._power)
+        if changes and word != PAUSED:
+            listed = "\n  ".join(str(change) for change in changes)
+            raise DeploymentError(
+                f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
+                "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
+            )
+
+    def _deploy_first_part(self, extra: Sequence[str]) -> None:
+        self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")
+        self.cdk.deploy(extra, stacks=_FIRST)
+        outputs = self.aws.outputs(f"{self.stack_prefix}Data")
+        if BUCKET_OUTPUT not in outputs or self.tenant.models is None:
+            raise DeploymentError(f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see what cdk said.")
+        listed = "\n  ".join(
+            f"s3://{outputs[BUCKET_OUTPUT]}/{each.prefix}: {', '.join(each.files)}"
+            for each in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
+        )
+        who = outputs.get(PUBLISHER_OUTPUT)
+        raise DeploymentError(
+            f"{', '.join(_FIRST)} stand; the rest waits for the model artifacts, which it reads when it "
+            "starts. Put these (model_artifacts/README.md"
+            + (f"; by the role {PUBLISHER_OUTPUT} = {who}" if who else "")
+            + f"), then run the same command again:\n  {listed}"
+        )
 
     def _schema(self) -> None:
         applied = [
@@ -154,4 +220,5 @@ def deployment_of(
         aws=AwsAccount(account=place.account, region=place.region),
         terminal=terminal,
         prefix=f"/{place.name_prefix}/{tenant.name}/",
+        stack_prefix=f"{place.name_prefix}-{tenant.name}-",
     )
