@@ -286,7 +286,7 @@ ENTRIES = (
         look="The failed execution of the state machine: its last step has the reason, most often a "
         "deployment that ran at the same time, or no capacity for the instance.",
         mend="Run it again: it is safe to repeat. For want of capacity try another hour, or another "
-        "accelerator (one line of the tenant file).",
+        "accelerator (one line of the tenant file, deployed while paused: docs/runbook.md#another-instance).",
     ),
     Entry(
         group=_MONEY,
