@@ -234,6 +234,26 @@ def test_a_first_deployment_begins_with_what_artifacts_are_put_into(
     assert clone.lines()[-1].endswith("--require-approval=never Sandbox/Keys Sandbox/Network Sandbox/Data")
 
 
+def test_a_stack_that_never_came_up_does_not_stand(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
+    cloudformation = account.client("cloudformation")
+    name = f"assistant-{TENANT}-Data"
+    cloudformation.create_change_set(
+        StackName=name,
+        ChangeSetName="never-executed",
+        ChangeSetType="CREATE",
+        TemplateBody=json.dumps({"Resources": {"Something": {"Type": "AWS::SNS::Topic"}}}),
+    )
+    try:
+        with pytest.raises(DeploymentError, match="does not say ModelsBucketName"):
+            deployment(clone, lock).deploy([])
+    finally:
+        cloudformation.delete_stack(StackName=name)
+    assert clone.lines()[-1].endswith("Sandbox/Data")
+
+
 def test_without_pins_a_tenant_that_stands_is_not_deployed_again(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
