@@ -72,6 +72,7 @@ _TYPES = {
     "AWS::OpenSearchService::Domain": Kind.SEARCH,
     "AWS::SageMaker::Model": Kind.MODELS,
     "AWS::EMRServerless::Application": Kind.JOBS,
+    "AWS::SSM::Document": Kind.JOBS,  # a runbook has no address itself: what it starts there has
 }
 JOB_PRINCIPALS = ("sagemaker.amazonaws.com", "emr-serverless.amazonaws.com")
 """Who runs jobs: a role for one of them that nothing in the templates uses is a job's, started later."""
