@@ -404,6 +404,16 @@ def test_a_mistake_in_a_template_ends_it_before_the_account_is_asked(clone: Clon
     assert clone.calls() == ["synth"]
 
 
+def test_a_way_to_the_internet_ends_it_before_the_account_is_asked(clone: Clone, lock: Path) -> None:
+    (network,) = clone.templates.glob("assembly-*/*Network*.template.json")
+    template = json.loads(network.read_text(encoding="utf-8"))
+    template["Resources"]["Out"] = {"Type": "AWS::EC2::InternetGateway"}
+    network.write_text(json.dumps(template))
+    with pytest.raises(DeploymentError, match="leads to the internet"):
+        deployment(clone, lock).deploy([])
+    assert clone.calls() == ["synth"]
+
+
 def test_what_would_be_lost_is_named_and_nothing_is_deployed(clone: Clone, lock: Path) -> None:
     def with_another_range(stacks: dict[str, Any]) -> None:
         for template in stacks.values():

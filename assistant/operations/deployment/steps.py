@@ -80,11 +80,13 @@ class Deployment:
     def check(self) -> None:
         """Synthesize with validation, check the templates, hold them against the pins."""
         from assistant.operations.checking import refuse_mistakes
+        from assistant.operations.reaching import refuse_paths
 
         self.terminal.step("synthesizing and validating")
         self.cdk.synth()
         self.terminal.step("checking the templates")
         refuse_mistakes(self.cdk.stage, tenant_file=self.tenant_file)
+        refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
         if self._pins.exists():
             pinned = read_pins(self._pins)
             self._refuse(losses(pinned, self._templates()))
