@@ -40,6 +40,7 @@ BY_USE = frozenset(
         "AWS::S3::Bucket",
         "AWS::SNS::Topic",
         "AWS::SQS::Queue",
+        "AWS::SSM::Document",
         "AWS::SageMaker::Endpoint",
         "AWS::Scheduler::Schedule",
         "AWS::StepFunctions::StateMachine",
