@@ -52,9 +52,7 @@ class PowerSwitch(Construct):
     def _says(self, word: str) -> cdk.ICfnRuleConditionExpression:
         return cdk.Fn.condition_equals(self._parameter.value_as_string, word)
 
-    def _condition(
-        self, construct_id: str, expression: cdk.ICfnRuleConditionExpression
-    ) -> cdk.CfnCondition:
+    def _condition(self, construct_id: str, expression: cdk.ICfnRuleConditionExpression) -> cdk.CfnCondition:
         return cdk.CfnCondition(cdk.Stack.of(self), construct_id, expression=expression)
 
 
