@@ -23,8 +23,9 @@ _log = structlog.get_logger(__name__)
 class ParameterPower:
     """``EndpointPower`` by the parameter ``name``, which holds a word of ``power_words``.
 
-    It is read beside the requests, when one comes and the last reading is over 5 s old; over 10 s, the
-    request waits for it, a second at most. Any other word is logged and means on: the endpoints themselves
+    It is read beside the requests, when one comes and the last reading is over 5 s old; over 10 s, requests
+    wait for it, until a second after it was begun: a store that stalls costs one question a second, and the
+    next ones nothing. Any other word is logged and means on: the endpoints themselves
     say what they are when they are asked. While the parameter cannot be read, the last state stands.
     """
 
@@ -44,8 +45,10 @@ class ParameterPower:
             self._read_at_s = now_s
             self._reading = asyncio.create_task(self._read())
         stale = self._known_at_s is None or now_s - self._known_at_s > _STALE_S
-        if stale and self._reading is not None:
-            await asyncio.wait([self._reading], timeout=_PATIENCE_S)
+        if stale and self._reading is not None and self._read_at_s is not None:
+            left_s = self._read_at_s + _PATIENCE_S - now_s
+            if left_s > 0:
+                await asyncio.wait([self._reading], timeout=left_s)
         return self._paused
 
     async def read(self) -> bool:

@@ -157,9 +157,14 @@ async def test_a_switch_that_cannot_be_read_stays_as_it_was_and_keeps_nobody_wai
         await power.close()
 
 
-async def test_a_first_question_does_not_wait_for_the_switch(parameter: Parameter) -> None:
+async def test_a_switch_that_stalls_keeps_the_first_question_a_little_and_the_next_not_at_all(
+    parameter: Parameter,
+) -> None:
     await parameter.way.break_by(Fault(Kind.STALL))
     power = ParameterPower(parameter.read_by, name=parameter.name, clock=parameter.clock)
+    async with asyncio.timeout(20):
+        assert not await power.is_paused()
+    parameter.clock.step(2.0)
     asked = power.is_paused()
     with pytest.raises(StopIteration) as ended:
         asked.send(None)  # ends at its first step: it waits for nothing
