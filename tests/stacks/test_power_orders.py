@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from random import Random
 
 from hypothesis import given, settings
@@ -90,11 +89,10 @@ def test_what_was_asked_for_last_stands_in_the_end(
 def test_a_request_between_any_two_calls_of_a_machine_is_not_lost(
     first: str, later: list[tuple[int, str]], chance: Random, word: str
 ) -> None:
-    """Each so many calls after the one before, which by then has put its own word. A machine that is
-    overtaken again and again says so; what was asked for stands all the same."""
+    """Each after so many calls of the one before, which by then has put its own word. A machine that is
+    overtaken again and again says so; what was asked for last stands all the same."""
     tenant = tenant_of(chance, word=word)
-    numbers = accumulate(calls for calls, _ in later)
-    tenant.at_call = {number: kind for number, (_, kind) in zip(numbers, later, strict=True)}
+    tenant.follow_ups = list(later)
     tenant.start(first)
     tenant.run()
 

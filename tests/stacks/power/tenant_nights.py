@@ -50,6 +50,7 @@ class Execution:
     outcome: str | None = None
     ended_s: float = 0.0
     last_status: str = ""
+    calls: int = 0
 
 
 @dataclass
@@ -83,9 +84,8 @@ class Tenant:
     """When somebody called an endpoint that was not there."""
     answered: Counter[str] = field(default_factory=Counter)
     executions: list[Execution] = field(default_factory=list)
-    at_call: dict[int, str] = field(default_factory=dict)
-    """Number of a machines' call = the machine that is started right after it."""
-    calls: int = 0
+    follow_ups: list[tuple[int, str]] = field(default_factory=list)
+    """After so many calls of the machine that was started last, the next one is started."""
     slip_in: dict[str, str] = field(default_factory=dict)
     """Word that a machine writes = a word that somebody writes just before it, once."""
     blind_updates: int = 0
@@ -145,9 +145,9 @@ class Tenant:
         else:
             step = lambda: execution.steps.send(result)  # noqa: E731
         self.after(0.01, 1.0, lambda: self._go_on(execution, step))
-        self.calls += 1
-        if self.calls in self.at_call:
-            self.start(self.at_call[self.calls])
+        execution.calls += 1
+        if self.follow_ups and execution is self.executions[-1] and execution.calls >= self.follow_ups[0][0]:
+            self.start(self.follow_ups.pop(0)[1])
 
     def _fail_by_chance(self, call: Call) -> None:
         if self.chance.random() < self.failures.get(call.action, 0.0):
