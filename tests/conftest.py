@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
@@ -14,6 +15,10 @@ from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
 from tests.stacks.mistakes.table import MistakeTable
+
+# How long an example takes says something of the machine, and nothing of the code.
+hypothesis.settings.register_profile("without a clock", deadline=None)
+hypothesis.settings.load_profile("without a clock")
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
