@@ -40,7 +40,6 @@ class IngestionStack(TenantStack):
         super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="ingestion")
         self._keys = keys
         self._network = network
-        metrics_service = f"{tenant.place.name_prefix}-{tenant.name}"
         rights = FunctionRights(scope=self, tenant=tenant, keys=keys, data=data, models=models)
         set_up = self._place(Workload.SCHEMA)
         schema = SearchSchema(self, "SearchSchema", tenant=tenant, rights=rights, place=set_up)
@@ -51,13 +50,13 @@ class IngestionStack(TenantStack):
             tenant=tenant,
             rights=rights,
             place=self._place(Workload.INGESTION),
-            metrics_service=metrics_service,
+            metrics_service=tenant.metrics_service,
         )
         self._open_index(schema, documents)
         queues = documents.queues.all()
         functions = (schema.function, secret, *documents.functions)
         if tenant.models.capture == "quarantine":
-            redaction = self._redaction(rights, metrics_service)
+            redaction = self._redaction(rights)
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
         cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
         self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
@@ -70,14 +69,14 @@ class IngestionStack(TenantStack):
             environment_key_arn=self._keys.data_key_arn,
         )
 
-    def _redaction(self, rights: FunctionRights, metrics_service: str) -> CaptureRedaction:
+    def _redaction(self, rights: FunctionRights) -> CaptureRedaction:
         return CaptureRedaction(
             self,
             "Redaction",
             tenant=self.tenant,
             rights=rights,
             place=self._place(Workload.REDACTOR),
-            metrics_service=metrics_service,
+            metrics_service=self.tenant.metrics_service,
         )
 
     def _link_secret(self, rights: FunctionRights, place: FunctionPlace) -> VpcFunction:
