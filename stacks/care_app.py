@@ -47,7 +47,7 @@ class CareAppStage(cdk.Stage):
         boundary = place.permissions_boundary
         super().__init__(
             scope,
-            f"{''.join(part.capitalize() for part in tenant.name.split('-'))}Care",
+            f"{tenant.config.stage_id}Care",
             env=cdk.Environment(account=place.account, region=place.region),
             stage_name=f"{place.name_prefix}-{tenant.name}-care",
             permissions_boundary=cdk.PermissionsBoundary.from_name(boundary) if boundary else None,

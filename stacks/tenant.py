@@ -79,7 +79,7 @@ class DeployedTenant:
 
     def parameter(self, name: str) -> str:
         """Return the full name of an SSM parameter of this tenant."""
-        return f"/{self.place.name_prefix}/{self.name}/{name}"
+        return self.place.parameter(self.name, name)
 
     def tags(self) -> Mapping[str, str]:
         """Return what every resource of the tenant is tagged with, data-class aside."""

@@ -28,7 +28,7 @@ class TenantStage(cdk.Stage):
         place = tenant.place
         super().__init__(
             scope,
-            _pascal_case(tenant.name),
+            tenant.config.stage_id,
             env=cdk.Environment(account=place.account, region=place.region),
             stage_name=f"{place.name_prefix}-{tenant.name}",
             permissions_boundary=cdk.PermissionsBoundary.from_name(
@@ -84,7 +84,3 @@ class TenantStage(cdk.Stage):
             orchestrator=orchestrator,
         )
         network_stack.create_endpoints(called_from=self)
-
-
-def _pascal_case(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("-"))

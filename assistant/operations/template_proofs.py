@@ -12,7 +12,14 @@ from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.operations.checking import refuse_mistakes
 from assistant.operations.reaching import refuse_paths
 from assistant.settings import load_tenants
-from assistant.template_checks.upgrades import losses, read_pins, templates_by_stack_name, unpinned
+from assistant.template_checks.upgrades import (
+    losses,
+    pins_file,
+    read_pins,
+    stage_folder,
+    templates_by_stack_name,
+    unpinned,
+)
 
 _TENANTS = Path("tenants")
 _PINS = Path("stacks/pins")
@@ -24,16 +31,16 @@ def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> li
     for name, tenant in load_tenants(tenants).items():
         if tenant.deployment is None:
             continue
-        stage = assembly / f"assembly-{''.join(part.capitalize() for part in name.split('-'))}"
+        stage = stage_folder(assembly, tenant)
         file = tenants / f"{name}.toml"
         refuse_mistakes(stage, tenant_file=file)
         refuse_paths(stage, tenant_file=file)
-        proven.append(f"{name}: 22 mistakes ruled out; every path declared; {_pinned(stage, pins, name)}")
+        pinned = _pinned(stage, pins_file(pins, tenant), name)
+        proven.append(f"{name}: 22 mistakes ruled out; every path declared; {pinned}")
     return proven
 
 
-def _pinned(stage: Path, folder: Path, name: str) -> str:
-    file = folder / f"{name}.json"
+def _pinned(stage: Path, file: Path, name: str) -> str:
     if not file.exists():
         return f"nothing pinned yet (make pin writes {file})"
     pins, stacks = read_pins(file), templates_by_stack_name(stage)

@@ -68,6 +68,10 @@ class PlaceSection(DeploymentSection):
     required_tags: Mapping[TagKey, TagValue] = {}
     """What the company wants on every resource beside tenant, cost-center, data-class and release."""
 
+    def parameter(self, tenant: str, name: str) -> str:
+        """Return the full name of an SSM parameter of a tenant that stands here."""
+        return f"/{self.name_prefix}/{tenant}/{name}"
+
 
 class IdentitySection(DeploymentSection):
     """``[identity]``: whose tokens the service accepts."""

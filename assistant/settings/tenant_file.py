@@ -136,6 +136,11 @@ class TenantConfig(_TenantSection):
     observability: ObservabilitySection = ObservabilitySection()
     reach: tuple[ReachEntry, ...] = ()
 
+    @property
+    def stage_id(self) -> str:
+        """Name of the tenant's CDK stage, and of the folder of its templates: ``NorthShop`` of north-shop."""
+        return "".join(part.capitalize() for part in self.name.split("-"))
+
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) over all that shapes an answer, kept in every answer's record.
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings import TenantConfig
 
 STATEFUL_TYPES = frozenset(
     {
@@ -126,6 +127,16 @@ def write_pins(path: Path, pins: Pins) -> None:
     stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
     for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
         file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def stage_folder(assembly: Path, tenant: TenantConfig) -> Path:
+    """Return where a tenant's templates are below ``cdk.out``."""
+    return assembly / f"assembly-{tenant.stage_id}"
+
+
+def pins_file(folder: Path, tenant: TenantConfig) -> Path:
+    """Return where a tenant's pins are below ``stacks/pins``."""
+    return folder / f"{tenant.name}.json"
 
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ DataClass = Literal["phi", "internal", "public"]
 class TenantStack(cdk.Stack):
     """A stack that knows whose it is.
 
-    ``stateful`` protects it from deletion, and its logical ids are pinned (``stacks/stateful.lock.json``).
+    ``stateful`` protects it from deletion, and its logical ids are pinned (``stacks/pins``).
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class TenantStack(cdk.Stack):
             construct_id,
             description=f"{tenant.config.display_name}: {description}",
             termination_protection=stateful,
-            suppress_template_indentation=False,
         )
         self.tenant = tenant
         cdk.Tags.of(self).add("data-class", data_class)

@@ -13,9 +13,18 @@ from typing import Any, cast
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from assistant.template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name, write_pins
+from assistant.settings import load_tenants
+from assistant.template_checks.upgrades import (
+    STATEFUL_TYPES,
+    pin,
+    pins_file,
+    stage_folder,
+    templates_by_stack_name,
+    write_pins,
+)
+from stacks.tenant import ROOT
 
-PINS = Path(__file__).parents[1] / "pins"
+PINS = ROOT / "stacks" / "pins"
 _REGION = "us-east-1"
 _PREFIX = "/properties/"
 
@@ -33,16 +42,19 @@ def replacing_properties() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def pin_stages(assembly: Path) -> list[Path]:
-    """Write the pins of every stage in the folder; return the files."""
+def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path = PINS) -> list[Path]:
+    """Write the pins of every deployed tenant; return the files."""
     written: list[Path] = []
-    for folder in sorted(assembly.glob("assembly-*")):
-        path = PINS / f"{folder.name.removeprefix('assembly-').lower()}.json"
-        write_pins(path, pin(templates_by_stack_name(folder), replacing_properties()))
+    for tenant in load_tenants(tenants).values():
+        if tenant.deployment is None:
+            continue
+        path = pins_file(pins, tenant)
+        templates = templates_by_stack_name(stage_folder(assembly, tenant))
+        write_pins(path, pin(templates, replacing_properties()))
         written.append(path)
     return written
 
 
 if __name__ == "__main__":
-    for each in pin_stages(Path(sys.argv[1])):
+    for each in pin_tenants(Path(sys.argv[1])):
         sys.stdout.write(f"{each.name}\n")

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +103,6 @@ def asked_for(stage: Path) -> Sequence[str]:
                 kind = re.sub(r".*(digest|sha256)$", r"\1", name.lower())
                 given += ["--parameters", f"{stack}:{name}={_ANY_VALUE[kind]}"]
     return given
-
-
-def outputs_of(account: EmulatedAccount, stack: str) -> Mapping[str, str]:
-    (found,) = account.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
 
 def resources_of(account: EmulatedAccount, stack: str, kind: str) -> list[str]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assistant.settings import load_tenant
 from assistant.template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
     losses,
     main,
     pin,
+    pins_file,
     read_pins,
+    stage_folder,
     templates_by_stack_name,
     unpinned,
     write_pins,
 )
-from stacks.validators.pinning import PINS, replacing_properties
-from tests.stacks.synthesized import assembly_folder
+from stacks.validators.pinning import PINS, pin_tenants, replacing_properties
+from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 Stacks = dict[str, dict[str, Any]]
@@ -144,6 +148,18 @@ def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: Pins) -> No
     for template in changed.values():
         harmless(template)
     assert losses(pins, changed) == []
+
+
+def test_a_name_of_several_words_is_pinned_where_it_is_read(assembly: Path, tmp_path: Path) -> None:
+    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    (tmp_path / "tenants").mkdir()
+    file = tmp_path / "tenants/north-shop.toml"
+    file.write_text(text.replace('name = "sandbox"', 'name = "north-shop"', 1))
+    tenant = load_tenant(file)
+    shutil.copytree(assembly_folder(assembly, "sandbox"), stage_folder(tmp_path, tenant))
+    written = pin_tenants(tmp_path, tenants=tmp_path / "tenants", pins=tmp_path / "pins")
+    assert written == [pins_file(tmp_path / "pins", tenant)]
+    assert read_pins(written[0]).stacks
 
 
 @pytest.mark.parametrize("change", [None, "10.99.0.0/20"])

@@ -16,13 +16,14 @@ from assistant.operations.deployment.cdk_command import CdkCommand
 from assistant.operations.deployment.model_files import model_files
 from assistant.operations.deployment.model_instances import instance_changes
 from assistant.operations.terminal import Terminal
-from assistant.settings import TenantConfig
+from assistant.settings import PlaceSection, TenantConfig
 from assistant.settings.care_app import load_care_app
 from assistant.settings.power_words import PAUSED
 from assistant.template_checks.upgrades import (
     Loss,
     losses,
     pin,
+    pins_file,
     read_pins,
     read_replacing,
     templates_by_stack_name,
@@ -47,8 +48,7 @@ class Deployment:
     cdk: CdkCommand
     aws: AwsAccount
     terminal: Terminal
-    prefix: str
-    """Of the tenant's parameters: ``/assistant/pharmacy/``."""
+    place: PlaceSection
     stack_prefix: str
     """Of the tenant's stacks: ``assistant-pharmacy-``."""
 
@@ -109,7 +109,8 @@ class Deployment:
             self.aws.create_parameter(power, value=PAUSED)
             self.terminal.say(f"made {power} = {PAUSED}: no endpoint costs anything until you resume")
         identity = self.tenant.identity
-        jwks = (identity.jwks_parameter if identity else None) or f"{self.prefix}jwks"
+        given = identity.jwks_parameter if identity else None
+        jwks = given or self.place.parameter(self.tenant.name, "jwks")
         if self.aws.parameter(jwks) is None:
             raise DeploymentError(
                 f"The parameter {jwks} is not there. Put the issuer's public keys into it first: "
@@ -118,11 +119,11 @@ class Deployment:
 
     @property
     def _pins(self) -> Path:
-        return self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
+        return pins_file(self.cdk.root / "stacks" / "pins", self.tenant)
 
     @property
     def _power(self) -> str:
-        return f"{self.prefix}power"
+        return self.place.parameter(self.tenant.name, "power")
 
     def _deployed(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the templates of the tenant's stacks that stand."""
@@ -197,11 +198,12 @@ class Deployment:
             self.terminal.say(f"the probe stands in account {care.account} and asks from there by itself")
             return
         stack = f"{care.name_prefix}-{self.tenant.name}-care-Link"
-        name = AwsAccount(account=care.account, region=care.region).outputs(stack).get(PROBE_OUTPUT)
+        care_side = AwsAccount(account=care.account, region=care.region)
+        name = care_side.outputs(stack).get(PROBE_OUTPUT)
         if name is None:
             self.terminal.say("no probe yet: deploy the care side, cdk deploy -c stage=care_app")
             return
-        self.terminal.step(f"probe: {self.aws.invoke(name)}")
+        self.terminal.step(f"probe: {care_side.invoke(name)}")
 
     def _templates(self) -> Mapping[str, Mapping[str, Any]]:
         return templates_by_stack_name(self.cdk.stage)
@@ -221,6 +223,6 @@ def deployment_of(
         cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=tenants_dir, images=images),
         aws=AwsAccount(account=place.account, region=place.region),
         terminal=terminal,
-        prefix=f"/{place.name_prefix}/{tenant.name}/",
+        place=place,
         stack_prefix=f"{place.name_prefix}-{tenant.name}-",
     )
