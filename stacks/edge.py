@@ -65,7 +65,6 @@ class EdgeStack(TenantStack):
             target_group_arn=front.tasks.target_group_arn,
             load_balancer_full_name=front.load_balancer.load_balancer_full_name,
             target_group_full_name=front.tasks.target_group_full_name,
-            network_load_balancer_full_name=nlb.load_balancer_full_name,
             endpoint_service_id=service.vpc_endpoint_service_id,
             endpoint_service_name=service.vpc_endpoint_service_name,
         )

@@ -40,7 +40,6 @@ class NetworkStack(TenantStack):
         self._add_ways_to_systems()
         self.outputs = NetworkOutputs(
             vpc_id=self._vpc.id,
-            vpc_cidr=self._vpc.cidr,
             subnet_ids=self._vpc.subnet_ids,
             route_table_ids=self._vpc.route_table_ids,
             security_group_ids=self._groups.workloads,

@@ -88,7 +88,6 @@ class OrchestratorStack(TenantStack):
             cluster_name=cluster.cluster_name,
             service_name=service.service_name,
             log_group_name=log_group.log_group_name,
-            task_role_arn=task.role.role_arn,
         )
 
     def _cluster(self, network: NetworkOutputs, keys: KeysOutputs, log_group: logs.LogGroup) -> ecs.Cluster:

@@ -48,7 +48,6 @@ class KeysOutputs:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOutputs:
     vpc_id: str
-    vpc_cidr: str
     subnet_ids: tuple[str, ...]
     """One isolated subnet a zone, in the order of the tenant file's zones."""
     route_table_ids: tuple[str, ...]
@@ -102,7 +101,6 @@ class EdgeOutputs:
     load_balancer_full_name: str
     """Of the ALB, as CloudWatch dimensions name it."""
     target_group_full_name: str
-    network_load_balancer_full_name: str
     endpoint_service_id: str
     endpoint_service_name: str
     """What the care side's interface endpoint names."""
@@ -128,4 +126,3 @@ class OrchestratorOutputs:
     cluster_name: str
     service_name: str
     log_group_name: str
-    task_role_arn: str

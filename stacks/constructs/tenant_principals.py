@@ -40,18 +40,8 @@ def tag_duty(role: iam.Role, duty: Duty) -> None:
     cdk.Tags.of(role).add("duty", duty)
 
 
-def tag_pusher(role: iam.Role, *, folder: str) -> None:
-    """Make the role a pusher of ``inbox/<folder>/``."""
-    tag_duty(role, Duty.PUSHER)
-    cdk.Tags.of(role).add("inbox", folder)
-
-
 def of_tenant(tenant: DeployedTenant) -> Conditions:
     return {"StringEquals": {TENANT_TAG: tenant.name}}
-
-
-def of_duty(tenant: DeployedTenant, duty: Duty) -> Conditions:
-    return {"StringEquals": {TENANT_TAG: tenant.name, DUTY_TAG: duty.value}}
 
 
 def execution_role_arn(scope: Construct, *, tenant: DeployedTenant) -> str:

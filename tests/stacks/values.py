@@ -41,7 +41,6 @@ KEYS = KeysOutputs(
 )
 NETWORK = NetworkOutputs(
     vpc_id="vpc-0123456789abcdef0",
-    vpc_cidr="10.64.0.0/20",
     subnet_ids=("subnet-0000000000000000a", "subnet-0000000000000000b", "subnet-0000000000000000c"),
     route_table_ids=("rtb-0000000000000000a", "rtb-0000000000000000b", "rtb-0000000000000000c"),
     security_group_ids={w: f"sg-{number:017x}" for number, w in enumerate(Workload, start=1)},
@@ -67,7 +66,6 @@ EDGE = EdgeOutputs(
     target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),
     load_balancer_full_name="app/value-alb/0123456789abcdef",
     target_group_full_name="targetgroup/value-tasks/0123456789abcdef",
-    network_load_balancer_full_name="net/value-nlb/0123456789abcdef",
     endpoint_service_id="vpce-svc-0123456789abcdef0",
     endpoint_service_name="com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
 )
@@ -94,7 +92,6 @@ ORCHESTRATOR = OrchestratorOutputs(
     cluster_name="value-cluster",
     service_name="value-service",
     log_group_name="value-orchestrator-logs",
-    task_role_arn="arn:aws:iam::111122223333:role/assistant/value-task",
 )
 
 

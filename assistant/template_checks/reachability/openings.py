@@ -51,10 +51,6 @@ ANSWERS = Opening("tcp", 1024, _LAST_PORT)
 theirs from 1024 on (Amazon VPC User Guide, "Ephemeral ports")."""
 
 
-def tcp(port: int) -> Opening:
-    return Opening("tcp", port, port)
-
-
 def opening_of(rule: Mapping[str, Value], *, sure: bool) -> Opening | None:
     """Return what a rule opens (``IpProtocol``, ``FromPort``, ``ToPort``).
 

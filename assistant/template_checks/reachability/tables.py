@@ -19,11 +19,6 @@ def as_text(report: Report) -> str:
     return "\n".join(parts)
 
 
-def as_markdown(report: Report) -> str:
-    """Return both tables in Markdown."""
-    return "\n".join((_markdown(_PATHS, path_rows(report)), _markdown(_CALLS, call_rows(report))))
-
-
 def path_rows(report: Report) -> list[tuple[str, ...]]:
     return [(row.source, row.target, row.port, row.by, row.judged) for row in report.rows]
 
@@ -39,11 +34,6 @@ def _text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
         for line in lines
     )
-
-
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cell for cell in line) + " |\n" for line in lines)
 
 
 def finding_as_text(finding: Finding) -> str:
