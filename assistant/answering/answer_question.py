@@ -9,15 +9,14 @@ from contextlib import aclosing
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.ending import Ending, unfinished_record
 from assistant.answering.events import AnswerEvent, Sources, Started
-from assistant.answering.evidence_gate import explain
-from assistant.answering.language import language
 from assistant.answering.preparing import RECORDS_TIMEOUT_S, PrepareAnswer
 from assistant.answering.record_writing import RecordWriting
 from assistant.answering.services import TenantServices
 from assistant.answering.writing import AnswerWriting
-from assistant.domain.answers import AnswerRecord, FinishReason
+from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
+from assistant.text.language import language
 
 _HEAD_START_S = 0.001
 """For the request to the model, which takes a few turns of the loop: to make the sources ready would hold it
@@ -93,7 +92,11 @@ class AnswerQuestion:
         leaves no record.
         """
         writing = AnswerWriting(
-            self._services, prepared, language=self._language, settings_hash=self._settings_hash
+            self._services,
+            prepared,
+            language=self._language,
+            settings_hash=self._settings_hash,
+            weights=self._prepare.find_evidence.weights,
         )
         try:
             if prepared.prompt is not None and prepared.interruption.cause is None:
@@ -101,13 +104,9 @@ class AnswerQuestion:
                 await asyncio.sleep(_HEAD_START_S)
             yield self._started(prepared, resumable=resumable)
             yield Sources(sources=prepared.make_sources())
-            if prepared.prompt is None:
-                looked_at = explain(prepared.gate, passages=len(prepared.texts))
-                writing.finish(Ending.done(FinishReason.NO_EVIDENCE, reason=looked_at))
-            else:
-                async with aclosing(writing.events(prepared.prompt)) as events:
-                    async for event in events:
-                        yield event
+            async with aclosing(writing.events()) as events:
+                async for event in events:
+                    yield event
             recorded = await self._records.write(writing.close())
             if last := writing.last_event(recorded=recorded):
                 yield last
@@ -128,7 +127,7 @@ class AnswerQuestion:
             answer_id=prepared.answer_id,
             conversation_id=prepared.conversation_id,
             model=self._services.model.model_id,
-            index_version=prepared.retrieved.index_version,
+            index_version=prepared.evidence[0].retrieved.index_version,
             trace_id=prepared.steps.trace_id,
             resumable=resumable,
         )

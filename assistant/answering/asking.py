@@ -9,15 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from assistant.answering.evidence import Evidence
 from assistant.answering.interruption import Cause, Interruption
-from assistant.answering.passage_text import PassageText
 from assistant.answering.prompting import Prompt
 from assistant.answering.steps import Steps
-from assistant.domain.answers import GateDecision, RecordId, Source
+from assistant.domain.answers import AlsoPossible, Certainty, Correction, RecordId, Source
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import Passage
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
-from assistant.domain.retrieval import Retrieved, SearchFilters
+from assistant.domain.retrieval import RankedPassage, SearchFilters
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -54,6 +55,29 @@ class FollowUpRequest(AnswerRequest):
         return self.earlier_question
 
 
+@dataclass(frozen=True, slots=True)
+class QuotedBlock:
+    """One unit as it is streamed."""
+
+    before: str
+    """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
+    text: str
+    passage: Passage
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text."""
+    n: int
+    """Number of the source that it stands in."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedAnswer:
+    """The quoted answer, ready: the answer itself, or what takes the place of written text that fails."""
+
+    blocks: tuple[QuotedBlock, ...]
+    also: tuple[AlsoPossible, ...]
+    reply_draft: str | None
+
+
 @dataclass(slots=True)
 class PreparedAnswer:
     """An answer whose sources are known and whose text is not yet written."""
@@ -62,22 +86,33 @@ class PreparedAnswer:
     conversation_id: str
     identity: Identity
     request: AnswerRequest
-    retrieval_question: str
+    evidence: tuple[Evidence, ...]
+    """One for each question that was asked: of a double question two. Never empty."""
+    corrections: tuple[Correction, ...]
     asked_at: datetime
     started_s: float
     """Monotonic clock when the question came in."""
     deadline: Deadline
-    retrieved: Retrieved
-    texts: tuple[PassageText, ...]
-    """The retrieved passages, in their order."""
+    shown: tuple[RankedPassage, ...]
+    """The sources, in the order of their numbers."""
     make_sources: Callable[[], tuple[Source, ...]]
     """What the agent is shown; made while the model is waited for."""
-    gate: GateDecision
+    certainty: Certainty | None
+    """None: not in the knowledge base."""
+    quoted: QuotedAnswer
+    clarify: str | None
+    escalation: str | None
+    """Whom to ask, told where the answer turns out to be less than sure."""
     prompt: Prompt | None
-    """None when the gate found no evidence: no model is called."""
+    """None when nothing is written by a model: it may not, or there is no evidence."""
     max_tokens: int
     steps: Steps
     interruption: Interruption = field(default_factory=Interruption)
+
+    @property
+    def retrieval_question(self) -> str:
+        """What was searched."""
+        return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.events import Done, Problem
 from assistant.answering.interruption import Cause
 from assistant.answering.services import TenantServices
-from assistant.answering.written_text import WrittenText
-from assistant.domain.answers import AnswerRecord, FinishReason, Outcome, PassageUse, Usage
-from assistant.domain.errors import AnswerInterruptedError, AssistantError, DeadlineExceededError
+from assistant.answering.written_text import AnswerText
+from assistant.domain.answers import (
+    AnswerRecord,
+    CandidateDocument,
+    Certainty,
+    FinishReason,
+    Mode,
+    Outcome,
+    PassageUse,
+    Usage,
+)
+from assistant.domain.errors import AnswerInterruptedError, AssistantError
 from assistant.domain.identity import Identity
 
 _OUTCOMES = {Cause.CANCELLED: Outcome.CANCELLED, Cause.DISCONNECTED: Outcome.DISCONNECTED}
+KEPT_CANDIDATES = 20
+"""Documents whose features the record keeps."""
 _CANCELLED = Problem(
     title="Cancelled",
     status=409,
@@ -34,38 +46,41 @@ class Ending:
     """For ``done``: what was missing or what failed."""
     error_code: str | None = None
     problem: Problem | None = None
+    mode: Mode | None = None
+    certainty: Certainty | None = None
+    fallback: str | None = None
+    """Why quotes took the place of written text."""
 
     @classmethod
-    def done(cls, finish_reason: FinishReason, *, reason: str | None = None) -> Ending:
-        return cls(Outcome.DONE, finish_reason=finish_reason, reason=reason)
+    def done(
+        cls,
+        finish_reason: FinishReason,
+        *,
+        reason: str | None = None,
+        mode: Mode | None = None,
+        certainty: Certainty | None = None,
+        fallback: str | None = None,
+    ) -> Ending:
+        return cls(
+            Outcome.DONE,
+            finish_reason=finish_reason,
+            reason=reason,
+            error_code=fallback,
+            mode=mode,
+            certainty=certainty,
+            fallback=fallback,
+        )
 
     @classmethod
     def sources_only(cls, code: str) -> Ending:
-        """No text came: the agent still has the ranked passages."""
+        """Nothing was written and nothing can be quoted: the agent still has the ranked passages."""
         return cls(Outcome.DONE, finish_reason=FinishReason.SOURCES_ONLY, reason=code, error_code=code)
 
     @classmethod
-    def failed(cls, error: AssistantError) -> Ending:
-        """It broke off in the middle of its text."""
-        problem = Problem(
-            title="The answer broke off",
-            status=503,
-            detail=error.message,
-            code=error.code,
-            retryable=error.retryable,
-        )
-        return cls(Outcome.FAILED, error_code=error.code, problem=problem)
-
-    @classmethod
-    def interrupted(cls, cause: Cause, *, begun: bool) -> Ending:
-        """Somebody or a timer ended it."""
-        if cause in _OUTCOMES:
-            problem = _CANCELLED if cause is Cause.CANCELLED else None
-            return cls(_OUTCOMES[cause], error_code=cause.value, problem=problem)
-        late = DeadlineExceededError("The answer's deadline passed before its end; ask again.")
-        if begun:
-            return cls.failed(late)
-        return cls.sources_only(late.code if cause is Cause.DEADLINE else cause.value)
+    def interrupted(cls, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> Ending:
+        """Somebody ended it."""
+        problem = _CANCELLED if cause is Cause.CANCELLED else None
+        return cls(_OUTCOMES[cause], error_code=cause.value, problem=problem)
 
     @classmethod
     def abandoned(cls, cause: Cause | None) -> Ending:
@@ -80,17 +95,25 @@ class Ending:
 
 
 def last_event(
-    ending: Ending, written: WrittenText, *, usage: Usage, timings_ms: dict[str, float], recorded: bool
+    ending: Ending, prepared: PreparedAnswer, text: AnswerText, *, usage: Usage, recorded: bool
 ) -> Done | Problem | None:
     """Return the event that ends the stream; none when nobody is there to read it."""
     if ending.finish_reason is None:
         return ending.problem
     return Done(
         finish_reason=ending.finish_reason,
-        citations=written.citations,
+        citations=text.citations,
         usage=usage,
-        timings_ms=timings_ms,
+        timings_ms=prepared.steps.timings_ms,
         reason=ending.reason,
+        mode=ending.mode,
+        certainty=ending.certainty,
+        also=prepared.quoted.also if ending.mode else (),
+        clarify=prepared.clarify if ending.mode else None,
+        reply_draft=_reply_draft(ending, prepared),
+        escalation=_escalation(ending, prepared),
+        corrections=prepared.corrections,
+        fallback=ending.fallback,
         recorded=recorded,
     )
 
@@ -98,15 +121,16 @@ def last_event(
 def answer_record(
     ending: Ending,
     prepared: PreparedAnswer,
-    written: WrittenText,
+    text: AnswerText,
     *,
     services: TenantServices,
     settings_hash: str,
+    weights: dict[str, str],
     usage: Usage,
     inference_id: str | None,
 ) -> AnswerRecord:
     """Return the record, from the same state that was streamed."""
-    tenant, prompt = services.tenant, prepared.prompt
+    tenant, prompt, first = services.tenant, prepared.prompt, prepared.evidence[0]
     return AnswerRecord(
         answer_id=prepared.answer_id,
         conversation_id=prepared.conversation_id,
@@ -120,13 +144,13 @@ def answer_record(
         outcome=ending.outcome,
         finish_reason=ending.finish_reason,
         error_code=ending.error_code,
-        text=written.text,
-        sentences=tuple(written.sentences),
-        removed_markers=written.removed_markers,
+        text=text.text,
+        sentences=tuple(text.sentences),
+        removed_markers=text.removed_markers,
         passages=_passages(prepared),
         dropped_passages=prompt.dropped_passages if prompt else 0,
-        gate=prepared.gate,
-        prompt_id=tenant.prompt.answer,
+        gate=first.gate,
+        prompt_id=services.model.prompt,
         prompt_hash=prompt.prompt_hash if prompt else None,
         model_id=services.model.model_id,
         model_digest=services.model.digest,
@@ -136,12 +160,40 @@ def answer_record(
             "history_turns": prompt.history_turns if prompt else 0,
         },
         settings_hash=settings_hash,
-        index_version=prepared.retrieved.index_version,
+        index_version=first.retrieved.index_version,
         usage=usage,
         timings_ms=prepared.steps.timings_ms,
         inference_id=inference_id,
         trace_id=prepared.steps.trace_id,
+        mode=ending.mode,
+        certainty=ending.certainty,
+        fallback=ending.fallback,
+        also=prepared.quoted.also if ending.mode else (),
+        clarify=prepared.clarify if ending.mode else None,
+        reply_draft=_reply_draft(ending, prepared),
+        escalation=_escalation(ending, prepared),
+        corrections=prepared.corrections,
+        quoted=tuple(text.quoted),
+        candidates=tuple(
+            CandidateDocument(
+                document_id=one.document_id,
+                score=round(one.score, 4),
+                features={name: round(value, 4) for name, value in one.features.items()},
+            )
+            for one in first.ranked[:KEPT_CANDIDATES]
+        ),
+        weights=weights,
     )
+
+
+def _reply_draft(ending: Ending, prepared: PreparedAnswer) -> str | None:
+    """Return the draft, unless the model refused to answer from the same sources."""
+    return prepared.quoted.reply_draft if ending.mode and ending.certainty is prepared.certainty else None
+
+
+def _escalation(ending: Ending, prepared: PreparedAnswer) -> str | None:
+    is_sure = ending.certainty is Certainty.ANSWERED
+    return None if is_sure or ending.finish_reason is None else prepared.escalation
 
 
 def unfinished_record(
@@ -154,7 +206,7 @@ def unfinished_record(
     settings_hash: str,
 ) -> AnswerRecord:
     """Return the record of an answer that was begun and of whose end nothing is known."""
-    tenant, now = services.tenant, services.clock.now()
+    now = services.clock.now()
     return AnswerRecord(
         answer_id=answer_id,
         conversation_id=conversation_id,
@@ -172,7 +224,7 @@ def unfinished_record(
         sentences=(),
         passages=(),
         gate=None,
-        prompt_id=tenant.prompt.answer,
+        prompt_id=services.model.prompt,
         prompt_hash=None,
         model_id=services.model.model_id,
         model_digest=services.model.digest,
@@ -205,6 +257,6 @@ def _passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
             url=passage.url,
             source=passage.source,
         )
-        for n, ranked in enumerate(prepared.retrieved.passages, start=1)
+        for n, ranked in enumerate(prepared.shown, start=1)
         for passage in [ranked.passage]
     )

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from assistant.domain.answers import FinishReason, Sentence, Source, Usage
+from assistant.domain.answers import (
+    AlsoPossible,
+    Certainty,
+    Correction,
+    FinishReason,
+    Mode,
+    Sentence,
+    Source,
+    Usage,
+)
 from assistant.domain.public import PublicModel
 
 
@@ -31,7 +40,8 @@ class Sources(PublicModel):
 
 @dataclass(slots=True)
 class Token:
-    """Text as it is written. A dataclass, for this is the hot path."""
+    """The next piece of the answer's text: a quoted unit or a checked sentence, Markdown. A dataclass, for
+    this is the hot path."""
 
     event: ClassVar[str] = "token"
     text: str
@@ -49,7 +59,21 @@ class Done(PublicModel):
     usage: Usage
     timings_ms: dict[str, float]
     reason: str | None = None
-    """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing."""
+    """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing, in words."""
+    mode: Mode | None = None
+    """None where there is no text."""
+    certainty: Certainty | None = None
+    """None where nothing was answered."""
+    also: tuple[AlsoPossible, ...] = ()
+    clarify: str | None = None
+    """A short question back, where a condition decides between two documents."""
+    reply_draft: str | None = None
+    """What the document says to the patient, apart from the agent's steps."""
+    escalation: str | None = None
+    """Whom to ask, where the answer is only possible or not there."""
+    corrections: tuple[Correction, ...] = ()
+    fallback: str | None = None
+    """Why quotes took the place of written text: a code."""
     recorded: bool = True
     """False when the record could not be written yet: it follows as soon as the store answers again, and
     until then the answer cannot be marked."""

@@ -1,111 +1,136 @@
 """Is there evidence for an answer? Decided before any model writes, from raw scores only.
 
-Two numbers are looked at, never a fused score:
-
-- the best raw cosine between the question and the passages that the agent will see;
-- coverage: the share of the question's content terms that these passages contain, title and heading
-  included. A term weighs the more the rarer its word; what the tenant's glossary knows is found by either
-  side's word.
-
-They are traded against each other on a line through the tenant's two thresholds::
-
-    cosine + 0.5 · coverage  ≥  min_cosine + 0.5 · min_coverage
-
-so that a question in a caller's own words (low coverage) passes on meaning, and one of few, rare, exactly
-matched words passes on them. A code that the question names ("reject 79") and no passage holds is silence,
-whatever the scores: a neighbouring code's passage is similar and wrong.
+A logistic model (``learned.py``, kind ``gate``) reads what the best document has in common with the question,
+never a fused score, and gives the probability that this document answers it. The tenant file's two
+thresholds, calibrated on the tuning half of its questions, make three outcomes of it: *answered*; *possibly
+here*, where the nearest units are quoted and the agent is told to check; *not in the knowledge base*. A code
+that the question names ("reject 79") and the document does not hold is silence, whatever the scores: a
+neighbouring code's document is similar and wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.answering.passage_text import PassageText
-from assistant.answering.vocabulary import Vocabulary, codes_in
-from assistant.domain.answers import GateDecision
-from assistant.domain.retrieval import RankedPassage, Retrieved
+from assistant.answering.learned import Weights
+from assistant.answering.quoting import ScoredUnit
+from assistant.answering.ranking import RankedDocument
+from assistant.answering.vocabulary import Term, codes_in
+from assistant.domain.answers import Certainty, GateDecision
+from assistant.domain.retrieval import StoredDocument
 from assistant.settings import GateSection
 
-COSINE_PER_COVERAGE = 0.5
-"""How much cosine one unit of coverage is worth; measured on both tenants' tuning questions."""
+_WINDOW = 3
+"""Units in a row that a statement and what it leans on take at most."""
+_LEAST_OWN_COVERAGE = 0.25
+"""Share of a follow-up's own terms that the document holds, unless only one is missing ("and by mail?")."""
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceFeatures:
-    """What the gate looks at."""
+class Judged:
+    """The gate's decision, and what an agent is told of it."""
 
-    best_cosine: float
-    coverage: float
-    """0.0 to 1.0; 1.0 for a question without content terms, which only meaning can judge."""
-    missing_terms: tuple[str, ...]
-    """The question's words that no passage contains, heaviest first."""
-    missing_codes: tuple[str, ...]
+    decision: GateDecision
+    certainty: Certainty | None
+    """None: not in the knowledge base."""
+    features: Mapping[str, float]
 
 
-def evidence_features(
-    question: str,
-    passages: Sequence[RankedPassage],
+def gate_features(
+    terms: Sequence[Term],
+    ranked: Sequence[RankedDocument],
+    scored: Sequence[ScoredUnit],
     *,
-    vocabulary: Vocabulary,
-    texts: Sequence[PassageText] | None = None,
-) -> EvidenceFeatures:
-    """Measure the evidence that the passages hold for a question. ``texts`` are the same passages, where
-    they were taken apart before."""
-    if texts is None:
-        texts = [PassageText(ranked.passage, language=vocabulary.language) for ranked in passages]
-    stems = frozenset[str]().union(*(text.terms for text in texts))
-    terms = vocabulary.terms(question)
-    missing = sorted((term for term in terms if not term.forms & stems), key=lambda term: -term.weight)
-    total = sum(term.weight for term in terms)
-    codes = vocabulary.named_codes(question)
-    whole = "\n".join(ranked.passage.embedding_input for ranked in passages) if codes else ""
-    held = codes_in(whole)
-    return EvidenceFeatures(
-        best_cosine=max((ranked.cosine or 0.0 for ranked in passages), default=0.0),
-        coverage=1.0 - sum(term.weight for term in missing) / total if total else 1.0,
-        missing_terms=tuple(term.word for term in missing),
-        missing_codes=tuple(code for code in codes if code not in held),
-    )
+    held: frozenset[str],
+    unknown: Collection[str] = (),
+) -> dict[str, float]:
+    """Return what the gate reads of the best document. ``ranked`` has it first; ``held`` are all its stems,
+    title and headings included. ``unknown``: words of the question that no document of the tenant has."""
+    best = ranked[0]
+    weight = sum(term.weight for term in terms) or 1.0
+    windows = [
+        frozenset[str]().union(*(one.unit.terms for one in scored[at : at + _WINDOW]))
+        for at in range(max(1, len(scored) - _WINDOW + 1))
+    ]
+    return {
+        "passage_cosine": best.features.get("passage_cosine", 0.0),
+        "title_cosine": best.features.get("title_cosine", 0.0),
+        "coverage": sum(term.weight for term in terms if term.forms & held) / weight,
+        "coverage_together": max(
+            (sum(term.weight for term in terms if term.forms & window) for window in windows), default=0.0
+        )
+        / weight,
+        "best_unit": max((one.score for one in scored), default=0.0) / 10,
+        "margin": best.score - ranked[1].score if len(ranked) > 1 else 1.0,
+        "text_score": best.features.get("text_score", 0.0) / (10 * weight),
+        "few_terms": 1.0 / max(1, len(terms)),
+        "unknown": sum(term.weight for term in terms if term.word in unknown) / weight,
+        "heaviest_missing": max((term.weight for term in terms if not term.forms & held), default=0.0),
+        "title_number": best.features.get("title_number", 0.0),
+        "title_opposed": best.features.get("title_opposed", 0.0),
+    }
 
 
-def gate(
-    question: str,
-    retrieved: Retrieved,
+def judge(
+    features: Mapping[str, float],
     *,
+    terms: Sequence[Term],
+    named_codes: Sequence[str],
+    document: StoredDocument,
+    held: frozenset[str],
+    weights: Weights,
     thresholds: GateSection,
-    vocabulary: Vocabulary,
-    texts: Sequence[PassageText] | None = None,
-    follow_up: bool = False,
-) -> GateDecision:
-    """Decide whether the retrieved passages are evidence enough to answer the question.
+    own_terms: Sequence[Term] = (),
+) -> Judged:
+    """Decide whether the best document, which holds these stems, answers the question.
 
-    A follow-up is retrieved with the question before it joined on, so its cosine says as much of that one:
-    when more than one of its own terms is missing, half the tenant's threshold of coverage must be held.
+    ``own_terms``: of a question that was searched together with the one before it though it does not lean on
+    that. The scores say as much of that one, so a change of subject would pass by them.
     """
-    features = evidence_features(question, retrieved.passages, vocabulary=vocabulary, texts=texts)
-    evidence = features.best_cosine + COSINE_PER_COVERAGE * features.coverage
-    needed = thresholds.min_cosine + COSINE_PER_COVERAGE * thresholds.min_coverage
-    elliptic = len(features.missing_terms) <= 1  # "and by mail?" leans on the question before it
-    on_subject = not follow_up or elliptic or features.coverage >= thresholds.min_coverage / 2
-    return GateDecision(
-        passed=bool(retrieved.passages) and not features.missing_codes and evidence >= needed and on_subject,
-        best_cosine=round(features.best_cosine, 4),
-        coverage=round(features.coverage, 4),
-        min_cosine=thresholds.min_cosine,
-        min_coverage=thresholds.min_coverage,
-        missing_terms=tuple(dict.fromkeys((*features.missing_codes, *features.missing_terms))),
+    missing = sorted((term for term in terms if not term.forms & held), key=lambda term: -term.weight)
+    missing_codes = missing_in(named_codes, document) if named_codes else ()
+    is_other_subject = _speaks_of_something_else(own_terms, held)
+    probability = 0.0 if missing_codes or is_other_subject else weights.probability(features)
+    certainty = None
+    if probability >= thresholds.possibly:
+        certainty = Certainty.ANSWERED if probability >= thresholds.answered else Certainty.POSSIBLY
+    decision = GateDecision(
+        passed=certainty is not None,
+        best_cosine=round(features.get("passage_cosine", 0.0), 4),
+        coverage=round(features.get("coverage", 0.0), 4),
+        missing_terms=tuple(dict.fromkeys((*missing_codes, *(term.word for term in missing)))),
+        probability=round(probability, 4),
+        answered_from=thresholds.answered,
+        possibly_from=thresholds.possibly,
     )
+    return Judged(decision, certainty, features)
 
 
-def explain(decision: GateDecision, *, passages: int) -> str:
-    """Return what was looked at, for the agent."""
-    if passages == 0:
-        return "The knowledge base holds no passage that these filters and access rights let through."
-    missing = ", ".join(f"“{term}”" for term in decision.missing_terms[:5])
-    return (
-        f"Looked at the {passages} best passages: similarity {decision.best_cosine:.2f} with "
-        f"{decision.coverage:.0%} of the question's terms found (enough is {decision.min_cosine:.2f} with "
-        f"{decision.min_coverage:.0%}, or more of the one for less of the other)"
-        + (f"; nothing on {missing}." if missing else ".")
-    )
+def _speaks_of_something_else(own_terms: Sequence[Term], held: frozenset[str]) -> bool:
+    missing = [term.weight for term in own_terms if not term.forms & held]
+    own_weight = sum(term.weight for term in own_terms)
+    return len(missing) > 1 and sum(missing) > (1 - _LEAST_OWN_COVERAGE) * own_weight
+
+
+def missing_in(named_codes: Sequence[str], document: StoredDocument) -> tuple[str, ...]:
+    """Return the codes that the document does not hold."""
+    held = codes_in("\n".join((document.card.title, *(passage.text for passage in document.passages))))
+    return tuple(code for code in named_codes if code not in held)
+
+
+NOTHING_VISIBLE = GateDecision(passed=False, best_cosine=0.0, coverage=0.0, probability=0.0)
+"""Where no document is let through by filters and access rights."""
+
+
+def explain(decision: GateDecision, *, title: str | None) -> str:
+    """Return in an agent's words why nothing was answered. ``title``: of the nearest document."""
+    if title is None:
+        return "The knowledge base holds nothing that these filters and your access rights let through."
+    missing = [f"“{term}”" for term in decision.missing_terms[:3]]
+    said = f"Nothing in it speaks of {_listed(missing)}. " if missing else ""
+    return f"Not in the knowledge base. {said}The nearest document is “{title}”."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -36,10 +36,13 @@ class Generation:
         self.inference_id: str | None = None
         self.answered = False
         """Whether the endpoint took the request."""
+        self._pieces: list[str] = []
+        self._first_chunk_ms: float | None = None
 
     @property
-    def begun(self) -> bool:
-        return self._opening is not None
+    def written(self) -> str:
+        """The model's own text so far, unchecked: for counting and for its refusal, never for a reader."""
+        return "".join(self._pieces)
 
     def begin(self, prompt: Prompt) -> None:
         """Send the request: what is shown of the sources meanwhile costs the answer no time."""
@@ -72,6 +75,9 @@ class Generation:
                         break
                     self._note(delta)
                     if delta.text:
+                        if not self._pieces:
+                            self._first_chunk_ms = elapsed_ms(self._started_s, clock=self._services.clock)
+                        self._pieces.append(delta.text)
                         yield delta.text
                 if self.finish_reason is None:
                     raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
@@ -167,6 +173,5 @@ class Generation:
         if self.usage is not None:
             span.set_attribute("gen_ai.usage.input_tokens", self.usage.prompt_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", self.usage.completion_tokens)
-        first_token_ms = self._prepared.steps.timings_ms.get("first_token")
-        if first_token_ms is not None:
-            span.set_attribute("gen_ai.response.time_to_first_chunk", first_token_ms / 1000)
+        if self._first_chunk_ms is not None:
+            span.set_attribute("gen_ai.response.time_to_first_chunk", self._first_chunk_ms / 1000)

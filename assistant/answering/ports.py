@@ -19,7 +19,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import Span
 from assistant.domain.identity import Identity
-from assistant.domain.retrieval import IndexInfo, PassageQuery, Retrieved
+from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
 
 
 class TextEmbedder(Protocol):
@@ -37,9 +37,27 @@ class PassageSearch(Protocol):
     """The reading side of the passage index."""
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
-        """Return the best ``query.size`` passages of both legs under one filter, fused by RRF.
+        """Return the best ``query.size`` passages of both legs under one filter, fused by RRF, and the raw
+        scores of all passages and documents that any leg found.
 
         Raises SearchUnavailableError, DeadlineExceededError.
+        """
+        ...
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        """Return the documents (at most 20) with all their passages and units, in the order asked for.
+
+        A document that is gone, or that ``labels`` do not let through, is left out. Raises
+        SearchUnavailableError, DeadlineExceededError.
+        """
+        ...
+
+    async def known_words(self) -> KnownWords:
+        """Return the words and abbreviations of the live index; may take seconds for a large one.
+
+        Raises SearchUnavailableError.
         """
         ...
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
-from assistant.answering.asking import AnswerRequest, PreparedAnswer
-from assistant.answering.evidence_gate import gate
-from assistant.answering.passage_text import PassageText
+from assistant.answering.asking import AnswerRequest, PreparedAnswer, QuotedAnswer, QuotedBlock
+from assistant.answering.evidence import Evidence, FindEvidence, Sought, merged_quote
+from assistant.answering.known_words import KnownWordsReader
 from assistant.answering.prompting import Prompt, PromptBuilder
-from assistant.answering.retrieving import RetrievePassages
+from assistant.answering.quoting import Quote, blocks
 from assistant.answering.services import TenantServices
-from assistant.answering.snippets import snippet
 from assistant.answering.steps import Steps, begin_answer, fail_span
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.understanding import Understood, leans_on_history, understand
 from assistant.answering.waiting import within
-from assistant.domain.answers import AnswerRecord, GateDecision, Source
+from assistant.domain.answers import AlsoPossible, AnswerRecord, Certainty, Source
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import Passage
 from assistant.domain.errors import AssistantError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
-from assistant.domain.retrieval import RankedPassage, Retrieved
+from assistant.domain.retrieval import RankedPassage
+from assistant.text.safe_markdown import safe_markdown
 
 RECORDS_TIMEOUT_S = 3.0
 """For one reading from or writing to the store of answers."""
+_SNIPPET_CHARACTERS = 280
+_SUBSTANCE = re.compile(r"[^\W_]")
+"""A unit without a letter or digit, as of an address that was taken out, is not quoted."""
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_DEFAULT_SUBJECT = "default"
+_SHARE_OF_DOUBLE = 0.75
+"""Of the words of one quote, for each of the two that answer a double question."""
 
 
 class PrepareAnswer:
@@ -31,9 +41,10 @@ class PrepareAnswer:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self._retrieve = RetrievePassages(services)
-        self._prompts = PromptBuilder(services)
-        self._vocabulary = Vocabulary.of(services.tenant)
+        self.find_evidence = FindEvidence(services)
+        self._known_words = KnownWordsReader(services.search, clock=services.clock)
+        self._vocabulary = self.find_evidence.vocabulary
+        self._prompts = PromptBuilder(services) if services.writes_answers else None
 
     async def prepare(
         self,
@@ -54,33 +65,34 @@ class PrepareAnswer:
         )
         with _ended_on_error(steps):
             history = await self._history(asking, identity=identity, deadline=deadline, steps=steps)
+            seeking = _Seeking(self.find_evidence, asking, identity, deadline, steps)
             before = history[-1].question if history else asking.question_before
-            question = _joined(before, asking.question)
-            retrieved = await self._retrieve.retrieve(
-                question, labels=identity.labels, deadline=deadline, filters=asking.filters, steps=steps
-            )
-            words = self._vocabulary.language
-            texts = tuple(PassageText(ranked.passage, language=words) for ranked in retrieved.passages)
-            decision = self._judge(
-                asking.question, retrieved, texts, follow_up=before is not None, steps=steps
-            )
+            understood, evidence = await self._find(seeking, before)
+            with steps.step("compose") as span:
+                certainty = _certainty(evidence)
+                shown, quoted = self._composed(evidence)
+                span.set_attribute("assistant.gate.passed", certainty is not None)
             max_tokens = self._max_tokens(asking)
+            prompt = None
+            if certainty is not None and self._prompts is not None:
+                prompt = self._prompt(asking, shown, history, max_tokens, steps)
             return PreparedAnswer(
                 answer_id=answer_id,
                 conversation_id=conversation_id,
                 identity=identity,
                 request=asking,
-                retrieval_question=question,
+                evidence=evidence,
+                corrections=understood.corrections,
                 asked_at=asked_at,
                 started_s=started_s,
                 deadline=deadline,
-                retrieved=retrieved,
-                texts=texts,
-                make_sources=partial(self._sources, question, retrieved.passages, texts, identity=identity),
-                gate=decision,
-                prompt=self._prompt(asking, retrieved, history, max_tokens, steps)
-                if decision.passed
-                else None,
+                shown=shown,
+                make_sources=partial(self._sources, evidence, shown, identity=identity),
+                certainty=certainty,
+                quoted=quoted,
+                clarify=next((one.clarify for one in evidence if one.clarify), None),
+                escalation=self._escalation(evidence),
+                prompt=prompt,
                 max_tokens=max_tokens,
                 steps=steps,
             )
@@ -98,7 +110,7 @@ class PrepareAnswer:
             step = Deadline.after(deadline.within_s(RECORDS_TIMEOUT_S), clock=self._services.clock)
             turns = await within(
                 self._services.records.list_conversation(
-                    asking.conversation_id, limit=max(1, self._services.tenant.prompt.history_turns)
+                    asking.conversation_id, limit=max(1, self._services.model.history_turns)
                 ),
                 step=step,
                 whole=deadline,
@@ -108,28 +120,106 @@ class PrepareAnswer:
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    def _judge(
-        self,
-        question: str,
-        retrieved: Retrieved,
-        texts: Sequence[PassageText],
-        *,
-        follow_up: bool,
-        steps: Steps,
-    ) -> GateDecision:
-        with steps.step("gate") as span:
-            decision = gate(
+    async def _find(self, seeking: _Seeking, before: str | None) -> tuple[Understood, tuple[Evidence, ...]]:
+        """Find evidence for each question of the message.
+
+        A question is searched alone; the question before it (for the second half of a double one the first)
+        joins only where this one leans on it, or where nothing was found without.
+        """
+        known = await self._known_words.read()
+        understood = understand(seeking.asking.question, vocabulary=self._vocabulary, known=known)
+        answers = self._services.tenant.answers
+        share = 1.0 if len(understood.parts) == 1 else _SHARE_OF_DOUBLE
+        found: list[Evidence] = []
+        for part, question in enumerate(understood.parts):
+            previous = before if part == 0 else understood.parts[0]
+            alone = Sought(
                 question,
-                retrieved,
-                thresholds=self._services.tenant.gate,
-                vocabulary=self._vocabulary,
-                texts=texts,
-                follow_up=follow_up,
+                corrections=understood.corrections,
+                known=known,
+                max_words=int(answers.max_words * share),
+                also_words=int(answers.also_words * share),
             )
-            span.set_attribute("assistant.gate.passed", decision.passed)
-            span.set_attribute("assistant.gate.best_cosine", decision.best_cosine)
-            span.set_attribute("assistant.gate.coverage", decision.coverage)
-        return decision
+            if previous is not None and leans_on_history(question, vocabulary=self._vocabulary):
+                found.append(await seeking.find(replace(alone, before=previous, leans=True)))
+                continue
+            evidence = await seeking.find(alone)
+            if previous is not None and evidence.certainty is None:
+                joined = await seeking.find(replace(alone, before=previous))
+                evidence = joined if joined.certainty is not None else evidence
+            found.append(evidence)
+        return understood, tuple(found)
+
+    def _composed(self, evidence: Sequence[Evidence]) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
+        """Return the sources in the order of their numbers, and the quoted answer that cites them."""
+        sources = _SourceList()
+        built: list[QuotedBlock] = []
+        also: list[AlsoPossible] = []
+        answering = [one for one in evidence if one.certainty is not None]
+        quotes = self._quotes(answering)
+        for one, quote in quotes:
+            title = _as_title(one.sought.question) if len(quotes) > 1 else ""
+            built += self._blocks(quote, sources, one, title=title, begun=bool(built))
+        shown = {quote.document.card.document_id for _, quote in quotes}
+        for one in answering:
+            if one.also is not None and one.also.document.card.document_id not in shown:
+                shown.add(one.also.document.card.document_id)
+                parts = self._blocks(one.also, sources, one, title="", begun=False)
+                also.append(_also_possible(one.also, parts))
+        for one in evidence:
+            sources.fill(one, up_to=self._services.tenant.retrieval.passages)
+        reply = next(
+            (
+                one.quote.reply
+                for one in answering
+                if one.quote is not None and one.certainty is Certainty.ANSWERED
+            ),
+            None,
+        )
+        return sources.passages, QuotedAnswer(tuple(built), tuple(also), reply)
+
+    def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote]]:
+        """Return the quote of each question; one for both where the same document answers both."""
+        documents = {one.best.card.document_id for one in answering if one.best is not None}
+        if len(answering) > 1 and len(documents) == 1:
+            words = self._services.tenant.answers.max_words
+            headings = self.find_evidence.headings
+            quote = merged_quote(answering, headings=headings, max_words=words)
+            return [(answering[0], quote)] if quote is not None else []
+        return [(one, one.quote) for one in answering if one.quote is not None]
+
+    def _blocks(
+        self, quote: Quote, sources: _SourceList, evidence: Evidence, *, title: str, begun: bool
+    ) -> list[QuotedBlock]:
+        lead = "\n\n" if begun else ""
+        built: list[QuotedBlock] = []
+        urls = {passage.url for passage in quote.document.passages if passage.url}
+        texts = {one.unit.ordinal: safe_markdown(one.unit.text, allowed_urls=urls) for one in quote.units}
+        said = tuple(one for one in quote.units if _SUBSTANCE.search(texts[one.unit.ordinal]))
+        opening = f"{lead}{title}\n\n" if title else lead
+        for before, one in blocks(replace(quote, units=said)):
+            built.append(
+                QuotedBlock(
+                    before=before if built else opening + before,
+                    text=texts[one.unit.ordinal],
+                    passage=one.passage,
+                    span=(one.unit.span.start, one.unit.span.end),
+                    n=sources.number(one.passage, evidence),
+                )
+            )
+        return built
+
+    def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
+        """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
+        contacts = self._services.tenant.answers.escalation
+        stems = self._vocabulary.language.content_stems
+        for text in (*(one.sought.question for one in evidence), *_nearest(evidence)):
+            said = stems(text)
+            for subject, contact in contacts.items():
+                wanted = stems(subject)
+                if subject != _DEFAULT_SUBJECT and wanted and wanted <= said:
+                    return contact
+        return contacts.get(_DEFAULT_SUBJECT)
 
     def _max_tokens(self, asking: AnswerRequest) -> int:
         limit = self._services.tenant.generation.max_tokens
@@ -138,15 +228,16 @@ class PrepareAnswer:
     def _prompt(
         self,
         asking: AnswerRequest,
-        retrieved: Retrieved,
+        shown: Sequence[RankedPassage],
         history: Sequence[AnswerRecord],
         max_tokens: int,
         steps: Steps,
-    ) -> Prompt:
+    ) -> Prompt | None:
+        assert self._prompts is not None  # noqa: S101 (the caller looked)
         with steps.step("prompt") as span:
             prompt = self._prompts.build(
                 _joined(asking.question_before, asking.question),
-                passages=[ranked.passage for ranked in retrieved.passages],
+                passages=[ranked.passage for ranked in shown],
                 history=history,
                 max_tokens=max_tokens,
             )
@@ -156,23 +247,23 @@ class PrepareAnswer:
         return prompt
 
     def _sources(
-        self,
-        question: str,
-        passages: Sequence[RankedPassage],
-        texts: Sequence[PassageText],
-        *,
-        identity: Identity,
+        self, evidence: Sequence[Evidence], shown: Sequence[RankedPassage], *, identity: Identity
     ) -> tuple[Source, ...]:
-        stems = frozenset[str]().union(*(term.forms for term in self._vocabulary.terms(question)))
+        asked = frozenset[str]().union(*(term.forms for one in evidence for term in one.terms))
+        dates = {
+            name: document.card.effective_date for one in evidence for name, document in one.documents.items()
+        }
         return tuple(
             Source(
                 n=n,
                 document_id=passage.document_id,
                 title=passage.title,
+                heading=passage.heading,
+                effective_date=dates.get(passage.document_id),
                 url=passage.url,
                 source=passage.source,
                 score=ranked.fused_score,
-                snippet=snippet(text, stems=stems),
+                snippet=snippet(passage, stems=asked),
                 span=(passage.span.start, passage.span.end),
                 document_url=self._services.links.link(
                     passage.document_id,
@@ -181,9 +272,137 @@ class PrepareAnswer:
                     content_hash=passage.content_hash,
                 ),
             )
-            for n, (ranked, text) in enumerate(zip(passages, texts, strict=True), start=1)
+            for n, ranked in enumerate(shown, start=1)
             for passage in [ranked.passage]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seeking:
+    """One request's searches."""
+
+    find_evidence: FindEvidence
+    asking: AnswerRequest
+    identity: Identity
+    deadline: Deadline
+    steps: Steps
+
+    async def find(self, sought: Sought) -> Evidence:
+        return await self.find_evidence.find(
+            sought,
+            labels=self.identity.labels,
+            deadline=self.deadline,
+            filters=self.asking.filters,
+            steps=self.steps,
+        )
+
+
+class _SourceList:
+    """The numbered sources of one answer: first those that are quoted, then the best of each document."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._passages: list[RankedPassage] = []
+
+    @property
+    def passages(self) -> tuple[RankedPassage, ...]:
+        return tuple(self._passages)
+
+    def number(self, passage: Passage, evidence: Evidence) -> int:
+        """Return the passage's number, a new one when it has none yet."""
+        number = self._numbers.get(passage.passage_id)
+        if number is None:
+            number = self._numbers[passage.passage_id] = len(self._passages) + 1
+            self._passages.append(_ranked(passage, evidence, rank=number))
+        return number
+
+    def fill(self, evidence: Evidence, *, up_to: int) -> None:
+        """Add the best passage of each ranked document, then their others, until there are ``up_to``."""
+        by_document = [
+            _best_first(evidence.documents[one.document_id].passages, evidence)
+            for one in evidence.ranked
+            if one.document_id in evidence.documents
+        ]
+        firsts = [passages[0] for passages in by_document if passages]
+        others = [passage for passages in by_document for passage in passages[1:]]
+        for passage in (*firsts, *others):
+            if len(self._passages) >= up_to:
+                return
+            self.number(passage, evidence)
+
+
+def _best_first(passages: Iterable[Passage], evidence: Evidence) -> list[Passage]:
+    scores = {
+        hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100
+        for hit in evidence.retrieved.hits
+    }
+    return sorted(passages, key=lambda one: (-scores.get(one.passage_id, -1.0), one.ordinal))
+
+
+def _ranked(passage: Passage, evidence: Evidence, *, rank: int) -> RankedPassage:
+    """Return the passage with the raw scores that the legs gave it."""
+    fused = next(
+        (one for one in evidence.retrieved.passages if one.passage.passage_id == passage.passage_id), None
+    )
+    hit = next((one for one in evidence.retrieved.hits if one.passage_id == passage.passage_id), None)
+    return RankedPassage(
+        passage=passage,
+        rank=rank,
+        fused_score=fused.fused_score if fused else 0.0,
+        lexical_rank=fused.lexical_rank if fused else None,
+        lexical_score=hit.lexical_score if hit else None,
+        vector_rank=fused.vector_rank if fused else None,
+        cosine=hit.cosine if hit else None,
+    )
+
+
+def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
+    card = quote.document.card
+    return AlsoPossible(
+        document_id=card.document_id,
+        title=card.title,
+        effective_date=card.effective_date,
+        text="".join(part.before + part.text for part in parts),
+        citations=tuple(sorted({part.n for part in parts})),
+    )
+
+
+def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
+    """Return how sure the whole answer is: of a double question the less sure half that has an answer."""
+    found = [one.certainty for one in evidence if one.certainty is not None]
+    if not found:
+        return None
+    whole = len(found) == len(evidence) and all(one is Certainty.ANSWERED for one in found)
+    return Certainty.ANSWERED if whole else Certainty.POSSIBLY
+
+
+def _nearest(evidence: Sequence[Evidence]) -> list[str]:
+    return [f"{one.best.card.title} {one.best.card.source}" for one in evidence if one.best is not None]
+
+
+def snippet(passage: Passage, *, stems: frozenset[str]) -> str:
+    """Return about two sentences of a passage, beginning with its first unit that holds most of the stems."""
+    units = passage.units
+    if not units:
+        return _cut(passage.text)
+    best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
+    start = best.span.start - passage.span.start
+    shown = _cut(passage.text[start : start + 2 * _SNIPPET_CHARACTERS])
+    return shown if best.ordinal == units[0].ordinal else _ELLIPSIS + shown
+
+
+def _cut(text: str) -> str:
+    shown = " ".join(text[: 2 * _SNIPPET_CHARACTERS].split())
+    if len(shown) <= _SNIPPET_CHARACTERS:
+        return shown
+    cut = shown.rfind(" ", _SNIPPET_CHARACTERS // 2, _SNIPPET_CHARACTERS)
+    return shown[: cut if cut > 0 else _SNIPPET_CHARACTERS] + _ELLIPSIS
+
+
+def _as_title(question: str) -> str:
+    """Return the question as a line of Markdown; it may be a pasted message of anybody."""
+    said = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
+    return f"**{said}**" if said else ""
 
 
 def _joined(before: str | None, question: str) -> str:

@@ -67,7 +67,8 @@ def load_prompt(prompt_id: str) -> PromptTemplate:
     resource = files("assistant.answering").joinpath("prompts", *f"{prompt_id}.md".split("/"))
     if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
         raise ConfigurationError(
-            f'prompt.answer = "{prompt_id}": there is no such prompt; there is {", ".join(prompt_ids())}.'
+            f'[answering] prompt = "{prompt_id}": there is no such prompt; there is '
+            f"{', '.join(prompt_ids())}."
         )
     content = resource.read_bytes()
     _, *parts = _SECTION.split(content.decode())
@@ -100,9 +101,8 @@ class PromptBuilder:
     def __init__(self, services: TenantServices) -> None:
         self._counter = services.token_counter
         self._model = services.model
-        self._sizes = services.tenant.prompt
         self._context_tokens = services.tenant.generation.context_tokens
-        self._template = load_prompt(services.tenant.prompt.answer)
+        self._template = load_prompt(services.model.prompt)
         self._system = ChatMessage("system", self._template.system)
 
     @cached_property
@@ -120,12 +120,12 @@ class PromptBuilder:
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
 
-        ``passages`` are the sources in their order, best first; the model reads as many of them as the
-        tenant wants and the budget lets in, whole. ``history`` is oldest first; its last turns take what
+        ``passages`` are the sources in their order, best first; the model reads as many of them as its
+        manifest says and the budget lets in, whole. ``history`` is oldest first; its last turns take what
         room is left. Raises TooLargeError when the question alone does not fit.
         """
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
-        wanted = min(self._sizes.passages, len(passages))
+        wanted = min(self._model.passages, len(passages))
         for read in range(wanted, -1, -1):
             user = self._user_message(question, passages[:read])
             tokens = self._system_tokens + self._count(user)
@@ -162,7 +162,7 @@ class PromptBuilder:
         messages: list[ChatMessage] = []
         used = 0
         written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
-        for turn in reversed(written[-self._sizes.history_turns :] if self._sizes.history_turns else []):
+        for turn in reversed(written[-self._model.history_turns :] if self._model.history_turns else []):
             pair = [
                 ChatMessage("user", neutralise(turn.question)),
                 ChatMessage("assistant", neutralise(turn.text)),

@@ -1,9 +1,8 @@
-"""Question → vector → passages: the one way to retrieve, for answers, the command line and evaluation."""
+"""Text → vector → hits: the one way to search, for answers, the command line and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from math import fsum, sqrt
 
 from opentelemetry import trace
@@ -11,7 +10,6 @@ from opentelemetry.trace import SpanKind
 
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import PROVIDER, Steps
-from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.answering.waiting import within
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
@@ -19,7 +17,7 @@ from assistant.domain.errors import (
     PassageTooLongError,
     SearchUnavailableError,
 )
-from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
+from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters, StoredDocument
 
 _MOST_PIECES = 64
 
@@ -29,43 +27,58 @@ class RetrievePassages:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self._vocabulary = Vocabulary.of(services.tenant)
 
     async def retrieve(
         self,
-        question: str,
+        searched: str,
         *,
+        vector: Sequence[float],
         labels: frozenset[str],
         deadline: Deadline,
         filters: SearchFilters | None = None,
         size: int | None = None,
+        with_codes: Sequence[str] = (),
         steps: Steps | None = None,
     ) -> Retrieved:
-        """Return the best ``size`` passages (by default as many as the tenant's answers show).
+        """Return what the index has for a text and its vector, with the best ``size`` passages (by default
+        as many as the tenant's answers show; all of both legs where the question names codes).
 
-        The tenant's glossary is joined to the question. When the question names a code ("reject 79"), the
-        passages that hold it come first. A question over the embedding model's token limit
-        is embedded in pieces, whose mean stands for it: nothing is cut. Raises EmbeddingUnavailableError,
-        SearchUnavailableError, OverloadedError, DeadlineExceededError.
+        Raises SearchUnavailableError, DeadlineExceededError.
         """
         steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         retrieval = self._services.tenant.retrieval
-        text = self._vocabulary.expand(question)
-        codes = self._vocabulary.named_codes(question)
         wanted = size or retrieval.passages
         leg_size = max(retrieval.leg_size, wanted)
         query = PassageQuery(
-            text=text,
-            vector=await self._embed(text, deadline=deadline, steps=steps),
+            text=searched,
+            vector=vector,
             filters=filters or SearchFilters(),
             labels=labels,
             leg_size=leg_size,
-            size=2 * leg_size if codes else wanted,
+            size=2 * leg_size if with_codes else wanted,
         )
-        retrieved = await self._search(query, deadline=deadline, steps=steps)
-        return _codes_first(retrieved, codes, size=wanted) if codes else retrieved
+        return await self._search(query, deadline=deadline, steps=steps)
 
-    async def _embed(self, text: str, *, deadline: Deadline, steps: Steps) -> list[float]:
+    async def read(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline, steps: Steps
+    ) -> Mapping[str, StoredDocument]:
+        """Return documents with their units. Raises SearchUnavailableError, DeadlineExceededError."""
+        if not document_ids:
+            return {}
+        with steps.step("read", kind=SpanKind.CLIENT):
+            limit_s = self._services.tenant.limits.search_timeout_s
+            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
+            late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
+            reading = self._services.search.read_documents(document_ids, labels=labels, deadline=step)
+            return await within(reading, step=step, whole=deadline, late=late)
+
+    async def embed(self, text: str, *, deadline: Deadline, steps: Steps | None = None) -> list[float]:
+        """Return the text's vector. A text over the model's token limit is embedded in pieces, whose mean
+        stands for it: nothing is cut.
+
+        Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
+        """
+        steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         embedding = self._services.tenant.embedding
         with steps.step(
             "embed",
@@ -109,22 +122,6 @@ class RetrievePassages:
             span.set_attribute("assistant.index_version", retrieved.index_version)
             span.set_attribute("assistant.passages", len(retrieved.passages))
             return retrieved
-
-
-def _codes_first(retrieved: Retrieved, codes: Sequence[str], *, size: int) -> Retrieved:
-    """Put the passages that hold all named codes before the others, else in fused order; keep ``size``.
-
-    A code is an exact key. Fusion alone ranks a neighbouring code's passage, alike in both legs, above the
-    named one's, which only the lexical leg tells apart.
-    """
-    named = frozenset(codes)
-    ordered = sorted(
-        retrieved.passages, key=lambda ranked: not named <= codes_in(ranked.passage.embedding_input)
-    )
-    return replace(
-        retrieved,
-        passages=tuple(replace(ranked, rank=rank) for rank, ranked in enumerate(ordered[:size], start=1)),
-    )
 
 
 def _halves(text: str) -> list[str]:

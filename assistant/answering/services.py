@@ -34,6 +34,14 @@ class ServedModel:
     """Tokens that the chat template adds around each message."""
     template_tokens_per_prompt: int
     """Tokens that it adds once: what begins the prompt and what opens the model's turn."""
+    writes_answers: bool = False
+    """Whether the model may write an answer; otherwise answers are quoted."""
+    prompt: str = "answer/1"
+    """``<task>/<version>`` of the prompt file that the model is asked with."""
+    passages: int = 2
+    """How many of the sources the model reads."""
+    history_turns: int = 2
+    """How many earlier turns of the conversation the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +59,8 @@ class TenantServices:
     clock: Clock
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
+
+    @property
+    def writes_answers(self) -> bool:
+        """Whether a model writes this tenant's answers; otherwise they are quoted."""
+        return self.model.writes_answers and self.tenant.answers.mode == "auto"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.answering.language import Language, fold, language
+from assistant.domain.answers import Correction
+from assistant.domain.retrieval import KnownWords
 from assistant.settings import TenantConfig
+from assistant.text.language import Language, fold, language
 
 _COMMON_WEIGHT = 0.05
 """What the commonest word still counts, against 1.05 of the rarest."""
@@ -21,6 +23,8 @@ _WITH_DIGIT = re.compile(r"[^\W_]*\d[^\W_]*")
 _COUNTED = re.compile(
     r"\d+(?:st|nd|rd|th|s|x|k|am|pm|yo|y|yr|yrs|mo|h|hr|hrs|wk|wks|min|mg|mcg|ml|g|kg|lb|lbs)"
 )
+_SAID_WORD = re.compile(r"[^\W_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}&/.-][^\W_]+)*")
+_SHORT_FORM = re.compile(r"(?<!\w)[a-z][a-z0-9-]{1,5}(?!\w)")
 _NAMED_CODE = re.compile(
     r"\b(?:codes?|rejects?|rejections?|errors?)\s+(?:code\s+)?([^\W\d_]{0,3}\d+[^\W\d_]?)\b"
 )
@@ -38,7 +42,12 @@ class Term:
 
 def codes_in(text: str) -> frozenset[str]:
     """Return every token of a text that has a digit, without leading zeros: "079" is "79"."""
-    return frozenset(token.lstrip("0") for token in _WITH_DIGIT.findall(fold(text)))
+    return frozenset(token.lstrip("0") or "0" for token in _WITH_DIGIT.findall(fold(text)))
+
+
+def _joined(said: str) -> str:
+    """Return a glossary entry as its words stand in a question, one space between them."""
+    return " ".join(word[0] for word in _SAID_WORD.finditer(fold(said)))
 
 
 class Vocabulary:
@@ -46,45 +55,82 @@ class Vocabulary:
 
     def __init__(self, words: Language, *, glossary: Mapping[str, str]) -> None:
         self.language = words
-        self._meanings = {fold(said): meant for said, meant in glossary.items()}
-        longest_first = sorted(self._meanings, key=len, reverse=True)
-        self._said = (
-            re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(said) for said in longest_first)})(?!\w)")
-            if longest_first
-            else None
-        )
+        self._meanings = {_joined(said): meant for said, meant in glossary.items()}
+        self._said_words = frozenset(word for said in self._meanings for word in said.split())
+        self._longest = max((len(said.split()) for said in self._meanings), default=0)
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> Vocabulary:
         """Raises ConfigurationError when the tenant's language is not known."""
         return cls(language(tenant.language), glossary=tenant.glossary)
 
-    def expand(self, question: str) -> str:
-        """Return the question with what the documents call its words joined on: what is retrieved."""
-        meant = dict.fromkeys(self._meanings[said] for said in self._find(question))
+    def expand(
+        self, question: str, *, known: KnownWords | None = None, corrections: Sequence[Correction] = ()
+    ) -> str:
+        """Return the question with what the documents call its words joined on: what is retrieved.
+
+        That is the glossary's words, the long forms of abbreviations that documents define, and corrected
+        spellings.
+        """
+        meant = dict.fromkeys(self._meanings[said] for said, _, _ in self._find(fold(question)))
+        if known is not None:
+            long_forms = (self._long_form(word, known) for word in _SHORT_FORM.findall(fold(question)))
+            meant |= dict.fromkeys(long for long in long_forms if long)
+        meant |= dict.fromkeys(one.read_as for one in corrections)
         return "\n".join([question, *([" ".join(meant)] if meant else [])])
 
-    def terms(self, question: str) -> tuple[Term, ...]:
+    def says(self, word: str) -> bool:
+        """Say whether the glossary has a folded word on its callers' side."""
+        return word in self._said_words
+
+    def terms(
+        self, question: str, *, known: KnownWords | None = None, corrections: Sequence[Correction] = ()
+    ) -> tuple[Term, ...]:
         """Return the question's content terms, each once, in order of first appearance.
 
-        What the glossary knows is one term, with the words of both sides as its forms.
+        What the glossary knows is one term, with the words of both sides as its forms; so is an abbreviation
+        that documents define, and a word that was read in another spelling.
         """
+        read_as = {one.said: one.read_as for one in corrections}
         terms: dict[str, Term] = {}
-        for said in self._find(question):
+        rest, end, folded = "", 0, fold(question)
+        for said, start, stop in self._find(folded):
             forms = self.language.content_stems(said + " " + self._meanings[said])
             terms.setdefault(said, Term(said, forms, _COMMON_WEIGHT + _GLOSSARY_RARITY**2))
-        rest = fold(question) if self._said is None else self._said.sub(" ", fold(question))
+            rest += folded[end:start] + " "
+            end = stop
+        rest += folded[end:]
         for word in self.language.content_words(rest):
             if word not in terms:
-                terms[word] = Term(word, frozenset([self.language.stem(word)]), self._weight(word))
+                others = [read_as.get(word), self._long_form(word, known)]
+                forms = frozenset([self.language.stem(word)]).union(
+                    *(self.language.content_stems(other) for other in others if other)
+                )
+                terms[word] = Term(word, forms, self._weight(read_as.get(word, word)))
         return tuple(terms.values())
 
     def named_codes(self, question: str) -> tuple[str, ...]:
         """Return the codes that the question calls so ("reject 79"), without leading zeros."""
-        return tuple(dict.fromkeys(code.lstrip("0") for code in _NAMED_CODE.findall(fold(question))))
+        return tuple(dict.fromkeys(code.lstrip("0") or "0" for code in _NAMED_CODE.findall(fold(question))))
 
-    def _find(self, question: str) -> list[str]:
-        return [] if self._said is None else self._said.findall(fold(question))
+    def _long_form(self, word: str, known: KnownWords | None) -> str | None:
+        """Return what documents abbreviate so; never of a word that is common English as well."""
+        return None if known is None or self.language.is_common(word) else known.abbreviations.get(word)
+
+    def _find(self, folded: str) -> list[tuple[str, int, int]]:
+        """Return (entry, start, end) of what the glossary knows, the longest entry first at each place."""
+        words = list(_SAID_WORD.finditer(folded)) if self._meanings else []
+        found: list[tuple[str, int, int]] = []
+        at = 0
+        while at < len(words):
+            for size in range(min(self._longest, len(words) - at), 0, -1):
+                said = " ".join(word[0] for word in words[at : at + size])
+                if said in self._meanings:
+                    found.append((said, words[at].start(), words[at + size - 1].end()))
+                    at += size - 1
+                    break
+            at += 1
+        return found
 
     def _weight(self, word: str) -> float:
         if not word[0].isdigit() and not _CODE.fullmatch(word):

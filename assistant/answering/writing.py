@@ -1,4 +1,4 @@
-"""One answer while it is written: the model's text becomes events, and every way to end becomes an ending."""
+"""One answer while it is made: written or quoted text becomes events, and every way to end an ending."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ import structlog
 from assistant.answering.asking import PreparedAnswer
 from assistant.answering.ending import Ending, answer_record, last_event
 from assistant.answering.events import Done, Problem, SentenceEnded, Token
+from assistant.answering.evidence_gate import explain
 from assistant.answering.generating import Generation
 from assistant.answering.interruption import Cause, InterruptedAnswerError
-from assistant.answering.language import Language, fold
 from assistant.answering.prompting import Prompt
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import elapsed_ms, fail_span
-from assistant.answering.written_text import WrittenText
-from assistant.domain.answers import AnswerRecord, FinishReason, Usage
+from assistant.answering.support import SupportChecker
+from assistant.answering.written_text import AnswerText
+from assistant.domain.answers import AnswerRecord, Certainty, FinishReason, Mode, Usage
 from assistant.domain.errors import AssistantError
+from assistant.text.language import Language, fold
 
 _NO_ROOM = "no_room_for_passages"
 _EMPTY = "empty_answer"
+_REFUSED = "refused"
+_CUT_SHORT = "length"
+_NO_UNITS = "nothing_to_quote"
+FAILED_CHECKS = frozenset(
+    {"unsupported", "repetition", "debris", "echo", _NO_ROOM, _EMPTY, _REFUSED, _CUT_SHORT, _NO_UNITS}
+)
+"""Codes of ``done.fallback`` for text that failed its checks. Every other code is a model that failed."""
 _log = structlog.get_logger(__name__)
 
 
@@ -29,12 +38,26 @@ class AnswerWriting:
     """The state of one streamed answer."""
 
     def __init__(
-        self, services: TenantServices, prepared: PreparedAnswer, *, language: Language, settings_hash: str
+        self,
+        services: TenantServices,
+        prepared: PreparedAnswer,
+        *,
+        language: Language,
+        settings_hash: str,
+        weights: dict[str, str],
     ) -> None:
         self._settings_hash = settings_hash
+        self._weights = weights
         self._services = services
         self._prepared = prepared
-        self._written = WrittenText(prepared.texts, language=language)
+        passages = [ranked.passage for ranked in prepared.shown]
+        self._text = AnswerText(
+            checker=SupportChecker(passages, language=language),
+            question=prepared.request.question,
+            sources=len(passages),
+            allowed_urls={passage.url for passage in passages if passage.url},
+            language=language,
+        )
         self._generation = Generation(services, prepared)
         self._ending: Ending | None = None
         self.closed = False
@@ -44,37 +67,23 @@ class AnswerWriting:
         if prompt.numbers:
             self._generation.begin(prompt)
 
-    async def events(self, prompt: Prompt) -> AsyncGenerator[Token | SentenceEnded, None]:
-        """Yield the model's text as it comes. The endpoint's connection is closed on return, and there is
-        an ending, unless the reader left."""
-        if not prompt.numbers:
-            self.finish(Ending.sources_only(_NO_ROOM))
-            return
-        written, generation = self._written, self._generation
-        if not generation.begun:  # cancelled before it could be called
-            cause = self._prepared.interruption.cause or Cause.CANCELLED
-            self.finish(Ending.interrupted(cause, begun=False))
-            return
-        try:
-            async with aclosing(generation.texts()) as texts:
-                async for text in texts:
-                    for event in written.write(text):
-                        generation.reached_reader()
-                        yield event
-            for event in written.end():
+    async def events(self) -> AsyncGenerator[Token | SentenceEnded, None]:
+        """Yield the answer's text. The endpoint's connection is closed on return, and there is an ending,
+        unless the reader left."""
+        prepared, cause = self._prepared, self._prepared.interruption.cause
+        if cause is Cause.CANCELLED or cause is Cause.DISCONNECTED:
+            self.finish(Ending.interrupted(cause))
+        elif prepared.certainty is None:
+            best = prepared.evidence[0]
+            title = best.best.card.title if best.best else None
+            self.finish(Ending.done(FinishReason.NO_EVIDENCE, reason=explain(best.gate, title=title)))
+        elif prepared.prompt is None:
+            for event in self._quote(None):
                 yield event
-            self.finish(self._natural_ending(prompt))
-        except InterruptedAnswerError as interrupted:
-            if interrupted.cause in (Cause.LATE, Cause.DEADLINE):
-                self._log_failure(interrupted.cause.value, "The model took too long.")
-            self.finish(Ending.interrupted(interrupted.cause, begun=written.begun))
-        except AssistantError as error:
-            self._log_failure(error.code, error.message)
-            self.finish(Ending.failed(error) if written.begun else Ending.sources_only(error.code))
-
-    def _log_failure(self, code: str, detail: str) -> None:
-        """Tell the operator what the agent, who still gets the sources, is not bothered with."""
-        _log.warning("generation_failed", answer_id=self._prepared.answer_id, code=code, detail=detail)
+        else:
+            async with aclosing(self._written(prepared.prompt)) as events:
+                async for event in events:
+                    yield event
 
     async def leave_model(self) -> None:
         """Close the endpoint's connection, where the reader left before its text was read."""
@@ -96,9 +105,10 @@ class AnswerWriting:
         return answer_record(
             ending,
             self._prepared,
-            self._written,
+            self._text,
             services=self._services,
             settings_hash=self._settings_hash,
+            weights=self._weights,
             usage=self._usage(),
             inference_id=self._generation.inference_id,
         )
@@ -107,25 +117,81 @@ class AnswerWriting:
         """Return the event that ends the stream; none when nobody is there to read it."""
         return last_event(
             self._ending or Ending.defect(),
-            self._written,
+            self._prepared,
+            self._text,
             usage=self._usage(),
-            timings_ms=self._prepared.steps.timings_ms,
             recorded=recorded,
         )
 
-    def _natural_ending(self, prompt: Prompt) -> Ending:
-        text = fold(self._written.text).strip()
-        if not text:
-            return Ending.sources_only(_EMPTY)
-        if prompt.refusal and text.startswith(fold(prompt.refusal)):
-            return Ending.done(FinishReason.REFUSED)
-        return Ending.done(self._generation.finish_reason or FinishReason.STOP)
+    async def _written(self, prompt: Prompt) -> AsyncGenerator[Token | SentenceEnded, None]:
+        """Yield what the model writes and passes its checks; where it fails, the quote."""
+        if not prompt.numbers:
+            for event in self._quote(_NO_ROOM):
+                yield event
+            return
+        text, generation = self._text, self._generation
+        failed: str | None = None
+        try:
+            async with aclosing(generation.texts()) as texts:
+                async for piece in texts:
+                    for event in text.write(piece):
+                        generation.reached_reader()
+                        yield event
+                    if text.failure is not None:
+                        break
+            for event in text.end(cut_short=generation.finish_reason is FinishReason.LENGTH):
+                generation.reached_reader()
+                yield event
+            failed = self._not_an_answer(prompt)
+        except InterruptedAnswerError as interrupted:
+            if interrupted.cause in (Cause.CANCELLED, Cause.DISCONNECTED):
+                self.finish(Ending.interrupted(interrupted.cause))
+                return
+            self._log_failure(interrupted.cause.value, "The model took too long.")
+            failed = interrupted.cause.value
+        except AssistantError as error:
+            self._log_failure(error.code, error.message)
+            failed = error.code
+        if failed is None:
+            finish_reason = generation.finish_reason or FinishReason.STOP
+            self.finish(Ending.done(finish_reason, mode=Mode.WRITTEN, certainty=self._prepared.certainty))
+            return
+        await generation.close()
+        for event in self._quote(failed):
+            yield event
+
+    def _quote(self, fallback: str | None) -> list[Token | SentenceEnded]:
+        """Return the quote's events, and end the answer with it."""
+        events = list(self._text.quote(self._prepared.quoted.blocks))
+        if not events:
+            self.finish(Ending.sources_only(fallback or _NO_UNITS))
+            return []
+        self._generation.reached_reader()
+        certainty = Certainty.POSSIBLY if fallback == _REFUSED else self._prepared.certainty
+        ending = Ending.done(FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty, fallback=fallback)
+        self.finish(ending)
+        return events
+
+    def _not_an_answer(self, prompt: Prompt) -> str | None:
+        """Return why what the model wrote is no answer, or only the beginning of one, as a code; None if it
+        is one. A refusal is tested first: no source supports it."""
+        text = self._text
+        written = fold(self._generation.written).strip()
+        if not text.begun and prompt.refusal and written.startswith(fold(prompt.refusal)):
+            return _REFUSED
+        if text.begun or text.failure is not None:
+            return text.failure
+        return _CUT_SHORT if self._generation.finish_reason is FinishReason.LENGTH else _EMPTY
+
+    def _log_failure(self, code: str, detail: str) -> None:
+        """Tell the operator what the agent, who gets the quote, is not bothered with."""
+        _log.warning("generation_failed", answer_id=self._prepared.answer_id, code=code, detail=detail)
 
     def _usage(self) -> Usage:
         """Return what the endpoint counted; counted here when it was called and broke off before it said."""
         prompt = self._prepared.prompt
         if self._generation.usage is None and prompt and self._generation.answered:
-            completion_tokens = self._services.token_counter.count(self._written.text)
+            completion_tokens = self._services.token_counter.count(self._generation.written)
             self._generation.usage = Usage(
                 prompt_tokens=prompt.prompt_tokens, completion_tokens=completion_tokens
             )

@@ -1,18 +1,29 @@
 """In-memory fakes of the answering ports, and one tenant made of them.
 
 They keep the ports' promises: deadlines, filters, labels, append-only records, a closed connection. The
-records pass the same contract tests as the real store (tests/unit/answering/test_fakes.py).
+records pass the same contract tests as the real store (tests/unit/answering/test_fakes.py). Documents are
+parsed and cut by the worker's own code, and a text's vector is its bag of stems, so texts with the same words
+are near each other: a whole answer is made in process, as in the service.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import count
+from math import sqrt
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answering.ports import (
     GenerationDelta,
@@ -30,46 +41,82 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.documents import Passage, Span
+from assistant.domain.documents import Document, Passage, Span
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.retrieval import IndexInfo, PassageQuery, RankedPassage, Retrieved
+from assistant.domain.retrieval import (
+    VECTOR_LEG_WEIGHT,
+    DocumentHit,
+    IndexInfo,
+    KnownWords,
+    PassageHit,
+    PassageQuery,
+    RankedPassage,
+    Retrieved,
+    StoredDocument,
+    reciprocal_rank_fusion,
+)
+from assistant.ingesting.cards import build_card
+from assistant.ingesting.parsing import parse_document
+from assistant.ingesting.passages import PassageCutter, TokenCounts
 from assistant.settings import TenantConfig
+from assistant.text.language import language
 
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
-DIMENSIONS = 2
+DIMENSIONS = 384
+PASSAGE_TOKENS = 256
+
+
+def vector_of(text: str) -> list[float]:
+    """Return a unit-length vector, shape (DIMENSIONS,), whose places are the text's stems."""
+    places = Counter(zlib.crc32(stem.encode()) % DIMENSIONS for stem in _stems(text))
+    length = sqrt(sum(number * number for number in places.values())) or 1.0
+    return [places.get(place, 0) / length for place in range(DIMENSIONS)]
+
+
+@lru_cache(maxsize=10_000)
+def _stems(text: str) -> frozenset[str]:
+    return language("en").content_stems(text)
 
 
 class FakeEmbedder:
-    """Gives every text the same vector; ``too_long_words`` is its input limit in words."""
+    """Gives every text its bag of stems; ``too_long_words`` is its input limit in words."""
 
-    def __init__(self, *, error: AssistantError | None = None, hangs: bool = False) -> None:
+    def __init__(self, *, error: AssistantError | None = None, hangs: bool = False, after: int = 0) -> None:
         self.error = error
         self.hangs = hangs
+        self.after = after
+        """How many calls go well before it fails or hangs."""
         self.too_long_words = 10_000
         self.texts: list[list[str]] = []
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         deadline.within_s(1.0)
         self.texts.append(list(texts))
-        if self.error is not None:
-            raise self.error
-        if self.hangs:
-            await asyncio.Event().wait()
+        if len(self.texts) > self.after:
+            if self.error is not None:
+                raise self.error
+            if self.hangs:
+                await asyncio.Event().wait()
         if any(len(text.split()) > self.too_long_words for text in texts):
             raise PassageTooLongError("A text is over the limit.")
-        return [[1.0, 0.0] for _ in texts]
+        return [vector_of(text) for text in texts]
 
 
 @dataclass
 class FakeSearch:
-    """Finds the passages that filters and labels let through, in the order in which they were given."""
+    """The reading side of an index of these documents: the same legs as the real one, each a loop."""
 
-    passages: list[tuple[Passage, float]] = field(default_factory=list[tuple[Passage, float]])
-    """With the raw cosine that each has for every question."""
+    documents: list[StoredDocument] = field(default_factory=list[StoredDocument])
     error: AssistantError | None = None
     hangs: bool = False
+    read_error: AssistantError | None = None
+    words_error: AssistantError | None = None
+    gone: set[str] = field(default_factory=set[str])
+    """Documents that go away between the search and the reading."""
     queries: list[PassageQuery] = field(default_factory=list[PassageQuery])
+    read: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    """The ids of each reading."""
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         deadline.within_s(1.0)
@@ -78,37 +125,102 @@ class FakeSearch:
             raise self.error
         if self.hangs:
             await asyncio.Event().wait()
-        found = [(passage, cosine) for passage, cosine in self.passages if _lets_through(query, passage)]
-        ranked = tuple(
-            RankedPassage(
-                passage=passage,
-                rank=rank,
-                fused_score=2 / (60 + rank),
-                lexical_rank=rank,
-                lexical_score=10.0 / rank,
-                vector_rank=rank,
-                cosine=cosine,
-            )
-            for rank, (passage, cosine) in enumerate(found[: query.size], start=1)
+        seen = [one for one in self.documents if _lets_through(query, one.passages[0])]
+        passages = {passage.passage_id: passage for one in seen for passage in one.passages}
+        inputs = {name: one.embedding_input for name, one in passages.items()}
+        cosines = {name: cosine(query.vector, text) for name, text in inputs.items()}
+        scores = {name: score for name, text in inputs.items() if (score := word_score(query.text, text))}
+        vector_leg, lexical_leg = _best(cosines, query.leg_size), _best(scores, query.leg_size)
+        fused = reciprocal_rank_fusion([lexical_leg, vector_leg], weights=(1.0, VECTOR_LEG_WEIGHT))
+        return Retrieved(
+            passages=tuple(
+                RankedPassage(
+                    passage=passages[name],
+                    rank=rank,
+                    fused_score=score,
+                    lexical_rank=lexical_leg.index(name) + 1 if name in lexical_leg else None,
+                    lexical_score=scores.get(name),
+                    vector_rank=vector_leg.index(name) + 1 if name in vector_leg else None,
+                    cosine=cosines[name],
+                )
+                for rank, (name, score) in enumerate(list(fused.items())[: query.size], start=1)
+            ),
+            best_cosine=max(cosines.values(), default=0.0),
+            index_version="index-1",
+            hits=tuple(
+                PassageHit(name, passages[name].document_id, scores.get(name), cosines[name])
+                for name in sorted(fused)
+            ),
+            documents=tuple(_document_hit(query, one) for one in seen),
         )
-        best = max((cosine for _, cosine in found), default=0.0)
-        return Retrieved(passages=ranked, best_cosine=best, index_version="index-1")
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        deadline.within_s(1.0)
+        self.read.append(tuple(document_ids))
+        if self.read_error is not None:
+            raise self.read_error
+        known = {one.card.document_id: one for one in self.documents}
+        return {
+            name: known[name]
+            for name in document_ids
+            if name in known and name not in self.gone and _may_see(labels, known[name].card.labels)
+        }
+
+    async def known_words(self) -> KnownWords:
+        if self.words_error is not None:
+            raise self.words_error
+        cards = [one.card for one in self.documents if not one.card.labels]
+        return KnownWords(
+            words=Counter(word for card in cards for word in card.words),
+            abbreviations=dict(pair for card in cards for pair in card.abbreviations),
+        )
 
     async def info(self) -> IndexInfo:
         return IndexInfo(
             index_version="index-1",
             embedding_model="fake",
             dimensions=DIMENSIONS,
-            passage_count=len(self.passages),
-            document_count=len({passage.document_id for passage, _ in self.passages}),
+            passage_count=sum(len(one.passages) for one in self.documents),
+            document_count=len(self.documents),
             updated_at=UPDATED_AT,
         )
+
+
+def cosine(vector: Sequence[float], text: str) -> float:
+    """Return the cosine of a unit-length vector with a text's."""
+    return sum(one * other for one, other in zip(vector, vector_of(text), strict=True))
+
+
+def word_score(query: str, text: str) -> float:
+    """Return what stands for BM25: 3.0 a stem in common."""
+    return 3.0 * len(_stems(query) & _stems(text))
+
+
+def _best(scores: Mapping[str, float], size: int) -> list[str]:
+    return sorted(scores, key=lambda name: (-scores[name], name))[:size]
+
+
+def _document_hit(query: PassageQuery, document: StoredDocument) -> DocumentHit:
+    titles = (document.card.title, *document.card.questions)
+    text = "\n".join((*titles, *(passage.text for passage in document.passages)))
+    return DocumentHit(
+        document_id=document.card.document_id,
+        title_cosine=max(cosine(query.vector, title) for title in titles),
+        title_score=max(word_score(query.text, title) for title in titles) or None,
+        text_score=word_score(query.text, text) or None,
+    )
+
+
+def _may_see(labels: frozenset[str], wanted: Iterable[str]) -> bool:
+    return not (wanted := set(wanted)) or bool(labels & wanted)
 
 
 def _lets_through(query: PassageQuery, passage: Passage) -> bool:
     filters = query.filters
     return (
-        (not passage.labels or bool(query.labels & set(passage.labels)))
+        _may_see(query.labels, passage.labels)
         and (not filters.source or passage.source in filters.source)
         and (not filters.type or passage.type in filters.type)
         and (not filters.document_id or passage.document_id in filters.document_id)
@@ -278,15 +390,62 @@ class InMemoryRecords:
             raise self.error
 
 
+REFILL = """
+Retail refills are payable on day 23 of 30. Send other requests to the Claims Desk.
+"""
+
+
+def document(
+    document_id: str = "refill",
+    content: str = REFILL,
+    *,
+    title: str = "Refill too soon",
+    questions: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    effective_date: date | None = None,
+    source: str = "procedures",
+    passage_tokens: int = PASSAGE_TOKENS,
+) -> StoredDocument:
+    """Return a document of Markdown as the worker indexes it, with real passages and units."""
+    made = Document(
+        document_id=document_id,
+        title=title,
+        content=content,
+        media_type="text/markdown",
+        source=source,
+        type="procedure",
+        url=f"https://procedures.example/{document_id}",
+        effective_date=effective_date,
+        labels=labels,
+        questions=questions,
+    )
+    parsed = parse_document(made)
+    cutter = PassageCutter(_word_counts(), max_tokens=passage_tokens, language=language("en"))
+    written = {"content_hash": f"hash-of-{document_id}", "updated_at": UPDATED_AT}
+    return StoredDocument(
+        card=build_card(made, parsed, **written),  # pyright: ignore[reportArgumentType]
+        passages=cutter.cut(made, parsed, **written),  # pyright: ignore[reportArgumentType]
+    )
+
+
+@lru_cache
+def _word_counts() -> TokenCounts:
+    """Return counts by a tokenizer whose tokens are words."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    return TokenCounts(tokenizer)
+
+
 def passage(
     document_id: str = "refill",
     *,
-    text: str = "Retail refills are payable on day 23 of 30. Send other requests to the Claims Desk.",
+    text: str = REFILL.strip(),
     title: str = "Refill too soon",
     heading: str = "Steps",
     ordinal: int = 0,
     labels: tuple[str, ...] = (),
 ) -> Passage:
+    """Return a passage without units, for what reads its text alone."""
     return Passage(
         passage_id=f"{document_id}#{ordinal}",
         document_id=document_id,
@@ -314,30 +473,51 @@ def countable_ids() -> Callable[[], str]:
     return lambda: f"id-{next(numbers)}"
 
 
-MODEL = ServedModel(
+QUOTING_MODEL = ServedModel(
     model_id="model-1",
     digest="digest-1",
     template_tokens_per_message=4,
     template_tokens_per_prompt=3,
 )
+WRITING_MODEL = replace(QUOTING_MODEL, writes_answers=True, prompt="answer/2")
+
+
+def _config() -> TenantConfig:
+    """The thresholds lie far from what a question of a document's words and one of others get, so that new
+    weights change no test."""
+    return TenantConfig.model_validate(
+        {
+            "schema_version": 1,
+            "name": "pharmacy",
+            "display_name": "Pharmacy",
+            "gate": {"answered": 0.35, "possibly": 0.1},
+        }
+    )
 
 
 @dataclass
 class FakeTenant:
-    """One tenant's fakes, each within reach of a test, and the services that are made of them."""
+    """One tenant's fakes, each within reach of a test, and the services that are made of them. Its answers
+    are quoted; ``writing`` makes one whose model writes."""
 
-    config: TenantConfig = field(
-        default_factory=lambda: TenantConfig(schema_version=1, name="pharmacy", display_name="Pharmacy")
-    )
+    config: TenantConfig = field(default_factory=_config)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
-    search: FakeSearch = field(default_factory=lambda: FakeSearch([(passage(), 0.8)]))
+    search: FakeSearch = field(default_factory=lambda: FakeSearch([document()]))
     generator: ScriptedGenerator = field(
         default_factory=lambda: ScriptedGenerator("Retail refills are payable ", "on day 23 of 30.")
     )
     records: InMemoryRecords = field(default_factory=InMemoryRecords)
-    model: ServedModel = MODEL
+    model: ServedModel = QUOTING_MODEL
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
+
+    @classmethod
+    def writing(cls, *steps: Step, finish_reason: str | None = "stop") -> FakeTenant:
+        """Return a tenant whose model writes these steps, by default its document's first sentence."""
+        tenant = cls(model=WRITING_MODEL)
+        if steps:
+            tenant.generator = ScriptedGenerator(*steps, finish_reason=finish_reason)
+        return tenant
 
     def configure(self, **sections: dict[str, object] | str) -> None:
         """Change the tenant file: ``configure(limits={"first_token_timeout_s": 0.05})``."""
@@ -345,6 +525,10 @@ class FakeTenant:
         for name, section in sections.items():
             data[name] = {**data[name], **section} if isinstance(section, dict) else section
         self.config = TenantConfig.model_validate(data)
+
+    def use_model(self, **changes: Any) -> None:
+        """Change what the served model's manifest says: ``use_model(passages=1)``."""
+        self.model = replace(self.model, **changes)
 
     @property
     def services(self) -> TenantServices:
@@ -361,5 +545,5 @@ class FakeTenant:
             new_id=self.new_id,
         )
 
-    def with_passages(self, *passages: Passage, cosine: float = 0.8) -> FakeTenant:
-        return replace(self, search=FakeSearch([(each, cosine) for each in passages]))
+    def with_documents(self, *documents: StoredDocument) -> FakeTenant:
+        return replace(self, search=FakeSearch(list(documents)))

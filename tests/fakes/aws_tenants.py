@@ -26,11 +26,13 @@ from assistant.adapters.aws.opensearch_client import open_opensearch
 from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.adapters.aws.s3_documents import S3DocumentStore
-from assistant.domain.documents import Document, ParsedDocument, Section, Span
+from assistant.domain.documents import Document
+from assistant.ingesting.parsing import parse_document
 from assistant.settings import ServiceSettings
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
+from tests.contracts.samples import indexed
 from tests.fakes.aws_server import REGION
-from tests.fakes.running_service import DIGEST, live_status, only_passage
+from tests.fakes.running_service import DIGEST, live_status, passages_of
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
 
 SCHEMA = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
@@ -119,14 +121,15 @@ class AwsTenants:
         )
         documents = S3DocumentStore(self.clients["s3"], bucket=self.named("documents", tenant))
         await documents.put(document)
-        parsed = ParsedDocument(text, (Section((), Span(0, len(text))),))
+        parsed = parse_document(document)
         await documents.put_parsed(document_id, document.content_hash(), parsed)
         states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named(STATES.role, tenant))
         await states.put_many([live_status(document)])
         await states.close()
-        passage = only_passage(document)
+        passages = passages_of(document, parsed)
+        vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
         index = OpenSearchPassageIndex(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
-        await index.replace_documents({document_id: [(passage, vector_of(passage.embedding_input))]})
+        await index.replace_documents([indexed(*vectors)])
         return document
 
     async def forget(self, tenant: str) -> None:

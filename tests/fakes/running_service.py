@@ -29,18 +29,22 @@ from assistant.domain.documents import (
     DocumentStatus,
     ParsedDocument,
     Passage,
-    Section,
-    Span,
 )
 from assistant.http_process import open_socket, server_config
+from assistant.ingesting.parsing import parse_document
+from assistant.ingesting.passages import PassageCutter, TokenCounts
 from assistant.service.__main__ import open_application
 from assistant.service.answer_writing import StreamLimits
 from assistant.settings import ServiceSettings
+from assistant.text.language import language
+from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 
 DIGEST = "d" * 64
+TWO_SENTENCES = ("Wait two days. ", "The wait ", "is two days.")
+"""What a model may write: the first sentence is certain, and released, after two texts."""
 TENANT_FILE = """
 schema_version = 1
 name = "{name}"
@@ -53,8 +57,10 @@ dimensions = 8
 endpoint = "{name}-llm"
 model = "tiny-llm"
 [gate]
-min_cosine = -1.0
-min_coverage = 0.0
+answered = {answered}
+possibly = {possibly}
+[answers.escalation]
+default = "Team Lead, ext. 1"
 [limits]
 streams = 8
 streams_per_agent = 3
@@ -74,6 +80,11 @@ class Scene:
     answer_deadline_s: float = 30.0
     publishes_keys: bool = True
     artifact_dimensions: int = DIMENSIONS
+    writes: bool = True
+    """Whether the tenants' model writes their answers; otherwise they are quoted."""
+    answered: float = 0.0
+    possibly: float = 0.0
+    """Thresholds of the gate: at 0 any document that may be seen answers any question."""
 
 
 @dataclass
@@ -135,14 +146,14 @@ class RunningService:
             source="handbook",
             labels=labels,
         )
-        passage = only_passage(document)
+        parsed = parse_document(document)
+        passages = passages_of(document, parsed)
         try:
             await stores.documents.put(document)
-            parsed = ParsedDocument(text, (Section((), Span(0, len(text))),))
             await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
             await stores.states.put_many([live_status(document)])
-            vector = vector_of(passage.embedding_input)
-            await stores.index.replace_documents({document_id: [(passage, vector)]})
+            vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
+            await stores.index.replace_documents([indexed(*vectors)])
         finally:
             await stores.close()
         return document
@@ -220,10 +231,16 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
                 name=name,
                 first_token_timeout_s=scene.first_token_timeout_s,
                 answer_deadline_s=scene.answer_deadline_s,
+                answered=scene.answered,
+                possibly=scene.possibly,
             )
         )
     _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})
-    _write_artifact(models / "tiny-llm", {"template_tokens_per_message": 4, "template_tokens_fixed": 4})
+    answering = {"writes_answers": scene.writes, "prompt": "answer/2", "passages": 5}
+    _write_artifact(
+        models / "tiny-llm",
+        {"template_tokens_per_message": 4, "template_tokens_fixed": 4, "answering": answering},
+    )
     return ServiceSettings(
         tenants_dir=tenants,
         state_dir=folder / "state",
@@ -238,9 +255,13 @@ def _write_artifact(folder: Path, facts: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
     common = {"schema_version": 1, "model": folder.name, "digest": DIGEST, "max_input_tokens": 256}
     (folder / "artifact.json").write_bytes(orjson.dumps(common | facts))
+    _word_tokenizer().save(str(folder / "tokenizer.json"))
+
+
+def _word_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
 
 
 @asynccontextmanager
@@ -258,22 +279,14 @@ async def published_keys(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
 
 
 def only_passage(document: Document) -> Passage:
-    return Passage(
-        passage_id=f"{document.document_id}#0",
-        document_id=document.document_id,
-        content_hash=document.content_hash(),
-        ordinal=0,
-        title=document.title,
-        heading="",
-        text=document.content,
-        span=Span(0, len(document.content)),
-        token_count=len(document.content.split()),
-        source=document.source,
-        type=document.type,
-        url=document.url,
-        updated_at=datetime.now(UTC),
-        labels=document.labels,
-    )
+    """Return a short document's one passage, with its units, as the worker cuts it."""
+    (passage,) = passages_of(document, parse_document(document))
+    return passage
+
+
+def passages_of(document: Document, parsed: ParsedDocument) -> tuple[Passage, ...]:
+    cutter = PassageCutter(TokenCounts(_word_tokenizer()), max_tokens=256, language=language("en"))
+    return cutter.cut(document, parsed, content_hash=document.content_hash(), updated_at=datetime.now(UTC))
 
 
 def live_status(document: Document) -> DocumentStatus:

@@ -15,11 +15,12 @@ from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.interruption import Cause
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
-from tests.fakes.answering import FakeTenant, Gate, ScriptedGenerator
+from tests.fakes.answering import FakeTenant, Gate
 from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare
 
 Leaving = Literal[Cause.CANCELLED, Cause.DISCONNECTED]
 LIMIT_S = 5.0
+FIRST = "Retail refills are payable on day 23 of 30."
 
 
 async def read(use_case: AnswerQuestion, prepared: PreparedAnswer) -> list[AnswerEvent]:
@@ -28,8 +29,8 @@ async def read(use_case: AnswerQuestion, prepared: PreparedAnswer) -> list[Answe
 
 
 def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
-    """A tenant whose model waits, before its first token or in mid-answer."""
-    tenant = FakeTenant(generator=ScriptedGenerator("Refills are", gate, " payable."))
+    """A tenant whose model waits, before its first token or in its second sentence."""
+    tenant = FakeTenant.writing(f"{FIRST} Send", gate, " other requests to the Claims Desk.")
     if opening:
         tenant.generator.opening = gate
     return tenant
@@ -56,7 +57,7 @@ async def test_an_answer_is_ended_at_once(
     record = tenant.records.answers[prepared.answer_id]
     assert record.outcome is outcome
     assert record.error_code == outcome.value
-    assert record.text == ("" if opening else "Refills are")
+    assert record.text == ("" if opening else FIRST)
     assert tenant.generator.open_connections == 0
     assert [event.event for event in events if event.event in {"error", "done"}] == ([last] if last else [])
 
@@ -73,7 +74,7 @@ async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> 
 
 
 async def test_cancelling_before_the_stream_begins_calls_no_model() -> None:
-    tenant = FakeTenant()
+    tenant = FakeTenant.writing()
     use_case, prepared = await prepare(tenant)
     prepared.cancel(Cause.CANCELLED)
     events = await read(use_case, prepared)
@@ -106,7 +107,7 @@ async def test_a_cancelled_reader_leaves_a_record() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(reader, LIMIT_S)
     record = tenant.records.answers[prepared.answer_id]
-    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, "Refills are")
+    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
 
 
 async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
@@ -122,14 +123,15 @@ async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> 
     assert tenant.records.answers[prepared.answer_id].outcome is Outcome.CANCELLED
 
 
-async def test_closing_the_stream_early_leaves_a_record() -> None:
-    tenant = FakeTenant()
+@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
+async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> None:
     use_case, prepared = await prepare(tenant)
     stream = use_case.stream(prepared)
     for _ in range(3):
         await anext(stream)
     await stream.aclose()
-    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.DISCONNECTED
+    record = tenant.records.answers[prepared.answer_id]
+    assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
     assert tenant.generator.open_connections == 0
 
 
@@ -165,8 +167,8 @@ async def test_writing_the_record_survives_a_second_cancellation() -> None:
     assert prepared.answer_id in tenant.records.answers
 
 
-async def test_the_record_is_there_when_done_is_read() -> None:
-    tenant = FakeTenant()
+@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
+async def test_the_record_is_there_when_done_is_read(tenant: FakeTenant) -> None:
     use_case, prepared = await prepare(tenant)
     async with aclosing(use_case.stream(prepared)) as events:
         async for event in events:

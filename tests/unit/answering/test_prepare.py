@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.asking import AnswerRequest
-from assistant.domain.answers import FinishReason
+from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -23,7 +25,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.retrieval import SearchFilters
 from tests.contracts import samples
-from tests.fakes.answering import FakeEmbedder, FakeTenant, agent, passage
+from tests.fakes.answering import WRITING_MODEL, FakeEmbedder, FakeTenant, agent, document, vector_of
 from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare
 
 
@@ -52,9 +54,20 @@ def test_a_window_to_come_back_has_30_seconds_at_most(seconds: int) -> None:
 async def test_the_question_is_embedded_and_searched_for() -> None:
     tenant = FakeTenant()
     await prepare(tenant)
-    assert tenant.embedder.texts == [[QUESTION]]
+    assert tenant.embedder.texts[0] == [QUESTION]
     [query] = tenant.search.queries
-    assert (query.text, query.vector, query.size, query.leg_size) == (QUESTION, [1.0, 0.0], 5, 100)
+    assert (query.text, query.size, query.leg_size) == (QUESTION, 5, 100)
+    assert query.vector == vector_of(QUESTION)
+
+
+async def test_the_best_documents_are_read_and_the_units_of_the_best_one_are_embedded() -> None:
+    others = [document(f"other-{n}", f"Parcel {n} is not payable.", title=f"Parcel {n}") for n in range(5)]
+    tenant = FakeTenant().with_documents(*others, document())
+    await prepare(tenant)
+    [read] = tenant.search.read
+    assert (read[0], len(read)) == ("refill", 4)
+    units = ["Retail refills are payable on day 23 of 30.", "Send other requests to the Claims Desk."]
+    assert tenant.embedder.texts == [[QUESTION], units]
 
 
 async def test_labels_come_from_the_token_and_filters_from_the_request() -> None:
@@ -66,20 +79,23 @@ async def test_labels_come_from_the_token_and_filters_from_the_request() -> None
     assert query.filters == SearchFilters(source=("procedures",))
 
 
-async def test_a_passage_with_labels_is_hidden_from_others() -> None:
-    tenant = FakeTenant().with_passages(passage(labels=("controlled",)))
+async def test_a_document_with_labels_is_hidden_from_others() -> None:
+    tenant = FakeTenant().with_documents(document(labels=("controlled",)))
     assert (await ask(tenant)).done.finish_reason is FinishReason.NO_EVIDENCE
     seen = await ask(tenant, identity=agent(labels=frozenset({"controlled"})))
     assert len(seen.sources.sources) == 1
+    assert seen.text == "Retail refills are payable on day 23 of 30."
 
 
 async def test_the_glossary_is_joined_to_what_is_retrieved_and_to_nothing_else() -> None:
-    tenant = FakeTenant()
+    tenant = FakeTenant.writing()
     tenant.configure(glossary={"payable": "covered"})
-    _, prepared = await prepare(tenant)
-    assert tenant.embedder.texts == [[f"{QUESTION}\ncovered"]]
+    asked = await ask(tenant)
+    assert tenant.embedder.texts[0] == [f"{QUESTION}\ncovered"]
     assert tenant.search.queries[0].text == f"{QUESTION}\ncovered"
-    assert prepared.retrieval_question == QUESTION
+    assert asked.record.retrieval_question == f"{QUESTION}\ncovered"
+    assert asked.record.question == QUESTION
+    prepared = asked.prepared
     assert prepared.prompt is not None
     assert "covered" not in prepared.prompt.messages[-1].content
 
@@ -89,7 +105,7 @@ async def test_a_question_over_the_embedding_limit_is_embedded_in_pieces() -> No
     tenant.embedder.too_long_words = 4
     words = "one two three four five six seven eight nine ten"
     await prepare(tenant, words)
-    pieces = tenant.embedder.texts[-1]
+    pieces = next(texts for texts in tenant.embedder.texts if max(len(text.split()) for text in texts) <= 4)
     assert " ".join(pieces) == words
     assert all(len(piece.split()) <= 4 for piece in pieces)
     assert math.isclose(math.hypot(*tenant.search.queries[0].vector), 1.0)
@@ -110,26 +126,8 @@ async def test_a_new_conversation_is_begun_without_an_id() -> None:
     assert tenant.records.reads == 0
 
 
-async def test_a_follow_up_is_retrieved_with_the_previous_question_joined_on() -> None:
-    tenant = FakeTenant()
-    first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
-    assert tenant.search.queries[-1].text == f"{QUESTION}\nAnd by mail?"
-    assert second.record.retrieval_question == f"{QUESTION}\nAnd by mail?"
-    assert second.record.question == "And by mail?"
-    assert second.started.conversation_id == first.started.conversation_id
-
-
-async def test_only_the_question_before_is_joined_on() -> None:
-    tenant = FakeTenant()
-    conversation_id = (await ask(tenant, "First about refills?")).prepared.conversation_id
-    await ask(tenant, "Second about refills?", conversation_id=conversation_id)
-    third = await ask(tenant, "Third about refills?", conversation_id=conversation_id)
-    assert third.record.retrieval_question == "Second about refills?\nThird about refills?"
-
-
 async def test_the_turns_before_go_into_the_prompt() -> None:
-    tenant = FakeTenant()
+    tenant = FakeTenant.writing()
     first = await ask(tenant)
     second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
     assert second.prepared.prompt is not None
@@ -195,11 +193,27 @@ async def test_a_deadline_that_has_passed_calls_nothing() -> None:
     assert tenant.embedder.texts == []
 
 
-async def test_the_index_s_error_goes_through() -> None:
+@pytest.mark.parametrize("step", ["search", "read"])
+async def test_the_index_s_error_goes_through(step: str) -> None:
     tenant = FakeTenant()
-    tenant.search.error = SearchUnavailableError("down")
+    setattr(tenant.search, "error" if step == "search" else "read_error", SearchUnavailableError("down"))
     with pytest.raises(SearchUnavailableError):
         await prepare(tenant)
+
+
+async def test_without_the_words_of_the_index_questions_are_answered_as_they_are_spelled() -> None:
+    tenant = FakeTenant()
+    tenant.search.words_error = SearchUnavailableError("down")
+    asked = await ask(tenant, "On which day are retail refils payable?")
+    assert (asked.done.finish_reason, asked.done.corrections) == (FinishReason.STOP, ())
+
+
+@pytest.mark.parametrize("failing", [{"error": EmbeddingUnavailableError("down")}, {"hangs": True}])
+async def test_an_embedder_that_fails_for_the_units_costs_no_answer(failing: dict[str, Any]) -> None:
+    tenant = FakeTenant(embedder=FakeEmbedder(after=1, **failing))
+    asked = await ask(tenant)
+    assert len(tenant.embedder.texts) == 2
+    assert asked.text == "Retail refills are payable on day 23 of 30."
 
 
 async def test_a_store_that_is_down_stops_a_follow_up_only() -> None:
@@ -210,35 +224,83 @@ async def test_a_store_that_is_down_stops_a_follow_up_only() -> None:
     await prepare(tenant)
 
 
-async def test_a_question_over_the_context_is_too_large() -> None:
-    tenant = FakeTenant()
+async def test_a_question_over_the_context_of_a_model_that_writes_is_too_large() -> None:
+    tenant = FakeTenant.writing()
     tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
     with pytest.raises(TooLargeError):
         await prepare(tenant, "refill payable day " * 100)
 
 
-async def test_no_room_for_a_passage_leaves_the_sources() -> None:
-    tenant = FakeTenant().with_passages(passage(text="refills payable " * 200))
+async def test_a_question_over_the_context_of_a_model_that_is_not_asked_is_answered() -> None:
+    tenant = FakeTenant()
+    tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
+    assert (await ask(tenant, "retail refill payable day " * 90)).done.mode is Mode.QUOTED
+
+
+async def test_no_room_for_a_passage_leaves_the_quote() -> None:
+    long = document(content="Retail refills are payable on day 23 of 30. " + "Wait for other parcels. " * 50)
+    tenant = FakeTenant(model=WRITING_MODEL).with_documents(long)
     tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
     asked = await ask(tenant)
-    assert (asked.done.finish_reason, asked.done.reason) == (
-        FinishReason.SOURCES_ONLY,
-        "no_room_for_passages",
-    )
+    assert (asked.done.mode, asked.done.fallback) == (Mode.QUOTED, "no_room_for_passages")
+    assert asked.text.startswith("Retail refills are payable on day 23 of 30.")
     assert tenant.generator.requests == []
 
 
 @pytest.mark.parametrize(("asked_for", "given"), [(None, 256), (20, 20), (5000, 256)])
 async def test_max_tokens_is_bounded_by_the_tenant_s(asked_for: int | None, given: int) -> None:
-    tenant = FakeTenant()
+    tenant = FakeTenant.writing()
     asked = await ask(tenant, max_tokens=asked_for)
     assert tenant.generator.requests[0].max_tokens == given
     assert asked.record.parameters["max_tokens"] == given
 
 
-@pytest.mark.parametrize("section", [{"language": "tlh"}, {"prompt": {"answer": "answer/999"}}])
-async def test_a_tenant_that_cannot_be_served_is_found_when_it_is_made(section: dict[str, object]) -> None:
+async def test_a_tenant_whose_language_is_unknown_is_found_when_it_is_made() -> None:
     tenant = FakeTenant()
-    tenant.configure(**section)  # pyright: ignore[reportArgumentType]
+    tenant.configure(language="tlh")
     with pytest.raises(ConfigurationError):
-        await prepare(tenant)
+        AnswerQuestion(tenant.services)
+
+
+async def test_a_model_whose_prompt_is_unknown_is_found_when_its_tenant_is_made() -> None:
+    tenant = FakeTenant.writing()
+    tenant.use_model(prompt="answer/999")
+    with pytest.raises(ConfigurationError, match="answer/999"):
+        AnswerQuestion(tenant.services)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "And then what?",
+        "?",
+        "Quand puis-je renouveler mon ordonnance ?",
+        "\u4ec0\u4e48\u65f6\u5019\u53ef\u4ee5\u7eed\u836f",
+        "x" * 4000,
+        "zolpidem grapefruit " * 200,
+        "What do I do about reject 99?",
+        "On which day are retail refills with reject 99 payable?",
+    ],
+    ids=lambda question: str(question)[:30],
+)
+async def test_a_question_that_nothing_here_answers_is_told_so(question: str) -> None:
+    asked = await ask(FakeTenant(), question)
+    assert asked.names == ["started", "sources", "done"]
+    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert asked.done.reason
+
+
+async def test_a_glossary_that_loops_answers() -> None:
+    tenant = FakeTenant()
+    tenant.configure(glossary={"payable": "covered", "covered": "payable"})
+    asked = await ask(tenant, "On which day are retail refills covered?")
+    assert asked.text == "Retail refills are payable on day 23 of 30."
+
+
+async def test_a_question_of_4_000_characters_is_answered() -> None:
+    filler = "My name is Jo and I live in a house by the sea. "
+    question = (filler * 90)[: 4000 - len(QUESTION) - 1] + " " + QUESTION
+    assert len(question) == 4000
+    asked = await ask(FakeTenant(), question)
+    assert asked.text.startswith("Retail refills are payable on day 23 of 30.")
+    assert asked.record.question == question

@@ -27,11 +27,11 @@ def build(
     context_tokens: int = 2048,
     max_tokens: int = 100,
     read: int = 3,
+    history_turns: int = 2,
 ) -> Prompt:
     tenant = FakeTenant()
-    tenant.configure(
-        generation={"context_tokens": context_tokens}, prompt={"passages": read, "history_turns": 2}
-    )
+    tenant.configure(generation={"context_tokens": context_tokens})
+    tenant.use_model(passages=read, history_turns=history_turns)
     builder = PromptBuilder(tenant.services)
     return builder.build(question, passages=passages, history=history, max_tokens=max_tokens)
 
@@ -72,8 +72,25 @@ def test_the_prompt_holds_passages_and_question_as_they_are() -> None:
     assert prompt.prompt_hash == RELEASED[prompt.prompt_id]
 
 
-def test_the_model_reads_as_many_passages_as_the_tenant_wants() -> None:
+def test_the_model_reads_as_many_passages_as_its_manifest_says() -> None:
     assert build(*[passage()] * 5, read=2).numbers == (1, 2)
+    assert build(*[passage()] * 5, read=4).numbers == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("history_turns", [0, 1, 3])
+def test_the_model_reads_as_many_turns_as_its_manifest_says(history_turns: int) -> None:
+    history = [turn(f"q{number}", f"a{number}") for number in range(5)]
+    prompt = build(passage(), history=history, history_turns=history_turns)
+    assert (prompt.history_turns, len(prompt.messages)) == (history_turns, 2 + 2 * history_turns)
+
+
+def test_the_prompt_is_the_one_that_the_manifest_names() -> None:
+    tenant = FakeTenant()
+    tenant.use_model(prompt="answer/2")
+    prompt = PromptBuilder(tenant.services).build(QUESTION, passages=[passage()], history=[], max_tokens=100)
+    assert (prompt.prompt_id, prompt.prompt_hash) == ("answer/2", RELEASED["answer/2"])
+    assert prompt.refusal == "The sources do not answer this question."
+    assert build(passage()).refusal is None
 
 
 def test_the_count_includes_what_the_template_adds() -> None:

@@ -35,7 +35,7 @@ async def test_an_agent_reads_their_own_answer_with_links_verdicts_and_sends() -
     [source] = reading.sources
     assert (source.n, source.document_url) == (
         1,
-        "/v1/documents/refill?token=ana.10-93.hash-of-refill",
+        "/v1/documents/refill?token=ana.0-83.hash-of-refill",
     )
     assert tenant.records.accesses == []
 

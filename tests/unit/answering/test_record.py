@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
+from assistant.answering.ending import KEPT_CANDIDATES
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
-from tests.fakes.answering import FakeTenant, ScriptedGenerator, agent, passage
+from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT
+from tests.fakes.answering import FakeTenant, agent, cosine, document, vector_of, word_score
 from tests.unit.answering.asking_and_reading import QUESTION, ask
+
+FIRST = "Retail refills are payable on day 23 of 30."
 
 
 async def test_the_record_says_what_was_asked_by_whom_and_with_what_rights() -> None:
@@ -17,56 +23,96 @@ async def test_the_record_says_what_was_asked_by_whom_and_with_what_rights() -> 
     assert record.asked_at <= record.finished_at
 
 
-async def test_the_record_is_made_from_what_was_streamed() -> None:
-    generator = ScriptedGenerator("Payable on day 23 [9", "]. Grapefruit", " is bitter.")
-    asked = await ask(FakeTenant(generator=generator))
-    record = asked.record
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        FakeTenant(),
+        FakeTenant.writing(f"{FIRST} [9", "] Send other requests", " to the Claims Desk."),
+        FakeTenant.writing(f"{FIRST} Grapefruit", " is bitter."),
+    ],
+    ids=["quoted", "written", "both"],
+)
+async def test_the_record_is_made_from_what_was_streamed(tenant: FakeTenant) -> None:
+    asked = await ask(tenant)
+    record, done = asked.record, asked.done
     assert record.text == asked.text
     assert [sentence.model_dump() for sentence in record.sentences] == [
         sentence.model_dump() for sentence in asked.sentences
     ]
-    assert record.timings_ms == asked.done.timings_ms
-    assert record.usage == asked.done.usage
+    assert (record.timings_ms, record.usage) == (done.timings_ms, done.usage)
     assert (record.outcome, record.finish_reason) == (Outcome.DONE, FinishReason.STOP)
+    for name in (
+        "mode",
+        "certainty",
+        "fallback",
+        "also",
+        "clarify",
+        "reply_draft",
+        "escalation",
+        "corrections",
+    ):
+        assert getattr(record, name) == getattr(done, name)
+
+
+async def test_quoted_units_are_kept_by_their_place() -> None:
+    tenant = FakeTenant()
+    record = (await ask(tenant)).record
+    [unit] = record.quoted
+    assert (unit.document_id, unit.content_hash, unit.span) == ("refill", "hash-of-refill", (0, len(FIRST)))
+    assert record.schema_version == 2
+
+
+async def test_of_a_written_answer_no_unit_is_kept_as_quoted() -> None:
+    assert (await ask(FakeTenant.writing())).record.quoted == ()
 
 
 async def test_text_held_back_until_the_end_is_kept_too() -> None:
-    asked = await ask(FakeTenant(generator=ScriptedGenerator("Payable on day 23 [see", " page [1")))
-    assert asked.record.text == asked.text == "Payable on day 23 [see page [1"
+    asked = await ask(FakeTenant.writing("Retail refills are payable on day 23 of 30 [see", " page [1"))
+    assert asked.record.text == asked.text == "Retail refills are payable on day 23 of 30 [see page [1"
+
+
+async def test_text_held_back_until_the_end_is_checked_too() -> None:
+    asked = await ask(FakeTenant.writing("Retail refills are payable on day 25 of 30 [1"))
+    assert asked.record.fallback == "unsupported"
+    assert asked.record.text == asked.text == FIRST
 
 
 async def test_the_record_names_model_prompt_settings_and_index() -> None:
-    tenant = FakeTenant()
+    tenant = FakeTenant.writing()
     asked = await ask(tenant)
     record = asked.record
     assert asked.prepared.prompt is not None
     assert (record.model_id, record.model_digest) == ("model-1", "digest-1")
-    assert (record.prompt_id, record.prompt_hash) == ("answer/1", asked.prepared.prompt.prompt_hash)
+    assert (record.prompt_id, record.prompt_hash) == ("answer/2", asked.prepared.prompt.prompt_hash)
     assert (record.settings_hash, record.index_version) == (tenant.config.settings_hash(), "index-1")
     assert record.parameters == {"max_tokens": 256, "temperature": 0.0, "history_turns": 0}
     assert record.inference_id == "inference-1"
 
 
 async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:
-    tenant = FakeTenant().with_passages(passage(), passage("transfer"), passage("parcel"))
+    others = [document(name, f"Parcels of {name} wait.", title=name) for name in ("transfer", "parcel")]
+    tenant = FakeTenant.writing().with_documents(document(), *others)
     record = (await ask(tenant)).record
     first, _, third = record.passages
-    assert first.text_hash == hashlib.sha256(passage().text.encode()).hexdigest()
+    [text] = [one.text for one in document().passages]
+    assert first.text_hash == hashlib.sha256(text.encode()).hexdigest()
     assert (first.passage_id, first.content_hash, first.n, first.rank) == (
         "refill#0",
         "hash-of-refill",
         1,
         1,
     )
-    assert (first.cosine, first.lexical_score, first.fused_score) == (0.8, 10.0, 2 / 61)
+    assert first.cosine == pytest.approx(cosine(vector_of(QUESTION), document().passages[0].embedding_input))
+    assert first.lexical_score == word_score(QUESTION, text)
+    assert first.fused_score == pytest.approx((1 + VECTOR_LEG_WEIGHT) / (RRF_K + 1))
     assert [use.in_prompt for use in record.passages] == [True, True, False]
-    assert third.document_id == "parcel"
-    assert passage().text not in record.model_dump_json()
+    assert third.document_id in {"transfer", "parcel"}
+    assert text not in record.model_dump_json()
 
 
 async def test_dropped_passages_are_counted() -> None:
-    long = "refills payable day " * 60
-    tenant = FakeTenant().with_passages(passage(text=long), passage(text=long))
+    long = "Retail refills are payable on day 23. " + "Parcels wait for the courier. " * 30
+    tenant = FakeTenant.writing().with_documents(document(content=long), document("other", long))
     tenant.configure(generation={"context_tokens": 420, "max_tokens": 100})
     record = (await ask(tenant)).record
     assert record.dropped_passages == 1
@@ -74,11 +120,28 @@ async def test_dropped_passages_are_counted() -> None:
 
 
 async def test_the_gate_s_decision_is_kept() -> None:
-    record = (await ask(FakeTenant())).record
-    assert record.gate is not None
-    assert (record.gate.passed, record.gate.best_cosine) == (True, 0.8)
+    asked = await ask(FakeTenant())
+    decision = asked.record.gate
+    assert decision == asked.prepared.evidence[0].gate
+    assert decision is not None
+    assert (decision.passed, decision.coverage, decision.answered_from) == (True, 1.0, 0.35)
 
 
-async def test_a_record_reads_back_from_json() -> None:
-    record = (await ask(FakeTenant())).record
+async def test_what_ranking_knew_of_each_candidate_is_kept_with_the_weights_that_decided() -> None:
+    tenant = FakeTenant().with_documents(document(), document("other", "Parcels wait.", title="Parcels"))
+    record = (await ask(tenant)).record
+    assert [one.document_id for one in record.candidates] == ["refill", "other"]
+    assert {"title_cosine", "passage_cosine", "best_unit", "coverage"} <= set(record.candidates[0].features)
+    assert set(record.weights) == {"ranker", "reranker", "quoter", "gate"}
+    assert all(len(sha256) == 64 for sha256 in record.weights.values())
+
+
+async def test_candidates_are_bounded() -> None:
+    many = [document(f"d{n}", f"Retail refills of {n} are payable.", title=f"Refill {n}") for n in range(25)]
+    assert len((await ask(FakeTenant().with_documents(*many))).record.candidates) == KEPT_CANDIDATES
+
+
+@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
+async def test_a_record_reads_back_from_json(tenant: FakeTenant) -> None:
+    record = (await ask(tenant)).record
     assert AnswerRecord.model_validate_json(record.model_dump_json()) == record

@@ -1,30 +1,80 @@
-"""What retrieval adds to the index's own order."""
+"""What is asked of the embedder and of the index."""
 
 from __future__ import annotations
 
+import pytest
+from opentelemetry import trace
+
 from assistant.answering.retrieving import RetrievePassages
+from assistant.answering.steps import Steps
 from assistant.domain.clock import Deadline
-from tests.fakes.answering import FakeTenant, passage
+from assistant.domain.retrieval import Retrieved
+from tests.fakes.answering import FakeTenant, document, vector_of
+
+REJECTS = [
+    document("seventy", "Not covered, even after 79 days.", title="Reject 70"),
+    document("seventy-five", "Prior authorization.", title="Reject 75"),
+    document("seventy-nine", "Refill too soon.", title="Reject 079"),
+    document("eighty", "Diagnosis code.", title="Reject 80"),
+]
+QUESTION = "what do I do about reject 79"
 
 
-async def retrieved(question: str) -> list[tuple[int, str]]:
-    tenant = FakeTenant().with_passages(
-        passage("seventy", title="Reject 70", text="Not covered, even after 79 days."),
-        passage("seventy-five", title="Reject 75", text="Prior authorization."),
-        passage("seventy-nine", title="Reject 079", text="Refill too soon."),
-        passage("eighty", title="Reject 80", text="Diagnosis code."),
-    )
+async def retrieved(
+    tenant: FakeTenant, *, size: int | None = None, with_codes: tuple[str, ...] = ()
+) -> Retrieved:
     services = tenant.services
-    found = await RetrievePassages(services).retrieve(
-        question, labels=frozenset(), deadline=Deadline.after(5, clock=services.clock), size=2
+    return await RetrievePassages(services).retrieve(
+        QUESTION,
+        vector=vector_of(QUESTION),
+        labels=frozenset(),
+        deadline=Deadline.after(5, clock=services.clock),
+        size=size,
+        with_codes=with_codes,
     )
-    return [(one.rank, one.passage.document_id) for one in found.passages]
 
 
-async def test_passages_that_hold_a_named_code_come_first_in_fused_order() -> None:
-    assert await retrieved("what do I do about reject 79") == [(1, "seventy"), (2, "seventy-nine")]
-    assert await retrieved("claim came back with code 80") == [(1, "eighty"), (2, "seventy")]
+async def test_as_many_passages_come_as_an_answer_shows_or_as_are_asked_for() -> None:
+    tenant = FakeTenant().with_documents(*REJECTS)
+    tenant.configure(retrieval={"passages": 3})
+    assert len((await retrieved(tenant)).passages) == 3
+    assert len((await retrieved(tenant, size=2)).passages) == 2
 
 
-async def test_a_number_that_is_no_code_changes_nothing() -> None:
-    assert await retrieved("80 tablets are missing") == [(1, "seventy"), (2, "seventy-five")]
+async def test_the_legs_are_as_long_as_the_passages_that_are_wanted() -> None:
+    tenant = FakeTenant().with_documents(*REJECTS)
+    tenant.configure(retrieval={"leg_size": 2})
+    await retrieved(tenant)
+    await retrieved(tenant, size=40)
+    assert [query.leg_size for query in tenant.search.queries] == [5, 40]
+
+
+async def test_where_codes_are_named_all_passages_of_both_legs_come() -> None:
+    """The document that holds a code may be the last of its leg."""
+    tenant = FakeTenant().with_documents(*REJECTS)
+    tenant.configure(retrieval={"leg_size": 10})
+    found = await retrieved(tenant, size=1, with_codes=("79",))
+    assert tenant.search.queries[0].size == 20
+    assert {one.passage.document_id for one in found.passages} == {one.card.document_id for one in REJECTS}
+
+
+async def test_no_documents_are_read_without_asking_the_index() -> None:
+    tenant = FakeTenant()
+    services = tenant.services
+    deadline = Deadline.after(5, clock=services.clock)
+    steps = Steps(trace.INVALID_SPAN, clock=services.clock)
+    assert await RetrievePassages(services).read([], labels=frozenset(), deadline=deadline, steps=steps) == {}
+    assert tenant.search.read == []
+
+
+async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> None:
+    tenant = FakeTenant()
+    tenant.embedder.too_long_words = 3
+    services = tenant.services
+    vector = await RetrievePassages(services).embed(
+        "refill claim parcel transfer", deadline=Deadline.after(5, clock=services.clock)
+    )
+    halves = [vector_of("refill claim"), vector_of("parcel transfer")]
+    mean = [one + other for one, other in zip(*halves, strict=True)]
+    length = sum(value * value for value in mean) ** 0.5
+    assert vector == pytest.approx([value / length for value in mean])

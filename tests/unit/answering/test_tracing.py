@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode, format_trace_id
 
 from assistant.domain.errors import EmbeddingUnavailableError, GenerationInterruptedError
-from tests.fakes.answering import FakeEmbedder, FakeTenant, ScriptedGenerator, passage
+from tests.fakes.answering import FakeEmbedder, FakeTenant, document
 from tests.unit.answering.asking_and_reading import ask, prepare
 
 
@@ -34,14 +34,19 @@ def attribute(span: ReadableSpan, name: str) -> object:
 
 
 async def test_each_step_has_a_span_under_the_answer_s(exporter: InMemorySpanExporter) -> None:
-    await ask(FakeTenant())
+    await ask(FakeTenant.writing())
     spans = by_name(exporter)
     root = spans.pop("invoke_agent answering")
     assert root.context is not None
     assert set(spans) == {
         "embeddings all-MiniLM-L6-v2",
         "retrieval passages",
-        "gate",
+        "rank",
+        "read",
+        "weigh",
+        "units",
+        "quote",
+        "compose",
         "prompt",
         "chat SmolLM2-135M-Instruct",
     }
@@ -61,7 +66,7 @@ async def test_without_tracing_there_is_no_trace_id() -> None:
 
 
 async def test_the_chat_span_follows_the_genai_conventions(exporter: InMemorySpanExporter) -> None:
-    await ask(FakeTenant())
+    await ask(FakeTenant.writing())
     chat = by_name(exporter)["chat SmolLM2-135M-Instruct"]
     expected = {
         "gen_ai.operation.name": "chat",
@@ -78,9 +83,23 @@ async def test_the_chat_span_follows_the_genai_conventions(exporter: InMemorySpa
     assert isinstance(attribute(chat, "gen_ai.response.time_to_first_chunk"), float)
 
 
-async def test_no_span_holds_text(exporter: InMemorySpanExporter) -> None:
-    generator = ScriptedGenerator("Zebrafish refills on day 23.")
-    tenant = FakeTenant(generator=generator).with_passages(passage(text="Zebrafish are payable on day 23."))
+async def test_a_quoted_answer_has_no_span_of_a_model(exporter: InMemorySpanExporter) -> None:
+    await ask(FakeTenant())
+    assert not {"prompt", "chat SmolLM2-135M-Instruct"} & set(by_name(exporter))
+
+
+async def test_the_gate_s_outcome_is_an_attribute(exporter: InMemorySpanExporter) -> None:
+    await ask(FakeTenant())
+    assert attribute(by_name(exporter)["compose"], "assistant.gate.passed") is True
+    exporter.clear()
+    await ask(FakeTenant().with_documents())
+    assert attribute(by_name(exporter)["compose"], "assistant.gate.passed") is False
+
+
+@pytest.mark.parametrize("written", ["Zebrafish are payable on day 23.", "Zebrafish are payable on day 24."])
+async def test_no_span_holds_text(exporter: InMemorySpanExporter, written: str) -> None:
+    tenant = FakeTenant.writing(written)
+    tenant = tenant.with_documents(document(content="Zebrafish are payable on day 23."))
     await ask(tenant, "When are zebrafish payable?")
     spans = exporter.get_finished_spans()
     assert spans
@@ -88,8 +107,7 @@ async def test_no_span_holds_text(exporter: InMemorySpanExporter) -> None:
 
 
 async def test_an_answer_that_broke_off_marks_its_spans(exporter: InMemorySpanExporter) -> None:
-    generator = ScriptedGenerator("Payable", GenerationInterruptedError("the word Payable"))
-    await ask(FakeTenant(generator=generator))
+    await ask(FakeTenant.writing("Payable", GenerationInterruptedError("the word Payable")))
     spans = by_name(exporter)
     for name in ("chat SmolLM2-135M-Instruct", "invoke_agent answering"):
         assert attribute(spans[name], "error.type") == "generation_interrupted"

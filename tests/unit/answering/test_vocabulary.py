@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.language import fold, language
-from assistant.answering.vocabulary import Vocabulary
-from assistant.domain.errors import ConfigurationError
+from assistant.answering.vocabulary import Vocabulary, codes_in
+from assistant.domain.answers import Correction
+from assistant.domain.retrieval import KnownWords
+from assistant.text.language import language
 
 GLOSSARY = {
     "throwing": "casting",
@@ -56,6 +57,7 @@ def test_a_term_stands_once() -> None:
         ("What is code A5?", ("a5",)),
         ("rejection code 075", ("75",)),
         ("error 12 and code 7", ("12", "7")),
+        ("reject 00", ("0",)),
         ("it was rejected 3 times", ()),
         ("day 23", ()),
     ],
@@ -64,19 +66,52 @@ def test_codes_are_those_that_the_question_calls_so(question: str, codes: tuple[
     assert vocabulary().named_codes(question) == codes
 
 
-def test_typographic_apostrophes_and_wide_forms_are_folded() -> None:
-    assert fold("Can\u2019t \uff21\uff11") == "can't a1"
+def test_a_glossary_that_loops_is_read_once() -> None:
+    looping = vocabulary(script="prescription", prescription="script")
+    assert looping.expand("Is the script there?") == "Is the script there?\nprescription"
+    assert looping.expand("script, prescription") == "script, prescription\nprescription script"
+    assert [term.forms for term in looping.terms("script")] == [{"script", "prescript"}]
 
 
-def test_a_possessive_is_its_noun() -> None:
-    assert list(language("en").content_words("the insurer's form")) == ["insurer", "form"]
+def test_an_entry_that_means_itself_ends_too() -> None:
+    assert vocabulary(form="form").expand("Which form?") == "Which form?\nform"
 
 
-def test_a_commonplace_says_less_than_a_rare_word() -> None:
-    words = language("en")
-    assert words.rarity("house") < words.rarity("soap") < words.rarity("semaglutide") == 1.0
+KNOWN = KnownWords(words={}, abbreviations={"dur": "drug utilization review", "it": "intrathecal therapy"})
 
 
-def test_an_unknown_language_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match='language = "tlh"'):
-        language("tlh")
+def test_the_long_form_of_an_abbreviation_is_joined_on_and_is_a_form_of_the_term() -> None:
+    question = "Is the DUR done?"
+    assert vocabulary().expand(question, known=KNOWN) == f"{question}\ndrug utilization review"
+    assert vocabulary().expand(question) == question
+    [term] = vocabulary().terms(question, known=KNOWN)
+    assert (term.word, term.forms) == ("dur", {"dur", "drug", "util", "review"})
+
+
+def test_an_abbreviation_that_is_a_common_word_is_none() -> None:
+    assert vocabulary().expand("Is it IT?", known=KNOWN) == "Is it IT?"
+
+
+def test_another_spelling_is_a_form_of_the_term_that_was_said() -> None:
+    read = [Correction(said="formularly", read_as="formulary")]
+    assert vocabulary().expand("formularly?", corrections=read) == "formularly?\nformulary"
+    [term] = vocabulary().terms("formularly?", corrections=read)
+    assert term.word == "formularly"
+    assert term.forms == language("en").content_stems("formularly formulary")
+
+
+def test_a_word_is_joined_on_once_whatever_it_comes_from() -> None:
+    read = [Correction(said="vomitting", read_as="vomiting")]
+    assert vocabulary().expand("throwing up, vomitting", corrections=read).count("vomiting") == 1
+
+
+def test_a_question_of_stop_words_alone_has_no_terms() -> None:
+    assert vocabulary().terms("And then what is it?") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [("Reject 079 or A5", {"79", "a5"}), ("It is 7.5", {"7", "5"}), ("none", set[str]()), ("00", {"0"})],
+)
+def test_every_token_with_a_digit_may_be_a_code(text: str, codes: set[str]) -> None:
+    assert codes_in(text) == codes

@@ -1,0 +1,492 @@
+"""Does one unit of a document say the whole of a sentence? Decided outside the model.
+
+A sentence is supported when one unit, or two adjacent ones under one heading, carries its whole statement.
+Both texts are taken apart into clauses and compared; the first question that fails names the reason.
+
+- *words* (``no_unit``): hardly a content word of the sentence is missing from the unit and its headings. A
+  noun that the document has elsewhere may not be missing: it belongs to another statement;
+- *numbers* (``number_differs``): each number, dose and code stands in the unit, beside the same words, and
+  "up to" does not become "at least";
+- *row* (``row_differs``): what tells a table row from the others is named, and no word of another row;
+- *negation* (``negation_differs``): the clauses that speak of the same thing are both negated or both not;
+- *condition* (``condition_dropped``): no "if", "unless" or "until" is dropped, added or inverted;
+- *actor* (``actor_differs``): the same actor does the same thing.
+
+False support does harm and a false flag costs only a quote, so whatever is uncertain is unsupported. Words
+prove no meaning: a strong paraphrase is flagged as well (figures: docs/decisions/0028).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from assistant.answering.statements import (
+    ANYONE,
+    SAME_CONDITION,
+    STOP_WEIGHT,
+    Clause,
+    Statement,
+    read_statement,
+    same_actor,
+)
+from assistant.domain.documents import Passage, Unit, UnitKind
+from assistant.text.language import Language
+from assistant.text.quantities import unsupported_figures
+
+MOST_MISSING = 0.3
+"""Share of the claim's weight that may be missing from the unit: words of the writer's own."""
+_CONTEXT_FACTOR = 0.35
+"""A word that only a title, heading or introducing sentence has weighs so much."""
+_VERB_FACTOR = 0.3
+"""A missing word that stands where no noun can weighs so much: paraphrases change verbs and adverbs."""
+_ELSEWHERE_FACTOR = 2.0
+"""The same of one that the document has elsewhere: it might be another statement's."""
+_MOST_CONDITION_DROPPED = 0.5
+"""Share of the words of a condition that may be missing."""
+_TOGETHER = 0.75
+"""Share of the words of one clause of a claim that one sentence must have."""
+_NEARLY_ALL = 0.8
+"""Share of a condition's words with which a unit that states no condition still speaks of that case."""
+_LITTLE = 0.3
+"""Share of a main clause's words up to which a claim does not speak of it."""
+_ALIKE = 0.5
+"""Share of a clause's words that another clause must have to speak of the same."""
+
+REASONS = (
+    "no_unit",
+    "number_differs",
+    "row_differs",
+    "negation_differs",
+    "condition_dropped",
+    "actor_differs",
+)
+"""Every code that ``SupportResult.reasons`` may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupportResult:
+    """The sources that carry a sentence, or why none does."""
+
+    citations: tuple[int, ...]
+    reasons: tuple[str, ...] = ()
+
+
+class SupportChecker:
+    """Checks the sentences of one answer against its numbered passages, the first of which has number 1."""
+
+    def __init__(self, passages: Sequence[Passage], *, language: Language) -> None:
+        self._passages = passages
+        self._language = language
+
+    def check(self, sentence: str) -> SupportResult:
+        """Return the citation of the unit (or two adjacent ones) that carries the sentence, or a reason."""
+        claim = read_statement(sentence, self._language)
+        if max(claim.weights.values(), default=0.0) <= STOP_WEIGHT:
+            return SupportResult((), ("no_unit",))  # "Yes, please ask them.": every unit would do
+        found, reason = self._carrier(claim)
+        if found is not None:
+            return SupportResult((found.number,))
+        halves = _halves(sentence)
+        if halves is not None:
+            first, second = (self._carriers(read_statement(half, self._language)) for half in halves)
+            pair = next(((one, other) for one in first for other in second if one.is_beside(other)), None)
+            if pair is not None:
+                return SupportResult(tuple(sorted({pair[0].number, pair[1].number})))
+        return SupportResult((), (reason,))
+
+    def _carriers(self, claim: Statement) -> list[_Premise]:
+        return [
+            premise
+            for premise in self._premises
+            if premise.missing(claim) <= MOST_MISSING and premise.objection(claim) is None
+        ]
+
+    def _carrier(self, claim: Statement) -> tuple[_Premise | None, str]:
+        """Return the unit that carries most of the words, and why the nearest of the others does not."""
+        nearest: tuple[float, str] = (1.0, "no_unit")
+        best: tuple[float, _Premise] | None = None
+        for premise in self._premises:
+            missing = premise.missing(claim)
+            if best is not None and missing >= best[0]:
+                continue
+            if missing > MOST_MISSING:
+                if missing < nearest[0]:
+                    nearest = (missing, "no_unit")
+                continue
+            reason = premise.objection(claim)
+            if reason is None:
+                best = (missing, premise)
+            elif missing < nearest[0]:
+                nearest = (missing, reason)
+        return (best[1] if best is not None else None), nearest[1]
+
+    @cached_property
+    def _premises(self) -> list[_Premise]:
+        """Made when the first sentence ends: until then the model is waited for, and no reader is."""
+        read = {
+            (passage.document_id, unit.ordinal): read_statement(
+                unit.text, self._language, row=unit.kind is UnitKind.ROW
+            )
+            for passage in self._passages
+            for unit in passage.units
+        }
+        elsewhere: dict[str, set[str]] = {}
+        for passage in self._passages:
+            words = elsewhere.setdefault(passage.document_id, set())
+            for heading in {passage.heading, *(unit.heading for unit in passage.units)}:
+                words.update(read_statement(heading, self._language).words)
+            for unit in passage.units:
+                words.update(read[passage.document_id, unit.ordinal].words)
+        return [
+            premise
+            for n, passage in enumerate(self._passages, 1)
+            for premise in self._of_passage(n, passage, read, elsewhere[passage.document_id])
+        ]
+
+    def _of_passage(
+        self,
+        number: int,
+        passage: Passage,
+        read: Mapping[tuple[str, int], Statement],
+        elsewhere: Collection[str],
+    ) -> Iterator[_Premise]:
+        rows = _Rows(
+            {u: read[passage.document_id, u.ordinal] for u in passage.units if u.kind is UnitKind.ROW},
+            self._language,
+        )
+        desks = _desks(passage, self._language)
+        title = read_statement(passage.title, self._language)
+        headings: dict[str, Statement] = {}
+        for unit in passage.units:
+            if unit.heading not in headings:
+                headings[unit.heading] = read_statement(unit.heading, self._language)
+            lead = read.get((passage.document_id, unit.parent)) if unit.parent is not None else None
+            yield _Premise(
+                number=number,
+                place=(passage.document_id, unit.heading, unit.ordinal),
+                said=read[passage.document_id, unit.ordinal],
+                above=[title, headings[unit.heading], *filter(None, (lead, desks.get(unit.ordinal)))],
+                elsewhere=elsewhere,
+                row=rows.row(unit),
+            )
+
+
+_JOINT = re.compile(
+    r"(?:;|, and|, but|(?<=[a-z]) and) (?=(?:the|an?|it|they|this|we|you|[A-Z]\w+|no|every|\d+) )"
+)
+
+
+def _halves(sentence: str) -> tuple[str, str] | None:
+    """Return the two statements of a sentence that joins two; a half without a subject of its own is none."""
+    joints = list(_JOINT.finditer(sentence))
+    if len(joints) != 1:
+        return None
+    return sentence[: joints[0].start()] + ".", sentence[joints[0].end() :]
+
+
+class _Premise:
+    """One unit, with the headings and the sentence above it."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        place: tuple[str, str, int],
+        said: Statement,
+        above: Sequence[Statement],
+        elsewhere: Collection[str],
+        row: _Row | None,
+    ) -> None:
+        self.number = number
+        """Of its passage."""
+        self._place = place
+        """Document, heading, ordinal."""
+        self._said = said
+        self._above = above
+        self._elsewhere = elsewhere
+        self._row = row
+        self._context = frozenset[str]().union(*(statement.words for statement in above))
+
+    def is_beside(self, other: _Premise) -> bool:
+        """Say whether the other is the same or the next unit under the same heading."""
+        return self._place[:2] == other._place[:2] and abs(self._place[2] - other._place[2]) <= 1
+
+    def missing(self, claim: Statement) -> float:
+        """Return the share of the claim's weight that this does not hold; 1.0 says nothing of it."""
+        lost = 0.0
+        known = below = False
+        for word, weight in claim.weights.items():
+            if word in self._said.words:
+                known = True
+            elif word in self._context:
+                below |= word in claim.nouns
+                lost += weight * _CONTEXT_FACTOR
+            elif word in claim.nouns and word in self._elsewhere:
+                return 1.0
+            elif word not in claim.nouns:
+                lost += weight * (_ELSEWHERE_FACTOR if word in self._elsewhere else _VERB_FACTOR)
+            else:
+                lost += weight
+        if not known or (below and self._leaves_noun(claim)):
+            return 1.0
+        return lost / claim.total
+
+    def _leaves_noun(self, claim: Statement) -> bool:
+        """Say whether a clause that the claim draws on has a noun which the claim does not: a heading's word
+        may stand in its place."""
+        left = self._said.nouns - claim.words - self._context
+        return any(
+            clause.words & left and len(clause.words & claim.words) >= len(clause.words) * _ALIKE
+            for clause in self._said.clauses
+        )
+
+    def objection(self, claim: Statement) -> str | None:
+        """Return why this does not carry the claim though it has its words, as a code; None if it does."""
+        if self._numbers_differ(claim):
+            return "number_differs"
+        if not all(self._holds_together(clause, claim.nouns) for clause in claim.clauses):
+            return "no_unit"
+        if self._row is not None and self._row.differs(claim, self._context):
+            return "row_differs"
+        if self._negation_differs(claim):
+            return "negation_differs"
+        if self._condition_differs(claim):
+            return "condition_dropped"
+        if self._actor_differs(claim):
+            return "actor_differs"
+        return None
+
+    def _holds_together(self, clause: Clause, nouns: frozenset[str]) -> bool:
+        """Say whether one sentence has what a clause of the claim says, or one that begins with a pronoun and
+        the sentence before it: words of two sentences make a third statement."""
+        words = clause.content & (self._said.words | self._context)
+        if len(clause.content) > 2 and len(words) < len(clause.content) * _ALIKE:
+            return False
+        own = words & self._said.words
+        before: frozenset[str] = frozenset()
+        label = self._said.label
+        for sentence in self._said.sentences:
+            held = sentence.words | label | (before if sentence.refers_back else frozenset[str]())
+            most = len(own & held) >= len(own) * _TOGETHER
+            if most and clause.numbers <= held and own & nouns <= held | self._context:
+                return True
+            before = sentence.words
+        return not own and not clause.numbers
+
+    def _numbers_differ(self, claim: Statement) -> bool:
+        """Say whether a number is not here, stands beside other words, or is a limit of the other kind."""
+        if unsupported_figures(claim.figures, self._said.figures):
+            return True
+        for value, limit in claim.limits.items():
+            if self._said.limits.get(value, limit) != limit:
+                return True
+        return not _bound_alike(claim, self._said)
+
+    def _negation_differs(self, claim: Statement) -> bool:
+        """Say whether two clauses that speak of the same are negated in one text only."""
+        if not claim.negates and not self._said.negates:
+            return False
+        here = self._said.below_label
+        told: list[Clause] = []
+        for clause in claim.clauses:
+            if clause.negated and clause.words:
+                alike = _most_alike(clause, here)
+                if not any(other.negated for other in alike):
+                    return True
+                told += alike
+        denied = [clause for clause in here if clause.negated and clause not in told]
+        for clause in denied:
+            alike = _most_alike(clause, claim.clauses)
+            if clause.share_in(claim.words) >= _ALIKE and not any(other.negated for other in alike):
+                return True
+        for clause in claim.clauses:
+            alike = [] if clause.negated else _most_alike(clause, here)
+            if alike and all(other in denied for other in alike):
+                return True
+        return False
+
+    def _condition_differs(self, claim: Statement) -> bool:
+        """Say whether the claim drops a condition of a sentence that it draws on, or has one of its own."""
+        if any(not _names(claim, condition) for condition in self._conditions_of(claim)):
+            return True
+        label = self._said.label
+        if label and len(label & claim.words) < len(label) * _MOST_CONDITION_DROPPED:
+            return True
+        if not all(self._holds_condition(condition) for condition in claim.conditions):
+            return True
+        return self._row is None and any(self._is_mere_condition(clause, claim) for clause in claim.clauses)
+
+    def _conditions_of(self, claim: Statement) -> list[Clause]:
+        """Return the conditions of the sentences whose main clause the claim repeats."""
+        drawn = {
+            other.sentence
+            for clause in claim.clauses
+            for other in _most_alike(clause, self._said.clauses)
+            if not other.kind
+        }
+        return [c for c in self._said.conditions if c.kind != "even if" and c.sentence in drawn]
+
+    def _holds_condition(self, condition: Clause) -> bool:
+        """Say whether a condition of the claim is one here, or who or what the whole unit speaks of."""
+        same = SAME_CONDITION[condition.kind]
+        if not condition.words:
+            return any(c.kind in same and c.negated == condition.negated for c in self._said.conditions)
+        alike = _most_alike(condition, self._said.clauses, least=_ALIKE)
+        if any(other.kind in same for other in alike) or (self._row is not None and "after" in same):
+            return True
+        if condition.kind == "only if" and self._said.limits_to:
+            return bool(alike)
+        if not alike or any(other.kind for other in alike):
+            return False
+        held = condition.share_in(self._said.words) >= _NEARLY_ALL
+        return condition.kind in {"before", "after"} or (
+            condition.kind == "if" and held and all(other.negated == condition.negated for other in alike)
+        )
+
+    def _is_mere_condition(self, clause: Clause, claim: Statement) -> bool:
+        """Say whether a clause states as a fact what is only a condition here, without what follows."""
+        if clause.kind or len(clause.words) < 2:
+            return False
+        alike = _most_alike(clause, self._said.clauses, least=_ALIKE)
+        if not alike or any(other.kind != "if" for other in alike):
+            return False
+        follows = [self._said.words_of(other.sentence, but=other) for other in alike]
+        return not any(len(words & claim.words) > len(words) * _LITTLE for words in follows)
+
+    def _actor_differs(self, claim: Statement) -> bool:
+        """Say whether someone acts in the claim who does not act here."""
+        above = [actor for statement in self._above for actor in statement.actors]
+        here = [*self._said.actors, *above]
+        for actor in claim.actors:
+            if actor not in ANYONE and not any(same_actor(actor, other) for other in here):
+                return True
+        for actor, verb in claim.acts:
+            doers = [other for other, does in self._said.acts if does == verb]
+            if doers and not any(same_actor(actor, other) for other in doers):
+                return True
+        return False
+
+
+_DESK = re.compile(r"(?:[A-Z][\w-]+ )+(?:Desk|Office|Team|Lead|Line)\b")
+_THE_DESK = re.compile(r"\b[Tt]he (?:desk|office|team|lead|line)\b")
+
+
+def _desks(passage: Passage, language: Language) -> dict[int, Statement]:
+    """Return which desk "the desk" is in a unit: the last one that was named before it."""
+    found: dict[int, Statement] = {}
+    named: str | None = None
+    for unit in passage.units:
+        desks = _DESK.findall(unit.text)
+        if named and not desks and _THE_DESK.search(unit.text):
+            found[unit.ordinal] = read_statement(named, language)
+        named = desks[-1] if desks else named
+    return found
+
+
+# Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A table row among its neighbours."""
+
+    key: frozenset[str]
+    """Words and figures of its first cell; those that no other row begins with, if there are any."""
+    others: Collection[str]
+    """Words that only the other rows of its table have."""
+
+    def differs(self, claim: Statement, context: Collection[str]) -> bool:
+        """Say whether the claim leaves out what this row is about, or tells something of another row."""
+        spoken = _all_words(claim)
+        if self.key and len(self.key & spoken) < len(self.key) * _MOST_CONDITION_DROPPED:
+            return True
+        return any(
+            word in self.others and word not in context
+            for word, weight in claim.weights.items()
+            if weight > STOP_WEIGHT
+        )
+
+
+class _Rows:
+    """The table rows of one passage, those under one heading being one table."""
+
+    def __init__(self, rows: Mapping[Unit, Statement], language: Language) -> None:
+        self._rows = rows
+        self._keys = {unit: _all_words(read_statement(_first_cell(unit.text), language)) for unit in rows}
+        self._in_keys: dict[str, Counter[str]] = defaultdict(Counter)
+        self._in_rows: dict[str, Counter[str]] = defaultdict(Counter)
+        for unit, statement in rows.items():
+            self._in_keys[unit.heading].update(self._keys[unit])
+            self._in_rows[unit.heading].update(statement.words)
+
+    def row(self, unit: Unit) -> _Row | None:
+        """Return the row that a unit is; None of other units."""
+        if unit not in self._rows:
+            return None
+        in_keys, in_rows = self._in_keys[unit.heading], self._in_rows[unit.heading]
+        key = self._keys[unit]
+        telling = frozenset(word for word in key if in_keys[word] == 1)
+        alone = len([1 for other in self._rows if other.heading == unit.heading]) == 1
+        return _Row(
+            key=frozenset() if alone else telling or key, others=in_rows.keys() - self._rows[unit].words
+        )
+
+
+def _first_cell(row: str) -> str:
+    first = row.partition("; ")[0]
+    return first.partition(": ")[2] or first
+
+
+def _all_words(statement: Statement) -> frozenset[str]:
+    return statement.words | statement.letters | statement.figures.values | statement.figures.codes
+
+
+def _most_alike(clause: Clause, others: Iterable[Clause], *, least: float = 0.0) -> list[Clause]:
+    """Return the clauses that have most of its words, more than ``least`` of them."""
+    best: list[Clause] = []
+    most = 0
+    for other in others:
+        alike = len(clause.words & other.words)
+        if alike > most:
+            best, most = [other], alike
+        elif alike and alike == most:
+            best.append(other)
+    return best if clause.words and most / len(clause.words) >= least else []
+
+
+def _names(claim: Statement, condition: Clause) -> bool:
+    """Say whether the claim has a condition's words, or, of a condition without any, a condition."""
+    if not condition.words:
+        return bool(claim.conditions)
+    return condition.share_in(claim.words) > _MOST_CONDITION_DROPPED
+
+
+def _bound_alike(claim: Statement, said: Statement) -> bool:
+    """Say whether each number of the claim stands beside a thing that the claim names with it."""
+    with_numbers = [(numbers, words) for numbers, words in said.segments if numbers]
+    if len(with_numbers) < 2:
+        return True
+    for value in claim.figures.values - {"1"}:
+        beside = [words for numbers, words in said.segments if value in numbers and words]
+        spoken = [words for numbers, words in claim.segments if value in numbers]
+        if not beside or not spoken:
+            continue
+        near = frozenset[str]().union(*spoken)
+        held = frozenset[str]().union(*beside)
+        others = [words for numbers, words in with_numbers if value not in numbers]
+        own = held - frozenset[str]().union(*others)
+        if (
+            near
+            and own
+            and max((_share(words - held, near) for words in others), default=0.0) > _share(own, near)
+        ):
+            return False
+    return True
+
+
+def _share(words: frozenset[str], of: frozenset[str]) -> float:
+    return len(words & of) / len(words) if words else 0.0

@@ -1,0 +1,112 @@
+"""Which questions are searched together with the one before them."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.answering.answer_question import AnswerQuestion
+from assistant.answering.asking import FollowUpRequest
+from assistant.domain.answers import FinishReason
+from tests.fakes.answering import FakeTenant, agent, document
+from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, deadline
+
+TRANSFER = document(
+    "transfer",
+    "Transfers to another pharmacy take one business day. Transfers need the old label.",
+    title="Transfer out",
+)
+BY_TRANSFER = "How long do transfers to another pharmacy take?"
+
+
+def tenant_of_two() -> FakeTenant:
+    return FakeTenant().with_documents(document(), TRANSFER)
+
+
+async def asked_after(question: str, *, before: str = QUESTION) -> tuple[FakeTenant, Asked]:
+    tenant = tenant_of_two()
+    first = await ask(tenant, before)
+    return tenant, await ask(tenant, question, conversation_id=first.prepared.conversation_id)
+
+
+@pytest.mark.parametrize("question", ["And by mail?", "Does it need a form?", "What about insulin?"])
+async def test_a_question_that_leans_on_the_one_before_is_searched_with_it(question: str) -> None:
+    tenant, second = await asked_after(question)
+    assert [query.text for query in tenant.search.queries] == [QUESTION, f"{QUESTION}\n{question}"]
+    assert second.record.retrieval_question == f"{QUESTION}\n{question}"
+    assert second.record.question == question
+    assert second.sources.sources[0].document_id == "refill"
+
+
+async def test_the_answer_stays_in_its_conversation() -> None:
+    tenant = tenant_of_two()
+    first = await ask(tenant)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
+    assert second.started.conversation_id == first.started.conversation_id
+
+
+async def test_a_question_on_another_subject_is_searched_alone() -> None:
+    tenant, second = await asked_after(BY_TRANSFER)
+    assert [query.text for query in tenant.search.queries] == [QUESTION, BY_TRANSFER]
+    assert second.sources.sources[0].document_id == "transfer"
+    assert second.record.retrieval_question == BY_TRANSFER
+
+
+async def test_a_question_that_says_enough_alone_is_not_drawn_to_the_one_before() -> None:
+    _, second = await asked_after("Which label do transfers need?", before="Are retail refills payable?")
+    assert second.text == "Transfers need the old label."
+
+
+async def test_the_same_question_again_is_searched_as_it_was() -> None:
+    tenant, _ = await asked_after(QUESTION)
+    assert [query.text for query in tenant.search.queries] == [QUESTION, QUESTION]
+
+
+async def test_where_nothing_is_found_alone_the_question_before_joins() -> None:
+    tenant, second = await asked_after("With Medicare, please?")
+    assert [query.text for query in tenant.search.queries[1:]] == [
+        "With Medicare, please?",
+        f"{QUESTION}\nWith Medicare, please?",
+    ]
+    assert second.sources.sources[0].document_id == "refill"
+    assert second.done.finish_reason is FinishReason.STOP
+
+
+async def test_an_unknown_subject_is_not_answered_by_the_evidence_of_the_question_before() -> None:
+    question = "Which vaccine protects against shingles?"
+    tenant, second = await asked_after(question)
+    assert tenant.search.queries[-1].text == f"{QUESTION}\n{question}"
+    assert (second.done.finish_reason, second.text) == (FinishReason.NO_EVIDENCE, "")
+
+
+async def test_only_the_question_before_is_joined_on() -> None:
+    tenant = tenant_of_two()
+    conversation_id = (await ask(tenant, "Are refills payable?")).prepared.conversation_id
+    await ask(tenant, "Are retail refills payable?", conversation_id=conversation_id)
+    third = await ask(tenant, "And by mail?", conversation_id=conversation_id)
+    assert third.record.retrieval_question == "Are retail refills payable?\nAnd by mail?"
+
+
+async def test_a_question_before_that_only_its_client_knows_is_joined_too() -> None:
+    tenant = tenant_of_two()
+    asking = FollowUpRequest(question="And by mail?", earlier_question=QUESTION)
+    prepared = await AnswerQuestion(tenant.services).prepare(
+        asking, identity=agent(), deadline=deadline(tenant)
+    )
+    assert prepared.retrieval_question == f"{QUESTION}\nAnd by mail?"
+    assert tenant.records.reads == 0
+
+
+async def test_the_second_of_two_questions_leans_on_the_first() -> None:
+    tenant = tenant_of_two()
+    await ask(tenant, "On which day are retail refills payable? And does it need a label form?")
+    texts = [query.text for query in tenant.search.queries]
+    assert texts[1].startswith("On which day are retail refills payable?\n")
+
+
+async def test_the_second_of_two_questions_on_another_subject_is_searched_alone() -> None:
+    tenant, second = await asked_after(f"And refills by mail? {BY_TRANSFER}")
+    assert [query.text for query in tenant.search.queries[1:]] == [
+        f"{QUESTION}\nAnd refills by mail?",
+        BY_TRANSFER,
+    ]
+    assert second.done.finish_reason is FinishReason.STOP

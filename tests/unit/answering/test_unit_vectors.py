@@ -1,0 +1,153 @@
+"""Vectors of single units: made when needed, kept, and never a reason for an answer to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from assistant.answering import unit_vectors
+from assistant.answering.unit_vectors import LONGEST_CHARACTERS, UnitVectors
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import Span, Unit, UnitKind
+from assistant.domain.errors import (
+    AssistantError,
+    DeadlineExceededError,
+    EmbeddingUnavailableError,
+    OverloadedError,
+    PassageTooLongError,
+)
+from tests.fakes.answering import FakeEmbedder, Gate, cosine, vector_of
+
+QUESTION = "When are refills payable?"
+
+
+def units(*texts: str) -> list[Unit]:
+    return [
+        Unit(ordinal=n, kind=UnitKind.SENTENCE, text=text, span=Span(0, len(text)), heading="")
+        for n, text in enumerate(texts)
+    ]
+
+
+REFILLS = units("Refills are payable on day 23.", "Parcels wait.")
+
+
+async def cosines(
+    vectors: UnitVectors, asked: Sequence[Unit] = REFILLS, *, content_hash: str = "1", seconds: float = 5.0
+) -> Mapping[int, float]:
+    deadline = Deadline.after(seconds, clock=SystemClock())
+    return await vectors.cosines(vector_of(QUESTION), asked, content_hash=content_hash, deadline=deadline)
+
+
+def made(embedder: FakeEmbedder) -> UnitVectors:
+    return UnitVectors(embedder, clock=SystemClock())
+
+
+async def test_each_unit_has_its_cosine_with_the_question() -> None:
+    found = await cosines(made(FakeEmbedder()))
+    expected = {unit.ordinal: cosine(vector_of(QUESTION), unit.text) for unit in REFILLS}
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
+    embedder = FakeEmbedder()
+    vectors = made(embedder)
+    first = await cosines(vectors)
+    assert await cosines(vectors) == first
+    await cosines(vectors, units("Refills are payable on day 23.", "Parcels wait.", "Call."))
+    assert embedder.texts == [["Refills are payable on day 23.", "Parcels wait."], ["Call."]]
+
+
+async def test_another_content_of_the_document_has_units_of_its_own() -> None:
+    embedder = FakeEmbedder()
+    vectors = made(embedder)
+    await cosines(vectors)
+    await cosines(vectors, content_hash="2")
+    assert len(embedder.texts) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [EmbeddingUnavailableError("down"), OverloadedError("full"), PassageTooLongError("long")]
+)
+async def test_an_endpoint_that_fails_gives_none(error: AssistantError) -> None:
+    assert await cosines(made(FakeEmbedder(error=error))) == {}
+
+
+async def test_an_endpoint_that_is_late_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_vectors, "TIMEOUT_S", 0.01)
+    assert await cosines(made(FakeEmbedder(hangs=True))) == {}
+
+
+async def test_what_failed_is_asked_for_again() -> None:
+    embedder = FakeEmbedder(error=OverloadedError("full"))
+    vectors = made(embedder)
+    await cosines(vectors)
+    embedder.error = None
+    assert len(await cosines(vectors)) == 2
+
+
+async def test_a_deadline_that_has_passed_calls_nothing() -> None:
+    embedder = FakeEmbedder()
+    with pytest.raises(DeadlineExceededError):
+        await cosines(made(embedder), seconds=0.0)
+    assert embedder.texts == []
+
+
+async def test_without_units_the_endpoint_is_not_called() -> None:
+    embedder = FakeEmbedder()
+    assert await cosines(made(embedder), []) == {}
+    assert embedder.texts == []
+
+
+async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
+    embedder = FakeEmbedder()
+    long = units("x" * (LONGEST_CHARACTERS + 1), "x" * LONGEST_CHARACTERS)
+    assert set(await cosines(made(embedder), long)) == {1}
+    assert embedder.texts == [[long[1].text]]
+
+
+async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 3)
+    embedder = FakeEmbedder()
+    vectors = made(embedder)
+    one, two, three, four = units("One.", "Two.", "Three.", "Four.")
+    await cosines(vectors, [one, two, three])
+    await cosines(vectors, [one])
+    await cosines(vectors, [four])
+    await cosines(vectors, [one, three, four])
+    assert embedder.texts == [["One.", "Two.", "Three."], ["Four."]]
+    await cosines(vectors, [two])
+    assert embedder.texts[2:] == [["Two."]]
+
+
+async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 2)
+    gate = Gate()
+
+    class Waiting(FakeEmbedder):
+        async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+            if "New." in texts:
+                gate.reached.set()
+                await gate.opened.wait()
+            return await super().embed(texts, deadline=deadline)
+
+    vectors = made(Waiting())
+    kept, new = units("Kept.", "New.")
+    await cosines(vectors, [kept])
+    waiting = asyncio.create_task(cosines(vectors, [kept, new]))
+    await asyncio.wait_for(gate.reached.wait(), 5)
+    await cosines(vectors, units("One.", "Two."), content_hash="other")
+    gate.opened.set()
+    assert set(await asyncio.wait_for(waiting, 5)) == {0, 1}
+
+
+async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 1)
+    embedder = FakeEmbedder()
+    vectors = made(embedder)
+    assert set(await cosines(vectors)) == {0, 1}
+    await cosines(vectors)
+    assert embedder.texts[1] == ["Refills are payable on day 23."]
