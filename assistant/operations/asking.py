@@ -17,7 +17,7 @@ from assistant.operations.answer_view import AnswerPrinter
 from assistant.operations.explaining import explain
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import load_if_empty
-from assistant.operations.layout import ALL, SERVICE, url_of
+from assistant.operations.layout import SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.queries import checked_question
 from assistant.operations.signing_in import token_for
@@ -39,7 +39,7 @@ def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
     checked_question(asked.question)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
-    with runtime.processes(ALL, command="assistant ask") as ports:
+    with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
         asyncio.run(load_if_empty(runtime, asked.tenant))
         client = client_for(runtime, asked, ports=ports)
         if options.json:

@@ -14,7 +14,7 @@ from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.operations.asking import Asked, answer_on, client_for
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import check_paths, knowledge_paths, load
-from assistant.operations.layout import ALL, SERVICE, url_of
+from assistant.operations.layout import SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.search_node import bring_up_node
 from assistant.operations.terminal import Terminal, styled
@@ -68,14 +68,15 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
     terminal = Terminal(steps=True)
     runtime = local_runtime(options, terminal)
     bring_up_node(runtime.settings, say=terminal.step)
-    terminal.step(f"starting the local processes: {', '.join(ALL)}")
+    processes = runtime.layout.everything
+    terminal.step(f"starting the local processes: {', '.join(processes)}")
     with ExitStack() as serving:
-        with runtime.processes(ALL, command="assistant demo") as ports:
+        with runtime.processes(processes, command="assistant demo") as ports:
             asyncio.run(_load_and_ask(_Demo(runtime, terminal, ports)))
             if stop_after_answers or runtime.settings.in_ci:
                 return
             # From here on another command may restart them, e.g. because a tenant file was added.
-            serving.enter_context(runtime.supervisor.using(ALL, command="assistant demo", yields=True))
+            serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
         _show_where(terminal, runtime, url_of(SERVICE, ports))
         try:
             _serve(runtime)

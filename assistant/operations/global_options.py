@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from assistant.settings import LocalSettings, TenantConfig
+    from assistant.settings import LocalSettings, TenantConfig, TenantModels
 
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -37,10 +37,19 @@ class GlobalOptions:
         return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
 
     def tenants(self) -> dict[str, TenantConfig]:
-        """Return every tenant by name. Raises ConfigurationError."""
+        """Return every tenant by name, with the models that it uses here. Raises ConfigurationError."""
         from assistant.settings import load_tenants
 
-        return load_tenants(self.tenants_dir)
+        tenants = load_tenants(self.tenants_dir)
+        models = self.local_models(tenants)
+        return {name: models[name].applied_to(tenant) for name, tenant in tenants.items()}
+
+    def local_models(self, tenants: Iterable[str]) -> dict[str, TenantModels]:
+        """Return the added models that each tenant uses here. Raises ConfigurationError."""
+        from assistant.operations.layout import models_dir
+        from assistant.settings import local_models
+
+        return local_models(models_dir(self.state_dir), tenants)
 
     def tenant(self, name: str) -> TenantConfig:
         """Return one tenant. Raises ConfigurationError naming those that there are."""

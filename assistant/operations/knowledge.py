@@ -18,9 +18,10 @@ from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFo
 from assistant.ingesting.add_documents import AddDocuments, AddSummary
 from assistant.ingesting.sources.reader import read_sources
 from assistant.ingesting.stores import KnowledgeStores
+from assistant.ingesting.upkeep import pages_of
 from assistant.ingesting.withdraw_documents import WithdrawDocuments
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.layout import FOR_LOADING, WORKER
+from assistant.operations.layout import WORKER
 from assistant.operations.load_view import report_as_json, show_report
 from assistant.operations.loading import LoadFollower, LoadReport
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
@@ -44,7 +45,7 @@ def add_documents(options: GlobalOptions, *, tenant: str, paths: Sequence[Path])
     summary = asyncio.run(_take_in(runtime, tenant, chosen))
     failed: tuple[DocumentStatus, ...] = ()
     if summary.enqueued_ids:  # else nothing has to be started: all of it is live already
-        with runtime.processes(FOR_LOADING, command="assistant knowledge add"):
+        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
             failed = asyncio.run(_follow(runtime, tenant, summary.enqueued_ids))
     report = LoadReport(summary, failed, time.monotonic() - began_s)
     if options.json:
@@ -118,6 +119,37 @@ async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
         runtime.terminal.say(f"not loaded: {status.document_id}: {status.failure_reason}")
 
 
+def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:
+    """Bring the tenant's documents into the index of the embedding model that was just chosen.
+
+    Nothing is started where the tenant has no documents yet, or its index of that model is whole.
+    """
+    runtime = local_runtime(options, terminal)
+    if not asyncio.run(_has_documents(runtime, tenant)):
+        return
+    began_s = time.monotonic()
+    with runtime.processes(runtime.layout.for_loading, command="assistant models"):
+        waiting = asyncio.run(_waiting(runtime, tenant))  # the worker enqueues what its index lacks
+        failed = asyncio.run(_follow(runtime, tenant, waiting))
+    seconds = time.monotonic() - began_s
+    terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
+    for status in failed:
+        terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
+
+
+async def _has_documents(runtime: LocalRuntime, tenant: str) -> bool:
+    async with open_stores(runtime.tenants[tenant], state_dir=runtime.layout.state_dir.resolve()) as stores:
+        return bool(await stores.knowledge.states.count_by_state())
+
+
+async def _waiting(runtime: LocalRuntime, tenant: str) -> list[str]:
+    """Return the ids of the documents on their way into the index."""
+    on_the_way = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
+    async with open_stores(runtime.tenants[tenant], state_dir=runtime.layout.state_dir.resolve()) as stores:
+        pages = pages_of(stores.knowledge.states, on_the_way)
+        return [status.document_id async for page in pages for status in page]
+
+
 async def answers_something(knowledge: KnowledgeStores) -> bool:
     """Return whether at least one document of the tenant is in the index."""
     counts = await knowledge.states.count_by_state()
@@ -136,7 +168,7 @@ def withdraw_documents(
     if known and not yes:
         _confirm(terminal, list(known.values()))
     if known:
-        with runtime.processes(FOR_LOADING, command="assistant knowledge withdraw"):
+        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge withdraw"):
             asyncio.run(_withdraw(runtime, tenant, list(known)))
     if options.json:
         terminal.line(orjson.dumps({"withdrawn": list(known), "unknown": unknown}).decode())

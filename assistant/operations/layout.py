@@ -1,10 +1,14 @@
-"""The local processes of the product: which there are, what each is told, who waits for whom."""
+"""The local processes of the product: which there are, what each is told, who waits for whom.
+
+This module alone decides which model servers run: one for each embedding model that a tenant uses, and one
+for each LLM that may write a tenant's answers. The packaged LLM may not, so it is never started.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from assistant.operations.ports import HOST, PortWishes
@@ -16,24 +20,25 @@ from assistant.settings import (
     ModelServerSettings,
     ServiceSettings,
     TenantConfig,
+    TenantModels,
     WorkerSettings,
 )
+from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel
 
 EMBEDDING = "embedding"
+"""The server of the packaged embedding model; ``embedding-NAME`` serves an added one."""
 LLM = "llm"
+"""What the server of an added LLM begins with: ``llm-NAME``."""
 GATEWAY = "gateway"
 ISSUER = "issuer"
 WORKER = "worker"
 SERVICE = "service"
-ALL = (EMBEDDING, LLM, GATEWAY, ISSUER, WORKER, SERVICE)
-FOR_SEARCH = (EMBEDDING, GATEWAY)
-FOR_LOADING = (EMBEDDING, GATEWAY, WORKER)
 
 _DRAIN_S = 5.0
 """A local service that is told to stop lets answers go on no longer: somebody pressed Ctrl-C."""
 
 
-def port_wishes(settings: LocalSettings) -> PortWishes:
+def port_wishes(settings: LocalSettings, *, model_servers: tuple[str, ...] = ()) -> PortWishes:
     """Service, issuer and gateway on ports that people know; the model servers on any."""
     first = settings.port
     return PortWishes(
@@ -41,8 +46,7 @@ def port_wishes(settings: LocalSettings) -> PortWishes:
             SERVICE: first,
             ISSUER: first + 1 if first else 0,
             GATEWAY: first + 2 if first else 0,
-            EMBEDDING: 0,
-            LLM: 0,
+            **dict.fromkeys(model_servers, 0),
         },
         asked_for="port" in settings.model_fields_set,
     )
@@ -61,16 +65,57 @@ class Layout:
     state_dir: Path
     tenants: Mapping[str, TenantConfig]
     settings: LocalSettings
+    models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
+    """Tenant = the added models that it uses; ``tenants`` are as served with them."""
 
     @property
     def models_dir(self) -> Path:
-        return self.state_dir.resolve() / "models"
+        return models_dir(self.state_dir)
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Names of all processes that serve answers."""
+        return (*self.model_servers, GATEWAY, ISSUER, WORKER, SERVICE)
+
+    @property
+    def for_search(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, GATEWAY)
+
+    @property
+    def for_loading(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, GATEWAY, WORKER)
+
+    @property
+    def model_servers(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, *self._llm_servers)
+
+    @property
+    def _embedding_servers(self) -> dict[str, list[TenantConfig]]:
+        """Process = the tenants that it embeds for."""
+        return self._served(
+            {name: _server_name(EMBEDDING, self._of(name).embedding) for name in self.tenants}
+        )
+
+    @property
+    def _llm_servers(self) -> dict[str, list[TenantConfig]]:
+        """Process = the tenants whose answers it may write."""
+        writing = [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
+        return self._served({name: _server_name(LLM, self._of(name).generation) for name in writing})
+
+    def _of(self, tenant: str) -> TenantModels:
+        return self.models.get(tenant, PACKAGED)
+
+    def _served(self, servers: Mapping[str, str]) -> dict[str, list[TenantConfig]]:
+        found: dict[str, list[TenantConfig]] = {}
+        for tenant, server in servers.items():
+            found.setdefault(server, []).append(self.tenants[tenant])
+        return found
 
     def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:
-        """Return a plan a process, in the order of ALL. Raises ConfigurationError."""
+        """Return a plan a process, in the order of ``everything``. Raises ConfigurationError."""
         plans = (
-            self._embedding(ports),
-            self._llm(ports),
+            *(self._embedding(name, served, ports) for name, served in self._embedding_servers.items()),
+            *(self._llm(name, served, ports) for name, served in self._llm_servers.items()),
             self._gateway(ports),
             self._issuer(ports),
             self._worker(ports),
@@ -78,31 +123,39 @@ class Layout:
         )
         return {plan.name: plan for plan in plans}
 
-    def _embedding(self, ports: Mapping[str, int]) -> ProcessPlan:
+    def _embedding(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
         settings = ModelServerSettings.read(
             task="embedding",
-            port=ports[EMBEDDING],
-            path=self.settings.embedding_path,
+            port=ports[name],
+            manifest=self._manifest(self._of(served[0].name).embedding),
             artifacts_dir=self.models_dir,
-            max_input_tokens=max(tenant.embedding.max_tokens for tenant in self.tenants.values()),
+            max_input_tokens=max(tenant.embedding.max_tokens for tenant in served),
         )
-        return ProcessPlan(EMBEDDING, _module("model_server"), settings.environment(), settings.port)
+        return self._model_server(name, settings)
 
-    def _llm(self, ports: Mapping[str, int]) -> ProcessPlan:
+    def _llm(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
         settings = ModelServerSettings.read(
             task="generation",
-            port=ports[LLM],
-            path=self.settings.generation_path,
+            port=ports[name],
+            manifest=self._manifest(self._of(served[0].name).generation),
             artifacts_dir=self.models_dir,
-            context_tokens=max(tenant.generation.context_tokens for tenant in self.tenants.values()),
+            context_tokens=max(tenant.generation.context_tokens for tenant in served),
         )
-        return ProcessPlan(LLM, _module("model_server"), settings.environment(), settings.port)
+        return self._model_server(name, settings)
+
+    def _model_server(self, name: str, settings: ModelServerSettings) -> ProcessPlan:
+        reads = () if settings.manifest is None else (settings.manifest,)
+        return ProcessPlan(name, _module("model_server"), settings.environment(), settings.port, reads=reads)
+
+    def _manifest(self, model: AddedModel | None) -> Path | None:
+        return None if model is None else self.models_dir / model.name / MANIFEST_FILE
 
     def _gateway(self, ports: Mapping[str, int]) -> ProcessPlan:
         endpoints: dict[str, str] = {}
-        for tenant in self.tenants.values():
-            endpoints[tenant.embedding.endpoint] = url_of(EMBEDDING, ports)
-            endpoints[tenant.generation.endpoint] = url_of(LLM, ports)
+        for name, served in self._embedding_servers.items():
+            endpoints |= {tenant.embedding.endpoint: url_of(name, ports) for tenant in served}
+        for name, served in self._llm_servers.items():
+            endpoints |= {tenant.generation.endpoint: url_of(name, ports) for tenant in served}
         settings = GatewaySettings.read(port=ports[GATEWAY], endpoints=endpoints)
         return ProcessPlan(
             GATEWAY, _module("sagemaker_gateway"), settings.environment(), port=settings.port, fixed_port=True
@@ -131,6 +184,7 @@ class Layout:
             model_artifacts_dir=self.models_dir,
             sagemaker_endpoint_url=url_of(GATEWAY, ports),
             opensearch_applies_schema=True,
+            local_models=self.models,
             **self._search(),
         )
         return ProcessPlan(
@@ -138,7 +192,7 @@ class Layout:
             _module("ingesting_worker"),
             settings.environment(),
             port=None,
-            after=(EMBEDDING, GATEWAY),
+            after=(*self._embedding_servers, GATEWAY),
             reads=self._tenant_files(),
         )
 
@@ -149,7 +203,7 @@ class Layout:
             self.service_settings(ports).environment(),
             ports[SERVICE],
             fixed_port=True,
-            after=(EMBEDDING, LLM, GATEWAY, ISSUER),
+            after=(*self.model_servers, GATEWAY, ISSUER),
             reads=self._tenant_files(),
         )
 
@@ -164,8 +218,14 @@ class Layout:
             issuer=url_of(ISSUER, ports),
             jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
             drain_timeout_s=_DRAIN_S,
+            local_models=self.models,
+            quoted_tenants=self._quoted_tenants,
             **self._search(),
         )
+
+    @property
+    def _quoted_tenants(self) -> tuple[str, ...]:
+        return tuple(name for name, tenant in self.tenants.items() if not self._of(name).writes(tenant))
 
     def _search(self) -> dict[str, str]:
         """Return the settings of the index; none where it is the embedded one."""
@@ -176,6 +236,15 @@ class Layout:
 
     def _tenant_files(self) -> tuple[Path, ...]:
         return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)
+
+
+def models_dir(state_dir: Path) -> Path:
+    """Return the folder of added models and of what is derived from weights."""
+    return state_dir.resolve() / "models"
+
+
+def _server_name(kind: str, model: AddedModel | None) -> str:
+    return kind if model is None else f"{kind}-{model.name}"
 
 
 def _module(room: str) -> tuple[str, ...]:

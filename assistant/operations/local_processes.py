@@ -10,7 +10,7 @@ import psutil
 from rich.table import Table
 
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.layout import ALL, SERVICE, url_of
+from assistant.operations.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, url_of
 from assistant.operations.local_runtime import local_runtime, runtime_without_tenants
 from assistant.operations.ports import HOST
 from assistant.operations.registry import Running, RunningProcess
@@ -36,7 +36,7 @@ class ProcessView:
 def bring_up(options: GlobalOptions) -> None:
     terminal = Terminal(steps=not options.json)
     runtime = local_runtime(options, terminal)
-    ports = runtime.supervisor.up(ALL)
+    ports = runtime.supervisor.up(runtime.layout.everything)
     if options.json:
         _print_json(_views(runtime.supervisor.clean()))
         return
@@ -82,7 +82,9 @@ def show_status(options: GlobalOptions) -> None:
 
 
 def _views(running: Running) -> list[ProcessView]:
-    names = [*ALL, *(name for name in running.processes if name not in ALL)]
+    others = (GATEWAY, ISSUER, WORKER, SERVICE)
+    models = [name for name in running.processes if name not in others] or [EMBEDDING]
+    names = [*models, *others]
     return [_view(name, running.processes.get(name), running=running) for name in names]
 
 

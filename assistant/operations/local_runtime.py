@@ -56,7 +56,11 @@ def runtime_without_tenants(options: GlobalOptions, terminal: Terminal) -> Local
 def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]) -> LocalRuntime:
     settings = options.local_settings()
     layout = Layout(
-        tenants_dir=options.tenants_dir, state_dir=options.state_dir, tenants=tenants, settings=settings
+        tenants_dir=options.tenants_dir,
+        state_dir=options.state_dir,
+        tenants=tenants,
+        settings=settings,
+        models=options.local_models(tenants),
     )
     registry = Registry.under(options.state_dir)
     starter = Starter(
@@ -69,7 +73,7 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         registry=registry,
         settings=settings,
         starter=starter,
-        wishes=port_wishes(settings),
+        wishes=port_wishes(settings, model_servers=layout.model_servers),
         plans=layout.plans,
         say=terminal.say,
     )

@@ -18,10 +18,12 @@ from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.operations.check_commands import add_check_commands
 from assistant.operations.deployment.commands import add_commands
+from assistant.operations.evaluation_command import add_evaluation_command
 from assistant.operations.global_options import GlobalOptions, hoist
 from assistant.operations.interruption import end_in_order_on_signals
 from assistant.operations.knowledge_commands import knowledge_app
 from assistant.operations.local_commands import local_app
+from assistant.operations.models_commands import models_app
 from assistant.operations.reach_command import add_reach_command
 
 app = typer.Typer(
@@ -38,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
+app.add_typer(models_app, name="models")
 
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")]
@@ -166,6 +169,7 @@ def demo(
 
 add_commands(app)
 add_check_commands(app)
+add_evaluation_command(app)
 add_reach_command(app)
 
 

@@ -15,7 +15,7 @@ from assistant.bootstrap import TenantStores, open_stores
 from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.operations.answer_view import mark_of
+from assistant.operations.answer_view import mark_of, show_remarks, with_bold
 from assistant.operations.explaining import explain
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.terminal import Terminal, plain, styled
@@ -58,7 +58,7 @@ def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> Non
         record = replayed.record.model_dump(mode="json") | {"passages": passages}
         terminal.line(orjson.dumps({"record": record, "verdicts": verdicts}).decode())
         return
-    _show_replayed(terminal, replayed)
+    show_replayed(terminal, replayed)
 
 
 async def _verdicts(options: GlobalOptions, tenant: str) -> list[StoredVerdict]:
@@ -93,7 +93,8 @@ async def _note_access(stores: TenantStores, *, kind: Literal["answer", "verdict
     await stores.records.record_access(entry)
 
 
-def _show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    """Print a record with the text of its passages, its prompt, how it came about and its verdicts."""
     record = replayed.record
     terminal.out.print(plain(record.question, style="bold"))
     terminal.out.print(
@@ -137,10 +138,11 @@ def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
     at = 0
     for sentence in record.sentences:
         text = record.text[at : sentence.end]
-        terminal.out.print(plain(text), end="")
+        terminal.out.print(with_bold(text), end="")
         terminal.out.print(mark_of(sentence, after=text), end="")
         at = sentence.end
-    terminal.out.print(plain(record.text[at:]))
+    terminal.out.print(with_bold(record.text[at:]))
+    show_remarks(terminal, record)
     reason = record.finish_reason or record.error_code or ""
     terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
 

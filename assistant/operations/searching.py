@@ -11,14 +11,13 @@ from pathlib import Path
 import orjson
 import typer
 
-from assistant.answering.retrieving import RetrievePassages
+from assistant.answering.evidence import Evidence, FindEvidence, Sought
 from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError, OverloadedError
-from assistant.domain.retrieval import RankedPassage, Retrieved
+from assistant.domain.retrieval import RankedPassage
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import answers_something
-from assistant.operations.layout import FOR_SEARCH
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.queries import BadLine, Query, checked_question, read_queries
 from assistant.operations.terminal import Terminal, plain, styled
@@ -39,9 +38,9 @@ def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int)
     checked_question(question)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
-    with runtime.processes(FOR_SEARCH, command="assistant search") as ports:
-        retrieved = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question))
-    best = best_passages(retrieved)[:top]
+    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+        found = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question))
+    best = best_passages(found)[:top]
     if options.json:
         terminal.line(orjson.dumps({"question": question, "documents": [_row(one) for one in best]}).decode())
     else:
@@ -54,7 +53,7 @@ def search_file(options: GlobalOptions, *, tenant: str, queries: Path, top: int,
     terminal = Terminal()
     read = list(read_queries(queries))
     runtime = local_runtime(options, terminal)
-    with runtime.processes(FOR_SEARCH, command="assistant search") as ports:
+    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
         good = [one for one in read if isinstance(one, Query)]
         asyncio.run(_search_all(runtime, ports, tenant=tenant, queries=good, run=Run(out, top)))
     bad = [one for one in read if isinstance(one, BadLine)]
@@ -70,12 +69,12 @@ def search_file(options: GlobalOptions, *, tenant: str, queries: Path, top: int,
         raise typer.Exit(1)
 
 
-def best_passages(retrieved: Retrieved) -> list[RankedPassage]:
-    """Return each document's best passage, best first."""
+def best_passages(found: Evidence) -> list[RankedPassage]:
+    """Return each document's best passage, in the order of documents."""
     best: dict[str, RankedPassage] = {}
-    for ranked in retrieved.passages:
+    for ranked in found.retrieved.passages:
         best.setdefault(ranked.passage.document_id, ranked)
-    return list(best.values())
+    return [best[one.document_id] for one in found.ranked if one.document_id in best]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,8 @@ class Run:
     path: Path
     top: int
 
-    def line(self, query: Query, retrieved: Retrieved) -> bytes:
-        ids = [ranked.passage.document_id for ranked in best_passages(retrieved)[: self.top]]
+    def line(self, query: Query, found: Evidence) -> bytes:
+        ids = [ranked.passage.document_id for ranked in best_passages(found)[: self.top]]
         return orjson.dumps({"qid": query.qid, "ids": ids}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -94,17 +93,17 @@ class Run:
 class _Search:
     """Retrieval of one tenant, patient with an endpoint that is busy."""
 
-    retrieve: RetrievePassages
+    find: FindEvidence
     size: int
     clock: Clock
 
-    async def __call__(self, question: str) -> Retrieved:
+    async def __call__(self, question: str) -> Evidence:
         attempt = 0
         while True:
             deadline = Deadline.after(_DEADLINE_S, clock=self.clock)
             try:
-                return await self.retrieve.retrieve(
-                    question, labels=frozenset(), deadline=deadline, size=self.size
+                return await self.find.find(
+                    Sought(question), labels=frozenset(), deadline=deadline, size=self.size
                 )
             except OverloadedError:
                 attempt += 1
@@ -126,12 +125,12 @@ async def _search_of(
                 f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant}."
             )
         size = 2 * served.answering.tenant.retrieval.leg_size  # all that both legs can give
-        yield _Search(RetrievePassages(served.answering), size, clock)
+        yield _Search(FindEvidence(served.answering), size, clock)
 
 
 async def _search_one(
     runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, question: str
-) -> Retrieved:
+) -> Evidence:
     async with _search_of(runtime, ports, tenant=tenant) as search:
         return await search(question)
 
@@ -153,10 +152,10 @@ async def _search_all(
         part.unlink(missing_ok=True)
 
 
-async def _search_batch(search: _Search, queries: Sequence[Query]) -> list[Retrieved]:
+async def _search_batch(search: _Search, queries: Sequence[Query]) -> list[Evidence]:
     free = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(query: Query) -> Retrieved:
+    async def one(query: Query) -> Evidence:
         async with free:
             return await search(query.question)
 

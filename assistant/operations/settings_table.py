@@ -73,6 +73,8 @@ def _values(annotation: Any) -> str:
         return ", ".join(choice for choice in choices if choice != '""')
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation) if value) or '""'
+    if get_origin(annotation) in (dict, tuple):
+        return "JSON"
     if get_args(annotation):  # Annotated
         return "URL"
     names = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
@@ -82,7 +84,7 @@ def _values(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
-    if field.default is None or field.default == "":
+    if field.default_factory is not None or field.default in (None, "", ()):
         return ""
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 

@@ -20,7 +20,7 @@ from assistant.settings import PROBE_SUBJECT, ProbeSettings
 
 _TOKEN_LIFETIME_S = 300
 _MAX_TOKENS = 32
-"""Enough to see a sentence begin: the probe reads none of it."""
+"""Enough to see the model write; where it is not enough for a sentence, quotes take its place."""
 
 
 async def probe_once(settings: ProbeSettings, *, clock: Clock | None = None) -> ProbeResult:

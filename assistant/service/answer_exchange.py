@@ -131,7 +131,8 @@ async def _attached(
 
     gone.add_done_callback(leave)
     try:
-        yield Reading(writing.prepared.answer_id, outbox, writing.remaining_s())
+        prepared = writing.prepared
+        yield Reading(prepared.answer_id, outbox, writing.remaining_s(), certainty=prepared.certainty)
     finally:
         writing.detach(outbox)
 

@@ -17,7 +17,7 @@ from assistant.service.answer_logging import LoggedAnswer
 from assistant.service.metrics import AnswerObserver
 from assistant.service.outbox import OUTBOX_LIMIT_BYTES, Outbox
 from assistant.service.problems import internal_problem, problem_of
-from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
+from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
 
 _GRACE_S = 5.0
 """Beyond the answer's own deadline, for its last event."""
@@ -151,8 +151,10 @@ class AnswerWriting:
             answer_id=self.prepared.answer_id,
             tenant=self.prepared.identity.tenant,
             took_ms=round(self._observer.elapsed_s() * 1000),
+            fallback=self._observer.fallback,
             **{
                 FINISH_REASON: self._observer.finish_reason,
+                MODEL_FAILED: self._observer.model_failed,
                 FIRST_TOKEN_MS: None if first_token_s is None else round(first_token_s * 1000),
             },
         )

@@ -50,7 +50,9 @@ class ChatCompletions:
 
     async def _send_chunks(self, reading: Reading, send: Send, chat: ChatAsking) -> None:
         """Send chunks until the answer ends. Raises as ``send_stream``."""
-        encoder = ChatEncoder(created=self._created(), include_usage=chat.include_usage)
+        encoder = ChatEncoder(
+            created=self._created(), include_usage=chat.include_usage, certainty=reading.certainty
+        )
 
         def encode(numbered: Sequence[Numbered]) -> bytes:
             events = [event for _, item in numbered if (event := event_of(item)) is not None]

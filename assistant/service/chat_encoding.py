@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -16,7 +16,7 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.domain.answers import FinishReason, Sentence, Source
+from assistant.domain.answers import Certainty, FinishReason, Sentence, Source
 from assistant.service.chat_wire import (
     ChatAnnotation,
     ChatAnswer,
@@ -31,6 +31,7 @@ from assistant.service.chat_wire import (
     ChatUsage,
     UrlCitation,
 )
+from assistant.text.safe_markdown import safe_markdown
 
 _END = b"data: [DONE]\n\n"
 _TYPES = {
@@ -40,20 +41,28 @@ _TYPES = {
     500: "server_error",
     503: "server_error",
 }
+_POSSIBLY = "Possibly: check before you send."
+_LEAD = f"{_POSSIBLY}\n\n"
 _NO_ANSWER = {
     FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
-    FinishReason.SOURCES_ONLY: "No answer was written; these passages were found:",
+    FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
     FinishReason.REFUSED: "The sources do not answer this question.",
 }
+"""What the content says where ``done`` has no reason in words."""
 
 
 class ChatEncoder:
-    """Encodes the events of one answer as chat chunks. ``created`` is Unix time in seconds."""
+    """Encodes the events of one answer as chat chunks.
 
-    __slots__ = ("_created", "_include_usage", "_prefix", "_reading", "_suffix")
+    ``created`` is Unix time in seconds. ``certainty`` is what is known of it before the first event: an
+    uncertain answer begins with a notice. Where only ``done`` tells, the notice ends it.
+    """
 
-    def __init__(self, *, created: int, include_usage: bool) -> None:
+    __slots__ = ("_certainty", "_created", "_include_usage", "_prefix", "_reading", "_suffix")
+
+    def __init__(self, *, created: int, include_usage: bool, certainty: Certainty | None = None) -> None:
         self._created = created
+        self._certainty = certainty
         self._include_usage = include_usage
         self._reading = ChatReading()
         self._prefix = b""
@@ -62,8 +71,12 @@ class ChatEncoder:
     def encode(self, event: AnswerEvent) -> bytes:
         """Return the server-sent events for one answer event; there may be none."""
         if isinstance(event, Token):  # the hot path: everything but the text was encoded once
+            lead = b""
+            if self._certainty is Certainty.POSSIBLY and not self._reading.lead:
+                self._reading.lead = _LEAD
+                lead = self._text(_LEAD)
             self._reading.see(event)
-            return self._prefix + orjson.dumps(event.text) + self._suffix
+            return lead + self._text(event.text)
         if isinstance(event, Problem):
             return _data(chat_error(event).model_dump_json().encode())
         self._reading.see(event)
@@ -76,6 +89,9 @@ class ChatEncoder:
         marked = self._chunk(ChatDelta(content="\0"))
         self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
         return self._chunk(delta, answer=self._reading.answer())
+
+    def _text(self, text: str) -> bytes:
+        return self._prefix + orjson.dumps(text) + self._suffix
 
     def _end(self, done: Done) -> bytes:
         reading = self._reading
@@ -121,11 +137,13 @@ class ChatEncoder:
 class ChatReading:
     """What the chat's last chunk, or its one body, says of the events before."""
 
-    __slots__ = ("_sentences", "_sources", "_texts", "started")
+    __slots__ = ("_sentences", "_sources", "_texts", "lead", "started")
 
     started: Started
 
     def __init__(self) -> None:
+        self.lead = ""
+        """What stands before the answer's text in the content: offsets count it."""
         self._sources: tuple[Source, ...] = ()
         self._texts: list[str] = []
         self._sentences: list[Sentence] = []
@@ -139,7 +157,9 @@ class ChatReading:
             case Sources():
                 self._sources = event.sources
             case SentenceEnded():
-                self._sentences.append(Sentence(**event.model_dump()))
+                lead = len(self.lead)
+                moved: dict[str, Any] = {"start": event.start + lead, "end": event.end + lead}
+                self._sentences.append(Sentence(**event.model_dump() | moved))
             case _:
                 pass
 
@@ -147,15 +167,23 @@ class ChatReading:
         return "".join(self._texts)
 
     def notice(self, done: Done) -> str:
-        """Return what says in words that there is no answer; empty where the text is one, or says so."""
-        if done.finish_reason not in _NO_ANSWER or self.text().strip():
+        """Return what the content says after the answer's text; empty where the text says all.
+
+        Without a text: why there is none, and whom to ask. After one: that it is uncertain, where the lead
+        does not say so.
+        """
+        if self.text().strip():
+            is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
+            return f"\n\n{_POSSIBLY}" if is_unsaid else ""
+        if done.finish_reason not in _NO_ANSWER:
             return ""
-        lines = [_NO_ANSWER[done.finish_reason]]
         if done.finish_reason is FinishReason.SOURCES_ONLY:
-            lines += [f"[{source.n}] {source.title}" for source in self._sources]
-        elif done.reason:
-            lines.append(done.reason)
-        return "\n".join(lines)
+            titles = [
+                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}" for source in self._sources
+            ]
+            return "\n".join([_NO_ANSWER[done.finish_reason], *titles])
+        reason = done.reason or _NO_ANSWER[done.finish_reason]
+        return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
 
     def annotations(self) -> tuple[ChatAnnotation, ...]:
         """Return one annotation for each source that a sentence cites, over the sentence."""
@@ -175,28 +203,30 @@ class ChatReading:
         )
 
     def answer(self, done: Done | None = None) -> ChatAnswer:
-        return ChatAnswer(
-            answer_id=self.started.answer_id,
-            conversation_id=self.started.conversation_id,
-            index_version=self.started.index_version,
-            finish_reason=done.finish_reason if done else None,
-            reason=done.reason if done else None,
-            recorded=done.recorded if done else True,
-            sources=self._sources if done else (),
-            sentences=tuple(self._sentences) if done else (),
-            timings_ms=done.timings_ms if done else {},
+        """Return our own field of the first chunk, with ``done`` that of the last one."""
+        started = self.started
+        begun = ChatAnswer(
+            answer_id=started.answer_id,
+            conversation_id=started.conversation_id,
+            index_version=started.index_version,
         )
+        if done is None:
+            return begun
+        of_done = {name: getattr(done, name) for name in Done.model_fields if name in ChatAnswer.model_fields}
+        marks = {"sources": self._sources, "sentences": tuple(self._sentences)}
+        return begun.model_copy(update=of_done | marks)
 
 
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
-    reading = ChatReading()
+    reading, done = ChatReading(), events[-1]
+    assert isinstance(done, Done)  # noqa: S101 - as promised by the caller
+    if done.certainty is Certainty.POSSIBLY:
+        reading.lead = _LEAD
     for event in events:
         reading.see(event)
-    done = events[-1]
-    assert isinstance(done, Done)  # noqa: S101 - as promised by the caller
     message = ChatCompletionMessage(
-        content=reading.text() + reading.notice(done), annotations=reading.annotations()
+        content=reading.lead + reading.text() + reading.notice(done), annotations=reading.annotations()
     )
     return ChatCompletion(
         id=reading.started.answer_id,

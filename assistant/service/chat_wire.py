@@ -1,6 +1,7 @@
 """Bodies of ``POST /v1/chat/completions`` as OpenAI's chat schema has them, and our own field ``answer``.
 
-Offsets count Unicode code points; a range is [start, end), as OpenAI's own annotations are cut.
+Offsets count Unicode code points of the message's content; a range is [start, end), as OpenAI's own
+annotations are cut.
 """
 
 from __future__ import annotations
@@ -9,7 +10,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from assistant.domain.answers import FinishReason, Sentence, Source
+from assistant.domain.answers import (
+    AlsoPossible,
+    Certainty,
+    Correction,
+    FinishReason,
+    Mode,
+    Sentence,
+    Source,
+)
 from assistant.domain.public import PublicModel
 
 
@@ -36,11 +45,21 @@ class ChatAnswer(PublicModel):
     finish_reason: FinishReason | None = None
     """How the answer really ended: the choice says ``stop`` also where there was no evidence."""
     reason: str | None = None
+    mode: Mode | None = None
+    certainty: Certainty | None = None
+    also: tuple[AlsoPossible, ...] = ()
+    """Quotes of other documents that contend with the quoted one; the content has none of them."""
+    clarify: str | None = None
+    reply_draft: str | None = None
+    escalation: str | None = None
+    corrections: tuple[Correction, ...] = ()
+    fallback: str | None = None
     recorded: bool = True
     """False while the store of answers fails: the record follows."""
     sources: tuple[Source, ...] = ()
     sentences: tuple[Sentence, ...] = ()
-    """The marks of each sentence: its citations, and whether the sources support it."""
+    """The marks of each sentence: its citations, and whether the sources support it. ``start`` and ``end``
+    are offsets of the content, a leading notice included."""
     timings_ms: dict[str, float] = Field(default_factory=dict[str, float])
 
 

@@ -17,7 +17,7 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.domain.answers import Sentence
+from assistant.domain.answers import Certainty, Sentence
 from assistant.service.answer_writing import StreamLimits
 from assistant.service.event_encoding import HEARTBEAT, EncodedEvent, EventEncoder, decode_event
 from assistant.service.outbox import EventReader, Numbered
@@ -56,6 +56,8 @@ class Reading:
     """An answer has ended, or its owner was found gone, after so long at most."""
     is_resumed: bool = False
     """The reader has begun to read before: even the first thing that comes is an event, never a status."""
+    certainty: Certainty | None = None
+    """What ``done`` will say unless the model refuses; None where another task writes the answer."""
 
 
 async def send_stream(
@@ -72,7 +74,7 @@ async def send_stream(
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
     take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
-    # Who asks waits for a status. Who comes back has had it, and is told at once that the way stands.
+    # A new request waits for its status; a resumed one gets headers immediately.
     numbered = [] if reading.is_resumed else await first_events(reading)
     start: dict[str, object] = {
         "type": "http.response.start",

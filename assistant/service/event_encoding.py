@@ -50,10 +50,11 @@ class EventEncoder:
 
 
 def decode_event(frame: bytes) -> AnswerEvent | None:
-    """Return the event of a frame that ``EventEncoder`` made; None for a kind that is not known here."""
+    """Return the event of a frame that ``EventEncoder`` made, without fields that a newer release added; None
+    for a kind that is not known here."""
     fields = dict(line.split(b": ", 1) for line in frame.rstrip(b"\n").split(b"\n"))
     name, data = fields[b"event"].decode(), fields[b"data"]
     if name == Token.event:
         return Token(orjson.loads(data)["text"])
     model = _MODELS.get(name)
-    return None if model is None else model.model_validate_json(data)  # pyright: ignore[reportReturnType]
+    return None if model is None else model.model_validate_json(data, extra="ignore")  # pyright: ignore[reportReturnType]

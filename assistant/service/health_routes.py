@@ -1,4 +1,4 @@
-"""Alive, ready, figures."""
+"""Health, readiness and metrics endpoints, and the description of the API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def ready(service: ServiceOf, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(service: ServiceOf) -> Response:
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 

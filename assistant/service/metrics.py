@@ -1,4 +1,4 @@
-"""Figures of one process in the format of Prometheus. Labels are names of ours, never what a client sent."""
+"""Metrics of one process in the format of Prometheus. Labels are names of ours, never what a client sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 from assistant.answering.events import AnswerEvent, Done, Problem, Token
+from assistant.answering.writing import FAILED_CHECKS
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 
@@ -24,6 +25,12 @@ class ServiceMetrics:
             "assistant_answers",
             "Answers by how they ended: a finish reason, the code of an error, or disconnected.",
             ["tenant", "finish_reason"],
+            registry=self.registry,
+        )
+        self.fallbacks = Counter(
+            "assistant_answer_fallbacks",
+            "Answers whose written text a quote replaced, by the failed check or error.",
+            ["tenant", "fallback"],
             registry=self.registry,
         )
         self.refused = Counter(
@@ -73,7 +80,7 @@ class ServiceMetrics:
 class AnswerObserver:
     """Sees the events of one answer go by."""
 
-    __slots__ = ("_clock", "_metrics", "_started_s", "_tenant", "finish_reason", "first_token_s")
+    __slots__ = ("_clock", "_metrics", "_started_s", "_tenant", "fallback", "finish_reason", "first_token_s")
 
     def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
         self._metrics = metrics
@@ -83,6 +90,13 @@ class AnswerObserver:
         self.finish_reason: str | None = None
         self.first_token_s: float | None = None
         """From the request to the first token; None until there is one."""
+        self.fallback: str | None = None
+        """Why a quote replaced written text."""
+
+    @property
+    def model_failed(self) -> bool:
+        """Whether the model could not be asked, was late or broke off; a failed check of its text is not."""
+        return self.fallback is not None and self.fallback not in FAILED_CHECKS
 
     def see(self, event: AnswerEvent) -> None:
         if isinstance(event, Token):
@@ -91,6 +105,9 @@ class AnswerObserver:
                 self._metrics.first_token.labels(self._tenant).observe(self.first_token_s)
         elif isinstance(event, Done):
             self._count(event.finish_reason.value)
+            self.fallback = event.fallback
+            if event.fallback is not None:
+                self._metrics.fallbacks.labels(self._tenant, event.fallback).inc()
             for step, milliseconds in event.timings_ms.items():
                 self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):

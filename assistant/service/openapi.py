@@ -25,7 +25,7 @@ from assistant.service.openapi_parts import REFERENCE, SHARED_HEADERS
 from assistant.service.openapi_streams import EVENTS, stream_operations
 from assistant.service.wire import WholeAnswer
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 _READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document)
 _WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer, ChatCompletion, ChatCompletionChunk, ChatError)
 _OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")

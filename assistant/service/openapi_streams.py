@@ -16,7 +16,8 @@ _STREAM = (
     "JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
     "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
     " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
-    "ignore unknown events and fields. A stream that ends without done or error was cut."
+    "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
+    "a document. A stream that ends without done or error was cut."
 )
 _CHUNKS = (
     "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
@@ -140,13 +141,16 @@ def _chat() -> dict[str, Any]:
 
 
 _CHAT_RULES = (
-    "The same answer as from /v1/answers, with the same admission, retrieval, gate, attribution and record; "
-    "the id of the completion is its answer_id. The last message, of role user, is the question; the user's "
-    "message before it is joined on for retrieval and in the prompt. Messages of role assistant are never "
-    "read; with conversation_id (ours, from answer.conversation_id) the recorded turns are used instead. "
-    "Roles system and developer, unknown parameters, and those that would change what comes back are refused "
-    "(422); parameters of sampling and bookkeeping are taken without effect. No evidence, a refusal and a "
-    "failed model end with finish_reason stop and a text that says so; answer.finish_reason tells them apart."
+    "The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; "
+    "the id of the completion is its answer_id. The last message, of role user, is the question; the "
+    "user's message before it joins in the prompt, and in retrieval where the question leans on it. "
+    "Messages of role assistant are never read; with conversation_id (ours, from answer.conversation_id) "
+    "the recorded turns are used instead. Roles system and developer, unknown parameters, and those that "
+    "would change what comes back are refused (422); parameters of sampling and bookkeeping are taken "
+    "without effect. The content is the answer's text. An uncertain answer begins with a line that says "
+    "so, or ends with it where only the last event tells. Without evidence the content is the reason and "
+    "whom to ask. Both end with finish_reason stop; answer.finish_reason and answer.certainty tell them "
+    "apart."
 )
 
 

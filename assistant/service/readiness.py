@@ -68,6 +68,8 @@ async def _index(tenant: ServedTenant) -> str:
 
 
 async def _models(tenant: ServedTenant) -> str:
+    if not tenant.answering.writes_answers:  # the generation model is never asked, and may not be there
+        return "answers are quoted; no model writes"
     served, config = tenant.answering.model, tenant.answering.tenant
     if served.model_id != config.generation.model:
         raise _MismatchError(f"the tenant names {config.generation.model}, the artifact {served.model_id}")

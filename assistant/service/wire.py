@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from assistant.domain.answers import (
+    AlsoPossible,
     AnswerRecord,
+    Certainty,
+    Correction,
     FinishReason,
+    Mode,
     Sentence,
     Source,
     StoredSent,
@@ -34,6 +38,14 @@ class WholeAnswer(PublicModel):
     usage: Usage
     timings_ms: dict[str, float]
     reason: str | None = None
+    mode: Mode | None = None
+    certainty: Certainty | None = None
+    also: tuple[AlsoPossible, ...] = ()
+    clarify: str | None = None
+    reply_draft: str | None = None
+    escalation: str | None = None
+    corrections: tuple[Correction, ...] = ()
+    fallback: str | None = None
     recorded: bool = True
 
 
@@ -42,7 +54,8 @@ class StoredAnswer(PublicModel):
 
     record: AnswerRecord
     sources: tuple[Source, ...]
-    """As in the ``sources`` event, with fresh links and empty snippets: records keep no passage text."""
+    """As in the ``sources`` event, with fresh links. Snippet and heading are empty and the date is null:
+    records keep neither the passage's text nor its headings."""
     verdicts: tuple[StoredVerdict, ...]
     """Oldest first: the last one counts."""
     sent: tuple[StoredSent, ...]

@@ -14,7 +14,8 @@ from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.adapters.aws.opensearch_schema import PassageSchema
 from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.clock import Clock
-from tests.contracts.samples import EAST, passage
+from assistant.domain.documents import IndexedDocument
+from tests.contracts.samples import EAST, indexed, passage
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
 SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)
@@ -53,5 +54,5 @@ def refusal(kind: str, *, status: int, reason: str = "") -> dict[str, Any]:
     return {"error": {"root_cause": [{"type": kind}], "type": kind, "reason": reason}, "status": status}
 
 
-def documents(*names: str) -> dict[str, list[Any]]:
-    return {name: [(passage(name), EAST)] for name in names}
+def documents(*names: str) -> list[IndexedDocument]:
+    return [indexed((passage(name), EAST)) for name in names]

@@ -11,7 +11,7 @@ import pytest
 from assistant.adapters.aws.opensearch_bulk import MOST_BYTES_A_CALL
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import SearchUnavailableError
-from tests.contracts.samples import EAST, passage
+from tests.contracts.samples import EAST, indexed, passage
 from tests.fakes.scripted_http import Exchange
 from tests.integration.adapters_aws.opensearch_socket import adapters, documents, respond
 
@@ -65,21 +65,21 @@ class Passing(SystemClock):
 
 
 async def test_only_what_was_refused_for_load_is_sent_again() -> None:
-    domain = Domain([201, 429, 201], [201])
+    domain = Domain([201, 201, 429, 201, 201, 201], [201])
     async with adapters(domain) as opened:
         await opened.index.replace_documents(documents("a", "b", "c"))
-    assert domain.written == [["a#0", "b#0", "c#0"], ["b#0"]]
+    assert domain.written == [["a#0", "a#title0", "b#0", "b#title0", "c#0", "c#title0"], ["b#0"]]
 
 
 async def test_a_whole_call_refused_for_load_is_sent_again() -> None:
     domain = Domain(429)
     async with adapters(domain) as opened:
         await opened.index.replace_documents(documents("a", "b"))
-    assert domain.written == [["a#0", "b#0"], ["a#0", "b#0"]]
+    assert domain.written == [["a#0", "a#title0", "b#0", "b#title0"]] * 2
 
 
 async def test_a_domain_that_stays_overloaded_is_given_up_with_the_documents_named() -> None:
-    domain = Domain(*([[201, 429]] + [[429]] * 50))
+    domain = Domain(*([[201, 201, 429, 429]] + [[429, 429]] * 50))
     async with adapters(domain, clock=Passing(each_look_s=25.0)) as opened:
         with pytest.raises(SearchUnavailableError, match=r"overloaded and did not take b\.") as caught:
             await opened.index.replace_documents(documents("a", "b"))
@@ -88,7 +88,7 @@ async def test_a_domain_that_stays_overloaded_is_given_up_with_the_documents_nam
 
 
 async def test_what_is_refused_for_another_reason_is_named_and_not_sent_again() -> None:
-    domain = Domain([201, 400, 429])
+    domain = Domain([201, 201, 400, 201, 429, 201])
     async with adapters(domain) as opened:
         with pytest.raises(SearchUnavailableError, match="refused b: mapper_parsing_exception"):
             await opened.index.replace_documents(documents("a", "b", "c"))
@@ -97,7 +97,7 @@ async def test_what_is_refused_for_another_reason_is_named_and_not_sent_again() 
 
 async def test_many_refused_documents_are_counted() -> None:
     names = [f"d{number}" for number in range(9)]
-    async with adapters(Domain([400] * 9)) as opened:
+    async with adapters(Domain([400] * 18)) as opened:
         with pytest.raises(SearchUnavailableError, match=r"d0, d1, d2, d3, d4 and 4 more"):
             await opened.index.replace_documents(documents(*names))
 
@@ -116,17 +116,20 @@ async def test_an_odd_answer_to_a_bulk_write_is_no_success(items: object) -> Non
 async def test_a_large_write_goes_in_several_calls_and_is_seen_at_once_after_the_last() -> None:
     domain = Domain()
     text = "x" * (MOST_BYTES_A_CALL // 4)
-    entries = {"long": [(passage("long", ordinal, text=text), EAST) for ordinal in range(6)]}
+    entries = [indexed(*((passage("long", ordinal, text=text), EAST) for ordinal in range(6)))]
     async with adapters(domain) as opened:
         await opened.index.replace_documents(entries)
         kinds = [path.rsplit("/", 1)[1] for path in opened.calls()]
     assert len(domain.written) > 1
-    assert [name for call in domain.written for name in call] == [f"long#{n}" for n in range(6)]
+    assert [name for call in domain.written for name in call] == [
+        *(f"long#{n}" for n in range(6)),
+        "long#title0",
+    ]
     assert kinds == ["_refresh", "_search", *["_bulk"] * len(domain.written), "_refresh"]
 
 
 async def test_a_passage_of_other_dimensions_is_refused_before_anything_is_sent() -> None:
     async with adapters(Domain()) as opened:
         with pytest.raises(SearchUnavailableError, match="4 dimensions, a passage of a 2"):
-            await opened.index.replace_documents({"a": [(passage("a"), (1.0, 0.0))]})
+            await opened.index.replace_documents([indexed((passage("a"), (1.0, 0.0)))])
         assert opened.server.exchanges == []

@@ -100,9 +100,9 @@ async def test_only_an_overload_says_when_to_come_back() -> None:
         b'"text"',
         b'{"took": 3}',
         b'{"timed_out": false, "hits": {"hits": [{"_index": "x"}]}}',
-        b'{"timed_out": false, "hits": {"hits": [{"_index": "x", "fields": {"passage_id": ["a"],'
+        b'{"timed_out": false, "hits": {"hits": [{"_index": "x", "fields": {"row_id": ["a"],'
         b' "kept": [""], "cosine": ["?"]}}]}}',
-        b'{"timed_out": false, "hits": {"hits": [{"_index": "%b", "fields": {"passage_id": ["a#0"],'
+        b'{"timed_out": false, "hits": {"hits": [{"_index": "%b", "fields": {"row_id": ["a#0"],'
         b' "kept": ["e30"], "cosine": [0.5]}}]}}' % SCHEMA.index_name(ALIAS).encode(),
     ],
 )
@@ -136,8 +136,8 @@ async def test_a_question_of_other_dimensions_is_refused_before_it_is_sent() -> 
 
 async def test_an_index_of_another_model_s_vectors_is_refused() -> None:
     async def script(exchange: Exchange) -> None:
-        fields = {"passage_id": ["a#0"], "kept": ["e30"], "cosine": [0.9]}
-        hit = {"_index": f"{ALIAS}-v1-other-4-0a0b0c0d", "fields": fields}
+        fields = {"row_id": ["a#0"], "kept": ["e30"], "cosine": [0.9]}
+        hit = {"_index": f"{ALIAS}-v2-other-4-0a0b0c0d", "fields": fields}
         await respond(exchange, {"timed_out": False, "hits": {"hits": [hit]}})
 
     async with adapters(script) as opened:
@@ -155,4 +155,4 @@ async def test_a_search_asks_by_the_alias_alone_and_for_whole_answers() -> None:
         (exchange,) = opened.server.exchanges
         assert exchange.target.startswith(f"/{ALIAS}/_search?")
         assert "allow_partial_search_results=false" in exchange.target
-        assert "search_pipeline=passages-rrf-v1" in exchange.target
+        assert "search_pipeline=passages-rrf-v2" in exchange.target

@@ -28,6 +28,7 @@ from assistant.client import AssistantClient
 from assistant.domain.documents import Document
 from assistant.operations.emulated_aws import make_resources
 from assistant.settings import ModelServerSettings, ServiceSettings
+from tests.contracts.samples import indexed
 from tests.fakes.image_build import Image, build_image
 from tests.fakes.processes import RunningProcess
 from tests.fakes.running_service import (
@@ -164,7 +165,7 @@ async def known(tenant: str, opensearch_url: str) -> AsyncGenerator[None]:
     passage, alias = only_passage(document), f"{tenant}-passages"
     async with open_opensearch(url=opensearch_url, auth="none") as client:
         index = OpenSearchPassageIndex(client, alias=alias, schema=schema, applies_schema=True)
-        await index.replace_documents({"wait": [(passage, vector_of(passage.embedding_input))]})
+        await index.replace_documents([indexed((passage, vector_of(passage.embedding_input)))])
         try:
             yield
         finally:

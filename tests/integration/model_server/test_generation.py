@@ -79,12 +79,54 @@ async def test_a_stop_text_ends_the_answer_before_it(client: httpx.AsyncClient, 
     assert answer["finish_reason"] == "stop"
 
 
+RULES = (
+    "The pharmacy ships refrigerated orders Monday to Wednesday. "
+    "Shippers hold 36 to 46 degrees for 48 hours. If the card is red, phone the Cold Chain Desk. "
+)
+PROMPTS = [
+    f"{RULES * 3}Write a letter to the patient about this.",
+    "Write a long story about a pharmacist and a lost parcel.",
+    f"{RULES}Explain in your own words what an agent should do, step by step.",
+]
+"""With four in one batch, and prompts kept in a cache, the first gave three texts in nine runs."""
+
+
+@pytest.mark.timeout(400)
+async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
+    client: httpx.AsyncClient, generation: Server
+) -> None:
+    """Twenty times: repeated, after other prompts, and beside three others that begin and end at any time."""
+
+    async def text(prompt: str, *, after_s: float = 0.0, max_tokens: int = 60) -> str:
+        await asyncio.sleep(after_s)
+        body = chat(prompt, max_tokens=max_tokens)
+        response = await client.post(f"{generation.url}/invocations", json=body, timeout=120)
+        return response.raise_for_status().json()["choices"][0]["message"]["content"]
+
+    first, *others = PROMPTS
+    found = [await text(first), await text(first)]
+    for other in others:
+        await text(other, max_tokens=5)
+        found.append(await text(first))
+    for number in range(4):
+        four = await asyncio.gather(
+            text(first),
+            text(first, after_s=0.05 * number),
+            text(others[0], after_s=0.1 * number, max_tokens=10),
+            text(others[1], after_s=0.07, max_tokens=5 + number),
+        )
+        found += four[:2]
+    for _ in range(2):
+        found += await asyncio.gather(*(text(first) for _ in range(4)))
+
+    assert len(found) == 20
+    assert len(set(found)) == 1
+
+
 async def test_a_seed_decides_what_is_drawn(client: httpx.AsyncClient, narrow: Server) -> None:
     async def drawn(seed: int) -> str:
         answer = await complete(client, narrow, max_tokens=12, temperature=1.5, seed=seed)
         return answer["choices"][0]["message"]["content"]
-
-    await drawn(1)  # from now on the prompt is cached, so that every run takes the same way
 
     assert await drawn(1) == await drawn(1)
     assert len({await drawn(seed) for seed in range(4)}) > 1

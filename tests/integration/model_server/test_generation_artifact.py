@@ -65,6 +65,8 @@ def test_the_artifact_describes_the_model(artifact: ModelArtifact) -> None:
     assert artifact.model == "SmolLM2-135M-Instruct"
     assert (artifact.context_tokens, artifact.max_input_tokens) == (2048, 2047)
     assert artifact.dimensions is None
+    assert artifact.answering is not None
+    assert not artifact.answering.writes_answers
 
 
 @given(text=TEXTS)

@@ -19,6 +19,8 @@ COLD = "# Cold delivery\n\nWhen a delivery that must stay cold arrives warm, kee
 
 
 def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop, asked: str) -> None:
+    assert "The help desk answers the phone from 8:00 to 18:30, Monday to Saturday. [1]\n" in asked
+    assert "\nQuoted word for word\n" in asked
     assert re.search(r"^ +1 +Help desk +help-desk$", asked, re.MULTILINE)
     assert "/v1/documents/help-desk" in asked
     assert shop.nothing_runs()
@@ -49,7 +51,7 @@ def test_two_commands_at_once_from_cold_both_succeed(shop: Shop, asked: str) -> 
 
 def test_an_interrupted_question_leaves_no_process(shop: Shop, asked: str) -> None:
     process = shop.start("ask", "--tenant", "shop", "When does the help desk answer the phone?")
-    eventually(lambda: "llm" in running(shop.registry).processes, within_s=60)
+    eventually(lambda: "service" in running(shop.registry).processes, within_s=60)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

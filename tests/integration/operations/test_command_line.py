@@ -115,7 +115,7 @@ def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:
 def test_status_is_readable_for_a_program(folder: Path) -> None:
     done = assistant("local", "status", "--json", folder=folder)
     states = {row["name"]: row["state"] for row in json.loads(done.stdout)["processes"]}
-    assert set(states) == {"embedding", "llm", "gateway", "issuer", "worker", "service"}
+    assert set(states) == {"embedding", "gateway", "issuer", "worker", "service"}
     assert set(states.values()) == {"stopped"}
 
 

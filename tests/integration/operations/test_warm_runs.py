@@ -108,9 +108,20 @@ def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, s
     assert (stored["answer_id"], stored["agent"]) == (answer_id, "ann")
 
 
-def test_explain_shows_legs_gate_prompt_and_times(shop: Shop) -> None:
+def test_explain_shows_legs_candidates_gate_quote_weights_and_times(shop: Shop) -> None:
     explained = shop.run("ask", "--tenant", "shop", "--explain", "May a customer return an unopened item?")
-    for heading in ("fused", "BM25", "cosine", "gate", "prompt", "ms"):
+    assert "model      not asked" in explained
+    for heading in (
+        "fused",
+        "BM25",
+        "cosine",
+        "candidates",
+        "title_cosine",
+        "gate",
+        "quoted",
+        "weights",
+        "ms",
+    ):
         assert heading in explained
 
 

@@ -51,10 +51,15 @@ async def signing_key(kms: Any) -> SigningKey:
 
 
 @pytest.fixture
-async def service(tmp_path: Path, signing_key: SigningKey) -> AsyncIterator[RunningService]:
+def scene() -> Scene:
+    """The clinic, whose model writes; a test may say otherwise."""
+    return Scene(tenants=("clinic",))
+
+
+@pytest.fixture
+async def service(tmp_path: Path, signing_key: SigningKey, scene: Scene) -> AsyncIterator[RunningService]:
     """The clinic's, with one document."""
     published = ECKey.import_key(orjson.loads(orjson.dumps(signing_key.entry)))
-    scene = Scene(tenants=("clinic",))
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
         jwks_url = await stack.enter_async_context(published_keys([published]))

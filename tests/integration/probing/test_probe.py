@@ -12,6 +12,7 @@ from assistant.probing import Outcome, probe_once
 from assistant.settings import PROBE_FAILED, PROBE_PAUSED, ProbeSettings
 from lambdas.ask_probe.handler import handle
 from tests.fakes.aws_server import REGION
+from tests.fakes.running_service import Scene
 from tests.fakes.tls_front import Authority
 from tests.integration.probing.conftest import Link
 
@@ -24,6 +25,30 @@ async def test_an_answer_comes_the_whole_way(link: Link) -> None:
     async with link.open() as settings:
         result = await probe_once(settings)
     assert (result.outcome, result.reason) == (Outcome.WORKING, "stop")
+
+
+@pytest.mark.parametrize("scene", [Scene(tenants=("clinic",), writes=False)], ids=["quoted"])
+async def test_a_quote_with_its_source_is_an_answer(link: Link) -> None:
+    async with link.open() as settings:
+        result = await probe_once(settings)
+    assert (result.outcome, result.reason) == (Outcome.WORKING, "stop")
+    assert link.service.sagemaker.generations == []
+
+
+@pytest.mark.parametrize(
+    "scene", [Scene(tenants=("clinic",), answered=1.0, possibly=1.0)], ids=["not in the knowledge base"]
+)
+async def test_a_question_that_the_knowledge_does_not_answer_does_not_count_as_working(link: Link) -> None:
+    async with link.open() as settings:
+        result = await probe_once(settings)
+    assert (result.outcome, result.reason) == (Outcome.DEGRADED, "no_evidence")
+
+
+async def test_a_model_that_fails_shows_though_quotes_take_its_place(link: Link) -> None:
+    link.service.sagemaker.generation_fault = "error"
+    async with link.open() as settings:
+        result = await probe_once(settings)
+    assert (result.outcome, result.reason) == (Outcome.DEGRADED, "generation_unavailable")
 
 
 async def test_it_asks_for_few_words(link: Link) -> None:

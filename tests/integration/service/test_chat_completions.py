@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk
 
-from tests.fakes.running_service import RunningService, Scene, running_service
+from tests.fakes.running_service import TWO_SENTENCES, RunningService, Scene, running_service
 
 QUESTION: list[Any] = [{"role": "user", "content": "How long is the wait?"}]
 
@@ -129,18 +129,23 @@ async def test_filters_hold_as_in_answers(chat: AsyncOpenAI) -> None:
     completion = await chat.chat.completions.create(
         model="default", messages=QUESTION, extra_body={"filters": {"source": ["nowhere"]}}
     )
-    assert (completion.choices[0].message.content or "").startswith("Not in the knowledge base.")
+    content = completion.choices[0].message.content
+    assert content == (
+        "The knowledge base holds nothing that these filters and your access rights let through."
+        "\n\nAsk: Team Lead, ext. 1"
+    )
     assert getattr(completion, "answer")["finish_reason"] == "no_evidence"  # noqa: B009
 
 
-async def test_sources_come_when_the_model_does_not_answer(
+async def test_a_quote_comes_when_the_model_does_not_answer(
     service: RunningService, chat: AsyncOpenAI
 ) -> None:
     service.sagemaker.generation_fault = "error"
     chunks = await streamed(chat)
-    assert text_of(chunks).startswith("No answer was written; these passages were found:\n[1] Title of wait")
+    assert text_of(chunks) == "The wait is two days."
     assert chunks[-1].choices[0].finish_reason == "stop"
-    assert getattr(chunks[-1], "answer")["finish_reason"] == "sources_only"  # noqa: B009
+    answer = getattr(chunks[-1], "answer")  # noqa: B009
+    assert (answer["mode"], answer["fallback"]) == ("quoted", "generation_unavailable")
 
 
 @pytest.mark.parametrize(
@@ -204,11 +209,11 @@ async def test_closing_the_stream_ends_the_generation(service: RunningService, c
     assert (await record_of(service, begun.id))["outcome"] == "disconnected"
 
 
-async def test_a_stream_that_breaks_off_is_an_error_of_the_client(
+async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
     service: RunningService, chat: AsyncOpenAI
 ) -> None:
-    service.sagemaker.texts = ("Wait two days. ", "More is to come. ", "And more.")
-    service.sagemaker.cut_after = 2
+    service.sagemaker.texts = TWO_SENTENCES
+    service.sagemaker.stall_after = 2
     seen: list[ChatCompletionChunk] = []
 
     async def read() -> None:
@@ -216,11 +221,21 @@ async def test_a_stream_that_breaks_off_is_an_error_of_the_client(
             model="default", messages=QUESTION, stream=True
         ):
             seen.append(chunk)
+            if text_of(seen):
+                await service.client.delete(f"/v1/answers/{chunk.id}", headers=service.headers())
 
     with pytest.raises(openai.APIError) as caught:
         await read()
-    assert text_of(seen).startswith("Wait two days.")
-    assert caught.value.code == "generation_interrupted"
+    assert text_of(seen) == "Wait two days."
+    assert caught.value.code == "cancelled"
+
+
+async def test_the_quote_follows_a_stream_that_breaks_off(service: RunningService, chat: AsyncOpenAI) -> None:
+    service.sagemaker.texts = TWO_SENTENCES
+    service.sagemaker.cut_after = 2
+    chunks = await streamed(chat)
+    assert text_of(chunks) == "Wait two days.\n\nThe wait is two days."
+    assert getattr(chunks[-1], "answer")["fallback"] == "generation_interrupted"  # noqa: B009
 
 
 async def test_a_dependency_that_is_down_has_its_status(service: RunningService, chat: AsyncOpenAI) -> None:

@@ -83,7 +83,9 @@ async def test_an_answer_that_was_not_kept_cannot_be_followed(client: AssistantC
 
 async def test_a_cut_connection_costs_no_text(service: RunningService) -> None:
     """A relay between both cuts each connection after some bytes; the client's text is whole all the same."""
-    service.sagemaker.texts = [f"Word {number} of the wait. " for number in range(40)]
+    sentences = [f"Shelf {letter * 3} holds the box {letter * 30}. " for letter in "bcdfghjklmnpqrstvwxz"]
+    await service.know("wait", "".join(sentences))
+    service.sagemaker.texts = sentences
 
     connections: list[asyncio.StreamWriter] = []
 
@@ -113,7 +115,7 @@ async def test_a_cut_connection_costs_no_text(service: RunningService) -> None:
     assert len(connections) > 2
     assert isinstance(found[-1], Done)
     text = "".join(event.text for event in found if isinstance(event, Token))
-    assert text.strip() == "".join(service.sagemaker.texts).strip()
+    assert text.strip() == "".join(sentences).strip()
     assert len(service.sagemaker.generations) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 from pathlib import Path
 
@@ -123,6 +124,22 @@ async def test_a_missing_model_artifact_is_named(settings: ServiceSettings) -> N
     path = settings.model_artifacts_dir / "tiny-llm" / "artifact.json"
     path.unlink()
     assert str(path) in await one_sentence(settings.environment())
+
+
+async def test_where_answers_are_quoted_no_artifact_of_the_llm_is_waited_for(
+    settings: ServiceSettings, sagemaker: SageMakerSocket
+) -> None:
+    shutil.rmtree(settings.model_artifacts_dir / "tiny-llm")
+    quoted = settings.model_copy(update={"quoted_tenants": ("clinic", "pharmacy")})
+    async with process("service", quoted.environment()) as service:
+        known = known_service(service.url, sagemaker, settings)
+        ready = await known.client.get("/readyz")
+        models = [check for check in ready.json()["checks"] if check["name"] == "models"]
+        assert (ready.status_code, [check["ok"] for check in models]) == (200, [True, True])
+        assert {check["detail"] for check in models} == {"answers are quoted; no model writes"}
+        await known.know("wait", "The wait is two days.")
+        assert (await known.answered())["mode"] == "quoted"
+        await known.client.aclose()
 
 
 async def test_a_missing_secret_is_named_with_its_key(settings: ServiceSettings) -> None:

@@ -12,10 +12,25 @@ import httpx
 import pytest
 
 from tests.fakes.processes import RunningProcess, process
-from tests.fakes.running_service import RunningService, Scene, events_of, eventually, service_on
+from tests.fakes.running_service import (
+    TWO_SENTENCES,
+    RunningService,
+    Scene,
+    events_of,
+    eventually,
+    service_on,
+)
 
 WINDOW = {"resume_window_s": 15}
 STREAM = "text/event-stream"
+WRITTEN = "".join(TWO_SENTENCES)
+
+
+@pytest.fixture
+def service(service: RunningService) -> RunningService:
+    """Its model writes two sentences, so that a reader can be cut off between them."""
+    service.sagemaker.texts = TWO_SENTENCES
+    return service
 
 
 @pytest.fixture
@@ -83,7 +98,7 @@ async def test_a_reader_who_was_cut_off_gets_the_rest(
     assert response.status_code == 200
     rest = events_of(response.text)
     assert rest[-1][0] == "done"
-    assert text_of(seen + rest).strip() == "Wait two days."
+    assert text_of(seen + rest).strip() == WRITTEN
     assert f"id: {answer_id}:{len(seen) + 1}\n" in response.text
     assert f"id: {answer_id}:{len(seen)}\n" not in response.text
 
@@ -257,10 +272,10 @@ async def test_a_repeat_under_a_key_joins_the_first_answer(
     if accept == STREAM:
         events = events_of(repeated.text)
         assert events[0][1]["answer_id"] == answer_id
-        assert (text_of(events).strip(), events[-1][0]) == ("Wait two days.", "done")
+        assert (text_of(events).strip(), events[-1][0]) == (WRITTEN, "done")
     else:
         assert repeated.json()["answer_id"] == answer_id
-        assert repeated.json()["text"].strip() == "Wait two days."
+        assert repeated.json()["text"].strip() == WRITTEN
     assert len(service.sagemaker.generations) == 1
 
 
@@ -354,6 +369,6 @@ async def test_told_to_stop_a_task_ends_an_answer_that_nobody_reads_just_now(
     coming = asyncio.create_task(come_back(service, answer_id, after=len(seen)))
     go_on.set()
     events = events_of((await coming).text)
-    assert text_of(seen + events).strip() == "Wait two days."
+    assert text_of(seen + events).strip() == WRITTEN
     assert events[-1][0] == "done"
     assert (await running.ended())[0] == 0

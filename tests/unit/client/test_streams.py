@@ -15,10 +15,18 @@ from assistant.client import (
     UnavailableError,
     UnreachableError,
 )
+from assistant.domain.answers import Certainty, Mode
 from tests.unit.client.served import DONE, STARTED, STREAM, Served, problem, serving, token
 
 pytestmark = pytest.mark.loopback
 
+UNCERTAIN = (
+    b'id: a:9\nevent: done\ndata: {"finish_reason": "stop", "citations": [], "usage": {}, "timings_ms": {},'
+    b' "mode": "quoted", "certainty": "possibly", "fallback": "unsupported", "clarify": "Warm?",'
+    b' "also": [{"document_id": "d", "title": "Other", "effective_date": "2026-02-01", "text": "Or call.",'
+    b' "citations": [2]}], "reply_draft": "Please wait.", "escalation": "Lead, ext. 1",'
+    b' "corrections": [{"said": "colde", "read_as": "cold"}]}\n\n'
+)
 KEPT = Question(question="Why?")
 LEFT = Question(question="Why?", resume_window_s=0)
 
@@ -40,6 +48,16 @@ async def test_events_come_in_order_and_unknown_ones_and_fields_are_passed_over(
         events = await events_of(served)
     assert [type(event) for event in events] == [Started, Token, Done]
     assert events[1] == Token("Hi")
+
+
+async def test_done_says_how_the_text_was_made_and_whether_it_is_certain() -> None:
+    async with serving((STREAM, STARTED, UNCERTAIN)) as served:
+        done = (await events_of(served))[-1]
+    assert isinstance(done, Done)
+    assert (done.mode, done.certainty, done.fallback) == (Mode.QUOTED, Certainty.POSSIBLY, "unsupported")
+    assert (done.also[0].title, done.also[0].citations) == ("Other", (2,))
+    assert (done.clarify, done.reply_draft, done.escalation) == ("Warm?", "Please wait.", "Lead, ext. 1")
+    assert [(one.said, one.read_as) for one in done.corrections] == [("colde", "cold")]
 
 
 async def test_the_token_goes_with_the_request() -> None:

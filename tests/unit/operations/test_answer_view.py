@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import io
+from datetime import date
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
-from assistant.domain.answers import FinishReason, Source, Support, Usage
+from assistant.domain.answers import (
+    AlsoPossible,
+    Certainty,
+    Correction,
+    FinishReason,
+    Mode,
+    Source,
+    Support,
+    Usage,
+)
 from assistant.operations.answer_view import AnswerPrinter
 from assistant.operations.terminal import Terminal
 
@@ -68,8 +79,8 @@ def test_an_unsupported_sentence_is_marked_with_the_reason(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
     printer.show(Token("Take 40 mg."))
-    printer.show(sentence(end=11, reasons=("number_not_in_passage",)))
-    assert written.getvalue().startswith("Take 40 mg. (unsupported: a number")
+    printer.show(sentence(end=11, reasons=("number_differs",)))
+    assert written.getvalue().startswith("Take 40 mg. (unsupported: its source has another number")
 
 
 def test_sources_are_numbered_with_title_and_link(printer: AnswerPrinter, written: io.StringIO) -> None:
@@ -93,9 +104,75 @@ def test_the_publishers_link_goes_before_our_own(printer: AnswerPrinter, written
 
 def test_no_evidence_is_said_so(printer: AnswerPrinter, written: io.StringIO) -> None:
     printer.show(Sources(sources=(SOURCE,)))
-    printer.show(done(FinishReason.NO_EVIDENCE, detail="best cosine 0.2"))
-    assert "Not in the knowledge base.\nbest cosine 0.2\n" in written.getvalue()
+    ending = done(FinishReason.NO_EVIDENCE, detail="Not in the knowledge base. Nothing speaks of “x”.")
+    printer.show(ending.model_copy(update={"escalation": "Claims Desk, ext. 4100"}))
+    said = "Not in the knowledge base. Nothing speaks of “x”.\nAsk: Claims Desk, ext. 4100\n"
+    assert written.getvalue().startswith(said)
     assert "Looked at" in written.getvalue()
+
+
+def quoted(**changes: Any) -> Done:
+    """Return the end of a quoted answer."""
+    update = {"mode": Mode.QUOTED, "certainty": Certainty.ANSWERED} | changes
+    return done(FinishReason.STOP).model_copy(update=update)
+
+
+def test_headings_are_bold_and_other_marks_stay(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token("**Steps**\n\n1. Call, ** as said."))
+    printer.show(quoted())
+    assert written.getvalue().startswith("Steps\n\n1. Call, ** as said.\n")
+
+
+def test_a_badge_says_how_the_text_was_made(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(Token("Wait."))
+    printer.show(quoted())
+    assert "Wait.\n\nQuoted word for word\n" in written.getvalue()
+    assert "Possibly" not in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("fallback", "why"),
+    [
+        ("unsupported", "the sources do not support what it wrote"),
+        ("generation_unavailable", "it did not answer (generation_unavailable)"),
+    ],
+)
+def test_a_quote_in_place_of_written_text_says_why(
+    printer: AnswerPrinter, written: io.StringIO, fallback: str, why: str
+) -> None:
+    printer.show(quoted(fallback=fallback))
+    assert f"Quoted word for word, in place of the model's text: {why}\n" in written.getvalue()
+
+
+def test_an_uncertain_answer_says_so_and_whom_to_ask(printer: AnswerPrinter, written: io.StringIO) -> None:
+    printer.show(quoted(certainty=Certainty.POSSIBLY, escalation="Team Lead, ext. 1"))
+    assert "Possibly: check before you send. Ask: Team Lead, ext. 1\n" in written.getvalue()
+
+
+def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, written: io.StringIO) -> None:
+    also = AlsoPossible(
+        document_id="damaged",
+        title="Damaged item",
+        effective_date=date(2026, 2, 1),
+        text="**Steps**\n\n- Ask for a photo.",
+        citations=(4, 5),
+    )
+    printer.show(
+        quoted(
+            also=(also,),
+            clarify="Was it opened?",
+            reply_draft="Please wait.",
+            corrections=(Correction(said="colde", read_as="cold"),),
+        )
+    )
+    shown = written.getvalue()
+    for part in (
+        "“colde” also read as “cold”\n",
+        "\nAsk back  Was it opened?\n",
+        "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
+        "\nReply draft  edit it before you send it\n  Please wait.\n",
+    ):
+        assert part in shown
 
 
 def test_a_problem_is_kept_for_the_command(printer: AnswerPrinter, written: io.StringIO) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.sentences import SentenceSplitter
 from assistant.operations.marked_text import MarkedText
+from assistant.text.sentences import SentenceSplitter
 
 
 def marked(pieces: list[str]) -> str:

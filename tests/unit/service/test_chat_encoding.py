@@ -19,7 +19,7 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.domain.answers import FinishReason, Source, Support, Usage
+from assistant.domain.answers import AlsoPossible, Certainty, FinishReason, Mode, Source, Support, Usage
 from assistant.service.chat_encoding import ChatEncoder, chat_completion, chat_error
 from assistant.service.chat_wire import ChatCompletionChunk
 
@@ -59,8 +59,28 @@ WRITTEN: tuple[AnswerEvent, ...] = (
 )
 
 
-def chunks(events: Sequence[AnswerEvent], *, include_usage: bool = False) -> list[Any]:
-    encoder = ChatEncoder(created=CREATED, include_usage=include_usage)
+POSSIBLY = done().model_copy(
+    update={
+        "mode": Mode.QUOTED,
+        "certainty": Certainty.POSSIBLY,
+        "also": (
+            AlsoPossible(
+                document_id="d2", title="Title 2", effective_date=None, text="Or call.", citations=(2,)
+            ),
+        ),
+        "clarify": "Was it opened?",
+        "reply_draft": "Please wait two days.",
+        "escalation": "Team Lead, ext. 1",
+        "fallback": "unsupported",
+    }
+)
+UNSURE: tuple[AnswerEvent, ...] = (*WRITTEN[:-1], POSSIBLY)
+
+
+def chunks(
+    events: Sequence[AnswerEvent], *, include_usage: bool = False, certainty: Certainty | None = None
+) -> list[Any]:
+    encoder = ChatEncoder(created=CREATED, include_usage=include_usage, certainty=certainty)
     text = b"".join(map(encoder.encode, events)).decode()
     data = [block.removeprefix("data: ") for block in text.split("\n\n") if block]
     assert data.pop() == "[DONE]"
@@ -119,11 +139,12 @@ def test_the_whole_completion_holds_what_the_chunks_hold() -> None:
 @pytest.mark.parametrize(
     ("reason", "why", "text"),
     [
-        (FinishReason.NO_EVIDENCE, "Looked at 2.", "Not in the knowledge base.\nLooked at 2."),
+        (FinishReason.NO_EVIDENCE, "Nothing speaks of x.", "Nothing speaks of x."),
+        (FinishReason.NO_EVIDENCE, None, "Not in the knowledge base."),
         (
             FinishReason.SOURCES_ONLY,
             "generation_unavailable",
-            "No answer was written; these passages were found:\n[1] Title 1\n[2] Title 2",
+            "Nothing could be quoted; these passages were found:\n[1] Title 1\n[2] Title 2",
         ),
         (FinishReason.REFUSED, None, "The sources do not answer this question."),
     ],
@@ -138,6 +159,42 @@ def test_no_answer_is_said_in_words_and_told_by_our_own_field(
     assert (found[-1]["answer"]["finish_reason"], found[-1]["answer"]["reason"]) == (reason, why)
     whole = chat_completion(events, created=CREATED)
     assert (whole.choices[0].message.content, whole.answer.finish_reason) == (text, reason)
+
+
+def test_no_evidence_says_whom_to_ask() -> None:
+    ending = done(FinishReason.NO_EVIDENCE, why="Not in it.").model_copy(
+        update={"escalation": "Team Lead, ext. 1"}
+    )
+    assert text_of(chunks((STARTED, SOURCES, ending))) == "Not in it.\n\nAsk: Team Lead, ext. 1"
+
+
+def test_an_uncertain_answer_begins_with_a_notice_and_its_marks_are_offsets_of_the_content() -> None:
+    found = chunks(UNSURE, certainty=Certainty.POSSIBLY)
+    whole = chat_completion(UNSURE, created=CREATED).model_dump(mode="json")
+    content = text_of(found)
+    assert content == 'Possibly: check before you send.\n\nWait "two"\ndays. 💊'
+    assert whole["choices"][0]["message"]["content"] == content
+    for answer in (found[-1]["answer"], whole["answer"]):
+        mark = answer["sentences"][0]
+        assert content[mark["start"] : mark["end"]] == 'Wait "two"\ndays. 💊'
+    for marks in (
+        found[-1]["choices"][0]["delta"]["annotations"],
+        whole["choices"][0]["message"]["annotations"],
+    ):
+        citation = marks[0]["url_citation"]
+        assert content[citation["start_index"] : citation["end_index"]] == 'Wait "two"\ndays. 💊'
+
+
+def test_the_notice_comes_at_the_end_where_only_done_says_that_the_answer_is_uncertain() -> None:
+    found = chunks(UNSURE)
+    assert text_of(found) == 'Wait "two"\ndays. 💊\n\nPossibly: check before you send.'
+    assert found[-1]["answer"]["sentences"][0]["start"] == 0
+
+
+def test_our_own_field_has_all_that_done_says() -> None:
+    answer = chunks(UNSURE)[-1]["answer"]
+    said = POSSIBLY.model_dump(mode="json", exclude={"citations", "usage"})
+    assert {name: answer[name] for name in said} == said
 
 
 def test_a_refusal_in_the_model_s_words_is_not_said_twice() -> None:

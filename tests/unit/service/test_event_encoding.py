@@ -34,6 +34,11 @@ def test_what_a_log_kept_is_read_back(event: AnswerEvent) -> None:
     assert decode_event(EventEncoder("a1").encode(7, event)) == event
 
 
+def test_fields_that_a_later_release_added_are_passed_over() -> None:
+    frame = EventEncoder("a1").encode(7, DONE)
+    assert decode_event(frame.replace(b'"recorded":true', b'"recorded":true,"later":1')) == DONE
+
+
 def test_a_kept_frame_goes_on_as_it_is() -> None:
     frame = b"id: a1:7\nevent: of_a_later_version\ndata: {}\n\n"
     assert EventEncoder("a1").encode(7, EncodedEvent(frame)) == frame

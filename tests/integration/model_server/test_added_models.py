@@ -1,0 +1,298 @@
+"""Models that a person brings: packaged weights under other names, and a graph that the product builds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
+from assistant.model_server.embedding_graph import build_embedding_graph
+from assistant.model_server.weights import locate_weights
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.models import Brought, add_model, list_models, use_model
+from assistant.settings import ModelServerSettings, TenantModels
+from assistant.settings.artifacts import WRITER
+from assistant.settings.local_models import AddedModel, read_added_model
+from tests.integration.model_server.conftest import Server, Start
+from tests.integration.model_server.tiny_gguf import write_tiny_gguf
+
+GGUF = locate_weights(ModelServerSettings(task="generation")).path
+MINILM = locate_weights(ModelServerSettings(task="embedding")).path
+TEXTS = ["When is a refill due?", "The card was declined.", "insulin " * 60]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> GlobalOptions:
+    (tmp_path / "tenants").mkdir()
+    for name in ("shop", "branch"):
+        (tmp_path / "tenants" / f"{name}.toml").write_text(
+            f'schema_version = 1\nname = "{name}"\ndisplay_name = "{name}"\n'
+        )
+    return GlobalOptions(
+        tenants_dir=tmp_path / "tenants", state_dir=tmp_path / "state", port=None, json=False
+    )
+
+
+def add(options: GlobalOptions, path: Path, **brought: object) -> AddedModel:
+    add_model(options, tenant="shop", brought=Brought(path, **brought))  # type: ignore[arg-type]
+    return read_added_model(options.state_dir / "models" / str(brought.get("name") or path.stem))
+
+
+@pytest.fixture
+def llm(tmp_path: Path) -> Path:
+    return Path(shutil.copy(GGUF, tmp_path / "our-llm.gguf"))
+
+
+@pytest.fixture
+def minilm(tmp_path: Path) -> Path:
+    return shutil.copytree(MINILM, tmp_path / "our-minilm")
+
+
+@pytest.fixture
+def onnx(tmp_path: Path) -> Path:
+    """A folder as one is exported: a graph, a tokenizer and a configuration."""
+    folder = tmp_path / "our-onnx"
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "model.onnx").write_bytes(build_embedding_graph(MINILM))
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copy(MINILM / name, folder / name)
+    return folder
+
+
+# --- brought and used ------------------------------------------------------------------------------------
+
+
+def test_a_gguf_is_described_and_used_by_the_tenant_that_was_named(options: GlobalOptions, llm: Path) -> None:
+    model = add(options, llm)
+
+    assert (model.name, model.task, model.path) == ("our-llm", "generation", llm.resolve())
+    models = options.local_models(["shop", "branch"])
+    assert models["shop"] == TenantModels.model_validate({"generation": model})
+    assert models["branch"] == TenantModels()
+    assert options.tenant("shop").generation.model == "our-llm"
+    assert not models["shop"].writes(options.tenant("shop"))
+
+
+def test_a_gguf_that_may_write_is_asked_as_an_instruct_model(options: GlobalOptions, llm: Path) -> None:
+    add(options, llm, writes_answers=True, context_tokens=1024)
+
+    models = options.local_models(["shop"])["shop"]
+    assert models.generation is not None
+    assert (models.generation.answering, models.generation.context_tokens) == (WRITER, 1024)
+    assert models.writes(options.tenant("shop"))
+    artifact = json.loads((options.state_dir / "models/our-llm/artifact.json").read_bytes())
+    assert artifact["answering"] == WRITER.model_dump()
+
+
+def vectors(server: Server) -> np.ndarray:
+    answer = httpx.post(f"{server.url}/invocations", json={"inputs": TEXTS}, timeout=60, trust_env=False)
+    return np.array(answer.raise_for_status().json())
+
+
+@pytest.mark.parametrize("kind", ["minilm", "onnx"])
+def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
+    options: GlobalOptions, start: Start, embedding: Server, kind: str, request: pytest.FixtureRequest
+) -> None:
+    model = add(options, request.getfixturevalue(kind))
+    manifest = options.state_dir / "models" / model.name / "manifest.toml"
+
+    with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
+        np.testing.assert_allclose(vectors(server), vectors(embedding), atol=1e-6)
+    assert options.tenant("shop").embedding.model == model.name
+
+
+def test_a_graph_with_a_vector_a_token_is_pooled(
+    options: GlobalOptions, onnx: Path, start: Start, embedding: Server
+) -> None:
+    """As encoders are exported: a mask beside the ids, and the last hidden state."""
+    (onnx / "onnx" / "model.onnx").write_bytes(exported(onnx / "onnx" / "model.onnx"))
+    model = add(options, onnx, pooling="mean")
+    manifest = options.state_dir / "models" / model.name / "manifest.toml"
+
+    with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
+        np.testing.assert_allclose(vectors(server), vectors(embedding), atol=1e-3)
+
+
+def exported(path: Path) -> bytes:
+    """Return the graph without its pooling, and with a mask that it multiplies by."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = onnx.load(str(path)).graph
+    pooling = graph.node.pop()
+    hidden = pooling.input[0]
+    graph.node.append(helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT))
+    axes = helper.make_tensor("last", TensorProto.INT64, [1], [2])
+    graph.initializer.append(axes)
+    graph.node.append(helper.make_node("Unsqueeze", ["mask", "last"], ["mask_column"]))
+    graph.node.append(helper.make_node("Mul", [hidden, "mask_column"], ["last_hidden_state"]))
+    graph.input.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, "tokens"]))
+    del graph.output[:]
+    graph.output.append(
+        helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [1, "tokens", 384])
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+def test_other_dimensions_are_told_with_what_follows(
+    options: GlobalOptions, minilm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (options.tenants_dir / "shop.toml").read_text()
+    (options.tenants_dir / "shop.toml").write_text(text + "[embedding]\ndimensions = 512\n")
+
+    add(options, minilm)
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert "384 dimensions, the index of shop has 512" in said
+    assert "embedded again into a new index version" in said
+
+
+def test_back_to_the_packaged_models(options: GlobalOptions, llm: Path) -> None:
+    add(options, llm)
+    use_model(options, tenant="shop", name=None)
+    assert options.tenant("shop").generation.model == "SmolLM2-135M-Instruct"
+
+    use_model(options, tenant="branch", name="our-llm")
+
+    assert options.tenant("branch").generation.model == "our-llm"
+
+
+def test_the_list_shows_every_model_and_its_tenants(
+    options: GlobalOptions, llm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(options, llm)
+    capsys.readouterr()
+
+    list_models(GlobalOptions(options.tenants_dir, options.state_dir, None, json=True))
+
+    rows = {row["name"]: row["used_by"] for row in json.loads(capsys.readouterr().out)["models"]}
+    assert rows == {
+        "all-MiniLM-L6-v2": ["branch", "shop"],
+        "SmolLM2-135M-Instruct": ["branch"],
+        "our-llm": ["shop"],
+    }
+
+
+# --- refused, and nothing is chosen ----------------------------------------------------------------------
+
+Spoil = Callable[[Path], object]
+
+
+def refused(options: GlobalOptions, path: Path, **brought: object) -> str:
+    with pytest.raises(AssistantError) as raised:
+        add(options, path, **brought)
+    assert options.local_models(["shop"])["shop"] == TenantModels()
+    return raised.value.message
+
+
+def test_a_file_that_is_no_gguf_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("hello")
+    assert "not a GGUF file" in refused(options, tmp_path / "text.gguf")
+    assert "no such file" in refused(options, tmp_path / "nowhere.gguf")
+
+
+@pytest.mark.parametrize("kept", [20, 3_000, 60_000_000])
+def test_a_gguf_that_is_cut_off_is_refused(options: GlobalOptions, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "cut.gguf").write_bytes(GGUF.read_bytes()[:kept])
+    assert "Fetch it again" in refused(options, tmp_path / "cut.gguf")
+    assert not (options.state_dir / "models" / "cut").exists()
+
+
+def test_an_architecture_that_is_not_known_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary_of=GGUF, cutting="smollm")
+    path.write_bytes(path.read_bytes().replace(b"llama", b"lhama"))
+    assert 'the architecture "lhama" is unknown' in refused(options, path)
+
+
+def test_what_the_runtime_cannot_load_leaves_nothing_behind(options: GlobalOptions, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", vocabulary_of=GGUF, cutting="smollm")
+    path.write_bytes(path.read_bytes().replace(b"output_norm", b"uotput_norm"))
+    assert "cannot be served here" in refused(options, path)
+    assert not (options.state_dir / "models" / "tiny" / "manifest.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "tokenizer.json").unlink(), "the tokenizer is missing"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "the tokenizer cannot be read"),
+        (lambda folder: (folder / "config.json").unlink(), "the configuration is missing"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "cut off"),
+    ],
+)
+def test_an_embedding_folder_that_is_not_whole_is_refused(
+    options: GlobalOptions, minilm: Path, spoil: Spoil, said: str
+) -> None:
+    spoil(minilm)
+    assert said in refused(options, minilm)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph"])
+def test_a_graph_that_is_none_is_refused(options: GlobalOptions, onnx: Path, content: bytes) -> None:
+    (onnx / "onnx" / "model.onnx").write_bytes(content)
+    assert "the ONNX graph cannot be read" in refused(options, onnx)
+
+
+def test_two_models_of_one_name_are_refused(options: GlobalOptions, llm: Path, tmp_path: Path) -> None:
+    first = add(options, llm)
+    (tmp_path / "other").mkdir()
+    other = write_tiny_gguf(tmp_path / "other" / "our-llm.gguf", vocabulary_of=GGUF, cutting="smollm")
+
+    with pytest.raises(ConflictError, match="already a model our-llm with other weights"):
+        add(options, other)
+
+    assert options.local_models(["shop"])["shop"].generation == first
+    add(options, llm)  # the same weights again are no conflict
+    with pytest.raises(ConflictError, match="name of a packaged model"):
+        add(options, llm, name="SmolLM2-135M-Instruct")
+
+
+def test_weights_that_changed_since_are_not_served(options: GlobalOptions, llm: Path) -> None:
+    model = add(options, llm)
+    with llm.open("ab") as file:
+        file.write(b"more")
+
+    from assistant.model_server.artifact import ensure_artifact
+
+    settings = ModelServerSettings(
+        task="generation",
+        manifest=options.state_dir / "models" / model.name / "manifest.toml",
+        artifacts_dir=options.state_dir / "models",
+    )
+    with pytest.raises(ConfigurationError, match="changed since our-llm was added"):
+        ensure_artifact(settings)
+    llm.unlink()
+    with pytest.raises(ConfigurationError, match="are gone"):
+        ensure_artifact(settings)
+
+
+@pytest.mark.parametrize(
+    ("brought", "said"),
+    [
+        ({"prompt": "answer/99"}, "no such prompt"),
+        ({"prompt": "Answer"}, "--prompt Answer"),
+        ({"prompt": "answer/1", "writes_answers": True}, "does not let the model refuse"),
+        ({"name": "../up"}, "Give it one with --name"),
+        ({"context_tokens": 1_000_000}, "fewer than --context-tokens"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_refused(
+    options: GlobalOptions, llm: Path, brought: dict[str, object], said: str
+) -> None:
+    assert said in refused(options, llm, **brought)
+
+
+def test_a_model_that_was_not_added_is_named_with_those_that_were(options: GlobalOptions) -> None:
+    with pytest.raises(NotFoundError, match="no added model other; there are: none"):
+        use_model(options, tenant="shop", name="other")
+    with pytest.raises(ConfigurationError, match="no tenant nobody"):
+        use_model(options, tenant="nobody", name=None)
