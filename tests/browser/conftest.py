@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.answers import LOST, REFILL, quoted_refill, refill_document
 from tests.browser.console_page import ConsolePage, Faults
 from tests.browser.product import Product, Rehearsal, rehearsal_of, running_product
 from tests.browser.scripted_llm import ScriptedLlm
+from tests.browser.stand_in import StandIn, running_stand_in
 
 _FLAGS = (
     "--headless",
@@ -61,6 +63,29 @@ def rehearsal(product: Product) -> Iterator[Rehearsal]:
 @pytest.fixture
 def llm(rehearsal: Rehearsal) -> ScriptedLlm:
     return rehearsal.llm
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """A service that the test writes, without the product."""
+    with running_stand_in() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def at(stand_in: StandIn, open_console: OpenConsole) -> Callable[..., ConsolePage]:
+    """Open the console of the stand-in and sign in to it, at an agent's usual size of window."""
+    stand_in.documents |= {REFILL: refill_document(), LOST: refill_document()}
+    stand_in.answers(*quoted_refill())
+
+    def sign_in(**options: Any) -> ConsolePage:
+        console = open_console(stand_in.url, **{"viewport": {"width": 1280, "height": 800}, **options})
+        console.open()
+        console.button("Sign in").click()
+        expect(console.question).to_be_visible()
+        return console
+
+    return sign_in
 
 
 @pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests

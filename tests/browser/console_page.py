@@ -14,13 +14,6 @@ _REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   window.reportViolation(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`));
 """
-_WATCH_ANSWER = """
-window.answerLengths = [];
-new MutationObserver(() => {
-  const text = document.querySelector(".answer")?.textContent ?? "";
-  if (text.length > (window.answerLengths.at(-1) ?? 0)) window.answerLengths.push(text.length);
-}).observe(document, { subtree: true, childList: true, characterData: true });
-"""
 
 
 @dataclass
@@ -106,7 +99,7 @@ class ConsolePage:
 
     @property
     def turns(self) -> Locator:
-        return self.page.locator(".turn-link")
+        return self.page.locator(".turn-list .turn-link")
 
     @property
     def status(self) -> Locator:
@@ -128,13 +121,6 @@ class ConsolePage:
     def await_end(self) -> None:
         expect(self.button("Ask")).to_be_visible(timeout=ANSWER_LIMIT_MS)
         expect(self.page.locator(".progress")).to_have_count(0)
-
-    def watch_answer(self) -> None:
-        """From now on note every length that the answer's text has on the page."""
-        self.page.evaluate(_WATCH_ANSWER)
-
-    def answer_lengths(self) -> list[int]:
-        return self.page.evaluate("window.answerLengths")
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Look again and again, for what no locator can wait for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +15,21 @@ from urllib.parse import urlsplit
 from assistant.operations.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
 from assistant.operations.processes import ProcessPlan
 from assistant.settings import LocalSettings, inherited_environment, load_tenants
+from assistant.settings.artifacts import AnsweringTable
+from assistant.settings.local_models import AddedLlm, TenantModels
 from tests.browser.front import Front
 from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
 
 REPOSITORY = Path(__file__).parents[2]
 _PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
 """A machine that runs other tests as well may need longer for the first word than an agent would wait."""
+_WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5)
+_SCRIPTED = TenantModels(
+    generation=AddedLlm(
+        name="scripted", path=REPOSITORY, sha256="0" * 64, context_tokens=8192, answering=_WRITER
+    )
+)
+"""The packaged model may not write answers; the scripted one may. Nothing is read at its path."""
 _COMMAND_LIMIT_S = 180
 _STOP_LIMIT_S = 20
 
@@ -90,10 +100,12 @@ class Rehearsal:
 def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
     """Start a gateway, an issuer and a service over the product's state and embeddings, with another LLM."""
     settings = LocalSettings(port=0)
-    layout = Layout(product.tenants, product.state, load_tenants(product.tenants), settings)
+    tenants = {name: _SCRIPTED.applied_to(tenant) for name, tenant in load_tenants(product.tenants).items()}
+    layout = Layout(product.tenants, product.state, tenants, settings, dict.fromkeys(tenants, _SCRIPTED))
+    _describe_scripted(layout.models_dir)
     with ExitStack() as stack:
         llm = stack.enter_context(scripted_llm())
-        given = {"embedding": urlsplit(product.addresses["embedding"]).port or 0, "llm": llm.port}
+        given = {"embedding": urlsplit(product.addresses["embedding"]).port or 0, "llm-scripted": llm.port}
         ports = port_wishes(settings).choose(given)
         plans = layout.plans(ports)
         front = stack.enter_context(Front(to_port=ports[SERVICE]).running())
@@ -103,6 +115,18 @@ def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
             stack.callback(process.stop)
             process.start()
         yield Rehearsal(llm, front, processes[-1], product.state / "tenants")
+
+
+def _describe_scripted(models: Path) -> None:
+    """Write what a model server says of its model; the tokens are counted as the embedding model's."""
+    folder = models / "scripted"
+    folder.mkdir()
+    facts = {"schema_version": 1, "model": "scripted", "digest": "0" * 64, "max_input_tokens": 8192}
+    template = {"template_tokens_per_message": 4, "template_tokens_fixed": 4}
+    answering = _WRITER.model_dump(mode="json")
+    text = json.dumps({**facts, **template, "answering": answering})
+    (folder / "artifact.json").write_text(text, encoding="utf-8")
+    shutil.copy(next(models.glob("*/tokenizer.json")), folder)
 
 
 class OwnProcess:

@@ -1,4 +1,4 @@
-"""A model container whose answers a test writes: broken, late, endless or hostile ones no real model gives on
+"""A model container whose answers a test writes: late, endless or hostile ones no real model gives on
 demand. It stands behind the real gateway, in the place of the LLM."""
 
 from __future__ import annotations
@@ -27,23 +27,18 @@ class Held:
     released: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass(frozen=True)
-class Broken:
-    """The connection is cut here, without a last chunk."""
-
-
 @dataclass
 class ScriptedLlm:
     """Writes ``script`` word by word as OpenAI chunks; ``status`` other than 200 answers before any text."""
 
     port: int
-    script: tuple[str | Held | Broken, ...] = ("Nothing was scripted.",)
+    script: tuple[str | Held, ...] = ("Nothing was scripted.",)
     finish_reason: str = "stop"
     status: int = 200
     calls: int = 0
     """Answers that were begun."""
 
-    def says(self, *script: str | Held | Broken, finish_reason: str = "stop") -> None:
+    def says(self, *script: str | Held, finish_reason: str = "stop") -> None:
         self.script, self.finish_reason, self.status = script, finish_reason, 200
 
     def fails(self, status: int) -> None:
@@ -67,8 +62,6 @@ class ScriptedLlm:
         for part in self.script:
             if isinstance(part, Held):
                 await asyncio.to_thread(part.released.wait, _HOLD_LIMIT_S)
-            elif isinstance(part, Broken):
-                raise ConnectionAbortedError("scripted")
             else:
                 for word in part.split(" "):
                     yield _chunk({"delta": {"content": f"{word} "}, "finish_reason": None})

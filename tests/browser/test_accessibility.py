@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, WRONG_NUMBER
+from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Rehearsal
-from tests.browser.scripted_llm import Broken, Held, ScriptedLlm
+from tests.browser.scripted_llm import Held, ScriptedLlm
+from tests.browser.stand_in import StandIn
 
 VIEWS: dict[str, dict[str, Any]] = {
     "1280x720": {},
@@ -39,54 +40,62 @@ def test_signing_in(view: ConsolePage, check: Callable[[ConsolePage], None]) -> 
     check(view)
 
 
+@pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
+def written(request: pytest.FixtureRequest, at: Callable[..., ConsolePage]) -> ConsolePage:
+    """A tab at the service that the test writes."""
+    return at(**request.param)
+
+
 def test_an_answer_from_its_first_word_to_the_verdict(
-    view: ConsolePage, llm: ScriptedLlm, check: Callable[[ConsolePage], None]
+    written: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
 ) -> None:
     middle = Held()
-    llm.says(SUPPORTED, middle, f"{UNSUPPORTED} {WRONG_NUMBER}")
-    view.sign_in()
-    view.ask(QUESTION)
-    expect(view.answer).to_contain_text(SUPPORTED[:20])
-    check(view)
+    parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
+    stand_in.answers(refill_sources(), *parts[:2], middle, *parts[2:], done(mode="written"))
+    written.ask(QUESTION)
+    expect(written.answer).to_contain_text(SUPPORTED)
+    check(written)
     middle.released.set()
-    view.await_end()
-    check(view)
-    view.citations.first.focus()
-    expect(view.page.locator(".is-pointed-at")).to_have_count(1)
-    check(view)
-    view.citations.first.press("Enter")
-    expect(view.panel.locator("mark.passage")).to_be_visible()
-    check(view)
-    view.page.keyboard.press("Escape")
-    view.button("Edit as reply").click()
-    check(view)
-    view.button("Bad").click()
-    view.button("Save the mark").click()
-    expect(view.page.locator("#reason-missing")).to_be_visible()
-    check(view)
-    view.page.get_by_label("Wrong", exact=True).check()
-    view.button("Save the mark").click()
-    expect(view.page.locator(".latest")).to_be_visible()
-    view.button("Send").click()
-    expect(view.page.locator(".sent-list")).to_be_visible()
-    check(view)
+    written.await_end()
+    check(written)
+    written.citations.first.focus()
+    expect(written.page.locator(".is-pointed-at")).to_have_count(1)
+    check(written)
+    written.citations.first.press("Enter")
+    expect(written.panel.locator("mark.passage").first).to_be_visible()
+    check(written)
+    written.page.keyboard.press("Escape")
+    written.button("Edit as reply").click()
+    check(written)
+    written.button("Bad").click()
+    written.button("Save the mark").click()
+    expect(written.page.locator("#reason-missing")).to_be_visible()
+    check(written)
+    written.page.get_by_label("Wrong", exact=True).check()
+    written.button("Save the mark").click()
+    expect(written.page.locator(".latest")).to_be_visible()
+    written.button("Send").click()
+    expect(written.page.locator(".sent-list")).to_be_visible()
+    check(written)
 
 
 def test_answers_that_went_wrong(
-    view: ConsolePage, llm: ScriptedLlm, check: Callable[[ConsolePage], None]
+    written: ConsolePage, stand_in: StandIn, check: Callable[[ConsolePage], None]
 ) -> None:
-    view.sign_in()
-    view.ask_to_the_end(UNANSWERABLE)
-    expect(view.page.locator(".outcome")).to_be_visible()
-    check(view)
-    llm.says("The first half", Broken())
-    view.ask_to_the_end(QUESTION)
-    expect(view.notice).to_contain_text("generation_interrupted")
-    check(view)
-    llm.fails(500)
-    view.ask_to_the_end(QUESTION)
-    expect(view.notice).to_contain_text("Sources only")
-    check(view)
+    stand_in.answers(refill_sources(), done(finish_reason="no_evidence", citations=[]))
+    written.ask_to_the_end(UNANSWERABLE)
+    expect(written.page.locator(".outcome")).to_be_visible()
+    check(written)
+    broken = {"title": "Broken off", "status": 502, "detail": "x", "code": "generation_interrupted"}
+    half = ("token", {"text": "The first half"})
+    stand_in.answers(refill_sources(), half, ("error", {**broken, "retryable": True}))
+    written.ask_to_the_end(QUESTION)
+    expect(written.notice).to_contain_text("generation_interrupted")
+    check(written)
+    stand_in.answers(refill_sources(), done(finish_reason="sources_only", reason="late", citations=[]))
+    written.ask_to_the_end(QUESTION)
+    expect(written.notice).to_contain_text("Sources only")
+    check(written)
 
 
 def test_a_long_answer_to_a_long_question(

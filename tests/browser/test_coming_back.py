@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.answers import QUESTION, SUPPORTED, UNSUPPORTED
+from tests.browser.answers import QUESTION, SUPPORTED
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Rehearsal
 from tests.browser.scripted_llm import Held, ScriptedLlm
 
 LOST = "Connection lost, coming back…"
-FIRST, MIDDLE, END = f"{SUPPORTED} The sec", f"ond sentence. {UNSUPPORTED} And so", "on, to the end."
+FIRST = f"{SUPPORTED} If the"
+MIDDLE = "date is near, offer to queue the refill. The system"
+END = "sends it on the first payable day."
+"""Sentences that a passage supports, cut inside: each is shown when it is whole and checked."""
+REST = f"{MIDDLE} {END}"
 
 
 def said(*parts: str) -> str:
@@ -33,10 +37,10 @@ def test_a_connection_that_is_cut_twice_leaves_no_gap(
     calls = llm.calls
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The sec")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     rehearsal.front.cut()
     one.released.set()
-    expect(stage.answer).to_contain_text("And so")
+    expect(stage.answer).to_contain_text("offer to queue the refill.")
     rehearsal.front.cut()
     two.released.set()
     stage.await_end()
@@ -46,7 +50,7 @@ def test_a_connection_that_is_cut_twice_leaves_no_gap(
     assert llm.calls == calls + 1
 
     llm.says(FIRST, MIDDLE, END)
-    stage.button("New conversation").click()
+    stage.button("New question").click()
     stage.ask_to_the_end(QUESTION)
     whole = stage.page.locator(".sentence-text").all_inner_texts(), stage.citations.all_inner_texts()
     assert cut == whole
@@ -56,37 +60,37 @@ def test_a_lost_connection_is_said_until_it_is_back(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     one, two = Held(), Held()
-    llm.says("The first half", one, "and", two, "the rest.")
+    llm.says(FIRST, one, MIDDLE, two, END)
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     with rehearsal.front.down():
         expect(stage.page.locator(".progress")).to_contain_text(LOST)
         expect(stage.status).to_have_text("Connection lost, coming back")
-        expect(stage.answer).to_contain_text("The first half")
+        expect(stage.answer).to_contain_text(SUPPORTED)
         one.released.set()
     expect(stage.page.locator(".progress")).to_contain_text("Writing")
     expect(stage.status).to_have_text("Connected again, the answer goes on")
     two.released.set()
     stage.await_end()
-    expect(stage.answer).to_contain_text("The first half and the rest.")
+    expect(stage.answer).to_contain_text(END)
 
 
 def test_the_network_coming_back_ends_the_wait(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     middle = Held()
-    llm.says("The first half", middle, "and the rest.")
+    llm.says(FIRST, middle, REST)
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     stage.page.context.set_offline(True)
     rehearsal.front.cut()
     expect(stage.page.locator(".progress")).to_contain_text(LOST)
     middle.released.set()
     stage.page.context.set_offline(False)
     stage.await_end()
-    expect(stage.answer).to_contain_text("The first half and the rest.")
+    expect(stage.answer).to_contain_text(END)
 
 
 def test_a_question_whose_answer_was_lost_is_answered_once(
@@ -111,15 +115,15 @@ def test_stopping_while_the_connection_is_lost(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     middle = Held()
-    llm.says("The first half", middle, "and the rest.")
+    llm.says(FIRST, middle, REST)
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     with rehearsal.front.down():
         expect(stage.page.locator(".progress")).to_contain_text(LOST)
         stage.page.keyboard.press("Alt+Shift+KeyS")
         expect(stage.notice).to_contain_text("Stopped")
-        expect(stage.answer).to_contain_text("The first half")
+        expect(stage.answer).to_contain_text(SUPPORTED)
     middle.released.set()
 
 
@@ -130,10 +134,10 @@ def test_a_service_that_dies_leaves_what_was_written_and_another_try(
     check: Callable[[ConsolePage], None],
 ) -> None:
     middle = Held()
-    llm.says("The first half", middle, "and the rest.")
+    llm.says(FIRST, middle, REST)
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     rehearsal.service.kill()
     try:
         expect(stage.page.locator(".progress")).to_contain_text(LOST)
@@ -142,7 +146,7 @@ def test_a_service_that_dies_leaves_what_was_written_and_another_try(
         rehearsal.service.start()
         middle.released.set()
     expect(stage.notice).to_contain_text("Interrupted", timeout=30_000)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     check(stage)
     llm.says(SUPPORTED)
     stage.button("Ask again").click()
@@ -157,19 +161,19 @@ def test_a_page_loaded_again_in_the_middle_comes_back_to_the_answer(
     stage: ConsolePage, llm: ScriptedLlm
 ) -> None:
     middle = Held()
-    llm.says(f"{SUPPORTED} The sec", middle, "ond one.")
+    llm.says(FIRST, middle, REST)
     calls = llm.calls
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The sec")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     assert "reject" not in stage.page.evaluate("sessionStorage.getItem('care-console.tab')").replace(
         QUESTION, ""
     )
     stage.page.reload()
-    expect(stage.answer).to_contain_text("The sec")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     middle.released.set()
     stage.await_end()
-    expect(stage.answer).to_contain_text("ond one.")
+    expect(stage.answer).to_contain_text(END)
     expect(stage.citations).not_to_have_count(0)
     expect(stage.turns).to_have_count(1)
     expect(stage.question).to_have_value("")
@@ -183,10 +187,10 @@ def test_a_mark_waits_for_a_record_that_follows(
     check: Callable[[ConsolePage], None],
 ) -> None:
     middle = Held()
-    llm.says("The first half", middle, SUPPORTED)
+    llm.says(FIRST, middle, REST)
     stage.sign_in()
     stage.ask(QUESTION)
-    expect(stage.answer).to_contain_text("The first half")
+    expect(stage.answer).to_contain_text(SUPPORTED)
     with locked(rehearsal.state_of("pharmacy") / "records.sqlite"):
         middle.released.set()
         stage.await_end()
@@ -237,7 +241,7 @@ def ask_until_paused(stage: ConsolePage) -> None:
     """The service looks at the switch every 2 s."""
 
     def is_paused() -> bool:
-        stage.button("New conversation").click()
+        stage.button("New question").click()
         stage.ask_to_the_end(QUESTION)
         return stage.notice.filter(has_text="paused").count() == 1
 

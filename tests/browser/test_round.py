@@ -14,18 +14,16 @@ from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
 def test_an_agent_asks_reads_edits_reloads_sends_and_judges(console: ConsolePage) -> None:
     page = console.page
     console.sign_in()
-    console.watch_answer()
 
     console.ask(QUESTION)
     expect(page.locator(".progress")).to_be_visible(timeout=1_000)
     expect(console.answer).to_be_visible(timeout=ANSWER_LIMIT_MS)
     console.await_end()
-    assert len(console.answer_lengths()) > 5, "the answer came at once, not as it was written"
-    expect(console.sources.first).to_contain_text("79")
+    expect(console.page.locator(".document").first).to_contain_text("79")
 
     opener = console.sources.first.get_by_role("button")
     opener.click()
-    expect(console.panel.locator("mark.passage")).to_be_in_viewport()
+    expect(console.panel.locator("mark.passage").first).to_be_in_viewport()
     page.keyboard.press("Escape")
     expect(console.panel).to_have_count(0)
     expect(opener).to_be_focused()
@@ -54,16 +52,15 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_judges(console: ConsolePage
     expect(page.locator(".sent-list summary")).to_contain_text("Sent at")
 
 
-def test_the_answer_is_copied_as_text(console: ConsolePage) -> None:
+def test_the_reply_is_copied_as_text(console: ConsolePage) -> None:
     console.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     console.sign_in()
     console.ask_to_the_end(QUESTION)
-    console.button("Copy answer").click()
+    console.button("Copy reply").click()
     expect(console.button("Copied")).to_be_visible()
     copied: str = console.page.evaluate("navigator.clipboard.readText()")
-    sentences = console.page.locator(".sentence-text").all_inner_texts()
-    assert sentences
-    assert all(sentence.strip() in copied for sentence in sentences)
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value(copied)
 
 
 def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
@@ -78,11 +75,13 @@ def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
 def test_a_follow_up_stays_in_the_conversation_and_a_new_one_begins_empty(console: ConsolePage) -> None:
     console.sign_in()
     console.ask_to_the_end(QUESTION)
-    console.ask_to_the_end("And what do I tell the patient?")
+    console.question.fill("And what do I tell the patient?")
+    console.question.press("Alt+Enter")
+    console.await_end()
     expect(console.turns).to_have_count(2)
     console.turns.first.click()
     expect(console.page.locator("#question-title")).to_have_text(QUESTION)
-    console.button("New conversation").click()
+    console.button("New question").click()
     expect(console.turns).to_have_count(0)
     console.page.reload()
     expect(console.question).to_be_visible()

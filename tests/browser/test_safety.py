@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.answers import QUESTION, SUPPORTED
+from assistant.service.console_files import content_security_policy
+from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product
 from tests.browser.scripted_llm import ScriptedLlm
+from tests.browser.stand_in import StandIn
+from tests.browser.stand_in import policy as stand_in_policy
 
 HOSTILE = (
     '<img src="https://evil.example/x" onerror="document.title=1"><script>document.title=2</script> '
@@ -23,13 +27,13 @@ HOSTILE = (
 )
 
 
-def test_markup_in_an_answer_is_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    llm.says(f"{HOSTILE}. {SUPPORTED}")
-    stage.sign_in()
-    stage.ask_to_the_end(QUESTION)
-    expect(stage.answer).to_contain_text('<img src="https://evil.example/x"')
-    expect(stage.answer.locator("img, script, style, a")).to_have_count(0)
-    expect(stage.page).to_have_title(re.compile("Answers"))
+def test_markup_in_an_answer_is_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    stand_in.answers(refill_sources(), *units((f"{HOSTILE}. {SUPPORTED}", "supported", [1])), done())
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer).to_contain_text('<img src="https://evil.example/x"')
+    expect(console.answer.locator("img, script, style, a")).to_have_count(0)
+    expect(console.page).to_have_title(re.compile("Answers"))
 
 
 def test_markup_in_a_question_is_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
@@ -142,6 +146,11 @@ def test_a_sign_in_that_ends_keeps_the_unsent_edit(stage: ConsolePage, llm: Scri
     expect(stage.reply).to_have_value("Half a reply")
     stage.button("Send").click()
     expect(stage.page.locator(".sent-list summary")).to_have_count(1)
+
+
+def test_the_stand_in_has_the_policy_of_the_service() -> None:
+    issuer = "http://127.0.0.1:1"
+    assert stand_in_policy(issuer) == content_security_policy(issuer)
 
 
 @pytest.mark.parametrize("name", ["console.js", "console.css", "index.html"])

@@ -9,10 +9,21 @@ import { clearTab, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
 import type { Problem, Source, Started } from "./wire.ts";
 
+interface Parts {
+  readonly api: Api;
+  readonly storage: Storage;
+  /** Who writes, as `issuer tenant subject`. */
+  readonly author: string;
+  /** A question has its place in a conversation. */
+  readonly onAsked?: (conversationId: string, question: string) => void;
+}
+
 export class Conversation {
   readonly turns: Signal<readonly Turn[]> = signal([]);
   readonly selectedKey: Signal<string | null> = signal(null);
   readonly question: Signal<string> = signal("");
+  /** Whether the next question stays in this conversation; false again after each. */
+  readonly isFollowUp: Signal<boolean> = signal(false);
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Signal<Readonly<Record<string, string>>> = signal({});
   /** Why the conversation could not be restored. */
@@ -24,21 +35,26 @@ export class Conversation {
     () => this.#turn(this.selectedKey.value),
   );
 
+  /** Null before the first question of a conversation. */
+  readonly id: ReadonlySignal<string | null> = computed(() => this.#conversationId.value);
+
   readonly #api: Api;
   readonly #storage: Storage;
   readonly #author: string;
   readonly #answering: Answering;
   readonly #marking: Marking;
   readonly #snippets: Snippets;
-  #conversationId: string | null = null;
+  readonly #onAsked: (conversationId: string, question: string) => void;
+  readonly #conversationId: Signal<string | null> = signal(null);
   #pending: string | null = null;
   #runningId: string | null = null;
   #isLeaving = false;
 
-  constructor({ api, storage, author }: { api: Api; storage: Storage; author: string }) {
+  constructor({ api, storage, author, onAsked = () => undefined }: Parts) {
     this.#api = api;
     this.#storage = storage;
     this.#author = author;
+    this.#onAsked = onAsked;
     this.#answering = new Answering({ api, turns: this.turns, onStarted: (key, ids) => this.#enter(key, ids) });
     this.underway = this.#answering.underway;
     this.isLost = this.#answering.isLost;
@@ -53,7 +69,7 @@ export class Conversation {
       this.#keep();
       return null;
     }
-    this.#conversationId = kept.conversationId;
+    this.#conversationId.value = kept.conversationId;
     this.#pending = kept.pending;
     this.#runningId = kept.runningId ?? null;
     this.question.value = kept.question;
@@ -64,9 +80,11 @@ export class Conversation {
   /** Read the conversation from the service again, and come back to the answer that was being written. */
   async reload(): Promise<Turn | null> {
     this.restoreProblem.value = null;
+    const conversationId = this.#conversationId.value;
     const [pending, runningId] = [this.#pending, this.#runningId];
     try {
-      const stored = await this.#storedTurns();
+      const stored = await this.#storedTurns(conversationId);
+      if (this.#conversationId.peek() !== conversationId && stored.length > 0) return null; // another one was opened
       const isKnown = new Set(stored.map(({ answerId }) => answerId));
       batch(() => {
         // what was asked meanwhile stays
@@ -81,23 +99,25 @@ export class Conversation {
       if (isFree) this.#setPending(null);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.restoreProblem.value = error.problem;
+      if (this.#conversationId.peek() === conversationId) this.restoreProblem.value = error.problem;
     }
     return null;
   }
 
+  /** Leave this conversation for an empty one. Replies that were not sent stay until they are. */
   begin(): void {
-    this.stop();
-    this.#conversationId = null;
-    this.#pending = this.#runningId = null;
-    batch(() => {
-      this.turns.value = [];
-      this.selectedKey.value = null;
-      this.replies.value = {};
-      this.question.value = "";
-      this.restoreProblem.value = null;
-    });
+    this.#leaveThread();
+    this.question.value = "";
     this.#keep();
+  }
+
+  /** Read an earlier conversation in the place of this one. False: the service does not keep it any more. */
+  async openEarlier(id: string): Promise<boolean> {
+    this.#leaveThread();
+    this.#conversationId.value = id;
+    this.#keep();
+    await this.reload();
+    return this.#conversationId.peek() !== null;
   }
 
   setQuestion(text: string): void {
@@ -111,14 +131,16 @@ export class Conversation {
     this.#keep();
   }
 
-  /** Ask, and follow the answer to its end. Returns the turn as it ended. */
-  async ask(words: string): Promise<Turn | null> {
+  /** Ask, in a fresh conversation unless it follows up, to the answer's end. Returns the turn as it ended. */
+  async ask(words: string, { isFollowUp = false }: { isFollowUp?: boolean } = {}): Promise<Turn | null> {
     const asked = words.trim();
     if (asked === "" || this.underway.value !== null) return null;
+    if (!isFollowUp) this.#leaveThread();
+    this.isFollowUp.value = false;
     const turn = newTurn(crypto.randomUUID(), asked);
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
-    const question = { key: turn.key, question: asked, conversationId: this.#conversationId };
+    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
     // who has to sign in again finds the question again
     if (this.underway.value === null && problem?.status !== 401) this.#setPending(null);
@@ -129,7 +151,7 @@ export class Conversation {
   async retry(turn: Turn): Promise<Turn | null> {
     if (this.underway.value !== null) return null;
     if (turn.answerId === null) this.turns.value = this.turns.value.filter(({ key }) => key !== turn.key);
-    return await this.ask(turn.question);
+    return await this.ask(turn.question, { isFollowUp: true });
   }
 
   /** End the answer that is being written; what has arrived stays. */
@@ -188,16 +210,29 @@ export class Conversation {
   }
 
   /** Empty when nothing was on record before the page was reloaded. */
-  async #storedTurns(): Promise<readonly Turn[]> {
-    if (this.#conversationId === null) return [];
+  async #storedTurns(conversationId: string | null): Promise<readonly Turn[]> {
+    if (conversationId === null) return [];
     try {
-      const { answers } = await this.#api.conversation(this.#conversationId);
+      const { answers } = await this.#api.conversation(conversationId);
       return answers.map(storedTurn);
     } catch (error) {
       if (!(error instanceof ApiError) || error.problem.code !== "not_found") throw error;
-      if (this.underway.value === null) this.#conversationId = null;
+      const isStill = this.#conversationId.peek() === conversationId;
+      if (isStill && this.underway.value === null) this.#conversationId.value = null;
       return [];
     }
+  }
+
+  #leaveThread(): void {
+    this.stop();
+    this.#pending = this.#runningId = null;
+    batch(() => {
+      this.#conversationId.value = null;
+      this.turns.value = [];
+      this.selectedKey.value = null;
+      this.restoreProblem.value = null;
+      this.isFollowUp.value = false;
+    });
   }
 
   #turn(key: string | null): Turn | null {
@@ -217,10 +252,12 @@ export class Conversation {
 
   /** The answer and its conversation have ids; one that a new conversation left behind has no say in it. */
   #enter(key: string, { answer_id, conversation_id }: Started): void {
-    if (this.#turn(key) === null) return;
-    this.#conversationId = conversation_id;
+    const turn = this.#turn(key);
+    if (turn === null) return;
+    this.#conversationId.value = conversation_id;
     this.#runningId = answer_id;
     this.#keep();
+    this.#onAsked(conversation_id, turn.question);
   }
 
   #change(key: string, change: (turn: Turn) => Turn): void {
@@ -231,7 +268,7 @@ export class Conversation {
     if (this.#isLeaving) return;
     writeTab(this.#storage, {
       author: this.#author,
-      conversationId: this.#conversationId,
+      conversationId: this.#conversationId.peek(),
       question: this.question.value,
       pending: this.#pending,
       runningId: this.#runningId,

@@ -1,7 +1,7 @@
 /** The passages behind restored sources, which come without their snippets. */
 import type { Api } from "./api.ts";
 import { ApiError } from "./problems.ts";
-import { aroundSpan } from "./text.ts";
+import { textAt } from "./text.ts";
 import type { Source } from "./wire.ts";
 
 /** Stands for a passage whose document was withdrawn or changed. */
@@ -21,7 +21,7 @@ export class Snippets {
     this.#asked.add(source);
     try {
       const { text, span } = await this.#api.documentText(source.document_url);
-      return span === null ? GONE : aroundSpan(text, span).marked;
+      return span === null ? GONE : textAt(text, span);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#asked.delete(source);

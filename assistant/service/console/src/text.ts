@@ -1,6 +1,4 @@
 /** Offsets, links and times: small questions about text, answered without the page. */
-import type { Sentence } from "./wire.ts";
-
 /** The UTF-16 offset of a code point offset: the service counts code points, JavaScript halves of pairs. */
 export function utf16Offset(text: string, codePoints: number): number {
   let offset = 0;
@@ -10,38 +8,15 @@ export function utf16Offset(text: string, codePoints: number): number {
   return offset;
 }
 
-export interface Highlighted {
-  readonly before: string;
-  readonly marked: string;
-  readonly after: string;
+/** The part of a text in the span [start, end), counted in code points. */
+export function textAt(text: string, span: readonly [number, number]): string {
+  return text.slice(...utf16Span(text, span));
 }
 
-/** Cut a text around the span [start, end), counted in code points. */
-export function aroundSpan(text: string, span: readonly [number, number]): Highlighted {
-  const start = utf16Offset(text, span[0]);
-  const end = Math.max(start, utf16Offset(text, span[1]));
-  return { before: text.slice(0, start), marked: text.slice(start, end), after: text.slice(end) };
-}
-
-export interface Piece {
-  readonly text: string;
-  /** Absent for text between sentences and for the one that is still being written. */
-  readonly sentence?: Sentence;
-}
-
-/** Cut an answer into its finished sentences and what lies between and after them. */
-export function answerPieces(text: string, sentences: readonly Sentence[]): Piece[] {
-  const pieces: Piece[] = [];
-  let at = 0;
-  for (const sentence of sentences) {
-    const start = Math.max(at, utf16Offset(text, sentence.start));
-    const end = Math.max(start, utf16Offset(text, sentence.end));
-    if (start > at) pieces.push({ text: text.slice(at, start) });
-    if (end > start) pieces.push({ text: text.slice(start, end), sentence });
-    at = end;
-  }
-  if (at < text.length) pieces.push({ text: text.slice(at) });
-  return pieces;
+/** A span of code points as UTF-16 offsets. */
+export function utf16Span(text: string, [start, end]: readonly [number, number]): readonly [number, number] {
+  const from = utf16Offset(text, start);
+  return [from, Math.max(from, utf16Offset(text, end))];
 }
 
 /** The address if it leads to an ordinary web page, else null: never `javascript:`, `data:` or a bare path. */
@@ -82,4 +57,15 @@ export function clockTime(at: string): string {
 
 export function calendarDate(at: string): string {
   return calendarDay(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+}
+
+/** "in force since 13 Apr 2026", or from when on. */
+export function inForce(at: string, now: Date): string {
+  return `in force ${calendarDay(at) > now ? "from" : "since"} ${calendarDate(at)}`;
+}
+
+/** "14:05" of today, "13 Apr 2026, 14:05" of another day. */
+export function moment(at: string, now: Date): string {
+  const isToday = new Date(at).toDateString() === now.toDateString();
+  return isToday ? `Today, ${clockTime(at)}` : `${calendarDate(at)}, ${clockTime(at)}`;
 }

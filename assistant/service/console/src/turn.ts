@@ -2,8 +2,11 @@
 import type { Signal } from "@preact/signals";
 import { isBreak, recordedProblem } from "./problems.ts";
 import type {
+  Also,
   AnswerEvent,
+  Correction,
   Done,
+  Findings as WireFindings,
   FinishReason,
   Problem,
   Sentence,
@@ -15,6 +18,18 @@ import type {
 
 /** `interrupted`: the writing ended before the answer did, or the page could not come back to it. */
 export type Phase = "sending" | "searching" | "writing" | "finished" | "failed" | "stopped" | "interrupted";
+
+/** What the service says of the answer as a whole. */
+export interface Findings {
+  readonly mode: "quoted" | "written" | null;
+  readonly certainty: "answered" | "possibly" | null;
+  readonly also: readonly Also[];
+  readonly clarify: string | null;
+  readonly replyDraft: string | null;
+  readonly escalation: string | null;
+  readonly corrections: readonly Correction[];
+  readonly fallback: string | null;
+}
 
 export interface Turn {
   /** Name of the turn in this page; the answer's own id comes with `started`. */
@@ -28,6 +43,7 @@ export interface Turn {
   readonly finishReason: FinishReason | null;
   /** For `sources_only` and `no_evidence`: what failed, what was missing. */
   readonly reason: string | null;
+  readonly findings: Findings;
   readonly problem: Problem | null;
   readonly elapsedMs: number | null;
   /** Whether the answer is known to be on record: only then can it be marked, and its reply sent. */
@@ -47,11 +63,26 @@ export function newTurn(key: string, question: string): Turn {
     sources: [],
     finishReason: null,
     reason: null,
+    findings: findingsOf({}),
     problem: null,
     elapsedMs: null,
     isRecorded: false,
     verdicts: [],
     sends: [],
+  };
+}
+
+/** The findings of an older service or record are empty. */
+function findingsOf(wire: WireFindings): Findings {
+  return {
+    mode: wire.mode ?? null,
+    certainty: wire.certainty ?? null,
+    also: wire.also ?? [],
+    clarify: wire.clarify ?? null,
+    replyDraft: wire.reply_draft ?? null,
+    escalation: wire.escalation ?? null,
+    corrections: wire.corrections ?? [],
+    fallback: wire.fallback ?? null,
   };
 }
 
@@ -69,7 +100,8 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
     sentences: record.sentences,
     sources,
     finishReason: record.finish_reason,
-    reason: record.finish_reason === "no_evidence" ? missing : record.error_code,
+    reason: record.finish_reason === "no_evidence" ? (record.reason ?? missing) : record.error_code,
+    findings: findingsOf(record),
     problem: phase === "failed" ? recordedProblem(record.error_code) : null,
     elapsedMs: Date.parse(record.finished_at) - Date.parse(record.asked_at),
     isRecorded: true,
@@ -103,7 +135,14 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
 
 function afterDone(turn: Turn, done: Done): Turn {
   const isRecorded = done.recorded ?? true;
-  return { ...turn, phase: "finished", finishReason: done.finish_reason, reason: done.reason ?? null, isRecorded };
+  return {
+    ...turn,
+    phase: "finished",
+    finishReason: done.finish_reason,
+    reason: done.reason ?? null,
+    findings: findingsOf(done),
+    isRecorded,
+  };
 }
 
 export function afterProblem(turn: Turn, problem: Problem): Turn {
@@ -141,7 +180,7 @@ export function isUnsupported(turn: Turn): boolean {
   return turn.sentences.length > 0 && unsupportedCount(turn) === turn.sentences.length;
 }
 
-/** Whether the text is an answer that an agent may take as a draft. */
-export function hasDraft(turn: Turn): boolean {
-  return turn.text.trim() !== "" && turn.finishReason !== "no_evidence";
+/** Whether the answer can be marked and a reply made of it. */
+export function canJudge(turn: Turn): boolean {
+  return turn.answerId !== null && !isRunning(turn) && turn.phase !== "failed";
 }

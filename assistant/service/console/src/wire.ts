@@ -26,6 +26,9 @@ export interface Source {
   readonly span: readonly [number, number];
   /** Path on this service of the stored text, with a token of minutes. */
   readonly document_url: string;
+  /** Headings above the passage, outermost first, joined by " > ". */
+  readonly heading?: string;
+  readonly effective_date?: string | null;
 }
 
 export interface Sentence {
@@ -52,10 +55,43 @@ export interface Started {
   readonly conversation_id: string;
 }
 
-export interface Done {
+/** A quote of another document that may be meant. */
+export interface Also {
+  readonly document_id: string;
+  readonly title: string;
+  readonly effective_date: string | null;
+  /** Markdown. */
+  readonly text: string;
+  readonly citations: readonly number[];
+}
+
+/** A spelling of the question that was read differently. */
+export interface Correction {
+  readonly said: string;
+  readonly read_as: string;
+}
+
+/** What the service says of an answer as a whole, at its end and in its record; absent is null. */
+export interface Findings {
+  readonly mode?: "quoted" | "written" | null;
+  readonly certainty?: "answered" | "possibly" | null;
+  readonly also?: readonly Also[];
+  /** One short question back, where a condition decides between two documents. */
+  readonly clarify?: string | null;
+  /** What speaks to the patient, plain text. */
+  readonly reply_draft?: string | null;
+  /** Whom to ask. */
+  readonly escalation?: string | null;
+  readonly corrections?: readonly Correction[];
+  /** Why quotes took the place of written text: a stable word or an error's code. */
+  readonly fallback?: string | null;
+  /** For `no_evidence`: a sentence for the agent; for `sources_only`: an error's code. */
+  readonly reason?: string | null;
+}
+
+export interface Done extends Findings {
   readonly finish_reason: FinishReason;
   readonly citations: readonly number[];
-  readonly reason?: string | null;
   /** False while the record could not be written: until it follows, the answer cannot be marked. */
   readonly recorded?: boolean;
 }
@@ -99,7 +135,7 @@ export interface StoredSent {
 }
 
 /** What the console reads of an answer's record. */
-export interface AnswerRecord {
+export interface AnswerRecord extends Findings {
   readonly answer_id: string;
   readonly question: string;
   readonly outcome: Outcome;
@@ -125,6 +161,13 @@ export interface Conversation {
   readonly answers: readonly StoredAnswer[];
 }
 
+/** A stretch of the stored text, without its headings; offsets in code points. */
+export interface DocumentSection {
+  readonly headings: readonly string[];
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface DocumentText {
   readonly document_id: string;
   readonly title: string;
@@ -134,6 +177,7 @@ export interface DocumentText {
   readonly effective_date: string | null;
   readonly question: string | null;
   readonly text: string;
+  readonly sections: readonly DocumentSection[];
   /** The cited passage, when the stored text is still the one it was cut from. */
   readonly span: readonly [number, number] | null;
   /** False when the link cites a content that has been replaced since. */

@@ -4,8 +4,10 @@ declare module "node:test" {
 }
 declare module "node:assert/strict" {
   const assert: {
-    equal(actual: unknown, expected: unknown): void;
+    equal(actual: unknown, expected: unknown, message?: string): void;
     deepEqual(actual: unknown, expected: unknown): void;
+    match(actual: string, expected: RegExp, message?: string): void;
+    doesNotMatch(actual: string, expected: RegExp, message?: string): void;
     throws(body: () => unknown, expected: unknown): void;
     rejects(promise: Promise<unknown>, expected: (error: unknown) => boolean): Promise<void>;
   };

@@ -1,11 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, answerPieces, aroundSpan, safeHref, utf16Offset } from "../src/text.ts";
-import type { Sentence } from "../src/wire.ts";
-
-function sentence(index: number, start: number, end: number): Sentence {
-  return { index, start, end, citations: [], support: "supported" };
-}
+import { age, inForce, safeHref, textAt, utf16Offset } from "../src/text.ts";
 
 test("offsets count code points, not halves of pairs", () => {
   assert.equal(utf16Offset("a😀b", 2), 3);
@@ -13,35 +8,17 @@ test("offsets count code points, not halves of pairs", () => {
 });
 
 test("a span is cut out of a text with characters beyond the first plane", () => {
-  assert.deepEqual(aroundSpan("😀 take two pills", [2, 10]), {
-    before: "😀 ",
-    marked: "take two",
-    after: " pills",
-  });
+  assert.equal(textAt("😀 take two pills", [2, 10]), "take two");
 });
 
-test("a span beyond the text marks nothing", () => {
-  assert.deepEqual(aroundSpan("short", [10, 20]), { before: "short", marked: "", after: "" });
+test("a span beyond the text is empty", () => {
+  assert.equal(textAt("short", [10, 20]), "");
 });
 
-test("an answer falls into its sentences and what is still being written", () => {
-  const pieces = answerPieces("One 😀. Two.\nThr", [sentence(0, 0, 6), sentence(1, 7, 11)]);
-  assert.deepEqual(
-    pieces.map(({ text, sentence: found }) => [text, found?.index ?? null]),
-    [
-      ["One 😀.", 0],
-      [" ", null],
-      ["Two.", 1],
-      ["\nThr", null],
-    ],
-  );
-});
-
-test("pieces put together are the answer, whatever the offsets", () => {
-  const text = "Some answer.";
-  for (const sentences of [[sentence(0, 5, 3)], [sentence(0, 0, 99)], [sentence(0, 4, 8), sentence(1, 2, 6)]]) {
-    assert.equal(answerPieces(text, sentences).map((piece) => piece.text).join(""), text);
-  }
+test("a document is in force since a day that has come, from one that has not", () => {
+  const now = new Date(2026, 10, 20, 9);
+  assert.equal(inForce("2026-04-13", now), "in force since 13 Apr 2026");
+  assert.equal(inForce("2027-01-01", now), "in force from 1 Jan 2027");
 });
 
 test("only addresses of web pages become links", () => {

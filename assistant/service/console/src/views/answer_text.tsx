@@ -1,39 +1,61 @@
+import type { ComponentChildren } from "preact";
 import { useMemo } from "preact/hooks";
-import { type Piece, answerPieces } from "../text.ts";
-import type { Turn } from "../turn.ts";
+import { type LinkTargets, type Runs, readMarkdown, settled } from "../markdown.ts";
+import { type Group, groupBySpan } from "../spans.ts";
+import { safeHref, utf16Span } from "../text.ts";
+import { type Turn, isRunning } from "../turn.ts";
 import type { Sentence, Source } from "../wire.ts";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
+import { Markdown, drawRuns } from "./markdown_view.tsx";
 
 const REASONS: Readonly<Record<string, string>> = {
   no_passage: "no source says this",
   number_not_in_passage: "a number is not in its source",
 };
 
-/** The answer as text, never as markup: each finished sentence with its citations, or with its warning. */
+/** The answer as safe Markdown: each finished sentence with its citations, or with its warning. */
 export function AnswerText({ turn }: { turn: Turn }) {
-  const pieces = useMemo(() => answerPieces(turn.text, turn.sentences), [turn.text, turn.sentences]);
+  const text = isRunning(turn) ? settled(turn.text) : turn.text;
+  const { blocks, groups } = useMemo(() => {
+    const blocks = readMarkdown(text, { links: linkTargets(turn.sources) });
+    const spans = turn.sentences.map(({ start, end }) => utf16Span(turn.text, [start, end]));
+    return { blocks, groups: groupBySpan(blocks, spans) };
+  }, [text, turn.sentences, turn.sources]);
+  const drawLeaf = (runs: Runs) =>
+    groups.get(runs)?.map((group, index) => <AnswerPiece key={index} group={group} turn={turn} />);
   return (
-    <div class="answer">
-      {pieces.map((piece, index) => (
-        <AnswerPiece key={piece.sentence?.index ?? `gap ${index}`} piece={piece} turn={turn} />
-      ))}
+    <div class="answer markdown">
+      <Markdown blocks={blocks} headingLevel={4} drawLeaf={drawLeaf} />
     </div>
   );
 }
 
-function AnswerPiece({ piece, turn }: { piece: Piece; turn: Turn }) {
-  const { sentence } = piece;
-  if (sentence === undefined) return <>{piece.text}</>;
-  const cited = sentence.citations.flatMap((n) => turn.sources.find((source) => source.n === n) ?? []);
+/** Links in a text may lead to the originals of its sources, nowhere else. */
+export function linkTargets(sources: readonly Source[]): LinkTargets {
+  return new Set(sources.flatMap(({ url }) => safeHref(url) ?? []));
+}
+
+function AnswerPiece({ group, turn }: { group: Group; turn: Turn }) {
+  const sentence = group.span === null ? undefined : turn.sentences[group.span];
+  if (sentence === undefined) return <>{drawRuns(group.runs)}</>;
   return (
     <span class={sentence.support === "unsupported" ? "sentence unsupported" : "sentence"}>
-      <span class="sentence-text">{piece.text}</span>
+      <span class="sentence-text">{drawRuns(group.runs)}</span>
+      {group.isLast && <Marks sentence={sentence} turn={turn} />}
+    </span>
+  );
+}
+
+function Marks({ sentence, turn }: { sentence: Sentence; turn: Turn }): ComponentChildren {
+  const cited = sentence.citations.flatMap((n) => turn.sources.find((source) => source.n === n) ?? []);
+  return (
+    <>
       {sentence.support === "unsupported" && <Warning sentence={sentence} />}
       {cited.map((source) => (
         <Citation key={source.n} source={source} turnKey={turn.key} />
       ))}
-    </span>
+    </>
   );
 }
 

@@ -42,7 +42,7 @@ export function CitationPreview({ turn }: { turn: Turn | null }) {
 function showCard(n: number): boolean {
   const card = document.querySelector<HTMLElement>(`[data-source="${n}"]`);
   const column = card?.closest<HTMLElement>(".sources");
-  if (!card || !column || column.hidden) return false;
+  if (!card || !column || card.getClientRects().length === 0) return false;
   if (getComputedStyle(column).overflowY === "auto") revealIn(column, card);
   const { top, bottom } = card.getBoundingClientRect();
   return top >= 0 && bottom <= innerHeight;

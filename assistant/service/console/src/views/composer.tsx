@@ -13,33 +13,37 @@ export function Composer() {
   const { conversation } = useDesk();
   const box = useRef<HTMLTextAreaElement>(null);
   const isAnswering = conversation.underway.value !== null;
-  const hasTurns = conversation.turns.value.length > 0;
+  const canFollowUp = conversation.id.value !== null && conversation.turns.value.length > 0;
+  const isFollowUp = canFollowUp && conversation.isFollowUp.value;
   useLayoutEffect(() => box.current?.focus(), []);
-  const ask = async () => {
+  const ask = async (isFollowUp: boolean) => {
     const question = conversation.question.value.trim();
     if (question === "" || isAnswering) return;
     conversation.setQuestion("");
     announce("Looking through the knowledge base");
-    const turn = await conversation.ask(question);
+    const turn = await conversation.ask(question, { isFollowUp });
     if (turn !== null) announce(summary(turn));
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    void ask();
+    void ask(isFollowUp || (event.altKey && canFollowUp));
   };
   return (
     <form
       class="composer"
       onSubmit={(event) => {
         event.preventDefault();
-        void ask();
+        void ask(isFollowUp);
       }}
     >
       <div class="composer-head">
-        <label for="question">{hasTurns ? "Follow-up question" : "Question"}</label>
+        <label for="question" class={canFollowUp ? "visually-hidden" : undefined}>
+          {isFollowUp ? "Follow-up question" : "New question"}
+        </label>
+        {canFollowUp && <Thread isFollowUp={isFollowUp} onFocus={() => box.current?.focus()} />}
         <span id="question-hint" class="hint">
-          Enter asks, Shift + Enter begins a new line
+          {canFollowUp ? "Alt + Enter follows up" : "Enter asks, Shift + Enter begins a new line"}
         </span>
       </div>
       <div class="composer-row">
@@ -56,6 +60,33 @@ export function Composer() {
         {isAnswering ? <StopButton onStop={() => conversation.stop()} /> : <AskButton />}
       </div>
     </form>
+  );
+}
+
+/** Whether the next question begins a conversation or stays in this one. A click leads on to the box. */
+function Thread({ isFollowUp, onFocus }: { isFollowUp: boolean; onFocus: () => void }) {
+  const { conversation } = useDesk();
+  const choices = [
+    { id: "thread-new", words: "New question", value: false },
+    { id: "thread-follow-up", words: "Follow up on this answer", value: true },
+  ];
+  return (
+    <fieldset class="thread">
+      <legend class="visually-hidden">The next question is a</legend>
+      {choices.map(({ id, words, value }) => (
+        <label key={id} for={id} class={value === isFollowUp ? "choice is-chosen" : "choice"}>
+          <input
+            id={id}
+            type="radio"
+            name="thread"
+            checked={value === isFollowUp}
+            onChange={() => (conversation.isFollowUp.value = value)}
+            onClick={(event) => event.detail > 0 && onFocus()}
+          />{" "}
+          {words}
+        </label>
+      ))}
+    </fieldset>
   );
 }
 
@@ -85,6 +116,7 @@ export function summary(turn: Turn): string {
   if (turn.phase === "interrupted") return "The answer was interrupted and is incomplete";
   if (turn.finishReason === "no_evidence") return "Not in the knowledge base";
   if (turn.finishReason === "sources_only") return `No answer was written; ${count(turn.sources.length, "source")} found`;
+  if (turn.findings.certainty === "possibly") return "Possibly in the knowledge base: check the nearest passage";
   const unsupported = unsupportedCount(turn);
   const sentences = count(turn.sentences.length, "sentence");
   const marks = unsupported === 0 ? "" : `, ${count(unsupported, "sentence")} without support`;

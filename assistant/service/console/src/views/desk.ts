@@ -4,6 +4,7 @@ import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
+import type { Earlier } from "../earlier.ts";
 
 /** A source of the selected turn that a citation points at just now. */
 export interface Preview {
@@ -18,6 +19,9 @@ export interface OpenSource {
   readonly opener: HTMLElement;
 }
 
+/** What a narrow window shows; a wide one shows both. */
+export type Place = "answer" | "sources";
+
 /** Time to move the pointer from a citation onto its preview. */
 const LEAVE_MS = 150;
 
@@ -26,14 +30,19 @@ export class Desk {
   readonly open: Signal<OpenSource | null> = signal(null);
   /** Gets the focus once the page beside the source is drawn again. */
   readonly opener: Signal<HTMLElement | null> = signal(null);
+  /** Id of the control that takes the focus when it is drawn. */
+  focusNext: string | null = null;
+  readonly place: Signal<Place> = signal("answer");
   readonly api: Api;
   readonly conversation: Conversation;
+  readonly earlier: Earlier;
 
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation }: { api: Api; conversation: Conversation }) {
+  constructor({ api, conversation, earlier }: { api: Api; conversation: Conversation; earlier: Earlier }) {
     this.api = api;
     this.conversation = conversation;
+    this.earlier = earlier;
   }
 
   point(n: number, anchor: HTMLElement): void {
@@ -58,8 +67,20 @@ export class Desk {
 
   /** Another turn is looked at: nothing of the one before stays open. */
   turnAway(): void {
-    this.preview.value = null;
-    this.open.value = null;
+    batch(() => {
+      this.preview.value = null;
+      this.open.value = null;
+      this.place.value = "answer";
+    });
+  }
+
+  /** Go to a part of the page in a narrow window; an open source gives way. */
+  goTo(place: Place): void {
+    batch(() => {
+      this.preview.value = null;
+      this.open.value = null;
+      this.place.value = place;
+    });
   }
 
   show(turnKey: string, n: number, opener: HTMLElement): void {

@@ -11,6 +11,7 @@ const PATHS = {
   keyboard: "M2.5 6h15v8h-15zM6 9v.1M10 9v.1M14 9v.1M7 12h6",
   out: "M8 4H4v12h12v-4M11 4h5v5M16 4l-7 7",
   plus: "M10 4v12M4 10h12",
+  remove: "M4 6h12M8 6V4h4v2M6 6l1 11h6l1-11",
   retry: "M15 6a7 7 0 1 0 2 5M15.5 2.5V6.500H11.500",
   search: "M9 4a5 5 0 1 0 0 10A5 5 0 0 0 9 4M13 13l4 4",
   send: "M3 10 17 4l-4 13-3-5z",

@@ -1,41 +1,51 @@
-import { useLayoutEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { answerPieces, clockTime, count } from "../text.ts";
-import { type Turn, hasDraft } from "../turn.ts";
+import { draftOf } from "../draft.ts";
+import { clockTime, count, textAt } from "../text.ts";
+import type { Turn } from "../turn.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { useDesk } from "./desk.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
 
 /** From the draft to what is sent: the draft, the edit and each reply sent are all kept by the service. */
-export function Reply({ turn }: { turn: Turn }) {
+export function ForThePatient({ turn }: { turn: Turn }) {
   const { conversation } = useDesk();
-  const focusNext = useFocusNext();
-  const answerId = turn.answerId ?? "";
-  const text = conversation.replies.value[answerId];
-  const edit = () => {
-    conversation.setReply(answerId, hasDraft(turn) ? turn.text.trim() : "");
-    focusNext("reply");
-  };
-  const leave = (words: string) => {
-    announce(words);
-    focusNext("edit-reply");
-  };
+  const text = conversation.replies.value[turn.answerId ?? ""];
+  const spoken = turn.findings.replyDraft;
+  if (text === undefined && spoken === null && turn.sends.length === 0) return null;
   return (
     <section class="reply" aria-labelledby="reply-title">
-      <h3 id="reply-title">Reply</h3>
+      <h3 id="reply-title">For the patient</h3>
       {turn.sends.length > 0 && <SentReplies turn={turn} />}
-      {text === undefined ? (
-        <p class="actions">
-          <button type="button" id="edit-reply" class="button primary" onClick={edit}>
-            <Icon name="edit" /> {hasDraft(turn) ? "Edit as reply" : "Write a reply"}
-          </button>
-          {hasDraft(turn) && <CopyButton text={turn.text.trim()} label="Copy answer" />}
-        </p>
-      ) : (
-        <Editor turn={turn} text={text} onLeave={leave} />
-      )}
+      {text !== undefined && <Editor turn={turn} text={text} />}
+      {text === undefined && spoken !== null && <p class="draft">{spoken}</p>}
     </section>
+  );
+}
+
+/** The way into the editor; it stays in view. */
+export function ReplyActions({ turn }: { turn: Turn }) {
+  const { conversation } = useDesk();
+  const isEdited = conversation.replies.value[turn.answerId ?? ""] !== undefined;
+  return isEdited ? null : <DraftActions turn={turn} />;
+}
+
+function DraftActions({ turn }: { turn: Turn }) {
+  const desk = useDesk();
+  const draft = useMemo(() => draftOf(turn), [turn.text, turn.sentences, turn.findings, turn.finishReason]);
+  useFocusOnceDrawn("edit-reply");
+  const edit = () => {
+    desk.focusNext = "reply";
+    desk.conversation.setReply(turn.answerId ?? "", draft);
+  };
+  return (
+    <p class="actions">
+      <button type="button" id="edit-reply" class="button primary" onClick={edit}>
+        <Icon name="edit" /> {draft === "" ? "Write a reply" : "Edit as reply"}
+      </button>
+      {draft !== "" && <CopyButton text={draft} label="Copy reply" />}
+    </p>
   );
 }
 
@@ -59,20 +69,23 @@ function SentReplies({ turn }: { turn: Turn }) {
 interface EditorProps {
   readonly turn: Turn;
   readonly text: string;
-  /** The edit is over: what happened to it, in words. */
-  readonly onLeave: (words: string) => void;
 }
 
-function Editor({ turn, text, onLeave }: EditorProps) {
-  const { conversation } = useDesk();
+function Editor({ turn, text }: EditorProps) {
+  const desk = useDesk();
+  const { conversation } = desk;
   const answerId = turn.answerId ?? "";
   const { isBusy, failure, run } = useCall("Not sent");
+  useFocusOnceDrawn("reply");
   const send = async () => {
-    if (text.trim() !== "" && (await run(() => conversation.send(turn, text)))) onLeave("Sent");
+    if (text.trim() === "") return;
+    desk.focusNext = "edit-reply";
+    if (await run(() => conversation.send(turn, text))) announce("Sent");
   };
   const discard = () => {
+    desk.focusNext = "edit-reply";
     conversation.setReply(answerId, null);
-    onLeave("Edit discarded");
+    announce("Edit discarded");
   };
   return (
     <>
@@ -122,16 +135,19 @@ function ReplyHint({ turn, text }: { turn: Turn; text: string }) {
 
 /** How many unsupported sentences of the answer stand unchanged in the reply. */
 function unsupportedLeft(turn: Turn, reply: string): number {
-  return answerPieces(turn.text, turn.sentences).filter(
-    ({ sentence, text }) => sentence?.support === "unsupported" && reply.includes(text.trim()),
-  ).length;
+  const unsupported = turn.sentences.filter(({ support }) => support === "unsupported");
+  return unsupported.filter(({ start, end }) => {
+    const text = textAt(turn.text, [start, end]).trim();
+    return text !== "" && reply.includes(text);
+  }).length;
 }
 
-/** Moves the focus to what the next drawing brings, before that is seen: nobody can be somewhere else by then. */
-function useFocusNext(): (id: string) => void {
-  const [next, setNext] = useState<{ readonly id: string } | null>(null);
+/** Takes the focus that was meant for this part, before it is seen: nobody can be somewhere else by then. */
+function useFocusOnceDrawn(id: string): void {
+  const desk = useDesk();
   useLayoutEffect(() => {
-    if (next !== null) document.getElementById(next.id)?.focus();
-  }, [next]);
-  return (id) => setNext({ id });
+    if (desk.focusNext !== id) return;
+    desk.focusNext = null;
+    document.getElementById(id)?.focus();
+  }, []);
 }

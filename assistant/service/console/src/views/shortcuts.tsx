@@ -2,12 +2,13 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 export const SHORTCUTS = [
   ["Enter", "ask the question"],
+  ["Alt + Enter", "ask as a follow-up to this answer"],
   ["Shift + Enter", "new line in the question"],
   ["Alt + Shift + Q", "go to the question box"],
   ["Alt + Shift + A", "go to the answer"],
   ["Alt + Shift + E", "edit the answer as a reply"],
   ["Alt + Shift + S", "stop the answer"],
-  ["Alt + Shift + N", "new conversation"],
+  ["Alt + Shift + N", "new question, in a fresh conversation"],
   ["Ctrl + Enter", "send the reply you are editing"],
   ["Escape", "close the source, the preview or a dialog"],
 ] as const;

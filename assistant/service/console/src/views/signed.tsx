@@ -4,6 +4,7 @@ import { announce } from "../announcer.ts";
 import { Api } from "../api.ts";
 import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
+import { Earlier } from "../earlier.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
 import { summary } from "./composer.tsx";
 import { Head, type Page } from "./head.tsx";
@@ -17,7 +18,7 @@ const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge
 
 /** The console of a signed-in agent. */
 export function Signed({ config, session }: { config: Config; session: Session }) {
-  const { api, conversation, isSignedOut } = useConversation(session);
+  const { api, conversation, earlier, isSignedOut } = useConversation(session);
   const pages = (Object.keys(PAGE_ROLES) as Page[]).filter((page) => session.roles.includes(PAGE_ROLES[page]));
   const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
@@ -40,7 +41,7 @@ export function Signed({ config, session }: { config: Config; session: Session }
       />
       {isSignedOut.value && <SignedOutBanner config={config} />}
       {page === null && <NoRole />}
-      {page === "answers" && <Workspace api={api} conversation={conversation} />}
+      {page === "answers" && <Workspace api={api} conversation={conversation} earlier={earlier} />}
       {page === "knowledge" && <Knowledge api={api} />}
       {hasShortcuts && <Shortcuts onClose={() => showShortcuts(false)} />}
     </div>
@@ -50,17 +51,21 @@ export function Signed({ config, session }: { config: Config; session: Session }
 /** The agent's conversation, restored, and told when the page goes away. */
 function useConversation(session: Session) {
   const isSignedOut = useSignal(false);
-  const [api, conversation] = useMemo(() => {
+  const { api, conversation, earlier } = useMemo(() => {
     const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
-    return [api, new Conversation({ api, storage: sessionStorage, author: session.author })] as const;
+    const { author } = session;
+    const earlier = new Earlier({ api, storage: localStorage, author });
+    const onAsked = (id: string, question: string) => void earlier.note(id, question);
+    return { api, earlier, conversation: new Conversation({ api, storage: sessionStorage, author, onAsked }) };
   }, [session]);
   useLayoutEffect(() => {
     const leave = () => conversation.leave();
     addEventListener("pagehide", leave);
+    void earlier.restore();
     void conversation.restore().then((turn) => turn !== null && announce(summary(turn)));
     return () => removeEventListener("pagehide", leave);
   }, [conversation]);
-  return { api, conversation, isSignedOut };
+  return { api, conversation, earlier, isSignedOut };
 }
 
 function focusMain(event: Event): void {

@@ -1,11 +1,16 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Api } from "../api.ts";
+import type { Runs } from "../markdown.ts";
 import { ApiError } from "../problems.ts";
 import { scrollTo } from "../scrolling.ts";
-import { aroundSpan, calendarDate } from "../text.ts";
+import { groupBySpan } from "../spans.ts";
+import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
+import { inForce, utf16Span } from "../text.ts";
+import type { Turn } from "../turn.ts";
 import type { DocumentText, Problem } from "../wire.ts";
 import { type OpenSource, useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
+import { Markdown, drawRuns } from "./markdown_view.tsx";
 import { OriginalLink } from "./sources.tsx";
 
 type Loaded = { readonly document: DocumentText } | { readonly problem: Problem } | null;
@@ -15,7 +20,8 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   const desk = useDesk();
   const title = useRef<HTMLHeadingElement>(null);
   const [loaded, setLoaded] = useState<Loaded>(null);
-  const source = desk.conversation.selected.value?.sources.find(({ n }) => n === open.n);
+  const turn = desk.conversation.selected.value;
+  const source = turn?.sources.find(({ n }) => n === open.n);
   const load = async () => {
     setLoaded(null);
     if (source !== undefined) setLoaded(await readSource(desk.api, source.document_url));
@@ -48,7 +54,9 @@ export function SourcePanel({ open }: { open: OpenSource }) {
           </button>
         </div>
       )}
-      {loaded !== null && "document" in loaded && <StoredText document={loaded.document} />}
+      {loaded !== null && "document" in loaded && (
+        <StoredText document={loaded.document} turn={turn} n={open.n} />
+      )}
     </aside>
   );
 }
@@ -62,22 +70,26 @@ async function readSource(api: Api, path: string): Promise<Loaded> {
   }
 }
 
-function StoredText({ document: stored }: { document: DocumentText }) {
-  const passage = useRef<HTMLElement>(null);
-  const parts = stored.span === null ? null : aroundSpan(stored.text, stored.span);
+/** Quotes of the answer are marked where they stand; without one, the whole passage is. */
+function StoredText({ document: stored, turn, n }: { document: DocumentText; turn: Turn | null; n: number }) {
   const scroller = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    if (scroller.current !== null && passage.current !== null) scrollTo(scroller.current, passage.current);
+    const passage = scroller.current?.querySelector<HTMLElement>(".passage");
+    if (scroller.current !== null && passage) scrollTo(scroller.current, passage);
   }, []);
+  const place = whereabouts(stored);
   return (
     <>
       <p class="source-meta">
+        {stored.effective_date !== null && (
+          <span class="in-force">{inForce(stored.effective_date, new Date())}</span>
+        )}
         {stored.source !== "" && <span>{stored.source}</span>}
         {stored.owner !== null && <span>Owner: {stored.owner}</span>}
-        {stored.effective_date !== null && <span>Effective {calendarDate(stored.effective_date)}</span>}
         <OriginalLink url={stored.url} title={stored.title} />
       </p>
-      {parts === null && (
+      {place !== null && <p class="whereabouts">{place}</p>}
+      {stored.span === null && (
         <p class="notice warn">
           <Icon name="alert" />
           {stored.is_cited_version
@@ -85,21 +97,33 @@ function StoredText({ document: stored }: { document: DocumentText }) {
             : "The document has changed since this answer was written, so the passage is not marked."}
         </p>
       )}
-      <div ref={scroller} class="stored-text" role="region" aria-label="Stored text" tabIndex={0}>
+      <div ref={scroller} class="stored-text markdown" role="region" aria-label="Stored text" tabIndex={0}>
         {stored.question !== null && <p class="stored-question">{stored.question}</p>}
-        {parts === null ? (
-          stored.text
-        ) : (
-          <>
-            {parts.before}
-            <mark ref={passage} class="passage">
-              <span class="visually-hidden">Cited passage: </span>
-              {parts.marked}
-            </mark>
-            {parts.after}
-          </>
-        )}
+        <StoredBlocks stored={stored} turn={turn} n={n} />
       </div>
     </>
   );
+}
+
+function StoredBlocks({ stored, turn, n }: { stored: DocumentText; turn: Turn | null; n: number }) {
+  const { blocks, groups } = useMemo(() => {
+    const blocks = blocksOf(stored);
+    const whole = stored.span === null ? [] : [utf16Span(stored.text, stored.span)];
+    const quotes = quotesIn(stored, turn, n);
+    return { blocks, groups: groupBySpan(blocks, quotes.length > 0 ? quotes : whole) };
+  }, [stored, turn, n]);
+  let isFirst = true;
+  const drawLeaf = (runs: Runs) =>
+    groups.get(runs)?.map((group, index) => {
+      if (group.span === null) return <span key={index}>{drawRuns(group.runs)}</span>;
+      const label = isFirst && <span class="visually-hidden">Cited passage: </span>;
+      isFirst = false;
+      return (
+        <mark key={index} class="passage">
+          {label}
+          {drawRuns(group.runs)}
+        </mark>
+      );
+    });
+  return <Markdown blocks={blocks} headingLevel={3} drawLeaf={drawLeaf} />;
 }

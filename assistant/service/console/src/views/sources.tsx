@@ -1,24 +1,33 @@
-import { count, safeHref } from "../text.ts";
+import { useMemo } from "preact/hooks";
+import { readMarkdown } from "../markdown.ts";
+import { count, inForce, safeHref } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { Source } from "../wire.ts";
 import { useDesk } from "./desk.ts";
+import { Markdown } from "./markdown_view.tsx";
 
-/** The numbered sources of the selected turn; hidden, not gone, so that what opened one can get the focus back. */
+/** The sources of the selected turn by document; hidden, not gone, so that what opened one can get the focus back. */
 export function Sources({ turn, isHidden }: { turn: Turn | null; isHidden: boolean }) {
   const sources = turn?.sources ?? [];
   const cited = new Set(turn?.sentences.flatMap((sentence) => sentence.citations));
   const title = turn?.finishReason === "no_evidence" ? "Nearest, but no answer" : "Sources";
+  const documents = byDocument(sources);
   return (
     <aside class="sources" hidden={isHidden} aria-labelledby="sources-title" tabIndex={0}>
       <h2 id="sources-title">
-        {title} {sources.length > 0 && <span class="hint">{count(sources.length, "passage")}</span>}
+        {title}{" "}
+        {sources.length > 0 && (
+          <span class="hint">
+            {count(sources.length, "passage")} of {count(documents.length, "document")}
+          </span>
+        )}
       </h2>
       {turn === null || sources.length === 0 ? (
         <p class="hint">{turn === null ? "The passages behind an answer appear here." : "None yet."}</p>
       ) : (
         <ol class="source-list">
-          {sources.map((source) => (
-            <SourceCard key={source.n} source={source} turnKey={turn.key} isCited={cited.has(source.n)} />
+          {documents.map((passages) => (
+            <DocumentCard key={passages[0].document_id} passages={passages} turnKey={turn.key} cited={cited} />
           ))}
         </ol>
       )}
@@ -26,34 +35,87 @@ export function Sources({ turn, isHidden }: { turn: Turn | null; isHidden: boole
   );
 }
 
-interface SourceCardProps {
+type Passages = readonly [Source, ...Source[]];
+
+/** Passages by document, in order of each document's first one. */
+export function byDocument(sources: readonly Source[]): Passages[] {
+  const documents = new Map<string, [Source, ...Source[]]>();
+  for (const source of sources) {
+    const others = documents.get(source.document_id);
+    if (others === undefined) documents.set(source.document_id, [source]);
+    else others.push(source);
+  }
+  return [...documents.values()];
+}
+
+interface DocumentCardProps {
+  readonly passages: Passages;
+  readonly turnKey: string;
+  readonly cited: ReadonlySet<number>;
+}
+
+function DocumentCard({ passages, turnKey, cited }: DocumentCardProps) {
+  const [{ title, url, source, effective_date = null }] = passages;
+  return (
+    <li class="document">
+      <h3>{title}</h3>
+      <p class="source-meta">
+        {effective_date !== null && <span class="in-force">{inForce(effective_date, new Date())}</span>}
+        {source !== "" && <span>{source}</span>}
+        <OriginalLink url={url} title={title} />
+      </p>
+      <ol class="passage-list">
+        {passages.map((passage) => (
+          <PassageCard key={passage.n} source={passage} turnKey={turnKey} isCited={cited.has(passage.n)} />
+        ))}
+      </ol>
+    </li>
+  );
+}
+
+interface PassageCardProps {
   readonly source: Source;
   readonly turnKey: string;
   readonly isCited: boolean;
 }
 
-function SourceCard({ source, turnKey, isCited }: SourceCardProps) {
+function PassageCard({ source, turnKey, isCited }: PassageCardProps) {
   const desk = useDesk();
   const isPointedAt = desk.preview.value?.n === source.n;
+  const heading = headingOf(source);
   return (
     <li class={isPointedAt ? "source is-pointed-at" : "source"} data-source={source.n}>
-      <h3>
+      <p class="source-head">
         <span class="number">{source.n}</span>
         <button
           type="button"
           class="link"
+          aria-label={`Open passage ${source.n}: ${heading === "" ? source.title : heading}`}
           onClick={(event) => desk.show(turnKey, source.n, event.currentTarget)}
         >
-          {source.title}
+          {heading === "" ? `Open passage ${source.n}` : heading}
         </button>
-      </h3>
-      {source.snippet !== "" && <p class="snippet">{source.snippet}</p>}
-      <p class="source-meta">
         {isCited && <span class="badge good">Cited</span>}
-        {source.source !== "" && <span>{source.source}</span>}
-        <OriginalLink url={source.url} title={source.title} />
       </p>
+      {source.snippet !== "" && <Snippet text={source.snippet} />}
     </li>
+  );
+}
+
+/** The headings of a passage below the document's title, which is most often the outermost of them. */
+export function headingOf({ heading = "", title }: Source): string {
+  const headings = heading.split(" > ").filter((part) => part !== "");
+  const below = headings[0] === title ? headings.slice(1) : headings;
+  return below.join(" › ");
+}
+
+/** A passage as it is stored: its lists and steps are drawn as such, no mark in it is hidden. */
+export function Snippet({ text }: { text: string }) {
+  const blocks = useMemo(() => readMarkdown(text, { hasInline: false }), [text]);
+  return (
+    <div class="snippet markdown">
+      <Markdown blocks={blocks} headingLevel={0} />
+    </div>
   );
 }
 

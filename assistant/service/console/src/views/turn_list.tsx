@@ -1,32 +1,36 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
+import type { Conversation } from "../conversation.ts";
 import { revealIn } from "../scrolling.ts";
 import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 import { Icon, type IconName } from "./icons.tsx";
+
+/** Leave this conversation, ready for a fresh question. */
+export function beginAnew(conversation: Conversation): void {
+  conversation.begin();
+  document.getElementById("question")?.focus();
+  announce("New question");
+}
 
 /** The questions of this conversation. */
 export function TurnList() {
   const { conversation } = useDesk();
   const turns = conversation.turns.value;
   const selectedKey = conversation.selectedKey.value;
-  const nav = useRef<HTMLElement>(null);
+  const place = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    const current = nav.current?.querySelector<HTMLElement>("[aria-current]");
+    const current = place.current?.querySelector<HTMLElement>("[aria-current]");
+    const column = place.current?.closest<HTMLElement>(".turns");
     const list = current?.closest("ol");
-    if (!nav.current || !current || !list) return;
+    if (!column || !current || !list) return;
     revealIn(list, current); // the one or the other of them scrolls
-    revealIn(nav.current, current);
+    revealIn(column, current);
   }, [selectedKey]);
-  const begin = () => {
-    conversation.begin();
-    document.getElementById("question")?.focus();
-    announce("New conversation");
-  };
   return (
-    <nav ref={nav} class="turns" aria-label="Conversation">
-      <button type="button" class="button wide" onClick={begin}>
-        <Icon name="plus" /> New conversation
+    <div ref={place} class="thread-turns">
+      <button type="button" class="button wide" onClick={() => beginAnew(conversation)}>
+        <Icon name="plus" /> New question
       </button>
       {turns.length === 0 ? (
         <p class="hint">Your questions are listed here.</p>
@@ -47,7 +51,7 @@ export function TurnList() {
           ))}
         </ol>
       )}
-    </nav>
+    </div>
   );
 }
 
@@ -71,6 +75,7 @@ function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "ba
   if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
   if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];
   if (turn.finishReason === "length") return ["alert", "Cut short", "warn"];
+  if (turn.findings.certainty === "possibly") return ["alert", "Possibly here", "warn"];
   if (unsupportedCount(turn) > 0) return ["alert", "Check the marked text", "warn"];
   return ["check", "Answered", "plain"];
 }

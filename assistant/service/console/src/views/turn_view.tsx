@@ -1,40 +1,48 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { announce } from "../announcer.ts";
-import { count, seconds } from "../text.ts";
-import type { Problem } from "../wire.ts";
-import { type Turn, isRunning, isUnsupported, unsupportedCount } from "../turn.ts";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { count } from "../text.ts";
+import { type Turn, canJudge, isRunning, isUnsupported } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
-import { PAUSED, summary } from "./composer.tsx";
-import { useDesk } from "./desk.ts";
+import { Ending, Progress } from "./endings.tsx";
+import { AlsoPossible, Clarify, Corrections, Escalation, Mode, Possibly } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
-import { Reply } from "./reply.tsx";
-import { VerdictForm } from "./verdict_form.tsx";
+import { QuestionHead } from "./question_head.tsx";
+import { ForThePatient } from "./reply.tsx";
 
-/** A question, its answer as far as it has come, and what the agent does with it. */
+/** A question, its answer as far as it has come, and the reply that is made of it. */
 export function TurnView({ turn }: { turn: Turn }) {
   const top = useRef<HTMLElement>(null);
   useLayoutEffect(() => top.current?.scrollIntoView({ block: "start" }), []);
-  const canJudge = turn.answerId !== null && !isRunning(turn) && turn.phase !== "failed";
+  const { certainty, clarify } = turn.findings;
   return (
     <article ref={top} class="turn" aria-labelledby="question-title">
-      <h2 id="question-title" class="title question">
-        {turn.question}
-      </h2>
-      <h3 id="answer-title" class="visually-hidden" tabIndex={-1}>
-        Answer
-      </h3>
+      <QuestionHead question={turn.question} />
+      <Corrections turn={turn} />
+      {clarify !== null && <Clarify turn={turn} question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
-      {turn.finishReason === "no_evidence" ? (
-        <NoEvidence turn={turn} />
-      ) : (
-        turn.text !== "" && <AnswerText turn={turn} />
-      )}
+      {certainty === "possibly" && <Possibly turn={turn} />}
+      <ForYou turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
       <Ending turn={turn} />
-      {canJudge && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}
-      {canJudge && <Reply turn={turn} />}
-      {canJudge && <VerdictForm turn={turn} />}
+      {canJudge(turn) && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}
+      {canJudge(turn) && <ForThePatient turn={turn} />}
+      <AlsoPossible turn={turn} />
     </article>
+  );
+}
+
+/** The answer itself. It speaks to the agent: what may go to the patient stands apart from it. */
+function ForYou({ turn }: { turn: Turn }) {
+  const isSilent = turn.finishReason === "no_evidence";
+  return (
+    <section class="for-you" aria-labelledby="answer-title">
+      <div class="part-head">
+        <h3 id="answer-title" tabIndex={-1}>
+          <span class="visually-hidden">Answer: </span>For you
+        </h3>
+        <Mode turn={turn} />
+      </div>
+      {isSilent ? <NoEvidence turn={turn} /> : turn.text !== "" && <AnswerText turn={turn} />}
+    </section>
   );
 }
 
@@ -65,146 +73,22 @@ function RecordFollows() {
 
 function NoEvidence({ turn }: { turn: Turn }) {
   const looked = count(turn.sources.length, "nearest passage");
+  const isSentence = /[.!?]$/.test(turn.reason ?? "");
   return (
     <div class="outcome">
       <p class="outcome-title">
         <Icon name="search" /> Not in the knowledge base
       </p>
       <p>
-        The knowledge base was searched and nothing in it answers this question, so no answer was written.
+        {isSentence
+          ? turn.reason
+          : "The knowledge base was searched and nothing in it answers this question, so no answer was written."}
         {turn.sources.length > 0 && ` The ${looked} are listed as sources; none of them is an answer.`}
       </p>
-      {turn.reason !== null && turn.reason !== "" && <p class="hint">What is missing: {turn.reason}</p>}
+      {!isSentence && turn.reason !== null && turn.reason !== "" && (
+        <p class="hint">What is missing: {turn.reason}</p>
+      )}
+      <Escalation words={turn.findings.escalation} />
     </div>
   );
 }
-
-const STEPS = { sending: "Sending the question", searching: "Looking through the knowledge base" } as const;
-
-/** A sign of life from the first moment on, with the time that has passed. */
-function Progress({ turn }: { turn: Turn }) {
-  const { conversation } = useDesk();
-  const [now, setNow] = useState(performance.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(performance.now()), 200);
-    return () => clearInterval(timer);
-  }, []);
-  const startedAt = conversation.underway.value?.startedAt ?? now;
-  const isLost = conversation.isLost.value;
-  return (
-    <p class={isLost ? "progress is-lost" : "progress"}>
-      <span class="pulse" aria-hidden="true" />
-      {isLost ? "Connection lost, coming back…" : stepOf(turn)} <span class="elapsed">{seconds(Math.max(0, now - startedAt))}</span>
-    </p>
-  );
-}
-
-function stepOf(turn: Turn): string {
-  if (turn.phase === "sending" || turn.phase === "searching") return STEPS[turn.phase];
-  return turn.text === "" ? `Reading ${count(turn.sources.length, "source")}` : "Writing";
-}
-
-/** How the answer ended: its measure, or what went wrong and what to do about it. */
-function Ending({ turn }: { turn: Turn }) {
-  switch (turn.phase) {
-    case "finished":
-      return <Finished turn={turn} />;
-    case "failed":
-      if (turn.problem?.code === "endpoint_paused") return <Paused turn={turn} problem={turn.problem} />;
-      return (
-        <Broken turn={turn} tone="bad" title={turn.problem?.title ?? "The answer failed"}>
-          {turn.problem?.detail} <span class="code">{turn.problem?.code}</span>
-        </Broken>
-      );
-    case "stopped":
-      return (
-        <Broken turn={turn} tone="plain" title="Stopped">
-          {turn.text === "" ? "No text had come yet." : "What is above is incomplete."}
-        </Broken>
-      );
-    case "interrupted":
-      return (
-        <Broken turn={turn} tone="warn" title="Interrupted">
-          {turn.problem === null
-            ? "The page was left, or its connection lost, while the answer was being written."
-            : "The connection was lost while the answer was being written, and the rest of it did not come."}{" "}
-          {turn.text === "" ? "No text had come yet." : "What is above is incomplete."}
-        </Broken>
-      );
-    default:
-      return null;
-  }
-}
-
-/** Nothing is wrong: somebody has switched the models off, and can switch them on. */
-function Paused({ turn, problem }: { turn: Turn; problem: Problem }) {
-  return (
-    <Broken turn={turn} tone="plain" title={PAUSED}>
-      {problem.detail} Your question is kept here.
-    </Broken>
-  );
-}
-
-function Finished({ turn }: { turn: Turn }) {
-  if (turn.finishReason === "sources_only") {
-    return (
-      <Broken turn={turn} tone="warn" title="Sources only">
-        No text could be written. The passages that were found are listed as sources.{" "}
-        {turn.reason !== null && <span class="code">{turn.reason}</span>}
-      </Broken>
-    );
-  }
-  if (turn.finishReason === "refused") {
-    return (
-      <Broken turn={turn} tone="warn" title="Declined">
-        The model declined to answer this question.
-      </Broken>
-    );
-  }
-  const elapsed = turn.elapsedMs === null ? "" : ` in ${seconds(turn.elapsedMs)}`;
-  const unsupported = unsupportedCount(turn);
-  return (
-    <>
-      {turn.finishReason === "length" && (
-        <Broken turn={turn} tone="warn" title="Cut short">
-          The answer reached its greatest length before its end.
-        </Broken>
-      )}
-      <p class="measure">
-        {turn.finishReason === "no_evidence" ? `Looked up${elapsed}` : `Answered${elapsed}`}
-        {unsupported > 0 && ` · ${count(unsupported, "sentence")} to check before use`}
-      </p>
-    </>
-  );
-}
-
-interface BrokenProps {
-  readonly turn: Turn;
-  readonly tone: "plain" | "warn" | "bad";
-  readonly title: string;
-  readonly children: preact.ComponentChildren;
-}
-
-function Broken({ turn, tone, title, children }: BrokenProps) {
-  const { conversation } = useDesk();
-  const canRetry = turn.problem?.retryable ?? true;
-  const retry = async () => {
-    announce("Asking again");
-    const ended = await conversation.retry(turn);
-    if (ended !== null) announce(summary(ended));
-  };
-  return (
-    <div class={`notice ${tone}`}>
-      <Icon name={tone === "plain" ? (turn.phase === "failed" ? "clock" : "stop") : "alert"} />
-      <p>
-        <strong>{title}.</strong> {children}
-      </p>
-      {canRetry && (
-        <button type="button" class="button" disabled={conversation.underway.value !== null} onClick={retry}>
-          <Icon name="retry" /> Ask again
-        </button>
-      )}
-    </div>
-  );
-}
-

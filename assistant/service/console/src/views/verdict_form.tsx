@@ -7,6 +7,7 @@ import type { StoredVerdict, VerdictLabel } from "../wire.ts";
 import { useDesk } from "./desk.ts";
 import { Failure, useCall } from "./failure.tsx";
 import { Icon } from "./icons.tsx";
+import { headingOf } from "./sources.tsx";
 
 /** Stable reason → the agent's words. They are kept as they are and feed repair and tuning. */
 const REASONS: Readonly<Record<VerdictLabel, Readonly<Record<string, string>>>> = {
@@ -36,7 +37,6 @@ export function VerdictForm({ turn }: { turn: Turn }) {
   return (
     <section class="verdict" aria-labelledby="verdict-title">
       <h3 id="verdict-title">Was this answer good?</h3>
-      {latest !== undefined && <Latest stored={latest} />}
       <p class="actions">
         {(["good", "bad"] as const).map((label) => (
           <button
@@ -51,6 +51,7 @@ export function VerdictForm({ turn }: { turn: Turn }) {
           </button>
         ))}
       </p>
+      {latest !== undefined && <Latest stored={latest} />}
       {draft !== null && <Details turn={turn} draft={draft} onChange={setDraft} />}
     </section>
   );
@@ -147,14 +148,14 @@ function WrongCitations({ turn, draft, onChange }: PartProps & { turn: Turn }) {
     <fieldset>
       <legend>Cited sources that do not fit (optional)</legend>
       <div class="checks">
-        {cited.map(({ n, title }) => (
+        {cited.map((source) => (
           <Check
-            key={n}
-            id={`wrong-citation-${n}`}
-            isChecked={draft.wrongCitations.includes(n)}
-            onToggle={() => onChange({ ...draft, wrongCitations: toggled(draft.wrongCitations, n) })}
+            key={source.n}
+            id={`wrong-citation-${source.n}`}
+            isChecked={draft.wrongCitations.includes(source.n)}
+            onToggle={() => onChange({ ...draft, wrongCitations: toggled(draft.wrongCitations, source.n) })}
           >
-            <span class="number">{n}</span> {title}
+            <span class="number">{source.n}</span> {[source.title, headingOf(source)].filter(Boolean).join(" › ")}
           </Check>
         ))}
       </div>
@@ -170,7 +171,7 @@ function BetterText({ turn, draft, onChange }: PartProps & { turn: Turn }) {
       <label for="better-text">A better answer (optional)</label>
       <textarea
         id="better-text"
-        rows={3}
+        rows={2}
         value={draft.betterText}
         onInput={(event) => onChange({ ...draft, betterText: event.currentTarget.value })}
       />

@@ -2,42 +2,108 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
+import type { Earlier } from "../earlier.ts";
+import { type Turn, canJudge } from "../turn.ts";
 import { Composer } from "./composer.tsx";
-import { Desk, DeskContext } from "./desk.ts";
 import { CitationPreview } from "./citation_preview.tsx";
+import { Desk, DeskContext, type Place, useDesk } from "./desk.ts";
+import { EarlierList } from "./earlier_list.tsx";
 import { Icon } from "./icons.tsx";
+import { ReplyActions } from "./reply.tsx";
 import { SourcePanel } from "./source_panel.tsx";
 import { Sources } from "./sources.tsx";
-import { TurnList } from "./turn_list.tsx";
+import { TurnList, beginAnew } from "./turn_list.tsx";
 import { TurnView } from "./turn_view.tsx";
+import { VerdictForm } from "./verdict_form.tsx";
+
+interface WorkspaceProps {
+  readonly api: Api;
+  readonly conversation: Conversation;
+  readonly earlier: Earlier;
+}
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation }: { api: Api; conversation: Conversation }) {
-  const desk = useMemo(() => new Desk({ api, conversation }), [api, conversation]);
+export function Workspace({ api, conversation, earlier }: WorkspaceProps) {
+  const desk = useMemo(() => new Desk({ api, conversation, earlier }), [api, conversation, earlier]);
   const turn = conversation.selected.value;
   const open = desk.open.value;
   useKeys(desk);
   // another turn: what was looked at belongs to the one before
   useLayoutEffect(() => desk.turnAway(), [conversation.selectedKey.value]);
   useFocusBack(desk);
+  useLayoutEffect(() => {
+    if (desk.focusNext === null || desk.place.value !== "answer") return;
+    const part = document.getElementById(desk.focusNext);
+    if (part !== null) desk.focusNext = null;
+    part?.focus();
+  }, [desk.place.value, open]);
   useConnectionWords(conversation);
   return (
     <DeskContext.Provider value={desk}>
-      <main id="main" tabIndex={-1} class={open === null ? "workspace" : "workspace has-panel"}>
-        <TurnList />
+      <main id="main" tabIndex={-1} class={layoutOf(desk)}>
+        <nav class="turns" aria-label="Conversations">
+          <TurnList />
+          <EarlierList />
+        </nav>
         <div class="desk">
           {/* The browser scrolls it by keyboard: it must be reachable though nothing in it may be a control. */}
           <section class="sheet" aria-label="Answer" tabIndex={0}>
             <RestoreProblem conversation={conversation} />
             {turn === null ? <Welcome /> : <TurnView key={turn.key} turn={turn} />}
           </section>
+          {turn !== null && canJudge(turn) && <Dock key={turn.key} turn={turn} />}
           <Composer />
         </div>
         <Sources turn={turn} isHidden={open !== null} />
         {open !== null && <SourcePanel key={`${open.turnKey} ${open.n}`} open={open} />}
+        <Places turn={turn} />
         <CitationPreview turn={turn} />
       </main>
     </DeskContext.Provider>
+  );
+}
+
+/** Which parts of the page are there; a narrow window shows one of them. */
+function layoutOf({ open, place }: Desk): string {
+  const panel = open.value === null ? "" : " has-panel";
+  return `workspace shows-${place.value}${panel}`;
+}
+
+/** What an agent does with an answer, in view however long it is. */
+function Dock({ turn }: { turn: Turn }) {
+  return (
+    <div class="dock">
+      <ReplyActions turn={turn} />
+      <VerdictForm turn={turn} />
+    </div>
+  );
+}
+
+/** The way between answer and sources where the window has room for one of them. */
+function Places({ turn }: { turn: Turn | null }) {
+  const desk = useDesk();
+  const current = desk.open.value === null ? desk.place.value : "sources";
+  const go = (place: Place) => {
+    desk.goTo(place);
+    document.getElementById("main")?.focus();
+    scrollTo(0, 0);
+  };
+  const names = { answer: "Answer", sources: `Sources (${turn?.sources.length ?? 0})` };
+  return (
+    <nav class="places" aria-label="Parts of the page">
+      {(["answer", "sources"] as const).map((place) => (
+        <button
+          key={place}
+          type="button"
+          id={`place-${place}`}
+          class="place"
+          aria-current={place === current ? "true" : undefined}
+          onClick={() => go(place)}
+        >
+          <Icon name={place === "answer" ? "edit" : "book"} /> {names[place]}
+        </button>
+      ))}
+    </nav>
   );
 }
 
@@ -67,8 +133,8 @@ function Welcome() {
     <div class="welcome">
       <h2 class="title">Ask the knowledge base</h2>
       <p>
-        The answer is written from your own documents, with a source for each sentence. Where they are silent, it says
-        so. You read it, edit it, and send it on.
+        The answer comes from your own documents, with a source for each sentence. Where they are silent, it says so.
+        You read it, edit it, and send it on.
       </p>
     </div>
   );
@@ -92,16 +158,22 @@ function RestoreProblem({ conversation }: { conversation: Conversation }) {
 function useKeys(desk: Desk): void {
   useLayoutEffect(() => {
     const { conversation } = desk;
-    const focus = (id: string) => document.getElementById(id)?.focus();
+    const focus = (id: string) => {
+      turnToAnswer(desk, id);
+      document.getElementById(id)?.focus();
+    };
     const actions: Record<string, () => void> = {
       KeyQ: () => focus("question"),
       KeyA: () => focus("answer-title"),
-      KeyE: () => document.getElementById("edit-reply")?.click(),
+      KeyE: () => {
+        turnToAnswer(desk, "reply");
+        document.getElementById("edit-reply")?.click();
+        document.getElementById("reply")?.focus(); // it is open already
+      },
       KeyS: () => conversation.stop(),
       KeyN: () => {
-        conversation.begin();
+        beginAnew(conversation);
         focus("question");
-        announce("New conversation");
       },
     };
     const onKey = (event: KeyboardEvent) => {
@@ -114,6 +186,13 @@ function useKeys(desk: Desk): void {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, [desk]);
+}
+
+/** A narrow window that shows the sources turns to the answer; the focus goes to a part of it once that is seen. */
+function turnToAnswer(desk: Desk, id: string): void {
+  if (document.querySelector(".desk")?.getClientRects().length !== 0) return;
+  desk.focusNext = id;
+  desk.goTo("answer");
 }
 
 function closeTopmost(desk: Desk, event: KeyboardEvent): void {

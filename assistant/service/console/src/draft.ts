@@ -1,0 +1,66 @@
+/** The reply that an agent begins with: plain text, and nothing in it that no source supports. */
+import { type Block, type Runs, readMarkdown } from "./markdown.ts";
+import { type Groups, groupBySpan } from "./spans.ts";
+import { utf16Span } from "./text.ts";
+import type { Turn } from "./turn.ts";
+
+/** What speaks to the patient, else the supported sentences of the answer; empty when there is neither. */
+export function draftOf(turn: Turn): string {
+  if (turn.finishReason === "no_evidence") return "";
+  const spoken = turn.findings.replyDraft?.trim() ?? "";
+  if (spoken !== "") return spoken;
+  const supported = turn.sentences.filter(({ support }) => support === "supported");
+  const blocks = readMarkdown(turn.text);
+  const spans = supported.map(({ start, end }) => utf16Span(turn.text, [start, end]));
+  return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
+}
+
+/** Blocks as plain text, only as far as they lie in a span. */
+class Writing {
+  readonly #groups: Groups;
+
+  constructor(groups: Groups) {
+    this.#groups = groups;
+  }
+
+  textOf(blocks: readonly Block[], separator = "\n\n"): string {
+    return blocks
+      .map((block) => this.#block(block))
+      .filter((text) => text !== "")
+      .join(separator);
+  }
+
+  #block(block: Block): string {
+    switch (block.kind) {
+      case "list":
+        return this.#list(block);
+      case "table":
+        return [block.head, ...block.rows].map((cells) => this.#row(cells)).filter(Boolean).join("\n");
+      case "quote":
+        return this.textOf(block.blocks);
+      case "rule":
+        return "";
+      default:
+        return this.#line(block.runs);
+    }
+  }
+
+  #list({ items }: Extract<Block, { kind: "list" }>): string {
+    const lines = items.flatMap(({ number, blocks }) => {
+      const text = this.textOf(blocks, "\n");
+      return text === "" ? [] : [`${number === null ? "-" : `${number}.`} ${text}`];
+    });
+    return lines.join("\n");
+  }
+
+  #row(cells: readonly Runs[]): string {
+    const texts = cells.map((cell) => this.#line(cell));
+    return texts.some((text) => text !== "") ? texts.join(" | ") : "";
+  }
+
+  #line(runs: Runs): string {
+    const supported = (this.#groups.get(runs) ?? []).filter(({ span }) => span !== null);
+    const texts = supported.map((group) => group.runs.map(({ text }) => text).join("").trim());
+    return texts.filter((text) => text !== "").join(" ");
+  }
+}

@@ -1,0 +1,109 @@
+import type { ComponentChildren, VNode } from "preact";
+import type { Block, Run, Runs } from "../markdown.ts";
+
+interface MarkdownProps {
+  readonly blocks: readonly Block[];
+  /** The level of the outermost heading; 0 draws headings as bold lines. */
+  readonly headingLevel: number;
+  /** Draws a piece of text; without it the text itself. */
+  readonly drawLeaf?: (runs: Runs) => ComponentChildren;
+}
+
+/** Blocks of Markdown as elements: text nodes only, whatever they say. */
+export function Markdown({ blocks, headingLevel, drawLeaf = drawRuns }: MarkdownProps) {
+  const rest = { headingLevel, drawLeaf };
+  return (
+    <>
+      {blocks.map((block, index) => (
+        <BlockView key={index} block={block} {...rest} />
+      ))}
+    </>
+  );
+}
+
+type BlockProps = Required<Omit<MarkdownProps, "blocks">>;
+
+function BlockView({ block, ...rest }: { block: Block } & BlockProps): VNode {
+  switch (block.kind) {
+    case "heading":
+      return <Heading level={rest.headingLevel} depth={block.depth}>{rest.drawLeaf(block.runs)}</Heading>;
+    case "list":
+      return <List block={block} {...rest} />;
+    case "table":
+      return <Table block={block} {...rest} />;
+    case "quote":
+      return (
+        <blockquote>
+          <Markdown blocks={block.blocks} {...rest} />
+        </blockquote>
+      );
+    case "code":
+      return <pre>{rest.drawLeaf(block.runs)}</pre>;
+    case "rule":
+      return <hr />;
+    case "paragraph":
+      return <p>{rest.drawLeaf(block.runs)}</p>;
+  }
+}
+
+function Heading({ level, depth, children }: { level: number; depth: number; children: ComponentChildren }) {
+  if (level === 0) return <p class="md-heading">{children}</p>;
+  const Name = `h${Math.min(6, level + depth - 1)}` as "h6";
+  return <Name class="md-heading">{children}</Name>;
+}
+
+/** Each step keeps the number that it has in the document. */
+function List({ block, ...rest }: { block: Extract<Block, { kind: "list" }> } & BlockProps) {
+  const items = block.items.map(({ number, blocks }, index) => (
+    <li key={index} value={number ?? undefined}>
+      <Markdown blocks={blocks} {...rest} />
+    </li>
+  ));
+  return block.isOrdered ? <ol>{items}</ol> : <ul>{items}</ul>;
+}
+
+/** A wide table scrolls on its own, by keyboard too. */
+function Table({ block: { head, rows }, drawLeaf }: { block: Extract<Block, { kind: "table" }> } & BlockProps) {
+  return (
+    <div class="md-table" role="region" aria-label="Table" tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            {head.map((cell, index) => (
+              <th key={index} scope="col">
+                {drawLeaf(cell)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row, index) => (
+            <tr key={index}>
+              {head.map((_, column) => (
+                <td key={column}>{drawLeaf(row[column] ?? [])}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function drawRuns(runs: Runs): ComponentChildren {
+  return runs.map((run, index) => <RunView key={index} run={run} />);
+}
+
+function RunView({ run }: { run: Run }) {
+  let drawn: ComponentChildren = run.text;
+  if (run.isCode) drawn = <code>{drawn}</code>;
+  if (run.isEmphasis) drawn = <em>{drawn}</em>;
+  if (run.isStrong) drawn = <strong>{drawn}</strong>;
+  if (run.href === null) return <>{drawn}</>;
+  return (
+    <a href={run.href} target="_blank" rel="noopener noreferrer">
+      {drawn}
+      <span class="visually-hidden"> (in a new tab)</span>
+    </a>
+  );
+}

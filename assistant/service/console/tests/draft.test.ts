@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { draftOf } from "../src/draft.ts";
+import { type Turn, newTurn } from "../src/turn.ts";
+import type { Sentence } from "../src/wire.ts";
+
+function answered(text: string, parts: readonly (readonly [string, Sentence["support"]])[]): Turn {
+  const sentences = parts.map(([part, support], index) => {
+    const start = [...text.slice(0, text.indexOf(part))].length;
+    return { index, start, end: start + [...part].length, citations: [], support };
+  });
+  return { ...newTurn("key", "Why?"), text, sentences, phase: "finished", finishReason: "stop" };
+}
+
+test("the draft is the supported sentences, as plain text", () => {
+  const text = "**Steps** 😀\n\n1. Ask **her**. Never guess.\n2. Call.\n\nUnheard of. The end.";
+  const turn = answered(text, [
+    ["1. Ask **her**.", "supported"],
+    ["Never guess.", "unsupported"],
+    ["2. Call.", "supported"],
+    ["Unheard of.", "unsupported"],
+    ["The end.", "supported"],
+  ]);
+  assert.equal(draftOf(turn), "1. Ask her.\n2. Call.\n\nThe end.");
+});
+
+test("what speaks to the patient comes before the steps for the agent", () => {
+  const turn = answered("1. Ask.", [["1. Ask.", "supported"]]);
+  assert.equal(draftOf({ ...turn, findings: { ...turn.findings, replyDraft: " Dear patient. " } }), "Dear patient.");
+});
+
+test("an answer without support or evidence gives no draft", () => {
+  const turn = answered("Guess.", [["Guess.", "unsupported"]]);
+  assert.equal(draftOf(turn), "");
+  assert.equal(draftOf({ ...turn, finishReason: "no_evidence" }), "");
+});

@@ -1,0 +1,213 @@
+"""A service that a test writes: the built console under its real policy, sign-in, answers event by event.
+
+It needs no models, and it says what no knowledge base says on demand. Only the browser and the page are real.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from tests.browser.scripted_llm import Held
+
+DIST = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
+_HOLD_LIMIT_S = 30.0
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+Body = dict[str, Any]
+Event = tuple[str, Body]
+
+
+def policy(issuer: str) -> str:
+    """The service's own policy; ``test_safety`` compares the two."""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self' {issuer}; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+@dataclass
+class StandIn:
+    """``script``: the events of each answer after ``started``. ``asked``: the questions that came."""
+
+    port: int = 0
+    script: tuple[Event | Held, ...] = ()
+    documents: dict[str, Body] = field(default_factory=dict[str, Body])
+    asked: list[Body] = field(default_factory=list[Body])
+    cancelled: set[str] = field(default_factory=set[str])
+    """Ids of the answers that an agent has stopped."""
+    conversations: dict[str, list[Body]] = field(default_factory=dict[str, list[Body]])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self, *events: Event | Held) -> None:
+        self.script = events
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stand_in: StandIn
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        match parts.path:
+            case "/config.json":
+                self._json(
+                    {**self._issuer(), "client_id": "console", "scopes": ["openid"], "service": "Care"}
+                )
+            case "/.well-known/openid-configuration":
+                self._json(
+                    {
+                        **self._issuer(),
+                        "authorization_endpoint": f"{self.stand_in.url}/authorize",
+                        "token_endpoint": f"{self.stand_in.url}/token",
+                    }
+                )
+            case "/authorize":
+                # the nonce travels as the code: the issuer keeps nothing
+                back = urlencode({"code": query["nonce"], "state": query["state"]})
+                self._reply(302, b"", {"location": f"{query['redirect_uri']}?{back}"})
+            case "/v1/answers":
+                self._conversation(query["conversation_id"])
+            case path if path.startswith("/v1/documents/"):
+                self._json(self.stand_in.documents[path.rsplit("/", 1)[1]])
+            case path:
+                self._file(path.lstrip("/") or "index.html")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/token":
+            form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+            claims = {**self._issuer(form["code"]), "sub": "amira", "tenant": "pharmacy", "roles": ["agent"]}
+            claims |= {"iss": self.stand_in.url, "aud": "console"}
+            self._json({"access_token": _token(claims), "id_token": _token(claims)})
+        elif self.path == "/v1/answers":
+            self._answer(json.loads(body))
+        else:
+            kind = "verdict" if self.path.endswith("/verdict") else "sent"
+            self._json({"at": "2026-11-20T08:00:00Z", kind: json.loads(body)})
+
+    def do_DELETE(self) -> None:
+        self.stand_in.cancelled.add(self.path.rsplit("/", 1)[1])
+        self._reply(204, b"", {})
+
+    def _issuer(self, nonce: str = "") -> Body:
+        return {"issuer": self.stand_in.url, "nonce": nonce}
+
+    def _answer(self, request: Body) -> None:
+        stand_in = self.stand_in
+        stand_in.asked.append(request)
+        number = len(stand_in.asked)
+        conversation_id = request.get("conversation_id", f"conversation-{number}")
+        started = ("started", {"answer_id": f"answer-{number}", "conversation_id": conversation_id})
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        sent: list[Event] = []
+        with suppress(OSError):  # the agent has left
+            self._write((started, *stand_in.script), sent)
+        outcome = "cancelled" if f"answer-{number}" in stand_in.cancelled else "done"
+        stored = _stored(f"answer-{number}", request["question"], sent, outcome=outcome)
+        stand_in.conversations.setdefault(conversation_id, []).append(stored)
+
+    def _write(self, script: tuple[Event | Held, ...], sent: list[Event]) -> None:
+        """Write the events, and note in ``sent`` those that were, until the answer is stopped."""
+        answer_id = ""
+        for position, event in enumerate(script):
+            if isinstance(event, Held):
+                event.released.wait(_HOLD_LIMIT_S)
+                if answer_id in self.stand_in.cancelled:
+                    return
+                continue
+            name, data = event
+            answer_id = data.get("answer_id", answer_id)
+            sent.append(event)
+            lines = f"id: {answer_id}:{position}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+            self.wfile.write(lines.encode())
+            self.wfile.flush()
+
+    def _conversation(self, conversation_id: str) -> None:
+        answers = self.stand_in.conversations.get(conversation_id)
+        if answers is None:
+            missing = {"title": "x", "status": 404, "detail": "x", "code": "not_found", "retryable": False}
+            self._reply(404, json.dumps(missing).encode(), {"content-type": "application/problem+json"})
+        else:
+            self._json({"conversation_id": conversation_id, "answers": answers})
+
+    def _file(self, name: str) -> None:
+        path = DIST / name
+        if not path.is_file():
+            self._reply(404, b"", {})
+            return
+        headers = {"content-type": f"{_TYPES[path.suffix]}; charset=utf-8"}
+        self._reply(200, path.read_bytes(), headers | {"content-security-policy": policy(self.stand_in.url)})
+
+    def _json(self, body: Body) -> None:
+        self._reply(200, json.dumps(body).encode(), {"content-type": "application/json"})
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _token(claims: Body) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.x"
+
+
+def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str) -> Body:
+    """The record of an answer, of the events that it was."""
+    done: Body = next((data for name, data in events if name == "done"), {})
+    sources: list[Body] = next((data["sources"] for name, data in events if name == "sources"), [])
+    record: Body = {
+        **done,
+        "answer_id": answer_id,
+        "question": question,
+        "finish_reason": done.get("finish_reason"),
+        "outcome": outcome,
+        "error_code": None,
+        "gate": None,
+        "text": "".join(data["text"] for name, data in events if name == "token"),
+        "sentences": [data for name, data in events if name == "sentence"],
+        "asked_at": "2026-11-20T08:00:00Z",
+        "finished_at": "2026-11-20T08:00:01Z",
+    }
+    return {"record": record, "sources": [{**s, "snippet": ""} for s in sources], "verdicts": [], "sent": []}
+
+
+@contextmanager
+def running_stand_in() -> Iterator[StandIn]:
+    """Serve on a free port of this machine for as long as the block runs."""
+    stand_in = StandIn()
+    handler = type("Handler", (_Handler,), {"stand_in": stand_in})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    stand_in.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield stand_in
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)

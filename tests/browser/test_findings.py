@@ -1,0 +1,319 @@
+"""What the service says of an answer, and how an agent goes on from it, against a written service."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.answers import (
+    QUESTION,
+    REFILL,
+    SPOKEN,
+    SUPPORTED,
+    UNSUPPORTED,
+    done,
+    quoted_refill,
+    refill_sources,
+    source,
+    units,
+)
+from tests.browser.console_page import ConsolePage
+from tests.browser.scripted_llm import Held
+from tests.browser.stand_in import StandIn
+
+PHONE = {"width": 390, "height": 844}
+PASTED = "From: a patient\n" + "My claim came back and I do not know what to do about it. " * 8
+_RAW = re.compile(r"\*\*|\||^\s*[-\d]", re.MULTILINE)
+_NOTE_TEXTS = """
+window.texts = [];
+new MutationObserver(() => {
+  const leaves = document.querySelectorAll(".answer p, .answer .md-heading, .answer td, .answer th");
+  window.texts.push(...[...leaves].map((leaf) => leaf.firstChild?.textContent ?? ""));
+}).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+
+
+def test_an_answer_is_drawn_as_steps_tables_bold_and_headings(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer.locator("h4")).to_have_text("Steps")
+    expect(console.answer.locator("ol > li")).to_have_count(2)
+    expect(console.answer.locator("td")).to_have_text(
+        ["Retail, not controlled", "75 percent", "Mail, 90 days", "70 percent13"]
+    )
+    expect(console.answer.locator("strong").last).to_have_text("offer to queue")
+    expect(console.page.locator(".part-head .badge")).to_have_text("Quoted from the documents")
+    expect(console.page.locator(".corrections")).to_have_text("Read “refil” as “refill”")
+
+
+def test_no_mark_is_seen_while_the_text_comes(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    table = "   | Fill | Share |\n   |---|---|\n   | Mail | 70 |\n"
+    text = f"**Steps**\n\n1. Ask **her**.\n\n{table}\n2. Call the desk."
+    pieces: list[Any] = []
+    held = [Held() for _ in text]
+    for letter, wait in zip(text, held, strict=True):
+        pieces += [("token", {"text": letter}), wait]
+    stand_in.answers(refill_sources(), *pieces, done(mode="written"))
+    console = at()
+    console.page.evaluate(_NOTE_TEXTS)
+    console.ask(QUESTION)
+    for wait in held:
+        wait.released.set()
+        console.page.wait_for_timeout(10)
+    console.await_end()
+    texts: list[str] = console.page.evaluate("window.texts")
+    assert len(set(texts)) > 20, "the text came at once"
+    assert [text for text in texts if _RAW.search(text) and text != "70"] == []
+    expect(console.page.locator(".part-head .badge")).to_have_text("Written by the model, checked")
+
+
+def test_hostile_markdown_is_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    hostile = (
+        "<img src=x onerror=alert(1)> ![i](https://evil.example/i.png) [go](javascript:alert(2)) "
+        f"[away](https://evil.example/) [home](https://procedures.pharmacy.example/{REFILL})"
+    )
+    stand_in.answers(refill_sources(), *units((hostile, "", [])), done())
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer.locator("img, script, iframe, style")).to_have_count(0)
+    expect(console.answer.locator("a")).to_have_count(1)
+    expect(console.answer.locator("a")).to_have_attribute(
+        "href", f"https://procedures.pharmacy.example/{REFILL}"
+    )
+    expect(console.answer).to_contain_text("away (https://evil.example/)")
+
+
+def test_sources_are_grouped_by_document_with_their_dates(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    documents = console.page.locator(".document")
+    expect(documents).to_have_count(2)
+    expect(documents.first.locator(".in-force")).to_have_text("in force since 13 Apr 2026")
+    expect(documents.first.locator(".source-head .link")).to_have_text(["Steps", "Exceptions"])
+    expect(documents.last.locator(".source-head .link")).to_have_text(["When this applies"])
+
+
+def test_an_opened_source_marks_what_was_quoted_and_says_where_it_stands(
+    at: Callable[..., ConsolePage],
+) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    console.citations.first.click()
+    marks = console.panel.locator("mark.passage")
+    expect(marks.first).to_be_in_viewport()
+    expect(marks).to_have_text(
+        [
+            "Cited passage: Find the next fill date. Our thresholds are below.",
+            "If the date is near, offer to queue the refill. The system sends it on the first payable day.",
+        ]
+    )
+    expect(console.page.locator(".whereabouts")).to_have_text("Section 2 of 4: Steps")
+    expect(console.panel.locator("h4", has_text="Exceptions")).to_be_visible()
+    expect(console.panel.locator("ul > li")).to_have_count(2)
+
+
+def test_the_reply_begins_with_what_speaks_to_the_patient(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.page.locator(".for-you h3")).to_contain_text("For you")
+    expect(console.page.locator(".reply h3")).to_have_text("For the patient")
+    expect(console.page.locator(".reply .draft")).to_have_text(SPOKEN)
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value(SPOKEN)
+    expect(console.reply).to_be_focused()
+
+
+def test_nothing_unsupported_is_in_a_reply_without_a_draft(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
+    parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
+    stand_in.answers(refill_sources(), *parts, done(mode="written"))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value(SUPPORTED)
+
+
+def test_a_possible_answer_says_so_and_whom_to_ask(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    stand_in.answers(
+        *quoted_refill(certainty="possibly", escalation="Claims Desk, ext. 4100", fallback="unsupported")
+    )
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.notice).to_contain_text("Possibly here: the nearest passage. Check before you send.")
+    expect(console.notice).to_contain_text("Claims Desk, ext. 4100")
+    expect(console.page.locator(".fallback")).to_contain_text(
+        "the model wrote something that no document says"
+    )
+    expect(console.turns.first).to_contain_text("Possibly here")
+
+
+def test_silence_says_why_and_whom_to_ask(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    silence = {
+        "finish_reason": "no_evidence",
+        "reason": "No document says anything about oil.",
+        "citations": [],
+    }
+    stand_in.answers(refill_sources(), done(**silence, escalation="Pharmacist on duty, ext. 4200"))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.page.locator(".outcome")).to_contain_text("No document says anything about oil.")
+    expect(console.page.locator(".escalation")).to_have_text("Whom to ask: Pharmacist on duty, ext. 4200")
+    expect(console.button("Write a reply")).to_be_visible()
+
+
+def test_another_document_that_may_be_meant_is_shown_and_opened(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    card = console.page.locator(".also-card")
+    expect(card).to_contain_text("in force since 1 Jun 2026")
+    expect(card.locator("li")).to_have_count(2)
+    card.get_by_role("button", name="Open the document Lost medication").click()
+    expect(console.page.locator("#panel-title")).to_contain_text("Lost medication")
+
+
+def test_an_alternative_asks_the_same_question_with_it(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
+    stand_in.answers(*quoted_refill(clarify="Is it a “lost medicine” or an “early refill”?"))
+    console = at()
+    console.ask_to_the_end("How do I get more?")
+    console.button("early refill").click()
+    expect(console.turns).to_have_count(2)
+    assert stand_in.asked[1]["question"] == "How do I get more? early refill"
+    assert stand_in.asked[1]["conversation_id"] == "conversation-1"
+
+
+def test_a_question_is_new_unless_it_follows_up(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    console = at()
+    expect(console.page.get_by_label("New question")).to_be_visible()
+    console.ask_to_the_end("One?")
+    console.ask_to_the_end("Two?")
+    console.question.fill("Three?")
+    console.question.press("Alt+Enter")
+    expect(console.turns).to_have_count(2)
+    console.await_end()
+    console.page.get_by_label("Follow up on this answer").check()
+    console.ask_to_the_end("Four?")
+    expect(console.page.get_by_role("radio", name="New question")).to_be_checked()
+    asked = [request.get("conversation_id") for request in stand_in.asked]
+    assert asked == [None, None, "conversation-2", "conversation-2"]
+
+
+def test_a_pasted_message_is_folded_to_two_lines(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    console.ask_to_the_end(PASTED)
+    title = console.page.locator("#question-title")
+    lines = "(title) => title.clientHeight / parseFloat(getComputedStyle(title).lineHeight)"
+    assert round(title.evaluate(lines)) == 2
+    console.button("Show all").click()
+    assert round(title.evaluate(lines)) > 4
+    console.button("Show less").click()
+    assert round(title.evaluate(lines)) == 2
+
+
+def test_earlier_conversations_are_listed_opened_and_removed(at: Callable[..., ConsolePage]) -> None:
+    console = at()
+    for question in ("Question about patient 4711?", "Another one?", "A third?"):
+        console.ask_to_the_end(question)
+    stored: str = console.page.evaluate("JSON.stringify({...localStorage})")
+    assert "4711" not in stored
+    assert "amira" not in stored
+    kept: list[dict[str, str]] = json.loads(next(iter(json.loads(stored).values())))
+    assert [sorted(item) for item in kept] == [["at", "id"]] * 3
+    console.page.reload()
+    earlier = console.page.locator(".earlier-item")
+    expect(earlier).to_have_count(2)
+    expect(earlier.last).to_contain_text("Question about patient 4711?")
+    earlier.last.locator(".turn-link").click()
+    expect(console.page.locator("#question-title")).to_have_text("Question about patient 4711?")
+    expect(console.answer.locator("ol > li")).to_have_count(2)
+    expect(earlier.first).to_contain_text("A third?")
+    console.page.get_by_role("button", name="Remove from this list: A third?").click()
+    expect(earlier).to_have_count(1)
+    console.button("Clear this list").click()
+    expect(earlier).to_have_count(0)
+    assert console.page.evaluate("localStorage.length") == 0
+
+
+def test_the_mark_is_in_view_without_scrolling(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+    steps = "".join(f"{n}. Do this, and then do something else as well.\n" for n in range(1, 40))
+    stand_in.answers(refill_sources(), *units((steps, "supported", [1])), done(mode="quoted"))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    for name in ("Good", "Bad", "Edit as reply"):
+        expect(console.button(name)).to_be_in_viewport(ratio=1)
+    console.button("Bad").click()
+    expect(console.button("Save the mark")).to_be_in_viewport(ratio=1)
+
+
+def test_a_phone_leads_from_the_answer_to_its_sources_and_back(at: Callable[..., ConsolePage]) -> None:
+    console = at(viewport=PHONE)
+    console.ask_to_the_end(QUESTION)
+    expect(console.sources.first).to_be_hidden()
+    console.button("Sources (3)").click()
+    expect(console.sources.first).to_be_in_viewport()
+    opener = console.sources.first.get_by_role("button")
+    opener.click()
+    expect(console.panel.locator("mark.passage").first).to_be_in_viewport()
+    console.button("Close").click()
+    expect(opener).to_be_focused()
+    console.page.keyboard.press("Alt+Shift+KeyE")
+    expect(console.reply).to_be_focused()
+
+
+def test_a_citation_on_a_phone_is_previewed_beside_it(at: Callable[..., ConsolePage]) -> None:
+    console = at(viewport=PHONE)
+    console.ask_to_the_end(QUESTION)
+    console.citations.first.focus()
+    expect(console.page.locator("#citation-preview")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"color_scheme": "dark"}, {"viewport": PHONE}, {"viewport": {"width": 640, "height": 360}}],
+    ids=["1280x800", "dark", "390x844", "200 % zoom"],
+)
+def test_axe_finds_nothing(
+    at: Callable[..., ConsolePage],
+    stand_in: StandIn,
+    check: Callable[[ConsolePage], None],
+    options: dict[str, Any],
+) -> None:
+    console = at(**options)
+    console.ask_to_the_end("Before?")
+    findings = {"certainty": "possibly", "escalation": "Claims Desk", "fallback": "repetition"}
+    stand_in.answers(*quoted_refill(**findings, clarify="“One” or “two”?"))
+    console.ask_to_the_end(PASTED)
+    check(console)
+    console.page.locator(".earlier").evaluate("(list) => { list.open = true; }")
+    check(console)
+    if "viewport" in options:
+        console.button("Sources (3)").click()
+        check(console)
+    console.sources.first.get_by_role("button").click()
+    expect(console.panel.locator("mark.passage").first).to_be_visible()
+    check(console)
+    console.button("Close").click()
+    console.page.keyboard.press("Alt+Shift+KeyE")
+    expect(console.reply).to_be_visible()
+    console.button("Bad").click()
+    check(console)
+
+
+def test_a_service_that_says_nothing_of_its_answer_is_read_as_before(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
+    bare = source(1, REFILL, "A title")
+    del bare["heading"], bare["effective_date"]
+    stand_in.answers(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer).to_contain_text(SUPPORTED)
+    expect(console.page.locator(".part-head .badge, .also, .clarify, .possibly")).to_have_count(0)
+    expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()
