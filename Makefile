@@ -156,8 +156,12 @@ pin: synth ## Accept today's stateful resources as the ones that no upgrade may 
 	@$(BIN)/python -m stacks.validators.pinning cdk.out
 
 .PHONY: evaluate
-evaluate: $(VENV)/dev.stamp ## Retrieval, gate and citations on the committed questions of both tenants
-	@$(BIN)/python -m benchmarks.evaluation $(ARGS)
+evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged against evaluation/baseline.json (docs/evaluation.md)
+	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
+
+.PHONY: fit
+fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files)
+	@exec $(BIN)/python -m assistant.operations.fitting $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)

@@ -1,1 +1,1 @@
-"""How good the product is: retrieval, the evidence gate and citations, measured on committed questions."""
+"""How good the product is: answers, ranking and gate, measured and fitted on questions with known answers."""

@@ -1,4 +1,4 @@
-"""The committed questions: paraphrased, with the documents that answer them."""
+"""Questions with known answers: the gold units of single documents, written blind to any retrieval."""
 
 from __future__ import annotations
 
@@ -13,32 +13,75 @@ from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 
 Split = Literal["tuning", "held_out"]
+Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
 
 class EvaluationQuestion(PublicModel):
     """One line of ``evaluation/<tenant>.jsonl``."""
 
     qid: str
+    kind: Kind
     question: str
-    answerable: bool
-    relevant: tuple[str, ...]
-    """Ids of all documents that answer it; empty for an unanswerable one."""
-    split: Split
-    """Thresholds are chosen on ``tuning``; no document is relevant in both splits."""
+    documents: tuple[str, ...]
+    """Ids of the documents that answer it; of a double question perhaps two. Empty: nothing answers it."""
+    gold: tuple[str, ...] = ()
+    """Verbatim excerpts that together are the answer."""
     answer_contains: tuple[str, ...] = ()
-    """Short strings that a right answer holds: a number, a code, a desk."""
+    """Strings that a right answer holds, all of them: a number, a code, a desk."""
+    telltale: tuple[str, ...] = ()
+    """Strings of the other branch of a condition: an answer that holds one states the wrong branch."""
+    other_branch: tuple[str, ...] = ()
+    clean: str | None = None
+    """``qid`` of the same question asked cleanly, of a messy one."""
+    after: str | None = None
+    """``qid`` of the question asked just before, of a follow-up."""
+    near: str | None = None
+    """Id of the document that comes nearest, of an unanswerable one."""
+    note: str = ""
+
+    @property
+    def answerable(self) -> bool:
+        return bool(self.documents)
+
+    @property
+    def document(self) -> str:
+        """The document that the question is counted under: splits and intervals go by it."""
+        return self.documents[0] if self.documents else self.near or self.qid
+
+    @property
+    def split(self) -> Split:
+        """By document, so that nothing learned of a document is judged on it."""
+        return split_of(self.document)
+
+
+def split_of(document_id: str) -> Split:
+    """Return the half that a document's questions are in."""
+    return "held_out" if int(sha256(document_id.encode()).hexdigest(), 16) % 2 else "tuning"
 
 
 def load_questions(path: Path) -> list[EvaluationQuestion]:
     """Read a file of questions. Raises ConfigurationError naming the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
     questions: list[EvaluationQuestion] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             questions.append(EvaluationQuestion.model_validate_json(line))
         except ValidationError as error:
-            raise ConfigurationError(f"{path}:{number}: {error.errors()[0]['msg']}") from None
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "line"
+            raise ConfigurationError(f"{path}:{number}: {key}: {first['msg']}.") from None
+    known = {question.qid for question in questions}
+    if len(known) < len(questions):
+        raise ConfigurationError(f"{path}: a qid occurs twice; give each question its own.")
+    for question in questions:
+        for other in (question.clean, question.after):
+            if other is not None and other not in known:
+                raise ConfigurationError(f"{path}: {question.qid} names {other}, which is not in the file.")
     return questions
 
 

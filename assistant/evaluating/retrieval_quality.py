@@ -40,7 +40,7 @@ def retrieval_quality(
 
     ``runs`` maps a question id to document ids, best first.
     """
-    qrels = [ir_measures.Qrel(q.qid, document_id, 1) for q in questions for document_id in q.relevant]
+    qrels = [ir_measures.Qrel(q.qid, document_id, 1) for q in questions for document_id in q.documents]
     asked = {qrel.query_id for qrel in qrels}
     scored = [
         ir_measures.ScoredDoc(qid, document_id, float(-position))

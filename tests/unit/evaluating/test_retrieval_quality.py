@@ -49,7 +49,7 @@ def test_documents_are_distinct_and_ordered_by_their_best_passage_in_each_leg() 
 
 def question(qid: str, *relevant: str) -> EvaluationQuestion:
     return EvaluationQuestion(
-        qid=qid, question="?", answerable=bool(relevant), relevant=relevant, split="tuning"
+        qid=qid, kind="plain" if relevant else "unanswerable", question="?", documents=relevant
     )
 
 
