@@ -12,22 +12,26 @@ import argparse
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assistant.evaluating.measures import MEASURES
+from assistant.evaluating.report import asked_text
+from assistant.evaluating.runs import TenantRun, bound_of, read_asked
+from assistant.operations.evaluating import EvaluationPlan, committed, questions_of, run_questions
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import load_if_empty
-from assistant.operations.layout import FOR_LOADING
 from assistant.operations.local_runtime import local_runtime
 from assistant.operations.terminal import Terminal
-from benchmarks.evaluation import ROOT, TENANTS, Line, evaluate_retrieval
 from benchmarks.generation import measure as measure_generation
 from benchmarks.indexing import measure_indexing
 from benchmarks.local_embedding import BenchLayout, machine_line
 from benchmarks.retrieval import measure_retrieval, read_questions
 from benchmarks.startup import measure_startup
 
+ROOT = Path(__file__).parents[1]
+TENANTS = ("pharmacy", "clinic")
 _MIB = 1024 * 1024
 _SAMPLE = ROOT / "knowledge" / "clinic" / "medquad.jsonl"
 
@@ -80,21 +84,30 @@ def indexing_and_retrieval(documents: Path) -> list[Row]:
 
 
 def quality() -> list[Row]:
-    """Judge retrieval and gate on the held-out half of both tenants' questions."""
+    """Judge answers, ranking and gate on the held-out half of both tenants' questions."""
     with tempfile.TemporaryDirectory() as scratch:
         options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=Path(scratch), port=0, json=False)
         runtime = local_runtime(options, Terminal())
-        with runtime.processes(FOR_LOADING, command="figures") as ports:
+        with runtime.processes(runtime.layout.for_loading, command="figures") as ports:
             for name in TENANTS:
                 asyncio.run(load_if_empty(runtime, name))
-            lines = asyncio.run(evaluate_retrieval(runtime, ports, tune=False))
-    return [_quality_row(line) for line in lines if line.bound]
+            plan = EvaluationPlan(tenants=TENANTS)
+            run = asyncio.run(run_questions(runtime, ports, questions_of(options, plan), plan))
+    folder = committed(options)
+    return [
+        row
+        for one in run.tenants
+        for row in _quality_rows(one, read_asked(folder / "asked.toml", one.tenant))
+    ]
 
 
-def _quality_row(line: Line) -> Row:
-    ratio = line.what.startswith("ndcg")
-    measured = f"{line.value:.3f}" if ratio else f"{line.value:.1%}"
-    return Row(f"{line.tenant}: {line.what}", line.bound, measured, line.holds)
+def _quality_rows(run: TenantRun, asked: Mapping[str, float]) -> list[Row]:
+    judged = run.judged
+    return [
+        Row(f"{run.tenant}: {measure.title}", asked_text(measure, bound), f"{now.value:.1%}", bound.is_met)
+        for measure in MEASURES
+        if (now := judged.get(measure.name)) and (bound := bound_of(measure, now, asked))
+    ]
 
 
 def startup() -> Row:

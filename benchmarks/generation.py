@@ -113,7 +113,7 @@ async def _measure(
         for number in range(rounds + 1):
             for name, way in ways.items():
                 stream = await way()
-                if number > 0:  # the first round reads the prompt, the others have it cached, all three
+                if number > 0:  # the first round warms all three; each reads its prompt whole
                     run.streams[name].append(stream)
     return run
 

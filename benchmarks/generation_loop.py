@@ -44,7 +44,7 @@ def _generate(runtime: LlamaRuntime, request: dict[str, Any]) -> dict[str, float
             tokens = chunk["usage"]["completion_tokens"]
         return False
 
-    runtime.server.handle_chat_completions(request, take)
+    runtime.servers[0].handle_chat_completions(request, take)
     return {"first_s": first_s, "total_s": time.perf_counter() - began, "tokens": tokens}
 
 

@@ -78,9 +78,9 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
     logs = layout.state_dir / "logs"
     model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
     with ExitStack() as stack:
-        server = stack.enter_context(_running("model_server", model.environment(), logs))
+        server = stack.enter_context(running("model_server", model.environment(), logs))
         gateway_settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
-        gateway = stack.enter_context(_running("sagemaker_gateway", gateway_settings.environment(), logs))
+        gateway = stack.enter_context(running("sagemaker_gateway", gateway_settings.environment(), logs))
         path = EmbeddingPath(gateway.url, {"model_server": server, "sagemaker_gateway": gateway})
         if with_worker:
             worker = WorkerSettings(
@@ -90,7 +90,7 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
                 sagemaker_endpoint_url=gateway.url,
             )
             path.processes["ingesting_worker"] = stack.enter_context(
-                _running("ingesting_worker", worker.environment(), logs)
+                running("ingesting_worker", worker.environment(), logs)
             )
         yield path
 
@@ -100,8 +100,8 @@ def _leave(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def _running(room: str, environment: Mapping[str, str], logs: Path) -> Generator[Process]:
-    """Run ``python -m assistant.<room>`` until the end of the block."""
+def running(room: str, environment: Mapping[str, str], logs: Path) -> Generator[Process]:
+    """Run ``python -m assistant.<room>`` until the end of the block; it logs into the folder ``logs``."""
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{room}.log"
     with log.open("ab") as stderr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from array import array
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,13 +16,12 @@ from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.model_artifacts import read_model_facts
-from assistant.domain.documents import Passage
+from assistant.domain.documents import IndexedDocument
 from assistant.settings import load_tenant
 from benchmarks.local_embedding import TENANT, BenchLayout
 
 ALIAS = f"{TENANT}-passages"
 _DOCUMENTS_A_WRITE = 200
-Entries = list[tuple[Passage, list[float]]]
 
 
 async def copy_index(layout: BenchLayout, *, url: str) -> float | None:
@@ -47,9 +47,9 @@ async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> f
             return None
         await delete_index(client, alias=ALIAS)  # another run's passages would be found too
         await apply_schema(client, alias=ALIAS, schema=schema)
-        documents = iter(_documents(connection).items())
+        documents = _documents(connection)
         began_s = time.monotonic()
-        while batch := dict(islice(documents, _DOCUMENTS_A_WRITE)):
+        while batch := list(islice(documents, _DOCUMENTS_A_WRITE)):
             await index.replace_documents(batch)
         await index.optimize()
         return time.monotonic() - began_s
@@ -57,12 +57,15 @@ async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> f
         connection.close()
 
 
-def _documents(connection: sqlite3.Connection) -> dict[str, Entries]:
-    vectors = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, None)}
-    documents: dict[str, Entries] = {}
-    for row, passage in rows.passages_of(connection, None):
-        documents.setdefault(passage.document_id, []).append((passage, vectors[row]))
-    return documents
+def _documents(connection: sqlite3.Connection) -> Iterator[IndexedDocument]:
+    passages = {entry.row: _floats(entry.vector) for entry in rows.passage_vectors(connection, None)}
+    titles = {entry.row: _floats(entry.vector) for entry in rows.title_vectors(connection, None)}
+    for document in rows.documents_of(connection, None, with_units=True):
+        yield IndexedDocument(
+            card=document.card,
+            title_vectors=[titles[row] for row, _ in document.titles],
+            passages=[(passage, passages[row]) for row, passage in document.passages],
+        )
 
 
 def _floats(vector: bytes) -> list[float]:

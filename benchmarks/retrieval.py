@@ -6,8 +6,9 @@ With ``--search opensearch`` the same passages are searched on a real node (``ma
 ``--opensearch-url``), and the two engines' answers are compared: nDCG@10 on the clinic's committed questions,
 and how much of the top 10 is the same. A bound that does not hold fails the run.
 
-One retrieval is what an answer does: the question is embedded through the SageMaker client, the gateway and
-the model server, then both legs are searched. Questions are ``{"question": …}`` lines, plain or gzip.
+One retrieval is what an answer begins with: the question is embedded through the SageMaker client, the
+gateway and the model server, then all legs are searched. On the embedded engine the rest of an answer's
+preparation follows (``benchmarks.preparation``). Questions are ``{"question": …}`` lines, plain or gzip.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import ServiceSettings
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
 from benchmarks.opensearch_copy import copy_index
+from benchmarks.preparation import PreparationFigures, measure_preparation
 from benchmarks.twin_engines import TwinFigures, compare_engines
 
 AT_ONCE = 8
@@ -96,6 +98,12 @@ def measure_retrieval(layout: BenchLayout, questions: Sequence[str]) -> Retrieva
     return replace(figures, machine=f"before: {before}; after: {machine_line()}")
 
 
+def measure_first_text(layout: BenchLayout, questions: Sequence[str]) -> PreparationFigures:
+    """Prepare an answer to each question over the layout's index, and ask the service for it."""
+    with embedding_path(layout, with_worker=False) as path:
+        return measure_preparation(layout, _embedded(layout, path.gateway_url), questions)
+
+
 def measure_on_opensearch(
     layout: BenchLayout, questions: Sequence[str], *, url: str
 ) -> tuple[RetrievalFigures, TwinFigures]:
@@ -152,7 +160,10 @@ def _timed(retrieval: RetrievePassages) -> Retrieve:
         steps = Steps(trace.INVALID_SPAN, clock=clock)
         deadline = Deadline.after(_TIMEOUT_S, clock=clock)
         with steps.step("both"):
-            found = await retrieval.retrieve(question, labels=frozenset(), deadline=deadline, steps=steps)
+            vector = await retrieval.embed(question, deadline=deadline, steps=steps)
+            found = await retrieval.retrieve(
+                question, vector=vector, labels=frozenset(), deadline=deadline, steps=steps
+            )
         assert found.passages
         return steps.timings_ms
 
@@ -197,7 +208,8 @@ def main() -> int:
     questions = read_questions(arguments.questions, arguments.count)
     layout = BenchLayout(arguments.index)
     if arguments.search == "embedded":
-        print(*measure_retrieval(layout, questions).lines(), sep="\n")
+        print(*measure_retrieval(layout, questions).lines(), sep="\n", flush=True)
+        print(*measure_first_text(layout, questions).lines(), sep="\n")
         return 0
     figures, twins = measure_on_opensearch(layout, questions, url=arguments.opensearch_url)
     print(*figures.lines(), *twins.lines(), sep="\n")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from assistant.answering.learned import shipped_weights
+from assistant.answering.ranking import candidates, rank
 from assistant.answering.retrieving import RetrievePassages
 from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Deadline, SystemClock
@@ -32,6 +34,8 @@ class TwinFigures:
     """Mean share of the embedded engine's best 10 passages that are among OpenSearch's."""
     legs_overlap: Mapping[str, float]
     same_first: float
+    same_document: float
+    """Share of the questions for which the first ranking puts the same document first."""
     cosine_apart: float
     """The largest difference between the two best raw cosines of a question."""
 
@@ -47,6 +51,7 @@ class TwinFigures:
         ]
         legs = ", ".join(f"{leg} {share:.3f}" for leg, share in self.legs_overlap.items())
         lines.append(f"top {TOP} alike     {self.overlap:.3f} ({legs}); the first {self.same_first:.3f}")
+        lines.append(f"best document   {self.same_document:.3f} alike, by the ranking of all legs")
         lines.append(f"best cosines    {self.cosine_apart:.1e} apart at most")
         return lines
 
@@ -76,6 +81,7 @@ async def compare_engines(
             "vectors": fmean(_overlap(a, b, key="vector_rank") for a, b in pairs),
         },
         same_first=fmean(_best(a, 1, "rank") == _best(b, 1, "rank") for a, b in pairs),
+        same_document=fmean(_best_document(a) == _best_document(b) for a, b in pairs),
         cosine_apart=max(abs(a.best_cosine - b.best_cosine) for a, b in pairs),
     )
 
@@ -84,20 +90,24 @@ async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str,
     clock = SystemClock()
     async with open_tenants(settings, generates=False) as tenants:
         retrieval = RetrievePassages(tenants[TENANT].answering)
-        return {
-            question: await retrieval.retrieve(
-                question,
-                labels=frozenset(),
-                deadline=Deadline.after(_TIMEOUT_S, clock=clock),
-                size=_WHOLE_LEGS,
+        found: dict[str, Retrieved] = {}
+        for question in questions:
+            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
+            vector = await retrieval.embed(question, deadline=deadline)
+            found[question] = await retrieval.retrieve(
+                question, vector=vector, labels=frozenset(), deadline=deadline, size=_WHOLE_LEGS
             )
-            for question in questions
-        }
+        return found
 
 
 def _overlap(first: Retrieved, second: Retrieved, *, key: str) -> float:
     wanted = _best(first, TOP, key)
     return len(wanted & _best(second, TOP, key)) / len(wanted) if wanted else 1.0
+
+
+def _best_document(found: Retrieved) -> str | None:
+    ranked = rank(candidates(found), weights=shipped_weights("ranker"))
+    return ranked[0].document_id if ranked else None
 
 
 def _best(found: Retrieved, count: int, key: str) -> set[str]:

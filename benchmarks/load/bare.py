@@ -1,9 +1,10 @@
-"""``bare``: the same three calls by hand on asyncio's streams, and nothing else.
+"""``bare``: the same calls by hand on asyncio's streams, and nothing else.
 
     python -m benchmarks.load.bare < plan.json
 
-No identity, no checks, no records, no framework, no client library, no signature: embedding, search, the
-model's stream from AWS's framing to server-sent events. What the service costs is measured against it.
+No identity, no ranking, no checks, no records, no framework, no client library, no signature: embedding, as
+many calls of the index as the service makes, the model's stream from AWS's framing to server-sent events.
+What the service costs is measured against it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks.load.pacing import SEARCHES
 from benchmarks.load.process_main import read_plan, run_until_told, say_ready
 
 _PRELUDE = struct.Struct("!III")
@@ -86,8 +88,11 @@ class Relay:
         vector = await self._upstream.call(
             b"/endpoints/embedding/invocations", orjson.dumps({"inputs": [question]})
         )
-        found = orjson.loads(await self._upstream.call(b"/bare/_search", _query(question, vector[1:-1])))
-        passages = "\n\n".join(hit["_source"]["text"] for hit in found["hits"]["hits"][:2])
+        query = _query(question, vector[1:-1])
+        found: list[Any] = [
+            orjson.loads(await self._upstream.call(b"/bare/_search", query)) for _ in range(SEARCHES)
+        ]
+        passages = "\n\n".join(hit["_source"]["text"] for hit in found[-1]["hits"]["hits"])
         prompt = {"role": "user", "content": f"{passages}\n\nQuestion: {question}"}
         body = orjson.dumps({"messages": [prompt], "stream": True})
         writer.write(_STREAM_HEAD)

@@ -1,23 +1,23 @@
 """Questions, all distinct, and the answer that the stand-in's model gives to each: known to both sides.
 
-Passages and answers are cut from the committed knowledge of the pharmacy, so that gate, prompt and
-attribution have real text to work on.
+An answer is made of sentences of the documents that every search ranks first, word for word: the service
+releases a sentence only where a source supports it.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
+from itertools import pairwise
 from zlib import crc32
 
-KNOWLEDGE = Path(__file__).parents[2] / "knowledge" / "pharmacy"
-PASSAGE_WORDS = 150
+from benchmarks.load.knowledge import sentences
+
 VARIANTS = 61
 """Different answers; a prime, so that neighbouring questions differ."""
 ANSWER_TOKENS = 200
+_TOKEN_CHARACTERS = 5
 _SYLLABLES = tuple(f"{consonant}{vowel}" for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 _TAG = re.compile(rb"reference q([a-z]{10})")
 _TOPICS = (
@@ -27,8 +27,13 @@ _TOPICS = (
     "a prescription that was transferred to another pharmacy",
     "a controlled medicine that was lost",
 )
-_PLAIN = re.compile(r"[^A-Za-z0-9 .,'-]+")
-_SPACES = re.compile(r"\s+")
+_OPENINGS = (
+    "The desk sends the money to the plan administrator, because tax rules treat a check as a withdrawal.",
+    "Medicare members have 60 days from the event to file a grievance with their plan.",
+    "Once Medicaid pays, the desk refunds all that was paid, less the Medicaid copay.",
+)
+"""First sentences of answers. "For qbabebibobu," before them is the writer's own, which the check of support
+lets pass in a sentence as long as these."""
 
 
 def question(number: int) -> str:
@@ -59,47 +64,43 @@ def variant_of(tag: str) -> int:
     return crc32(tag.encode()) % VARIANTS
 
 
-def first_token(tag: str) -> str:
-    """Return the first token, which only this question's answer has."""
-    return f"For {tag}:"
-
-
 def expected_text(number: int, *, tokens: int = ANSWER_TOKENS) -> str:
     """Return the whole answer to the ``number``-th question."""
-    tag = tag_of(number)
-    return first_token(tag) + "".join(answer_tokens(variant_of(tag))[1:tokens])
+    return "".join(answer_pieces(tag_of(number), tokens=tokens))
 
 
-@lru_cache(maxsize=VARIANTS)
-def answer_tokens(variant: int) -> tuple[str, ...]:
-    """Return the tokens of a variant; the first is replaced by the question's own."""
-    chosen = random.Random(variant)
-    text = " ".join(chosen.choice(sentences()) for _ in range(ANSWER_TOKENS // 8))
-    tokens = re.findall(r"\s?[^\s]{1,6}", text)
-    assert len(tokens) >= ANSWER_TOKENS
-    return ("", *(f" {token}" if n == 0 else token for n, token in enumerate(tokens[: ANSWER_TOKENS - 1])))
+def answer_pieces(tag: str, *, tokens: int) -> tuple[str, ...]:
+    """Return an answer as its ``tokens`` pieces, ``first_piece`` and ``later_pieces``."""
+    return (first_piece(tag), *later_pieces(variant_of(tag), tokens - 1))
 
 
-@lru_cache(maxsize=1)
-def sentences() -> Sequence[str]:
-    """Return sentences of six words and more, without markup."""
-    found = [
-        sentence
-        for passage in passages()
-        for sentence in re.split(r"(?<=\.) ", passage)
-        if 6 <= len(sentence.split()) <= 30 and sentence.endswith(".")
-    ]
-    return tuple(dict.fromkeys(found))
+def first_piece(tag: str) -> str:
+    """Return a whole sentence, which only this question's answer has, and the beginning of the next.
+
+    The service holds text back until a sentence has ended: the wait for a model that is in the middle of one
+    is no work of the service's own.
+    """
+    opening = _opening(variant_of(tag))
+    return f"For {tag}, {opening[0].lower()}{opening[1:]} {later_text(variant_of(tag), 1)[0]}"
 
 
-@lru_cache(maxsize=1)
-def passages() -> Sequence[str]:
-    """Return the pharmacy's Markdown documents in pieces of 150 words."""
-    pieces: list[str] = []
-    for path in sorted(KNOWLEDGE.glob("*.md")):
-        words = _SPACES.sub(" ", _PLAIN.sub(" ", path.read_text(encoding="utf-8"))).split()
-        pieces += [
-            " ".join(words[start : start + PASSAGE_WORDS])
-            for start in range(0, len(words) - PASSAGE_WORDS, PASSAGE_WORDS)
-        ]
-    return tuple(pieces)
+@lru_cache(maxsize=8 * VARIANTS)
+def later_pieces(variant: int, count: int) -> tuple[str, ...]:
+    """Return the pieces after the first: whole sentences but for the first character, cut evenly."""
+    text = later_text(variant, count * _TOKEN_CHARACTERS)[1:]
+    cuts = [len(text) * place // count for place in range(count + 1)]
+    return tuple(text[start:end] for start, end in pairwise(cuts))
+
+
+def later_text(variant: int, characters: int) -> str:
+    """Return so many characters or more of whole sentences, none of them twice in an answer."""
+    left = [sentence for sentence in sentences() if sentence != _opening(variant)]
+    random.Random(variant).shuffle(left)
+    text = left.pop()
+    while len(text) < characters:
+        text = f"{text} {left.pop()}"
+    return text
+
+
+def _opening(variant: int) -> str:
+    return _OPENINGS[variant % len(_OPENINGS)]

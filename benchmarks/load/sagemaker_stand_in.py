@@ -14,7 +14,7 @@ import orjson
 from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
 from benchmarks.load.http_server import LAST_CHUNK, HttpConnection, Request, chunk, response
 from benchmarks.load.pacing import Pace
-from benchmarks.load.questions import ANSWER_TOKENS, answer_tokens, first_token, tag_in, variant_of
+from benchmarks.load.questions import ANSWER_TOKENS, first_piece, later_pieces, tag_in, variant_of
 
 DIMENSIONS = 384
 _MOST_PARTS = 3
@@ -54,24 +54,24 @@ def framed(events: bytes, *, cuts: random.Random) -> bytes:
 
 
 class AnswerFrames:
-    """The framed tokens of every variant of an answer."""
+    """The framed tokens of every variant of an answer, by its length."""
 
     def __init__(self, *, seed: int) -> None:
         self._cuts = random.Random(seed)
-        self._frames: dict[int, list[bytes]] = {}
+        self._frames: dict[tuple[int, int], list[bytes]] = {}
         self._tails: dict[int, bytes] = {}
 
     def of(self, tag: str, *, tokens: int) -> list[bytes]:
         """Return an answer's ``tokens + 1`` pieces as they are sent one after the other."""
-        variant = variant_of(tag)
-        if variant not in self._frames:
-            self._frames[variant] = [
-                chunk(framed(sse_chunk(text), cuts=self._cuts)) for text in answer_tokens(variant)
+        key = variant_of(tag), tokens - 1
+        if key not in self._frames:
+            self._frames[key] = [
+                chunk(framed(sse_chunk(text), cuts=self._cuts)) for text in later_pieces(*key)
             ]
-        first = chunk(framed(sse_chunk(first_token(tag)), cuts=self._cuts))
+        first = chunk(framed(sse_chunk(first_piece(tag)), cuts=self._cuts))
         if tokens not in self._tails:
             self._tails[tokens] = chunk(framed(tail(tokens), cuts=self._cuts)) + LAST_CHUNK
-        return [first, *self._frames[variant][1:tokens], self._tails[tokens]]
+        return [first, *self._frames[key], self._tails[tokens]]
 
 
 class SageMakerStandIn:
@@ -96,7 +96,7 @@ class SageMakerStandIn:
 
     def _stream(self, request: Request, connection: HttpConnection) -> None:
         asked = orjson.loads(request.body)
-        tokens = max(1, min(self._pace.tokens, int(asked.get("max_tokens") or ANSWER_TOKENS), ANSWER_TOKENS))
+        tokens = max(2, min(self._pace.tokens, int(asked.get("max_tokens") or ANSWER_TOKENS), ANSWER_TOKENS))
         frames = self._frames.of(tag_in(request.body), tokens=tokens)
         connection.send(_STREAM_HEAD)
         _Stream(self, frames, connection, self._pace).begin()

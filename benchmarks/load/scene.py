@@ -17,8 +17,8 @@ from joserfc.jwk import ECKey
 
 from assistant.adapters.aws.opensearch_schema import PassageSchema
 from assistant.adapters.model_artifacts import read_model_facts
-from assistant.model_server.artifact import ensure_artifact
-from assistant.settings import ModelServerSettings, ServiceSettings, load_tenant
+from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
+from assistant.settings import AnsweringTable, ModelServerSettings, ServiceSettings, load_tenant
 from benchmarks.load.plans import LoadOutcome, LoadPlan
 from benchmarks.load.questions import ANSWER_TOKENS
 from benchmarks.load.started_processes import Processes, Started, read_line
@@ -30,7 +30,10 @@ REGION = "us-east-1"
 _AGENTS = 512
 _TOKEN_LIFE_S = 3600
 _ISSUER = "http://issuer.load"
-_MODELS = Path(__file__).parents[2] / "build" / "load-models"
+_MODELS = "models"
+_BUILT_MODELS = Path(__file__).parents[2] / "build" / "load-models"
+_WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5, history_turns=2)
+"""What the stand-in's model is trusted with, whose sentences the documents support."""
 _OUTCOME_TIMEOUT_S = 180.0
 _WARMING_TOKENS = 10
 _TENANT_FILE = f"""
@@ -41,6 +44,9 @@ display_name = "Load"
 endpoint = "load-embedding"
 [generation]
 endpoint = "load-llm"
+[gate]
+answered = 0.0
+possibly = 0.0
 [limits]
 streams = 2000
 streams_per_agent = 64
@@ -83,7 +89,7 @@ class Scene:
         public = key.as_dict(private=False) | {"use": "sig"}
         self.stand_ins = processes.start(
             "benchmarks.load.stand_ins",
-            plan={"jwks": {"keys": [public]}, "index": _index(folder / "tenants" / f"{TENANT}.toml")},
+            plan={"jwks": {"keys": [public]}, "index": _index(folder)},
         )
         self.bare = processes.start("benchmarks.load.bare", plan={"upstream": self.stand_ins.url})
 
@@ -136,7 +142,7 @@ class Scene:
             port=0,
             tenants_dir=self._folder / "tenants",
             state_dir=self._folder / "state",
-            model_artifacts_dir=_MODELS,
+            model_artifacts_dir=self._folder / _MODELS,
             sagemaker_endpoint_url=url,
             region=REGION,
             issuer=_ISSUER,
@@ -174,17 +180,24 @@ class Generating:
 
 
 def _write_tenant(folder: Path) -> None:
+    """Write the tenant file, and of each model the facts and the tokenizer; these are built once."""
     tenants = folder / "tenants"
     tenants.mkdir(parents=True)
     (tenants / f"{TENANT}.toml").write_text(_TENANT_FILE, encoding="utf-8")
-    for task in ("embedding", "generation"):  # for the facts and the tokenizer; built once, then reused
-        ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_MODELS))
+    for task in ("embedding", "generation"):
+        artifact = ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_BUILT_MODELS))
+        if task == "generation":
+            artifact = artifact.model_copy(update={"answering": _WRITER})
+        model = folder / _MODELS / artifact.model
+        model.mkdir(parents=True)
+        (model / ARTIFACT_FILE).write_bytes(artifact.model_dump_json().encode())
+        (model / TOKENIZER_FILE).symlink_to(_BUILT_MODELS / artifact.model / TOKENIZER_FILE)
 
 
-def _index(tenant_file: Path) -> str:
+def _index(folder: Path) -> str:
     """Return the name of the index version that the service expects behind its alias."""
-    embedding = load_tenant(tenant_file).embedding
-    facts = read_model_facts(_MODELS, embedding.model)
+    embedding = load_tenant(folder / "tenants" / f"{TENANT}.toml").embedding
+    facts = read_model_facts(folder / _MODELS, embedding.model)
     schema = PassageSchema(
         embedding_model=facts.model, dimensions=embedding.dimensions, model_digest=facts.digest
     )

@@ -56,7 +56,7 @@ async def follow_log(twin: Twin) -> object:
 
 async def index_document(twin: Twin) -> object:
     entry = samples.passage("elsewhere", text="Written by another process.")
-    await twin.index.replace_documents({"elsewhere": [(entry, samples.EAST)]})
+    await twin.index.replace_documents(samples.documents_of((entry, samples.EAST)))
     return None
 
 

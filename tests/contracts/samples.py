@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assistant.answering.ports import LogBatch, LogOpening
 from assistant.domain.answers import AnswerRecord, Outcome
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, Passage, Span
+from assistant.domain.documents import (
+    Document,
+    DocumentCard,
+    DocumentState,
+    DocumentStatus,
+    IndexedDocument,
+    Passage,
+    Span,
+    Unit,
+)
 from assistant.domain.retrieval import PassageQuery, SearchFilters
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -72,6 +81,7 @@ def passage(
     type: str = "claims",
     labels: tuple[str, ...] = (),
     updated_at: datetime = NOON,
+    units: tuple[Unit, ...] = (),
 ) -> Passage:
     return Passage(
         passage_id=f"{document_id}#{ordinal}",
@@ -88,7 +98,58 @@ def passage(
         url=f"https://example.org/{document_id}",
         updated_at=updated_at,
         labels=labels,
+        units=units,
     )
+
+
+def card_of(
+    passage: Passage,
+    *,
+    questions: Sequence[str] = (),
+    words: Sequence[str] = (),
+    abbreviations: Sequence[tuple[str, str]] = (),
+) -> DocumentCard:
+    """Return the card of the document that the passage is of."""
+    return DocumentCard(
+        document_id=passage.document_id,
+        content_hash=passage.content_hash,
+        title=passage.title,
+        questions=tuple(questions),
+        source=passage.source,
+        type=passage.type,
+        url=passage.url,
+        owner="claims team",
+        effective_date=NOON.date(),
+        updated_at=passage.updated_at,
+        labels=passage.labels,
+        abbreviations=tuple(abbreviations),
+        words=tuple(words),
+    )
+
+
+def indexed(
+    *passages: tuple[Passage, Sequence[float]],
+    title_vector: Sequence[float] | None = None,
+    questions: Mapping[str, Sequence[float]] | None = None,
+    words: Sequence[str] = (),
+    abbreviations: Sequence[tuple[str, str]] = (),
+) -> IndexedDocument:
+    """Return one document; its title has the vector of its first passage unless another is given."""
+    questions = questions or {}
+    first, vector = passages[0]
+    return IndexedDocument(
+        card=card_of(first, questions=list(questions), words=words, abbreviations=abbreviations),
+        title_vectors=[title_vector or vector, *questions.values()],
+        passages=passages,
+    )
+
+
+def documents_of(*passages: tuple[Passage, Sequence[float]]) -> list[IndexedDocument]:
+    """Return the documents of these passages."""
+    documents: dict[str, list[tuple[Passage, Sequence[float]]]] = {}
+    for entry in passages:
+        documents.setdefault(entry[0].document_id, []).append(entry)
+    return [indexed(*entries) for entries in documents.values()]
 
 
 def query(

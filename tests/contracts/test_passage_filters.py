@@ -16,10 +16,7 @@ from tests.contracts.twins import Twin
 
 async def put(twin: Twin, *entries: tuple[Passage, Sequence[float]]) -> None:
     """Index each passage's document with the given passages."""
-    documents: dict[str, list[tuple[Passage, Sequence[float]]]] = {}
-    for entry in entries:
-        documents.setdefault(entry[0].document_id, []).append(entry)
-    await twin.index.replace_documents(documents)
+    await twin.index.replace_documents(samples.documents_of(*entries))
 
 
 async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
@@ -28,6 +25,15 @@ async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
 
 async def found_ids(twin: Twin, asked: PassageQuery) -> list[str]:
     return [ranked.passage.document_id for ranked in (await search(twin, asked)).passages]
+
+
+def assert_documents(found: Retrieved, expected: set[str]) -> None:
+    """Assert that the hits and each leg of documents hold just what is expected."""
+    assert {hit.document_id for hit in found.hits} == expected
+    assert {hit.document_id for hit in found.documents} == expected
+    for score in ("title_cosine", "title_score", "text_score"):
+        leg = {hit.document_id for hit in found.documents if getattr(hit, score) is not None}
+        assert leg == expected, score
 
 
 FILTERED = (
@@ -55,10 +61,11 @@ FILTERED = (
 )
 async def test_both_legs_obey_the_filters(twin: Twin, filters: SearchFilters, expected: set[str]) -> None:
     await put(twin, *((entry, EAST) for entry in FILTERED))
-    found = await search(twin, query("wait until day", filters=filters))
+    found = await search(twin, query("procedure: wait until day", filters=filters))
     for rank in ("lexical_rank", "vector_rank"):
         leg = {one.passage.document_id for one in found.passages if getattr(one, rank) is not None}
         assert leg == expected, rank
+    assert_documents(found, expected)
 
 
 async def test_filters_come_before_the_best_are_chosen(twin: Twin) -> None:
@@ -97,10 +104,11 @@ async def test_a_labelled_passage_is_seen_only_with_one_of_its_labels(
     twin: Twin, labels: Sequence[str], expected: set[str]
 ) -> None:
     await put(twin, *((entry, EAST) for entry in LABELLED))
-    found = await search(twin, query("wait until day", labels=labels))
+    found = await search(twin, query("procedure: wait until day", labels=labels))
     for rank in ("lexical_rank", "vector_rank"):
         leg = {one.passage.document_id for one in found.passages if getattr(one, rank) is not None}
         assert leg == expected, rank
+    assert_documents(found, expected)
 
 
 async def test_a_filter_does_not_widen_what_labels_allow(twin: Twin) -> None:

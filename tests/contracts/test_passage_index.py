@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import Passage
-from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT, PassageQuery, Retrieved
+from assistant.domain.documents import IndexedDocument, Passage, Span, Unit, UnitKind
+from assistant.domain.errors import ConfigurationError, DeadlineExceededError, SearchUnavailableError
+from assistant.domain.retrieval import (
+    RRF_K,
+    VECTOR_LEG_WEIGHT,
+    DocumentHit,
+    KnownWords,
+    PassageQuery,
+    Retrieved,
+)
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
-from tests.contracts.samples import EAST, NORTH, UP, between, passage, query
+from tests.contracts.samples import EAST, NORTH, UP, between, card_of, indexed, passage, query
 from tests.contracts.twins import DIMENSIONS, EMBEDDING_MODEL, Twin
 
 
 async def put(twin: Twin, *entries: tuple[Passage, Sequence[float]]) -> None:
     """Index each passage's document with the given passages."""
-    documents: dict[str, list[tuple[Passage, Sequence[float]]]] = {}
-    for entry in entries:
-        documents.setdefault(entry[0].document_id, []).append(entry)
-    await twin.index.replace_documents(documents)
+    await twin.index.replace_documents(samples.documents_of(*entries))
 
 
 async def search(twin: Twin, asked: PassageQuery) -> Retrieved:
@@ -179,8 +183,11 @@ async def test_a_document_replaced_often_takes_no_other_s_place(twin: Twin) -> N
 
 async def test_a_document_without_passages_is_in_no_leg(twin: Twin) -> None:
     await put(twin, (passage("refill"), EAST))
-    await twin.index.replace_documents({"refill": []})
-    assert await found_ids(twin, query()) == []
+    nothing = IndexedDocument(card=card_of(passage("refill")), title_vectors=[EAST], passages=())
+    await twin.index.replace_documents([nothing])
+    found = await search(twin, query("procedure"))
+    assert (found.passages, found.hits, found.documents) == ((), (), ())
+    assert (await twin.index.info()).document_count == 0
 
 
 async def test_a_deleted_document_is_not_found(twin: Twin) -> None:
@@ -255,3 +262,215 @@ async def test_a_question_of_another_model_s_dimensions_is_refused(twin: Twin) -
 async def test_a_search_after_its_deadline_is_refused(twin: Twin) -> None:
     with pytest.raises(DeadlineExceededError):
         await twin.search.search(query(), deadline=Deadline.after(0.0, clock=SystemClock()))
+
+
+UNITS = (
+    Unit(0, UnitKind.SENTENCE, "Wait until day 24.", Span(3, 21), "", terms=("wait", "day", "24")),
+    Unit(1, UnitKind.STEP, "1. Ask.", Span(23, 30), "Claims > Steps", parent=0, terms=("1",)),
+    Unit(2, UnitKind.ROW, "Plan: A; Days: 65 and more", Span(31, 57), "Claims", terms=("plan", "65")),
+)
+
+
+async def documents_found(twin: Twin, asked: PassageQuery) -> dict[str, DocumentHit]:
+    return {hit.document_id: hit for hit in (await search(twin, asked)).documents}
+
+
+async def test_hits_are_all_passages_of_both_legs_with_their_raw_scores(twin: Twin) -> None:
+    await put(
+        twin,
+        (passage("words", text="Zolpidem."), NORTH),
+        (passage("near", text="Other."), EAST),
+        (passage("far", text="Other."), UP),
+    )
+    found = await search(twin, query("zolpidem", leg_size=1, size=1))
+    assert [(hit.passage_id, hit.document_id, hit.cosine) for hit in found.hits] == [
+        ("near#0", "near", pytest.approx(1.0)),
+        ("words#0", "words", pytest.approx(0.0)),
+    ]
+    assert found.hits[0].lexical_score is None
+    assert found.hits[1].lexical_score == next(
+        one.lexical_score
+        for one in (await search(twin, query("zolpidem"))).passages
+        if one.passage.document_id == "words"
+    )
+
+
+async def test_a_title_and_a_question_are_found_by_their_words(twin: Twin) -> None:
+    await twin.index.replace_documents(
+        [
+            indexed((passage("by-title", title="Zolpidem limits", text="None."), NORTH)),
+            indexed((passage("by-question", text="None."), NORTH), questions={"Is zolpidem covered?": UP}),
+            indexed((passage("by-text", text="Zolpidem."), NORTH)),
+        ]
+    )
+    found = await documents_found(twin, query("zolpidem"))
+    assert {name for name, hit in found.items() if hit.title_score} == {"by-title", "by-question"}
+    assert {name for name, hit in found.items() if hit.text_score} == {"by-text"}
+
+
+async def test_titles_and_questions_never_appear_among_passages(twin: Twin) -> None:
+    await twin.index.replace_documents(
+        [indexed((passage("refill", text="None."), NORTH), questions={"Is zolpidem covered?": EAST})]
+    )
+    found = await search(twin, query("zolpidem", EAST))
+    assert [one.passage.passage_id for one in found.passages] == ["refill#0"]
+    assert [(hit.passage_id, hit.lexical_score) for hit in found.hits] == [("refill#0", None)]
+    assert found.best_cosine == 0.0
+
+
+async def test_every_listed_document_tells_its_nearest_title_or_question(twin: Twin) -> None:
+    await twin.index.replace_documents(
+        [
+            indexed((passage("title"), NORTH), title_vector=between(EAST, UP, share=0.2)),
+            indexed((passage("asked"), NORTH), title_vector=UP, questions={"Why?": EAST, "How?": NORTH}),
+            indexed((passage("words", text="Zolpidem."), NORTH), title_vector=NORTH),
+        ]
+    )
+    found = await documents_found(twin, query("zolpidem", EAST, leg_size=1))
+    assert found["asked"].title_cosine == pytest.approx(1.0)
+    assert found["words"].title_cosine == pytest.approx(0.0)
+    assert found["words"].title_score is None
+    found = await documents_found(twin, query("zolpidem", EAST))
+    assert found["title"].title_cosine == pytest.approx(0.970143, abs=1e-5)
+
+
+async def test_the_best_title_score_of_a_document_counts(twin: Twin) -> None:
+    await twin.index.replace_documents(
+        [
+            indexed(
+                (passage("refill"), NORTH),
+                questions={"zolpidem": UP, "May zolpidem be sent on a Sunday of the next month?": UP},
+            ),
+            indexed((passage("other", title="Other"), NORTH), questions={"zolpidem": UP}),
+        ]
+    )
+    found = await documents_found(twin, query("zolpidem"))
+    assert found["refill"].title_score == found["other"].title_score
+
+
+async def test_the_whole_text_is_one_text(twin: Twin) -> None:
+    """Words that no passage holds together are found together."""
+    await put(
+        twin,
+        (passage("both", 0, text="Zolpidem now."), NORTH),
+        (passage("both", 1, heading="Warfarin", text="Or then."), NORTH),
+        (passage("one", 0, text="Zolpidem now."), NORTH),
+        (passage("one", 1, text="Zolpidem then."), NORTH),
+    )
+    found = await documents_found(twin, query("zolpidem warfarin"))
+    assert (found["both"].text_score or 0.0) > (found["one"].text_score or 0.0) > 0.0
+
+
+async def test_questions_change_no_passage_s_score(twin: Twin, stranger: Twin) -> None:
+    asked = {f"Question {number} of many others?": NORTH for number in range(9)}
+    entry = (passage("refill", text="Zolpidem today."), NORTH)
+    await twin.index.replace_documents([indexed(entry)])
+    await stranger.index.replace_documents([indexed(entry, questions=asked)])
+    alone, beside = [(await search(one, query("zolpidem"))).hits for one in (twin, stranger)]
+    assert beside == alone
+
+
+async def test_a_leg_of_documents_is_as_deep_as_a_leg_of_passages(twin: Twin) -> None:
+    await put(twin, *((passage(f"d{number}", title="Zolpidem", text="None."), EAST) for number in range(9)))
+    found = await search(twin, query("zolpidem", leg_size=4))
+    assert [hit.document_id for hit in found.documents] == ["d0", "d1", "d2", "d3"]
+
+
+async def test_read_documents_gives_all_passages_in_order_with_units_and_card(twin: Twin) -> None:
+    written = indexed(
+        *((passage("refill", ordinal, text=f"Part {ordinal}."), EAST) for ordinal in range(11)),
+        (passage("refill", 11, text="Wait until day 24.\n\n1. Ask.\nPlan: A;", units=UNITS), EAST),
+        questions={"May it be early?": UP},
+        words=["ask", "wait"],
+        abbreviations=[("pa", "prior authorization")],
+    )
+    await twin.index.replace_documents([written, indexed((passage("other"), NORTH))])
+    read = await twin.search.read_documents(
+        ["other", "nothing", "refill"], labels=frozenset(), deadline=samples.soon()
+    )
+    assert list(read) == ["other", "refill"]
+    assert read["refill"].card == written.card
+    assert read["refill"].passages == tuple(entry for entry, _ in written.passages)
+
+
+async def test_read_documents_leaves_out_what_the_labels_hide(twin: Twin) -> None:
+    await put(twin, (passage("open"), EAST), (passage("hidden", labels=("claims", "staff")), EAST))
+    for labels, expected in (((), {"open"}), (("staff",), {"open", "hidden"}), (("*",), {"open"})):
+        read = await twin.search.read_documents(
+            ["open", "hidden"], labels=frozenset(labels), deadline=samples.soon()
+        )
+        assert set(read) == expected, labels
+
+
+async def test_an_index_that_was_never_written_has_no_documents_and_no_words(twin: Twin) -> None:
+    assert await twin.search.read_documents(["a"], labels=frozenset(), deadline=samples.soon()) == {}
+    assert await twin.search.known_words() == KnownWords(words={}, abbreviations={})
+
+
+async def test_known_words_count_documents_and_leave_labelled_ones_out(twin: Twin) -> None:
+    pa = ("pa", "prior authorization")
+    await twin.index.replace_documents(
+        [
+            indexed((passage("a"), EAST), words=["claim", "wait"], abbreviations=[pa, ("dc", "drug card")]),
+            indexed((passage("b"), EAST), words=["wait"], abbreviations=[pa, ("dc", "discontinued")]),
+            indexed(
+                (passage("c", labels=("staff",)), EAST),
+                words=["secret", "wait"],
+                abbreviations=[("ss", "secret stock"), ("pa", "private account")],
+            ),
+        ]
+    )
+    known = await twin.search.known_words()
+    assert known.words == {"claim": 1, "wait": 2}
+    assert known.abbreviations == {"pa": "prior authorization"}
+
+
+async def test_long_forms_that_differ_in_a_plural_are_one(twin: Twin) -> None:
+    longs = ("prior authorization", "prior authorizations", "prior authorization")
+    await twin.index.replace_documents(
+        [
+            indexed((passage(f"d{number}"), EAST), abbreviations=[("pa", long)])
+            for number, long in enumerate(longs)
+        ]
+    )
+    assert (await twin.search.known_words()).abbreviations == {"pa": "prior authorization"}
+
+
+async def replace(twin: Twin) -> None:
+    await twin.index.replace_documents([indexed((passage("refill", title="New", text="New."), UP))])
+
+
+async def delete(twin: Twin) -> None:
+    await twin.index.delete_documents(["refill"])
+
+
+@pytest.mark.parametrize("remove", [replace, delete])
+async def test_nothing_is_left_of_an_old_document_s_questions_card_and_words(
+    twin: Twin, remove: Callable[[Twin], Awaitable[None]]
+) -> None:
+    await twin.index.replace_documents(
+        [
+            indexed(
+                (passage("refill", 0, title="Zolpidem", text="Zolpidem."), EAST),
+                (passage("refill", 1, title="Zolpidem", text="Zolpidem again."), EAST),
+                questions={"Zolpidem when?": EAST, "Zolpidem how?": EAST},
+                words=["zolpidem"],
+                abbreviations=[("zo", "zolpidem orders")],
+            ),
+            indexed((passage("other", title="Other", text="Other."), NORTH), words=["other"]),
+        ]
+    )
+    await remove(twin)
+    found = await documents_found(twin, query("zolpidem", EAST))
+    assert [hit for hit in found.values() if hit.title_score or hit.text_score] == []
+    assert [hit.title_cosine for hit in found.values() if hit.title_cosine] == []
+    assert await twin.search.known_words() == KnownWords(words={"other": 1}, abbreviations={})
+    read = await twin.search.read_documents(["refill"], labels=frozenset(), deadline=samples.soon())
+    assert [len(document.passages) for document in read.values()] == ([1] if remove is replace else [])
+
+
+async def test_a_title_s_vector_of_other_dimensions_is_refused(twin: Twin) -> None:
+    odd = indexed((passage("refill"), EAST), title_vector=(1.0, 0.0))
+    with pytest.raises((SearchUnavailableError, ConfigurationError)):
+        await twin.index.replace_documents([odd])
+    assert (await search(twin, query())).documents == ()

@@ -21,7 +21,7 @@ from tests.faults.dependencies import (
 
 _OF_DEPENDENCY = {
     EMBEDDING.name: "agents ask again; look at the endpoint's instances, scaling and model",
-    LLM.name: "agents work from the sources or ask again; look at the endpoint's instances and scaling",
+    LLM.name: "agents work from the quote; look at the endpoint's instances and scaling",
     SEARCH.name: "agents ask again; look at the domain's health and at the tenant's alias",
     RECORDS.name: "nothing, while the task lives: it follows; look at throttling and the table's policy",
     EVENTS.name: "nothing for plain questions; look at throttling and the table's policy",
@@ -35,7 +35,7 @@ _OF_DEPENDENCY = {
 }
 _OF_CELL = {
     Cell(EMBEDDING.name, cells.WRONG_ANSWER): "serve the model that the tenant file names",
-    Cell(LLM.name, cells.LATE_IN_THE_TEXT): "agents ask again; look at the endpoint's load and the deadline",
+    Cell(LLM.name, cells.LATE_IN_THE_TEXT): "agents work from the quote; look at the endpoint's load",
     Cell(SEARCH.name, cells.WRONG_ANSWER): "fill an index of the served model and swap the alias",
     Cell(DOCUMENTS.name, cells.DAMAGED): "add the document again",
     Cell(THE_SERVICE, cells.KILLED): "agents ask again; look at why the task ended (memory, its host)",

@@ -51,8 +51,9 @@ class Answered:
         if name != "done":
             return f"cut off after `{name}`"
         reason = f", reason `{data['reason']}`" if data["reason"] else ""
+        quoted = f", `{data['mode']}`, `fallback` `{data['fallback']}`" if data["fallback"] else ""
         recorded = "" if data["recorded"] else ", `recorded` false"
-        return f"`done` `{data['finish_reason']}`{reason}{recorded}"
+        return f"`done` `{data['finish_reason']}`{reason}{quoted}{recorded}"
 
 
 def _problem(what: str, body: dict[str, Any]) -> str:
@@ -133,6 +134,14 @@ async def called(service: ServiceProcess, method: str, path: str, **arguments: A
     """Make any other call."""
     response = await service.client.request(method, path, headers=headers(), **arguments)
     return Answered(response.status_code, response.json() if response.content else {})
+
+
+async def warmed_up(service: ServiceProcess) -> None:
+    """The first search of a node, and the first call of each client, may take longer than their limits."""
+    for _ in range(20):
+        if (await asked(service, resume_window_s=1)).status == 200:
+            return
+    raise AssertionError("the service never answered")
 
 
 async def idle(service: ServiceProcess) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.faults.asking import asked
+from tests.faults.asking import warmed_up
 from tests.faults.holes import TOLD
 from tests.faults.scene import FaultScene, ServiceProcess, fault_scene
 from tests.faults.table import noted
@@ -53,14 +53,6 @@ async def other(scene: FaultScene) -> AsyncIterator[ServiceProcess]:
     async with scene.service() as made:
         await warmed_up(made)
         yield made
-
-
-async def warmed_up(service: ServiceProcess) -> None:
-    """The first search of a node, and the first call of each client, may take longer than their limits."""
-    for _ in range(20):
-        if (await asked(service, resume_window_s=1)).status == 200:
-            return
-    raise AssertionError("the service never answered")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -23,6 +23,11 @@ from tests.fakes.tokens import EC_KEY
 from tests.faults.dependencies import DEPENDENCIES, Dependency
 
 TENANT = "clinic"
+DOCUMENT = "The wait is two days. Ask the desk on the third day."
+WRITTEN = "Wait two days. Ask the desk on the third day."
+"""What the model writes: both sentences are supported, so none of them is quoted."""
+PARTS = ("Wait two ", "days. A", "sk the desk ", "on the third day.")
+"""The same as the model sends it: the first sentence is released after two."""
 KEY_SET = orjson.dumps({"keys": [EC_KEY.as_dict(private=False)]}).decode()
 _START_LIMIT_S = 60.0
 _AWS = ("dynamodb", "s3", "sqs", "ssm", "kms")
@@ -80,8 +85,9 @@ class FaultScene:
             *(self._faults[name] for name in of_address if name in self._faults)
         )
 
-    def settings(self) -> ServiceSettings:
-        """Return the settings of a service whose every dependency is behind its proxy."""
+    def settings(self, *, quoted: bool = False) -> ServiceSettings:
+        """Return the settings of a service whose every dependency is behind its proxy. Its model writes the
+        answers, unless they are to be ``quoted``."""
         self._started += 1
         basic = service_settings(
             self.folder / f"service-{self._started}",
@@ -92,6 +98,7 @@ class FaultScene:
         file = basic.tenants_dir / f"{TENANT}.toml"
         file.write_text(
             file.read_text().replace("embedding_timeout_s = 2.0", _LIMITS)
+            + f'[answers]\nmode = "{"quoted" if quoted else "auto"}"\n'
             + f'[secrets]\ndocument_links = "kms:{self.aws.parameter("document-links", TENANT)}"\n'
         )
         # No address of an emulator: each client finds its own in the environment, as it finds AWS's.
@@ -183,8 +190,9 @@ async def fault_scene(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
         aws = await stack.enter_async_context(
             aws_tenants(aws_url=aws_url, opensearch_url=opensearch_url, names=(TENANT,))
         )
-        await aws.know("wait", "The wait is two days.", tenant=TENANT)
+        await aws.know("wait", DOCUMENT, tenant=TENANT)
         sagemaker = await stack.enter_async_context(sagemaker_socket())
+        sagemaker.texts = PARTS
         jwks_url = await stack.enter_async_context(published_keys([EC_KEY]))
         upstreams = dict.fromkeys(_AWS, aws_url)
         upstreams |= {"sagemaker": sagemaker.url, "opensearch": opensearch_url, "jwks": jwks_url}

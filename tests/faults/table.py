@@ -26,9 +26,10 @@ _HEAD = """# Faults
 
 What happens when something that the service depends on fails, as the tests in `tests/faults` see it: the
 service runs as a process of its own on its AWS adapters, against an emulator of AWS, a real OpenSearch node
-and a SageMaker Runtime on a socket; each fault is made on the socket or the process. This page is written
-from that run by `python -m tests.faults.table`; the tests fail when what they see is not what stands here,
-and the run fails when something that can happen has no test.
+and a SageMaker Runtime on a socket; each fault is made on the socket or the process. The tenant's model
+writes its answers; a tenant whose answers are quoted never calls a model. This page is written from that run
+by `python -m tests.faults.table`; the tests fail when what they see is not what stands here, and the run
+fails when something that can happen has no test.
 
 In every row: the model was called at most once for a question, no record was written twice, and when the
 fault was over the next question was answered and recorded.

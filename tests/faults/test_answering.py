@@ -11,12 +11,19 @@ import pytest
 
 from assistant.sagemaker_gateway.event_stream import payload_part
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
-from tests.faults.asking import asked, asking, idle
+from tests.faults.asking import Answered, asked, asking, idle, warmed_up
 from tests.faults.cells import DOWN_WHILE_STREAMING, LATE_IN_THE_TEXT, NO_FINISH, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import EMBEDDING, LLM, SEARCH, Dependency
-from tests.faults.watching import Watch, ended, refused, tell_of
+from tests.faults.scene import DOCUMENT, PARTS, WRITTEN, FaultScene
+from tests.faults.watching import Watch, fell_back, refused, tell_of
 
 STALLED = "accepted, never answered"
+QUOTED = DOCUMENT
+RELEASED = "Wait two days."
+
+
+def fallen_back(code: str) -> str:
+    return f"`done` `stop`, `quoted`, `fallback` `{code}`"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,7 @@ async def test_an_endpoint_that_is_late_is_a_status(watch: Watch, dependency: De
 
 
 def _hit(**changes: Any) -> bytes:
-    hit = {"_index": "other-v1", "fields": {"passage_id": ["p"], "kept": ["{}"], "cosine": [0.5]}} | changes
+    hit = {"_index": "other-v1", "fields": {"row_id": ["p#0"], "kept": ["{}"], "cosine": [0.5]}} | changes
     return orjson.dumps({"timed_out": False, "hits": {"hits": [hit]}})
 
 
@@ -76,49 +83,60 @@ async def test_an_endpoint_that_answers_something_else_is_a_status(
     assert watch.calls_of_the_model == 0
 
 
-async def test_a_model_that_is_late_leaves_the_sources(watch: Watch) -> None:
+async def test_a_model_that_is_late_leaves_the_quote(watch: Watch) -> None:
     await watch.scene.break_(LLM, Kind.STALL)
     answer = await asked(watch.service)
-    assert answer.told() == "`done` `sources_only`, reason `generation_late`"
-    assert [name for name, _ in answer.events] == ["started", "sources", "done"]
+    assert answer.told() == fallen_back("generation_late")
+    assert answer.written == QUOTED
     assert watch.calls_of_the_model == 1
-    await tell_ended(watch, LLM, SLOW, made_by=STALLED, answer=answer, figure=ended("sources_only"))
+    await tell_fallback(watch, SLOW, made_by=STALLED, answer=answer, code="generation_late")
 
 
-async def test_a_model_that_stands_still_in_its_text_ends_with_the_deadline(watch: Watch) -> None:
+async def test_a_tenant_whose_answers_are_quoted_needs_no_model(scene: FaultScene) -> None:
+    async with scene.service(scene.settings(quoted=True)) as service:
+        await warmed_up(service)
+        watch = await Watch.begun(scene, service)
+        await scene.break_(LLM, Kind.STALL)
+        answer = await asked(service)
+        assert (answer.told(), answer.written) == ("`done` `stop`", QUOTED)
+        assert await watch.recorded(answer) == "`done` `stop`"
+        assert watch.calls_of_the_model == 0
+        await scene.heal()
+
+
+async def test_a_model_that_is_silent_before_its_first_sentence_has_ended_is_late(watch: Watch) -> None:
+    watch.scene.sagemaker.hold_after(1)
+    answer = await asked(watch.service)
+    assert (answer.told(), answer.written) == (fallen_back("generation_late"), QUOTED)
+    assert watch.calls_of_the_model == 1
+
+
+async def test_a_model_that_stands_still_in_its_text_is_waited_for_until_the_deadline(watch: Watch) -> None:
     watch.scene.sagemaker.hold_after(2)
     answer = await asked(watch.service)
-    assert answer.told() == "`error` `deadline_exceeded`, retryable"
-    assert answer.written
-    assert "Wait two days.".startswith(answer.written)
-    await tell_ended(
-        watch,
-        LLM,
-        LATE_IN_THE_TEXT,
-        made_by="silent after two tokens",
-        answer=answer,
-        figure=ended("deadline_exceeded"),
+    assert answer.told() == fallen_back("deadline")
+    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
+    await tell_fallback(
+        watch, LATE_IN_THE_TEXT, made_by="silent after its first sentence", answer=answer, code="deadline"
     )
 
 
-async def test_a_model_that_goes_down_in_its_text_breaks_the_answer_off(watch: Watch) -> None:
+async def test_a_model_that_goes_down_in_its_text_leaves_what_it_wrote_and_the_quote(watch: Watch) -> None:
     go_on = watch.scene.sagemaker.hold_after(2)
     async with asking(watch.service) as stream:
         await stream.until("token")
         await watch.scene.break_(LLM, Kind.REFUSE)
         answer = await stream.rest()
     go_on.set()
-    assert answer.told() == "`error` `generation_interrupted`, retryable"
-    assert answer.written
-    assert "Wait two days.".startswith(answer.written)
+    assert answer.told() == fallen_back("generation_interrupted")
+    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
     assert watch.calls_of_the_model == 1
-    await tell_ended(
+    await tell_fallback(
         watch,
-        LLM,
         DOWN_WHILE_STREAMING,
-        made_by="its connection reset after two tokens",
+        made_by="its connection reset after its first sentence",
         answer=answer,
-        figure=ended("generation_interrupted"),
+        code="generation_interrupted",
     )
 
 
@@ -151,38 +169,44 @@ NO_MODEL_ANSWERS = [
 ]
 
 
-async def test_a_model_that_answers_something_else_leaves_the_sources(watch: Watch) -> None:
+async def test_a_model_that_answers_something_else_leaves_the_quote(watch: Watch) -> None:
     for number, answer_bytes in enumerate(NO_MODEL_ANSWERS, start=1):
         await watch.scene.break_(LLM, Kind.ANSWER, answer=answer_bytes)
         answer = await asked(watch.service)
-        assert answer.told() == "`done` `sources_only`, reason `generation_unavailable`", answer_bytes
+        assert answer.told() == fallen_back("generation_unavailable"), answer_bytes
+        assert answer.written == QUOTED
         assert watch.calls_of_the_model == number
-        await tell_ended(
+        await tell_fallback(
             watch,
-            LLM,
             WRONG_ANSWER,
             made_by="a wrong checksum; no event stream; no chunks; status 500; no HTTP",
             answer=answer,
-            figure=ended("sources_only"),
+            code="generation_unavailable",
         )
 
 
 @pytest.mark.parametrize(
     "end", [b"", _damaged(_text("days.")), b"garbage" * 50], ids=["cut", "checksum", "garbage"]
 )
-async def test_a_text_without_its_end_is_no_answer(watch: Watch, end: bytes) -> None:
-    await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(_text("Wait "), _text("two "), end))
+async def test_a_text_without_its_end_is_followed_by_the_quote(watch: Watch, end: bytes) -> None:
+    await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(*map(_text, PARTS[:2]), end))
     answer = await asked(watch.service)
-    assert answer.told() == "`error` `generation_interrupted`, retryable"
+    assert answer.told() == fallen_back("generation_interrupted")
+    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
     assert watch.calls_of_the_model == 1
-    await tell_ended(
+    await tell_fallback(
         watch,
-        LLM,
         NO_FINISH,
         made_by="text that ends, or goes on with a wrong checksum or garbage, before its finish reason",
         answer=answer,
-        figure=ended("generation_interrupted"),
+        code="generation_interrupted",
     )
+
+
+async def test_a_text_that_ends_inside_its_first_sentence_is_not_released(watch: Watch) -> None:
+    await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(_text("Wait "), _text("two ")))
+    answer = await asked(watch.service)
+    assert (answer.told(), answer.written) == (fallen_back("generation_interrupted"), QUOTED)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +223,7 @@ async def test_a_dependency_that_is_slow_within_its_limit_changes_nothing(watch:
     for dependency in (EMBEDDING, SEARCH, LLM):
         await watch.scene.break_(dependency, Kind.SLOW, delay_s=0.1)
     answer = await asked(watch.service)
-    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+    assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
 
 
 async def test_agents_who_ask_while_an_endpoint_is_down_do_not_wait_for_it_in_line(watch: Watch) -> None:
@@ -223,15 +247,13 @@ async def tell_status(
     )
 
 
-async def tell_ended(
-    watch: Watch, dependency: Dependency, fault: str, *, made_by: str, answer: Any, figure: str
-) -> None:
+async def tell_fallback(watch: Watch, fault: str, *, made_by: str, answer: Answered, code: str) -> None:
     tell_of(
-        dependency,
+        LLM,
         fault,
         made_by=made_by,
         sees=answer.told(),
         recorded=await watch.recorded(answer),
         log=await watch.logged("generation_failed"),
-        figure=await watch.counted(figure),
+        figure=await watch.counted(fell_back(code)),
     )

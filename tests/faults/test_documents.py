@@ -12,7 +12,7 @@ from tests.fakes.running_service import eventually
 from tests.faults.asking import Answered, asked, called
 from tests.faults.cells import DAMAGED, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import DOCUMENTS, QUEUE, STATES, Dependency
-from tests.faults.scene import TENANT
+from tests.faults.scene import DOCUMENT, TENANT
 from tests.faults.watching import Watch, tell_of
 
 STALLED = "accepted, never answered"
@@ -126,7 +126,7 @@ async def test_a_document_whose_bytes_changed_is_not_given_out(watch: Watch) -> 
     assert "text" not in read.body
     log = await watch.logged("document_damaged")
     await watch.scene.heal()
-    assert (await called(watch.service, "GET", "/v1/documents/wait")).body["text"] == "The wait is two days."
+    assert (await called(watch.service, "GET", "/v1/documents/wait")).body["text"] == DOCUMENT
     tell_of(
         DOCUMENTS,
         DAMAGED,

@@ -18,7 +18,7 @@ from tests.fakes.running_service import RunningService, eventually
 from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.faults.asking import asked, asking, called, headers, idle
 from tests.faults.cells import DISK_FULL, THE_SERVICE
-from tests.faults.scene import TENANT, FaultScene, ServiceProcess
+from tests.faults.scene import DOCUMENT, TENANT, WRITTEN, FaultScene, ServiceProcess
 from tests.faults.table import Row, tell
 
 _SIZE = "24m"
@@ -100,9 +100,7 @@ async def _own_mounts() -> tuple[str, ...] | None:
 async def _know(state_dir: Path) -> None:
 
     async with httpx.AsyncClient() as unused:
-        await RunningService("", SageMakerSocket(), {}, state_dir, unused).know(
-            "wait", "The wait is two days."
-        )
+        await RunningService("", SageMakerSocket(), {}, state_dir, unused).know("wait", DOCUMENT)
 
 
 async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(
@@ -118,7 +116,7 @@ async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(
         go_on.set()
         answer = await stream.rest()
     scene.sagemaker.hold = None
-    assert answer.written == "Wait two days."
+    assert answer.written == WRITTEN
     assert answer.told() == "`done` `stop`, `recorded` false"
     document = {
         "document_id": "d",
@@ -154,7 +152,7 @@ async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(
         Row(
             THE_SERVICE,
             DISK_FULL,
-            "no room left for its files after two tokens",
+            "no room left for its files after the first sentence",
             f"{answer.told()}; with an Idempotency-Key: {keyed.told()}; "
             f"bringing a document: {brought.told()}",
             "once, when there is room again; every file is sound",

@@ -12,6 +12,7 @@ from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
 from tests.faults.asking import Answered, asked, asking, called
 from tests.faults.cells import DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER
 from tests.faults.dependencies import EVENTS, RECORDS
+from tests.faults.scene import WRITTEN
 from tests.faults.watching import Watch, ended, tell_of
 
 WRONG = {
@@ -41,7 +42,7 @@ async def test_records_that_are_down_while_the_answer_streams_follow(watch: Watc
         await watch.scene.break_(RECORDS, Kind.REFUSE)
         go_on.set()
         answer = await stream.rest()
-    assert answer.written == "Wait two days."
+    assert answer.written == WRITTEN
     await tell_record(watch, answer, DOWN_WHILE_STREAMING, made_by="its connections reset")
 
 

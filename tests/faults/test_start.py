@@ -28,7 +28,7 @@ from tests.faults.dependencies import (
     Dependency,
 )
 from tests.faults.scene import KEY_SET, TENANT, FaultScene
-from tests.faults.watching import Watch, ended, refused, tell_of, watched
+from tests.faults.watching import Watch, ended, fell_back, refused, tell_of, watched
 
 DOWN = "nobody listens"
 RESET = "its connections reset"
@@ -98,7 +98,9 @@ async def _what_an_answer_needs(watch: Watch) -> None:
 
 async def _the_stores_of_answers(watch: Watch) -> None:
     without_model = await asked(watch.service)
-    assert without_model.told() == "`done` `sources_only`, reason `generation_unavailable`, `recorded` false"
+    assert without_model.told() == (
+        "`done` `stop`, `quoted`, `fallback` `generation_unavailable`, `recorded` false"
+    )
     await watch.scene.heal(LLM)
     answer = await asked(watch.service, **WINDOW)
     assert answer.told() == "`done` `stop`, `recorded` false"
@@ -122,7 +124,7 @@ async def _the_stores_of_answers(watch: Watch) -> None:
         sees=without_model.told().removesuffix(", `recorded` false"),
         recorded=await watch.follows(without_model),
         log=await watch.logged("generation_failed"),
-        figure=await watch.counted(ended("sources_only")),
+        figure=await watch.counted(fell_back("generation_unavailable")),
     )
     answer = await asked(watch.service, **WINDOW)
     assert (answer.told(), answer.events[0][1]["resumable"]) == ("`done` `stop`", False)

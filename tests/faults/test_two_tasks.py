@@ -18,7 +18,7 @@ from tests.faults.cells import (
     Cell,
 )
 from tests.faults.dependencies import EVENTS
-from tests.faults.scene import TENANT, ServiceProcess
+from tests.faults.scene import TENANT, WRITTEN, ServiceProcess
 from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, ended, tell_of
 
@@ -57,7 +57,7 @@ async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(watch: Wat
     assert watch.calls_of_the_model == 1
     await tell_of_service(
         KILLED,
-        made_by="kill -9 after two tokens",
+        made_by="kill -9 after its first sentence",
         sees=f"back on another task: every event that was kept, then {answer.told()}",
         recorded=recorded,
         log=await watch.logged("answer_interrupted"),
@@ -74,7 +74,7 @@ async def test_one_key_on_two_tasks_at_the_same_instant_is_one_answer(
         assert watch.calls_of_the_model == len(await watch.new_records()) == number
         assert first.told() == second.told() == "`done` `stop`"
         assert first.answer_id == second.answer_id
-        assert first.written == second.written == "Wait two days."
+        assert first.written == second.written == WRITTEN
         await tell_of_service(
             SAME_KEY,
             made_by="both requests sent at once, five times",
@@ -96,7 +96,7 @@ async def test_an_event_log_that_goes_down_costs_the_agent_nothing(
         answer = await stream.rest()
     elsewhere = await came_back(other, answer.answer_id)
     log = await watch.logged("events_not_logged")
-    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+    assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
     assert elsewhere.told() == "503 `records_unavailable`, retryable"
     await watch.scene.heal()
     later = await came_back(other, answer.answer_id)

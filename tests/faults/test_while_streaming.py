@@ -8,6 +8,7 @@ from tests.fakes.faulty_proxy import Kind
 from tests.faults.asking import asking, called
 from tests.faults.cells import DOWN_WHILE_STREAMING
 from tests.faults.dependencies import DOCUMENTS, EMBEDDING, KEYS, LINK_SECRET, POWER, QUEUE, SEARCH, STATES
+from tests.faults.scene import WRITTEN
 from tests.faults.watching import Watch, ended, tell_of
 
 BYSTANDERS = (EMBEDDING, SEARCH, STATES, DOCUMENTS, QUEUE, KEYS, POWER, LINK_SECRET)
@@ -23,7 +24,7 @@ async def test_an_answer_in_progress_needs_its_model_and_nothing_else(watch: Wat
         go_on.set()
         answer = await stream.rest()
     read = await reading
-    assert (answer.told(), answer.written) == ("`done` `stop`", "Wait two days.")
+    assert (answer.told(), answer.written) == ("`done` `stop`", WRITTEN)
     assert read.told() == "503 `dependency_unavailable`, retryable"
     recorded, figure = await watch.recorded(answer), await watch.counted(ended("stop"))
     assert watch.calls_of_the_model == 1

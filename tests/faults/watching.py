@@ -10,7 +10,7 @@ from typing import Any
 from tests.fakes.running_service import eventually
 from tests.faults.asking import Answered, asked, headers, idle
 from tests.faults.dependencies import LLM, Dependency
-from tests.faults.scene import FaultScene, ServiceProcess
+from tests.faults.scene import WRITTEN, FaultScene, ServiceProcess
 from tests.faults.table import Row, tell
 
 _FOLLOWS_WITHIN_S = 20.0
@@ -96,6 +96,11 @@ def ended(finish_reason: str) -> str:
     return f'assistant_answers_total{{finish_reason="{finish_reason}",tenant="clinic"}}'
 
 
+def fell_back(code: str) -> str:
+    """Return the figure of answers whose written text a quote replaced."""
+    return f'assistant_answer_fallbacks_total{{fallback="{code}",tenant="clinic"}}'
+
+
 def tell_of(
     dependency: Dependency,
     fault: str,
@@ -113,7 +118,8 @@ def _described(record: dict[str, Any]) -> str:
     if record["kind"] == "interrupted":
         return f"`interrupted`, text so far {'kept' if record['text'] else 'empty'}"
     ending = record["finish_reason"] or record["error_code"]
-    return f"`{record['outcome']}` `{ending}`"
+    fallback = f", `fallback` `{record['fallback']}`" if record["fallback"] else ""
+    return f"`{record['outcome']}` `{ending}`{fallback}"
 
 
 @asynccontextmanager
@@ -128,7 +134,7 @@ async def watched(
     await idle(service)
     after = await Watch.begun(scene, service)
     answer = await asked(service, who=who())
-    assert (answer.status, answer.told()) == (200, "`done` `stop`"), answer.body
+    assert (answer.status, answer.told(), answer.written) == (200, "`done` `stop`", WRITTEN), answer.body
     assert await after.recorded(answer) == "`done` `stop`"
     assert after.calls_of_the_model == 1
     ids = [(record["answer_id"], record["kind"]) for record in await scene.records()]

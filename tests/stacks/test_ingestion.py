@@ -263,4 +263,4 @@ def test_the_stamp_follows_the_index() -> None:
     index = {"shards": tenant.config.index.shards + 1, "replicas": tenant.config.index.replicas}
 
     assert schema_stamp(with_sections(tenant, index=index)) != schema_stamp(tenant)
-    assert schema_stamp(with_sections(tenant, gate={"min_cosine": 0.5})) == schema_stamp(tenant)
+    assert schema_stamp(with_sections(tenant, gate={"answered": 0.5})) == schema_stamp(tenant)

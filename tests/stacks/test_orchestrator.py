@@ -186,7 +186,7 @@ def test_a_change_of_what_it_stands_on_rolls_the_tasks(template: Template, chang
 
 
 def test_a_changed_tenant_file_rolls_the_tasks(template: Template) -> None:
-    tenant = with_sections(deployed("pharmacy"), gate={"min_cosine": 0.9})
+    tenant = with_sections(deployed("pharmacy"), gate={"answered": 0.9})
     variable = ServiceSettings.variable("tenant_file_s3")
     assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
 

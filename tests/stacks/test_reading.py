@@ -9,6 +9,8 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.artifacts import released_prompts
+from assistant.settings.deployment_checks import artifact_contradictions
 from stacks.reading import read_tenants
 from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.values import deployed
@@ -207,6 +209,76 @@ def test_an_artifact_that_is_not_there_is_refused_with_those_that_are(folder: Pa
 
     with pytest.raises(ConfigurationError, match=r'no such artifact "qwen4"; there are qwen3-8b-gpu'):
         read(folder, "pharmacy")
+
+
+# --- how the model is asked, by its manifest -------------------------------------------------------------
+
+PROMPTS = {"answer/1": False, "answer/2": True}
+
+
+def asked_with(**answering: object) -> list[str]:
+    """Return what is wrong with the pharmacy's file where its model's manifest says ``answering``."""
+    tenant = deployed("pharmacy")
+    table = tenant.llm.answering.model_copy(update=answering)
+    found = artifact_contradictions(
+        tenant.config,
+        models=tenant.models,
+        llm=tenant.llm.model_copy(update={"answering": table}),
+        embedding=tenant.embedding,
+        prompts=PROMPTS,
+    )
+    return [f"{each.key}: {each.said}" for each in found]
+
+
+def test_the_released_prompts_are_those_that_tests_name_here() -> None:
+    there = released_prompts(ROOT / "assistant/answering/prompts")
+    assert {name: there[name] for name in PROMPTS} == PROMPTS
+
+
+def test_what_the_manifests_say_can_stand() -> None:
+    assert asked_with() == []
+    assert asked_with(writes_answers=False, prompt="answer/1", passages=2) == []
+
+
+@pytest.mark.parametrize(
+    ("answering", "said"),
+    [
+        (
+            {"prompt": "answer/99"},
+            r'models\.llm: the manifest of qwen3-8b-inf2, \[answering\] names prompt "answer/99", which does '
+            r"not exist\. Released: answer/1, answer/2",
+        ),
+        (
+            {"prompt": "answer/1"},
+            r'models\.llm: .*writes_answers = true with prompt "answer/1", which does not let the '
+            r"model refuse.* Use answer/2, or writes_answers = false",
+        ),
+        (
+            {"passages": 16},
+            r"models\.llm: .*passages = 16, each of up to 256 tokens .*: 4096 tokens, and 256 for the answer "
+            r".*over its sequence_length of 4096",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_asked_so_is_refused(answering: dict[str, object], said: str) -> None:
+    (found,) = asked_with(**answering)
+    assert re.match(said, found)
+
+
+def test_a_contradiction_in_a_manifest_stops_the_synth(folder: Path) -> None:
+    edit(folder, "[generation]\n", "[generation]\nmax_tokens = 3000\n")
+
+    with pytest.raises(
+        ConfigurationError, match=r"pharmacy\.toml: line \d+: models\.llm: .*over its sequence"
+    ):
+        read(folder, "pharmacy")
+
+
+def test_a_change_of_how_the_model_is_asked_rolls_the_tasks() -> None:
+    llm = deployed("pharmacy").llm
+    table = llm.answering.model_copy(update={"passages": 4})
+
+    assert llm.model_copy(update={"answering": table}).stamp() != llm.stamp()
 
 
 # --- the chat template that artifacts are packaged with --------------------------------------------------

@@ -25,8 +25,19 @@ GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
         (GOOD + "colour = 1", "unknown key colour; allowed here: .*display_name"),
         (
             GOOD + "[gate]\nmin_cosinus = 1",
-            "unknown key gate.min_cosinus; allowed here: min_cosine, min_coverage",
+            "unknown key gate.min_cosinus; allowed here: answered, possibly",
         ),
+        (
+            GOOD + "[gate]\nmin_cosine = 0.4",
+            "line 5: gate.min_cosine was removed: use gate.answered and gate.possibly",
+        ),
+        (GOOD + "[gate]\nmin_coverage = 0.4", "gate.min_coverage was removed: use gate.answered"),
+        (GOOD + "[gate]\nanswered = 0.2", r"line 4: gate: .*possibly = 0.3 is over answered = 0.2"),
+        (GOOD + "[gate]\npossibly = -0.1", r"gate\.possibly: .*greater than or equal to 0"),
+        (GOOD + '[prompt]\nanswer = "answer/2"', r"prompt was removed: .*\[answering\].*models add"),
+        (GOOD + '[answers]\nmode = "written"', r"answers\.mode: .*'auto' or 'quoted'"),
+        (GOOD + "[answers]\nmax_words = 3", r"answers\.max_words: .*greater than or equal to 20"),
+        (GOOD + "[answers.escalation]\nclaim = 4100", r"answers\.escalation\.claim: .*string"),
         (GOOD + "[retrieval]\npassages = true", r"retrieval\.passages"),
         (GOOD + '[retrieval]\npassages = "many"', r"retrieval\.passages: .*got 'many'"),
         (GOOD + "[retrieval]\npassages = 0", r"retrieval\.passages: .*greater than or equal to 1"),
@@ -43,6 +54,31 @@ def test_a_wrong_tenant_file_is_named_with_its_key(tmp_path: Path, content: str,
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=f"(?s){file}: .*{says}"):
         load_tenant(file)
+
+
+def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(
+        GOOD + '[answers.escalation]\ndefault = "The nurse, ext. 1"\n"lost card" = "Cards, ext. 2"\n'
+    )
+
+    tenant = load_tenant(file)
+
+    assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 120, 60)
+    assert tenant.answers.reply_headings == ("What to tell the patient",)
+    assert tenant.answers.condition_headings == ("When this applies",)
+    assert dict(tenant.answers.escalation) == {"default": "The nurse, ext. 1", "lost card": "Cards, ext. 2"}
+    assert (tenant.gate.answered, tenant.gate.possibly) == (0.6, 0.3)
+
+
+@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
+def test_what_shapes_an_answer_is_part_of_its_settings_hash(name: str) -> None:
+    tenant = load_tenant(Path(__file__).parents[2] / "tenants" / f"{name}.toml")
+    quoted = tenant.model_copy(update={"answers": tenant.answers.model_copy(update={"mode": "quoted"})})
+
+    assert quoted.settings_hash() != tenant.settings_hash()
 
 
 def test_a_tenant_file_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -38,6 +38,22 @@ def test_a_chat_model_s_facts_reach_answering(tmp_path: Path) -> None:
     assert (served.template_tokens_per_message, served.template_tokens_per_prompt) == (4, 7)
 
 
+def test_what_the_model_is_trusted_with_reaches_answering(tmp_path: Path) -> None:
+    answering = {"writes_answers": True, "prompt": "answer/2", "passages": 5, "history_turns": 1}
+    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
+    assert (served.writes_answers, served.prompt, served.passages, served.history_turns) == (
+        True,
+        "answer/2",
+        5,
+        1,
+    )
+
+
+def test_a_model_that_nobody_vouches_for_does_not_write(tmp_path: Path) -> None:
+    served = served_generation_model(write(tmp_path, CHAT_MODEL), "m")
+    assert (served.writes_answers, served.prompt, served.passages) == (False, "answer/1", 2)
+
+
 def test_a_missing_artifact_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"m/artifact\.json"):
         read_model_facts(tmp_path, "m")

@@ -11,7 +11,7 @@ from assistant.adapters.embedded.index import EmbeddedPassageIndex, EmbeddedPass
 from assistant.adapters.embedded.passage_rows import IndexModel
 from assistant.domain.documents import Passage
 from assistant.domain.retrieval import PassageQuery, Retrieved
-from tests.contracts.samples import soon
+from tests.contracts.samples import documents_of, soon
 
 MODEL = IndexModel(name="model-of-four", dimensions=4)
 
@@ -25,10 +25,7 @@ class IndexFolder:
         self.search_side = EmbeddedPassageSearch(folder, model=MODEL)
 
     async def put(self, *entries: tuple[Passage, Sequence[float]]) -> None:
-        documents: dict[str, list[tuple[Passage, Sequence[float]]]] = {}
-        for entry in entries:
-            documents.setdefault(entry[0].document_id, []).append(entry)
-        await self.index.replace_documents(documents)
+        await self.index.replace_documents(documents_of(*entries))
 
     async def search(self, query: PassageQuery) -> Retrieved:
         return await self.search_side.search(query, deadline=soon())
@@ -45,14 +42,29 @@ class IndexFolder:
 
         Its dictionaries are compressed, so that looking for bytes would prove nothing.
         """
-        indexes = [tantivy.Index.open(str(folder)) for folder in self.lexical_folders()]
-        return sum(index.searcher().doc_freq("body", term) for index in indexes)
+        return self._posted("passages", "body", term)
+
+    def posted_titles(self, term: str) -> int:
+        """Return the same of titles and questions."""
+        return self._posted("titles", "asked", term)
+
+    def posted_texts(self, term: str) -> int:
+        """Return the same of whole texts."""
+        return self._posted("texts", "text", term)
+
+    def _posted(self, leg: str, field: str, term: str) -> int:
+        indexes = [tantivy.Index.open(str(folder / leg)) for folder in self.lexical_folders()]
+        return sum(index.searcher().doc_freq(field, term) for index in indexes)
 
     def files_with(self, *words: str) -> list[str]:
         """Return the files in which one of the words stands, in whatever case."""
-        wanted = [word.lower().encode() for word in words]
+        return self.files_holding(*(word.encode() for word in words))
+
+    def files_holding(self, *contents: bytes) -> list[str]:
+        """Return the files in which one of the contents stands; letters in whatever case."""
+        wanted = [content.lower() for content in contents]
         return [
             path.name
             for path in self.folder.rglob("*")
-            if path.is_file() and any(word in path.read_bytes().lower() for word in wanted)
+            if path.is_file() and any(content in path.read_bytes().lower() for content in wanted)
         ]

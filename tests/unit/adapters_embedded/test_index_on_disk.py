@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from assistant.adapters.embedded.index import EmbeddedPassageIndex
 from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
 from assistant.adapters.embedded.passage_rows import IndexModel, index_version
 from assistant.domain.clock import SystemClock
+from assistant.domain.documents import IndexedDocument, Span, Unit, UnitKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from tests.contracts.samples import EAST, NORTH, passage, query
+from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.adapters_embedded.index_folder import MODEL, IndexFolder
 
 MARKER = "Quetzalcoatlus prescribes xylophonium"
@@ -37,9 +39,48 @@ async def test_a_deletion_leaves_nothing_on_disk(tmp_path: Path, reader_is_open:
         await opened.search(query("xylophonium"))
     await opened.index.delete_documents(["marked"])
     assert opened.files_with(MARKER) == []
-    assert opened.posted("xylophonium") == 0
+    assert opened.posted("xylophonium") == opened.posted_texts("xylophonium") == 0
     assert opened.files_with("wait until day 24") != []
     assert opened.posted("until") == 1
+    await opened.close()
+
+
+def marked_document() -> IndexedDocument:
+    """A document whose marker stands in title, question, card and units, and in no passage's text."""
+    unit = Unit(0, UnitKind.SENTENCE, MARKER, Span(0, 9), MARKER, terms=("xylophonium",))
+    return indexed(
+        (passage("marked", title=MARKER, text="Harmless.", units=(unit,)), EAST),
+        questions={f"{MARKER}?": EAST},
+        words=["xylophonium"],
+        abbreviations=[("qx", MARKER)],
+    )
+
+
+def blobs(root: Path) -> list[bytes]:
+    """Return the packed cards and units."""
+    with closing(sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE)) as connection:
+        cards = connection.execute("SELECT card FROM cards WHERE document_id = 'marked'").fetchall()
+        units = connection.execute("SELECT units FROM passages WHERE document_id = 'marked'").fetchall()
+    return [row[0] for row in (*cards, *units)]
+
+
+@pytest.mark.parametrize("how", ["delete", "replace"])
+async def test_nothing_of_titles_questions_cards_and_units_is_left_on_disk(tmp_path: Path, how: str) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.index.replace_documents([marked_document(), indexed((passage("kept"), NORTH))])
+    packed = blobs(tmp_path)
+    assert len(packed) == 2
+    assert all(opened.files_holding(blob) for blob in packed)
+    assert opened.posted_titles("xylophonium") == 2
+    if how == "delete":
+        await opened.index.delete_documents(["marked"])
+    else:
+        await opened.put((passage("marked", text="Now harmless."), EAST))
+        await opened.index.optimize()
+    assert opened.files_with(MARKER, "xylophonium") == []
+    assert [opened.files_holding(blob) for blob in packed] == [[], []]
+    assert (opened.posted_titles("xylophonium"), opened.posted_texts("xylophonium")) == (0, 0)
+    assert opened.posted_titles("procedur") == (1 if how == "delete" else 2)
     await opened.close()
 
 
@@ -84,8 +125,11 @@ def write_rows_only(root: Path, text: str) -> None:
     connection = sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE, isolation_level=None)
     connection.execute("BEGIN")
     vector = b"\x00\x00\x80?" + b"\x00" * 12
-    entry = (passage("killed", text=text), vector)
-    passage_rows.replace_rows(connection, {"killed": [entry]}, now=SystemClock().now())
+    entry = passage("killed", text=text)
+    packed = passage_rows.PackedDocument(
+        card=card_of(entry), title_vectors=[vector], passages=[(entry, vector)]
+    )
+    passage_rows.replace_rows(connection, {"killed": packed}, now=SystemClock().now())
     connection.execute("COMMIT")
     connection.close()
 
@@ -118,7 +162,7 @@ async def test_postings_that_were_lost_are_built_anew(tmp_path: Path) -> None:
     await opened.put((passage("kept", text="Zolpidem."), EAST))
     await opened.close()
     (lexical,) = opened.lexical_folders()
-    for path in lexical.iterdir():
+    for path in lexical.glob("*/*"):
         path.unlink()
     again = IndexFolder(tmp_path)
     await again.index.info()
@@ -132,10 +176,10 @@ async def test_a_reader_makes_no_folder(tmp_path: Path) -> None:
     await opened.put((passage("kept"), EAST))
     await opened.index.close()
     (lexical,) = opened.lexical_folders()
-    for path in lexical.iterdir():
+    for path in lexical.glob("*/*"):
         path.unlink()
     assert (await opened.search(query())).passages == ()
-    assert list(lexical.iterdir()) == []
+    assert list(lexical.glob("*/*")) == []
     await opened.search_side.close()
 
 

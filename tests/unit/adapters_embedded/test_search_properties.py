@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.domain.documents import Passage
+from assistant.domain.documents import IndexedDocument, Passage
 from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
-from tests.contracts.samples import EAST, NOON, UP, between, passage, query
+from tests.contracts.samples import EAST, NOON, UP, between, card_of, indexed, passage, query
 from tests.unit.adapters_embedded.index_folder import IndexFolder
 
 SOURCES = ("wiki", "help", "x")
@@ -53,6 +53,10 @@ def is_allowed(entry: Passage, asked: PassageQuery) -> bool:
     )
 
 
+def without_passages(document_id: str) -> IndexedDocument:
+    return IndexedDocument(card=card_of(passage(document_id)), title_vectors=[EAST], passages=())
+
+
 def leg(found: Retrieved, rank: str) -> set[str]:
     return {one.passage.passage_id for one in found.passages if getattr(one, rank) is not None}
 
@@ -68,6 +72,13 @@ def test_after_any_writes_both_legs_hold_just_what_the_filter_allows(
     expected = {entry.passage_id for entry in kept if is_allowed(entry, asked)}
     assert leg(incremental, "lexical_rank") == expected
     assert leg(incremental, "vector_rank") == expected
+    assert {hit.passage_id for hit in incremental.hits} == expected
+    titled = {entry.document_id for entry in kept if entry.ordinal == 0 and is_allowed(entry, asked)}
+    of_hits = {entry.document_id for entry in kept if entry.passage_id in expected}
+    assert {hit.document_id for hit in incremental.documents} == titled | of_hits
+    assert all(hit.title_cosine is not None for hit in incremental.documents)
+    by_text = {hit.document_id for hit in incremental.documents if hit.text_score is not None}
+    assert by_text == titled
     # A reader that followed each write finds just what one finds that opens the index now.
     assert incremental == fresh
 
@@ -86,8 +97,9 @@ async def run(
                 passage(document_id, ordinal, **fields) for ordinal, fields in enumerate(entries)
             ]
             share = (len(kept) % 5) / 5
+            entries_of = [(entry, between(EAST, UP, share=share)) for entry in kept[document_id]]
             await follower.index.replace_documents(
-                {document_id: [(entry, between(EAST, UP, share=share)) for entry in kept[document_id]]}
+                [indexed(*entries_of) if entries_of else without_passages(document_id)]
             )
         await follower.search(asked)
     await follower.index.optimize()

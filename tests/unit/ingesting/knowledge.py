@@ -27,6 +27,7 @@ from assistant.ingesting.sources.items import SourceDocument
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments, WithdrawSummary
 from assistant.ingesting.worker import IngestionWorker, TenantIngestion, WorkerLimits
+from assistant.text.language import language
 
 DIMENSIONS = 8
 QUICK = WorkerLimits(
@@ -135,7 +136,7 @@ class Knowledge:
             stores=self.knowledge_stores,
             index=self.stores.index,
             embedder=BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits),
-            cutter=PassageCutter(word_counts(), max_tokens=64),
+            cutter=PassageCutter(word_counts(), max_tokens=64, language=language("en")),
             clock=self.clock,
         )
         return IngestionWorker(ingestion, limits=limits)

@@ -30,6 +30,7 @@ def failure(path: Path) -> SourceFailure:
     return item
 
 
+TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
 MARKDOWN = """---
 title: Refill too soon
 owner: claims team
@@ -149,3 +150,43 @@ def test_html_without_a_title_is_named_by_its_heading(tmp_path: Path) -> None:
 )
 def test_broken_html_is_named_with_the_reason(tmp_path: Path, content: str, reason: str) -> None:
     assert failure(write(tmp_path / "a.html", content)).reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("written", "questions"),
+    [
+        ("\n- May it be early?\n- What  if\n  it is lost?\n- May it be early?", TWO_QUESTIONS),
+        ("May it be early?", ("May it be early?",)),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+def test_questions_stand_in_the_front_matter(
+    tmp_path: Path, written: str, questions: tuple[str, ...]
+) -> None:
+    page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
+    assert one(write(tmp_path / "refill.md", page)).questions == questions
+
+
+def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
+    head = '<title>Refill</title><meta name="Questions" content="May it be early? | |What if it is lost?">'
+    page = write(tmp_path / "refill.html", f"<html><head>{head}</head><body><p>Text.</body></html>")
+    assert one(page).questions == TWO_QUESTIONS
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("7", "questions: 7 is neither a text nor a list of texts"),
+        ("{a: b}", "is neither a text nor a list of texts"),
+        ("[May it be early?, ]\n  - b", "the front matter is not YAML"),
+        ("[a, '']", "questions: item 2 is '', not a text"),
+        ("[a, null]", "questions: item 2 is None, not a text"),
+        ("[3]", "questions: item 1 is 3, not a text"),
+        (f"[{'x' * 501}]", "questions.0: String should have at most 500 characters"),
+        (f"[{', '.join(f'q{number}' for number in range(51))}]", "questions: Tuple should have at most 50"),
+    ],
+)
+def test_questions_that_are_none_are_refused(tmp_path: Path, written: str, said: str) -> None:
+    page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
+    assert said in failure(write(tmp_path / "refill.md", page)).reason

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +13,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from assistant.domain.documents import Document, ParsedDocument, Passage
+from assistant.domain.documents import Document, ParsedDocument, Passage, UnitKind
 from assistant.domain.errors import ConfigurationError, DocumentInvalidError
 from assistant.ingesting.parsing import parse_document
 from assistant.ingesting.passages import PassageCutter, TokenCounts
+from assistant.text.language import language
 from tests.unit.ingesting.knowledge import document, word_counts
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -38,8 +41,20 @@ def cut(
     counts: TokenCounts, source: Document, *, max_tokens: int = MAX_TOKENS
 ) -> tuple[ParsedDocument, tuple[Passage, ...]]:
     parsed = parse_document(source)
-    cutter = PassageCutter(counts, max_tokens=max_tokens)
+    cutter = PassageCutter(counts, max_tokens=max_tokens, language=language("en"))
     return parsed, cutter.cut(source, parsed, content_hash="hash", updated_at=NOON)
+
+
+def assert_no_unit_is_lost(parsed: ParsedDocument, passages: Sequence[Passage]) -> None:
+    """The units of all passages are those of the document, each where it begins."""
+    units = [replace(unit, terms=()) for passage in passages for unit in passage.units]
+    assert [replace(unit, heading="") for unit in units] == [
+        replace(unit, heading="") for unit in parsed.units
+    ]
+    for ordinal, passage in enumerate(passages):
+        for unit in passage.units:
+            assert ordinal == 0 or unit.span.start >= passage.span.start
+            assert ordinal == len(passages) - 1 or unit.span.start < passages[ordinal + 1].span.start
 
 
 def without_spaces(text: str) -> str:
@@ -119,6 +134,7 @@ def test_nothing_is_lost_and_nothing_is_over_the_limit(counts: TokenCounts, cont
     assume(content.strip(" \n"))
     parsed, passages = cut(counts, source, max_tokens=32)
     assert without_spaces("".join(passage.text for passage in passages)) == without_spaces(parsed.text)
+    assert_no_unit_is_lost(parsed, passages)
     for passage in passages:
         assert parsed.text[passage.span.start : passage.span.end] == passage.text
         assert passage.token_count <= 32
@@ -139,3 +155,50 @@ def test_a_tokenizer_whose_words_do_not_add_up_is_counted_exactly() -> None:
 def test_a_missing_tokenizer_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"tokenizer\.json: the embedding model's tokenizer"):
         TokenCounts.load(tmp_path / "tokenizer.json")
+
+
+def test_units_have_terms_and_headings_without_the_title(counts: TokenCounts) -> None:
+    source = document(
+        "refill", "# About refill\n\n## Steps\n\n1. Ask twice: ask for 24 days.\n\n# Other\n\nCopay."
+    )
+    _, passages = cut(counts, source)
+    units = [unit for passage in passages for unit in passage.units]
+    assert [(unit.heading, unit.terms) for unit in units] == [
+        ("Steps", ("1", "twice", "24", "day")),
+        ("Other", ("copay",)),
+    ]
+
+
+def test_a_unit_stays_whole_where_a_passage_ends_in_it(counts: TokenCounts) -> None:
+    words = " ".join(f"word{number}" for number in range(200))
+    parsed, passages = cut(counts, document(content=f"{words}.\n\nLast one."), max_tokens=64)
+    assert len(passages) > 2
+    assert [unit.text for unit in passages[0].units] == [f"{words}."]
+    assert passages[1].units == ()
+    assert_no_unit_is_lost(parsed, passages)
+
+
+ODD = {
+    "one sentence": "Wait.",
+    "a table without a header": "<table><tr><td>79<td>Wait</table>",
+    "a table of 300 rows": "| A | B |\n| - | - |\n"
+    + "".join(f"| row {n} | {n} days |\n" for n in range(300)),
+    "an empty list item": "- one\n-\n- three\n",
+    "headings and a word": "# One\n\n## Two\n\n### Three\n\nword\n\n# Four\n",
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD.keys())
+def test_an_odd_document_keeps_its_text_and_units(counts: TokenCounts, content: str) -> None:
+    parsed, passages = cut(counts, document(content=content), max_tokens=64)
+    assert parsed.units
+    assert passages
+    assert_no_unit_is_lost(parsed, passages)
+    assert all(unit.text.strip() for unit in parsed.units)
+
+
+def test_each_row_of_a_long_table_is_a_unit(counts: TokenCounts) -> None:
+    _, passages = cut(counts, document(content=ODD["a table of 300 rows"]), max_tokens=64)
+    rows = [unit for passage in passages for unit in passage.units]
+    assert len(rows) == 300
+    assert (rows[299].kind, rows[299].text) == (UnitKind.ROW, "A: row 299; B: 299 days")

@@ -186,3 +186,14 @@ def test_no_bytes_whatsoever_break_the_readers(
             assert item.document.content_hash()
         else:
             assert item.origin.startswith(name)
+
+
+def test_a_pair_may_have_further_questions(tmp_path: Path) -> None:
+    line = b'{"id": "a", "question": "When?", "answer": "Now.", "questions": ["How soon?", "When?"]}'
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(line + b"\n" + line.replace(b'["How soon?", "When?"]', b"[[]]").replace(b'"a"', b'"b"'))
+    first, second = read_sources([path])
+    assert isinstance(first, SourceDocument)
+    assert first.document.questions == ("How soon?", "When?")
+    assert isinstance(second, SourceFailure)
+    assert second.reason.startswith("questions: item 1 is [], not a text.")

@@ -11,13 +11,15 @@ from typing import Any, cast
 
 import pytest
 
+from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
+from assistant.domain.retrieval import PassageQuery, SearchFilters
 from assistant.ingesting.consuming import ConsumerLimits
 from assistant.ingesting.embedding import EmbeddingLimits
 from assistant.ingesting.ports import MAX_ATTEMPTS, PassageIndex
 from assistant.ingesting.worker import WorkerLimits
-from tests.unit.ingesting.knowledge import QUICK, CommandedEmbedder, Knowledge, document, until
+from tests.unit.ingesting.knowledge import QUICK, CommandedEmbedder, Knowledge, document, until, vector_of
 
 
 async def test_an_added_document_becomes_live(knowledge: Knowledge) -> None:
@@ -45,7 +47,7 @@ async def test_many_documents_fill_requests_and_stay_within_the_bound(knowledge:
     await knowledge.add(*(document(f"d{number}") for number in range(300)))
     await knowledge.work()
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 300}
-    assert len(knowledge.embedder.texts) == 300
+    assert len(knowledge.embedder.texts) == 2 * 300  # a passage and a title each
     assert knowledge.embedder.calls < 30
     assert knowledge.embedder.most_in_flight <= EmbeddingLimits().requests_in_flight
 
@@ -202,7 +204,7 @@ async def test_a_document_that_keeps_coming_back_is_processed_alone(knowledge: K
     knowledge.embedder.before = note
     await knowledge.work()
     (together,) = [texts for texts in asked if any("suspect" in text for text in texts)]
-    assert len(together) == 1
+    assert {text.split()[1] for text in together} == {"suspect"}
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 6}
 
 
@@ -236,6 +238,72 @@ async def test_a_lost_index_is_filled_again_from_the_stored_documents(tmp_path: 
     assert sorted(await second.found()) == ["a", "b"]
     assert await second.stores.states.count_by_state() == {DocumentState.LIVE: 2, DocumentState.WITHDRAWN: 1}
     await second.stores.close()
+
+
+async def test_an_index_of_an_older_format_is_filled_anew(tmp_path: Path) -> None:
+    first = Knowledge.below(tmp_path)
+    await first.add(document("live"), document("stale", content="Old."))
+    await first.work()
+    await first.add(document("stale", content="<!-- nothing -->"))
+    await first.work()
+    assert await first.state("stale") == DocumentState.STALE
+    await first.stores.close()
+    (folder,) = (path for path in (tmp_path / "index").iterdir() if path.is_dir())
+    older = folder.rename(folder.with_name(folder.name.replace("v2-", "v1-", 1)))
+    second = Knowledge.below(tmp_path, CommandedEmbedder())
+    await second.work()
+    assert not older.exists()
+    assert await second.found() == {"live": ["Wait until day 24."]}
+    assert await second.state("live") == DocumentState.LIVE
+    # What answered of the stale one is stored nowhere: it says so instead of claiming an older content.
+    stale = await second.status("stale")
+    assert (stale.state, stale.live_content_hash) == (DocumentState.FAILED, None)
+    await second.stores.close()
+
+
+async def test_a_whole_index_is_not_filled_anew(knowledge: Knowledge) -> None:
+    await knowledge.add(document("live"), document("stale", content="Old."))
+    await knowledge.work()
+    await knowledge.add(document("stale", content="<!-- nothing -->"))
+    await knowledge.work()
+    knowledge.embedder.texts.clear()
+    await knowledge.work()
+    assert knowledge.embedder.texts == []
+    assert await knowledge.state("stale") == DocumentState.STALE
+
+
+async def test_questions_and_titles_are_embedded_and_searched(knowledge: Knowledge) -> None:
+    await knowledge.add(document(questions=["May it be early?"], content="The plan needs prior steps (PS)."))
+    await knowledge.work()
+    asked = PassageQuery(
+        text="early",
+        vector=vector_of("May it be early?"),
+        filters=SearchFilters(),
+        labels=frozenset(),
+    )
+    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(10, clock=knowledge.clock))
+    (hit,) = found.documents
+    assert (hit.document_id, hit.title_cosine, hit.text_score) == ("refill", pytest.approx(1.0), None)
+    assert (hit.title_score or 0.0) > 0.0
+    known = await knowledge.stores.search.known_words()
+    assert known.abbreviations == {"ps": "prior steps"}
+    assert {"plan", "early", "refill"} <= set(known.words)
+
+
+async def test_a_question_over_the_model_s_limit_has_the_first_passage_s_vector(knowledge: Knowledge) -> None:
+    long = "w " * 65  # the model of these tests reads 64 tokens
+    await knowledge.add(document(questions=[long.strip()]))
+    await knowledge.work()
+    assert await knowledge.state() == DocumentState.LIVE
+    assert not [text for text in knowledge.embedder.texts if "w w" in text]
+    asked = PassageQuery(
+        text="",
+        vector=vector_of("About refill\nWait until day 24."),
+        filters=SearchFilters(),
+        labels=frozenset(),
+    )
+    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(10, clock=knowledge.clock))
+    assert [hit.title_cosine for hit in found.documents] == [pytest.approx(1.0)]
 
 
 async def test_a_worker_s_own_mistake_fails_one_document_and_no_other(knowledge: Knowledge) -> None:

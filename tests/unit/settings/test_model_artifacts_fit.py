@@ -15,7 +15,7 @@ from assistant.settings import (
     load_images,
     load_llm_manifest,
 )
-from assistant.settings.artifacts import LlmManifest
+from assistant.settings.artifacts import WRITER, LlmManifest
 from assistant.settings.compatibility import load_compatibility
 from assistant.settings.instances import DEFAULT_INSTANCES, INSTANCES, instance_named
 from assistant.settings.model_fit import check_embedding_fit, check_llm_fit, memory_of
@@ -104,6 +104,25 @@ def test_hashes_and_sizes_of_packaged_weights_are_those_that_are_installed(
     assert weights.digest() == manifest.sha256
     assert weights.file.stat().st_size == manifest.weights_bytes
     assert weights.name == manifest.served_name
+    if isinstance(manifest, LlmManifest):
+        assert weights.answering == manifest.answering
+
+
+def test_a_small_model_may_not_write_and_an_instruct_model_may() -> None:
+    trusted = {path.parent.name: load_llm_manifest(path.parent).answering for path in LLMS}
+
+    assert not trusted.pop("smollm2-135m-cpu").writes_answers
+    assert list(trusted.values()) == [WRITER] * 3
+
+
+def test_a_manifest_without_the_table_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "smollm2-135m-cpu"
+    folder.mkdir()
+    text = (ROOT / "model_artifacts/llm/smollm2-135m-cpu/manifest.toml").read_text()
+    (folder / "manifest.toml").write_text(text.partition("[answering]")[0])
+
+    with pytest.raises(ConfigurationError, match=r"manifest\.toml: answering is needed"):
+        load_llm_manifest(folder)
 
 
 def test_every_artifact_is_a_row_of_the_compatibility_table() -> None:

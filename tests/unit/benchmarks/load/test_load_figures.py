@@ -6,6 +6,7 @@ import math
 
 from benchmarks.load.endurance import Rounds
 from benchmarks.load.figures import killed_row, pair_rows, resumed_row, rounds_rows, table
+from benchmarks.load.pacing import ADDED_TO_MS
 from benchmarks.load.pairs import Pair, Pairs, percentile
 from benchmarks.load.plans import LoadOutcome
 from benchmarks.load.profiling import costs
@@ -18,7 +19,11 @@ def run(
     *, added_ms: float = 2.0, cpu_s: float = 0.04, answers: int = 100, generator_cpu_s: float = 0.1
 ) -> Run:
     outcome = LoadOutcome(
-        first_text_ms=[175 + added_ms] * 10, answers=answers, tokens=1000, wall_s=1.0, cpu_s=generator_cpu_s
+        first_text_ms=[ADDED_TO_MS + added_ms] * 10,
+        answers=answers,
+        tokens=1000,
+        wall_s=1.0,
+        cpu_s=generator_cpu_s,
     )
     return Run(outcome, cpu_s)
 

