@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.answering.services import ServedModel
 from assistant.domain.errors import ConfigurationError
+from assistant.settings import AnsweringTable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,6 +36,8 @@ class ModelFacts(BaseModel):
     dimensions: int | None = None
     template_tokens_per_message: int | None = None
     template_tokens_fixed: int | None = None
+    answering: AnsweringTable | None = None
+    """None of an embedding model, and of an earlier release's LLM, which then may not write."""
 
 
 class FileTokenCounter:
@@ -79,11 +82,16 @@ def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
     facts = read_model_facts(artifacts_dir, model)
     if facts.template_tokens_per_message is None or facts.template_tokens_fixed is None:
         raise ConfigurationError(f"{artifacts_dir / model / FACTS_FILE}: {model} has no chat template.")
+    answering = facts.answering or AnsweringTable()
     return ServedModel(
         model_id=facts.model,
         digest=facts.digest,
         template_tokens_per_message=facts.template_tokens_per_message,
         template_tokens_per_prompt=facts.template_tokens_fixed,
+        writes_answers=answering.writes_answers,
+        prompt=answering.prompt,
+        passages=answering.passages,
+        history_turns=answering.history_turns,
     )
 
 

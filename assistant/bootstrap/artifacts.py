@@ -20,7 +20,8 @@ async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> dict
         await download_tenant_file(
             await clients.aws("s3"), uri=settings.tenant_file_s3, into=settings.tenants_dir
         )
-    tenants = load_tenants(settings.tenants_dir)
+    found = load_tenants(settings.tenants_dir)
+    tenants = {name: settings.as_served(tenant) for name, tenant in found.items()}
     settings.check_tenants(tenants)
     return tenants
 

@@ -47,6 +47,7 @@ async def _ingestion(
     from assistant.ingesting.embedding import BatchEmbedder
     from assistant.ingesting.passages import PassageCutter, TokenCounts
     from assistant.ingesting.worker import TenantIngestion
+    from assistant.text.language import language
 
     embedding = tenant.embedding
     embedder = SageMakerEmbedder(
@@ -58,7 +59,11 @@ async def _ingestion(
         stores=await stores.knowledge(),
         index=index,
         embedder=BatchEmbedder(embedder, clock=stores.clock),
-        cutter=PassageCutter(TokenCounts.load(tokenizer), max_tokens=embedding.max_tokens),
+        cutter=PassageCutter(
+            TokenCounts.load(tokenizer),
+            max_tokens=embedding.max_tokens,
+            language=language(tenant.language),
+        ),
         clock=stores.clock,
         index_writes=await stores.index_writes(),
     )

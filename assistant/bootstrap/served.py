@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,24 +60,31 @@ async def open_tenants(
 ) -> AsyncGenerator[Mapping[str, ServedTenant]]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
 
-    With ``generates`` false nothing is asked of the generation model's artifact: what only retrieves works
-    before that model was ever started. Raises ConfigurationError naming file and key or variables.
+    With ``generates`` false, and for a tenant whose answers are only quoted, nothing is asked of the
+    generation model's artifact: that model need never have started. Raises ConfigurationError naming file
+    and key or variables.
     """
     async with AsyncExitStack() as stack:
         clients = clients or await stack.enter_async_context(open_clients(settings))
         tenants = await read_tenants(settings, clients)
-        await fetch_artifacts(settings, clients, _models(tenants, generates=generates))
+        written = {name for name, tenant in tenants.items() if generates and may_write(tenant, settings)}
+        await fetch_artifacts(settings, clients, _models(tenants, written=written))
         opened: dict[str, ServedTenant] = {}
         for name, tenant in tenants.items():
             model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
             stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
-            opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=generates)
+            opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=name in written)
         yield opened
 
 
-def _models(tenants: Mapping[str, TenantConfig], *, generates: bool) -> set[str]:
+def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
+    """Return whether the tenant's answers may be written: else its generation model is never asked."""
+    return tenant.answers.mode == "auto" and tenant.name not in settings.quoted_tenants
+
+
+def _models(tenants: Mapping[str, TenantConfig], *, written: AbstractSet[str]) -> set[str]:
     models = {tenant.embedding.model for tenant in tenants.values()}
-    return models | {tenant.generation.model for tenant in tenants.values() if generates}
+    return models | {tenants[name].generation.model for name in written}
 
 
 @dataclass(frozen=True, slots=True)

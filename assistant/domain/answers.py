@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -36,12 +36,67 @@ class Support(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
+class Mode(StrEnum):
+    """How the text of an answer was made."""
+
+    QUOTED = "quoted"
+    """Units of documents, verbatim."""
+    WRITTEN = "written"
+    """By the model, sentence by sentence checked."""
+
+
+class Certainty(StrEnum):
+    ANSWERED = "answered"
+    POSSIBLY = "possibly"
+    """The nearest units are quoted, and the agent is told to check them."""
+
+
+class Correction(PublicModel):
+    """A word of the question that was also searched in the spelling of the knowledge base."""
+
+    said: str
+    read_as: str
+
+
+class AlsoPossible(PublicModel):
+    """A quote of another document that contends with the quoted one."""
+
+    document_id: str
+    title: str
+    effective_date: date | None
+    text: str
+    """Markdown."""
+    citations: tuple[int, ...]
+    """Numbers of the sources that its units stand in, ascending."""
+
+
+class QuotedUnit(PublicModel):
+    """A unit that was quoted: where it stands, not its text."""
+
+    document_id: str
+    content_hash: str
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text."""
+
+
+class CandidateDocument(PublicModel):
+    """A document that ranking weighed, with what it knew of it: enough to rank again by other weights."""
+
+    document_id: str
+    score: float
+    features: dict[str, float]
+    """Raw, by name; a feature that no leg gave is absent."""
+
+
 class Source(PublicModel):
     """One numbered source as the client sees it."""
 
     n: int
     document_id: str
     title: str
+    heading: str = ""
+    """Headings of the passage, joined by " > "."""
+    effective_date: date | None = None
     url: str | None
     """The original at its publisher; may be absent."""
     source: str
@@ -64,7 +119,9 @@ class Sentence(PublicModel):
     citations: tuple[int, ...]
     support: Support
     reasons: tuple[str, ...] = ()
-    """Why it is unsupported: ``no_passage``, ``number_not_in_passage``."""
+    """Why it is unsupported: a code of ``assistant.answering.support.REASONS``."""
+    relevance: float | None = None
+    """Share of the question's terms that it and its headings hold, 0 to 1: support says nothing of this."""
 
 
 class Usage(PublicModel):
@@ -99,15 +156,21 @@ class GateDecision(PublicModel):
     passed: bool
     best_cosine: float
     coverage: float
-    min_cosine: float
-    min_coverage: float
+    min_cosine: float | None = None
+    """Threshold of schema version 1, absent since."""
+    min_coverage: float | None = None
+    """Threshold of schema version 1, absent since."""
     missing_terms: tuple[str, ...] = ()
+    probability: float | None = None
+    """That the quoted document answers the question; absent in schema version 1."""
+    answered_from: float | None = None
+    possibly_from: float | None = None
 
 
 class AnswerRecord(PublicModel):
     """The record of one answer, written once at its end. Readers accept every older schema_version."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     answer_id: RecordId
     conversation_id: RecordId
     agent: str
@@ -140,6 +203,21 @@ class AnswerRecord(PublicModel):
     timings_ms: dict[str, float]
     inference_id: str | None = None
     trace_id: str | None = None
+    mode: Mode | None = None
+    """None where there is no text, and in schema version 1."""
+    certainty: Certainty | None = None
+    fallback: str | None = None
+    """Why quotes took the place of written text."""
+    also: tuple[AlsoPossible, ...] = ()
+    clarify: str | None = None
+    """The short question back, where a condition decides between two documents."""
+    reply_draft: str | None = None
+    escalation: str | None = None
+    corrections: tuple[Correction, ...] = ()
+    quoted: tuple[QuotedUnit, ...] = ()
+    candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
+    weights: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of each weights file that decided, by kind."""
 
 
 class VerdictLabel(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -39,12 +40,18 @@ class Document(PublicModel):
     effective_date: date | None = None
     labels: tuple[str, ...] = ()
     """Access labels: empty means every agent of the tenant; else an agent needs one of them."""
+    questions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
+        default=(), max_length=50
+    )
+    """What people ask of this document (``questions:`` in front matter): searched beside the title."""
 
     def content_hash(self) -> str:
-        """Return the SHA-256 (hex) over all fields: equal hash means nothing to do."""
-        return hashlib.sha256(
-            orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        ).hexdigest()
+        """Return the SHA-256 (hex) over all fields: equal hash means nothing to do.
+
+        An absent ``questions`` is left out, so documents of releases without that field keep their hash.
+        """
+        fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
+        return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class DocumentState(StrEnum):
@@ -99,12 +106,47 @@ class Section:
     span: Span
 
 
+class UnitKind(StrEnum):
+    """What a unit is in its document."""
+
+    SENTENCE = "sentence"
+    STEP = "step"
+    """An item of a numbered list, its number included."""
+    ITEM = "item"
+    """An item of an unnumbered list."""
+    ROW = "row"
+    """A table row, each cell named by its header: "Plan: Medicare; File within: 65 days"."""
+    DEFINITION = "definition"
+    """A term and what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece of a document that makes sense on its own: an answer quotes units whole."""
+
+    ordinal: int
+    """Place among the document's units, from 0."""
+    kind: UnitKind
+    text: str
+    """Verbatim from the parsed text."""
+    span: Span
+    """In the parsed text."""
+    heading: str
+    """Headings above it, the document's title left out, joined by " > "."""
+    parent: int | None = None
+    """Ordinal of the unit that introduces it: the sentence before a list, or the step that it is part of."""
+    terms: tuple[str, ...] = ()
+    """Stems of its content words and figures, each once, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """Plain text of a document with its sections in order; spans of passages point into ``text``."""
+    """Plain text of a document with its sections and units in order; spans point into ``text``."""
 
     text: str
     sections: tuple[Section, ...]
+    units: tuple[Unit, ...] = ()
+    """Without terms. Texts parsed before units were known have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +171,45 @@ class Passage:
     url: str | None
     updated_at: datetime
     labels: tuple[str, ...] = ()
+    units: tuple[Unit, ...] = ()
+    """Units that begin in this passage, in order."""
 
     @property
     def embedding_input(self) -> str:
         """The text that is embedded: title, heading, passage."""
         return embedding_input(title=self.title, heading=self.heading, text=self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCard:
+    """What the index keeps once a document, beside its passages."""
+
+    document_id: str
+    content_hash: str
+    title: str
+    questions: tuple[str, ...]
+    source: str
+    type: str
+    url: str | None
+    owner: str | None
+    effective_date: date | None
+    updated_at: datetime
+    labels: tuple[str, ...]
+    abbreviations: tuple[tuple[str, str], ...] = ()
+    """(short form, long form) that the document itself defines: ("pa", "prior authorization"), folded."""
+    words: tuple[str, ...] = ()
+    """Each different word of its text, folded, not stemmed: the tenant's vocabulary for spelling."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDocument:
+    """One document as the worker writes it into the index."""
+
+    card: DocumentCard
+    title_vectors: Sequence[Sequence[float]]
+    """Unit-length vectors of the title and of each question, shape (1 + len(card.questions), dimensions)."""
+    passages: Sequence[tuple[Passage, Sequence[float]]]
+    """Each with its unit-length vector, shape (dimensions,)."""
 
 
 def embedding_input(*, title: str, heading: str, text: str) -> str:

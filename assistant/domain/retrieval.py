@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from assistant.domain.documents import Passage
+from assistant.domain.documents import DocumentCard, Passage
 from assistant.domain.public import PublicModel
 
 RRF_K = 60
@@ -56,13 +56,60 @@ class RankedPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageHit:
+    """A passage that a leg found, without its text."""
+
+    passage_id: str
+    document_id: str
+    lexical_score: float | None
+    """Raw BM25; None when the lexical leg did not find it."""
+    cosine: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHit:
+    """What the index says of a whole document, raw; None where a leg of documents did not find it."""
+
+    document_id: str
+    title_cosine: float | None
+    """Best cosine between the question and the document's title or one of its questions."""
+    title_score: float | None
+    """Best BM25 of the title or one of its questions."""
+    text_score: float | None
+    """BM25 of the whole text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieved:
     """The answer of the passage index."""
 
     passages: tuple[RankedPassage, ...]
+    """The best ``query.size`` passages, fused by RRF."""
     best_cosine: float
     """Best raw cosine over the whole vector leg; 0.0 when it is empty."""
     index_version: str
+    hits: tuple[PassageHit, ...] = ()
+    """Every passage of both legs, by passage id."""
+    documents: tuple[DocumentHit, ...] = ()
+    """Every document of the three legs of documents, and of every passage in ``hits``, by document id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the index holds it: all its passages in order, with their units."""
+
+    card: DocumentCard
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWords:
+    """The words of a tenant's knowledge that every agent may see: of documents without labels."""
+
+    words: Mapping[str, int]
+    """Folded word → number of documents that hold it."""
+    abbreviations: Mapping[str, str]
+    """Folded short form → long form. A short form that documents define differently is left out."""
 
 
 @dataclass(frozen=True, slots=True)

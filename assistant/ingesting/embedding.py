@@ -1,4 +1,4 @@
-"""Embeds the passages of a batch of documents: several requests in flight, retried with back-off."""
+"""Embeds the texts of a batch of documents: several requests in flight, retried with back-off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TypeVar
 import structlog
 
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import Passage
 from assistant.domain.errors import AssistantError, PassageTooLongError
 from assistant.ingesting.ports import PassageEmbedder
 
@@ -44,24 +43,24 @@ class BatchEmbedder:
         self._free = asyncio.Semaphore(self._limits.requests_in_flight)
 
     async def embed(
-        self, documents: Sequence[Sequence[Passage]]
+        self, documents: Sequence[Sequence[str]]
     ) -> list[list[list[float]] | PassageTooLongError]:
-        """Return for each document the vectors of its passages, or why the endpoint refused one of them.
+        """Return for each document the vectors of its texts, or why the endpoint refused one of them.
 
         Raises the endpoint's last error when it did not answer for ``retry_for_s``.
         """
-        inputs = [passage.embedding_input for passages in documents for passage in passages]
+        inputs = [text for texts in documents for text in texts]
         try:
             vectors = await self._embed_all(inputs)
         except PassageTooLongError:
-            # Somebody's passage is refused: ask for each document alone, so that only that one fails.
-            return [await self._embed_one(passages) for passages in documents]
+            # One text is refused: ask for each document alone, so that only that one fails.
+            return [await self._embed_one(texts) for texts in documents]
         remaining = iter(vectors)
-        return [[next(remaining) for _ in passages] for passages in documents]
+        return [[next(remaining) for _ in texts] for texts in documents]
 
-    async def _embed_one(self, passages: Sequence[Passage]) -> list[list[float]] | PassageTooLongError:
+    async def _embed_one(self, texts: Sequence[str]) -> list[list[float]] | PassageTooLongError:
         try:
-            return await self._embed_all([passage.embedding_input for passage in passages])
+            return await self._embed_all(texts)
         except PassageTooLongError as error:
             return error
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
 
-from assistant.domain.documents import Document, ParsedDocument, Passage, Section, Span, embedding_input
+from assistant.domain.documents import (
+    Document,
+    ParsedDocument,
+    Passage,
+    Section,
+    Span,
+    Unit,
+    embedding_input,
+)
 from assistant.domain.errors import ConfigurationError, DocumentInvalidError
+from assistant.text.language import Language
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 MOST_CACHED_WORDS = 200_000
+_JOINT = " > "
+"""Between the headings of a path."""
 LEAST_TEXT_SHARE = 0.25
 """Title and heading may take the rest of a passage's tokens; over that the heading gives way, then the
 document is refused."""
@@ -77,20 +89,27 @@ class _Piece:
 class PassageCutter:
     """Cuts on the widest border that fits: blank lines, lines, sentences, words; never over the limit."""
 
-    def __init__(self, counts: TokenCounts, *, max_tokens: int) -> None:
+    def __init__(self, counts: TokenCounts, *, max_tokens: int, language: Language) -> None:
         self._counts = counts
         self._max_tokens = max_tokens
+        self._language = language
+
+    def fits(self, text: str) -> bool:
+        """Return whether the embedding model reads the whole text."""
+        return self._counts.exact(text) <= self._max_tokens
 
     def cut(
         self, document: Document, parsed: ParsedDocument, *, content_hash: str, updated_at: datetime
     ) -> tuple[Passage, ...]:
         """Return all of the text in passages; ``embedding_input`` of none is over the limit.
 
+        A unit goes to the passage in which it begins, the units before the first passage to the first one.
         Raises DocumentInvalidError when the title leaves no room for text.
         """
         pieces = [
             piece for section in parsed.sections for piece in self._pieces(document.title, section, parsed)
         ]
+        units = self._units(document.title, parsed, starts=[piece.start for piece in pieces])
         return tuple(
             Passage(
                 passage_id=f"{document.document_id}#{ordinal}",
@@ -107,9 +126,23 @@ class PassageCutter:
                 url=document.url,
                 updated_at=updated_at,
                 labels=document.labels,
+                units=tuple(units[ordinal]),
             )
             for ordinal, piece in enumerate(pieces)
         )
+
+    def _units(self, title: str, parsed: ParsedDocument, *, starts: Sequence[int]) -> list[list[Unit]]:
+        """Return the units of each passage, with their terms."""
+        units: list[list[Unit]] = [[] for _ in starts]
+        stem, content_words = self._language.stem, self._language.content_words
+        for unit in parsed.units:
+            whole = replace(
+                unit,
+                heading=_below_title(title, unit.heading),
+                terms=tuple(dict.fromkeys(map(stem, content_words(unit.text)))),
+            )
+            units[max(0, bisect_right(starts, unit.span.start) - 1)].append(whole)
+        return units
 
     def _pieces(self, title: str, section: Section, parsed: ParsedDocument) -> Iterator[_Piece]:
         text = parsed.text[section.span.start : section.span.end]
@@ -127,7 +160,7 @@ class PassageCutter:
         path = headings[1:] if headings and headings[0].casefold() == title.casefold() else headings
         most = self._max_tokens - int(self._max_tokens * LEAST_TEXT_SHARE)
         for kept in (path, path[-1:], ()):
-            heading = " > ".join(kept)
+            heading = _JOINT.join(kept)
             taken = self._exact(title, heading, "")
             if taken <= most:
                 return heading, taken
@@ -148,3 +181,11 @@ class PassageCutter:
         if max(counts) > self._max_tokens:
             raise DocumentInvalidError("A single character is over the embedding model's limit of tokens.")
         return chunks, counts
+
+
+def _below_title(title: str, heading: str) -> str:
+    """Return a joined heading without the document's title in front."""
+    prefix = f"{title}{_JOINT}"
+    if f"{heading}{_JOINT}"[: len(prefix)].casefold() == prefix.casefold():
+        return heading[len(prefix) :]
+    return heading

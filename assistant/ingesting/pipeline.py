@@ -10,8 +10,17 @@ import structlog
 from opentelemetry import trace
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument, Passage
+from assistant.domain.documents import (
+    Document,
+    DocumentCard,
+    DocumentState,
+    DocumentStatus,
+    IndexedDocument,
+    ParsedDocument,
+    Passage,
+)
 from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFoundError, PassageTooLongError
+from assistant.ingesting.cards import build_card
 from assistant.ingesting.embedding import BatchEmbedder
 from assistant.ingesting.parsing import parse_document
 from assistant.ingesting.passages import PassageCutter
@@ -29,11 +38,31 @@ class _Work:
     document: Document
     parsed: ParsedDocument | None = None
     passages: tuple[Passage, ...] = ()
+    card: DocumentCard | None = None
+    titles: list[str | None] = field(default_factory=list[str | None])
+    """The title and each question; None where the embedding model cannot read it whole."""
     vectors: list[list[float]] = field(default_factory=list[list[float]])
+    """Of ``texts``."""
 
     @property
     def document_id(self) -> str:
         return self.status.document_id
+
+    @property
+    def texts(self) -> list[str]:
+        """What is embedded: passages, then titles."""
+        return [
+            *(passage.embedding_input for passage in self.passages),
+            *(title for title in self.titles if title is not None),
+        ]
+
+    def indexed(self) -> IndexedDocument:
+        """A title over the model's limit gets the vector of the first passage, which begins with it."""
+        assert self.card is not None  # noqa: S101 (for the type checker)
+        passages = list(zip(self.passages, self.vectors, strict=False))
+        rest = iter(self.vectors[len(passages) :])
+        vectors = [self.vectors[0] if title is None else next(rest) for title in self.titles]
+        return IndexedDocument(card=self.card, title_vectors=vectors, passages=passages)
 
 
 class DocumentPipeline:
@@ -130,17 +159,20 @@ class DocumentPipeline:
                 await self._documents.delete(status.document_id)
 
     def _parse_all(self, works: Sequence[_Work]) -> list[DocumentStatus]:
-        """Fill in parsed text and passages; return the statuses of those that have none."""
+        """Fill in parsed text, passages and card; return the statuses of those that have none."""
         failed: list[DocumentStatus] = []
         for work in works:
             try:
                 parsed = parse_document(work.document)
+                content_hash, received_at = work.status.content_hash, work.status.received_at
                 work.passages = self._cutter.cut(
-                    work.document,
-                    parsed,
-                    content_hash=work.status.content_hash,
-                    updated_at=work.status.received_at,
+                    work.document, parsed, content_hash=content_hash, updated_at=received_at
                 )
+                work.card = build_card(
+                    work.document, parsed, content_hash=content_hash, updated_at=received_at
+                )
+                asked = (work.document.title, *work.document.questions)
+                work.titles = [title if self._cutter.fits(title) else None for title in asked]
                 work.parsed = parsed
             except AssistantError as error:
                 failed.append(self._failed(work.status, error.code, error.message))
@@ -149,7 +181,7 @@ class DocumentPipeline:
     async def _embed(self, works: Sequence[_Work]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.embed") as span:
             span.set_attribute("ingest.passages", sum(len(work.passages) for work in works))
-            results = await self._embedder.embed([work.passages for work in works])
+            results = await self._embedder.embed([work.texts for work in works])
             embedded: list[_Work] = []
             failed: list[DocumentStatus] = []
             for work, result in zip(works, results, strict=True):
@@ -168,9 +200,7 @@ class DocumentPipeline:
                 accepted = await self._advance([self._at(work, DocumentState.EMBEDDED) for work in works])
                 kept = [work for work in works if work.document_id in accepted]
                 self.writes += 1
-                await self._index.replace_documents(
-                    {w.document_id: list(zip(w.passages, w.vectors, strict=True)) for w in kept}
-                )
+                await self._index.replace_documents([work.indexed() for work in kept])
                 await self._advance([self._live(work) for work in kept])
             _log.info("documents_live", documents=len(kept), passages=sum(len(w.passages) for w in kept))
 

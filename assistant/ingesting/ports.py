@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument, Passage
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    IndexedDocument,
+    ParsedDocument,
+)
 from assistant.domain.retrieval import IndexInfo
 
 
@@ -111,14 +117,12 @@ comes, to leave when it took too long."""
 class PassageIndex(Protocol):
     """The writing side of the passage index. The worker is its only writer."""
 
-    async def replace_documents(
-        self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
-    ) -> None:
-        """Replace all passages of each named document by the given ones, visible to readers on return."""
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
+        """Replace all that the index has of each document by what is given, visible to readers on return."""
         ...
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
-        """Remove all passages of the documents, from every structure of the index and from disk."""
+        """Remove all that is kept of the documents, from every structure of the index and from disk."""
         ...
 
     async def optimize(self) -> None:

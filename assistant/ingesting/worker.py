@@ -88,14 +88,16 @@ class IngestionWorker:
     async def prepare(self) -> None:
         """Open the index, and enqueue what a new or lost index or an interrupted withdrawal lacks.
 
+        An index of an older format or of another model counts as lost: opening the new one removed it.
+
         Raises LocalRuntimeError when another process writes the index.
         """
         await self._ingestion.index.optimize()
         info = await self._ingestion.index.info()
         counts = await self._stores.states.count_by_state()
-        if info.document_count < counts.get(DocumentState.LIVE, 0):
+        live = (DocumentState.LIVE, DocumentState.STALE)
+        if info.document_count < sum(counts.get(state, 0) for state in live):
             _log.warning("index_refilled", tenant=self._ingestion.tenant, found=info.document_count)
-            live = (DocumentState.LIVE, DocumentState.STALE)
             async for page in pages_of(self._stores.states, live):
                 await self._receive_again(page)
         await resume_withdrawals(self._stores)

@@ -34,6 +34,7 @@ _NAMED = 5
 class BulkOperation:
     """One line or two of a bulk body."""
 
+    row_id: str
     document_id: str
     lines: bytes
     removes: bool = False
@@ -41,11 +42,12 @@ class BulkOperation:
     @classmethod
     def put(cls, row_id: str, document_id: str, row: Mapping[str, Any]) -> BulkOperation:
         action = orjson.dumps({"index": {"_id": row_id}})
-        return cls(document_id, b"%b\n%b\n" % (action, orjson.dumps(row)))
+        return cls(row_id, document_id, b"%b\n%b\n" % (action, orjson.dumps(row)))
 
     @classmethod
     def remove(cls, row_id: str, document_id: str) -> BulkOperation:
-        return cls(document_id, orjson.dumps({"delete": {"_id": row_id}}) + b"\n", removes=True)
+        action = orjson.dumps({"delete": {"_id": row_id}})
+        return cls(row_id, document_id, action + b"\n", removes=True)
 
 
 class BulkWriter:

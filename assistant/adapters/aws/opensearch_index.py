@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from assistant.adapters.aws.opensearch_bulk import BulkOperation, BulkWriter
 from assistant.adapters.aws.opensearch_client import call
 from assistant.adapters.aws.opensearch_info import read_info
-from assistant.adapters.aws.opensearch_rows import row_of
-from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, versions_of
+from assistant.adapters.aws.opensearch_rows import Kind, document_id_of, row_id, rows_of
+from assistant.adapters.aws.opensearch_schema import (
+    PassageSchema,
+    apply_schema,
+    leave_older_schema,
+    versions_of,
+)
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.documents import Passage
+from assistant.domain.documents import IndexedDocument
 from assistant.domain.errors import SearchUnavailableError
 from assistant.domain.retrieval import IndexInfo
 
@@ -49,32 +54,29 @@ class OpenSearchPassageIndex:
         self._clock = clock or SystemClock()
         self._bulk = BulkWriter(client, index=self._index, clock=self._clock)
 
-    async def replace_documents(
-        self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
-    ) -> None:
-        """Replace all passages of each named document by the given ones, visible to readers on return.
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
+        """Replace all rows of each document, visible to readers on return; one without passages has none.
 
-        The index refreshes only here, so a reader sees old passages or new ones. When it raises, what was
+        The index refreshes only here, so a reader sees old rows or new ones. When it raises, what was
         written becomes visible with the next write; the same call again puts everything right.
         """
         if not documents:
             return
         await self._prepare()
         self._check_dimensions(documents)
-        kept = {
-            document_id: {passage.ordinal for passage, _ in entries}
-            for document_id, entries in documents.items()
-        }
-        stale = await self._ordinals_beyond(kept)
-        operations = [
-            operation for name, entries in documents.items() for operation in self._puts(name, entries)
+        operations = [operation for document in documents for operation in self._puts(document)]
+        kept = {operation.row_id for operation in operations}
+        names = [document.card.document_id for document in documents]
+        operations += [
+            BulkOperation.remove(name, document_id_of(name))
+            for name in await self._row_ids(names)
+            if name not in kept
         ]
-        operations += [BulkOperation.remove(f"{name}#{ordinal}", name) for name, ordinal in stale]
         await self._bulk.write(operations)
         await self._refresh(self._index)
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
-        """Remove all passages of the documents from every version of the tenant's index, and refresh.
+        """Remove all rows of the documents from every version of the tenant's index, and refresh.
 
         They leave the disk with ``optimize``.
         """
@@ -104,51 +106,42 @@ class OpenSearchPassageIndex:
         await self._prepare()
         return await read_info(self._client, self._index, timeout_s=CALL_TIMEOUT_S)
 
-    def _puts(
-        self, document_id: str, entries: Sequence[tuple[Passage, Sequence[float]]]
-    ) -> list[BulkOperation]:
-        first = min((passage.ordinal for passage, _ in entries), default=0)
-        now = self._clock.now()
-        return [
-            BulkOperation.put(
-                passage.passage_id,
-                document_id,
-                row_of(passage, vector, indexed_at=now, leads=passage.ordinal == first),
-            )
-            for passage, vector in entries
-        ]
+    def _puts(self, document: IndexedDocument) -> list[BulkOperation]:
+        name = document.card.document_id
+        rows = rows_of(document, indexed_at=self._clock.now())
+        return [BulkOperation.put(row.row_id, name, row.body) for row in rows]
 
     async def _prepare(self) -> None:
         if self._schema_due:
             await apply_schema(self._client, alias=self._alias, schema=self._schema)
+            await leave_older_schema(self._client, alias=self._alias, schema=self._schema)
             self._schema_due = False
 
-    def _check_dimensions(self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]) -> None:
-        for document_id, entries in documents.items():
-            for _, vector in entries:
+    def _check_dimensions(self, documents: Sequence[IndexedDocument]) -> None:
+        for document in documents:
+            for vector in (*document.title_vectors, *(vector for _, vector in document.passages)):
                 if len(vector) != self._schema.dimensions:
                     raise SearchUnavailableError(
-                        f"The index has {self._schema.dimensions} dimensions, a passage of {document_id} "
-                        f"{len(vector)}."
+                        f"The index has {self._schema.dimensions} dimensions, a passage of "
+                        f"{document.card.document_id} {len(vector)}."
                     )
 
-    async def _ordinals_beyond(self, kept: Mapping[str, set[int]]) -> list[tuple[str, int]]:
-        """Return (document id, ordinal) of passages that the index may hold and ``kept`` does not name."""
+    async def _row_ids(self, document_ids: Sequence[str]) -> list[str]:
+        """Return the ids of all rows that the index may hold of the documents."""
         await self._refresh(self._index)
-        names = list(kept)
-        stale: list[tuple[str, int]] = []
-        for start in range(0, len(names), _DOCUMENTS_A_QUESTION):
-            asked = names[start : start + _DOCUMENTS_A_QUESTION]
-            highest = await self._highest_ordinals(asked)
-            stale += [
-                (name, ordinal)
-                for name, last in highest.items()
+        found: list[str] = []
+        for start in range(0, len(document_ids), _DOCUMENTS_A_QUESTION):
+            highest = await self._highest_ordinals(document_ids[start : start + _DOCUMENTS_A_QUESTION])
+            found += [
+                row_id(name, kind, ordinal)
+                for (name, kind), last in highest.items()
                 for ordinal in range(last + 1)
-                if ordinal not in kept[name]
             ]
-        return stale
+        return found
 
-    async def _highest_ordinals(self, document_ids: Sequence[str]) -> dict[str, int]:
+    async def _highest_ordinals(self, document_ids: Sequence[str]) -> dict[tuple[str, Kind], int]:
+        """Return the highest ordinal by document and kind of row."""
+        last = {"last": {"max": {"field": "ordinal"}}}
         found = await call(
             self._client,
             f"POST /{self._index}/_search",
@@ -158,15 +151,16 @@ class OpenSearchPassageIndex:
                 "aggs": {
                     "documents": {
                         "terms": {"field": "document_id", "size": len(document_ids)},
-                        "aggs": {"last": {"max": {"field": "ordinal"}}},
+                        "aggs": {"kinds": {"terms": {"field": "kind"}, "aggs": last}},
                     }
                 },
             },
             timeout_s=CALL_TIMEOUT_S,
         )
         return {
-            bucket["key"]: int(bucket["last"]["value"])
-            for bucket in found["aggregations"]["documents"]["buckets"]
+            (document["key"], kind["key"]): int(kind["last"]["value"])
+            for document in found["aggregations"]["documents"]["buckets"]
+            for kind in document["kinds"]["buckets"]
         }
 
     async def _delete(self, index: str, document_ids: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from assistant.adapters.aws.opensearch_client import call
-from assistant.adapters.aws.opensearch_rows import from_microseconds
 from assistant.adapters.aws.opensearch_schema import read_meta
+from assistant.adapters.index_values import from_microseconds
 from assistant.domain.errors import SearchUnavailableError
 from assistant.domain.retrieval import IndexInfo
 
@@ -25,9 +25,9 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
         f"POST /{name}/_search",
         body={
             "size": 0,
-            "track_total_hits": True,
             "aggs": {
-                # by their leading passages: a count of different names is exact only for some thousand
+                "passages": {"filter": {"term": {"kind": "passage"}}},
+                # by their leading rows: a count of different names is exact only for some thousand
                 "documents": {"filter": {"term": {"leads": True}}},
                 "written": {"max": {"field": "indexed_at_us"}},
             },
@@ -40,7 +40,7 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
             index_version=meta["index_version"],
             embedding_model=meta["embedding_model"],
             dimensions=meta["dimensions"],
-            passage_count=found["hits"]["total"]["value"],
+            passage_count=found["aggregations"]["passages"]["doc_count"],
             document_count=found["aggregations"]["documents"]["doc_count"],
             updated_at=None if written is None else from_microseconds(int(written)),
         )

@@ -20,7 +20,7 @@ from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows with a change of mapping, analyzer or settings: such an index is a new version and is filled anew."""
 PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
 """One for all tenants of a domain: it holds no tenant's data, only how legs are fused."""
@@ -28,7 +28,9 @@ FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
 """As in the embedded engine, which says where they come from."""
 LONGEST_TOKEN_CHARS = 79
 LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
-"""In the order of the hybrid query's legs."""
+"""Of the legs of passages."""
+HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
+"""In the order of the hybrid query's legs. A hybrid query takes no more than five."""
 _STOP_WORDS = "_english_"
 """Lucene's ``ENGLISH_STOP_WORDS_SET``."""
 
@@ -93,10 +95,11 @@ def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
 def pipeline_body() -> dict[str, Any]:
     """Return the search pipeline: weighted reciprocal rank fusion of the legs.
 
-    The node wants weights that sum up to 1, so its scores are the domain's times a constant.
+    No passage is in a leg of documents, so these change no passage's score. The node wants weights that sum
+    up to 1, so its scores are the domain's times a constant.
     """
-    total = sum(LEG_WEIGHTS.values())
-    weights = [weight / total for weight in LEG_WEIGHTS.values()]
+    total = sum(HYBRID_WEIGHTS.values())
+    weights = [weight / total for weight in HYBRID_WEIGHTS.values()]
     return {
         "description": "Fuses the legs of a hybrid query by reciprocal rank.",
         "phase_results_processors": [
@@ -150,6 +153,16 @@ async def swap_alias(
     await call(client, "POST /_aliases", body={"actions": actions}, timeout_s=timeout_s)
 
 
+async def leave_older_schema(
+    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
+) -> None:
+    """Let readers search this version when the alias points at an index of another schema, which they cannot
+    read. An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError."""
+    meta = await read_meta(client, alias, timeout_s=timeout_s)
+    if meta.get("schema_version") != SCHEMA_VERSION:
+        await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
+
+
 async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) -> list[str]:
     """Return the names of all indices made for this alias, whichever of them is searched."""
     found = await call(
@@ -179,17 +192,19 @@ async def read_meta(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
 def _properties(schema: PassageSchema) -> dict[str, Any]:
     text = {"type": "text", "analyzer": "english_words", "index_options": "freqs"}
     keyword = {"type": "keyword"}
+    vector = {
+        "type": "knn_vector",
+        "dimension": schema.dimensions,
+        "method": {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"},
+    }
     return {
-        **dict.fromkeys(FIELD_BOOSTS, text),
-        "vector": {
-            "type": "knn_vector",
-            "dimension": schema.dimensions,
-            "method": {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"},
-        },
-        **dict.fromkeys(("passage_id", "document_id", "source", "type", "visible_to"), keyword),
+        **dict.fromkeys((*FIELD_BOOSTS, "asked", "text"), text),
+        **dict.fromkeys(("vector", "title_vector"), vector),
+        **dict.fromkeys(("row_id", "kind", "document_id", "source", "type", "visible_to"), keyword),
+        **{name: {"type": "keyword", "index": False} for name in ("words", "abbreviations")},
         **{name: {"type": "long"} for name in ("ordinal", "updated_at_us", "indexed_at_us")},
         "leads": {"type": "boolean"},
-        "kept": {"type": "binary", "doc_values": True},
+        **{name: {"type": "binary", "doc_values": True} for name in ("kept", "card")},
     }
 
 

@@ -7,15 +7,23 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from assistant.adapters.embedded.batching import BatchedCalls
-from assistant.adapters.embedded.passage_rows import IndexMeta, IndexModel, index_version
+from assistant.adapters.embedded.passage_rows import (
+    PASSAGES_FILE,
+    IndexMeta,
+    IndexModel,
+    index_version,
+    known_words,
+)
+from assistant.adapters.embedded.sqlite_file import open_connection
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.documents import Passage
+from assistant.domain.documents import IndexedDocument
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import IndexInfo, PassageQuery, Retrieved
+from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
 
 if TYPE_CHECKING:
     from assistant.adapters.embedded.index_reader import IndexReader
@@ -26,7 +34,7 @@ Side = TypeVar("Side")
 
 CALL_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 300.0
-"""Also of opening, which may build the lexical leg anew: a second for 30,000 passages."""
+"""Also of opening, which may build the lexical leg anew: some three seconds for 30,000 passages."""
 MAX_PENDING_CALLS = 256
 SEARCHES_AT_ONCE = 16
 
@@ -81,9 +89,7 @@ class EmbeddedPassageIndex:
         self._clock = clock or SystemClock()
         self._engine = _EngineThread(self._open, lambda writer: writer.close())
 
-    async def replace_documents(
-        self, documents: Mapping[str, Sequence[tuple[Passage, Sequence[float]]]]
-    ) -> None:
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
         if documents:
             await self._engine.run(lambda writer: writer.replace(documents), timeout_s=WRITE_TIMEOUT_S)
 
@@ -133,6 +139,28 @@ class EmbeddedPassageSearch:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
             raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        return await self._engine.run(
+            lambda reader: reader.read_documents(document_ids, labels=labels), timeout_s=limit_s
+        )
+
+    async def known_words(self) -> KnownWords:
+        """Read by a connection of its own, so that searches do not wait."""
+        return await asyncio.to_thread(self._known_words)
+
+    def _known_words(self) -> KnownWords:
+        path = self._folder / PASSAGES_FILE
+        if not path.exists():
+            return KnownWords(words={}, abbreviations={})
+        try:
+            with closing(open_connection(path)) as connection:
+                return known_words(connection)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
     async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
         return await self._engine.run(lambda reader: reader.search(queries), timeout_s=CALL_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 Each refresh first asks SQLite whether anything was committed (``PRAGMA data_version``, some ten
 microseconds); only then it reads the counters, and refreshes what they say: the changed documents' rows of
-the matrix, tantivy's segments, or tantivy's folder.
+the matrices, tantivy's segments, or tantivy's folder.
 
 Imports the engines: load it only where it is used.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.embedded.lexical import LexicalReader
 from assistant.adapters.embedded.sqlite_file import open_connection
-from assistant.adapters.embedded.vectors import PassageMatrix
+from assistant.adapters.embedded.vectors import VectorMatrix
 
 OPEN_ATTEMPTS = 5
 """A folder may be replaced between reading its name and opening it; the next read gives the new name."""
@@ -27,7 +27,8 @@ class IndexView:
     """Everything of an index that a search needs, as of the last refresh."""
 
     connection: sqlite3.Connection
-    matrix: PassageMatrix
+    passages: VectorMatrix
+    titles: VectorMatrix
     lexical: LexicalReader
     seen: rows.IndexMeta
 
@@ -78,7 +79,8 @@ class IndexFollower:
             except ValueError:  # what tantivy raises when the folder goes away under it
                 continue
             seen = rows.IndexMeta(lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit)
-            return IndexView(connection, PassageMatrix(self._dimensions), lexical, seen)
+            passages, titles = VectorMatrix(self._dimensions), VectorMatrix(self._dimensions)
+            return IndexView(connection, passages, titles, lexical, seen)
         return None
 
     def _refresh_lexical(self, view: IndexView) -> None:
@@ -108,7 +110,8 @@ def _refresh_rows(view: IndexView) -> None:
             changed = None  # at first: all of them
             if view.seen.generation:
                 changed = rows.changed_documents(view.connection, after_generation=view.seen.generation)
-            view.matrix.replace(changed, rows.vector_rows(view.connection, changed))
+            view.passages.replace(changed, rows.passage_vectors(view.connection, changed))
+            view.titles.replace(changed, rows.title_vectors(view.connection, changed))
         # Of these counters only what was read here: tantivy is followed in its own step.
         view.seen = replace(view.seen, generation=meta.generation, updated_at=meta.updated_at)
     finally:

@@ -1,26 +1,40 @@
-"""Passages and their vectors in SQLite: the source of truth of the embedded index.
+"""Passages, titles, cards and their vectors in SQLite: the source of truth of the embedded index.
 
-Everything else (tantivy's postings, the vector matrix in memory) is derived from these tables. Two
-counters tell readers in other processes what to refresh: ``generation`` grows with each write, and
-``changes`` says which documents it touched; ``lexical_commit`` grows when tantivy has caught up, and
-``lexical_folder`` names its current folder. ``pending`` holds the documents whose postings may be behind.
+A title row is a document's title or one of its questions. Everything else (tantivy's postings, the vector
+matrices in memory) is derived from these tables. Two counters tell readers in other processes what to
+refresh: ``generation`` grows with each write, and ``changes`` says which documents it touched;
+``lexical_commit`` grows when tantivy has caught up, and ``lexical_folder`` names its current folder.
+``pending`` holds the documents whose postings may be behind.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 import orjson
 
-from assistant.domain.documents import Passage, Span
+from assistant.adapters.index_values import (
+    card_from,
+    card_values,
+    from_microseconds,
+    known_words_of,
+    microseconds,
+    unit_values,
+    units_from,
+)
+from assistant.domain.documents import DocumentCard, Passage, Span
+from assistant.domain.retrieval import KnownWords
 
 PASSAGES_FILE = "passages.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows with a change of the tables, the analyzer or the fields: such an index is built anew."""
 
 INDEX_SCHEMA = """
@@ -40,10 +54,27 @@ CREATE TABLE IF NOT EXISTS passages (
     type TEXT NOT NULL,
     url TEXT,
     updated_at_us INTEGER NOT NULL,
-    labels TEXT NOT NULL
+    labels TEXT NOT NULL,
+    units BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document_id, ordinal);
 CREATE TABLE IF NOT EXISTS vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS cards (
+    document_id TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    type TEXT NOT NULL,
+    updated_at_us INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    card BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS titles (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    document_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    vector BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS titles_by_document ON titles (document_id, ordinal);
 CREATE TABLE IF NOT EXISTS changes (document_id TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS changes_by_generation ON changes (generation);
 CREATE TABLE IF NOT EXISTS pending (document_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -51,17 +82,24 @@ CREATE TABLE IF NOT EXISTS pending (document_id TEXT PRIMARY KEY) WITHOUT ROWID;
 
 _PASSAGE_COLUMNS = (
     "document_id, ordinal, content_hash, title, heading, text, span_start, span_end, token_count,"
-    " source, type, url, updated_at_us, labels"
+    " source, type, url, updated_at_us, labels, units"
 )
-_DELETE_VECTORS = "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)"
-_INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({', '.join('?' * 14)})"  # noqa: S608
+_INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608
 _SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608 (our own names)
 _SELECT_PASSAGES_AT = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
 _SELECT_VECTORS = (
     "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
     " FROM passages JOIN vectors USING (row)"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SELECT_TITLE_VECTORS = (
+    "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
+    " FROM titles JOIN cards USING (document_id)"
+)
+_DELETE = (
+    "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)",
+    "DELETE FROM titles WHERE document_id = ?",
+    "DELETE FROM cards WHERE document_id = ?",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +125,30 @@ class IndexMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedDocument:
+    """A document with its vectors as float32, little-endian."""
+
+    card: DocumentCard
+    title_vectors: Sequence[bytes]
+    passages: Sequence[tuple[Passage, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRows:
+    """A document as read: (row, text) of the title and of each question, (row, passage) of each passage."""
+
+    card: DocumentCard
+    titles: Sequence[tuple[int, str]]
+    passages: Sequence[tuple[int, Passage]]
+
+
+@dataclass(frozen=True, slots=True)
 class VectorRow:
-    """What the vector leg and the filters need of one passage."""
+    """What a vector leg and the filters need of one passage, or of one title."""
 
     row: int
-    passage_id: str
+    name: str
+    """``<document_id>#<ordinal>``: ties come in its order."""
     document_id: str
     source: str
     type: str
@@ -106,11 +163,6 @@ def index_version(model: IndexModel) -> str:
     parts = f"{SCHEMA_VERSION}\0{model.name}\0{model.dimensions}\0{model.digest}"
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", model.name)[:60]
     return f"v{SCHEMA_VERSION}-{readable}-{model.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
-
-
-def microseconds(instant: datetime) -> int:
-    """Return microseconds since 1970 UTC, exactly."""
-    return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def read_meta(connection: sqlite3.Connection) -> IndexMeta:
@@ -131,22 +183,19 @@ def write_meta(connection: sqlite3.Connection, **values: str) -> None:
 
 def replace_rows(
     connection: sqlite3.Connection,
-    documents: Mapping[str, Sequence[tuple[Passage, bytes]]],
+    documents: Mapping[str, PackedDocument | None],
     *,
     now: datetime,
 ) -> None:
-    """Put the given passages in place of all that the named documents have, in the caller's transaction."""
+    """Put each document in place of all that is kept of it, in the caller's transaction; None removes it."""
     meta = read_meta(connection)
     removed = 0
-    for document_id, entries in documents.items():
-        connection.execute(
-            "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)",
-            (document_id,),
-        )
+    for document_id, document in documents.items():
+        for statement in _DELETE:
+            connection.execute(statement, (document_id,))
         removed += connection.execute("DELETE FROM passages WHERE document_id = ?", (document_id,)).rowcount
-        for passage, vector in entries:
-            row = connection.execute(_INSERT_PASSAGE, _columns(passage)).lastrowid
-            connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, vector))
+        if document is not None:
+            _insert(connection, document)
     generation = meta.generation + 1
     connection.executemany(
         "INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)",
@@ -171,13 +220,61 @@ def changed_documents(connection: sqlite3.Connection, *, after_generation: int) 
     return [row[0] for row in rows]
 
 
-def passages_of(
-    connection: sqlite3.Connection, document_ids: Iterable[str] | None
-) -> Iterator[tuple[int, Passage]]:
-    """Yield (row, passage) of the documents, or of all."""
-    statement, values = _of_documents(_SELECT_PASSAGES, document_ids)
-    for row in connection.execute(f"{statement} ORDER BY row", values):
-        yield row[0], _passage(row[1:])
+def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
+    card = document.card
+    labels = orjson.dumps(card.labels).decode()
+    connection.execute(
+        "INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            card.document_id,
+            card.source,
+            card.type,
+            microseconds(card.updated_at),
+            labels,
+            _packed(card_values(card)),
+        ),
+    )
+    asked = (card.title, *card.questions)
+    connection.executemany(
+        "INSERT INTO titles (document_id, ordinal, text, vector) VALUES (?, ?, ?, ?)",
+        [
+            (card.document_id, ordinal, text, vector)
+            for ordinal, (text, vector) in enumerate(zip(asked, document.title_vectors, strict=True))
+        ],
+    )
+    for passage, vector in document.passages:
+        row = connection.execute(_INSERT_PASSAGE, _columns(passage)).lastrowid
+        connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, vector))
+
+
+def documents_of(
+    connection: sqlite3.Connection, document_ids: Iterable[str] | None, *, with_units: bool
+) -> Iterator[DocumentRows]:
+    """Yield those of the documents that the index holds, or all, each with its passages in order."""
+    statement, values = _of_documents("SELECT document_id, card FROM cards", document_ids)
+    for document_id, card in connection.execute(statement, values):
+        passages = connection.execute(
+            f"{_SELECT_PASSAGES} WHERE document_id = ? ORDER BY ordinal", (document_id,)
+        )
+        titles = connection.execute(
+            "SELECT row, text FROM titles WHERE document_id = ? ORDER BY ordinal", (document_id,)
+        )
+        yield DocumentRows(
+            card=card_from(_unpacked(card)),
+            titles=[(row, text) for row, text in titles],
+            passages=[(row[0], _passage(row[1:], with_units=with_units)) for row in passages],
+        )
+
+
+def known_words(connection: sqlite3.Connection) -> KnownWords:
+    """Add up the words and abbreviations of all documents without labels."""
+    words: Counter[str] = Counter()
+    definitions: Counter[tuple[str, str]] = Counter()
+    for (packed,) in connection.execute("SELECT card FROM cards WHERE labels = '[]'"):
+        values = _unpacked(packed)
+        words.update(values["words"].split())
+        definitions.update((short, long) for short, long in values["abbreviations"])
+    return known_words_of(words, definitions)
 
 
 def passages_at(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Passage]:
@@ -186,9 +283,22 @@ def passages_at(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int
     return {row[0]: _passage(row[1:]) for row in found}
 
 
-def vector_rows(connection: sqlite3.Connection, document_ids: Iterable[str] | None) -> Iterator[VectorRow]:
-    """Yield what the matrix holds of the documents, or of all."""
-    statement, values = _of_documents(_SELECT_VECTORS, document_ids)
+def passage_vectors(
+    connection: sqlite3.Connection, document_ids: Iterable[str] | None
+) -> Iterator[VectorRow]:
+    """Yield the rows of the documents' passages, or of all."""
+    return _vector_rows(connection, _SELECT_VECTORS, document_ids)
+
+
+def title_vectors(connection: sqlite3.Connection, document_ids: Iterable[str] | None) -> Iterator[VectorRow]:
+    """Yield the rows of the documents' titles and questions, or of all."""
+    return _vector_rows(connection, _SELECT_TITLE_VECTORS, document_ids)
+
+
+def _vector_rows(
+    connection: sqlite3.Connection, select: str, document_ids: Iterable[str] | None
+) -> Iterator[VectorRow]:
+    statement, values = _of_documents(select, document_ids)
     for row in connection.execute(f"{statement} ORDER BY row", values):
         yield VectorRow(*row[:6], labels=tuple(orjson.loads(row[6])), vector=row[7])
 
@@ -202,7 +312,9 @@ def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[s
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return (passages, documents)."""
-    row = connection.execute("SELECT count(*), count(DISTINCT document_id) FROM passages").fetchone()
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM passages), (SELECT count(*) FROM cards)"
+    ).fetchone()
     return int(row[0]), int(row[1])
 
 
@@ -222,12 +334,14 @@ def _columns(passage: Passage) -> tuple[object, ...]:
         passage.url,
         microseconds(passage.updated_at),
         orjson.dumps(passage.labels).decode(),
+        _packed(unit_values(passage)),
     )
 
 
-def _passage(columns: Sequence[object]) -> Passage:
+def _passage(columns: Sequence[object], *, with_units: bool = True) -> Passage:
     (document_id, ordinal, content_hash, title, heading, text, start, end) = columns[:8]
-    (token_count, source, type_, url, updated_at_us, labels) = columns[8:]
+    (token_count, source, type_, url, updated_at_us, labels, units) = columns[8:]
+    span = Span(int(str(start)), int(str(end)))
     return Passage(
         passage_id=f"{document_id}#{ordinal}",
         document_id=str(document_id),
@@ -236,11 +350,20 @@ def _passage(columns: Sequence[object]) -> Passage:
         title=str(title),
         heading=str(heading),
         text=str(text),
-        span=Span(int(str(start)), int(str(end))),
+        span=span,
         token_count=int(str(token_count)),
         source=str(source),
         type=str(type_),
         url=None if url is None else str(url),
-        updated_at=_EPOCH + timedelta(microseconds=int(str(updated_at_us))),
+        updated_at=from_microseconds(int(str(updated_at_us))),
         labels=tuple(orjson.loads(str(labels))),
+        units=units_from(_unpacked(units), text=str(text), span=span) if with_units else (),
     )
+
+
+def _packed(values: Any) -> bytes:
+    return zlib.compress(orjson.dumps(values))
+
+
+def _unpacked(packed: Any) -> Any:
+    return orjson.loads(zlib.decompress(packed))

@@ -99,9 +99,14 @@ class SqliteFile:
         return connection
 
 
-def open_connection(path: Path, *, pragmas: tuple[str, ...] = ()) -> sqlite3.Connection:
-    """Open a file in WAL mode, transactions by hand. It may move between threads, one at a time."""
+def open_connection(
+    path: Path, *, pragmas: tuple[str, ...] = (), page_size_bytes: int = 4096
+) -> sqlite3.Connection:
+    """Open a file in WAL mode, transactions by hand. It may move between threads, one at a time.
+
+    ``page_size_bytes`` is of a file that is made now; one that is there keeps its own.
+    """
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode = WAL", *pragmas):
+    for pragma in (f"page_size = {page_size_bytes}", "journal_mode = WAL", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
     return connection

@@ -1,4 +1,4 @@
-"""The vector leg: exact cosine over a float32 matrix in memory.
+"""The vector legs: exact cosine over a float32 matrix in memory.
 
 Imports numpy: load it only where it is used.
 """
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.adapters.embedded.passage_rows import VectorRow, microseconds
+from assistant.adapters.embedded.passage_rows import VectorRow
+from assistant.adapters.index_values import microseconds
 from assistant.domain.retrieval import SearchFilters
 
 COSINE_DECIMALS = 6
@@ -38,8 +39,8 @@ class Codes:
         return self._codes.items()
 
 
-class PassageMatrix:
-    """Vectors and filter columns of all passages, rows contiguous; not for two threads at once."""
+class VectorMatrix:
+    """Vectors and filter columns of all passages, or of all titles. Not for two threads at once."""
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
@@ -50,7 +51,7 @@ class PassageMatrix:
             for name in ("row", "source", "type", "document_id", "labels", "updated_at_us")
         }
         self._codes = {name: Codes() for name in ("source", "type", "document_id", "labels")}
-        self._passage_ids: list[str] = []
+        self._names: list[str] = []
         self._slots: dict[int, int] = {}
         self._rows_of_document: dict[str, list[int]] = {}
 
@@ -60,25 +61,28 @@ class PassageMatrix:
     def __contains__(self, row: object) -> bool:
         return row in self._slots
 
-    def passage_id(self, row: int) -> str:
-        return self._passage_ids[self._slots[row]]
+    def name(self, row: int) -> str:
+        return self._names[self._slots[row]]
 
     def replace(self, document_ids: Iterable[str] | None, rows: Iterable[VectorRow]) -> None:
-        """Take out all passages of the documents, or of all, then put ``rows`` in."""
+        """Take out all rows of the documents, or of all, then put ``rows`` in."""
         for document_id in list(self._rows_of_document) if document_ids is None else document_ids:
             for row in self._rows_of_document.pop(document_id, ()):
                 self._remove(row)
         for entry in rows:
             self._append(entry)
 
+    def document_id(self, row: int) -> str:
+        return self._names[self._slots[row]].rpartition("#")[0]
+
     def cosines(self, vectors: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-        """Return the raw cosines of each question with every passage, shape (questions, passages)."""
-        passages = self._vectors[: self._size]
+        """Return the raw cosines of each question with every row, shape (questions, rows)."""
+        rows = self._vectors[: self._size]
         questions = np.asarray(vectors, dtype=np.float32)
         if len(questions) < LEAST_FOR_ONE_PRODUCT:
-            products = np.stack([passages @ question for question in questions])
+            products = np.stack([rows @ question for question in questions])
         else:
-            products = np.ascontiguousarray((passages @ questions.T).T)
+            products = np.ascontiguousarray((rows @ questions.T).T)
         return np.round(products, COSINE_DECIMALS, out=products)
 
     def best(
@@ -89,20 +93,31 @@ class PassageMatrix:
         labels: frozenset[str],
         limit: int,
     ) -> list[tuple[int, float]]:
-        """Return at most ``limit`` (row, cosine), best first, ties by passage id; the filter comes before."""
+        """Return at most ``limit`` (row, cosine), best first, ties by name; the filter comes before."""
         allowed = self._allowed(filters, labels)
         slots = np.arange(self._size) if allowed is None else np.flatnonzero(allowed)
         if len(slots) > limit:
             kept = cosines[slots]
             worst = np.partition(kept, len(kept) - limit)[len(kept) - limit]
-            slots = slots[kept >= worst]  # every tie at the border, so that the id decides
-        best = [(-float(cosines[slot]), self._passage_ids[slot], slot) for slot in slots.tolist()]
+            slots = slots[kept >= worst]  # every tie at the border, so that the name decides
+        best = [(-float(cosines[slot]), self._names[slot], slot) for slot in slots.tolist()]
         best.sort()
         return [(int(self._columns["row"][slot]), _decimal(-negative)) for negative, _, slot in best[:limit]]
 
     def at(self, cosines: NDArray[np.float32], rows: Sequence[int]) -> dict[int, float]:
         """Return the cosine of each row."""
         return {row: _decimal(float(cosines[self._slots[row]])) for row in rows}
+
+    def best_of_documents(
+        self, cosines: NDArray[np.float32], document_ids: Iterable[str]
+    ) -> dict[str, float]:
+        """Return the best cosine over the rows of each document; one without rows is left out."""
+        best: dict[str, float] = {}
+        for document_id in document_ids:
+            rows = self._rows_of_document.get(document_id)
+            if rows:
+                best[document_id] = _decimal(max(float(cosines[self._slots[row]]) for row in rows))
+        return best
 
     def _allowed(self, filters: SearchFilters, labels: frozenset[str]) -> NDArray[np.bool_] | None:
         masks: list[NDArray[np.bool_]] = []
@@ -130,7 +145,7 @@ class PassageMatrix:
         self._columns["updated_at_us"][slot] = entry.updated_at_us
         for name, codes in self._codes.items():
             self._columns[name][slot] = codes.code(getattr(entry, name))
-        self._passage_ids.append(entry.passage_id)
+        self._names.append(entry.name)
         self._slots[entry.row] = slot
         self._rows_of_document.setdefault(entry.document_id, []).append(entry.row)
         self._size += 1
@@ -141,9 +156,9 @@ class PassageMatrix:
             self._vectors[slot] = self._vectors[last]
             for column in self._columns.values():
                 column[slot] = column[last]
-            self._passage_ids[slot] = self._passage_ids[last]
+            self._names[slot] = self._names[last]
             self._slots[int(self._columns["row"][slot])] = slot
-        self._passage_ids.pop()
+        self._names.pop()
         self._size = last
 
     def _grow(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from assistant.domain.documents import ParsedDocument
+from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
 from assistant.ingesting.parsing.text import TextBuilder, table_lines
 
@@ -20,9 +20,7 @@ _HIDING_STYLE = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_TEXT_BLOCKS = frozenset(
-    ["p", "blockquote", "address", "figure", "figcaption", "dl", "dt", "dd", "hr", "center"]
-)
+_TEXT_BLOCKS = frozenset(["p", "blockquote", "address", "figure", "figcaption", "dl", "hr", "center"])
 _PARTS = frozenset(
     ["body", "main", "article", "section", "div", "header", "footer", "aside", "form", "fieldset"]
 )
@@ -83,7 +81,11 @@ class _Walker:
         self._dropped = dropped
         self._inline: list[str] = []
         self._marker = ""
-        self._in_item = False
+        self._item_kind: UnitKind | None = None
+        """Of the list item around; None outside lists."""
+        self._list_depth = 0
+        self._term = ""
+        """A term of a definition list that waits for what it means."""
         self._depth = 0
 
     def walk(self, node: LexborNode) -> None:
@@ -100,9 +102,11 @@ class _Walker:
         self._inline.clear()
         if not text.strip():
             return
-        if self._in_item:
-            self._builder.line(self._marker + text.strip())
+        if self._item_kind is not None and self._marker:
+            self._builder.line(self._marker + text.strip(), kind=self._item_kind, depth=self._list_depth)
             self._marker = ""
+        elif self._item_kind is not None:  # a further paragraph of the item
+            self._builder.line(text.strip(), kind=UnitKind.SENTENCE, depth=self._list_depth + 1)
         else:
             self._builder.block(text)
 
@@ -121,6 +125,8 @@ class _Walker:
             self._table(node)
         elif tag in ("ul", "ol"):
             self._list(node, ordered=tag == "ol")
+        elif tag in ("dt", "dd"):
+            self._definition(node, tag)
         elif tag in _BLOCKS or tag in ("table", "tr", "td", "th"):  # a table of tables is only layout
             self.flush()
             self.walk(node)
@@ -130,19 +136,33 @@ class _Walker:
 
     def _list(self, node: LexborNode, *, ordered: bool) -> None:
         self.flush()
-        outer = self._in_item, self._marker
+        outer = self._item_kind, self._marker
+        self._list_depth += 1
         number = 0
         for child in _seen_children(node, self._dropped):
             if child.tag == "li":
                 number += 1
-                self._in_item, self._marker = True, f"{number}. " if ordered else "- "
+                self._item_kind = UnitKind.STEP if ordered else UnitKind.ITEM
+                self._marker = f"{number}. " if ordered else "- "
                 self.walk(child)
                 self.flush()
             else:
                 self._take(child, child.tag or "")
-        self._in_item, self._marker = outer
-        if not self._in_item:
+        self._list_depth -= 1
+        self._item_kind, self._marker = outer
+        if self._item_kind is None:
             self._builder.gap()
+
+    def _definition(self, node: LexborNode, tag: str) -> None:
+        self.flush()
+        text = self._text(node).strip()
+        if tag == "dt":
+            self._term = text
+        elif text:
+            joined = f"{self._term.rstrip(':')}: {text}" if self._term else text
+            self._builder.line(joined, kind=UnitKind.DEFINITION, depth=self._list_depth + 1)
+            self._builder.gap()
+            self._term = ""
 
     def _table(self, table: LexborNode) -> None:
         self.flush()
@@ -152,7 +172,7 @@ class _Walker:
         texts = [[self._text(cell) for cell in row] for row in rows if row]
         has_header = bool(rows and rows[0]) and all(cell.tag == "th" for cell in rows[0])
         for line in table_lines(texts, has_header=has_header):
-            self._builder.line(line)
+            self._builder.line(line, kind=UnitKind.ROW, depth=self._list_depth + 1)
         self._builder.gap()
 
     def _text(self, node: LexborNode) -> str:

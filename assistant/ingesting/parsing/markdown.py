@@ -8,7 +8,7 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from assistant.domain.documents import ParsedDocument
+from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
 from assistant.ingesting.parsing.html import html_text
 from assistant.ingesting.parsing.text import TextBuilder, normalize, table_lines
@@ -85,7 +85,7 @@ class _Walker:
                 self._table.append([])
             case "table_close":
                 for line in table_lines(self._table or [], has_header=True):
-                    self._builder.line(line)
+                    self._builder.line(line, kind=UnitKind.ROW, depth=len(self._items) + 1)
                 self._builder.gap()
                 self._table = None
             case _:
@@ -105,7 +105,11 @@ class _Walker:
             self._builder.block(text)
             return
         marker, self._items[-1] = self._items[-1], ""
-        self._builder.line(marker + text)
+        if marker:
+            kind = UnitKind.ITEM if self._ordered[-1] is None else UnitKind.STEP
+            self._builder.line(marker + text, kind=kind, depth=len(self._items))
+        else:  # a further paragraph of the item
+            self._builder.line(text, kind=UnitKind.SENTENCE, depth=len(self._items) + 1)
 
     def _marker(self) -> str:
         number = self._ordered[-1]

@@ -17,5 +17,5 @@ def parse_plain(document: Document) -> ParsedDocument:
     if document.question is not None and document.question != document.title:
         builder.block(document.question)
     for block in re.split(r"\n\s*\n", _FLATTENED_ITEM.sub("\n", document.content)):
-        builder.block(block)
+        builder.plain_block(block)
     return builder.build()

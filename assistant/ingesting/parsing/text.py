@@ -1,14 +1,22 @@
-"""Builds a document's plain text block by block and remembers which section each part stands in."""
+"""Builds a document's plain text block by block, and remembers its sections and units."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from assistant.domain.documents import ParsedDocument, Section, Span
+from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
+from assistant.text.sentences import split_sentences
 
 _SPACES = re.compile(r"[^\S\n]+")
 _AROUND_NEWLINE = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
+_BULLET = re.compile(r"(?:[-*\u2022]|(\d{1,3})[.)])\s+(?=\S)")
+"""A line of plain text that is a list item; group 1 is the number of a step."""
+_LONGEST_TITLE_WORDS = 10
+"""A short line of plain text without a full stop is a heading, or an item under a line that ends in ":"."""
+_LONGEST_ITEM_WORDS = 30
+_ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
 
 
 def normalize(text: str) -> str:
@@ -20,6 +28,15 @@ def normalize(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
+@dataclass(slots=True)
+class _Lead:
+    """The unit that the next list items belong to."""
+
+    ordinal: int
+    opens_list: bool
+    """It ends in ":": short lines after it are its items."""
+
+
 class TextBuilder:
     """Headings and blocks in reading order → ParsedDocument. A section runs from heading to heading."""
 
@@ -28,9 +45,15 @@ class TextBuilder:
         self._length = 0
         self._headings: list[tuple[int, str]] = []
         self._sections: list[Section] = []
+        self._units: list[Unit] = []
         self._section_start: int | None = None
         self._section_end = 0
         self._last_was_line = False
+        self._subheading = ""
+        """A line of plain text that stands for a heading: it names units, and begins no section."""
+        self._lead: _Lead | None = None
+        self._items: list[int | None] = []
+        """Ordinal of the newest unit at each depth of list items, outermost first."""
 
     def heading(self, level: int, text: str) -> None:
         """A heading closes those of its own level and below; it stands in the text, outside sections."""
@@ -42,33 +65,114 @@ class TextBuilder:
         self._headings.append((level, text))
         self._append(text, "\n\n")
         self._last_was_line = False
+        self._subheading = ""
+        self._lead = None
 
     def block(self, text: str) -> None:
-        """A paragraph: blank lines around it."""
-        self._body(text, "\n\n")
+        """A paragraph: blank lines around it. Its sentences are units."""
+        start = self._body(text, "\n\n")
+        if start is not None:
+            self._items.clear()
+            self._sentences(normalize(text), start)
         self._last_was_line = False
 
-    def line(self, text: str) -> None:
-        """A list item or a table row: directly under the one before."""
-        self._body(text, "\n" if self._last_was_line else "\n\n")
+    def plain_block(self, text: str) -> None:
+        """A paragraph of plain text, whose lines may be list items or stand for headings."""
+        text = normalize(text)
+        start = self._body(text, "\n\n")
+        if start is None:
+            return
+        self._items.clear()
+        for line in re.finditer(r"[^\n]+", text):
+            self._plain_line(line[0], start + line.start(), alone=line[0] == text)
+        self._last_was_line = False
+
+    def line(self, text: str, *, kind: UnitKind = UnitKind.ITEM, depth: int = 1) -> None:
+        """A list item, a part of one, or a table row: directly under the one before.
+
+        ``depth`` counts the lists (and a table) that it stands in, from 1; a row's parent is the item around
+        its table.
+        """
+        start = self._body(text, "\n" if self._last_was_line else "\n\n")
+        if start is None:
+            return
+        del self._items[depth:]
+        self._items += [None] * (depth - len(self._items))
+        above = next((at for at in reversed(self._items[: depth - 1]) if at is not None), None)
+        if above is None and self._lead is not None:
+            above = self._lead.ordinal
+        text = normalize(text)
+        self._items[depth - 1] = self._unit(kind, text, start, parent=above)
         self._last_was_line = True
 
     def gap(self) -> None:
         """The list or the table ends: the next line is not under it."""
         self._last_was_line = False
+        self._lead = None
 
     def build(self) -> ParsedDocument:
         self._end_section()
-        return ParsedDocument(text="".join(self._parts), sections=tuple(self._sections))
+        return ParsedDocument(
+            text="".join(self._parts), sections=tuple(self._sections), units=tuple(self._units)
+        )
 
-    def _body(self, text: str, separator: str) -> None:
+    def _plain_line(self, line: str, start: int, *, alone: bool) -> None:
+        bullet = _BULLET.match(line)
+        if bullet:
+            kind = UnitKind.STEP if bullet[1] else UnitKind.ITEM
+            self._plain_item(kind, line, start)
+        elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_ENDS, ":")):
+            self._sentences(line, start)
+        elif self._lead is not None and self._lead.opens_list:
+            self._unit(UnitKind.ITEM, line, start, parent=self._lead.ordinal)
+        elif alone:
+            self._subheading = line
+            self._lead = None
+        else:
+            self._sentences(line, start)
+
+    def _plain_item(self, kind: UnitKind, line: str, start: int) -> None:
+        """A list item of plain text; where an export ran the paragraph after a list into its last item,
+        the sentences after the first are units of their own."""
+        parent = self._lead.ordinal if self._lead else None
+        sentences = split_sentences(line) if len(line.split()) > _LONGEST_ITEM_WORDS else []
+        if len(sentences) < 2:
+            self._unit(kind, line, start, parent=parent)
+            return
+        end = sentences[0].end
+        self._unit(kind, line[:end], start, parent=parent)
+        for sentence in sentences[1:]:
+            self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
+
+    def _sentences(self, text: str, start: int) -> None:
+        for sentence in split_sentences(text):
+            ordinal = self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
+            self._lead = _Lead(ordinal, opens_list=sentence.text.endswith(":"))
+
+    def _unit(self, kind: UnitKind, text: str, start: int, *, parent: int | None) -> int:
+        ordinal = len(self._units)
+        names = [name for _, name in self._headings] + ([self._subheading] if self._subheading else [])
+        self._units.append(
+            Unit(
+                ordinal=ordinal,
+                kind=kind,
+                text=text,
+                span=Span(start, start + len(text)),
+                heading=" > ".join(names),
+                parent=parent,
+            )
+        )
+        return ordinal
+
+    def _body(self, text: str, separator: str) -> int | None:
         text = normalize(text)
         if not text:
-            return
+            return None
         start = self._append(text, separator)
         if self._section_start is None:
             self._section_start = start
         self._section_end = self._length
+        return start
 
     def _append(self, text: str, separator: str) -> int:
         if self._parts:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -67,3 +68,23 @@ def labels_field(value: object) -> tuple[str, ...]:
         parts.extend(value)  # pyright: ignore[reportUnknownArgumentType]
     labels = {label for label in map(text_field, parts) if label is not None}
     return tuple(sorted(labels))
+
+
+def questions_field(value: object) -> tuple[str, ...]:
+    """Return questions from a text or a list of texts, each once, in order.
+
+    Raises DocumentInvalidError for anything else and for an empty item.
+    """
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, str | list | tuple):
+        raise DocumentInvalidError(
+            f"questions: {value!r:.60} is neither a text nor a list of texts. Write a list of questions."
+        )
+    items: Sequence[object] = (value,) if isinstance(value, str) else cast("Sequence[object]", value)
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, str) or not item.strip():
+            raise DocumentInvalidError(
+                f"questions: item {number} is {item!r:.60}, not a text. Write a question or remove the item."
+            )
+    return tuple(dict.fromkeys(" ".join(str(item).split()) for item in items))

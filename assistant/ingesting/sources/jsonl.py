@@ -10,12 +10,14 @@ from typing import BinaryIO, cast
 
 import orjson
 
+from assistant.domain.errors import DocumentInvalidError
 from assistant.ingesting.sources.items import (
     LARGEST_DOCUMENT_BYTES,
     SourceItem,
     as_item,
     invalid,
     labels_field,
+    questions_field,
     text_field,
     too_large,
 )
@@ -65,7 +67,10 @@ def _item(origin: str, line: bytes | None) -> SourceItem:
     missing = [key for key in ("id", "question", "answer") if text_field(fields.get(key)) is None]
     if missing:
         return invalid(origin, f"missing or empty: {', '.join(missing)}")
-    return as_item(origin, _document_fields(fields))
+    try:
+        return as_item(origin, _document_fields(fields))
+    except DocumentInvalidError as error:
+        return invalid(origin, error.message)
 
 
 def _document_fields(fields: Mapping[str, object]) -> dict[str, object]:
@@ -85,4 +90,5 @@ def _document_fields(fields: Mapping[str, object]) -> dict[str, object]:
         "owner": text_field(fields.get("owner")),
         "effective_date": text_field(fields.get("effective_date")),
         "labels": labels_field(fields.get("labels")),
+        "questions": questions_field(fields.get("questions")),
     }

@@ -19,6 +19,7 @@ from assistant.ingesting.sources.items import (
     as_item,
     invalid,
     labels_field,
+    questions_field,
     text_field,
     too_large,
 )
@@ -90,6 +91,8 @@ def _read_html(name: str, content: str) -> SourceItem:
     meta: dict[str, object] = {}
     for node in tree.css("meta[name][content]"):
         meta.setdefault((node.attributes["name"] or "").lower(), node.attributes["content"])
+    if isinstance(asked := meta.get("questions"), str):
+        meta["questions"] = [question for question in asked.split("|") if question.strip()]
     canonical = tree.css_first("link[rel=canonical][href]")
     if canonical is not None:
         meta["url"] = canonical.attributes["href"]
@@ -118,5 +121,6 @@ def _page(
             "owner": text_field(meta.get("owner")),
             "effective_date": text_field(date) if isinstance(date, str) else date,
             "labels": labels_field(meta.get("labels")),
+            "questions": questions_field(meta.get("questions")),
         },
     )
