@@ -118,7 +118,12 @@ class ObservabilityStack(TenantStack):
             metric_value=first_token,
             unit="Milliseconds",
         )
+        failed = logs.CfnMetricFilter.MetricTransformationProperty(
+            metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1"
+        )
+        without_model = f"$.{service_metrics.MODEL_FAILED} IS TRUE"
         for name, pattern, transformation in (
+            ("ModelFailures", f"{{ {event} && {without_model} }}", failed),
             ("AnswersEnded", f"{{ {event} }}", ended),
             ("FirstTokens", f"{{ {event} && {first_token} >= 0 }}", begun),
         ):

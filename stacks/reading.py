@@ -18,6 +18,7 @@ from assistant.settings import (
     load_tenant,
     load_tenants,
 )
+from assistant.settings.artifacts import released_prompts
 from assistant.settings.compatibility import CompatibilityTable, load_compatibility
 from assistant.settings.deployment_checks import Contradiction, artifact_contradictions, contradictions
 from assistant.settings.images import ImageLock
@@ -64,7 +65,13 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     wrong = [
         *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
-        *artifact_contradictions(tenant, models=tenant.models, llm=llm, embedding=embedding),
+        *artifact_contradictions(
+            tenant,
+            models=tenant.models,
+            llm=llm,
+            embedding=embedding,
+            prompts=released_prompts(ROOT / "assistant" / "answering" / "prompts"),
+        ),
     ]
     if wrong:
         raise ConfigurationError(_said(file, wrong))
@@ -85,7 +92,11 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
 
 
 def _as_deployed(tenant: DeployedTenant) -> TenantConfig:
-    """Return the file as it is meant on AWS: what follows from artifacts and profile stands in it."""
+    """Return the file as it is meant on AWS: what follows from artifacts and profile stands in it.
+
+    How the model is asked (prompt, passages, whether it may write) is not part of the file: callers read the
+    manifest's table in ``artifact.json`` below ``CALLERS_PREFIX``.
+    """
     config, llm, embedding = tenant.config, tenant.llm, tenant.embedding
     given = config.index.model_fields_set
     copies = config.index.replicas if "replicas" in given else _COPIES[tenant.place.profile]

@@ -65,7 +65,7 @@ ENTRIES = (
         group=_ANSWERS,
         title="First token slow",
         happened="Half of the answers waited longer for their first token than half of the limit after "
-        "which an agent gets sources only.",
+        "which an agent gets a quote instead.",
         look="Timings by step in `done` and in the records: `assistant replay ID`. On the dashboard: "
         "concurrency and first-chunk latency of the LLM endpoint, latency of search.",
         mend="If concurrency is at the artifact's batch size, raise `max_instances` in `[models]` and "
@@ -74,10 +74,10 @@ ENTRIES = (
     Entry(
         group=_ANSWERS,
         title="Answers without a model",
-        happened="At least five answers in fifteen minutes ended as `sources_only`: the model failed or "
-        "was late, and agents got the ranked passages alone.",
+        happened="The model failed or was late in at least five answers within fifteen minutes, and agents "
+        "got quotes instead of written text.",
         look="The LLM endpoint's alarms and its log group `/aws/sagemaker/Endpoints/<name>`.",
-        mend="As for the model's failures. Agents can go on working with the passages meanwhile.",
+        mend="As for the model's failures. Agents go on working with quoted answers meanwhile.",
     ),
     Entry(
         group=_ANSWERS,

@@ -29,6 +29,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
 
     from assistant.model_server.embedding_artifact import ensure_graph
     from assistant.model_server.embedding_engine import EmbeddingEngine
+    from assistant.model_server.embedding_graph import read_pooling
     from assistant.model_server.embedding_task import EmbeddingTask
 
     artifact = ensure_artifact(settings)
@@ -38,6 +39,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
         threads=settings.threads,
         queue_size=settings.queue_size,
         precision=settings.precision,
+        pooling=weights.pooling or read_pooling(weights.path),
     )
     engine.start()
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE

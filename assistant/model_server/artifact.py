@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.domain.public import PublicModel
 from assistant.model_server.weights import Weights, locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings import AnsweringTable, ModelServerSettings
 
 ARTIFACT_FILE = "artifact.json"
 TOKENIZER_FILE = "tokenizer.json"
-_BUILDER_VERSION = 1
+_BUILDER_VERSION = 2
 """Raise it whenever what the builders write changes: older artifacts are then built anew."""
 _LOCK_TIMEOUT_S = 120.0
 
@@ -45,6 +45,8 @@ class ModelArtifact(PublicModel):
     """At most so many tokens the chat template adds around one message's content."""
     template_tokens_fixed: int | None = None
     """At most so many it adds once to a prompt that begins with a system message."""
+    answering: AnsweringTable | None = None
+    """What an LLM is trusted with, and how it is asked: the table of its manifest."""
 
 
 def ensure_artifact(settings: ModelServerSettings) -> ModelArtifact:
@@ -92,13 +94,18 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: Path) -> ModelArtifact:
     digest = weights.digest()
+    if weights.expected not in (None, digest):
+        raise ConfigurationError(
+            f"{weights.file}: the weights changed since {weights.name} was added. Add them under another "
+            "name: assistant models add PATH --name NAME."
+        )
     found = read_artifact(folder)
     if (
         found is not None
         and (folder / TOKENIZER_FILE).exists()
         and _same_model(found, settings=settings, digest=digest)
     ):
-        artifact = _with_limits_of(settings, found)
+        artifact = _with_limits_of(settings, found, weights=weights)
         tokenizer = None
     else:
         artifact, tokenizer = _build(settings, weights=weights, digest=digest)
@@ -127,12 +134,18 @@ def _same_model(found: ModelArtifact, *, settings: ModelServerSettings, digest: 
     return settings.task == "generation" or found.max_input_tokens == settings.max_input_tokens
 
 
-def _with_limits_of(settings: ModelServerSettings, found: ModelArtifact) -> ModelArtifact:
-    """A context is a setting: what was measured of the model holds for any."""
+def _with_limits_of(
+    settings: ModelServerSettings, found: ModelArtifact, *, weights: Weights
+) -> ModelArtifact:
+    """Context and trust are settings: what was measured of the model holds for any."""
     if settings.task == "embedding":
         return found
-    limits = {"context_tokens": settings.context_tokens, "max_input_tokens": settings.context_tokens - 1}
-    return found.model_copy(update=limits)
+    update = {
+        "context_tokens": settings.context_tokens,
+        "max_input_tokens": settings.context_tokens - 1,
+        "answering": weights.answering,
+    }
+    return found.model_copy(update=update)
 
 
 def main() -> None:

@@ -9,7 +9,13 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ModelArtifact, artifact_folder, write_whole
-from assistant.model_server.embedding_graph import BUILDER_VERSION, build_embedding_graph, read_bert_config
+from assistant.model_server.embedding_graph import (
+    BUILDER_VERSION,
+    build_embedding_graph,
+    longest_input,
+    read_bert_config,
+)
+from assistant.model_server.embedding_runtime import graph_dimensions
 from assistant.model_server.weights import Weights
 from assistant.settings import ModelServerSettings
 
@@ -18,38 +24,49 @@ def build_embedding_artifact(
     weights: Weights, *, settings: ModelServerSettings, digest: str
 ) -> tuple[ModelArtifact, bytes]:
     """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
-    config = read_bert_config(weights.path)
-    if settings.max_input_tokens > config.max_position_embeddings:
+    tokenizer = _tokenizer_that_never_cuts(weights.path / "tokenizer.json")
+    longest = longest_input(weights.path)
+    if settings.max_input_tokens > longest:
         raise ConfigurationError(
-            f"max_input_tokens is {settings.max_input_tokens}, "
-            f"{weights.name} takes at most {config.max_position_embeddings}."
+            f"max_input_tokens is {settings.max_input_tokens}, {weights.name} takes at most {longest}."
         )
     artifact = ModelArtifact(
         model=weights.name,
         task="embedding",
         digest=digest,
         max_input_tokens=settings.max_input_tokens,
-        dimensions=config.hidden_size,
+        dimensions=dimensions_of(weights),
     )
-    return artifact, _tokenizer_that_never_cuts(weights.path / "tokenizer.json")
+    return artifact, tokenizer
+
+
+def dimensions_of(weights: Weights) -> int:
+    """Return the length of the weights' vectors. Raises ConfigurationError."""
+    return graph_dimensions(weights.file) if weights.is_graph else read_bert_config(weights.path).hidden_size
 
 
 def ensure_graph(weights: Weights, *, settings: ModelServerSettings, digest: str) -> Path:
-    """Return the ONNX graph of the weights, built first when it is missing. Raises ConfigurationError."""
+    """Return the ONNX graph of the weights: the folder's own, or one that is built when it is missing.
+
+    Raises ConfigurationError.
+    """
+    if weights.is_graph:
+        return weights.file
     folder = artifact_folder(settings, weights)
-    path = folder / f"model-{_graph_key(weights.path, digest)}.onnx"
+    path = folder / f"model-{_graph_key(weights, digest)}.onnx"
     if not path.exists():
-        write_whole(path, build_embedding_graph(weights.path))
+        write_whole(path, build_embedding_graph(weights.path, pooling=weights.pooling))
         for stale in folder.glob("model-*.onnx"):
             if stale != path:
                 stale.unlink(missing_ok=True)
     return path
 
 
-def _graph_key(folder: Path, digest: str) -> str:
+def _graph_key(weights: Weights, digest: str) -> str:
     """Everything that the graph is made of: weights, both configurations and the builder."""
-    key = hashlib.sha256(f"{BUILDER_VERSION} {digest} ".encode())
-    for path in (folder / "config.json", folder / "1_Pooling" / "config.json"):
+    pooling = f"{weights.pooling} " if weights.pooling else ""
+    key = hashlib.sha256(f"{BUILDER_VERSION} {digest} {pooling}".encode())
+    for path in (weights.path / "config.json", weights.path / "1_Pooling" / "config.json"):
         key.update(path.read_bytes() if path.exists() else b"-")
     return key.hexdigest()[:16]
 

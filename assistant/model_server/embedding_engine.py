@@ -7,13 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from assistant.domain.errors import OverloadedError
-from assistant.model_server.embedding_runtime import Precision, load_graph
+from assistant.model_server.embedding_runtime import PassageRunner, Pooling, Precision, load_graph
 
 Vectors = npt.NDArray[np.float32]
 _FIRST_TOKENS = 2
@@ -26,10 +25,19 @@ class EmbeddingEngine:
     of each request in turn, so that a question does not wait for a whole batch of documents.
     """
 
-    def __init__(self, graph: Path, *, threads: int, queue_size: int, precision: Precision) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        threads: int,
+        queue_size: int,
+        precision: Precision,
+        pooling: Pooling = "mean",
+    ) -> None:
         self._graph = graph
         self._threads = threads
         self._precision: Precision = precision
+        self._pooling: Pooling = pooling
         self._most_requests = threads + queue_size
         self._requests: deque[_Request] = deque()
         self._active = 0
@@ -40,13 +48,13 @@ class EmbeddingEngine:
     def start(self) -> None:
         """Load the graph and start the workers."""
         model = load_graph(self._graph, threads=self._threads, precision=self._precision)
-        runners = [model.create_infer_request() for _ in range(self._threads)]
+        runners = [PassageRunner(model, pooling=self._pooling) for _ in range(self._threads)]
         for runner in runners:
             # One run before there are threads: the binding sets itself up on the first run of a process,
             # and two threads that come to it at once wait for each other for ever (one has its guard and
             # wants the GIL, the other has the GIL and wants the guard; seen with openvino 2026.4).
             # Not of one token: a graph whose first input is that short gives NaN in bfloat16 ever after.
-            runner.infer({"input_ids": np.zeros((1, _FIRST_TOKENS), np.int64)})
+            runner.embed([0] * _FIRST_TOKENS)
         for number, runner in enumerate(runners):
             worker = threading.Thread(
                 target=self._work, args=(runner,), name=f"embedding-{number}", daemon=True
@@ -86,13 +94,11 @@ class EmbeddingEngine:
                 self._active -= 1
                 request.drop()
 
-    def _work(self, runner: Any) -> None:
+    def _work(self, runner: PassageRunner) -> None:
         while (taken := self._take()) is not None:
             request, position = taken
             try:
-                ids = np.asarray([request.passages[position]], np.int64)
-                runner.infer({"input_ids": ids})
-                request.keep(position, runner.get_output_tensor().data[0].copy())
+                request.keep(position, runner.embed(request.passages[position]))
             except Exception as error:  # noqa: BLE001 : whatever a run raises belongs to its request
                 request.fail(error)
 

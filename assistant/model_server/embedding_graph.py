@@ -61,6 +61,32 @@ def read_bert_config(folder: Path) -> BertConfig:
         raise ConfigurationError(f"{path}: only plain BERT encoders can be served: {found}") from None
 
 
+class _AnyConfig(BaseModel):
+    """What config.json of an ONNX folder must say, whatever the architecture."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model_type: str = ""
+    max_position_embeddings: int = Field(ge=16)
+
+
+_POSITIONS_BEGIN_AT_2 = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+"""Families whose first two positions stand for padding: their longest input is two tokens shorter."""
+
+
+def longest_input(folder: Path) -> int:
+    """Return the most tokens of one input, special ones included. Raises ConfigurationError."""
+    path = folder / "config.json"
+    try:
+        config = _AnyConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"{path}: not the configuration of an encoder: {found}") from None
+    return config.max_position_embeddings - (2 if config.model_type in _POSITIONS_BEGIN_AT_2 else 0)
+
+
 def read_pooling(folder: Path) -> Pooling:
     """Read 1_Pooling/config.json of sentence-transformers; mean when there is none."""
     path = folder / "1_Pooling" / "config.json"
@@ -75,8 +101,11 @@ def read_pooling(folder: Path) -> Pooling:
     raise ConfigurationError(f"{path}: only mean or cls pooling can be served, not {sorted(chosen)}.")
 
 
-def build_embedding_graph(folder: Path) -> bytes:
-    """Return the serialised ONNX model of the folder's weights. Raises ConfigurationError."""
+def build_embedding_graph(folder: Path, *, pooling: Pooling | None = None) -> bytes:
+    """Return the serialised ONNX model of the folder's weights. Raises ConfigurationError.
+
+    Without ``pooling`` the folder says it.
+    """
     config = read_bert_config(folder)
     tensors = {
         name.removeprefix("bert."): np.asarray(value, np.float32)
@@ -84,7 +113,7 @@ def build_embedding_graph(folder: Path) -> bytes:
         if value.dtype != np.int64
     }
     try:
-        return _Graph(config, tensors).build(read_pooling(folder))
+        return _Graph(config, tensors).build(pooling or read_pooling(folder))
     except KeyError as error:
         raise ConfigurationError(f"{folder}: the weights lack the tensor {error}.") from None
 

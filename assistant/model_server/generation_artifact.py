@@ -48,6 +48,7 @@ def build_generation_artifact(
         context_tokens=settings.context_tokens,
         template_tokens_per_message=per_message,
         template_tokens_fixed=fixed,
+        answering=weights.answering,
     )
     return artifact, tokenizer.to_str().encode()
 

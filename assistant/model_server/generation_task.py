@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Any, cast
 
 import aiohttp
@@ -33,10 +35,13 @@ class GenerationTask:
         self._admission = admission
         self._context_tokens = context_tokens
         self._session: aiohttp.ClientSession | None = None
+        self._addresses = runtime.addresses
+        self._free = deque(self._addresses)
+        """Slots that answer nothing, longest free first: one that was left inside a prompt still reads it.
+        Admission lets in as many requests as there are slots."""
 
     async def __aenter__(self) -> GenerationTask:
         self._session = aiohttp.ClientSession(
-            self._runtime.address,
             headers=self._runtime.authorization,
             connector=aiohttp.TCPConnector(limit=0),  # bounded by admission
             timeout=aiohttp.ClientTimeout(
@@ -55,9 +60,12 @@ class GenerationTask:
         return self._session
 
     async def healthy(self) -> bool:
+        return all(await asyncio.gather(*map(self._is_healthy, self._addresses)))
+
+    async def _is_healthy(self, address: str) -> bool:
         timeout = aiohttp.ClientTimeout(total=_HEALTH_TIMEOUT_S)
         try:
-            async with self._connections.get("/health", timeout=timeout) as response:
+            async with self._connections.get(f"{address}/health", timeout=timeout) as response:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -66,7 +74,11 @@ class GenerationTask:
         try:
             request = parse_chat_request(body)
             async with self._admission.slot():
-                await self._generate(request, send)
+                address = self._free.popleft()
+                try:
+                    await self._generate(request, send, address=address)
+                finally:
+                    self._free.append(address)
         except (UnreadableRequestError, InvalidRequestError) as error:
             await _respond(_error(400, error.message, kind="invalid_request_error"), send)
         except OverloadedError as error:
@@ -75,9 +87,9 @@ class GenerationTask:
     def refuse(self, status: int, message: str) -> Response:
         return _error(status, message, kind="invalid_request_error" if status < 500 else "server_error")
 
-    async def _generate(self, request: ChatRequest, send: Send) -> None:
+    async def _generate(self, request: ChatRequest, send: Send, *, address: str) -> None:
         response = await self._connections.post(
-            "/v1/chat/completions",
+            f"{address}/v1/chat/completions",
             data=request.for_runtime(most_tokens=self._context_tokens),
             headers={"Content-Type": "application/json"},
         )

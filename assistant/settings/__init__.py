@@ -5,6 +5,7 @@ The name of an environment variable lives once, on the class that reads it.
 
 from assistant.settings.account_file import AccountConfig, load_account
 from assistant.settings.artifacts import (
+    AnsweringTable,
     EmbeddingManifest,
     LlmManifest,
     load_embedding_manifest,
@@ -41,6 +42,7 @@ from assistant.settings.local import (
     LocalSettings,
     ModelServerSettings,
 )
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, TenantModels, local_models
 from assistant.settings.probe import (
     PROBE_DEGRADED,
     PROBE_DIMENSION,
@@ -54,6 +56,7 @@ from assistant.settings.process import ProcessSettings, inherited_environment
 from assistant.settings.served import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant_file import (
     WHERE_IT_STANDS,
+    AnswersSection,
     EmbeddingSection,
     GateSection,
     GenerationSection,
@@ -61,7 +64,6 @@ from assistant.settings.tenant_file import (
     IndexSection,
     KnowledgeSection,
     LimitsSection,
-    PromptSection,
     RetrievalSection,
     SecretsSection,
     TenantConfig,
@@ -80,6 +82,10 @@ __all__ = [
     "PROBE_SUBJECT",
     "WHERE_IT_STANDS",
     "AccountConfig",
+    "AddedEmbedding",
+    "AddedLlm",
+    "AnsweringTable",
+    "AnswersSection",
     "CareApp",
     "CareAppConfig",
     "EdgeSection",
@@ -111,7 +117,6 @@ __all__ = [
     "PowerSection",
     "ProbeSettings",
     "ProcessSettings",
-    "PromptSection",
     "ReachEntry",
     "ReceivingSettings",
     "RedactingSettings",
@@ -124,6 +129,7 @@ __all__ = [
     "StoreSettings",
     "TasksSection",
     "TenantConfig",
+    "TenantModels",
     "TenantName",
     "WorkerSettings",
     "inherited_environment",
@@ -134,5 +140,6 @@ __all__ = [
     "load_llm_manifest",
     "load_tenant",
     "load_tenants",
+    "local_models",
     "write_digest",
 ]

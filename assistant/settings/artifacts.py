@@ -23,6 +23,28 @@ CALLERS_PREFIX = "callers/"
 endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
 
 
+class AnsweringTable(BaseModel):
+    """``[answering]`` of a manifest: what the model is trusted with, and how it is asked.
+
+    The defaults are those of a model that nobody vouches for: answers are quoted, and the model never writes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    writes_answers: bool = False
+    """Whether the model may write an answer. Otherwise answers are quoted from the documents."""
+    prompt: str = Field(default="answer/1", pattern=r"^[a-z][a-z_]*/[1-9][0-9]*$")
+    """``<task>/<version>`` of a file under assistant/answering/prompts/."""
+    passages: int = Field(default=2, ge=1, le=50)
+    """How many of the sources the model reads. A small model mixes up more than two."""
+    history_turns: int = Field(default=2, ge=0, le=20)
+    """How many earlier turns of the conversation the model reads."""
+
+
+WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5, history_turns=2)
+"""How an instruct model that may write is asked, where its manifest does not say otherwise."""
+
+
 class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +96,8 @@ class LlmManifest(_Manifest):
     head_size: int = Field(ge=1)
     chat_template: str | None = None
     """One of ``files``; the tokenizer's own when absent."""
+    answering: AnsweringTable
+    """Callers of the endpoint read the same table in its ``artifact.json``."""
 
 
 class EmbeddingManifest(_Manifest):
@@ -81,6 +105,14 @@ class EmbeddingManifest(_Manifest):
     pooling: Literal["mean", "cls"]
     max_tokens: int = Field(ge=16)
     """Limit of one input, special tokens included."""
+
+
+def released_prompts(folder: Path) -> dict[str, bool]:
+    """Return the id of each released prompt below ``folder``, and whether the prompt lets a model refuse."""
+    return {
+        f"{path.parent.name}/{path.stem}": "# refusal" in path.read_text(encoding="utf-8").splitlines()
+        for path in sorted(folder.glob("*/*.md"))
+    }
 
 
 _ManifestT = TypeVar("_ManifestT", bound=_Manifest)

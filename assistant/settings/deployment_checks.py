@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -44,9 +44,18 @@ def contradictions(
 
 
 def artifact_contradictions(
-    tenant: TenantConfig, *, models: ModelsSection, llm: LlmManifest, embedding: EmbeddingManifest
+    tenant: TenantConfig,
+    *,
+    models: ModelsSection,
+    llm: LlmManifest,
+    embedding: EmbeddingManifest,
+    prompts: Mapping[str, bool],
 ) -> Iterator[Contradiction]:
-    """Yield where the file and the manifests of the model artifacts differ in what both say."""
+    """Yield where the file and the manifests of the model artifacts differ in what both say.
+
+    ``prompts`` are the released ones, with whether each lets a model refuse.
+    """
+    yield from _asking(tenant, llm=llm, prompts=prompts)
     if llm.accelerator != models.accelerator:
         yield Contradiction(
             ("models", "llm"),
@@ -69,6 +78,36 @@ def artifact_contradictions(
             ("generation", "max_tokens"),
             f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
             f"of {llm.name}.",
+        )
+
+
+def _asking(
+    tenant: TenantConfig, *, llm: LlmManifest, prompts: Mapping[str, bool]
+) -> Iterator[Contradiction]:
+    """Yield what the model's ``[answering]`` table says that it cannot be asked with."""
+    asking, key = llm.answering, ("models", "llm")
+    manifest = f"the manifest of {llm.name}, [answering]"
+    if asking.prompt not in prompts:
+        there = ", ".join(prompts)
+        yield Contradiction(
+            key, f'{manifest} names prompt "{asking.prompt}", which does not exist. Released: {there}.'
+        )
+    elif asking.writes_answers and not prompts[asking.prompt]:
+        able = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
+        yield Contradiction(
+            key,
+            f'{manifest} has writes_answers = true with prompt "{asking.prompt}", which does not let the '
+            f'model refuse (it has no "# refusal" section). Use {able}, or writes_answers = false.',
+        )
+    size, answer = tenant.embedding.max_tokens, tenant.generation.max_tokens
+    passages = asking.passages * size
+    if passages + answer > llm.sequence_length:
+        yield Contradiction(
+            key,
+            f"{manifest} has passages = {asking.passages}, each of up to {size} tokens "
+            f"(embedding.max_tokens): {passages} tokens, and {answer} for the answer "
+            f"(generation.max_tokens) are over its sequence_length of {llm.sequence_length}. "
+            "Use fewer passages or a smaller max_tokens.",
         )
 
 

@@ -22,6 +22,8 @@ class ModelServerSettings(ProcessSettings):
     path: Path | None = None
     """A folder of an embedding model (model.safetensors, tokenizer.json, config.json) or a GGUF file;
     the packaged MiniLM or SmolLM2 weights when absent."""
+    manifest: Path | None = None
+    """``manifest.toml`` of a model that was added with ``assistant models add``; stands over ``path``."""
     artifacts_dir: Path = Path(".state/models")
     """Where what is derived from weights is kept, a folder a model: graph, tokenizer.json, artifact.json."""
     max_input_tokens: int = Field(default=256, ge=16)
@@ -73,10 +75,6 @@ class LocalSettings(ProcessSettings):
 
     port: int = Field(default=8700, ge=0, le=65533)
     """Port of the service; the issuer and the gateway have the two after it. 0 chooses free ones."""
-    embedding_path: Path | None = None
-    """Another embedding model's folder, as ``ModelServerSettings.path``."""
-    generation_path: Path | None = None
-    """Another GGUF file, as ``ModelServerSettings.path``."""
     min_free_mib: int = Field(default=512, ge=0)
     """Nothing is started with less free space on the disk of the state folder."""
     start_timeout_s: float = Field(default=120.0, gt=0)

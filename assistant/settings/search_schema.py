@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows with a change of mapping, analyzer or settings: such an index is a new version and is filled anew."""
 SEARCH_SCHEMA_RESOURCE = "Custom::SearchSchema"
 """Of CloudFormation: index, pipeline, alias, audit. The property ``Stamp`` is what a change of it applies."""

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from pydantic_settings import SettingsConfigDict
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.local_models import TenantModels
 from assistant.settings.process import ProcessSettings
 from assistant.settings.tenant_file import TenantConfig
 
@@ -63,6 +64,9 @@ class StoreSettings(ProcessSettings):
     """The alias that is searched; an index version is `<alias>-<version>` behind it."""
     opensearch_auth: Literal["sigv4", "none"] = "sigv4"
     """Whether requests to it are signed."""
+    local_models: dict[str, TenantModels] = Field(default_factory=dict)
+    """Tenant = the models added on this machine that it uses (`assistant models add`), as JSON. A deployment
+    gives none."""
     otlp_endpoint: str | None = None
     """Where spans go (OTLP over HTTP); nowhere when absent."""
     log_level: str = "INFO"
@@ -107,6 +111,11 @@ class StoreSettings(ProcessSettings):
     def _used_beside(self) -> list[str]:
         return ["opensearch_index"] if self.search == "opensearch" else []
 
+    def as_served(self, tenant: TenantConfig) -> TenantConfig:
+        """Return the tenant with the models that it uses here."""
+        models = self.local_models.get(tenant.name)
+        return tenant if models is None else models.applied_to(tenant)
+
     def of_tenant(self, template: str, tenant: TenantConfig) -> str:
         """Return a thing's name or URL for one tenant."""
         return template.replace(_TENANT, tenant.name)
@@ -139,6 +148,9 @@ class ServiceSettings(StoreSettings):
     """The console's name at the issuer."""
     console_name: str = "Care assistant"
     """What the console's head shows."""
+    quoted_tenants: tuple[str, ...] = ()
+    """Tenants whose answers are only quoted here, as a JSON list: nothing is asked of their generation model,
+    which need not run and needs no artifact."""
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
     """How long answers in progress may go on after SIGTERM."""
     tls: Literal["off", "self-signed"] = "off"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from assistant.domain.errors import ConfigurationError
 
@@ -41,20 +40,24 @@ def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> st
     line = line_of(text, place)
     where = f"line {line}: " if line else ""
     if item["type"] == "extra_forbidden":
-        return f"{where}unknown key {key}; allowed here: {', '.join(sorted(_fields(kind, place[:-1])))}"
+        section = _section(kind, place[:-1])
+        replaced: Mapping[str, str] = getattr(section, "replaced", {})
+        if place[-1] in replaced:
+            return f"{where}{key} was removed: {replaced[str(place[-1])]}"
+        return f"{where}unknown key {key}; allowed here: {', '.join(sorted(section.model_fields))}"
     if item["type"] == "missing":
         return f"{where}{key} is needed"
     return f"{where}{key or 'the file'}: {item['msg']} (got {item['input']!r})"
 
 
-def _fields(kind: type[BaseModel], place: Sequence[str | int]) -> Mapping[str, FieldInfo]:
-    """Return the fields of the section at ``place``."""
+def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
+    """Return the class of the section at ``place``; its ``replaced`` says what took the place of old keys."""
     for part in place:
         annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
         for candidate in (annotation, *get_args(annotation)):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 kind = candidate
-    return kind.model_fields
+    return kind
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int | None:

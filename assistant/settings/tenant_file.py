@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_sections import (
@@ -26,6 +26,11 @@ from assistant.settings.strict_file import read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+
+
+Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
 class _TenantSection(BaseModel):
@@ -70,18 +75,42 @@ class IndexSection(_TenantSection):
 
 
 class GateSection(_TenantSection):
-    """Thresholds of the evidence gate, chosen on the tuning split by ``make evaluate``."""
+    """Thresholds of the evidence gate: probabilities that a quote answers the question."""
 
-    min_cosine: float = Field(default=0.42, ge=-1.0, le=1.0)
-    min_coverage: float = Field(default=0.5, ge=0.0, le=1.0)
+    answered: float = Field(default=0.6, ge=0.0, le=1.0)
+    """From here on the quote is the answer."""
+    possibly: float = Field(default=0.3, ge=0.0, le=1.0)
+    """From here on the quote is shown as possible; below it the knowledge base does not answer."""
+
+    replaced: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("min_cosine", "min_coverage"),
+        "use gate.answered and gate.possibly, probabilities from 0 to 1 (0.6 and 0.3 by default)",
+    )
+
+    @model_validator(mode="after")
+    def _possibly_is_not_over_answered(self) -> Self:
+        if self.possibly > self.answered:
+            raise ValueError(f"possibly = {self.possibly} is over answered = {self.answered}; lower it")
+        return self
 
 
-class PromptSection(_TenantSection):
-    answer: str = "answer/1"
-    """``<task>/<version>`` of a file under assistant/answering/prompts/."""
-    passages: int = Field(default=2, ge=1, le=50)
-    """How many of the sources the model reads; a small model mixes up more than one or two."""
-    history_turns: int = Field(default=2, ge=0, le=20)
+class AnswersSection(_TenantSection):
+    """How an answer is made of the documents."""
+
+    mode: Literal["auto", "quoted"] = "auto"
+    """``auto``: written where the served model's manifest says ``writes_answers``, else quoted. ``quoted``:
+    the model is never asked."""
+    max_words: int = Field(default=120, ge=20, le=1000)
+    """Of the quote that answers."""
+    also_words: int = Field(default=60, ge=10, le=500)
+    """Of each quote from another document."""
+    reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
+    """Sections of a document that hold the words for the patient: the draft of a reply."""
+    condition_headings: tuple[Heading, ...] = ("When this applies",)
+    """Sections that say when a document applies; they are quoted before its steps."""
+    escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
+    """Subject = whom to ask, where the knowledge base does not answer for certain. A subject is words of the
+    question or of the nearest document; ``default`` is for all others."""
 
 
 class LimitsSection(_TenantSection):
@@ -94,7 +123,7 @@ class LimitsSection(_TenantSection):
     embedding_timeout_s: float = Field(default=5.0, gt=0)
     search_timeout_s: float = Field(default=5.0, gt=0)
     first_token_timeout_s: float = Field(default=20.0, gt=0)
-    """Later than this the answer is ``sources_only``."""
+    """Later than this the quote takes the place of written text."""
 
 
 class SecretsSection(_TenantSection):
@@ -117,12 +146,18 @@ class TenantConfig(_TenantSection):
     retrieval: RetrievalSection = RetrievalSection()
     index: IndexSection = IndexSection()
     gate: GateSection = GateSection()
-    prompt: PromptSection = PromptSection()
+    answers: AnswersSection = AnswersSection()
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
     """What callers say = what the documents call it. Joined to a question when it is retrieved, and
     counted as the same by the evidence gate. Neither the prompt nor the answer sees it."""
+
+    replaced: ClassVar[Mapping[str, str]] = {
+        "prompt": "prompt, passages and history_turns come from the served model's manifest, table "
+        "[answering] (model_artifacts/llm/NAME/manifest.toml; for a model of your own: assistant models "
+        "add). Delete the section"
+    }
 
     # What follows only a deployment on AWS reads; a tenant that is only served locally has none of it.
     deployment: PlaceSection | None = None

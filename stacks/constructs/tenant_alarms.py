@@ -81,7 +81,7 @@ class TenantAlarms(Construct):
         yield self._alarm("no-healthy-task", healthy, 1, periods=2, below=True)
         first_token = metrics.counted(names.FIRST_TOKEN, "p50")
         yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
-        without = metrics.counted(names.ANSWERS, minutes=15, FinishReason="sources_only")
+        without = metrics.counted(names.MODEL_FAILED, minutes=15)
         yield self._alarm("answers-without-a-model", without, 5)
         unexpected = metrics.service(service_metrics.INTERNAL_ERRORS, "Sum", minutes=5)
         yield self._alarm("unexpected-failures", unexpected, 1)

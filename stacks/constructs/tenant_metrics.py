@@ -15,6 +15,8 @@ from stacks.tenant import DeployedTenant
 
 ANSWERS = "Answers"
 """Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
+MODEL_FAILED = "ModelFailed"
+"""Answers that a quote replaced because the model failed or was late."""
 FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text
 KEY_REFUSED = "KeyRefused"
 POLICY_CHANGED = "PolicyChanged"

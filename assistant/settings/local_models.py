@@ -1,0 +1,200 @@
+"""Models that were added on this machine (``assistant models add``), and which tenant uses which.
+
+``<state>/models/<name>/manifest.toml`` describes an added model; its weights stay where they are.
+``<state>/models/choices.json`` has each tenant's choice. Neither is read by a deployment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.artifacts import AnsweringTable
+from assistant.settings.strict_file import read_strict
+from assistant.settings.tenant_file import TenantConfig
+
+MANIFEST_FILE = "manifest.toml"
+CHOICES_FILE = "choices.json"
+Task = Literal["embedding", "generation"]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+"""Also the name of a folder, and of the model in answers' records."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _AddedModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: ModelName
+    path: Path
+    """Absolute: a GGUF file, or the folder of an embedding model."""
+    sha256: Sha256
+    """Of the weights: other bytes at ``path`` are refused."""
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the model's local endpoint: no other model has it."""
+        return f"local-{self.sha256[:16]}"
+
+    def as_toml(self) -> str:
+        """Return the manifest file."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        table = cast("dict[str, object]", values.pop("answering", {}))
+        lines = [_line(key, value) for key, value in values.items()]
+        if table:
+            lines += ["", "[answering]", *(_line(key, value) for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+class AddedEmbedding(_AddedModel):
+    task: Literal["embedding"] = "embedding"
+    dimensions: int = Field(ge=1)
+    max_tokens: int = Field(ge=16)
+    """Longest input of the model, special tokens included."""
+    pooling: Literal["mean", "cls"]
+
+
+class AddedLlm(_AddedModel):
+    task: Literal["generation"] = "generation"
+    context_tokens: int = Field(ge=256)
+    """Prompt and answer of one stream together, as it is served here."""
+    answering: AnsweringTable = AnsweringTable()
+
+
+AddedModel = AddedEmbedding | AddedLlm
+_KINDS: Mapping[object, type[AddedModel]] = {"embedding": AddedEmbedding, "generation": AddedLlm}
+
+
+class TenantModels(BaseModel):
+    """One tenant's choice of added models; a task without one has the packaged model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embedding: AddedEmbedding | None = None
+    generation: AddedLlm | None = None
+
+    def applied_to(self, tenant: TenantConfig) -> TenantConfig:
+        """Return the tenant as it is served here, with names, sizes and endpoints of the chosen models."""
+        update: dict[str, Any] = {}
+        if (embedding := self.embedding) is not None:
+            update["embedding"] = tenant.embedding.model_copy(
+                update={
+                    "endpoint": embedding.endpoint,
+                    "model": embedding.name,
+                    "dimensions": embedding.dimensions,
+                    "max_tokens": min(tenant.embedding.max_tokens, embedding.max_tokens),
+                }
+            )
+        if (llm := self.generation) is not None:
+            update["generation"] = tenant.generation.model_copy(
+                update={
+                    "endpoint": llm.endpoint,
+                    "model": llm.name,
+                    "context_tokens": llm.context_tokens,
+                    "max_tokens": min(tenant.generation.max_tokens, llm.context_tokens // 2),
+                }
+            )
+        return tenant.model_copy(update=update)
+
+    def writes(self, tenant: TenantConfig) -> bool:
+        """Return whether a model may write answers of the tenant here. The packaged model may not."""
+        llm = self.generation
+        return tenant.answers.mode == "auto" and llm is not None and llm.answering.writes_answers
+
+
+PACKAGED = TenantModels()
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embedding: ModelName | None = None
+    generation: ModelName | None = None
+
+
+_CHOICES = TypeAdapter(dict[str, _Choice])
+
+
+def read_added_model(folder: Path) -> AddedModel:
+    """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
+    path = folder / MANIFEST_FILE
+    for kind in _KINDS.values():
+        if f'task = "{kind.model_fields["task"].default}"' in _text_of(path).splitlines():
+            return read_strict(path, kind)
+    raise ConfigurationError(f"{path}: task is missing; add the model again: assistant models add PATH.")
+
+
+def added_models(models_dir: Path) -> list[AddedModel]:
+    """Return every added model, by name. Raises ConfigurationError."""
+    return [read_added_model(path.parent) for path in sorted(models_dir.glob(f"*/{MANIFEST_FILE}"))]
+
+
+def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantModels]:
+    """Return what each tenant uses here. Raises ConfigurationError where a chosen model is gone."""
+    choices = _read_choices(models_dir / CHOICES_FILE)
+    return {name: _resolved(models_dir, name, choices.get(name, _Choice())) for name in tenants}
+
+
+def choose(models_dir: Path, tenant: str, model: AddedModel) -> None:
+    """Record that the tenant uses the model here."""
+    path = models_dir / CHOICES_FILE
+    choices = _read_choices(path)
+    chosen = choices.get(tenant, _Choice()).model_copy(update={model.task: model.name})
+    _write_choices(path, choices | {tenant: chosen})
+
+
+def choose_packaged(models_dir: Path, tenant: str) -> None:
+    """Record that the tenant uses the packaged models here."""
+    path = models_dir / CHOICES_FILE
+    choices = _read_choices(path)
+    _write_choices(path, {name: choice for name, choice in choices.items() if name != tenant})
+
+
+def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
+    found: dict[str, AddedModel] = {}
+    for task, name in choice.model_dump(exclude_none=True).items():
+        if not (models_dir / name / MANIFEST_FILE).is_file():
+            raise ConfigurationError(
+                f"{tenant} uses the model {name}, which is not under {models_dir}. Add it again "
+                f"(assistant models add PATH --tenant {tenant}), or go back to the packaged models: "
+                f"assistant models use --packaged --tenant {tenant}"
+            )
+        found[task] = read_added_model(models_dir / name)
+    return TenantModels.model_validate(found)
+
+
+def _read_choices(path: Path) -> dict[str, _Choice]:
+    try:
+        return _CHOICES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValidationError:
+        raise ConfigurationError(
+            f"{path}: not a record of chosen models. Delete it, and choose again: assistant models use."
+        ) from None
+
+
+def _write_choices(path: Path, choices: Mapping[str, _Choice]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {name: choice.model_dump(exclude_none=True) for name, choice in sorted(choices.items())}
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+    beside.replace(path)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
+
+
+def _line(key: str, value: object) -> str:
+    """A JSON string, number or boolean is one of TOML too."""
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
