@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assistant.answering.learned import Weights
-from assistant.answering.quoting import ScoredUnit
+from assistant.answering.quoting import AskedOf, ScoredUnit
 from assistant.answering.ranking import RankedDocument
 from assistant.answering.vocabulary import Term, codes_in
 from assistant.domain.answers import Certainty, GateDecision
@@ -48,7 +48,7 @@ def gate_features(
     """Return what the gate reads of the best document. ``ranked`` has it first; ``held`` are all its stems,
     title and headings included. ``unknown``: words of the question that no document of the tenant has."""
     best = ranked[0]
-    weight = sum(term.weight for term in terms) or 1.0
+    asked = AskedOf(tuple(terms), "")
     windows = [
         frozenset[str]().union(*(one.unit.terms for one in scored[at : at + _WINDOW]))
         for at in range(max(1, len(scored) - _WINDOW + 1))
@@ -56,16 +56,13 @@ def gate_features(
     return {
         "passage_cosine": best.features.get("passage_cosine", 0.0),
         "title_cosine": best.features.get("title_cosine", 0.0),
-        "coverage": sum(term.weight for term in terms if term.forms & held) / weight,
-        "coverage_together": max(
-            (sum(term.weight for term in terms if term.forms & window) for window in windows), default=0.0
-        )
-        / weight,
+        "coverage": asked.coverage(held),
+        "coverage_together": max((asked.coverage(window) for window in windows), default=0.0),
         "best_unit": max((one.score for one in scored), default=0.0) / 10,
         "margin": best.score - ranked[1].score if len(ranked) > 1 else 1.0,
-        "text_score": best.features.get("text_score", 0.0) / (10 * weight),
+        "text_score": best.features.get("text_score", 0.0) / (10 * asked.weight),
         "few_terms": 1.0 / max(1, len(terms)),
-        "unknown": sum(term.weight for term in terms if term.word in unknown) / weight,
+        "unknown": sum(term.weight for term in terms if term.word in unknown) / asked.weight,
         "heaviest_missing": max((term.weight for term in terms if not term.forms & held), default=0.0),
         "title_number": best.features.get("title_number", 0.0),
         "title_opposed": best.features.get("title_opposed", 0.0),
