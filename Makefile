@@ -188,7 +188,8 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/service/test_api_schema.py -q --timeout 900 $(ARGS)
 
 .PHONY: check-full
-check-full: check check-extras check-api evaluate bench ## check, then the whole evaluation and the figures
+check-full: export EXAMPLES := new
+check-full: check check-extras check-api evaluate bench ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

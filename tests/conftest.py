@@ -16,9 +16,11 @@ from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
 from tests.stacks.mistakes.table import MistakeTable
 
-# How long an example takes says something of the machine, and nothing of the code.
-hypothesis.settings.register_profile("without a clock", deadline=None)
-hypothesis.settings.load_profile("without a clock")
+# How long an example takes says something of the machine, and nothing of the code. The same examples each
+# time, so that a change is judged by what it changed; `make check-full` draws new ones.
+hypothesis.settings.register_profile("same examples", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("new examples", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("EXAMPLES", "same") + " examples")
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 

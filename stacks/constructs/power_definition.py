@@ -7,7 +7,8 @@ round follows. So two machines may run at once, in any order, and what was asked
 - ``pausing``: sources of work stop, work in progress ends, then the word becomes ``paused``.
 - ``paused``: the stack is updated, which takes the endpoints away. No other word does that, so no deployment
   and no other machine takes them from under work in progress.
-- ``resuming``: the stack is updated, sources start, the word becomes ``on``.
+- ``resuming``: the stack is updated, sources start, the word becomes ``on``. A pause that gives up asks for
+  this, because an earlier one may have taken the endpoints away.
 
 The stack is updated only with its previous template and parameters, and only when no update of it runs.
 Nothing waits without a bound, and what fails says so and leaves the service usable or cleanly paused.
@@ -214,7 +215,15 @@ class PowerDefinition:
             "GoBack": states.choice(
                 {"Variable": "$.seen.word", "StringEquals": RESUMING, "Next": "SayPaused"},
                 {"Variable": "$.seen.word", "StringEquals": ON, "Next": "Failed"},
-                otherwise="FindSourcesToStart",
+                # An earlier pause may have taken the endpoints away: only an update shows that they stand.
+                otherwise="SayResuming",
+            ),
+            "SayResuming": self.calls.put(RESUMING, then="ExpectResuming"),
+            "ExpectResuming": _next_version("$.now.version", then="ResumingWritten"),
+            "ResumingWritten": _is_expected(then="RoundBack", otherwise="Overwritten"),
+            # As NextRound, but what failed stays counted: the machine does not end as one that succeeded.
+            "RoundBack": states.numbers(
+                {"polls": 0, "updates": 0, "repairs": 0} | states.counted("round"), then="RoundsLeft"
             ),
         }
 

@@ -129,12 +129,28 @@ def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(
     assert tenant.word == PAUSED
 
 
-def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(tenant: Tenant) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(seed: int) -> None:
+    tenant = tenant_of(Random(seed))  # noqa: S311
     tenant.update_fails = 1.0
 
     assert switched(tenant, "pause") == "NotDone"
     assert tenant.is_consistent()
     assert tenant.word == ON
+
+
+def test_a_second_pause_that_cannot_update_never_says_on_while_the_endpoints_are_gone(tenant: Tenant) -> None:
+    switched(tenant, "pause")
+    for _ in range(3):
+        tenant.arrive()
+    tenant.failures = {"cloudformation:updateStack": 1.0}
+    execution = tenant.start("pause")
+    tenant.poll(until_s=tenant.now_s + 24 * 3600)
+    tenant.run()
+
+    assert execution.outcome == "NotDone"
+    assert (tenant.word, tenant.stack.stands) == (PAUSED, False)
+    assert (tenant.failed_calls, tenant.dead_letters) == ([], 0)
 
 
 def test_capacity_that_comes_later_is_waited_for(tenant: Tenant) -> None:

@@ -76,7 +76,7 @@ class Tenant:
     failures: dict[str, float] = field(default_factory=dict)
     """Action = the share of its calls that fail."""
     update_fails: float = 0.0
-    """Share of the machines' updates that CloudFormation rolls back."""
+    """Share of the machines' updates of endpoints that CloudFormation rolls back."""
     enabled: bool = True
     messages: list[Message] = field(default_factory=list)
     dead_letters: int = 0
@@ -199,9 +199,11 @@ class Tenant:
         word = self.words[-1]
         # Whether a parameter's new value that changes no resource is an update at all is not documented.
         is_nothing = word == self.stack.word or self.chance.random() < 0.5
-        if self.stands_for(word) == self.stack.stands and is_nothing:
+        changes = self.stands_for(word) != self.stack.stands
+        if not changes and is_nothing:
             raise CallFailedError("CloudFormation.CloudFormationException", "No updates are to be performed.")
-        self._begin_update("machine", word=word, fails=self.chance.random() < self.update_fails)
+        fails = changes and self.chance.random() < self.update_fails
+        self._begin_update("machine", word=word, fails=fails)
         return {"StackId": "s"}
 
     def _begin_update(self, who: str, *, word: str, fails: bool) -> None:
