@@ -207,8 +207,11 @@ class PowerDefinition:
             "StartSources": self.calls.each_source(enabled=True, then="MustSay", failed="SourcesFailed"),
             "SourcesFailed": states.numbers(states.counted("failed"), then="MustSay"),
             "MustSay": states.choice(
-                {"Variable": "$.seen.word", "StringEquals": ON, "Next": "Outcome"}, otherwise="SayOn"
+                {"Variable": "$.seen.word", "StringEquals": ON, "Next": "StillOn"}, otherwise="SayOn"
             ),
+            # A pause may have stopped the sources just before this machine started them.
+            "StillOn": self.calls.read("$.now", then="StayedOn"),
+            "StayedOn": states.same_version(then="Outcome", otherwise="NextRound"),
             "GiveUp": states.numbers(states.counted("failed"), then="IsItStillWanted"),
             "IsItStillWanted": self.calls.read("$.now", then="GivenUp"),
             "GivenUp": states.same_version(then="GoBack", otherwise="NextRound"),

@@ -129,6 +129,18 @@ def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(
     assert tenant.word == PAUSED
 
 
+def test_a_resume_of_a_tenant_that_is_on_starts_no_source_behind_a_pause() -> None:
+    """A busy mapping is retried: for some seeds the pause stops the source just before the resume starts it."""
+    for seed in range(100):
+        tenant = tenant_of(Random(seed))  # noqa: S311
+        tenant.failures = {"lambda:updateEventSourceMapping": 0.5}
+        tenant.follow_ups = [(7, "pause")]
+        tenant.start("resume")
+        tenant.run()
+
+        assert not (tenant.word == PAUSED and tenant.enabled), seed
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(seed: int) -> None:
     tenant = tenant_of(Random(seed))  # noqa: S311
