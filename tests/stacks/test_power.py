@@ -130,7 +130,7 @@ def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(
 
 
 def test_a_resume_of_a_tenant_that_is_on_starts_no_source_behind_a_pause() -> None:
-    """A busy mapping is retried: for some seeds the pause stops the source just before the resume starts it."""
+    """A busy mapping is retried: with some seeds the pause stops the source before the resume starts it."""
     for seed in range(100):
         tenant = tenant_of(Random(seed))  # noqa: S311
         tenant.failures = {"lambda:updateEventSourceMapping": 0.5}
