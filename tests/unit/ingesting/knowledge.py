@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -158,10 +159,12 @@ class Knowledge:
     def files_with(self, text: str, *, below: str = "") -> list[str]:
         """Return the names of the tenant's files in which the text stands."""
         names: list[str] = []
-        for path in (self.folder / below).rglob("*"):
-            with suppress(FileNotFoundError, IsADirectoryError):  # a worker may remove them just now
-                if text.encode() in path.read_bytes():
-                    names.append(path.name)
+        # A worker may remove files and folders just now: os.walk passes over those, rglob raises.
+        for folder, _, files in os.walk(self.folder / below):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    if text.encode() in (Path(folder) / name).read_bytes():
+                        names.append(name)
         return names
 
     async def status(self, document_id: str = "refill") -> DocumentStatus:
