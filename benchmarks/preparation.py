@@ -120,7 +120,7 @@ async def _in_process(
         with_legs: list[float] = []
         without_legs: list[float] = []
         for question in questions[_WARM_UP:]:
-            vector = await retrieval.embed(question, deadline=Deadline.after(_TIMEOUT_S, clock=clock))
+            (vector,) = await retrieval.embed([question], deadline=Deadline.after(_TIMEOUT_S, clock=clock))
             with_legs.append(await searched_ms(question, vector))
             with _without_document_legs(services.tenant.embedding.dimensions):
                 without_legs.append(await searched_ms(question, vector))

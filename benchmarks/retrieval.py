@@ -160,7 +160,7 @@ def _timed(retrieval: RetrievePassages) -> Retrieve:
         steps = Steps(trace.INVALID_SPAN, clock=clock)
         deadline = Deadline.after(_TIMEOUT_S, clock=clock)
         with steps.step("both"):
-            vector = await retrieval.embed(question, deadline=deadline, steps=steps)
+            (vector,) = await retrieval.embed([question], deadline=deadline, steps=steps)
             found = await retrieval.retrieve(
                 question, vector=vector, labels=frozenset(), deadline=deadline, steps=steps
             )

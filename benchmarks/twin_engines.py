@@ -93,7 +93,7 @@ async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str,
         found: dict[str, Retrieved] = {}
         for question in questions:
             deadline = Deadline.after(_TIMEOUT_S, clock=clock)
-            vector = await retrieval.embed(question, deadline=deadline)
+            (vector,) = await retrieval.embed([question], deadline=deadline)
             found[question] = await retrieval.retrieve(
                 question, vector=vector, labels=frozenset(), deadline=deadline, size=_WHOLE_LEGS
             )

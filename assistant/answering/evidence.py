@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from opentelemetry import trace
 
+from assistant.answering.cosine_scale import CosineScale
 from assistant.answering.evidence_gate import NOTHING_VISIBLE, gate_features, judge, missing_in
 from assistant.answering.learned import shipped_weights
 from assistant.answering.quoting import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
@@ -15,18 +17,19 @@ from assistant.answering.retrieving import RetrievePassages
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import Steps
 from assistant.answering.understanding import is_known
-from assistant.answering.unit_vectors import UnitVectors
+from assistant.answering.unit_vectors import Candidates, UnitVectors
 from assistant.answering.vocabulary import Term, Vocabulary, codes_in
 from assistant.domain.answers import Certainty, Correction, GateDecision
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import Unit
 from assistant.domain.retrieval import KnownWords, Retrieved, SearchFilters, StoredDocument
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""
 _TITLES_KEPT = 5_000
 UNITS_EMBEDDED = 12
-"""Units of the best document that get a vector of their own: some 300 tokens."""
+"""Units of the best document that get a vector of their own: some 450 tokens."""
+UNITS_EMBEDDED_ALSO = 4
+"""Of the document that contends with it."""
 _CONTENDS_WITHIN = 2.0
 """In second-stage scores: a document that is behind by less is shown as "also possible"."""
 _EARLIER_WEIGHT = 0.3
@@ -47,6 +50,8 @@ class Sought:
     """Whether the question makes no sense without ``before``."""
     corrections: tuple[Correction, ...] = ()
     known: KnownWords | None = None
+    beside: str | None = None
+    """Id of the document that answers the other half of a double question: where it contends, it is taken."""
     max_words: int = 120
     also_words: int = 60
 
@@ -100,6 +105,24 @@ class _Weighed:
     def best(self) -> StoredDocument:
         return self.read[self.ranked[0].document_id]
 
+    @property
+    def contending(self) -> StoredDocument | None:
+        """The second document, where it is close behind the best one."""
+        if len(self.ranked) < 2 or self.ranked[0].score - self.ranked[1].score > _CONTENDS_WITHIN:
+            return None
+        return self.read.get(self.ranked[1].document_id)
+
+    def likely(self) -> list[Candidates]:
+        """Return the units of the documents to quote that are worth a vector: the best so far."""
+        quoted = [(self.best, UNITS_EMBEDDED)]
+        if self.contending is not None:
+            quoted.append((self.contending, UNITS_EMBEDDED_ALSO))
+        return [
+            Candidates(document.card, [one.unit for one in sorted(scored, key=_by_score)[:count]])
+            for document, count in quoted
+            for scored in [self.scored[document.card.document_id]]
+        ]
+
     def nothing(self, sought: Sought, searched: str, retrieved: Retrieved) -> Evidence:
         """Return the evidence where no document is let through, or all went away meanwhile."""
         return Evidence(
@@ -135,6 +158,7 @@ class FindEvidence:
         self._gate = shipped_weights("gate")
         self._polar: dict[str, frozenset[str]] = {}
         self._unit_vectors = UnitVectors(services.embedder, clock=services.clock)
+        self._cosines = CosineScale.of(tenant.embedding)
 
     @property
     def weights(self) -> dict[str, str]:
@@ -159,10 +183,12 @@ class FindEvidence:
         steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         searched = self.vocabulary.expand(sought.joined, known=sought.known, corrections=sought.corrections)
         codes = self.vocabulary.named_codes(sought.question)
-        vector = await self._retrieve.embed(searched, deadline=deadline, steps=steps)
+        # Units are compared with the question as it was asked: glossary words would draw them to themselves.
+        texts = list(dict.fromkeys((searched, sought.joined)))
+        vectors = await self._retrieve.embed(texts, deadline=deadline, steps=steps)
         retrieved = await self._retrieve.retrieve(
             searched,
-            vector=vector,
+            vector=vectors[0],
             labels=labels,
             deadline=deadline,
             filters=filters,
@@ -171,7 +197,8 @@ class FindEvidence:
             steps=steps,
         )
         with steps.step("rank"):
-            ranked = self._first_stage(retrieved, codes)
+            scaled = self._cosines.retrieved(retrieved)
+            ranked = self._first_stage(scaled, codes)
         read = await self._retrieve.read(
             [one.document_id for one in ranked[:DOCUMENTS_READ]],
             labels=labels,
@@ -179,14 +206,13 @@ class FindEvidence:
             steps=steps,
         )
         with steps.step("weigh"):
-            weighed = self._weigh(sought, searched, retrieved, ranked, read, codes)
+            weighed = self._weigh(sought, searched, scaled, ranked, read, codes)
         if not weighed.ranked or not weighed.read:
             return weighed.nothing(sought, searched, retrieved)
         with steps.step("units"):
-            cosines = await self._unit_vectors.cosines(
-                vector, self._likely(weighed), content_hash=weighed.best.card.content_hash, deadline=deadline
-            )
+            found = await self._unit_vectors.cosines(vectors[-1], weighed.likely(), deadline=deadline)
         with steps.step("quote"):
+            cosines = {name: self._cosines.values(units) for name, units in found.items()}
             return self._judged(weighed, sought, searched, retrieved, codes, unit_cosines=cosines)
 
     def _first_stage(self, retrieved: Retrieved, codes: Sequence[str]) -> list[RankedDocument]:
@@ -199,7 +225,7 @@ class FindEvidence:
             for one in retrieved.passages
             if named <= codes_in(one.passage.embedding_input)
         }
-        return _codes_first(ranked, holding)
+        return _raised(ranked, holding)
 
     def _title_features(self, title: str, searched: str) -> dict[str, float]:
         """Return what a title and the question agree and disagree in: "not controlled" is not "controlled",
@@ -246,16 +272,16 @@ class FindEvidence:
             document_id: self._held(document, scored[document_id]) for document_id, document in read.items()
         }
         again = self._second_stage(ranked, read, scored, held, asked, searched)
+        if sought.beside in read:
+            best = again[0].score
+            contending = {one.document_id for one in again if best - one.score <= _CONTENDS_WITHIN}
+            again = _raised(again, contending & {sought.beside})
         if codes:
             holding = {name for name, document in read.items() if not missing_in(codes, document)}
-            again = _codes_first(again, holding)
+            again = _raised(
+                again, holding
+            )  # an exact key: a neighbouring code's document is similar and wrong
         return _Weighed(asked, tuple(again), read, near, scored, held)
-
-    def _likely(self, weighed: _Weighed) -> list[Unit]:
-        """Return the units of the best document that are worth a vector: the best so far."""
-        scored = weighed.scored[weighed.best.card.document_id]
-        likely = sorted(scored, key=lambda one: -one.score)[:UNITS_EMBEDDED]
-        return [one.unit for one in likely]
 
     def _judged(
         self,
@@ -265,15 +291,18 @@ class FindEvidence:
         retrieved: Retrieved,
         codes: Sequence[str],
         *,
-        unit_cosines: Mapping[int, float],
+        unit_cosines: Mapping[str, Mapping[int, float]],
     ) -> Evidence:
-        """Score the best document's units with their own vectors, judge it and quote it."""
+        """Score the units to quote with their own vectors, judge the best document and quote it."""
         best = weighed.best
         name = best.card.document_id
         scored = dict(weighed.scored)
-        if unit_cosines:
-            scored[name] = self.scorer.score(
-                weighed.asked, best, passage_cosines=weighed.near[name], unit_cosines=unit_cosines
+        for document_id, cosines in unit_cosines.items():
+            scored[document_id] = self.scorer.score(
+                weighed.asked,
+                weighed.read[document_id],
+                passage_cosines=weighed.near[document_id],
+                unit_cosines=cosines,
             )
         features = gate_features(
             weighed.asked.terms,
@@ -282,7 +311,9 @@ class FindEvidence:
             held=weighed.held[name],
             unknown=self._unknown(weighed.asked.terms, sought),
         )
-        features["unit_cosine"] = max(unit_cosines.values(), default=features["passage_cosine"])
+        nearest = [*unit_cosines.get(name, {}).values()] or [features["passage_cosine"]]
+        features["unit_cosine"] = max(nearest)
+        features["unit_peak"] = max(nearest) - fmean(nearest)
         judged = judge(
             features,
             terms=weighed.asked.terms,
@@ -293,7 +324,8 @@ class FindEvidence:
             thresholds=self._services.tenant.gate,
             own_terms=self._own_terms(sought) if sought.before is not None and not sought.leans else (),
         )
-        also = self._contending(sought, weighed.ranked, weighed.read, scored)
+        second = weighed.contending
+        also = self._quote(second, scored, max_words=sought.also_words) if second is not None else None
         return Evidence(
             sought=sought,
             searched=searched,
@@ -382,29 +414,13 @@ class FindEvidence:
         units = scored[document.card.document_id]
         return choose(document, units, headings=self.headings, max_words=max_words) if units else None
 
-    def _contending(
-        self,
-        sought: Sought,
-        ranked: Sequence[RankedDocument],
-        read: Mapping[str, StoredDocument],
-        scored: Mapping[str, Sequence[ScoredUnit]],
-    ) -> Quote | None:
-        if len(ranked) < 2 or ranked[1].document_id not in read:
-            return None
-        if ranked[0].score - ranked[1].score > _CONTENDS_WITHIN:
-            return None
-        return self._quote(read[ranked[1].document_id], scored, max_words=sought.also_words)
 
-
-def _codes_first(ranked: Sequence[RankedDocument], holding: Collection[str]) -> list[RankedDocument]:
-    """Return the documents that hold the named codes before all others, each group in its order.
-
-    A code is an exact key; scores put a neighbouring code's document first, and the gate is silent on that.
-    """
-    held = [one for one in ranked if one.document_id in holding]
-    others = [one for one in ranked if one.document_id not in holding]
-    lift = max(0.0, others[0].score - held[-1].score) if held and others else 0.0
-    return [replace(one, score=one.score + lift) for one in held] + others
+def _raised(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
+    """Return the documents with these ids before all others, each group in its order."""
+    raised = [one for one in ranked if one.document_id in names]
+    others = [one for one in ranked if one.document_id not in names]
+    lift = max(0.0, others[0].score - raised[-1].score) if raised and others else 0.0
+    return [replace(one, score=one.score + lift) for one in raised] + others
 
 
 def merged_quote(found: Sequence[Evidence], *, headings: Headings, max_words: int) -> Quote | None:
@@ -420,6 +436,10 @@ def merged_quote(found: Sequence[Evidence], *, headings: Headings, max_words: in
         for units in zip(*(evidence.scored[name] for evidence in found), strict=True)
     ]
     return choose(first.best, merged, headings=headings, max_words=max_words)
+
+
+def _by_score(one: ScoredUnit) -> float:
+    return -one.score
 
 
 def _opposite(stem: str) -> str:

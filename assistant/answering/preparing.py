@@ -140,6 +140,8 @@ class PrepareAnswer:
                 max_words=int(answers.max_words * share),
                 also_words=int(answers.also_words * share),
             )
+            if part > 0:
+                alone = replace(alone, beside=_best_id(found[0]))
             if previous is not None and leans_on_history(question, vocabulary=self._vocabulary):
                 found.append(await seeking.find(replace(alone, before=previous, leans=True)))
                 continue
@@ -148,6 +150,8 @@ class PrepareAnswer:
                 joined = await seeking.find(replace(alone, before=previous))
                 evidence = joined if joined.certainty is not None else evidence
             found.append(evidence)
+        if len(found) > 1 and _contends(found[0], _best_id(found[-1])):
+            found[0] = await seeking.find(replace(found[0].sought, beside=_best_id(found[-1])))
         return understood, tuple(found)
 
     def _composed(self, evidence: Sequence[Evidence]) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
@@ -182,7 +186,7 @@ class PrepareAnswer:
         """Return the quote of each question; one for both where the same document answers both."""
         documents = {one.best.card.document_id for one in answering if one.best is not None}
         if len(answering) > 1 and len(documents) == 1:
-            words = self._services.tenant.answers.max_words
+            words = int(len(answering) * _SHARE_OF_DOUBLE * self._services.tenant.answers.max_words)
             headings = self.find_evidence.headings
             quote = merged_quote(answering, headings=headings, max_words=words)
             return [(answering[0], quote)] if quote is not None else []
@@ -374,6 +378,15 @@ def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
         return None
     whole = len(found) == len(evidence) and all(one is Certainty.ANSWERED for one in found)
     return Certainty.ANSWERED if whole else Certainty.POSSIBLY
+
+
+def _best_id(evidence: Evidence) -> str | None:
+    return evidence.best.card.document_id if evidence.best is not None else None
+
+
+def _contends(evidence: Evidence, document_id: str | None) -> bool:
+    """Say whether a document is close behind the best one."""
+    return evidence.also is not None and evidence.also.document.card.document_id == document_id
 
 
 def _nearest(evidence: Sequence[Evidence]) -> list[str]:

@@ -60,6 +60,8 @@ _SECTIONS = {
     "steps": "steps",
 }
 _COMMON_STEMS_CACHED = 20_000
+_ASKS_OF_TITLE = 0.9
+"""Share of a question's weight in the title from which it asks of the document as a whole."""
 WITHIN_OF_BEST = 3.0
 """In scores: units further below the best one are filler, and hold the other branch of a condition more often
 than the answer (docs/decisions/0029)."""
@@ -185,6 +187,7 @@ class UnitScorer:
         best_unit_cosine = max(unit_cosines.values(), default=0.0)
         lowest_unit_cosine = min(unit_cosines.values(), default=0.0)
         last = max(1, len(placed) - 1)
+        leading = _leading([unit for unit, _ in placed]) if asked.coverage(title) > _ASKS_OF_TITLE else {}
         described: list[dict[str, float]] = []
         for at, (unit, _) in enumerate(placed):
             before = at > 0 and placed[at - 1][0].heading == unit.heading
@@ -204,6 +207,7 @@ class UnitScorer:
                 "short": float(words < 6),
                 "place": at / last,
                 "first": float(at == 0),
+                "leading": leading.get(unit.ordinal, 0.0),
                 "passage_cosine": cosines[at] - best_cosine,
                 "is_condition": float(self.headings.is_condition(unit)),
                 "is_reply": float(self.headings.is_reply(unit)),
@@ -232,6 +236,13 @@ class UnitScorer:
                 self._heading_stems.clear()
             known = self._heading_stems[heading] = self.language.content_stems(heading)
         return known
+
+
+def _leading(units: Sequence[Unit]) -> dict[int, float]:
+    """Return by ordinal how early a step comes, from 1 down: "Reject 75, what now?" names the document and
+    nothing in it, so its first steps answer."""
+    steps = [unit.ordinal for unit in units if unit.kind is UnitKind.STEP]
+    return {ordinal: 1.0 - at / len(steps) for at, ordinal in enumerate(steps)}
 
 
 def _kinds(asked: AskedOf, unit: Unit) -> Iterator[tuple[str, float]]:

@@ -72,9 +72,11 @@ class RetrievePassages:
             reading = self._services.search.read_documents(document_ids, labels=labels, deadline=step)
             return await within(reading, step=step, whole=deadline, late=late)
 
-    async def embed(self, text: str, *, deadline: Deadline, steps: Steps | None = None) -> list[float]:
-        """Return the text's vector. A text over the model's token limit is embedded in pieces, whose mean
-        stands for it: nothing is cut.
+    async def embed(
+        self, texts: Sequence[str], *, deadline: Deadline, steps: Steps | None = None
+    ) -> list[list[float]]:
+        """Return a vector for each text, by one call. A text over the model's token limit is embedded in
+        pieces, whose mean stands for it: nothing is cut.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
@@ -94,10 +96,15 @@ class RetrievePassages:
             limit_s = self._services.tenant.limits.embedding_timeout_s
             step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
             late = EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again.")
-            vectors = await within(self._vectors(text, deadline=step), step=step, whole=deadline, late=late)
-            return _mean(vectors)
+            return await within(self._vectors(texts, deadline=step), step=step, whole=deadline, late=late)
 
-    async def _vectors(self, text: str, *, deadline: Deadline) -> list[list[float]]:
+    async def _vectors(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        try:
+            return await self._services.embedder.embed(texts, deadline=deadline)
+        except PassageTooLongError:
+            return [_mean(await self._of_pieces(text, deadline=deadline)) for text in texts]
+
+    async def _of_pieces(self, text: str, *, deadline: Deadline) -> list[list[float]]:
         pieces = [text]
         while True:
             try:

@@ -22,7 +22,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from assistant.answering.statements import (
     ANYONE,
@@ -37,6 +37,8 @@ from assistant.domain.documents import Passage, Unit, UnitKind
 from assistant.text.language import Language
 from assistant.text.quantities import unsupported_figures
 
+STORED_KEPT = 2_000
+"""Statements of documents that stay taken apart: the sources of some 50 answers, about 16 MiB."""
 MOST_MISSING = 0.3
 """Share of the claim's weight that may be missing from the unit: words of the writer's own."""
 _CONTEXT_FACTOR = 0.35
@@ -73,6 +75,12 @@ class SupportResult:
 
     citations: tuple[int, ...]
     reasons: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=STORED_KEPT)
+def _read_stored(text: str, language: Language, *, row: bool = False) -> Statement:
+    """Take a text of a document apart, once. A model's text is never kept."""
+    return read_statement(text, language, row=row)
 
 
 class SupportChecker:
@@ -128,7 +136,7 @@ class SupportChecker:
     def _premises(self) -> list[_Premise]:
         """Made when the first sentence ends: until then the model is waited for, and no reader is."""
         read = {
-            (passage.document_id, unit.ordinal): read_statement(
+            (passage.document_id, unit.ordinal): _read_stored(
                 unit.text, self._language, row=unit.kind is UnitKind.ROW
             )
             for passage in self._passages
@@ -138,7 +146,7 @@ class SupportChecker:
         for passage in self._passages:
             words = elsewhere.setdefault(passage.document_id, set())
             for heading in {passage.heading, *(unit.heading for unit in passage.units)}:
-                words.update(read_statement(heading, self._language).words)
+                words.update(_read_stored(heading, self._language).words)
             for unit in passage.units:
                 words.update(read[passage.document_id, unit.ordinal].words)
         return [
@@ -159,11 +167,11 @@ class SupportChecker:
             self._language,
         )
         desks = _desks(passage, self._language)
-        title = read_statement(passage.title, self._language)
+        title = _read_stored(passage.title, self._language)
         headings: dict[str, Statement] = {}
         for unit in passage.units:
             if unit.heading not in headings:
-                headings[unit.heading] = read_statement(unit.heading, self._language)
+                headings[unit.heading] = _read_stored(unit.heading, self._language)
             lead = read.get((passage.document_id, unit.parent)) if unit.parent is not None else None
             yield _Premise(
                 number=number,
@@ -382,7 +390,7 @@ def _desks(passage: Passage, language: Language) -> dict[int, Statement]:
     for unit in passage.units:
         desks = _DESK.findall(unit.text)
         if named and not desks and _THE_DESK.search(unit.text):
-            found[unit.ordinal] = read_statement(named, language)
+            found[unit.ordinal] = _read_stored(named, language)
         named = desks[-1] if desks else named
     return found
 
@@ -416,7 +424,7 @@ class _Rows:
 
     def __init__(self, rows: Mapping[Unit, Statement], language: Language) -> None:
         self._rows = rows
-        self._keys = {unit: _all_words(read_statement(_first_cell(unit.text), language)) for unit in rows}
+        self._keys = {unit: _all_words(_read_stored(_first_cell(unit.text), language)) for unit in rows}
         self._in_keys: dict[str, Counter[str]] = defaultdict(Counter)
         self._in_rows: dict[str, Counter[str]] = defaultdict(Counter)
         for unit, statement in rows.items():

@@ -44,11 +44,17 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 _SECOND_QUESTION = re.compile(
-    r"(?:\?|[,;.]?\s(?:and|also|plus|&)(?:\s(?:also|then|one more thing|secondly))?[,:]?)\s+"
-    r"(?=(?:(?:and|also)\s)?(?:who|what|what's|whats|how|when|where|which|can|do|does|is|are|should|may|must|"
-    r"will|if so|by when)\b)",
+    r"(?:[?;]|[,;.]?\s(?:and|also|plus|&|as well as)(?:\s(?:also|then|one more thing|secondly))?[,:]?)\s+"
+    r"(?=(?:(?:and|also)\s)?(?:who|whose|what|what's|whats|how|why|when|where|which|can|could|do|does|did|is|"
+    r"are|was|has|have|should|would|may|must|will|if so|by when)\b)",
     re.IGNORECASE,
 )
+_OPENS = re.compile(
+    rf"{_ASKING.pattern}|\b(?:who|whom|whose|what|when|where|which|how|why)\b|"
+    r"\b(?:two|2|couple of|three) (?:things|questions|q's|qs|quick ones)\b",
+    re.IGNORECASE,
+)
+"""In the first half of a double question."""
 _PRONOUN = re.compile(
     r"\b(?:it|its|that|this|these|those|they|them|their|one|ones|same|there|then|instead|otherwise|"
     r"either|both|other)\b",
@@ -115,7 +121,7 @@ def split_double(question: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     for found in _SECOND_QUESTION.finditer(question):
         halves = (question[: found.start() + (question[found.start()] == "?")], question[found.end() :])
         first, second = (half.strip() for half in halves)
-        if all(_says_enough(half, vocabulary) for half in (first, second)) and _ASKING.search(first):
+        if all(_says_enough(half, vocabulary) for half in (first, second)) and _OPENS.search(first):
             return first, second
     return (question,)
 

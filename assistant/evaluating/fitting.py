@@ -63,7 +63,8 @@ PRIORS: Mapping[Kind, Mapping[str, float]] = {
         "is_reply": -2.0,
         "is_condition": -0.8,
         "passage_cosine": 1.2,
-        "unit_cosine": 3.0,
+        "unit_cosine": 9.0,
+        "leading": 6.0,
     },
     "gate": {},
 }

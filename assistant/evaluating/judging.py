@@ -65,9 +65,14 @@ class Judge:
         right = await self._right_documents(question, [*ranked, *fused])
         golden = list((await self._observer.documents(question.documents)).values())
         outcome = outcome_of(observed.prepared.certainty)
-        shown = [part for part in evidence if part.certainty is not None]
-        units = [one.unit for part in shown if part.quote for one in part.quote.units]
-        also = [one.unit for part in shown if part.also for one in part.also.units]
+        units = _shown_units(observed)
+        contending = {one.document_id for one in observed.prepared.quoted.also}
+        also = [
+            one.unit
+            for part in evidence
+            if part.also is not None and part.also.document.card.document_id in contending
+            for one in part.also.units
+        ]
         text = _text(units)
         probabilities = [part.gate.probability or 0.0 for part in evidence]
         place = _Places(question, right, len(evidence))
@@ -277,6 +282,16 @@ def _held(text: str, strings: Iterable[str]) -> tuple[str, ...]:
 
 def _units(document: StoredDocument) -> list[Unit]:
     return [unit for passage in document.passages for unit in passage.units]
+
+
+def _shown_units(observed: Observed) -> list[Unit]:
+    """Return the units that an agent is shown: two questions that one document answers share one quote."""
+    return [
+        unit
+        for block in observed.prepared.quoted.blocks
+        for unit in block.passage.units
+        if (unit.span.start, unit.span.end) == block.span
+    ]
 
 
 def _text(units: Iterable[Unit]) -> str:

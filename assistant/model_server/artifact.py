@@ -22,7 +22,7 @@ from assistant.settings import AnsweringTable, ModelServerSettings
 
 ARTIFACT_FILE = "artifact.json"
 TOKENIZER_FILE = "tokenizer.json"
-_BUILDER_VERSION = 2
+_BUILDER_VERSION = 3
 """Raise it whenever what the builders write changes: older artifacts are then built anew."""
 _LOCK_TIMEOUT_S = 120.0
 
@@ -39,6 +39,11 @@ class ModelArtifact(PublicModel):
     max_input_tokens: int
     """The longest input, special tokens included."""
     dimensions: int | None = None
+    pooling: Literal["mean", "cls"] | None = None
+    cosine_unrelated: float | None = None
+    """Mean cosine of a question with text that has nothing to do with it, by ``cosine_means``."""
+    cosine_related: float | None = None
+    """Mean cosine of a question with the text that answers it."""
     context_tokens: int | None = None
     """Prompt and answer of one stream together."""
     template_tokens_per_message: int | None = None
@@ -103,7 +108,7 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
     if (
         found is not None
         and (folder / TOKENIZER_FILE).exists()
-        and _same_model(found, settings=settings, digest=digest)
+        and _same_model(found, settings=settings, weights=weights, digest=digest)
     ):
         artifact = _with_limits_of(settings, found, weights=weights)
         tokenizer = None
@@ -128,10 +133,17 @@ def _build(settings: ModelServerSettings, *, weights: Weights, digest: str) -> t
     return build_generation_artifact(weights, settings=settings, digest=digest)
 
 
-def _same_model(found: ModelArtifact, *, settings: ModelServerSettings, digest: str) -> bool:
+def _same_model(
+    found: ModelArtifact, *, settings: ModelServerSettings, weights: Weights, digest: str
+) -> bool:
     if (found.builder_version, found.task, found.digest) != (_BUILDER_VERSION, settings.task, digest):
         return False
-    return settings.task == "generation" or found.max_input_tokens == settings.max_input_tokens
+    if settings.task == "generation":
+        return True
+    from assistant.model_server.embedding_artifact import pooling_of
+
+    limits = (settings.max_input_tokens, pooling_of(weights))
+    return (found.max_input_tokens, found.pooling) == limits
 
 
 def _with_limits_of(

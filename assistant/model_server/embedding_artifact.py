@@ -9,13 +9,16 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ModelArtifact, artifact_folder, write_whole
+from assistant.model_server.cosine_means import CosineMeans, measure_cosines
 from assistant.model_server.embedding_graph import (
     BUILDER_VERSION,
+    Pooling,
     build_embedding_graph,
     longest_input,
     read_bert_config,
+    read_pooling,
 )
-from assistant.model_server.embedding_runtime import graph_dimensions
+from assistant.model_server.embedding_runtime import PassageRunner, graph_dimensions, load_graph
 from assistant.model_server.weights import Weights
 from assistant.settings import ModelServerSettings
 
@@ -30,14 +33,25 @@ def build_embedding_artifact(
         raise ConfigurationError(
             f"max_input_tokens is {settings.max_input_tokens}, {weights.name} takes at most {longest}."
         )
+    means = _cosine_means(weights, tokenizer, settings=settings, digest=digest)
+    if weights.expected is not None:  # added weights; for others the tenant file gives the means, checked
+        means.refuse_alike(weights.name)
     artifact = ModelArtifact(
         model=weights.name,
         task="embedding",
         digest=digest,
         max_input_tokens=settings.max_input_tokens,
         dimensions=dimensions_of(weights),
+        pooling=pooling_of(weights),
+        cosine_unrelated=means.unrelated,
+        cosine_related=means.related,
     )
     return artifact, tokenizer
+
+
+def pooling_of(weights: Weights) -> Pooling:
+    """Return the pooling that was given with the weights, else their folder's. Raises ConfigurationError."""
+    return weights.pooling or read_pooling(weights.path)
 
 
 def dimensions_of(weights: Weights) -> int:
@@ -60,6 +74,23 @@ def ensure_graph(weights: Weights, *, settings: ModelServerSettings, digest: str
             if stale != path:
                 stale.unlink(missing_ok=True)
     return path
+
+
+def _cosine_means(
+    weights: Weights, tokenizer: bytes, *, settings: ModelServerSettings, digest: str
+) -> CosineMeans:
+    """Run the model on the packaged pairs: 64 texts, about a second for a small model."""
+    counting = Tokenizer.from_str(tokenizer.decode())
+    most = settings.max_input_tokens  # the longest text has some 40 tokens; a lower limit cuts it
+    graph = ensure_graph(weights, settings=settings, digest=digest)
+    try:
+        runner = PassageRunner(
+            load_graph(graph, threads=1, precision=settings.precision), pooling=pooling_of(weights)
+        )
+        return measure_cosines(lambda text: runner.embed(counting.encode(text).ids[:most]))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1:]
+        raise ConfigurationError(f"{graph}: the graph cannot be run: {' '.join(reason)[:200]}") from None
 
 
 def _graph_key(weights: Weights, digest: str) -> str:

@@ -78,7 +78,7 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
     from assistant.model_server.added_model import Wishes, look_at
 
     terminal = Terminal()
-    config = options.tenant(tenant)
+    config = _served_so_far(options, tenant)
     wishes = Wishes(
         name=brought.name,
         answering=brought.answering(),
@@ -100,10 +100,11 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
     (folder / MANIFEST_FILE).write_text(model.as_toml(), encoding="utf-8")
     try:
         with terminal.waiting("loading the model once"):
-            _build(model, folder, config)
+            model = _built(model, folder, config)
     except ConfigurationError:
         _restore(folder, before)
         raise
+    (folder / MANIFEST_FILE).write_text(model.as_toml(), encoding="utf-8")
     _choose(options, config, model, terminal)
 
 
@@ -178,6 +179,15 @@ def _choose(options: GlobalOptions, before: TenantConfig, model: AddedModel, ter
         terminal.say("answers stay quoted; --writes-answers lets this model write them")
 
 
+def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
+    """Return the tenant with the models it uses here; by its file alone where one must be added again."""
+    _known(options, tenant)
+    try:
+        return options.tenant(tenant)
+    except ConfigurationError:
+        return load_tenants(options.tenants_dir)[tenant]
+
+
 def _known(options: GlobalOptions, tenant: str) -> None:
     """A choice whose model is gone must not keep a person from choosing another."""
     tenants = load_tenants(options.tenants_dir)
@@ -216,8 +226,13 @@ def _restore(folder: Path, before: str | None) -> None:
         (folder / MANIFEST_FILE).write_text(before, encoding="utf-8")
 
 
-def _build(model: AddedModel, folder: Path, tenant: TenantConfig) -> None:
-    """Load the weights once, in a process of their own: a runtime may end its process on bad weights."""
+def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
+    """Load the weights once and return the model with what was measured of it. Raises ConfigurationError.
+
+    In a process of their own: a runtime may end its process on bad weights.
+    """
+    from assistant.model_server.artifact import read_artifact
+
     manifest, artifacts = folder / MANIFEST_FILE, folder.parent
     match model:
         case AddedEmbedding():
@@ -245,3 +260,12 @@ def _build(model: AddedModel, folder: Path, tenant: TenantConfig) -> None:
     if ended.returncode != 0:
         lines = ended.stderr.strip().splitlines() or [f"the process ended with status {ended.returncode}"]
         raise ConfigurationError(f"{model.path}: the model cannot be served here: {lines[-1]}")
+    artifact = read_artifact(folder)
+    if not isinstance(model, AddedEmbedding) or artifact is None:
+        return model
+    return model.model_copy(
+        update={
+            "cosine_unrelated": artifact.cosine_unrelated,
+            "cosine_related": artifact.cosine_related,
+        }
+    )

@@ -58,6 +58,11 @@ class AddedEmbedding(_AddedModel):
     max_tokens: int = Field(ge=16)
     """Longest input of the model, special tokens included."""
     pooling: Literal["mean", "cls"]
+    cosine_unrelated: float | None = None
+    """Mean cosine of a question with text that has nothing to do with it; the build of the model measures it.
+    None in a manifest of an earlier release: no tenant may use the model before it is added again."""
+    cosine_related: float | None = None
+    """Mean cosine of a question with the text that answers it."""
 
 
 class AddedLlm(_AddedModel):
@@ -89,6 +94,8 @@ class TenantModels(BaseModel):
                     "model": embedding.name,
                     "dimensions": embedding.dimensions,
                     "max_tokens": min(tenant.embedding.max_tokens, embedding.max_tokens),
+                    "cosine_unrelated": embedding.cosine_unrelated,
+                    "cosine_related": embedding.cosine_related,
                 }
             )
         if (llm := self.generation) is not None:
@@ -136,13 +143,17 @@ def added_models(models_dir: Path) -> list[AddedModel]:
 
 
 def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantModels]:
-    """Return what each tenant uses here. Raises ConfigurationError where a chosen model is gone."""
+    """Return what each tenant uses here.
+
+    Raises ConfigurationError where a chosen model is gone, or its cosines were never measured.
+    """
     choices = _read_choices(models_dir / CHOICES_FILE)
     return {name: _resolved(models_dir, name, choices.get(name, _Choice())) for name in tenants}
 
 
 def choose(models_dir: Path, tenant: str, model: AddedModel) -> None:
-    """Record that the tenant uses the model here."""
+    """Record that the tenant uses the model here. Raises ConfigurationError for one of unknown cosines."""
+    _refuse_unmeasured(model, tenant)
     path = models_dir / CHOICES_FILE
     choices = _read_choices(path)
     chosen = choices.get(tenant, _Choice()).model_copy(update={model.task: model.name})
@@ -166,7 +177,18 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
                 f"assistant models use --packaged --tenant {tenant}"
             )
         found[task] = read_added_model(models_dir / name)
+        _refuse_unmeasured(found[task], tenant)
     return TenantModels.model_validate(found)
+
+
+def _refuse_unmeasured(model: AddedModel, tenant: str) -> None:
+    """Unmeasured cosines would be read as the packaged model's, and the gate would let nearly all pass."""
+    if isinstance(model, AddedEmbedding) and None in (model.cosine_unrelated, model.cosine_related):
+        raise ConfigurationError(
+            f"The model {model.name} was added by an earlier release, which did not measure its cosines. Add "
+            f"it again: assistant models add {model.path} --name {model.name} --pooling {model.pooling} "
+            f"--tenant {tenant}"
+        )
 
 
 def _read_choices(path: Path) -> dict[str, _Choice]:

@@ -42,12 +42,31 @@ class KnowledgeSection(_TenantSection):
     """Files or folders, relative to the tenant file, that ``assistant knowledge add`` takes by default."""
 
 
+SMALLEST_COSINE_GAP = 0.05
+"""Between the mean cosines of related and of unrelated texts: under it a model does not tell them apart."""
+
+
 class EmbeddingSection(_TenantSection):
     endpoint: str = "embedding"
     model: str = "all-MiniLM-L6-v2"
     dimensions: int = Field(default=384, ge=1)
     max_tokens: int = Field(default=256, ge=16)
     """Limit of one embedding input, special tokens included."""
+    cosine_unrelated: float = Field(default=0.07, ge=-1.0, le=1.0)
+    """Mean cosine of a question with text that has nothing to do with it, over the pairs in
+    assistant/model_server/cosine_pairs.toml. The default is the packaged model's; the ``artifact.json`` of
+    another model has its own."""
+    cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
+    """Mean cosine of a question with the text that answers it, over the same pairs."""
+
+    @model_validator(mode="after")
+    def _related_is_clearly_over_unrelated(self) -> Self:
+        if self.cosine_related - self.cosine_unrelated <= SMALLEST_COSINE_GAP:
+            raise ValueError(
+                f"cosine_related = {self.cosine_related} is not more than {SMALLEST_COSINE_GAP} over "
+                f"cosine_unrelated = {self.cosine_unrelated}; take both from the artifact.json of the model"
+            )
+        return self
 
 
 class GenerationSection(_TenantSection):

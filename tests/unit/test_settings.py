@@ -34,6 +34,12 @@ GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
         (GOOD + "[gate]\nmin_coverage = 0.4", "gate.min_coverage was removed: use gate.answered"),
         (GOOD + "[gate]\nanswered = 0.2", r"line 4: gate: .*possibly = 0.3 is over answered = 0.2"),
         (GOOD + "[gate]\npossibly = -0.1", r"gate\.possibly: .*greater than or equal to 0"),
+        (
+            GOOD + "[embedding]\ncosine_related = 0.12",
+            r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
+        ),
+        (GOOD + "[embedding]\ncosine_related = 1.2", r"embedding\.cosine_related: .*less than or equal to 1"),
+        (GOOD + "[embedding]\ncosine_unrelated = -2", r"embedding\.cosine_unrelated: .*greater than .* -1"),
         (GOOD + '[prompt]\nanswer = "answer/2"', r"prompt was removed: .*\[answering\].*models add"),
         (GOOD + '[answers]\nmode = "written"', r"answers\.mode: .*'auto' or 'quoted'"),
         (GOOD + "[answers]\nmax_words = 3", r"answers\.max_words: .*greater than or equal to 20"),

@@ -16,11 +16,12 @@ from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.models import Brought, add_model, list_models, use_model
-from assistant.settings import ModelServerSettings, TenantModels
+from assistant.settings import AddedEmbedding, EmbeddingSection, ModelServerSettings, TenantModels
 from assistant.settings.artifacts import WRITER
 from assistant.settings.local_models import AddedModel, read_added_model
 from tests.integration.model_server.conftest import Server, Start
 from tests.integration.model_server.tiny_gguf import write_tiny_gguf
+from tests.unit.model_server.tiny_bert import TinyBert
 
 GGUF = locate_weights(ModelServerSettings(task="generation")).path
 MINILM = locate_weights(ModelServerSettings(task="embedding")).path
@@ -105,6 +106,10 @@ def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
     with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
         np.testing.assert_allclose(vectors(server), vectors(embedding), atol=1e-6)
     assert options.tenant("shop").embedding.model == model.name
+    assert isinstance(model, AddedEmbedding)
+    packaged = EmbeddingSection()
+    assert model.cosine_unrelated == pytest.approx(packaged.cosine_unrelated, abs=0.01)
+    assert model.cosine_related == pytest.approx(packaged.cosine_related, abs=0.01)
 
 
 def test_a_graph_with_a_vector_a_token_is_pooled(
@@ -152,6 +157,32 @@ def test_other_dimensions_are_told_with_what_follows(
     said = " ".join(capsys.readouterr().err.split())
     assert "384 dimensions, the index of shop has 512" in said
     assert "embedded again into a new index version" in said
+
+
+def test_another_pooling_s_cosines_reach_the_tenant(options: GlobalOptions, minilm: Path) -> None:
+    add(options, minilm)
+    mean = options.tenant("shop").embedding
+
+    add(options, minilm, pooling="cls")
+
+    cls = options.tenant("shop").embedding
+    assert cls.cosine_unrelated > mean.cosine_unrelated + 0.2
+    assert cls.cosine_related > mean.cosine_related + 0.2
+
+
+def test_a_model_of_an_earlier_release_is_measured_when_it_is_added_again(
+    options: GlobalOptions, minilm: Path
+) -> None:
+    model = add(options, minilm)
+    manifest = options.state_dir / "models" / model.name / "manifest.toml"
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(line for line in lines if not line.startswith("cosine_")))
+    with pytest.raises(ConfigurationError, match="earlier release"):
+        options.tenant("shop")
+
+    assert add(options, minilm) == model
+
+    assert options.tenant("shop").embedding.model == model.name
 
 
 def test_back_to_the_packaged_models(options: GlobalOptions, llm: Path) -> None:
@@ -240,6 +271,13 @@ def test_an_embedding_folder_that_is_not_whole_is_refused(
 def test_a_graph_that_is_none_is_refused(options: GlobalOptions, onnx: Path, content: bytes) -> None:
     (onnx / "onnx" / "model.onnx").write_bytes(content)
     assert "the ONNX graph cannot be read" in refused(options, onnx)
+
+
+def test_a_model_that_cannot_tell_texts_apart_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
+    """Random weights, as a wrong pooling may be."""
+    folder = TinyBert(config=TinyBert().config | {"max_position_embeddings": 300}).write(tmp_path / "tiny")
+    assert "does not tell related from unrelated text" in refused(options, folder)
+    assert not (options.state_dir / "models" / "tiny" / "manifest.toml").exists()
 
 
 def test_two_models_of_one_name_are_refused(options: GlobalOptions, llm: Path, tmp_path: Path) -> None:

@@ -192,6 +192,19 @@ async def test_a_document_that_answers_one_question_is_not_also_possible_for_the
     assert {one.document_id for one in also}.isdisjoint({"refill", "transfer"})
 
 
+async def test_the_document_of_one_half_answers_the_other_where_it_contends() -> None:
+    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+    second = "Where do agents send other retail refill requests?"
+    alone = await ask(FakeTenant().with_documents(document(), NEAR, *others), second)
+    both = await ask(
+        FakeTenant().with_documents(document(), NEAR, *others),
+        f"On which day are retail refills by mail payable? {second}",
+    )
+    assert alone.sources.sources[0].document_id == "refill"
+    assert {one.best.card.document_id for one in both.prepared.evidence if one.best} == {"mail-refill"}
+    assert "Mail Desk" in both.text
+
+
 # Also possible
 
 NEAR = document(

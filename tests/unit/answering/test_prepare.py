@@ -67,7 +67,7 @@ async def test_the_best_documents_are_read_and_the_units_of_the_best_one_are_emb
     [read] = tenant.search.read
     assert (read[0], len(read)) == ("refill", 4)
     units = ["Retail refills are payable on day 23 of 30.", "Send other requests to the Claims Desk."]
-    assert tenant.embedder.texts == [[QUESTION], units]
+    assert tenant.embedder.texts == [[QUESTION], [f"Refill too soon\n{unit}" for unit in units]]
 
 
 async def test_labels_come_from_the_token_and_filters_from_the_request() -> None:
@@ -91,7 +91,8 @@ async def test_the_glossary_is_joined_to_what_is_retrieved_and_to_nothing_else()
     tenant = FakeTenant.writing()
     tenant.configure(glossary={"payable": "covered"})
     asked = await ask(tenant)
-    assert tenant.embedder.texts[0] == [f"{QUESTION}\ncovered"]
+    # One call: what is searched, and the question as it was asked, which units are compared with.
+    assert tenant.embedder.texts[0] == [f"{QUESTION}\ncovered", QUESTION]
     assert tenant.search.queries[0].text == f"{QUESTION}\ncovered"
     assert asked.record.retrieval_question == f"{QUESTION}\ncovered"
     assert asked.record.question == QUESTION

@@ -306,6 +306,20 @@ def test_a_unit_s_own_cosine_counts_relative_to_the_best_one() -> None:
     assert "unit_cosine" not in features("refills", "Alpha.")[0]
 
 
+def test_of_a_question_that_only_names_the_document_the_first_steps_lead() -> None:
+    content = "Refills wait.\n\n1. Phone.\n2. Sign.\n3. Send parcels."
+    stored = document(content=content, title="Refills of zolpidem")
+
+    def leading(question: str) -> list[float]:
+        return [
+            one.features["leading"]
+            for one in scorer(leading=1.0).score(asked(question), stored, passage_cosines={})
+        ]
+
+    assert leading("Zolpidem refills, what now?") == pytest.approx([0.0, 1.0, 2 / 3, 1 / 3])
+    assert leading("Who sends parcels of zolpidem refills?") == [0.0] * 4
+
+
 def test_a_question_without_content_terms_scores_every_unit() -> None:
     assert [one["overlap"] for one in features("And then what?", FOUR)] == [0.0] * 4
 

@@ -71,9 +71,10 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     tenant = FakeTenant()
     tenant.embedder.too_long_words = 3
     services = tenant.services
-    vector = await RetrievePassages(services).embed(
-        "refill claim parcel transfer", deadline=Deadline.after(5, clock=services.clock)
+    short, vector = await RetrievePassages(services).embed(
+        ["refill", "refill claim parcel transfer"], deadline=Deadline.after(5, clock=services.clock)
     )
+    assert short == pytest.approx(vector_of("refill"))
     halves = [vector_of("refill claim"), vector_of("parcel transfer")]
     mean = [one + other for one, other in zip(*halves, strict=True)]
     length = sum(value * value for value in mean) ** 0.5

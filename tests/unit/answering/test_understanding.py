@@ -119,6 +119,14 @@ def test_a_message_of_4_000_characters_is_read_in_no_time(message: str) -> None:
             "What is the copay for insulin? Also can the spouse collect the parcel?",
             ("What is the copay for insulin?", "Also can the spouse collect the parcel?"),
         ),
+        (
+            "What share of refills is early, and how often a year may the parcel wait?",
+            ("What share of refills is early", "how often a year may the parcel wait?"),
+        ),
+        (
+            "Two things: the longest supply of insulin; could the spouse collect the parcel",
+            ("Two things: the longest supply of insulin", "could the spouse collect the parcel"),
+        ),
     ],
 )
 def test_a_double_question_is_split(message: str, parts: tuple[str, str]) -> None:
@@ -134,6 +142,7 @@ def test_a_double_question_is_split(message: str, parts: tuple[str, str]) -> Non
         "Is it there? How long does a refill take?",
         "The refill was early and the claim was rejected.",
         "Thanks! Who signs?",
+        "The refill was early; is the parcel late too?",
     ],
 )
 def test_one_question_stays_one(message: str) -> None:

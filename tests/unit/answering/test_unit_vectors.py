@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from assistant.answering import unit_vectors
-from assistant.answering.unit_vectors import LONGEST_CHARACTERS, UnitVectors
+from assistant.answering.unit_vectors import LONGEST_CHARACTERS, Candidates, UnitVectors
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import Span, Unit, UnitKind
+from assistant.domain.documents import DocumentCard, Span, Unit, UnitKind, embedding_input
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
@@ -33,11 +35,38 @@ def units(*texts: str) -> list[Unit]:
 REFILLS = units("Refills are payable on day 23.", "Parcels wait.")
 
 
+def card(content_hash: str = "1", *, document_id: str = "refills") -> DocumentCard:
+    return DocumentCard(
+        document_id=document_id,
+        content_hash=content_hash,
+        title="Refills",
+        questions=(),
+        source="care",
+        type="procedure",
+        url=None,
+        owner=None,
+        effective_date=None,
+        updated_at=datetime(2026, 1, 1, tzinfo=UTC),
+        labels=(),
+    )
+
+
+def placed(*texts: str) -> list[str]:
+    """Return the texts as they are embedded: under the document's title."""
+    return [embedding_input(title="Refills", heading="", text=text) for text in texts]
+
+
 async def cosines(
-    vectors: UnitVectors, asked: Sequence[Unit] = REFILLS, *, content_hash: str = "1", seconds: float = 5.0
+    vectors: UnitVectors,
+    asked: Sequence[Unit] = REFILLS,
+    *,
+    content_hash: str = "1",
+    seconds: float = 5.0,
 ) -> Mapping[int, float]:
     deadline = Deadline.after(seconds, clock=SystemClock())
-    return await vectors.cosines(vector_of(QUESTION), asked, content_hash=content_hash, deadline=deadline)
+    wanted = [Candidates(card(content_hash), asked)]
+    found = await vectors.cosines(vector_of(QUESTION), wanted, deadline=deadline)
+    return found.get("refills", {})
 
 
 def made(embedder: FakeEmbedder) -> UnitVectors:
@@ -46,8 +75,28 @@ def made(embedder: FakeEmbedder) -> UnitVectors:
 
 async def test_each_unit_has_its_cosine_with_the_question() -> None:
     found = await cosines(made(FakeEmbedder()))
-    expected = {unit.ordinal: cosine(vector_of(QUESTION), unit.text) for unit in REFILLS}
+    texts = placed(*(unit.text for unit in REFILLS))
+    expected = {
+        unit.ordinal: cosine(vector_of(QUESTION), text) for unit, text in zip(REFILLS, texts, strict=True)
+    }
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+async def test_a_unit_is_embedded_under_its_title_and_heading() -> None:
+    embedder = FakeEmbedder()
+    unit = replace(REFILLS[0], heading="Steps > Timing")
+    await cosines(made(embedder), [unit])
+    (texts,) = embedder.texts
+    assert texts == [embedding_input(title="Refills", heading=unit.heading, text=unit.text)]
+
+
+async def test_units_of_two_documents_take_one_call() -> None:
+    embedder = FakeEmbedder()
+    wanted = [Candidates(card(), REFILLS), Candidates(card("2", document_id="parcels"), REFILLS[1:])]
+    deadline = Deadline.after(5.0, clock=SystemClock())
+    found = await made(embedder).cosines(vector_of(QUESTION), wanted, deadline=deadline)
+    assert {name: sorted(cosines) for name, cosines in found.items()} == {"refills": [0, 1], "parcels": [1]}
+    assert len(embedder.texts) == 1
 
 
 async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
@@ -56,7 +105,7 @@ async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
     first = await cosines(vectors)
     assert await cosines(vectors) == first
     await cosines(vectors, units("Refills are payable on day 23.", "Parcels wait.", "Call."))
-    assert embedder.texts == [["Refills are payable on day 23.", "Parcels wait."], ["Call."]]
+    assert embedder.texts == [placed("Refills are payable on day 23.", "Parcels wait."), placed("Call.")]
 
 
 async def test_another_content_of_the_document_has_units_of_its_own() -> None:
@@ -102,9 +151,10 @@ async def test_without_units_the_endpoint_is_not_called() -> None:
 
 async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
     embedder = FakeEmbedder()
-    long = units("x" * (LONGEST_CHARACTERS + 1), "x" * LONGEST_CHARACTERS)
+    longest = LONGEST_CHARACTERS - len(placed("x")[0]) + 1
+    long = units("x" * (longest + 1), "x" * longest)
     assert set(await cosines(made(embedder), long)) == {1}
-    assert embedder.texts == [[long[1].text]]
+    assert embedder.texts == [placed(long[1].text)]
 
 
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +166,9 @@ async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.M
     await cosines(vectors, [one])
     await cosines(vectors, [four])
     await cosines(vectors, [one, three, four])
-    assert embedder.texts == [["One.", "Two.", "Three."], ["Four."]]
+    assert embedder.texts == [placed("One.", "Two.", "Three."), placed("Four.")]
     await cosines(vectors, [two])
-    assert embedder.texts[2:] == [["Two."]]
+    assert embedder.texts[2:] == [placed("Two.")]
 
 
 async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
@@ -129,7 +179,7 @@ async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used
 
     class Waiting(FakeEmbedder):
         async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-            if "New." in texts:
+            if placed("New.")[0] in texts:
                 gate.reached.set()
                 await gate.opened.wait()
             return await super().embed(texts, deadline=deadline)
@@ -150,4 +200,4 @@ async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.
     vectors = made(embedder)
     assert set(await cosines(vectors)) == {0, 1}
     await cosines(vectors)
-    assert embedder.texts[1] == ["Refills are payable on day 23."]
+    assert embedder.texts[1] == placed("Refills are payable on day 23.")

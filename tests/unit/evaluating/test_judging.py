@@ -168,3 +168,19 @@ async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None
     strict.configure(gate={"answered": 1.0, "possibly": 1.0})
     refused = await judged(parcel(), of=strict)
     assert not subject_change(alone, refused, before="refill-1").same
+
+
+async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
+    of = tenant(parcel=PARCEL, refill=REFILL)
+    of.configure(answers={"max_words": 20}, gate={"answered": 0.0, "possibly": 0.0})
+    asked = parcel(
+        question="How many days to report a broken parcel? Which desk takes the form for a broken parcel?",
+        gold=("A broken parcel must be reported within 7 days.", "Send the form to the Returns Desk."),
+        answer_contains=("within 7 days", "Returns Desk"),
+    )
+    observer = Observer(of.services)
+    observed = await observer.ask(asked)
+    shown = " ".join(block.text for block in observed.prepared.quoted.blocks)
+    result = await Judge(observer).result(observed)
+    assert len(observed.prepared.evidence) == 2
+    assert result.right == all(one in shown for one in asked.answer_contains)

@@ -10,10 +10,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
+from assistant.model_server.added_model import Wishes, look_at
 from assistant.model_server.artifact import ModelArtifact, ensure_artifact, read_artifact
 from assistant.model_server.embedding_artifact import ensure_graph
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings import AnsweringTable, EmbeddingSection, ModelServerSettings
 from tests.unit.model_server.tiny_bert import TinyBert
 
 
@@ -35,7 +36,14 @@ def test_the_artifact_describes_the_model(folder: Path, tmp_path: Path) -> None:
     made = ensure_artifact(settings(folder, tmp_path))
 
     assert made == ModelArtifact(
-        model="tiny-bert", task="embedding", digest=made.digest, max_input_tokens=32, dimensions=32
+        model="tiny-bert",
+        task="embedding",
+        digest=made.digest,
+        max_input_tokens=32,
+        dimensions=32,
+        pooling="mean",
+        cosine_unrelated=made.cosine_unrelated,
+        cosine_related=made.cosine_related,
     )
     assert len(made.digest) == 64
     assert read_artifact(tmp_path / "models" / "tiny-bert") == made
@@ -73,6 +81,41 @@ def test_a_changed_limit_is_described_anew(folder: Path, tmp_path: Path) -> None
     ensure_artifact(settings(folder, tmp_path))
 
     assert ensure_artifact(settings(folder, tmp_path, max_input_tokens=16)).max_input_tokens == 16
+
+
+def test_another_pooling_makes_another_artifact(folder: Path, tmp_path: Path) -> None:
+    chosen = settings(folder, tmp_path)
+    mean = ensure_artifact(chosen)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+
+    cls = ensure_artifact(chosen)
+
+    assert (mean.pooling, cls.pooling) == ("mean", "cls")
+
+
+def test_the_defaults_of_a_tenant_file_are_the_packaged_model_s_cosines(tmp_path: Path) -> None:
+    made = ensure_artifact(ModelServerSettings(task="embedding", artifacts_dir=tmp_path))
+
+    default = EmbeddingSection()
+    assert made.cosine_unrelated == pytest.approx(default.cosine_unrelated, abs=0.01)
+    assert made.cosine_related == pytest.approx(default.cosine_related, abs=0.01)
+
+
+def test_an_added_model_that_cannot_tell_texts_apart_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Random weights, as a wrong pooling may be."""
+    model = look_at(folder, Wishes(answering=AnsweringTable()))
+    manifest = tmp_path / "models" / model.name / "manifest.toml"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(model.as_toml())
+    chosen = ModelServerSettings(
+        task="embedding", manifest=manifest, artifacts_dir=tmp_path / "models", max_input_tokens=32
+    )
+
+    with pytest.raises(ConfigurationError, match=r"does not tell related from unrelated text.*--pooling"):
+        ensure_artifact(chosen)
+
+    assert read_artifact(manifest.parent) is None
 
 
 def test_a_broken_artifact_is_built_anew(folder: Path, tmp_path: Path) -> None:

@@ -22,8 +22,16 @@ from assistant.settings.local_models import (
 )
 
 EMBEDDING = AddedEmbedding(
-    name="e5.small", path=Path("/weights/e5"), sha256="a" * 64, dimensions=768, max_tokens=128, pooling="mean"
+    name="e5.small",
+    path=Path("/weights/e5"),
+    sha256="a" * 64,
+    dimensions=768,
+    max_tokens=128,
+    pooling="mean",
+    cosine_unrelated=0.72,
+    cosine_related=0.86,
 )
+UNMEASURED = EMBEDDING.model_copy(update={"cosine_unrelated": None, "cosine_related": None})
 LLM = AddedLlm(
     name="qwen3-4b", path=Path('/weights/a "b".gguf'), sha256="b" * 64, context_tokens=4096, answering=WRITER
 )
@@ -86,6 +94,25 @@ def test_a_chosen_model_that_is_gone_is_named_with_the_way_out(tmp_path: Path) -
         local_models(tmp_path, ["shop"])
 
 
+ADD_AGAIN = r"assistant models add /weights/e5 --name e5\.small --pooling mean --tenant shop"
+
+
+def test_a_model_whose_cosines_were_never_measured_is_not_chosen(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=ADD_AGAIN):
+        choose(added(tmp_path, UNMEASURED), "shop", UNMEASURED)
+
+    assert local_models(tmp_path, ["shop"]) == {"shop": PACKAGED}
+
+
+def test_a_chosen_model_of_an_earlier_release_must_be_added_again(tmp_path: Path) -> None:
+    choose(added(tmp_path, EMBEDDING), "shop", EMBEDDING)
+    added(tmp_path, UNMEASURED)
+
+    with pytest.raises(ConfigurationError, match=ADD_AGAIN):
+        local_models(tmp_path, ["shop"])
+    assert local_models(tmp_path, ["branch"]) == {"branch": PACKAGED}
+
+
 def test_a_broken_record_of_choices_is_named(tmp_path: Path) -> None:
     (tmp_path / "choices.json").write_text("[]")
 
@@ -98,6 +125,7 @@ def test_the_tenant_is_served_with_the_chosen_models_names_and_sizes() -> None:
 
     assert (served.embedding.model, served.embedding.dimensions) == ("e5.small", 768)
     assert served.embedding.max_tokens == 128  # passages are cut by the model's limit
+    assert (served.embedding.cosine_unrelated, served.embedding.cosine_related) == (0.72, 0.86)
     assert (served.generation.model, served.generation.context_tokens) == ("qwen3-4b", 4096)
     assert served.embedding.endpoint != served.generation.endpoint
     assert PACKAGED.applied_to(TENANT) == TENANT
@@ -125,7 +153,7 @@ def test_a_process_is_told_the_choice_by_its_environment(monkeypatch: pytest.Mon
     given = ServiceSettings(
         issuer="http://issuer",
         jwks_url="http://issuer/jwks.json",
-        local_models={"shop": TenantModels(generation=LLM)},
+        local_models={"shop": TenantModels(embedding=EMBEDDING, generation=LLM)},
         quoted_tenants=("branch",),
     )
     for name, value in given.environment().items():
@@ -135,3 +163,4 @@ def test_a_process_is_told_the_choice_by_its_environment(monkeypatch: pytest.Mon
 
     assert read == given
     assert read.as_served(TENANT).generation.model == "qwen3-4b"
+    assert read.as_served(TENANT).embedding.cosine_unrelated == 0.72
