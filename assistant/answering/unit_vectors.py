@@ -1,7 +1,7 @@
 """Vectors of single units, made when a question needs them and kept for the next one.
 
 An index that stored a vector for each unit would be three times as large (450 MB more at 16,407 documents)
-and take twice as long to fill. The dozen units that a question may quote cost the embedding endpoint some 400
+and take twice as long to fill. The dozen units that a question may quote cost the embedding endpoint some 500
 tokens instead, and those of documents that are asked about again nothing.
 
 A unit is embedded under its document's title and its heading: alone, "Use prescription numbers and not names"
