@@ -30,6 +30,9 @@ UNITS_EMBEDDED = 12
 """Units of the best document that get a vector of their own: some 450 tokens."""
 UNITS_EMBEDDED_ALSO = 4
 """Of the document that contends with it."""
+USUAL_PEAK = 0.11
+"""By how much the nearest unit is nearer than the mean. The gate reads it where units have no vectors: a late
+endpoint refuses nothing that would be let through."""
 _CONTENDS_WITHIN = 2.0
 """In second-stage scores: a document that is behind by less is shown as "also possible"."""
 _EARLIER_WEIGHT = 0.3
@@ -278,9 +281,8 @@ class FindEvidence:
             again = _raised(again, contending & {sought.beside})
         if codes:
             holding = {name for name, document in read.items() if not missing_in(codes, document)}
-            again = _raised(
-                again, holding
-            )  # an exact key: a neighbouring code's document is similar and wrong
+            # A code is an exact key: a neighbouring code's document is similar and wrong.
+            again = _raised(again, holding)
         return _Weighed(asked, tuple(again), read, near, scored, held)
 
     def _judged(
@@ -311,9 +313,9 @@ class FindEvidence:
             held=weighed.held[name],
             unknown=self._unknown(weighed.asked.terms, sought),
         )
-        nearest = [*unit_cosines.get(name, {}).values()] or [features["passage_cosine"]]
-        features["unit_cosine"] = max(nearest)
-        features["unit_peak"] = max(nearest) - fmean(nearest)
+        nearest = unit_cosines.get(name, {}).values()
+        features["unit_cosine"] = max(nearest, default=features["passage_cosine"])
+        features["unit_peak"] = features["unit_cosine"] - fmean(nearest) if nearest else USUAL_PEAK
         judged = judge(
             features,
             terms=weighed.asked.terms,

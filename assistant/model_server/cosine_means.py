@@ -6,7 +6,7 @@ The evidence gate's weights expect the packaged model's cosines
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.tenant_file import SMALLEST_COSINE_GAP
 
-_PAIRS = Path(__file__).with_name("cosine_pairs.toml")
+_PAIRS = Path(__file__).with_name("cosine_pairs.json")
 _DECIMALS = 3
 """The packaged model's float32 and bfloat16 means differ by less than 0.001."""
 _SMALLEST_NORM = 1e-12
@@ -54,7 +54,7 @@ class CosineMeans:
 
 def packaged_pairs() -> list[Pair]:
     """Return the pairs; each has a subject that no other has."""
-    found = tomllib.loads(_PAIRS.read_text(encoding="utf-8"))["pairs"]
+    found = json.loads(_PAIRS.read_bytes())["pairs"]
     return [
         Pair(each["question"], embedding_input(title=each["title"], heading="", text=each["answer"]))
         for each in found

@@ -54,7 +54,7 @@ class EmbeddingSection(_TenantSection):
     """Limit of one embedding input, special tokens included."""
     cosine_unrelated: float = Field(default=0.07, ge=-1.0, le=1.0)
     """Mean cosine of a question with text that has nothing to do with it, over the pairs in
-    assistant/model_server/cosine_pairs.toml. The default is the packaged model's; the ``artifact.json`` of
+    assistant/model_server/cosine_pairs.json. The default is the packaged model's; the ``artifact.json`` of
     another model has its own."""
     cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
     """Mean cosine of a question with the text that answers it, over the same pairs."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.asking import AnswerRequest
+from assistant.answering.evidence import USUAL_PEAK
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.errors import (
     AssistantError,
@@ -215,6 +216,8 @@ async def test_an_embedder_that_fails_for_the_units_costs_no_answer(failing: dic
     asked = await ask(tenant)
     assert len(tenant.embedder.texts) == 2
     assert asked.text == "Retail refills are payable on day 23 of 30."
+    [evidence] = asked.prepared.evidence
+    assert evidence.gate_features["unit_peak"] == USUAL_PEAK
 
 
 async def test_a_store_that_is_down_stops_a_follow_up_only() -> None:
