@@ -59,17 +59,6 @@ def text_field(value: object) -> str | None:
     return str(value).strip() or None
 
 
-def labels_field(value: object) -> tuple[str, ...]:
-    """Return access labels from a list or from text with commas, sorted, each once."""
-    parts: list[object] = []
-    if isinstance(value, str):
-        parts.extend(value.split(","))
-    elif isinstance(value, list | tuple):
-        parts.extend(value)  # pyright: ignore[reportUnknownArgumentType]
-    labels = {label for label in map(text_field, parts) if label is not None}
-    return tuple(sorted(labels))
-
-
 def questions_field(value: object) -> tuple[str, ...]:
     """Return questions from a text or a list of texts, each once, in order.
 

@@ -11,12 +11,12 @@ from typing import BinaryIO, cast
 import orjson
 
 from assistant.domain.errors import DocumentInvalidError
+from assistant.ingesting.sources.front_matter import labels_of, refuse_near_labels
 from assistant.ingesting.sources.items import (
     LARGEST_DOCUMENT_BYTES,
     SourceItem,
     as_item,
     invalid,
-    labels_field,
     questions_field,
     text_field,
     too_large,
@@ -68,6 +68,7 @@ def _item(origin: str, line: bytes | None) -> SourceItem:
     if missing:
         return invalid(origin, f"missing or empty: {', '.join(missing)}")
     try:
+        refuse_near_labels(fields)
         return as_item(origin, _document_fields(fields))
     except DocumentInvalidError as error:
         return invalid(origin, error.message)
@@ -89,6 +90,6 @@ def _document_fields(fields: Mapping[str, object]) -> dict[str, object]:
         "url": text_field(fields.get("url")),
         "owner": text_field(fields.get("owner")),
         "effective_date": text_field(fields.get("effective_date")),
-        "labels": labels_field(fields.get("labels")),
+        "labels": labels_of(fields),
         "questions": questions_field(fields.get("questions")),
     }

@@ -5,27 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
 from selectolax.lexbor import LexborHTMLParser
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.ingesting.parsing.html import parse_html
 from assistant.ingesting.parsing.markdown import first_heading, parse_markdown
+from assistant.ingesting.sources.front_matter import (
+    FrontMatterError,
+    labels_of,
+    read_front_matter,
+    refuse_near_labels,
+)
 from assistant.ingesting.sources.items import (
     LARGEST_DOCUMENT_BYTES,
     SourceItem,
     as_item,
     invalid,
-    labels_field,
     questions_field,
     text_field,
     too_large,
 )
 
-LONGEST_FRONT_MATTER_CHARS = 64_000
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 
 
@@ -55,33 +56,14 @@ def page_id(name: str) -> str:
 
 
 def _read_markdown(name: str, content: str) -> SourceItem:
-    meta: Mapping[str, object] = {}
-    body = content
-    if content.startswith("---\n"):
-        found = _FRONT_MATTER.match(content)
-        if found is None or len(found[1]) > LONGEST_FRONT_MATTER_CHARS:
-            return invalid(f"{name}:1", "the front matter has no closing line of ---")
-        try:
-            meta = _front_matter(found[1])
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 2 if error.problem_mark else 1
-            return invalid(f"{name}:{line}", f"the front matter is not YAML: {error.problem}")
-        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            return invalid(f"{name}:1", f"the front matter cannot be read: {error}")
-        body = content[found.end() :]
-    if not parse_markdown(body).sections:
+    try:
+        page = read_front_matter(content)
+    except FrontMatterError as error:
+        return invalid(f"{name}:{error.line}", error.message)
+    if not parse_markdown(page.body).sections:
         return invalid(name, "there is no text in it")
-    title = text_field(meta.get("title")) or first_heading(body)
-    return _page(name, meta, title=title, content=body, media_type="text/markdown")
-
-
-def _front_matter(text: str) -> Mapping[str, object]:
-    data: Any = yaml.safe_load(text)
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise TypeError("it is not a mapping of keys to values")
-    return {str(key): value for key, value in cast(Mapping[object, object], data).items()}
+    title = text_field(page.meta.get("title")) or first_heading(page.body)
+    return _page(name, page.meta, title=title, content=page.body, media_type="text/markdown")
 
 
 def _read_html(name: str, content: str) -> SourceItem:
@@ -90,7 +72,11 @@ def _read_html(name: str, content: str) -> SourceItem:
     tree = LexborHTMLParser(content)
     meta: dict[str, object] = {}
     for node in tree.css("meta[name][content]"):
-        meta.setdefault((node.attributes["name"] or "").lower(), node.attributes["content"])
+        key = (node.attributes["name"] or "").strip().lower()
+        if key == "labels" and key in meta:
+            return invalid(name, 'it has two <meta name="labels">')
+        meta.setdefault(key, node.attributes["content"])
+    refuse_near_labels(meta)
     if isinstance(asked := meta.get("questions"), str):
         meta["questions"] = [question for question in asked.split("|") if question.strip()]
     canonical = tree.css_first("link[rel=canonical][href]")
@@ -107,7 +93,6 @@ def _page(
 ) -> SourceItem:
     if title is None:
         return invalid(name, "there is no title, neither in its head nor as a heading")
-    date = meta.get("effective_date")
     return as_item(
         name,
         {
@@ -119,8 +104,8 @@ def _page(
             "type": text_field(meta.get("type")) or "",
             "url": text_field(meta.get("url")),
             "owner": text_field(meta.get("owner")),
-            "effective_date": text_field(date) if isinstance(date, str) else date,
-            "labels": labels_field(meta.get("labels")),
+            "effective_date": text_field(meta.get("effective_date")),
+            "labels": labels_of(meta),
             "questions": questions_field(meta.get("questions")),
         },
     )

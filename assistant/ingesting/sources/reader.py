@@ -17,23 +17,31 @@ _PAGES = (".md", ".markdown", ".html", ".htm")
 def read_sources(paths: Sequence[Path]) -> Iterator[SourceItem]:
     """Yield what the files hold, and those below the folders in order of their names.
 
-    In a folder, hidden files and files of other kinds are passed over; a file that is named itself is
-    always answered for. Raises NotFoundError when a path does not exist.
+    In a folder, hidden files and files of other kinds are passed over, and a link that leads out of it is
+    refused; a file that is named itself is always answered for. Raises NotFoundError when a path does not
+    exist.
     """
     for path in paths:
         if not path.exists():
             raise NotFoundError(f"{path}: there is no such file or folder.")
     for path in paths:
         if path.is_dir():
+            within = path.resolve()
             for file in sorted(_files(path)):
-                yield from _read(file, name=file.relative_to(path).as_posix())
+                name = file.relative_to(path).as_posix()
+                if file.resolve().is_relative_to(within):
+                    yield from _read(file, name=name)
+                else:
+                    yield invalid(name, "a link to a file outside of its folder; copy the file instead")
         else:
             yield from read_source(path, name=path.name)
 
 
 def read_source(path: Path, *, name: str) -> Iterator[SourceItem]:
     """Yield what one file holds; ``name`` is what it is called: documents without an id are named by it."""
-    if _is_known(path):
+    if _is_known(path) and not path.is_file():  # reading a pipe would wait for ever
+        yield invalid(name, "not a regular file")
+    elif _is_known(path):
         yield from _read(path, name=name)
     else:
         yield invalid(name, f"not one of {', '.join((*_LINES, *_PAGES))}")

@@ -39,7 +39,6 @@ source: procedures
 type: claims
 url: https://example.org/79
 labels: [claims, staff]
-reviewed_by: nobody we know
 ---
 # Code 79
 
@@ -82,9 +81,22 @@ def test_markdown_without_a_title_is_named_by_its_first_heading(
     [
         ("---\ntitle: a\n\nNo end.", "a.md:1", "the front matter has no closing line of ---"),
         ("---\ntitle: [a\nx: 1\n---\nText.", "a.md:3", "the front matter is not YAML: "),
-        ("---\ntitle: 'a\n---\nText.", "a.md:3", "the front matter is not YAML: "),
-        ("---\n- a list\n---\nText.", "a.md:1", "the front matter cannot be read: it is not a mapping"),
-        ("---\neffective_date: 2026-02-31\n---\n# T\n\nText.", "a.md:1", "the front matter cannot be read: "),
+        ("---\ntitle: 'a\n---\nText.", "a.md:2", "the front matter is not YAML: "),
+        ("---\n- a list\n---\nText.", "a.md:2", "the front matter is not a mapping"),
+        ("---\neffective_date: 2026-02-31\n---\n# T\n\nText.", "a.md", "effective_date: "),
+        ("---\ntitle: T\ntitle: U\n---\nText.", "a.md:3", 'the front matter says "title" twice'),
+        (
+            "---\nTitle: T\n---\nText.",
+            "a.md:2",
+            'the front matter\'s key "Title" is unknown; did you mean "title"?',
+        ),
+        (
+            "---\ntitle: T\nlayout: x\n---\nText.",
+            "a.md:3",
+            'the front matter\'s key "layout" is unknown; known',
+        ),
+        ("---\ntitle: &a T\nowner: *a\n---\nText.", "a.md:3", "the front matter is not YAML: an alias"),
+        (f"---\ntitle: T{'x' * 64_000}\n---\nText.", "a.md:1", "the front matter is longer than"),
         ("---\ntitle: T\neffective_date: soon\n---\nText.", "a.md", "effective_date: "),
         ("---\ntitle: T\nurl: 'javascript:alert(1)'\n---\nText.", "a.md", "url: "),
         ("Text without a name.", "a.md", "there is no title"),
@@ -177,12 +189,10 @@ def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("7", "questions: 7 is neither a text nor a list of texts"),
         ("{a: b}", "is neither a text nor a list of texts"),
         ("[May it be early?, ]\n  - b", "the front matter is not YAML"),
         ("[a, '']", "questions: item 2 is '', not a text"),
         ("[a, null]", "questions: item 2 is None, not a text"),
-        ("[3]", "questions: item 1 is 3, not a text"),
         (f"[{'x' * 501}]", "questions.0: String should have at most 500 characters"),
         (f"[{', '.join(f'q{number}' for number in range(51))}]", "questions: Tuple should have at most 50"),
     ],
@@ -190,3 +200,95 @@ def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
 def test_questions_that_are_none_are_refused(tmp_path: Path, written: str, said: str) -> None:
     page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
     assert said in failure(write(tmp_path / "refill.md", page)).reason
+
+
+# Restrictions
+
+UNREADABLE = {
+    "a mapping": "---\ntitle: T\nlabels: {hr: true}\n---\nText.",
+    "a mapping in lines": "---\ntitle: T\nlabels:\n  hr:\n---\nText.",
+    "a nested list": "---\ntitle: T\nlabels: [[hr]]\n---\nText.",
+    "a set": "---\ntitle: T\nlabels: !!set {hr}\n---\nText.",
+    "nothing": "---\ntitle: T\nlabels:\n---\nText.",
+    "null": "---\ntitle: T\nlabels: [hr, null]\n---\nText.",
+    "an empty text": "---\ntitle: T\nlabels: ''\n---\nText.",
+    "commas alone": "---\ntitle: T\nlabels: ', ,'\n---\nText.",
+    "another case": "---\ntitle: T\nLabels: [hr]\n---\nText.",
+    "the singular": "---\ntitle: T\nlabel: hr\n---\nText.",
+    "a typing mistake": "---\ntitle: T\nlables: [hr]\n---\nText.",
+    "a space before the colon's word": "---\ntitle: T\n'labels ': [hr]\n---\nText.",
+    "no line before": "title: T\nlabels: [hr]\n---\nText.",
+    "no lines at all": "Labels: hr\n\n# T\n\nText.",
+    "twice": "---\ntitle: T\nlabels: [hr]\nlabels: []\n---\nText.",
+    "no end": "---\ntitle: T\nlabels: [hr]\n\nText.",
+    "sentences": "---\ntitle: T\nlabels: only for hr please\n---\nText.",
+}
+RESTRICTED = {
+    "read as a truth by YAML 1.1": ("---\ntitle: T\nlabels: [NO]\n---\nText.", ("NO",)),
+    "read as another": ("---\ntitle: T\nlabels: [yes]\n---\nText.", ("yes",)),
+    "read as a date": ("---\ntitle: T\nlabels: [2026-01-01]\n---\nText.", ("2026-01-01",)),
+    "read as a number": ("---\ntitle: T\nlabels: [0xFF, 7]\n---\nText.", ("0xFF", "7")),
+    "white space after the line": ("--- \ntitle: T\nlabels: [hr]\n---\t\nText.", ("hr",)),
+    "an empty line first": ("\n\n---\ntitle: T\nlabels: [hr]\n---\nText.", ("hr",)),
+    "a byte order mark": ("\ufeff---\ntitle: T\nlabels: hr\n---\nText.", ("hr",)),
+    "ends of lines of an old Mac": ("---\rtitle: T\rlabels: [hr]\r---\rText.", ("hr",)),
+    "ends of lines of Windows": ("---\r\ntitle: T\r\nlabels: [hr]\r\n---\r\nText.", ("hr",)),
+}
+
+
+@pytest.mark.parametrize("written", UNREADABLE)
+def test_a_restriction_that_cannot_be_read_makes_no_document(tmp_path: Path, written: str) -> None:
+    assert failure(write(tmp_path / "a.md", UNREADABLE[written])).code == "document_invalid"
+
+
+@pytest.mark.parametrize("written", RESTRICTED)
+def test_a_restriction_is_read_however_its_lines_end(tmp_path: Path, written: str) -> None:
+    content, labels = RESTRICTED[written]
+    document = one(write(tmp_path / "a.md", content))
+    assert (document.labels, document.content.strip()) == (labels, "Text.")
+
+
+def test_a_document_for_everybody_may_say_so(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "a.md", "---\ntitle: T\nlabels: []\n---\nText.")).labels == ()
+
+
+def test_a_document_may_speak_of_labels(tmp_path: Path) -> None:
+    content = "# Bottles\n\nLabels: print two.\n"
+    assert one(write(tmp_path / "a.md", content)).labels == ()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<meta name="label" content="hr">',
+        '<meta name="access-labels" content="hr">',
+        '<meta name="labels" content="">',
+        '<meta name="labels" content="hr"><meta name="labels" content="claims">',
+    ],
+)
+def test_a_restriction_of_html_that_cannot_be_read_makes_no_document(tmp_path: Path, head: str) -> None:
+    page = f"<html><head><title>T</title>{head}</head><body><p>Text.</body></html>"
+    assert "label" in failure(write(tmp_path / "a.html", page)).reason
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"labels": {"hr": true}',
+        '"labels": false',
+        '"labels": null',
+        '"labels": [1]',
+        '"Labels": ["hr"]',
+        '"label": "hr"',
+    ],
+)
+def test_a_restriction_of_a_json_line_that_cannot_be_read_makes_no_document(
+    tmp_path: Path, said: str
+) -> None:
+    line = f'{{"id": "a", "question": "Q?", "answer": "A.", {said}}}\n'
+    assert "label" in failure(write(tmp_path / "a.jsonl", line)).reason
+
+
+def test_other_keys_of_a_json_line_are_passed_over(tmp_path: Path) -> None:
+    line = '{"id": "a", "question": "Q?", "answer": "A.", "table": 1, "level": 2, "synonyms": []}\n'
+    assert one(write(tmp_path / "a.jsonl", line)).labels == ()

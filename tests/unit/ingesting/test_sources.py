@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from datetime import date
 from pathlib import Path
 
@@ -197,3 +198,23 @@ def test_a_pair_may_have_further_questions(tmp_path: Path) -> None:
     assert first.document.questions == ("How soon?", "When?")
     assert isinstance(second, SourceFailure)
     assert second.reason.startswith("questions: item 1 is [], not a text.")
+
+
+def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.md").write_text("# Secret\n\nText.\n")
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "own.md").write_text("# Own\n\nText.\n")
+    (folder / "alias.md").symlink_to(folder / "own.md")
+    (folder / "out.md").symlink_to(tmp_path / "secret.md")
+    items = {item.origin: item for item in read_sources([folder])}
+    assert isinstance(items["out.md"], SourceFailure)
+    assert "outside of its folder" in items["out.md"].reason
+    assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (item,) = read_sources([tmp_path / "pipe.md"])
+    assert isinstance(item, SourceFailure)
+    assert item.reason == "not a regular file"

@@ -1,0 +1,164 @@
+"""What a document says of itself, read before its body and apart from it.
+
+A restriction that is nearly right must never be a public document: ``Labels: [hr]`` and ``labels: hr:`` are
+refused with line and what was meant, not passed over. All values are texts: YAML's readings of ``NO``,
+``0xFF`` or ``2026-01-01`` as something else are none of a document's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+import yaml
+
+from assistant.domain.errors import DocumentInvalidError
+
+KEYS = ("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions")
+LONGEST_CHARACTERS = 64_000
+_LABELS = "labels"
+_FENCE = re.compile(r"---[ \t]*")
+_LABEL = re.compile(r"\w[\w.:@/-]{0,63}")
+_SAYS_LABELS = re.compile(r"[ \t]*[\"']?(?:access[ _-]?)?labels?[\"']?[ \t]*:", re.IGNORECASE)
+_NULL = ("", "~", "null", "Null", "NULL")
+_NEAR = 0.8
+"""Likeness (``difflib``, 0 to 1) from which an unknown key is taken for a known one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file taken apart."""
+
+    meta: Mapping[str, object]
+    """By key of ``KEYS``: a text, a list of texts, or None where nothing is said."""
+    body: str
+
+
+class FrontMatterError(DocumentInvalidError):
+    """Raised with the line that is wrong."""
+
+    def __init__(self, message: str, *, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def read_front_matter(content: str) -> Page:
+    """Take a Markdown file apart. Raises FrontMatterError."""
+    lines = re.split(r"\r\n|\r|\n", content)
+    first = next((at for at, line in enumerate(lines) if line.strip()), None)
+    if first is None or not _FENCE.fullmatch(lines[first]):
+        _refuse_labels_without_fence(lines, first)
+        return Page({}, "\n".join(lines))
+    end = next((at for at in range(first + 1, len(lines)) if _FENCE.fullmatch(lines[at])), None)
+    block = "\n".join(lines[first + 1 : end])
+    if end is None:
+        raise FrontMatterError("the front matter has no closing line of ---", line=first + 1)
+    if len(block) > LONGEST_CHARACTERS:
+        raise FrontMatterError(
+            f"the front matter is longer than {LONGEST_CHARACTERS:,} characters", line=first + 1
+        )
+    return Page(_mapping(block, line=first + 2), "\n".join(lines[end + 1 :]))
+
+
+def labels_of(fields: Mapping[str, object]) -> tuple[str, ...]:
+    """Return access labels from a list of texts, or a text with commas; sorted, each once.
+
+    Raises DocumentInvalidError for anything else: a restriction that cannot be read is not the lack of one.
+    """
+    if _LABELS not in fields:
+        return ()
+    value = fields[_LABELS]
+    parts: list[object] = [value]
+    if isinstance(value, str):
+        parts = [*value.split(",")]
+    elif isinstance(value, list | tuple):
+        parts = [*cast("Iterable[object]", value)]
+    labels = [part.strip() if isinstance(part, str) else part for part in parts]
+    for label in labels:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+            raise DocumentInvalidError(
+                f"labels: {label!r:.60} is no label. Write a list of names such as [controlled], or [] for "
+                "a document that every agent may read."
+            )
+    return tuple(sorted({str(label) for label in labels}))
+
+
+def refuse_near_labels(keys: Iterable[str]) -> None:
+    """Raise DocumentInvalidError for a key that was probably meant to be ``labels``."""
+    for key in keys:
+        if key != _LABELS and _nearest(key, among=(_LABELS, "label", "access_labels")) is not None:
+            raise DocumentInvalidError(f'the key "{key}" is unknown; did you mean "labels"?')
+
+
+def _nearest(key: str, *, among: Sequence[str]) -> str | None:
+    """Return the known key that another one was probably meant to be."""
+    found = get_close_matches(key.strip().casefold().replace("-", "_"), among, n=1, cutoff=_NEAR)
+    return found[0] if found else None
+
+
+def _mapping(block: str, *, line: int) -> Mapping[str, object]:
+    try:
+        node = yaml.compose(block, Loader=_Plain)
+    except yaml.MarkedYAMLError as error:
+        at = error.problem_mark.line if error.problem_mark else 0
+        raise FrontMatterError(f"the front matter is not YAML: {error.problem}", line=line + at) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise FrontMatterError(f"the front matter cannot be read: {error}", line=line) from None
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise FrontMatterError("the front matter is not a mapping of keys to values", line=line)
+    meta: dict[str, object] = {}
+    for key_node, value_node in node.value:
+        at = line + key_node.start_mark.line
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
+        if key not in KEYS:
+            meant = _nearest(key, among=KEYS)
+            hint = f'did you mean "{meant}"?' if meant else f"known are {', '.join(KEYS)}."
+            raise FrontMatterError(f'the front matter\'s key "{key}" is unknown; {hint}', line=at)
+        if key in meta:
+            raise FrontMatterError(f'the front matter says "{key}" twice', line=at)
+        meta[key] = _value(key, value_node, line=line)
+    return meta
+
+
+def _value(key: str, node: yaml.Node, *, line: int) -> object:
+    """Return a text, a list of texts, or None where YAML has null."""
+    if isinstance(node, yaml.ScalarNode):
+        return _text(node)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        return [_text(item) for item in node.value]
+    raise FrontMatterError(
+        f'the front matter\'s "{key}" is neither a text nor a list of texts', line=line + node.start_mark.line
+    )
+
+
+def _text(node: yaml.ScalarNode) -> str | None:
+    return None if node.style is None and node.value in _NULL else cast(str, node.value)
+
+
+class _Plain(yaml.BaseLoader):
+    """Without aliases: a few lines of them become gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = cast("Any", self).peek_event()
+            raise yaml.MarkedYAMLError(problem="an alias is not read here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:
+    """Refuse ``labels:`` at the top of a file whose lines of --- were forgotten."""
+    for at in range(first or 0, len(lines)):
+        line = lines[at].strip()
+        if not line or line.startswith("#"):
+            return
+        if _SAYS_LABELS.match(line):
+            raise FrontMatterError(
+                f'"{line:.60}" looks like front matter; put a line of --- before the first key and after the '
+                "last one",
+                line=at + 1,
+            )
