@@ -137,11 +137,10 @@ class PrepareAnswer:
                 question,
                 corrections=understood.corrections,
                 known=known,
+                beside=_best_id(found[0]) if found else None,
                 max_words=int(answers.max_words * share),
                 also_words=int(answers.also_words * share),
             )
-            if part > 0:
-                alone = replace(alone, beside=_best_id(found[0]))
             if previous is not None and leans_on_history(question, vocabulary=self._vocabulary):
                 found.append(await seeking.find(replace(alone, before=previous, leans=True)))
                 continue
@@ -240,7 +239,7 @@ class PrepareAnswer:
         assert self._prompts is not None  # noqa: S101 (the caller looked)
         with steps.step("prompt") as span:
             prompt = self._prompts.build(
-                _joined(asking.question_before, asking.question),
+                Sought(asking.question, before=asking.question_before).joined,
                 passages=[ranked.passage for ranked in shown],
                 history=history,
                 max_tokens=max_tokens,
@@ -416,10 +415,6 @@ def _as_title(question: str) -> str:
     """Return the question as a line of Markdown; it may be a pasted message of anybody."""
     said = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
     return f"**{said}**" if said else ""
-
-
-def _joined(before: str | None, question: str) -> str:
-    return question if before is None else f"{before}\n{question}"
 
 
 @contextmanager

@@ -72,7 +72,11 @@ class UnitVectors:
 
         Empty when the endpoint fails or is late: a quote does not depend on it. Raises DeadlineExceededError.
         """
-        texts = {key: text for one in wanted for key, text in one.texts() if len(text) <= LONGEST_CHARACTERS}
+        short = {
+            one.card.document_id: {key: text for key, text in one.texts() if len(text) <= LONGEST_CHARACTERS}
+            for one in wanted
+        }
+        texts = {key: text for placed in short.values() for key, text in placed.items()}
         if not texts:
             return {}
         vectors = {key: kept for key in texts if (kept := self._kept.get(key)) is not None}
@@ -88,10 +92,8 @@ class UnitVectors:
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return {
-            one.card.document_id: {
-                key.ordinal: _product(asked, vectors[key]) for key, _ in one.texts() if key in vectors
-            }
-            for one in wanted
+            document_id: {key.ordinal: _product(asked, vectors[key]) for key in placed}
+            for document_id, placed in short.items()
         }
 
     async def _embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:

@@ -27,9 +27,8 @@ async def serve_model() -> None:
 async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:
     from tokenizers import Tokenizer
 
-    from assistant.model_server.embedding_artifact import ensure_graph
+    from assistant.model_server.embedding_artifact import ensure_graph, pooling_of
     from assistant.model_server.embedding_engine import EmbeddingEngine
-    from assistant.model_server.embedding_graph import read_pooling
     from assistant.model_server.embedding_task import EmbeddingTask
 
     artifact = ensure_artifact(settings)
@@ -39,7 +38,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
         threads=settings.threads,
         queue_size=settings.queue_size,
         precision=settings.precision,
-        pooling=weights.pooling or read_pooling(weights.path),
+        pooling=pooling_of(weights),
     )
     engine.start()
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE
