@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.template_checks.facts import Facts
@@ -65,23 +65,47 @@ def check(paths: Sequence[Path], *, facts: Facts) -> Report:
     return check_templates(templates, facts=facts)
 
 
-def check_templates(templates: Templates, *, facts: Facts) -> Report:
-    """Hold templates that are read already against every mistake."""
+def check_templates(templates: Templates, *, facts: Facts, mistakes: Sequence[Mistake] = MISTAKES) -> Report:
+    """Hold templates that are read already against every mistake, or against some of them."""
     worlds = templates.worlds()
     deployments = [Deployment(templates=world, facts=facts) for world in worlds]
     return Report(
         templates=tuple(template.name for template in templates.templates),
         resources=len({resource for world in worlds[:1] for resource in world.of()}),
         worlds=len(worlds),
-        verdicts=tuple(_verdict(mistake, deployments) for mistake in MISTAKES),
+        verdicts=tuple(
+            _verdict(mistake, deployments, is_cut=templates.has_more_worlds) for mistake in mistakes
+        ),
     )
 
 
-def _verdict(mistake: Mistake, deployments: Sequence[Deployment]) -> Verdict:
-    found = [finding for deployment in deployments for finding in mistake.check(deployment)]
+def _verdict(mistake: Mistake, deployments: Sequence[Deployment], *, is_cut: bool) -> Verdict:
+    found: dict[Finding, str] = {}
+    """What was found, with what is assumed where it was found first."""
+    for deployment in deployments:
+        for finding in mistake.check(deployment):
+            found.setdefault(finding, deployment.templates.assumed)
+    if is_cut and found:
+        found[_NOT_ALL_WAYS] = ""
     passed = [finding for finding in found if finding.status is Status.PASSED]
+    first = deployments[0].templates.assumed if deployments else ""
     return Verdict(
         mistake=mistake,
-        findings=tuple(dict.fromkeys(finding for finding in found if finding.status is not Status.PASSED)),
+        findings=tuple(
+            finding
+            if assumed in ("", first)
+            else replace(finding, message=f"{finding.message} So where {assumed}.")
+            for finding, assumed in found.items()
+            if finding.status is not Status.PASSED
+        ),
         looked_at=len({finding.where for finding in passed}),
     )
+
+
+_NOT_ALL_WAYS = Finding(
+    status=Status.NOT_PROVEN,
+    code="too-many-ways",
+    property="Conditions",
+    message="Conditions can turn out in more ways than are looked at.",
+    mend="Say the values that count in the facts: parameters.",
+)

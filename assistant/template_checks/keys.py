@@ -1,14 +1,13 @@
-"""KMS keys, as references in templates lead to them, and what their policies say."""
+"""KMS keys, as references in templates lead to them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assistant.template_checks.policies import plain, statements
+from assistant.template_checks.policies import plain
 from assistant.template_checks.values import Target, Value, text
 
 if TYPE_CHECKING:
-    from assistant.template_checks.mistakes.mistake import Deployment
     from assistant.template_checks.templates import Resource, Templates
 
 
@@ -18,6 +17,10 @@ def key_named(templates: Templates, value: Value) -> Resource | None:
         if value.resource.type == "AWS::KMS::Alias":
             return key_named(templates, value.resource.properties.get("TargetKeyId"))
         return value.resource if value.resource.type == "AWS::KMS::Key" else None
+    for key in templates.of("AWS::KMS::Key"):  # an ARN that is put together
+        label = plain(Target(key, "Ref"))
+        if text(value) and plain(value).endswith(f":key/{label}"):
+            return key
     for alias in templates.of("AWS::KMS::Alias"):
         name = text(alias.properties.get("AliasName"))
         if name and text(value).endswith(name):
@@ -25,25 +28,6 @@ def key_named(templates: Templates, value: Value) -> Resource | None:
     return None
 
 
-def key_policy_lets(deployment: Deployment, value: Value, role: Resource, action: str) -> bool:
-    """Return whether a key's own policy names a role for an action."""
-    key = key_named(deployment.templates, value)
-    names = {plain(Target(role, "Arn")), plain(role.properties.get("RoleName")) or "\0"}
-    return key is not None and any(
-        statement.allows
-        and statement.names_action(action)
-        and any(
-            name in names or name.rpartition("/")[2] in names for name in statement.principals.get("AWS", ())
-        )
-        for statement in statements(key.properties.get("KeyPolicy"))
-    )
-
-
-def key_policy_lets_service(key: Resource, service: str, action: str) -> bool:
-    """Return whether a key's policy lets a service principal call an action."""
-    return any(
-        statement.allows
-        and statement.names_action(action)
-        and any(name in (service, "*") for name in statement.principals.get("Service", ()))
-        for statement in statements(key.properties.get("KeyPolicy"))
-    )
+def is_of_aws(value: Value) -> bool:
+    """Return whether a value names a key that AWS manages (``alias/aws/s3``), which its account may use."""
+    return "alias/aws/" in text(value)

@@ -1,19 +1,18 @@
-"""Policies as far as a template mistake asks: does this policy name this action on this resource?
+"""The policies in templates: their statements, and which of them a role has.
 
-Conditions are read only where a check says so; whether one tenant's rights touch another's is decided
-elsewhere, with all conditions.
+What statements come to for a request is decided in ``permissions``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
+from assistant.template_checks.conditions import any_of, negated
+from assistant.template_checks.patterns import covers, matches
 from assistant.template_checks.templates import Resource, Templates
-from assistant.template_checks.values import Joined, Target, Unknown, Value, is_known, items, mapping, text
+from assistant.template_checks.values import Joined, Target, Value, is_known, items, mapping, text
 
 BUCKET = "AWS::S3::Bucket"
 
@@ -29,6 +28,7 @@ class Statement:
     not_resources: tuple[str, ...]
     principals: Mapping[str, tuple[str, ...]]
     """By kind (``AWS``, ``Service``); the kind ``*`` is everybody."""
+    not_principals: Mapping[str, tuple[str, ...]]
     conditions: Mapping[str, Mapping[str, tuple[str, ...]]]
     """By operator and key."""
 
@@ -39,15 +39,20 @@ class Statement:
     def names_action(self, action: str) -> bool:
         """Return whether the statement is about an action."""
         if self.not_actions:
-            return not any(_like(pattern, action) for pattern in self.not_actions)
-        return any(_like(pattern, action) for pattern in self.actions)
+            return not any(matches(pattern.lower(), action.lower()) for pattern in self.not_actions)
+        return any(matches(pattern.lower(), action.lower()) for pattern in self.actions)
+
+    def may_name_action(self, action: str) -> bool | None:
+        """Return whether the statement is about an action; None where names that are not known decide."""
+        if self.not_actions:
+            return negated(any_of(covers(pattern.lower(), action.lower()) for pattern in self.not_actions))
+        return any_of(covers(pattern.lower(), action.lower()) for pattern in self.actions)
 
     def names_resource(self, resource: str) -> bool | None:
         """Return whether the statement is about a resource; None where names that are not known decide."""
         if self.not_resources:
-            inside = _any(covers(pattern, resource) for pattern in self.not_resources)
-            return None if inside is None else not inside
-        return _any(covers(pattern, resource) for pattern in self.resources or ("*",))
+            return negated(any_of(covers(pattern, resource) for pattern in self.not_resources))
+        return any_of(covers(pattern, resource) for pattern in self.resources or ("*",))
 
 
 def statements(document: Value) -> list[Statement]:
@@ -64,15 +69,19 @@ def _statement(entry: Mapping[str, Value]) -> Statement:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(plain(item) for item in items(entry.get(name)))
 
-    principal = entry.get("Principal")
-    kinds = mapping(principal) or ({"*": "*"} if principal is not None else {})
+    def kinds(name: str) -> dict[str, tuple[str, ...]]:
+        principal = entry.get(name)
+        found = mapping(principal) or ({"*": principal} if principal is not None else {})
+        return {kind: tuple(map(plain, items(names))) for kind, names in found.items()}
+
     return Statement(
         effect=text(entry.get("Effect")),
         actions=texts("Action"),
         not_actions=texts("NotAction"),
         resources=texts("Resource"),
         not_resources=texts("NotResource"),
-        principals={kind: tuple(map(plain, items(names))) for kind, names in kinds.items()},
+        principals=kinds("Principal"),
+        not_principals=kinds("NotPrincipal"),
         conditions={
             operator: {key: tuple(map(plain, items(values))) for key, values in mapping(keys).items()}
             for operator, keys in mapping(entry.get("Condition")).items()
@@ -126,29 +135,6 @@ class Policies:
             if isinstance(arn, Target):
                 yield arn.resource
 
-    def grants(self, role: Resource, action: str, resource: str) -> bool | None:
-        """Return whether a role's policies allow an action on a resource; None where unknown names decide."""
-        found = [one for one in self.of_role(role) if one.names_action(action)]
-        verdict = _any(one.names_resource(resource) for one in found if one.allows)
-        if any(one.names_resource(resource) for one in found if one.effect == "Deny" and not one.conditions):
-            return False
-        managed = self.managed(role)
-        if verdict is not True and any(_managed_grants(arn, action, resource) for arn in managed):
-            return True
-        if verdict is False and any(":aws:policy/" not in arn for arn in managed):
-            return None  # a policy of the account's own, which is not among the templates
-        return verdict
-
-
-def _managed_grants(arn: str, action: str, resource: str) -> bool:
-    """Return whether one of AWS's own policies grants an action, for the few that matter here."""
-    name = arn.rpartition("/")[2] if ":aws:policy/" in arn else ""
-    if name in ("AdministratorAccess", "PowerUserAccess"):
-        return True
-    if name == "AmazonSageMakerFullAccess":  # objects of buckets named after the service
-        return action in ("s3:GetObject", "s3:PutObject") and "sagemaker" in resource.lower()
-    return name == "AmazonS3FullAccess" and action.startswith("s3:")
-
 
 def _named(resource: Resource, property_: str, name: str) -> bool:
     own = resource.properties.get(property_)
@@ -177,65 +163,6 @@ def _plain_target(target: Target) -> str:
     return f"arn:aws:s3:::{own}" if target.attribute == "Arn" else own
 
 
-def covers(pattern: str, wanted: str) -> bool | None:
-    """Return whether a resource pattern holds a resource; None where names that are not known decide."""
-    if _like(pattern, wanted):
-        return True
-    if "${" in pattern or "${" in wanted:
-        return None if _may_overlap(pattern, wanted) else False
-    head = pattern.partition("/")[0]
-    return None if "<" in wanted and "*" in head and "<" not in head else False
-
-
-def _like(pattern: str, subject: str) -> bool:
-    return _expression(pattern).fullmatch(subject) is not None
-
-
-@lru_cache(maxsize=4096)
-def _may_overlap(one: str, other: str) -> bool:
-    """Return whether two patterns can hold the same text, when what is unknown in them may be anything."""
-    left, right = (re.findall(r"\$\{[^}]*\}|.", text_, re.DOTALL) for text_ in (one.lower(), other.lower()))
-    # reachable[j]: what was read of `left` fits the first j signs of `right`.
-    reachable = _skipping(right, [True, *([False] * len(right))])
-    for sign in left:
-        following = [False] * (len(right) + 1)
-        for j, fits in enumerate(reachable):
-            if fits and _is_any(sign):
-                following[j:] = [True] * (len(right) + 1 - j)
-                break
-            if fits and j < len(right) and _is_any(right[j]):
-                following[j] = True
-            elif fits and j < len(right) and (right[j] == sign or "?" in (sign, right[j])):
-                following[j + 1] = True
-        reachable = _skipping(right, following)
-    return reachable[-1]
-
-
-def _skipping(signs: list[str], reachable: list[bool]) -> list[bool]:
-    """Let what may be anything be nothing."""
-    for j, sign in enumerate(signs):
-        reachable[j + 1] |= reachable[j] and _is_any(sign)
-    return reachable
-
-
-def _is_any(sign: str) -> bool:
-    return sign == "*" or sign.startswith("${")
-
-
-@lru_cache(maxsize=4096)
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"([*?])", pattern)
-    expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
-    return re.compile(expression, re.IGNORECASE | re.DOTALL)
-
-
-def _any(verdicts: Iterator[bool | None]) -> bool | None:
-    found = list(verdicts)
-    if True in found:
-        return True
-    return None if None in found else False
-
-
 def bucket_and_key(uri: Value) -> tuple[str, str]:
     """Return bucket and key of ``s3://bucket/key`` (or an HTTPS address of S3), as ``plain`` writes them."""
     address = plain(uri).removeprefix("s3://")
@@ -244,8 +171,3 @@ def bucket_and_key(uri: Value) -> tuple[str, str]:
         address = path if host.startswith("s3") else f"{host.split('.s3')[0]}/{path}"
     bucket, _, key = address.partition("/")
     return bucket, key
-
-
-def is_unknown(value: Value) -> bool:
-    """Return whether a whole value is something that no template tells."""
-    return isinstance(value, Unknown)

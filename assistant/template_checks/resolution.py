@@ -24,12 +24,15 @@ class World:
     """What is assumed where templates leave it open.
 
     ``given`` are parameters' values by name. A parameter of ``others`` is none of the values that a
-    condition holds it against. Any other open condition is ``otherwise``.
+    condition holds it against. Any other open condition comes out as ``decided`` says, by the names of
+    template and condition; one that it leaves out is true.
     """
 
     given: Mapping[str, str] = field(default_factory=dict[str, str])
     others: frozenset[str] = frozenset()
-    otherwise: bool = True
+    assumed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those of ``given`` that are one of several that can be, for a finding to say."""
+    decided: Mapping[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
     account: str | None = None
     region: str | None = None
 
@@ -94,6 +97,8 @@ class Resolver:
         kind = str(declared.get("Type", "String"))
         if name in self._world.given:
             return _of_kind(self._world.given[name], kind)
+        if name in self._world.others:
+            return Unknown(f"{template.name}.{name}")
         if "Default" in declared and not kind.startswith("AWS::SSM::Parameter::Value"):
             return _of_kind(declared["Default"], kind)
         return Unknown(f"{template.name}.{name}")
@@ -225,7 +230,7 @@ class Resolver:
     def holds(self, condition: str, template: Template) -> bool:
         """Return whether a condition holds in this world."""
         known = self.condition({"Condition": condition}, template)
-        return self._world.otherwise if known is None else known
+        return True if known is None else known
 
     def condition(self, expression: Any, template: Template) -> bool | None:
         """Return what a condition comes to; None where that is open."""
@@ -234,7 +239,8 @@ class Resolver:
         ((name, argument),) = cast("Mapping[str, Any]", expression).items()
         if name == "Condition":
             declared = template.section("Conditions").get(argument)
-            return None if declared is None else self.condition(declared, template)
+            known = None if declared is None else self.condition(declared, template)
+            return self._world.decided.get((template.name, argument)) if known is None else known
         if name == "Fn::Equals":
             return self._equals([self.resolve(part, template) for part in argument])
         parts = [self.condition(part, template) for part in argument]

@@ -24,9 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from assistant.template_checks.raw_values import equalities, is_reference, referred
-from assistant.template_checks.resolution import Resolver, World, parameter_of
+from assistant.template_checks.resolution import Resolver, World
 from assistant.template_checks.template_files import Template, read_templates
-from assistant.template_checks.values import Unknown, Value, is_known, text
+from assistant.template_checks.values import Value, is_known, text
 
 __all__ = ["Resource", "Template", "Templates"]
 
@@ -65,6 +65,16 @@ class Resource:
     def exists(self) -> bool:
         """Whether its condition holds in this world."""
         return self.condition is None or self._resolver.holds(self.condition, self.template)
+
+    @cached_property
+    def region(self) -> str:
+        """The region that it is made in; ``${AWS::Region}`` where nothing tells it."""
+        return text(self._resolver.resolve({"Ref": "AWS::Region"}, self.template))
+
+    @cached_property
+    def account(self) -> str:
+        """The account that it is made in; ``${AWS::AccountId}`` where nothing tells it."""
+        return text(self._resolver.resolve({"Ref": "AWS::AccountId"}, self.template))
 
     def __repr__(self) -> str:
         return f"<Resource {self.template.name}.{self.logical_id}>"
@@ -246,47 +256,128 @@ class Templates:
 
     # --- worlds -------------------------------------------------------------------------------------------
     def worlds(self) -> list[Templates]:
-        """Return this set once for each way in which its open conditions can turn out, 64 at most."""
+        """Return this set once for each way in which its conditions can turn out, 64 at most.
+
+        The first has parameters' defaults. A default is what nobody changed: where a condition asks the
+        parameter, its other values are worlds too, unless the facts give the one that counts.
+        """
+        return list(itertools.islice(self._all_worlds(), _MOST_WORLDS))
+
+    @cached_property
+    def has_more_worlds(self) -> bool:
+        """Whether conditions can turn out in more ways than are looked at."""
+        return next(itertools.islice(self._all_worlds(), _MOST_WORLDS, None), None) is not None
+
+    @property
+    def assumed(self) -> str:
+        """What is assumed in this world, for a finding: "Stage is dev"; empty where nothing is."""
+        parts = [f"{name} is {value}" for name, value in self._world.assumed.items()]
+        parts += [f"{name} is anything else" for name in sorted(self._world.others)]
+        parts += [
+            f"{name} is {'true' if decided else 'false'}"
+            for (_, name), decided in self._world.decided.items()
+        ]
+        return " and ".join(parts)
+
+    def _all_worlds(self) -> Iterator[Templates]:
         candidates = self._candidates()
-        worlds: list[World] = []
-        for chosen in itertools.islice(itertools.product(*candidates.values()), _MOST_WORLDS):
+        for chosen in itertools.product(*candidates.values()):
             pairs = list(zip(candidates, chosen, strict=True))
             given = {name: value for name, value in pairs if value is not None}
-            worlds.append(
-                replace(
-                    self._world,
-                    given={**self._world.given, **given},
-                    others=frozenset(name for name, value in pairs if value is None),
-                )
+            world = replace(
+                self._world,
+                given={**self._world.given, **given},
+                assumed=given,
+                others=frozenset(name for name, value in pairs if value is None),
             )
-        sets = [Templates(self.templates, world=world) for world in worlds]
-        return [
-            *sets,
-            *(
-                Templates(self.templates, world=replace(world, otherwise=False))
-                for world, made in zip(worlds, sets, strict=True)
-                if made._has_open_conditions()
-            ),
-        ]
+            made = Templates(self.templates, world=world)
+            open_ = made._open_conditions()
+            if not open_:
+                yield made
+            for decided in itertools.product((True, False), repeat=len(open_)):
+                if open_:
+                    yield Templates(
+                        self.templates, world=replace(world, decided=dict(zip(open_, decided, strict=True)))
+                    )
 
     def _candidates(self) -> dict[str, list[str | None]]:
-        """Return the values to try for each unknown parameter that a condition asks; None for any other."""
+        """Return the values to try for each parameter that a condition asks; None for any other."""
         found: dict[str, list[str | None]] = {}
+        allowed: set[str] = set()
         for template in self.templates:
-            for one, other in equalities(list(template.section("Conditions").values())):
+            conditions = list(template.section("Conditions").values())
+            for name in dict.fromkeys(referred(conditions)):
+                root = self._root(name, template)
+                if root is not None:
+                    self._add_declared(found, allowed, *root)
+            for one, other in equalities(conditions):
                 for side, against in ((one, other), (other, one)):
-                    unknown, value = (self.resolve(part, within=template) for part in (side, against))
-                    if isinstance(unknown, Unknown) and is_known(value) and is_reference(side):
-                        values = found.setdefault(parameter_of(unknown), [])
-                        values += [] if text(value) in values else [text(value)]
-        return {name: [*values, None] for name, values in sorted(found.items())}
+                    self._add_compared(found, side, against, template)
+        return {
+            name: [*values, *([] if name in allowed else [None])]
+            for name, values in sorted(found.items())
+            if len(values) > 1 or name not in allowed
+        }
 
-    def _has_open_conditions(self) -> bool:
-        return any(
-            self._resolver.condition({"Condition": name}, template) is None
+    def _root(self, name: str, template: Template) -> tuple[str, Mapping[str, Any]] | None:
+        """Return the parameter that a parameter's value comes from, over parent stacks; None for none."""
+        given = self.parent_parameter(template, name)
+        if given is not None:
+            raw, parent = given
+            return self._root(str(raw["Ref"]), parent) if is_reference(raw) else None
+        declared = template.section("Parameters").get(name)
+        if not isinstance(declared, Mapping) or name in self._world.given:
+            return None
+        return name, cast("Mapping[str, Any]", declared)
+
+    @staticmethod
+    def _add_declared(
+        found: dict[str, list[str | None]], allowed: set[str], name: str, declared: Mapping[str, Any]
+    ) -> None:
+        is_of_ssm = str(declared.get("Type", "")).startswith("AWS::SSM::Parameter::Value")
+        values: list[str | None] = []
+        if "Default" in declared and not is_of_ssm:
+            values.append(text(declared["Default"]))
+        if "AllowedValues" in declared and not is_of_ssm:
+            values += [text(value) for value in declared["AllowedValues"]]
+            allowed.add(name)
+        if values:
+            found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
+
+    def _add_compared(
+        self, found: dict[str, list[str | None]], side: Any, against: Any, template: Template
+    ) -> None:
+        value = self.resolve(against, within=template)
+        if not is_reference(side) or not is_known(value):
+            return
+        root = self._root(str(side["Ref"]), template)
+        if root is None:
+            return
+        values = found.setdefault(root[0], [])
+        values += [] if text(value) in values or "AllowedValues" in root[1] else [text(value)]
+
+    def _open_conditions(self) -> list[tuple[str, str]]:
+        """Return the conditions that stay open, leaving out those that others decide."""
+        return [
+            (template.name, name)
             for template in self.templates
-            for name in template.section("Conditions")
-        )
+            for name, declared in template.section("Conditions").items()
+            if self._resolver.condition({"Condition": name}, template) is None
+            and not set(_asked(declared)) & set(template.section("Conditions"))
+        ]
+
+
+def _asked(declared: Any) -> Iterator[str]:
+    """Yield the conditions that a condition is made of."""
+    if isinstance(declared, Mapping):
+        for name, argument in cast("Mapping[str, Any]", declared).items():
+            if name == "Condition":
+                yield str(argument)
+            else:
+                yield from _asked(argument)
+    elif isinstance(declared, list):
+        for item in cast("list[Any]", declared):
+            yield from _asked(item)
 
 
 def _may_equal(one: Value, other: Value) -> bool:

@@ -7,7 +7,9 @@ from pathlib import Path
 from assistant.domain.errors import ConfigurationError
 from assistant.settings import (
     ImageLock,
+    ModelsSection,
     TenantConfig,
+    load_embedding_manifest,
     load_images,
     load_llm_manifest,
     load_tenant,
@@ -37,7 +39,7 @@ def facts_of(tenant_file: Path, *, root: Path) -> Facts:
         # The company made it for the name that its clients dial; what ACM holds, only an account can show.
         certificates={edge.certificate_arn: (edge.host_name,)},
         images=_images(load_images(root / "images.lock.toml"), tenant),
-        artifacts=(_artifact(root / "model_artifacts" / "llm" / tenant.models.llm),),
+        artifacts=_artifacts(tenant.models, root / "model_artifacts"),
     )
 
 
@@ -53,12 +55,21 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
     )
 
 
-def _artifact(folder: Path) -> ArtifactFact:
-    manifest = load_llm_manifest(folder)
-    return ArtifactFact(
-        name=manifest.name,
-        uri=f"/{manifest.name}/",
-        batch_size=manifest.batch_size,
-        sequence_length=manifest.sequence_length,
-        tensor_parallel=manifest.tensor_parallel,
+def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
+    llm = load_llm_manifest(folder / "llm" / models.llm)
+    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
+    return (
+        ArtifactFact(
+            name=llm.name,
+            uri=_folder(llm.name, llm.sha256),
+            batch_size=llm.batch_size,
+            sequence_length=llm.sequence_length,
+            tensor_parallel=llm.tensor_parallel,
+        ),
+        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
     )
+
+
+def _folder(name: str, sha256: str | None) -> str:
+    """Return the part of the S3 address that tells an artifact apart, with its hash once it is packaged."""
+    return f"/{name}/{sha256}/" if sha256 else f"/{name}/"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     from assistant.template_checks.templates import Resource
@@ -104,6 +104,18 @@ def items(value: Value) -> list[Value]:
 def mapping(value: Value) -> Mapping[str, Value]:
     """Return an object's fields; what is no object has none."""
     return value if isinstance(value, dict) else {}
+
+
+def texts_of_json(name: str, document: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a parsed JSON value, each with its field; ``name`` where it has none."""
+    if isinstance(document, dict):
+        for field, item in cast("dict[str, Any]", document).items():
+            yield from texts_of_json(str(field), item)
+    elif isinstance(document, list):
+        for item in cast("list[Any]", document):
+            yield from texts_of_json(name, item)
+    elif isinstance(document, str):
+        yield name, document
 
 
 def at(value: Value, *path: str) -> Value:

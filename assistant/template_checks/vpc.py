@@ -10,7 +10,7 @@ from assistant.template_checks.security_groups import Key, key_of
 from assistant.template_checks.templates import Resource, Templates
 from assistant.template_checks.values import Target, Value, flag, items, text
 
-_AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?!vpce\.)(?:\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
+_AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?!vpce\.)(\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
 _DEFAULT_ROUTES = ("0.0.0.0/0", "::/0")
 
 
@@ -20,9 +20,19 @@ class Endpoint:
 
     service: str
     """Without region: ``ecr.api``, ``sagemaker.runtime``."""
+    region: str
+    """Whose service it leads to: the name that callers in another region use does not."""
     resource: Resource
     vpc: Key
     is_interface: bool
+
+    @property
+    def is_of_own_region(self) -> bool | None:
+        """Whether it leads to the service of the region that it stands in; None where that is not told."""
+        own = self.resource.region
+        if self.region == own:
+            return True
+        return None if "${" in own or "${" in self.region else False
 
     @property
     def has_private_dns(self) -> bool | None:
@@ -36,14 +46,15 @@ class VpcView:
         self._templates = templates
         self.endpoints = [
             Endpoint(
-                service=match.group(1),
+                service=match.group(2),
+                region=match.group(1),
                 resource=resource,
                 vpc=key_of(resource.properties.get("VpcId")),
                 is_interface=text(resource.properties.get("VpcEndpointType")) == "Interface",
             )
             for resource in templates.of("AWS::EC2::VPCEndpoint")
             if (match := _AWS_SERVICE.match(text(resource.properties.get("ServiceName"))))
-            and "vpce-svc-" not in match.group(1)
+            and "vpce-svc-" not in match.group(2)
         ]
 
     def vpc_of(self, subnets: Sequence[Value]) -> Key | None:
@@ -77,11 +88,16 @@ class VpcView:
         )
 
     def of_service(self, service: str, vpc: Key | None) -> list[Endpoint]:
-        """Return the endpoints of a service in a VPC; in any where the VPC is not told."""
+        """Return the endpoints of a service in a VPC; in any where the VPC is not told.
+
+        One that surely leads to another region's service is none of them.
+        """
         return [
             endpoint
             for endpoint in self.endpoints
-            if endpoint.service == service and (vpc is None or endpoint.vpc == vpc)
+            if endpoint.service == service
+            and (vpc is None or endpoint.vpc == vpc)
+            and endpoint.is_of_own_region is not False
         ]
 
     def has_private_zone(self, service_host: str) -> bool:

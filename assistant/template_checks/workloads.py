@@ -119,6 +119,12 @@ class Workloads:
         )
 
 
+def instance_types(variant: Mapping[str, Value]) -> list[Value]:
+    """Return every instance type that a variant may stand on; none of a serverless one."""
+    pools = [at(pool, "InstanceType") for pool in items(variant.get("InstancePools"))]
+    return [value for value in (variant.get("InstanceType"), *pools) if value is not None]
+
+
 def containers_of(model: Resource) -> list[Mapping[str, Value]]:
     """Return the containers of a SageMaker model."""
     return [

@@ -1,4 +1,4 @@
-"""Twenty-two mistakes, planted in our templates and in others: each is refused, and says how to mend it."""
+"""Twenty-three mistakes, planted in our templates and in others: each is refused, and says how to mend it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from assistant.template_checks.checking import Report
 from assistant.template_checks.facts import load_facts
 from assistant.template_checks.findings import Status
 from assistant.template_checks.tenant_facts import facts_of
-from tests.stacks.mistakes import planted_in_models, planted_in_services
+from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
 from tests.stacks.mistakes.planted import PLANTED, Planted
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mistakes.table import MISTAKE
@@ -20,6 +20,7 @@ from tests.stacks.synthesized import ROOT, assembly_folder
 FOREIGN = Path(__file__).parent / "foreign"
 TENANTS = ("pharmacy", "clinic", "sandbox")
 assert planted_in_models
+assert planted_in_policies
 assert planted_in_services
 
 

@@ -1,4 +1,4 @@
-"""The twenty-two template mistakes, each with the check that refuses it."""
+"""The twenty-three template mistakes, each with the check that refuses it."""
 
 from assistant.template_checks.mistakes import (
     capture_and_log_keys,
@@ -10,6 +10,7 @@ from assistant.template_checks.mistakes import (
     functions,
     hops,
     images,
+    local_disks,
     log_buckets,
     model_sources,
     names_dialled,
@@ -41,6 +42,7 @@ MISTAKES: tuple[Mistake, ...] = tuple(
             *fargate.MISTAKES,
             *functions.MISTAKES,
             *hops.MISTAKES,
+            *local_disks.MISTAKES,
         ),
         key=lambda mistake: mistake.number,
     )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from assistant.template_checks.arns import spellings
+from assistant.template_checks.conditions import Context
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
-from assistant.template_checks.keys import key_named, key_policy_lets
+from assistant.template_checks.keys import is_of_aws, key_named
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
-from assistant.template_checks.policies import bucket_and_key, plain, statements
+from assistant.template_checks.permissions import (
+    Request,
+    bucket_named,
+    policy_of_bucket,
+    policy_of_key,
+    service_may,
+)
+from assistant.template_checks.policies import bucket_and_key, plain
 from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Value, at, flag, text
 
 _LOG_ACTIONS = ("kms:GenerateDataKey", "kms:Decrypt")
-_LOGS = re.compile(r"^logs\.(?:(?P<region>[a-z0-9-]+|\$\{.+?\})\.)?amazonaws\.com(?:\.cn)?$")
 
 
 def _check(deployment: Deployment) -> Iterator[Finding]:
@@ -53,24 +60,59 @@ def _check_rights(
     if role is None:
         yield _untold(config, f"the execution role of {model.logical_id} is not in the templates")
         return
-    bucket, prefix = bucket_and_key(at(capture, "DestinationS3Uri"))
-    inside = f"arn:aws:s3:::{bucket}/{prefix.rstrip('/') + '/' if prefix else ''}capture.jsonl"
-    yield _rights(
-        role,
-        "capture-put-rights",
-        verdict=deployment.policies.grants(role, "s3:PutObject", inside),
-        wanted=f"s3:PutObject on {inside.removesuffix('capture.jsonl')}*",
-    )
     key = at(capture, "KmsKeyId")
+    yield _check_put(deployment, role, capture, key)
+    if key is not None and not is_of_aws(key):
+        yield _check_key(deployment, role, key)
+
+
+def _check_put(deployment: Deployment, role: Resource, capture: Value, key: Value) -> Finding:
+    bucket, prefix = bucket_and_key(at(capture, "DestinationS3Uri"))
+    inside = f"arn:aws:s3:::{bucket}/{prefix.rstrip('/') + '/' if prefix else ''}*"
+    encrypted: dict[str, tuple[str, ...]] = {}
     if key is not None:
-        verdict = deployment.policies.grants(role, "kms:GenerateDataKey", plain(key))
-        by_policy = key_policy_lets(deployment, key, role, "kms:GenerateDataKey")
-        yield _rights(
-            role,
-            "capture-key-rights",
-            verdict=True if by_policy else verdict,
-            wanted=f"kms:GenerateDataKey on {plain(key)}",
+        encrypted = {
+            "s3:x-amz-server-side-encryption": ("aws:kms",),
+            "s3:x-amz-server-side-encryption-aws-kms-key-id": _names_of_key(deployment, key),
+        }
+    request = Request(
+        action="s3:PutObject",
+        resources=(inside,),
+        context=Context(known=encrypted, absent=() if encrypted else ("s3:x-amz-server-side-encryption",)),
+    )
+    found = bucket_named(deployment.templates, bucket)
+    policy = policy_of_bucket(deployment.templates, found) if found else []
+    verdict = deployment.permissions.role_may(role, request, resource_policy=policy)
+    return _rights(role, "capture-put-rights", verdict=verdict, wanted=f"s3:PutObject on {inside}")
+
+
+def _check_key(deployment: Deployment, role: Resource, value: Value) -> Finding:
+    """Hold a role against the key's policy and its own, as S3 asks them on its behalf."""
+    key = key_named(deployment.templates, value)
+    request = Request(
+        action="kms:GenerateDataKey",
+        resources=_names_of_key(deployment, value),
+        context=Context(
+            known={
+                "kms:viaservice": (f"s3.{role.region}.amazonaws.com",),
+                "kms:calleraccount": (role.account,),
+            }
+        ),
+    )
+    if key is None:
+        verdict = False if deployment.permissions.role_may(role, request) is False else None
+    else:
+        verdict = deployment.permissions.role_may(
+            role, request, resource_policy=policy_of_key(key), needs_both=True
         )
+    return _rights(
+        role, "capture-key-rights", verdict=verdict, wanted=f"kms:GenerateDataKey on {plain(value)}"
+    )
+
+
+def _names_of_key(deployment: Deployment, value: Value) -> tuple[str, ...]:
+    key = key_named(deployment.templates, value)
+    return spellings(key) if key else (plain(value),)
 
 
 def _rights(role: Resource, code: str, *, verdict: bool | None, wanted: str) -> Finding:
@@ -80,8 +122,12 @@ def _rights(role: Resource, code: str, *, verdict: bool | None, wanted: str) -> 
         role,
         code,
         at="Policies",
-        message=f"SageMaker writes captured data by this role, and its policies do not name {wanted}.",
-        mend=f"Allow it {wanted}.",
+        message=f"SageMaker writes captured data by this role, and policies do not let it {wanted}."
+        if verdict is False
+        else f"SageMaker writes captured data by this role; whether policies let it {wanted} is not told.",
+        mend=f"Allow it {wanted}, in its own policies and in those of the bucket and the key."
+        if verdict is False
+        else "Give the templates of the bucket, the key and the policies to the same check.",
     )
 
 
@@ -106,33 +152,44 @@ def _check_log_group(deployment: Deployment, group: Resource) -> Finding:
             "the key is not in the templates.",
             mend="Give the key's template to the same check.",
         )
-    named = [
-        statement
-        for statement in statements(key.properties.get("KeyPolicy"))
-        if statement.allows and any(_is_logs(name, group) for name in statement.principals.get("Service", ()))
-    ]
-    missing = [action for action in _LOG_ACTIONS if not any(one.names_action(action) for one in named)]
+    region = group.region
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    verdicts = {
+        action: service_may(
+            (f"logs.{region}.{suffix}", f"logs.{suffix}"),
+            Request(
+                action=action,
+                resources=spellings(key),
+                context=Context(
+                    known={
+                        "kms:encryptioncontext:aws:logs:arn": spellings(group),
+                        "aws:sourcearn": spellings(group),
+                        "aws:sourceaccount": (group.account,),
+                        "kms:calleraccount": (group.account,),
+                    }
+                ),
+            ),
+            resource_policy=policy_of_key(key),
+        )
+        for action in _LOG_ACTIONS
+    }
+    missing = [action for action, verdict in verdicts.items() if verdict is not True]
     if not missing:
         return passed(group, "log-key-principal")
-    region = group.template.region or "<region>"
-    return refused(
+    is_told = False in verdicts.values()
+    return (refused if is_told else not_proven)(
         key,
         "log-key-principal",
         at="KeyPolicy",
         message=f"It encrypts the log group {group.logical_id}, and its policy does not let CloudWatch "
-        f"Logs call {' and '.join(missing)}: the log group cannot be made.",
-        mend=f"Allow the service principal logs.{region}.amazonaws.com kms:Encrypt*, kms:Decrypt*, "
+        f"Logs call {' and '.join(missing)} for that group: the log group cannot be made."
+        if is_told
+        else f"It encrypts the log group {group.logical_id}; whether its policy lets CloudWatch Logs call "
+        f"{' and '.join(missing)} for that group is not told.",
+        mend=f"Allow the service principal logs.{region}.{suffix} kms:Encrypt*, kms:Decrypt*, "
         "kms:ReEncrypt*, kms:GenerateDataKey* and kms:Describe* in the key policy, under the log group's "
         "encryption context.",
     )
-
-
-def _is_logs(principal: str, group: Resource) -> bool:
-    match = _LOGS.match(principal)
-    if match is None:
-        return False
-    region = match["region"]
-    return region is None or "${" in region or group.template.region in (None, region)
 
 
 MISTAKES = (
@@ -141,10 +198,12 @@ MISTAKES = (
         title="Capture without key or put rights; a log key without the logs principal",
         parts={
             "capture-without-key": "data capture has no KmsKeyId",
-            "capture-put-rights": "the model's execution role may not put objects where capture goes",
+            "capture-put-rights": "the model's execution role may not put objects where capture goes, by its "
+            "policies or the bucket's",
             "capture-key-rights": "the model's execution role may not generate data keys of the capture's "
-            "key",
-            "log-key-principal": "the key of a log group does not let the region's logs service use it",
+            "key, by its policies or the key's",
+            "log-key-principal": "the key of a log group does not let the region's logs service use it for "
+            "that group",
         },
         why="SageMaker writes capture by the execution role and drops it silently without the rights. "
         "CloudWatch Logs uses a key by its own service principal, which only the key policy can name.",

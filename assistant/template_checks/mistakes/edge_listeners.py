@@ -14,6 +14,7 @@ _ALB_IDLE = "idle_timeout.timeout_seconds"
 _NLB_IDLE = "tcp.idle_timeout.seconds"
 _SHORTEST_S = 60
 """The ALB's default; a stream with longer pauses is cut."""
+_NLB_DEFAULT_S = 350
 
 
 def _check_target_groups(deployment: Deployment) -> Iterator[Finding]:
@@ -116,46 +117,80 @@ def _check_dependency(deployment: Deployment) -> Iterator[Finding]:
 
 def _check_idle_timeouts(deployment: Deployment) -> Iterator[Finding]:
     for balancer in deployment.balancing.application:
-        yield _check_alb(balancer)
+        yield _check_alb(deployment, balancer)
     for balancer in deployment.balancing.network:
         for listener in deployment.balancing.listeners(balancer):
             if text(listener.properties.get("Protocol")) == "TCP":  # no other protocol lets it be set
-                yield _check_nlb_listener(listener)
+                yield _check_nlb_listener(deployment, listener)
 
 
-def _check_alb(balancer: Resource) -> Finding:
+def _check_alb(deployment: Deployment, balancer: Resource) -> Finding:
     value = attribute(balancer, _ALB_IDLE, of="LoadBalancerAttributes")
-    seconds = integer(value)
-    if value is not None and seconds is None:
-        return not_proven(
-            balancer,
-            "alb-idle-timeout",
-            at="LoadBalancerAttributes",
-            message=f"Its {_ALB_IDLE} is not told.",
-            mend="Give the parameter a default, or its value in the facts: parameters.",
-        )
-    if seconds is None or seconds <= _SHORTEST_S:
+    seconds = _SHORTEST_S if value is None else integer(value)
+    if seconds is not None and seconds <= _SHORTEST_S:
         return refused(
             balancer,
             "alb-idle-timeout",
             at="LoadBalancerAttributes",
-            message=f"It cuts a stream that is silent for {seconds or _SHORTEST_S} s.",
-            mend=f"Set {_ALB_IDLE} above {_SHORTEST_S}, and above the longest answer.",
+            message=f"It cuts a stream that is silent for {seconds} s.",
+            mend=f"Set {_ALB_IDLE} above {_SHORTEST_S}, and to the longest answer or above.",
         )
-    return passed(balancer, "alb-idle-timeout")
+    return _hold_idle(
+        deployment,
+        balancer,
+        "alb-idle-timeout",
+        at_="LoadBalancerAttributes",
+        attribute_=_ALB_IDLE,
+        seconds=seconds,
+    )
 
 
-def _check_nlb_listener(listener: Resource) -> Finding:
-    if attribute(listener, _NLB_IDLE, of="ListenerAttributes") is not None:
-        return passed(listener, "nlb-idle-timeout")
-    return refused(
+def _check_nlb_listener(deployment: Deployment, listener: Resource) -> Finding:
+    value = attribute(listener, _NLB_IDLE, of="ListenerAttributes")
+    if value is None:
+        return refused(
+            listener,
+            "nlb-idle-timeout",
+            at="ListenerAttributes",
+            message=f"It leaves {_NLB_IDLE} to the default of {_NLB_DEFAULT_S} s, after which a silent "
+            "connection is dropped without a word to either side.",
+            mend=f"Set {_NLB_IDLE} (60 to 6000) in ListenerAttributes.",
+        )
+    return _hold_idle(
+        deployment,
         listener,
         "nlb-idle-timeout",
-        at="ListenerAttributes",
-        message=f"It leaves {_NLB_IDLE} to the default of 350 s, after which a silent connection is "
-        "dropped without a word to either side.",
-        mend=f"Set {_NLB_IDLE} (60 to 6000) in ListenerAttributes.",
+        at_="ListenerAttributes",
+        attribute_=_NLB_IDLE,
+        seconds=integer(value),
     )
+
+
+def _hold_idle(
+    deployment: Deployment, resource: Resource, code: str, *, at_: str, attribute_: str, seconds: int | None
+) -> Finding:
+    """Hold an idle timeout against the whole answer, for all of which a model may be silent."""
+    deadline_s = deployment.facts.answer_deadline_s
+    if seconds is None or deadline_s is None:
+        untold = f"Its {attribute_}" if seconds is None else "How long an answer may be silent"
+        return not_proven(
+            resource,
+            code,
+            at=at_,
+            message=f"{untold} is not told, so a stream may be cut.",
+            mend="Give the parameter a default, or its value in the facts: parameters."
+            if seconds is None
+            else "Say it in the facts: answer_deadline_s.",
+        )
+    if seconds < deadline_s:
+        return refused(
+            resource,
+            code,
+            at=at_,
+            message=f"It cuts a stream that is silent for {seconds} s; an answer may take {deadline_s:g} s.",
+            mend=f"Set {attribute_} to {deadline_s:g} or above, or lower the answer's deadline.",
+        )
+    return passed(resource, code)
 
 
 MISTAKES = (
@@ -185,16 +220,19 @@ MISTAKES = (
     ),
     Mistake(
         number=6,
-        title="ALB idle timeout ≤ 60 s, or no NLB tcp.idle_timeout.seconds",
+        title="ALB idle timeout ≤ 60 s, no NLB tcp.idle_timeout.seconds, or either shorter than an answer",
         parts={
-            "alb-idle-timeout": "the ALB's idle timeout is 60 s or less, or left to that default",
-            "nlb-idle-timeout": "a TCP listener of an NLB leaves tcp.idle_timeout.seconds to its default",
+            "alb-idle-timeout": "the ALB's idle timeout is 60 s or less, left to that default, or shorter "
+            "than an answer may take",
+            "nlb-idle-timeout": "a TCP listener of an NLB leaves tcp.idle_timeout.seconds to its default, or "
+            "has it shorter than an answer may take",
         },
         why="A model may think for longer than 60 s before the next token; the ALB then closes the stream "
         "with nothing said. The NLB forgets silent flows after 350 s.",
         mend="idle_timeout.timeout_seconds above 60 on the ALB, tcp.idle_timeout.seconds on each TCP "
-        "listener.",
+        "listener; both at the answer's deadline or above.",
         absent="no load balancer",
+        facts="answer_deadline_s",
         check=_check_idle_timeouts,
     ),
 )

@@ -7,29 +7,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from assistant.template_checks.called import Calls
+from assistant.template_checks.conditions import Context
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
+from assistant.template_checks.patterns import STRANGER
+from assistant.template_checks.permissions import Request, endpoint_lets
 from assistant.template_checks.policies import Statement, bucket_and_key, plain, statements
-from assistant.template_checks.values import Value, at, flag, items
+from assistant.template_checks.templates import Resource
+from assistant.template_checks.values import Target, Value, at, flag, items
 from assistant.template_checks.vpc import Endpoint
 from assistant.template_checks.workloads import containers_of, model_addresses
 
 _ANY_REGION = "${AWS::Region}"
 _OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject")
-_OWNERS = ("aws:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths", "s3:resourceaccount")
-"""Conditions on who owns a bucket: the bucket of image layers is owned by AWS."""
+_OF_AWS = Context(
+    known={
+        "aws:resourceaccount": (f"{STRANGER}AWS",),
+        "s3:resourceaccount": (f"{STRANGER}AWS",),
+        "aws:resourceorgid": (f"{STRANGER}AWS",),
+        "aws:resourceorgpaths": (f"{STRANGER}AWS",),
+        "aws:principalaccount": (f"{STRANGER}AWS",),
+        "aws:principalarn": (f"{STRANGER}AWS",),
+        "aws:principalorgid": (f"{STRANGER}AWS",),
+        "aws:securetransport": ("true",),
+        "s3:tlsversion": ("1.2",),
+    },
+    absent=("aws:principaltag/",),
+)
+"""A request for image layers: ECR signs the address, and AWS owns the bucket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Need:
-    """An access through the endpoint: who needs it, and whether another account owns the bucket."""
+    """An access through the endpoint. ``role`` makes it; None: ECR does, on a bucket of AWS."""
 
     code: str
     what: str
     action: str
     resource: str
     subnets: tuple[Value, ...]
-    is_foreign: bool = False
+    role: Resource | None = None
 
 
 def _check(deployment: Deployment) -> Iterator[Finding]:
@@ -54,7 +71,7 @@ def _check_policy(
         vpc = deployment.vpcs.vpc_of(need.subnets)
         if vpc is not None and vpc != endpoint.vpc:
             continue
-        verdict = _lets(policy, _in_region_of(policy, need))
+        verdict = _lets(endpoint, policy, _in_region_of(policy, need))
         if verdict is True:
             yield passed(endpoint.resource, need.code)
             continue
@@ -64,33 +81,37 @@ def _check_policy(
             at="PolicyDocument",
             message=f"It does not let {need.action} through on {need.resource}, {need.what}.",
             mend=f"Add an Allow statement with {need.action} on {need.resource}"
-            + (", without a condition on who owns the bucket: AWS does." if need.is_foreign else "."),
+            + (", without a condition on who owns the bucket: AWS does." if _is_foreign(need) else "."),
         )
 
 
 def _in_region_of(policy: list[Statement], need: _Need) -> _Need:
     """Return a need in the region that a policy names, where neither templates nor facts tell another."""
     named = re.search(r"prod-([a-z0-9-]+)-starport", " ".join(one for s in policy for one in s.resources))
-    if not need.is_foreign or named is None:
+    if not _is_foreign(need) or named is None:
         return need
     return replace(need, resource=need.resource.replace(_ANY_REGION, named[1]))
 
 
-def _lets(policy: list[Statement], need: _Need) -> bool | None:
-    """Return whether a policy lets a need through; None where names that are not known decide."""
-    verdicts: list[bool | None] = []
-    for statement in policy:
-        if not statement.names_action(need.action):
-            continue
-        names = statement.names_resource(need.resource)
-        owner = any(key.lower() in _OWNERS for keys in statement.conditions.values() for key in keys)
-        if statement.allows:
-            verdicts.append(False if owner and need.is_foreign else names)
-        elif names is True and (not statement.conditions or (owner and need.is_foreign)):
-            return False
-    if True in verdicts:
-        return True
-    return None if None in verdicts else False
+def _is_foreign(need: _Need) -> bool:
+    return need.code == "s3-policy-layers"
+
+
+def _lets(endpoint: Endpoint, policy: list[Statement], need: _Need) -> bool | None:
+    """Return whether a policy lets a need through; None where what is not known decides."""
+    way = {
+        "aws:sourcevpce": (plain(Target(endpoint.resource)),),
+        "aws:sourcevpc": (plain(endpoint.resource.properties.get("VpcId")),),
+    }
+    if _is_foreign(need):
+        known, absent = {**_OF_AWS.known, **way}, _OF_AWS.absent
+    else:
+        owner = (endpoint.resource.account,)
+        known, absent = {"aws:resourceaccount": owner, "s3:resourceaccount": owner, **way}, ()
+    request = Request(
+        action=need.action, resources=(need.resource,), context=Context(known=known, absent=absent)
+    )
+    return endpoint_lets(policy, request, role=need.role)
 
 
 def _layers(deployment: Deployment) -> Iterator[_Need]:
@@ -113,7 +134,6 @@ def _layers(deployment: Deployment) -> Iterator[_Need]:
             action="s3:GetObject",
             resource=f"arn:aws:s3:::prod-{region}-starport-layer-bucket/*",
             subnets=subnets,
-            is_foreign=True,
         )
 
 
@@ -129,6 +149,7 @@ def _model_data(deployment: Deployment) -> Iterator[_Need]:
                     action="s3:GetObject",
                     resource=f"arn:aws:s3:::{bucket}/{key}{'*' if key.endswith('/') or not key else ''}",
                     subnets=tuple(subnets),
+                    role=deployment.policies.role(model.properties.get("ExecutionRoleArn")),
                 )
 
 
@@ -137,7 +158,7 @@ def _capture(deployment: Deployment) -> Iterator[_Need]:
         capture = config.properties.get("DataCaptureConfig")
         model = deployment.workloads.model_of(variant)
         subnets = items(at(model.properties.get("VpcConfig"), "Subnets")) if model else []
-        if subnets and flag(at(capture, "EnableCapture")):
+        if model and subnets and flag(at(capture, "EnableCapture")):
             bucket, key = bucket_and_key(at(capture, "DestinationS3Uri"))
             yield _Need(
                 code="s3-policy-capture",
@@ -145,6 +166,7 @@ def _capture(deployment: Deployment) -> Iterator[_Need]:
                 action="s3:PutObject",
                 resource=f"arn:aws:s3:::{bucket}/{key.rstrip('/') + '/' if key else ''}*",
                 subnets=tuple(subnets),
+                role=deployment.policies.role(model.properties.get("ExecutionRoleArn")),
             )
 
 
@@ -163,6 +185,7 @@ def _documents(deployment: Deployment) -> Iterator[_Need]:
                             action=action,
                             resource=resource,
                             subnets=subnets,
+                            role=role,
                         )
 
 

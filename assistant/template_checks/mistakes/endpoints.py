@@ -62,6 +62,15 @@ def _check_call(deployment: Deployment, call: Call) -> Iterator[Finding]:
             + ("(Gateway, with the subnets' route tables)" if call.service in _GATEWAYS else _INTERFACE)
             + ", or name it under existing_endpoints in the facts.",
         )
+    elif all(endpoint.is_of_own_region is None for endpoint in found):
+        yield not_proven(
+            found[0].resource,
+            "missing-endpoint",
+            at="ServiceName",
+            message=f"It leads to {call.service} of {found[0].region}, and whether the stack is made there "
+            "is not told.",
+            mend="Write com.amazonaws.${AWS::Region}, or say the region in the facts: region.",
+        )
     else:
         yield passed(found[0].resource, "missing-endpoint")
 
@@ -111,7 +120,7 @@ MISTAKES = (
         title="A called service without its interface endpoint, or private DNS off on it",
         parts={
             "missing-endpoint": "a task or function in a closed VPC calls a service that has no endpoint "
-            "there",
+            "there, or only one of another region",
             "endpoint-private-dns": "the endpoint of a called service has private DNS off, or its VPC no "
             "DNS names",
         },

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from assistant.template_checks.arns import spellings
+from assistant.template_checks.conditions import all_of
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
+from assistant.template_checks.permissions import Request
+from assistant.template_checks.policies import plain
 from assistant.template_checks.templates import Resource
-from assistant.template_checks.values import Value, at, flag, items, text
+from assistant.template_checks.values import Target, Value, at, flag, items, targets, text
 from assistant.template_checks.workloads import Task, is_private_registry
 
 _EXEC_ACTIONS = (
@@ -18,7 +22,13 @@ _EXEC_ACTIONS = (
     "ssmmessages:OpenDataChannel",
 )
 _PULL_ACTIONS = ("ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-_PULL_POLICIES = ("AmazonECSTaskExecutionRolePolicy", "AmazonEC2ContainerRegistryReadOnly")
+_LOG_ACTIONS = ("logs:CreateLogStream", "logs:PutLogEvents")
+_READS_SECRET = {True: "ssm:GetParameters", False: "secretsmanager:GetSecretValue"}
+"""By whether the secret is a parameter of SSM."""
+_REGISTRY = re.compile(
+    r"^(?P<account>\d{12}|\$\{[^}]+\})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+|\$\{[^}]+\})\.[^/]+"
+    r"/(?P<repository>[^:@]+)"
+)
 _ARCHITECTURES = {
     "ARM64": re.compile(r"(?<![a-z0-9])(?:arm64|aarch64|arm64v8)(?![a-z0-9])", re.I),
     "X86_64": re.compile(r"(?<![a-z0-9])(?:amd64|x86[_-]64|x64)(?![a-z0-9])", re.I),
@@ -32,7 +42,7 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
         found = [
             *(finding for container in task.containers for finding in _check_tmp(task, container)),
             *_check_exec(deployment, task),
-            *_check_pull(deployment, task),
+            *_check_execution_role(deployment, task),
             *_check_architecture(deployment, task),
         ]
         yield from found
@@ -66,13 +76,13 @@ def _check_tmp(task: Task, container: Mapping[str, Value]) -> Iterator[Finding]:
 def _check_exec(deployment: Deployment, task: Task) -> Iterator[Finding]:
     if not task.has_exec:
         return
-    role = deployment.policies.role(task.definition.properties.get("TaskRoleArn"))
-    named = "TaskRoleArn" in task.definition.properties
-    granted = bool(role) and all(
-        deployment.policies.grants(role, action, "*") for action in _EXEC_ACTIONS if role
-    )
-    if not granted:
-        yield (refused if role or not named else not_proven)(
+    value = task.definition.properties.get("TaskRoleArn")
+    role = deployment.policies.role(value)
+    verdict: bool | None = False if value is None else None
+    if role is not None:
+        verdict = all_of(_may(deployment, role, action, ("*",)) for action in _EXEC_ACTIONS)
+    if verdict is not True:
+        yield (refused if verdict is False else not_proven)(
             task.definition,
             "exec-without-rights",
             at="TaskRoleArn",
@@ -94,34 +104,102 @@ def _check_exec(deployment: Deployment, task: Task) -> Iterator[Finding]:
         )
 
 
-def _check_pull(deployment: Deployment, task: Task) -> Iterator[Finding]:
-    if not task.pulls_from_ecr:
-        return
+def _check_execution_role(deployment: Deployment, task: Task) -> Iterator[Finding]:
+    """Hold the execution role against what Fargate does by it before a container starts."""
     value = task.definition.properties.get("ExecutionRoleArn")
     role = deployment.policies.role(value)
-    if role is not None and any(arn.endswith(_PULL_POLICIES) for arn in deployment.policies.managed(role)):
-        return
-    missing = [action for action in _PULL_ACTIONS if role is None or not _may(deployment, role, action)]
-    if missing:
-        yield (refused if role or value is None else not_proven)(
+    for code, what, wanted in _wanted_of_fargate(task):
+        verdicts: dict[str, bool | None] = {
+            action: (False if value is None else None)
+            if role is None
+            else _may(deployment, role, action, resources)
+            for action, resources in wanted.items()
+        }
+        missing = [action for action, verdict in verdicts.items() if verdict is not True]
+        if not missing:
+            continue
+        is_told = False in verdicts.values()
+        role_is = "is absent" if value is None else "is not told"
+        yield (refused if is_told else not_proven)(
             task.definition,
-            "no-pull-rights",
+            code,
             at="ExecutionRoleArn",
-            message="It pulls from ECR, and its execution role "
-            + (
-                "is absent."
-                if value is None
-                else f"may not {', '.join(missing)}."
-                if role
-                else "is not told."
-            ),
-            mend=f"Give it an execution role that may {', '.join(_PULL_ACTIONS)} on its repositories.",
+            message=f"It {what}, and its execution role {role_is}."
+            if role is None
+            else f"It {what}, and its execution role may not {', '.join(missing)}."
+            if is_told
+            else f"It {what}; whether its execution role may {', '.join(missing)} is not told.",
+            mend=f"Give it an execution role that may {', '.join(wanted)} there.",
         )
 
 
-def _may(deployment: Deployment, role: Resource, action: str) -> bool:
-    """Return whether a role may call an action on anything at all."""
-    return any(one.allows and one.names_action(action) for one in deployment.policies.of_role(role))
+def _wanted_of_fargate(
+    task: Task,
+) -> Iterator[tuple[str, str, dict[str, tuple[str, ...]]]]:
+    """Yield a code, what the task needs, and the actions for it with their resources."""
+    for container in task.containers:
+        name = text(container.get("Name"))
+        if is_private_registry(text(container.get("Image"))):
+            repository = _repository(container.get("Image"))
+            pulling = {action: repository if "Token" not in action else ("*",) for action in _PULL_ACTIONS}
+            yield "no-pull-rights", f"pulls the image of {name} from ECR", pulling
+        log = container.get("LogConfiguration")
+        if text(at(log, "LogDriver")) == "awslogs":
+            options = at(log, "Options")
+            group = _log_group(task.definition, at(options, "awslogs-group"), at(options, "awslogs-region"))
+            wanted: dict[str, tuple[str, ...]] = dict.fromkeys(_LOG_ACTIONS, group)
+            if flag(at(options, "awslogs-create-group")):
+                wanted["logs:CreateLogGroup"] = group
+            yield "no-log-rights", f"writes the log of {name}", wanted
+        for secret in items(container.get("Secrets")):
+            source = at(secret, "ValueFrom")
+            if source is not None:
+                action, resources = _secret(task.definition, source)
+                yield "no-secret-rights", f"reads a secret of {name}", {action: resources}
+
+
+def _may(deployment: Deployment, role: Resource, action: str, resources: tuple[str, ...]) -> bool | None:
+    return deployment.permissions.role_may(role, Request(action=action, resources=resources))
+
+
+def _repository(image: Value) -> tuple[str, ...]:
+    """Return how policies may name the repository of an image in a private registry."""
+    own = [target.resource for target in targets(image) if target.resource.type == "AWS::ECR::Repository"]
+    if own:
+        return spellings(own[0])
+    match = _REGISTRY.match(plain(image))
+    if match is None:
+        return ("arn:aws:ecr:${region}:${account}:repository/${repository of the image}",)
+    partition = "aws-cn" if match["region"].startswith("cn-") else "aws"
+    return (f"arn:{partition}:ecr:{match['region']}:{match['account']}:repository/{match['repository']}",)
+
+
+def _log_group(definition: Resource, named: Value, region: Value) -> tuple[str, ...]:
+    """Return how policies may name the streams of a log group."""
+    place = text(region) or definition.region
+    start = f"arn:aws:logs:{place}:{definition.account}:log-group:"
+    names = [f"{start}{plain(named)}"]
+    labels: list[str] = []
+    if isinstance(named, Target):
+        labels = [plain(named)]  # Fn::GetAtt Arn of a log group ends in :*
+        names += [name for name in spellings(named.resource) if name.startswith("arn:")]
+    return (*labels, *(f"{name}:{end}" for name in (*labels, *names) for end in ("*", "log-stream:*")))
+
+
+def _secret(definition: Resource, source: Value) -> tuple[str, tuple[str, ...]]:
+    if isinstance(source, Target):
+        is_parameter = source.resource.type == "AWS::SSM::Parameter"
+        return _READS_SECRET[is_parameter], spellings(source.resource)
+    address = plain(source)
+    is_parameter = ":parameter" in address or ":" not in address
+    if is_parameter and not address.startswith("arn:"):
+        start = f"arn:aws:ssm:{definition.region}:{definition.account}:parameter"
+        address = f"{start}/{address.lstrip('/')}"
+    if not is_parameter and address.startswith("arn:"):
+        address = ":".join(address.split(":")[:7])  # without JSON key, stage and version
+    elif not is_parameter:
+        address = address.partition(":")[0]
+    return _READS_SECRET[is_parameter], (address,)
 
 
 def _check_architecture(deployment: Deployment, task: Task) -> Iterator[Finding]:
@@ -159,14 +237,16 @@ def _built_for(deployment: Deployment, image: str, *, wanted: str) -> str | None
 MISTAKES = (
     Mistake(
         number=20,
-        title="Fargate with a read-only root and no /tmp, Exec without ssmmessages, no pull rights, "
+        title="Fargate with a read-only root and no /tmp, Exec without ssmmessages, no pull or log rights, "
         "architecture mismatch",
         parts={
             "read-only-without-tmp": "an essential container has ReadonlyRootFilesystem and nothing "
             "writable mounted at /tmp",
             "exec-without-rights": "EnableExecuteCommand and a task role without the ssmmessages actions",
             "exec-without-endpoint": "EnableExecuteCommand in a closed VPC without an ssmmessages endpoint",
-            "no-pull-rights": "an image of ECR and an execution role that may not pull it",
+            "no-pull-rights": "an image of ECR and an execution role that may not pull from its repository",
+            "no-log-rights": "awslogs and an execution role that may not write to the log group",
+            "no-secret-rights": "a secret and an execution role that may not read it",
             "architecture-mismatch": "the image is built for another CPU than the task's",
         },
         why="Each of them shows only when a task starts, as CannotPullContainerError, exec format error "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.load_balancing import TARGET_GROUP, attribute, port_of
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.mistakes.zones import DOMAINS
+from assistant.template_checks.schemes import plaintext_in
 from assistant.template_checks.templates import Resource
 from assistant.template_checks.values import Value, at, flag, integer, items, mapping, targets, text
 from assistant.template_checks.workloads import FUNCTIONS, containers_of, environment_of
@@ -19,7 +20,6 @@ _DEFAULT_DRAIN_S = 300
 _DEFAULT_STOP_S = 30
 _LONGEST_STOP_S = 120
 """That Fargate allows."""
-_ON_THE_TASK = re.compile(r"^(?:localhost|127\.[\d.]+|::1|0\.0\.0\.0|169\.254\.[\d.]+)$")
 
 
 def _check(deployment: Deployment) -> Iterator[Finding]:
@@ -27,6 +27,7 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
     yield from _check_target_groups(deployment)
     yield from _check_domains(deployment)
     yield from _check_addresses(deployment)
+    yield from _check_stores(deployment)
     yield from _check_volumes(deployment)
     yield from _check_deadline(deployment)
 
@@ -96,6 +97,7 @@ def _check_target_groups(deployment: Deployment) -> Iterator[Finding]:
     for group in deployment.templates.of(TARGET_GROUP):
         protocol = text(group.properties.get("Protocol"))
         kind = text(group.properties.get("TargetType"))
+        health = group.properties.get("HealthCheckProtocol")
         if protocol == "HTTP" or (not protocol and kind in ("ip", "instance")):
             yield _plain(
                 group,
@@ -103,23 +105,48 @@ def _check_target_groups(deployment: Deployment) -> Iterator[Finding]:
                 said="It passes requests on by HTTP.",
                 mend="Set Protocol: HTTPS, and let the target serve TLS on its port.",
             )
-        elif kind == "alb" and _asks_plainly(deployment, group):
+        elif protocol == "TCP" and port_of(group) == _HTTP:
+            yield _plain(
+                group,
+                at_="Port",
+                said="It passes connections on to port 80.",
+                mend="Send to the port on which the target serves TLS.",
+            )
+        elif "${" in protocol or "${" in text(health):
+            yield _plain(
+                group,
+                at_="Protocol" if "${" in protocol else "HealthCheckProtocol",
+                said="Its protocol is not told.",
+                mend="Give the parameter a default.",
+                is_told=False,
+            )
+        elif _asks_by_http(deployment, group, protocol=protocol, kind=kind):
             yield _plain(
                 group,
                 at_="HealthCheckProtocol",
-                said="Its health check asks the ALB's TLS port by HTTP, which never succeeds.",
+                said="Its health check asks by HTTP"
+                + (", the default." if health is None else ".")
+                + " On a TLS port that never succeeds; on another it is a hop in plaintext.",
                 mend="Set HealthCheckProtocol: HTTPS and a HealthCheckPath.",
             )
         else:
             yield passed(group, "plaintext-hop")
 
 
-def _asks_plainly(deployment: Deployment, group: Resource) -> bool:
+def _asks_by_http(deployment: Deployment, group: Resource, *, protocol: str, kind: str) -> bool:
+    """Return whether a target's health is asked by HTTP: the default of what an ALB sends to, and of ALBs."""
+    said = text(group.properties.get("HealthCheckProtocol"))
+    if flag(group.properties.get("HealthCheckEnabled")) is False or kind == "lambda":
+        return False
+    if said != "HTTP" and (said or (protocol != "HTTPS" and kind != "alb")):
+        return False
+    if kind != "alb":
+        return True
+    # A listener of the ALB that only answers or redirects on 80 may be asked.
     target = deployment.balancing.target_of(group)
     port = integer(group.properties.get("HealthCheckPort")) or integer(group.properties.get("Port"))
     listener = deployment.balancing.listener_on(target, port) if target else None
-    is_tls = listener is not None and text(listener.properties.get("Protocol")) == "HTTPS"
-    return is_tls and text(group.properties.get("HealthCheckProtocol")) == "HTTP"
+    return listener is None or text(listener.properties.get("Protocol")) == "HTTPS"
 
 
 def _check_domains(deployment: Deployment) -> Iterator[Finding]:
@@ -150,31 +177,116 @@ def _check_addresses(deployment: Deployment) -> Iterator[Finding]:
     owners += [(function, function.properties) for function in deployment.templates.of(*FUNCTIONS)]
     for resource, container in owners:
         for name, value in environment_of(container).items():
-            yield _check_address(resource, name, text(value))
+            yield from _check_address(resource, name, text(value))
+        for value in (*items(container.get("EntryPoint")), *items(container.get("Command"))):
+            yield from _check_argument(resource, text(value))
+    yield from _check_targets(deployment)
 
 
-def _check_address(resource: Resource, name: str, value: str) -> Finding:
-    host = urlsplit(value).hostname if value.lower().startswith("http://") else None
-    if host is None or _ON_THE_TASK.match(host):
-        return passed(resource, "plaintext-hop")
-    return _plain(
-        resource,
-        at_=f"Environment.{name}",
-        said=f"It calls {host} by HTTP.",
-        mend="Use an address with https://.",
-    )
+def _check_address(resource: Resource, name: str, value: str) -> Iterator[Finding]:
+    found = list(plaintext_in(name, value))
+    for what, instead in found:
+        yield _plain(resource, at_=f"Environment.{name}", said=f"It {what}.", mend=instead)
+    if not found:
+        yield passed(resource, "plaintext-hop")
+
+
+def _check_argument(resource: Resource, value: str) -> Iterator[Finding]:
+    for part in re.split(r"[\s=]+", value):  # --upstream=http://…, or a line for a shell
+        for what, instead in plaintext_in("", part):
+            yield _plain(resource, at_="Command", said=f"It {what}.", mend=instead)
+
+
+def _check_targets(deployment: Deployment) -> Iterator[Finding]:
+    """Look at what any resource calls: whatever is named as an address."""
+    for resource in deployment.templates.of():
+        if "://" in json.dumps(resource.raw.get("Properties"), default=str) or _hands_on_addresses(resource):
+            yield from _check_fields(resource, "", dict(resource.properties))
+
+
+def _hands_on_addresses(resource: Resource) -> bool:
+    """Return whether a parameter's default or a mapping of its template is an address."""
+    sections = [resource.template.section(name) for name in ("Parameters", "Mappings")]
+    return any("://" in json.dumps(section, default=str) for section in sections)
+
+
+def _check_fields(resource: Resource, path: str, value: Value) -> Iterator[Finding]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _check_fields(resource, f"{path}.{name}".lstrip("."), item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _check_fields(resource, path, item)
+    elif _IS_CALLED.search(path):
+        for what, instead in plaintext_in("", text(value)):
+            yield _plain(resource, at_=path, said=f"It {what}.", mend=instead)
+
+
+_IS_CALLED = re.compile(
+    r"(?<!Allowed)(?<!Allow)(?:Ur[il]|URI|URL|Endpoint|Address|Origin|Webhook|Broker|Upstream|Server)s?$"
+)
+"""The name of a property whose value is called; an environment is looked at apart. Who may ask by CORS
+(``AllowedOrigins``) is not called."""
+
+
+def _check_stores(deployment: Deployment) -> Iterator[Finding]:
+    """Look at what else keeps or carries data and has a switch for TLS."""
+    for kind, paths in _SWITCHES.items():
+        for resource in deployment.templates.of(kind):
+            for path, right, default in paths:
+                value = at(dict(resource.properties), *path)
+                said = text(default if value is None else value)
+                if said.lower() == right:
+                    yield passed(resource, "plaintext-hop")
+                else:
+                    yield _plain(
+                        resource,
+                        at_=".".join(path),
+                        said=f"Its {path[-1]} is {said or 'absent'}, so it takes what is not encrypted.",
+                        mend=f"Set {path[-1]} to {right}.",
+                        is_told="${" not in said,
+                    )
+    for topic in deployment.templates.of("AWS::SNS::Subscription"):
+        if text(topic.properties.get("Protocol")) == "http":
+            yield _plain(
+                topic, at_="Protocol", said="Messages are delivered by HTTP.", mend="Set Protocol: https."
+            )
+    for balancer in deployment.templates.of("AWS::ElasticLoadBalancing::LoadBalancer"):
+        for listener in items(balancer.properties.get("Listeners")):
+            protocols = [text(at(listener, name)) or "HTTP" for name in ("Protocol", "InstanceProtocol")]
+            if any(protocol.upper() == "HTTP" for protocol in protocols):
+                yield _plain(
+                    balancer,
+                    at_="Listeners",
+                    said="A listener takes HTTP or passes it on.",
+                    mend="Set Protocol and InstanceProtocol: HTTPS.",
+                )
+
+
+_SWITCHES: Mapping[str, tuple[tuple[tuple[str, ...], str, str | None], ...]] = {
+    "AWS::ElastiCache::ReplicationGroup": ((("TransitEncryptionEnabled",), "true", "false"),),
+    "AWS::DAX::Cluster": ((("ClusterEndpointEncryptionType",), "tls", "NONE"),),
+    "AWS::MemoryDB::Cluster": ((("TLSEnabled",), "true", "true"),),
+    "AWS::MSK::Cluster": (
+        (("EncryptionInfo", "EncryptionInTransit", "ClientBroker"), "tls", "TLS"),
+        (("EncryptionInfo", "EncryptionInTransit", "InCluster"), "true", "true"),
+    ),
+}
+"""Type = each property that says whether it takes plaintext, what it must be, and its default."""
 
 
 def _check_volumes(deployment: Deployment) -> Iterator[Finding]:
     for task in deployment.workloads.tasks():
         for volume in items(task.definition.properties.get("Volumes")):
             options = mapping(volume).get("EFSVolumeConfiguration")
-            if options is not None and text(at(options, "TransitEncryption")) != "ENABLED":
+            said = text(at(options, "TransitEncryption"))
+            if options is not None and said != "ENABLED":
                 yield _plain(
                     task.definition,
                     at_="Volumes.EFSVolumeConfiguration.TransitEncryption",
                     said="It mounts a file system without encryption on the way.",
                     mend="Set TransitEncryption: ENABLED.",
+                    is_told="${" not in said,
                 )
 
 
@@ -238,9 +350,10 @@ MISTAKES = (
         number=22,
         title="A plaintext hop, or a whole-answer deadline above the drain and stop time-outs",
         parts={
-            "plaintext-hop": "HTTP on a listener or target group, TLS ended at an NLB, a domain without "
-            "HTTPS or node-to-node encryption, an http:// address in an environment, a volume mounted "
-            "without transit encryption",
+            "plaintext-hop": "HTTP on a listener, target group or health check, TLS ended at an NLB, a "
+            "domain without HTTPS or node-to-node encryption, an address of a scheme without TLS (http, ws, "
+            "redis, …) or a switch of TLS that is off in an environment, a cache or volume without transit "
+            "encryption",
             "deadline": "deregistration delay or StopTimeout is shorter than an answer may take",
         },
         why="A hop inside the VPC is a hop on somebody's network. When a task is replaced, its streams "

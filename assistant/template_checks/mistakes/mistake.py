@@ -1,4 +1,4 @@
-"""One of the twenty-two mistakes, and the check that refuses it."""
+"""One of the twenty-three mistakes, and the check that refuses it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cached_property
 from assistant.template_checks.facts import Facts
 from assistant.template_checks.findings import Finding
 from assistant.template_checks.load_balancing import LoadBalancing
+from assistant.template_checks.permissions import Permissions
 from assistant.template_checks.policies import Policies
 from assistant.template_checks.security_groups import SecurityGroups
 from assistant.template_checks.templates import Templates
@@ -34,6 +35,10 @@ class Deployment:
     @cached_property
     def policies(self) -> Policies:
         return Policies(self.templates)
+
+    @cached_property
+    def permissions(self) -> Permissions:
+        return Permissions(policies=self.policies)
 
     @cached_property
     def vpcs(self) -> VpcView:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.templates import Resource
-from assistant.template_checks.values import Unknown, Value, at, flag, is_known, items, text
+from assistant.template_checks.values import Unknown, Value, at, flag, items, text, texts_of_json
 from assistant.template_checks.workloads import containers_of, data_sources, environment_of
 
-_VARIABLES = (
-    "HF_MODEL_ID",
-    "MODEL_ID",
-    "OPTION_MODEL_ID",
-    "SM_ON_MODEL",
-    "SM_VLLM_MODEL",
-    "SAGEMAKER_MODEL_ID",
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+"""``owner/name``; a path starts with a slash, an address has a scheme."""
+_HUB_NAME = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9][\w.-]*$")
+"""A name alone, as a hub has for its oldest models."""
+_HUB_ADDRESS = re.compile(
+    r"^(?:hf|huggingface|modelscope|ngc|ollama)://"
+    r"|^https?://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co|modelscope\.(?:cn|ai)|tfhub\.dev|ngc\.nvidia\.com"
+    r"|nvcr\.io|github\.com|githubusercontent\.com|kaggle\.com|ollama\.com)(?:[/:]|$)",
+    re.I,
 )
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?$")
-"""``owner/name``, or a name alone; a path starts with a slash, an address has a scheme."""
+"""A hub by its address, which no variable of a model's container has for another purpose."""
+_LOADED = re.compile(
+    r"(?:^|_)(?:MODEL|MODELS|TOKENIZER|ADAPTER|ADAPTERS|LORA|CHECKPOINT|WEIGHTS|PRETRAINED|REPO|HUB|DRAFT)(?:_|$)"
+    r"|SPECULATIVE",
+    re.I,
+)
+"""In the name of a variable: its value may be something that is loaded."""
+_A_NAME_LOADS = re.compile(
+    r"(?:^|_)(?:MODEL|TOKENIZER)(?:_ID)?$|^(?:HF|OPTION|SAGEMAKER|SM_\w+)_(?:MODEL|TOKENIZER)_ID$", re.I
+)
+"""The value of these is loaded also where it is a name alone."""
+_NOT_LOADED = re.compile(
+    r"SERVED|ALIAS|MODE$|FORMAT|TYPE|CACHE|DTYPE|LOADER|DISPLAY|LABEL|STAMP|BUCKET|TOKEN$", re.I
+)
+"""What a model is called by its callers, how it is loaded, where it is kept."""
+_ARGUMENT = re.compile(
+    r"^--(?:model|tokenizer|model-id|speculative-model|lora-modules|adapter|hf-config-path)(?:=(.*))?$"
+)
 
 
 def _check(deployment: Deployment) -> Iterator[Finding]:
@@ -34,15 +53,22 @@ def _check(deployment: Deployment) -> Iterator[Finding]:
         is_closed = deployment.vpcs.is_closed(task.subnets) if task.subnets else False
         for container in task.containers if is_closed is not False else ():
             yield from _check_variables(
-                task.definition, environment_of(container), is_closed=is_closed, at_="ContainerDefinitions"
+                task.definition,
+                environment_of(container),
+                is_closed=is_closed,
+                at_="ContainerDefinitions",
+                names_alone=False,
             )
+            yield from _check_arguments(task.definition, container, is_closed=is_closed)
 
 
 def _check_hub(deployment: Deployment, model: Resource, container: Mapping[str, Value]) -> Iterator[Finding]:
     is_closed = _is_closed(deployment, model)
     if is_closed is False:
         return
-    yield from _check_variables(model, environment_of(container), is_closed=is_closed, at_="PrimaryContainer")
+    yield from _check_variables(
+        model, environment_of(container), is_closed=is_closed, at_="PrimaryContainer", names_alone=True
+    )
     for source in data_sources(container):
         if at(source.get("HubAccessConfig"), "HubContentArn") is not None:
             yield _hub(
@@ -54,25 +80,91 @@ def _check_hub(deployment: Deployment, model: Resource, container: Mapping[str, 
 
 
 def _check_variables(
-    resource: Resource, environment: Mapping[str, Value], *, is_closed: bool | None, at_: str
+    resource: Resource,
+    environment: Mapping[str, Value],
+    *,
+    is_closed: bool | None,
+    at_: str,
+    names_alone: bool,
 ) -> Iterator[Finding]:
-    for name in _VARIABLES:
-        value = environment.get(name)
-        if value is not None and is_known(value) and _HUB_ID.match(text(value)):
+    """Look at every variable that may name something to load.
+
+    ``names_alone``: also a name without owner is loaded, by any variable of a model and by the known ones.
+    """
+    for name, value in environment.items():
+        place = f"{at_}.Environment.{name}"
+        for variable, said in _said(name, value):
+            if _HUB_ADDRESS.match(text(said)) and (names_alone or _LOADED.search(variable)):
+                yield _hub(
+                    resource,
+                    is_closed=is_closed,
+                    at_=place,
+                    said=f"{text(said)} is the address of a model hub.",
+                )
+                continue
+            if not _LOADED.search(variable) or _NOT_LOADED.search(variable):
+                continue
+            alone = bool(_A_NAME_LOADS.search(variable)) and (names_alone or variable in _OF_CONTAINERS)
+            if isinstance(said, Unknown) and alone:
+                yield _untold(resource, place, said)
+            elif _is_hub_id(text(said), alone=alone):
+                yield _hub(
+                    resource, is_closed=is_closed, at_=place, said=f"{text(said)} is an id of a model hub."
+                )
+
+
+_OF_CONTAINERS = (
+    "HF_MODEL_ID",
+    "MODEL_ID",
+    "OPTION_MODEL_ID",
+    "SAGEMAKER_MODEL_ID",
+    "SM_ON_MODEL",
+    "SM_VLLM_MODEL",
+)
+
+
+def _said(name: str, value: Value) -> Iterator[tuple[str, Value]]:
+    """Yield what a variable says: its value, or the fields of JSON in it."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            document = json.loads(value)
+        except ValueError:
+            return
+        yield from texts_of_json(name, document)
+    else:
+        yield name, value
+
+
+def _is_hub_id(said: str, *, alone: bool) -> bool:
+    if "${" in said:  # of a part of it that is not told, an owner or name is known enough
+        said = re.sub(r"\$\{[^}]*\}", "x", said) if re.match(r"^[A-Za-z0-9]", said) else said
+    return bool(_HUB_ID.match(said) or (alone and _HUB_NAME.match(said)))
+
+
+def _check_arguments(
+    resource: Resource, container: Mapping[str, Value], *, is_closed: bool | None
+) -> Iterator[Finding]:
+    arguments = [text(one) for one in (*items(container.get("EntryPoint")), *items(container.get("Command")))]
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        match = _ARGUMENT.match(argument)
+        said = (match[1] or following) if match else ""
+        if _is_hub_id(said, alone=True) or _HUB_ADDRESS.match(said):
             yield _hub(
                 resource,
                 is_closed=is_closed,
-                at_=f"{at_}.Environment.{name}",
-                said=f"{text(value)} is an id of a model hub.",
+                at_=f"ContainerDefinitions[{text(container.get('Name'))}].Command",
+                said=f"{said} is an id of a model hub.",
             )
-        elif isinstance(value, Unknown):
-            yield not_proven(
-                resource,
-                "hub-id",
-                at=f"{at_}.Environment.{name}",
-                message=f"Whether {text(value)} is a path or an id of a model hub is not told.",
-                mend="Give the parameter a default, or its value in the facts: parameters.",
-            )
+
+
+def _untold(resource: Resource, at_: str, value: Value) -> Finding:
+    return not_proven(
+        resource,
+        "hub-id",
+        at=at_,
+        message=f"Whether {text(value)} is a path or an id of a model hub is not told.",
+        mend="Give the parameter a default, or its value in the facts: parameters.",
+    )
 
 
 def _hub(resource: Resource, *, is_closed: bool | None, at_: str, said: str) -> Finding:
@@ -118,7 +210,8 @@ MISTAKES = (
         number=13,
         title="A hub id in a closed VPC, or a prefix without /",
         parts={
-            "hub-id": "a model of a hub (owner/name, JumpStart) where the container reaches no network",
+            "hub-id": "a model, tokenizer or adapter of a hub (owner/name, JumpStart), in any variable or "
+            "argument, where the container reaches no network",
             "prefix-without-slash": "S3DataType S3Prefix with an address that does not end in /",
         },
         why="A container without a way out waits for the hub until its start-up limit. SageMaker reads an "

@@ -10,9 +10,10 @@ from assistant.template_checks.findings import Finding, not_proven, passed, refu
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.raw_values import referred
 from assistant.template_checks.templates import Resource
-from assistant.template_checks.values import Value, flag, is_known, targets, text
+from assistant.template_checks.values import Value, at, flag, is_known, items, targets, text
 from assistant.template_checks.workloads import ENDPOINT, ENDPOINT_CONFIG, MODEL
 
+_CAPTURE = "DataCaptureConfig"
 _CHANGES = re.compile(r"version|release|revision|hash|digest|sha|stamp|build|commit|suffix|date|time", re.I)
 """In the name of a parameter: its value changes with what the resource holds."""
 
@@ -23,7 +24,7 @@ def _check_names(deployment: Deployment) -> Iterator[Finding]:
             if name not in resource.properties or _changes(resource, name):
                 yield passed(resource, "hard-coded-name")
             else:
-                yield _hard_coded(resource, at=name, value=resource.properties[name])
+                yield _hard_coded(resource, at_=name, value=resource.properties[name])
     for endpoint in deployment.templates.of(ENDPOINT):
         config_name = endpoint.properties.get("EndpointConfigName")
         yield from _check_reference(endpoint, "EndpointConfigName", config_name)
@@ -37,33 +38,43 @@ def _changes(resource: Resource, name: str) -> bool:
     return any(_CHANGES.search(reference) for reference in referred(properties.get(name)))
 
 
-def _check_reference(resource: Resource, at: str, value: Value) -> Iterator[Finding]:
+def _check_reference(resource: Resource, at_: str, value: Value) -> Iterator[Finding]:
     if is_known(value) and value is not None:
         yield refused(
             resource,
             "hard-coded-reference",
-            at=at,
+            at=at_,
             message=f"It names {text(value)} by a fixed text, so nothing tells it when that is replaced.",
             mend="Refer to the resource: !GetAtt <EndpointConfig>.EndpointConfigName, !GetAtt "
             "<Model>.ModelName.",
         )
 
 
-def _hard_coded(resource: Resource, *, at: str, value: Value) -> Finding:
+def _hard_coded(resource: Resource, *, at_: str, value: Value) -> Finding:
     return refused(
         resource,
         "hard-coded-name",
-        at=at,
+        at=at_,
         message=f"It is always called {text(value)}. Any change replaces the resource, and the new one "
         "cannot be made while the old one has the name.",
-        mend=f"Leave {at} out: CloudFormation then names each one anew. An endpoint may keep its name.",
+        mend=f"Leave {at_} out: CloudFormation then names each one anew. An endpoint may keep its name.",
     )
 
 
 def _check_scaling(deployment: Deployment) -> Iterator[Finding]:
     for endpoint in deployment.templates.of(ENDPOINT):
         retained = endpoint.properties.get("RetainAllVariantProperties")
-        if flag(retained) is True:
+        excluded = _excluded(endpoint)
+        if flag(retained) is True and excluded:
+            yield refused(
+                endpoint,
+                "retain-variants",
+                at="ExcludeRetainedVariantProperties",
+                message=f"Each update puts {', '.join(excluded)} back to that of the configuration, whatever "
+                "scaling had made it under load.",
+                mend="Leave ExcludeRetainedVariantProperties out.",
+            )
+        elif flag(retained) is True:
             yield passed(endpoint, "retain-variants")
         else:
             is_told = retained is None or flag(retained) is not None
@@ -78,6 +89,13 @@ def _check_scaling(deployment: Deployment) -> Iterator[Finding]:
     for target in deployment.templates.of("AWS::ApplicationAutoScaling::ScalableTarget"):
         if text(target.properties.get("ServiceNamespace")) == "sagemaker":
             yield _check_target(deployment, target)
+
+
+def _excluded(endpoint: Resource) -> list[str]:
+    """Return what an endpoint does not retain of its variants' size and share of traffic."""
+    entries = items(endpoint.properties.get("ExcludeRetainedVariantProperties"))
+    kinds = [text(at(entry, "VariantPropertyType")) for entry in entries]
+    return [kind or "everything" for kind in kinds if kind != _CAPTURE]  # what capture has is not of scaling
 
 
 def _check_target(deployment: Deployment, target: Resource) -> Finding:
@@ -128,7 +146,8 @@ MISTAKES = (
         number=16,
         title="No RetainAllVariantProperties, or a scalable target that does not depend on its endpoint",
         parts={
-            "retain-variants": "RetainAllVariantProperties is not true on an endpoint",
+            "retain-variants": "RetainAllVariantProperties is not true on an endpoint, or something is "
+            "excluded from it",
             "scaling-before-endpoint": "a scalable target may be made before its endpoint",
         },
         why="An update without it scales a loaded endpoint back to its initial count. A scalable target "

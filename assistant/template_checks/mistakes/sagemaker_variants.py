@@ -9,10 +9,16 @@ from assistant.settings.instances import instance_named
 from assistant.template_checks.facts import ArtifactFact
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
+from assistant.template_checks.patterns import overlaps
 from assistant.template_checks.policies import plain
 from assistant.template_checks.templates import Resource
-from assistant.template_checks.values import Value, at, integer, is_known, items, text
-from assistant.template_checks.workloads import containers_of, environment_of, model_addresses
+from assistant.template_checks.values import Value, integer, is_known, text
+from assistant.template_checks.workloads import (
+    containers_of,
+    environment_of,
+    instance_types,
+    model_addresses,
+)
 
 _NEURON = ("ml.inf2.", "ml.trn1.", "ml.trn1n.", "ml.trn2.")
 _SHORTEST_START_S = 1800
@@ -57,14 +63,9 @@ _CORES: Mapping[str, int] = {
 _BATCH_OF_VLLM = ("SM_VLLM_MAX_NUM_SEQS", "OPTION_MAX_ROLLING_BATCH_SIZE")
 
 
-def _instance_types(variant: Mapping[str, Value]) -> list[Value]:
-    pools = [at(pool, "InstanceType") for pool in items(variant.get("InstancePools"))]
-    return [value for value in (variant.get("InstanceType"), *pools) if value is not None]
-
-
 def _check_neuron(deployment: Deployment) -> Iterator[Finding]:
     for config, variant in deployment.workloads.variants():
-        types = _instance_types(variant)
+        types = instance_types(variant)
         if not any(text(one).startswith(_NEURON) or not is_known(one) for one in types):
             continue
         name = f"ProductionVariants[{text(variant.get('VariantName'))}]"
@@ -114,15 +115,20 @@ def _check_start_limit(config: Resource, variant: Mapping[str, Value], name: str
 
 def _check_artifacts(deployment: Deployment) -> Iterator[Finding]:
     compiled: list[tuple[Resource, dict[str, Value]]] = []
-    for model in deployment.workloads.models():
+    models = deployment.workloads.models()
+    for model in models:
         for container in containers_of(model):
             told = _told(environment_of(container))
             if told or _is_on_neuron(deployment, model):
                 compiled.append((model, told))
                 yield from _check_cores(deployment, model, told)
+            elif len(deployment.facts.artifacts) >= len(models) and _is_of_no_manifest(deployment, model):
+                yield _of_no_manifest(deployment, model)
     for model, told in compiled:
         artifact = _artifact_of(deployment, model, alone=len(compiled) == 1)
-        if artifact is None:
+        if artifact is None and _is_of_no_manifest(deployment, model):
+            yield _of_no_manifest(deployment, model)
+        elif artifact is None:
             yield not_proven(
                 model,
                 "artifact-parameters",
@@ -150,7 +156,7 @@ def _is_on_neuron(deployment: Deployment, model: Resource) -> bool:
         text(one).startswith(_NEURON)
         for _, variant in deployment.workloads.variants()
         if deployment.workloads.model_of(variant) is model
-        for one in _instance_types(variant)
+        for one in instance_types(variant)
     )
 
 
@@ -159,7 +165,7 @@ def _check_cores(deployment: Deployment, model: Resource, told: Mapping[str, Val
     for config, variant in deployment.workloads.variants():
         if wanted is None or deployment.workloads.model_of(variant) is not model:
             continue
-        for one in _instance_types(variant):
+        for one in instance_types(variant):
             cores = _cores(text(one))
             if cores is not None and wanted > cores:
                 yield refused(
@@ -181,14 +187,42 @@ def _cores(instance_type: str) -> int | None:
 
 def _artifact_of(deployment: Deployment, model: Resource, *, alone: bool) -> ArtifactFact | None:
     artifacts = [one for one in deployment.facts.artifacts if one.batch_size or one.tensor_parallel]
-    addresses = [
-        plain(address) for container in containers_of(model) for address in model_addresses(container)
-    ]
     for artifact in artifacts:
-        if artifact.uri and any(artifact.uri in address for address in addresses):
+        if artifact.uri and any(artifact.uri in address for address in _addresses(model)):
             return artifact
     # One artifact for one model needs no address to be told apart by.
-    return artifacts[0] if alone and len(artifacts) == 1 else None
+    return artifacts[0] if alone and len(artifacts) == 1 and artifacts[0].uri is None else None
+
+
+def _of_no_manifest(deployment: Deployment, model: Resource) -> Finding:
+    named = ", ".join(artifact.uri or "" for artifact in deployment.facts.artifacts)
+    return refused(
+        model,
+        "artifact-parameters",
+        at="PrimaryContainer.ModelDataSource.S3DataSource.S3Uri",
+        message=f"It loads {', '.join(_addresses(model)) or 'nothing'}, which is no artifact of a manifest "
+        f"({named}), so what it was compiled for is not known.",
+        mend="Load an artifact that a manifest names, or say its manifest in the facts: [[artifacts]].",
+    )
+
+
+def _addresses(model: Resource) -> list[str]:
+    return [plain(address) for container in containers_of(model) for address in model_addresses(container)]
+
+
+def _is_of_no_manifest(deployment: Deployment, model: Resource) -> bool:
+    """Return whether a model surely loads nothing that the facts' manifests name."""
+    uris = [artifact.uri for artifact in deployment.facts.artifacts]
+    addresses = _addresses(model)
+    return (
+        bool(uris)
+        and None not in uris
+        and not any(uri and _may_hold(address, uri) for uri in uris for address in addresses)
+    )
+
+
+def _may_hold(address: str, part: str) -> bool:
+    return overlaps(f"*{part}*", address)
 
 
 def _compare(model: Resource, told: Mapping[str, Value], artifact: ArtifactFact) -> Iterator[Finding]:
@@ -237,7 +271,7 @@ MISTAKES = (
         "than the instance has",
         parts={
             "artifact-parameters": "batch size, sequence length or tensor parallelism is not what the "
-            "artifact was compiled with",
+            "artifact was compiled with, or no manifest names the artifact",
             "too-many-cores": "tensor parallelism is more than the instance's cores or GPUs",
         },
         why="A compiled artifact serves exactly the shapes that it was compiled for; with others the "

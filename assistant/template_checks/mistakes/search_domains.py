@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from assistant.template_checks.conditions import Context, conditions_hold
 from assistant.template_checks.findings import Finding, not_proven, passed, refused
 from assistant.template_checks.mistakes.mistake import Deployment, Mistake
 from assistant.template_checks.mistakes.zones import DOMAINS, has_standby
+from assistant.template_checks.patterns import STRANGER
 from assistant.template_checks.policies import Statement, statements
 from assistant.template_checks.security_groups import key_of
 from assistant.template_checks.templates import Resource
@@ -17,6 +19,18 @@ _SEARCH_PRINCIPALS = ("es.amazonaws.com", "opensearchservice.amazonaws.com")
 _MOST_LOG_POLICIES = 10
 """CloudWatch Logs resource policies in a region; the limit cannot be raised."""
 _HTTPS = 443
+_STRANGER = Context(
+    known={
+        "aws:principalarn": (f"{STRANGER}somebody",),
+        "aws:principalaccount": (f"{STRANGER}somebody",),
+        "aws:principalorgid": (f"{STRANGER}somebody",),
+        "aws:principaltype": ("AssumedRole",),
+        "aws:securetransport": ("true",),
+        "aws:sourceip": ("203.0.113.7",),
+    },
+    absent=("aws:principaltag/", "aws:sourcevpc"),
+)
+"""Somebody of another account and another network."""
 
 
 def _check(deployment: Deployment) -> Iterator[Finding]:
@@ -111,27 +125,28 @@ def _check_instances(domain: Resource) -> Iterator[Finding]:
 
 def _check_access(domain: Resource) -> Iterator[Finding]:
     for statement in statements(domain.properties.get("AccessPolicies")):
-        if _is_open(statement):
-            yield refused(
-                domain,
-                "open-access-policy",
-                at="AccessPolicies",
-                message="It lets everybody who reaches the domain act on it.",
-                mend="Name the roles that search and index as principals.",
-            )
+        if statement.allows and _names_everybody(statement):
+            verdict = conditions_hold(statement.conditions, _STRANGER)
+            if verdict is not False:
+                yield (refused if verdict else not_proven)(
+                    domain,
+                    "open-access-policy",
+                    at="AccessPolicies",
+                    message="It lets everybody who reaches the domain act on it."
+                    if verdict
+                    else "Whether its conditions keep anybody out is not told.",
+                    mend="Name the roles that search and index as principals.",
+                )
 
 
-def _is_open(statement: Statement) -> bool:
-    everybody = any("*" in names for names in statement.principals.values())
-    blocks = [
-        value
-        for keys in statement.conditions.values()
-        for key, values in keys.items()
-        if key.lower() == "aws:sourceip"
-        for value in values
-    ]
-    is_narrowed = bool(statement.conditions) and not any(block.endswith("/0") for block in blocks)
-    return statement.allows and everybody and not is_narrowed
+def _names_everybody(statement: Statement) -> bool:
+    if statement.not_principals:
+        return True
+    return any(
+        "*" in name and (kind in ("*", "AWS"))
+        for kind, names in statement.principals.items()
+        for name in names
+    )
 
 
 MISTAKES = (

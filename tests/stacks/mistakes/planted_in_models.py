@@ -1,4 +1,4 @@
-"""Mistakes 11 to 17 as changes to right templates."""
+"""Mistakes 11 to 17 and 23 as changes to right templates."""
 
 from __future__ import annotations
 
@@ -157,3 +157,13 @@ def log_key_without_the_logs_service(scene: Scene) -> None:
     for key in scene.all("AWS::KMS::Key"):
         policy = raw_properties(key)["KeyPolicy"]
         policy["Statement"] = [one for one in policy["Statement"] if "logs." not in str(one)]
+
+
+@plant(23, "local-disk-key", also=(14,))
+def a_key_for_a_local_disk(scene: Scene) -> None:
+    scene.variant()["InstanceType"] = "ml.g6e.2xlarge"
+
+
+@plant(23, "local-disk-key")
+def a_key_where_a_pool_may_have_a_local_disk(scene: Scene) -> None:
+    scene.variant()["InstancePools"] = [{"InstanceType": "ml.m6id.xlarge", "Priority": 2}]

@@ -163,6 +163,6 @@ def answers_longer_than_the_stop(scene: Scene) -> None:
     del scene.container()["StopTimeout"]
 
 
-@plant(22, "deadline")
+@plant(22, "deadline", also=(6,))
 def answers_of_three_minutes(scene: Scene) -> None:
     scene.know(answer_deadline_s=180.0)

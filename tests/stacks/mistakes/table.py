@@ -8,7 +8,7 @@ import pytest
 
 MISTAKE = "mistake"
 """The user property of a report: (where it was planted, its number)."""
-ALL = frozenset(range(1, 23))
+ALL = frozenset(range(1, 24))
 
 
 class MistakeTable:

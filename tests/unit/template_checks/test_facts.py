@@ -48,8 +48,12 @@ def test_facts_of_a_tenant_are_what_its_file_lock_and_manifest_say() -> None:
     facts = facts_of(ROOT / "tenants" / "pharmacy.toml", root=ROOT)
     assert facts.consumer_cidrs == ("10.32.0.0/16",)
     assert facts.host_names == ("assistant.pharmacy.example.com",)
-    (artifact,) = facts.artifacts
+    artifact, embedding = facts.artifacts
     assert (artifact.name, artifact.batch_size, artifact.tensor_parallel) == ("qwen3-8b-inf2", 8, 2)
+    assert (
+        embedding.uri
+        == f"/{embedding.name}/53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db/"
+    )
     tables = {image.repository: image.accounts for image in facts.images}
     assert tables["huggingface-vllm-inference-neuronx"]["us-east-1"] == "763104351884"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from assistant.template_checks.findings import Status
+from assistant.template_checks.schemes import plaintext_in
 from tests.unit.template_checks.small_templates import ABSENT, OPEN, PASSED, REFUSED, verdict
 
 TASK = """
@@ -125,7 +126,11 @@ def test_an_access_policy_is_open_when_nothing_narrows_it(
         ("eu-west-1", {}, REFUSED),
         ("eu-west-1a", {"region": "eu-west-2"}, REFUSED),
         ("eu-west-1c", {"zones": ("eu-west-1a", "eu-west-1b")}, REFUSED),
-        ("!Select [0, !GetAZs '']", {}, ABSENT),
+        ("!Select [0, !GetAZs '']", {}, PASSED),
+        ("!Select [0, {'Fn::GetAZs': !Ref 'AWS::Region'}]", {}, PASSED),
+        ("!Select [0, !GetAZs eu-west-1]", {"region": "eu-west-1"}, PASSED),
+        ("!Select [0, !GetAZs eu-west-2]", {"region": "eu-west-1"}, REFUSED),
+        ("!Select [0, !GetAZs eu-west-2]", {}, OPEN),
     ],
 )
 def test_a_zone_is_one_that_the_region_has(
@@ -265,3 +270,101 @@ R:
 def test_a_rule_on_a_listener_of_80_may_only_redirect(tmp_path: Path, action: str, status: Status) -> None:
     listener = LISTENER.format(kind="application", port=80, protocol="HTTP", action="fixed-response")
     assert verdict(tmp_path, 22, listener + RULE.format(action=action)) is status
+
+
+CONFIG = """
+C:
+  Type: AWS::SageMaker::EndpointConfig
+  Properties:
+    {key}
+    ProductionVariants: [{{VariantName: All, ModelName: m, InitialInstanceCount: 1, {variant}}}]
+"""
+KEYED = "KmsKeyId: arn:aws:kms:eu-west-1:111122223333:key/a"
+
+
+@pytest.mark.parametrize(
+    ("key", "variant", "status"),
+    [
+        (KEYED, "InstanceType: ml.inf2.8xlarge", PASSED),
+        (KEYED, "InstanceType: ml.c7i.xlarge", PASSED),
+        (KEYED, "InstanceType: ml.m5.large", PASSED),
+        (KEYED, "InstanceType: ml.g6e.2xlarge", REFUSED),
+        (KEYED, "InstanceType: ml.g5.48xlarge", REFUSED),
+        (KEYED, "InstanceType: ml.trn1.2xlarge", REFUSED),
+        (KEYED, "InstanceType: ml.c5d.xlarge", REFUSED),
+        (KEYED, "InstanceType: ml.m6id.large", REFUSED),
+        (KEYED, "InstanceType: ml.r7gd.large", REFUSED),
+        (KEYED, "InstancePools: [{InstanceType: ml.c7i.xlarge}, {InstanceType: ml.g4dn.xlarge}]", REFUSED),
+        (KEYED, "InstanceType: {Ref: Chosen}", OPEN),
+        ("Tags: []", "InstanceType: ml.g6e.2xlarge", PASSED),
+        (KEYED, "ServerlessConfig: {MaxConcurrency: 1, MemorySizeInMB: 2048}", ABSENT),
+    ],
+)
+def test_a_volume_key_goes_with_ebs_alone(tmp_path: Path, key: str, variant: str, status: Status) -> None:
+    assert verdict(tmp_path, 23, CONFIG.format(key=key, variant=variant)) is status
+
+
+@pytest.mark.parametrize(
+    ("resource", "status"),
+    [
+        ("AWS::Events::ApiDestination, Properties: {InvocationEndpoint: http://hook.internal/x}", REFUSED),
+        ("AWS::Events::ApiDestination, Properties: {InvocationEndpoint: https://hook.internal/x}", ABSENT),
+        ("AWS::ApiGatewayV2::Integration, Properties: {IntegrationUri: http://wiki.internal}", REFUSED),
+        (
+            "AWS::S3::Bucket, Properties: {CorsConfiguration: {AllowedOrigins: [http://wiki.internal]}}",
+            ABSENT,
+        ),
+        ("AWS::SNS::Topic, Properties: {DisplayName: http://wiki.internal}", ABSENT),
+        ("AWS::ElastiCache::ReplicationGroup, Properties: {Engine: redis}", REFUSED),
+        ("AWS::ElastiCache::ReplicationGroup, Properties: {TransitEncryptionEnabled: true}", PASSED),
+    ],
+)
+def test_what_any_resource_calls_or_keeps_has_tls(tmp_path: Path, resource: str, status: Status) -> None:
+    assert verdict(tmp_path, 22, f"R: {{Type: {resource}}}") is status
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("UPSTREAM", "redis://cache.internal", True),
+        ("UPSTREAM", "rediss://cache.internal", False),
+        ("UPSTREAM", "jdbc:postgresql://db.internal/x?sslmode=require", False),
+        ("UPSTREAM", "jdbc:postgresql://db.internal/x?sslmode=prefer", True),
+        ("UPSTREAM", "https://a.internal, http://b.internal", True),
+        ("UPSTREAM", '{"a": [{"b": "ws://c.internal"}]}', True),
+        ("UPSTREAM", "a sentence about http://c.internal", False),
+        ("UPSTREAM", "http://[::1]:4318", False),
+        ("SEARCH_TLS", "off", True),
+        ("SEARCH_TLS", "self-signed", False),
+        ("SEARCH_TLS_VERSION", "0", False),
+        ("DISABLE_TLS", "off", False),
+        ("DISABLE_TLS", "yes", True),
+        ("PGSSLMODE", "verify-full", False),
+    ],
+)
+def test_a_variable_sends_in_plaintext_by_its_scheme_or_its_switch(
+    name: str, value: str, found: bool
+) -> None:
+    assert bool(list(plaintext_in(name, value))) is found
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status"),
+    [
+        ("SM_VLLM_TOKENIZER", "org/name", REFUSED),
+        ("SM_VLLM_SPECULATIVE_CONFIG", """'{"model": "org/name"}'""", REFUSED),
+        ("SM_VLLM_MODEL", "https://huggingface.co/org/name", REFUSED),
+        ("SM_VLLM_SERVED_MODEL_NAME", "org/name", PASSED),
+        ("SM_VLLM_TOKENIZER_MODE", "auto", PASSED),
+        ("SM_VLLM_MAX_MODEL_LEN", "4096", PASSED),
+        ("CONTENT_TYPE", "application/json", PASSED),
+        ("TZ", "Europe/Berlin", PASSED),
+    ],
+)
+def test_what_a_variable_loads_is_told_by_its_name_and_value(
+    tmp_path: Path, variable: str, value: str, status: Status
+) -> None:
+    resources = MODEL.format(isolated="true", model="/opt/ml/model").replace(
+        "{HF_MODEL_ID", f"{{{variable}: {value}, HF_MODEL_ID"
+    )
+    assert verdict(tmp_path, 13, resources) is status

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from assistant.template_checks.findings import Status
-from tests.unit.template_checks.small_templates import ABSENT, PASSED, REFUSED, verdict
+from tests.unit.template_checks.small_templates import ABSENT, OPEN, PASSED, REFUSED, verdict
 
 VPC = """
 Vpc: {Type: AWS::EC2::VPC, Properties: {CidrBlock: 10.0.0.0/16, EnableDnsHostnames: true}}
@@ -64,7 +64,16 @@ Zone:
 def test_a_call_needs_an_endpoint_only_where_nothing_else_leads_there(
     tmp_path: Path, actions: str, more: str, status: Status
 ) -> None:
-    assert verdict(tmp_path, 9, VPC.replace("ACTIONS", actions) + dedent(more)) is status
+    resources = VPC.replace("ACTIONS", actions) + dedent(more)
+    assert verdict(tmp_path, 9, resources, region="eu-west-1") is status
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"), [({"region": "eu-west-1"}, PASSED), ({"region": "eu-west-2"}, REFUSED), ({}, OPEN)]
+)
+def test_an_endpoint_of_another_region_is_none(tmp_path: Path, facts: dict[str, str], status: Status) -> None:
+    resources = VPC.replace("ACTIONS", "sqs:SendMessage") + QUEUE.replace("MORE", "PrivateDnsEnabled: true")
+    assert verdict(tmp_path, 9, resources, **facts) is status
 
 
 def test_an_endpoint_outside_the_templates_counts_when_the_facts_name_it(tmp_path: Path) -> None:

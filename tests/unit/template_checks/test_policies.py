@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.template_checks.policies import Statement, covers, statements
+from assistant.template_checks.patterns import covers
+from assistant.template_checks.policies import Statement, statements
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,39 @@ SWITCHED = """
 """
 
 
-def test_a_condition_on_a_default_is_decided_and_one_on_an_ssm_parameter_makes_worlds(tmp_path: Path) -> None:
+def test_every_way_in_which_conditions_turn_out_is_a_world_the_defaults_first(tmp_path: Path) -> None:
     worlds = read(tmp_path, it=SWITCHED).worlds()
     seen = [(len(world.of("AWS::X::Endpoint")), dict(resource(world, "It").properties)) for world in worlds]
-    assert seen == [(1, {"Value": 2, "Other": 3}), (0, {"Value": 2})]
+    on, off = {"Value": 2, "Other": 3}, {"Value": 2}
+    assert seen == [(1, on), (1, on | {"Value": 1}), (1, on), (0, off), (0, {"Value": 1}), (0, off)]
+    assert worlds[1].assumed == "Power is on and Size is small"
+
+
+def test_a_parameter_has_no_value_but_those_that_are_allowed(tmp_path: Path) -> None:
+    allowed = SWITCHED.replace("Default: large}", "Default: large, AllowedValues: [large, small]}")
+    assert len(read(tmp_path, it=allowed).worlds()) == 4
+
+
+def test_a_condition_that_no_parameter_decides_turns_out_both_ways(tmp_path: Path) -> None:
+    joined = SWITCHED.replace('!Equals [!Ref Power, "on"]', '!Equals [!Sub "${Power}-x", "on-x"]')
+    worlds = read(tmp_path, it=joined).worlds()
+    assert {len(world.of("AWS::X::Endpoint")) for world in worlds} == {0, 1}
+
+
+def test_no_more_worlds_than_can_be_looked_at_and_it_is_said(tmp_path: Path) -> None:
+    names = [f"P{number}" for number in range(7)]
+    many = "\n".join(
+        [
+            "Parameters:",
+            *(f"  {name}: {{Type: String, AllowedValues: [a, b]}}" for name in names),
+            "Conditions:",
+            *(f"  C{name}: !Equals [!Ref {name}, a]" for name in names),
+            "Resources: {It: {Type: AWS::X::Y}}",
+        ]
+    )
+    templates = read(tmp_path, it=many)
+    assert len(templates.worlds()) == 64
+    assert templates.has_more_worlds
 
 
 def test_a_given_parameter_goes_before_its_default(tmp_path: Path) -> None:
