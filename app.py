@@ -2,6 +2,8 @@
 
 - ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
 - ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
+- ``-c unlocked=review``: templates of a ``hipaa`` tenant whose images are not locked by digest, to be judged;
+  they cannot be deployed.
 - ``-c stage=account`` or ``-c stage=care_app``: those instead; CDK orders no stages, so they never stand
   beside a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
 """

@@ -7,6 +7,7 @@ it stays when its stack or the last tenant goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,41 @@ from stacks.constructs.tenant_boundary import SHARED, TenantBoundary
 from stacks.policy import acknowledge
 from stacks.tenant import ROOT, DeployedTenant
 
-_ONCE_AN_ACCOUNT = ("search_service_role", "boundary")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ServiceRole:
+    """A service-linked role: IAM makes one an account of each service, and refuses a second."""
+
+    construct_id: str
+    service: str
+    purpose: str
+
+
+_SERVICE_ROLES: Mapping[str, _ServiceRole] = {
+    "search_service_role": _ServiceRole(
+        construct_id="SearchServiceRole",
+        service="opensearchservice.amazonaws.com",
+        purpose="Lets search domains stand in a VPC",
+    ),
+    "ecs_service_role": _ServiceRole(
+        construct_id="EcsServiceRole",
+        service="ecs.amazonaws.com",
+        purpose="Lets ECS attach tasks to networks and load balancers",
+    ),
+    "ecs_scaling_role": _ServiceRole(
+        construct_id="EcsScalingRole",
+        service="ecs.application-autoscaling.amazonaws.com",
+        purpose="Lets Application Auto Scaling count tasks of ECS services",
+    ),
+    "sagemaker_scaling_role": _ServiceRole(
+        construct_id="SageMakerScalingRole",
+        service="sagemaker.application-autoscaling.amazonaws.com",
+        purpose="Lets Application Auto Scaling count instances of SageMaker endpoints",
+    ),
+}
+"""By their item of the account file. A service makes its own at its first use, but by another request than
+the one that needs it: the first cluster of an account was seen to fail by that race."""
+_ONCE_AN_ACCOUNT = (*_SERVICE_ROLES, "boundary")
 """IAM has no regions: what one region of an account made, another finds there."""
 
 
@@ -83,13 +118,11 @@ class AccountStack(cdk.Stack):
             synthesizer=_synthesizer(tenants),
         )
         prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
-        if config.search_service_role == "create":
-            iam.CfnServiceLinkedRole(
-                self,
-                "SearchServiceRole",
-                aws_service_name="opensearchservice.amazonaws.com",
-                description="Lets search domains stand in a VPC",
-            )
+        for item, role in _SERVICE_ROLES.items():
+            if getattr(config, item) == "create":
+                iam.CfnServiceLinkedRole(
+                    self, role.construct_id, aws_service_name=role.service, description=role.purpose
+                )
         if config.log_policy == "create":
             self._add_log_policy(prefixes)
         if config.boundary == "create":

@@ -13,7 +13,7 @@ from stacks.constructs.job_rights import JobRights
 from stacks.constructs.tenant_bucket import Keeping, TenantBucket
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.constructs.workload_role import WorkloadRole
-from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 
 _RELEASE = "emr-7.13.0"
@@ -50,6 +50,7 @@ class CorpusStack(TenantStack):
         )
         self._job_role(bucket, data=data, keys=keys)
         self._application(bucket, network=network, keys=keys)
+        self.outputs = CorpusOutputs(corpus_bucket=bucket.bucket_name)
 
     def _job_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
         role = WorkloadRole(

@@ -60,6 +60,7 @@ class DataStack(TenantStack):
             feedback_bucket=buckets.feedback.bucket_name,
             inbox_bucket=buckets.inbox.bucket_name,
             logs_bucket=buckets.logs.bucket_name,
+            trail_bucket=buckets.trail.bucket_name,
             records_table=tables["records"],
             events_table=tables["events"],
             states_table=tables["states"],

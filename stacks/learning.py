@@ -17,7 +17,7 @@ from stacks.constructs.tenant_bucket import Keeping, TenantBucket
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.constructs.training_shell import TrainingPlaces, TrainingShell
 from stacks.constructs.workload_role import WorkloadRole
-from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
+from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, ModelsOutputs, NetworkOutputs
 from stacks.tenant import DeployedTenant
 
 _KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
@@ -69,6 +69,7 @@ class LearningStack(TenantStack):
                 role_arn=role.role_arn,
             ),
         )
+        self.outputs = LearningOutputs(training_bucket=bucket.bucket_name)
         cdk.CfnOutput(
             self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
         )

@@ -14,7 +14,7 @@ from assistant.settings.instances import DEFAULT_INSTANCES, Instance, instance_n
 from stacks.constructs.images import image_stamp, image_uri
 from stacks.constructs.model_artifact import artifact_prefix
 from stacks.constructs.model_container import embedding_environment, llm_environment
-from stacks.constructs.model_endpoint import Capture, EndpointPlan, ModelEndpoint, Waits
+from stacks.constructs.model_endpoint import Capture, CaptureMode, EndpointPlan, ModelEndpoint, Waits
 from stacks.constructs.model_role import (
     ModelRole,
     artifact_statements,
@@ -30,7 +30,6 @@ from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 
-_CAPTURE_PREFIX = "llm/"
 _ACCELERATED = Waits(provision=3600, download=1800, startup=3600)
 """An accelerator is scarce, 16 GB are read, and loading them onto cores takes up to half an hour."""
 _ON_CPU = Waits(provision=1800, download=600, startup=600)
@@ -48,7 +47,12 @@ class _Serving:
     concurrent_requests: int
     slow_ms: int
     slow_metric: Literal["ModelLatency", "FirstChunkModelLatency"]
-    is_captured: bool
+    captured: tuple[CaptureMode, ...]
+    """What of a call is captured; nothing when empty."""
+
+    @property
+    def capture_prefix(self) -> str:
+        return f"{self.task}/"
 
 
 class ModelsStack(TenantStack):
@@ -73,7 +77,15 @@ class ModelsStack(TenantStack):
             self,
             "PowerMachines",
             tenant=tenant,
-            log_group=tenant_log_group(self, "PowerLog", tenant=tenant, logs_key_arn=keys.logs_key_arn),
+            log_group=tenant_log_group(
+                self,
+                "PowerLog",
+                tenant=tenant,
+                logs_key_arn=keys.logs_key_arn,
+                # For any other group Step Functions writes itself into a log resource policy of the
+                # account, of 5,120 characters: where many machines log, it is full, and they are refused.
+                name=f"/aws/vendedlogs/{tenant.place.name_prefix}-{tenant.name}-power",
+            ),
         )
         for verb, machine in (("Pause", machines.pause), ("Resume", machines.resume)):
             cdk.CfnOutput(
@@ -91,7 +103,7 @@ class ModelsStack(TenantStack):
     def _serve(self, construct_id: str, serving: _Serving) -> None:
         tenant, keys, data = self.tenant, self._keys, self._data
         scope = Construct(self, construct_id)
-        bucket = capture_bucket(tenant, data) if serving.is_captured else None
+        bucket = capture_bucket(tenant, data) if serving.captured else None
         prefix = artifact_prefix(scope, task=serving.task, manifest=serving.manifest)
         log_group = tenant_log_group(
             scope,
@@ -118,7 +130,7 @@ class ModelsStack(TenantStack):
             ),
         ]
         if bucket is not None:
-            statements += capture_statements(scope, bucket=bucket, prefix=_CAPTURE_PREFIX, keys=keys)
+            statements += capture_statements(scope, bucket=bucket, prefix=serving.capture_prefix, keys=keys)
         role = ModelRole(scope, "Role", endpoint_name=serving.endpoint_name, statements=statements)
         if bucket is not None:
             tag_duty(role, Duty.CAPTURE_WRITER)
@@ -133,9 +145,10 @@ class ModelsStack(TenantStack):
     def _plan(self, serving: _Serving, *, scope: Construct, prefix: str, bucket: str | None) -> EndpointPlan:
         models = self.tenant.models
         capture = bucket and Capture(
-            uri=f"s3://{bucket}/{_CAPTURE_PREFIX}",
+            uri=f"s3://{bucket}/{serving.capture_prefix}",
             key_arn=self._keys.capture_key_arn,
             percent=models.capture_percent,
+            modes=serving.captured,
         )
         return EndpointPlan(
             name=serving.endpoint_name,
@@ -170,8 +183,19 @@ def _embedding(tenant: DeployedTenant) -> _Serving:
         concurrent_requests=max(2, 2 * instance.vcpus),
         slow_ms=2000,
         slow_metric="ModelLatency",
-        is_captured=False,  # vectors teach nothing, and their inputs are questions
+        captured=_embedding_captured(tenant),
     )
+
+
+def _embedding_captured(tenant: DeployedTenant) -> tuple[CaptureMode, ...]:
+    """Texts, not vectors: those teach nothing and are many times as large.
+
+    One share holds for the whole endpoint, and passages come in thousands: the redactor drops them. Where raw
+    capture is kept, nobody would.
+    """
+    models = tenant.models
+    is_wanted = models.capture != "direct" or models.capture_passages_percent == 100
+    return ("Input",) if is_wanted else ()
 
 
 def _llm(tenant: DeployedTenant) -> _Serving:
@@ -187,7 +211,7 @@ def _llm(tenant: DeployedTenant) -> _Serving:
         concurrent_requests=max(1, manifest.batch_size * 3 // 4),
         slow_ms=10_000,
         slow_metric="FirstChunkModelLatency",  # the whole of a stream is as long as its answer
-        is_captured=True,
+        captured=("Input", "Output"),
     )
 
 

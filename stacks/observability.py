@@ -13,7 +13,7 @@ from constructs import Construct
 
 from assistant.settings import service_metrics
 from stacks.constructs import tenant_metrics as names
-from stacks.constructs.audit_trail import AuditTrail
+from stacks.constructs.audit_trail import AuditedStores, AuditTrail
 from stacks.constructs.search_size import search_size
 from stacks.constructs.tenant_alarms import TenantAlarms
 from stacks.constructs.tenant_budget import TenantBudget
@@ -21,10 +21,12 @@ from stacks.constructs.tenant_dashboard import TenantDashboard
 from stacks.constructs.tenant_metrics import TenantMetrics
 from stacks.constructs.tenant_stack import TenantStack
 from stacks.outputs import (
+    CorpusOutputs,
     DataOutputs,
     EdgeOutputs,
     IngestionOutputs,
     KeysOutputs,
+    LearningOutputs,
     ModelsOutputs,
     NetworkOutputs,
     OrchestratorOutputs,
@@ -46,6 +48,8 @@ class ObservabilityStack(TenantStack):
         models: ModelsOutputs,
         ingestion: IngestionOutputs,
         orchestrator: OrchestratorOutputs,
+        learning: LearningOutputs,
+        corpus: CorpusOutputs,
     ) -> None:
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="internal", description="observability"
@@ -61,7 +65,14 @@ class ObservabilityStack(TenantStack):
         )
         self._count_answers(orchestrator.log_group_name)
         namespace = self._metrics.own_namespace
-        AuditTrail(self, "Audit", tenant=tenant, keys=keys, data=data, namespace=namespace)
+        AuditTrail(
+            self,
+            "Audit",
+            tenant=tenant,
+            keys=keys,
+            stores=AuditedStores.of(data, learning=learning, corpus=corpus),
+            namespace=namespace,
+        )
         self._watch(topic_arn=self._topic(keys).topic_arn)
         TenantBudget(self, "Budget", tenant=tenant)
         xray.CfnGroup(

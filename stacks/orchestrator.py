@@ -80,6 +80,9 @@ class OrchestratorStack(TenantStack):
             access="read",
         )
         service.node.add_dependency(reader)
+        # The definition names the roles and waits for them, not for their policies: a task that starts before
+        # its role may pull the image fails, and three such tell ECS to roll the deployment back.
+        service.node.add_dependency(task.role, task.execution_role)
         _register(service, target_group_arn=edge.target_group_arn)
         if tenant.config.tasks.exec_enabled:
             _let_in(service, task, log_group=log_group, keys=keys)
@@ -112,12 +115,26 @@ class OrchestratorStack(TenantStack):
                     cloud_watch_log_group=log_group, cloud_watch_encryption_enabled=True
                 ),
             )
-        return ecs.Cluster(
+        cluster = ecs.Cluster(
             self,
             "Cluster",
+            cluster_name=self.tenant.cluster_name,
             vpc=vpc,
             container_insights_v2=ecs.ContainerInsights.ENABLED,
             execute_command_configuration=sessions,
+        )
+        cluster.node.add_dependency(self._insights(keys))
+        return cluster
+
+    def _insights(self, keys: KeysOutputs) -> logs.LogGroup:
+        """Return where Container Insights writes, made before the cluster: else ECS makes the group, without
+        key and for ever."""
+        return tenant_log_group(
+            self,
+            "Insights",
+            tenant=self.tenant,
+            logs_key_arn=keys.logs_key_arn,
+            name=self.tenant.insights_log_group,
         )
 
     def _service(

@@ -66,7 +66,9 @@ class DataOutputs:
     inbox_bucket: str
     """Where pushers of other systems put raw files: they can do nothing else."""
     logs_bucket: str
-    """SSE-S3, because load balancers and S3's own access logs can write no other."""
+    """SSE-S3 and without a lock, because load balancers and S3's own access logs can write no other."""
+    trail_bucket: str
+    """Locked: what CloudTrail wrote, nobody takes away."""
     records_table: str
     events_table: str
     states_table: str
@@ -126,3 +128,15 @@ class OrchestratorOutputs:
     cluster_name: str
     service_name: str
     log_group_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningOutputs:
+    training_bucket: str
+    """Training sets and checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusOutputs:
+    corpus_bucket: str
+    """Corpora made of documents, and the logs of the jobs that make them."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import permutations
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
@@ -20,7 +20,14 @@ from assistant.settings import (
 )
 from assistant.settings.artifacts import released_prompts
 from assistant.settings.compatibility import CompatibilityTable, load_compatibility
-from assistant.settings.deployment_checks import Contradiction, artifact_contradictions, contradictions
+from assistant.settings.deployment_checks import (
+    Contradiction,
+    artifact_contradictions,
+    clashes,
+    contradictions,
+    said_of,
+    wrong_ending,
+)
 from assistant.settings.images import ImageLock
 from assistant.settings.instances import DEFAULT_INSTANCES, instance_named
 from assistant.settings.model_fit import check_embedding_fit, check_llm_fit
@@ -35,7 +42,8 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
     """Return the tenants to deploy, by name; with ``only`` no other file is opened.
 
     A file without ``[deployment]`` is one that is only served locally: passed over, unless it was asked for.
-    Raises ConfigurationError naming file, line, key and what is allowed.
+    A wrong file stops no other: stderr names it, and ``make synth`` fails after the others are proven.
+    Raises ConfigurationError naming file, line, key and what is allowed, when no tenant is left.
     """
     lock = load_images(images)
     if only is not None:
@@ -45,14 +53,34 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
                 f"{folder / only}.toml: there is no [deployment] section, so it is only served locally."
             )
         return [_deployed(tenant, lock=lock, file=folder / f"{only}.toml")]
-    found = [
-        _deployed(tenant, lock=lock, file=folder / f"{name}.toml")
-        for name, tenant in load_tenants(folder).items()
-        if tenant.deployment is not None
-    ]
-    _refuse_shared_names(found, folder=folder)
-    _refuse_names_that_cover_others(found, folder=folder)
-    return found
+    files = load_tenants(folder)
+    refused = dict(files.refused)
+    found: list[DeployedTenant] = []
+    for name, tenant in files.tenants.items():
+        if tenant.deployment is not None:
+            try:
+                found.append(_deployed(tenant, lock=lock, file=folder / f"{name}.toml"))
+            except ConfigurationError as error:
+                refused[name] = error
+    refused |= _clashing(found, folder=folder)
+    kept = [tenant for tenant in found if tenant.name not in refused]
+    said = dict.fromkeys(error.message for error in refused.values())
+    if refused and not kept:
+        raise ConfigurationError("\n".join(said))
+    for message in said:
+        sys.stderr.write(f"warning: {message}\n")
+    if refused:
+        sys.stderr.write(f"warning: no templates for {', '.join(refused)}; the others are synthesized.\n")
+    return kept
+
+
+def _clashing(tenants: Sequence[DeployedTenant], *, folder: Path) -> dict[str, ConfigurationError]:
+    """Return both of each two tenants that cannot stand beside each other: neither says which was first."""
+    refused: dict[str, ConfigurationError] = {}
+    for clash in clashes(tenant.config for tenant in tenants):
+        error = ConfigurationError(f"{folder}: {clash.said}")
+        refused |= {clash.one: error, clash.other: error}
+    return refused
 
 
 def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedTenant:
@@ -60,7 +88,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     missing = [f"[{name}]" for name, section in sections.items() if section is None]
     if tenant.deployment is None or tenant.identity is None or tenant.edge is None or tenant.models is None:
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
-    _refuse_endings(tenant.name, file=file)
+    _refuse_ending(tenant.name, file=file)
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     wrong = [
@@ -74,7 +102,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         ),
     ]
     if wrong:
-        raise ConfigurationError(_said(file, wrong))
+        raise ConfigurationError("\n".join(said_of(file, wrong)))
     _refuse_what_cannot_run(
         file, models=tenant.models, region=tenant.deployment.region, lock=lock, manifests=(llm, embedding)
     )
@@ -144,57 +172,6 @@ def _compatibility() -> CompatibilityTable:
     return load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
 
 
-def _said(file: Path, wrong: Iterable[Contradiction]) -> str:
-    text = file.read_text(encoding="utf-8")
-    lines: list[str] = []
-    for item in wrong:
-        line = line_of(text, item.place)
-        where = f"line {line}: " if line else ""
-        lines.append(f"{where}{item.key}: {item.said}")
-    return f"{file}: {' '.join(lines)}"
-
-
-def _refuse_endings(name: str, *, file: Path) -> None:
-    """Names of stacks go on after the tenant's with a hyphen, those of its care side with ``-care-``."""
-    for ending, why in (
-        ("-", "generated names go on with a hyphen"),
-        ("-care", "so are the stacks named of a tenant's care side"),
-    ):
-        if name.endswith(ending):
-            line = line_of(file.read_text(encoding="utf-8"), ("name",))
-            raise ConfigurationError(
-                f'{file}: line {line}: name: "{name}" ends in "{ending}", and {why}. '
-                "Give the tenant and its file another name."
-            )
-
-
-def _refuse_shared_names(tenants: Iterable[DeployedTenant], *, folder: Path) -> None:
-    """Endpoints are found by name: two tenants of one account and region may not share one."""
-    owners: dict[tuple[str, str, str], str] = {}
-    for tenant in tenants:
-        for endpoint in (tenant.config.embedding.endpoint, tenant.config.generation.endpoint):
-            place = (tenant.place.account, tenant.place.region, endpoint)
-            owner = owners.setdefault(place, tenant.name)
-            if owner != tenant.name:
-                raise ConfigurationError(
-                    f"{folder}: {owner}.toml and {tenant.name}.toml both have the endpoint "
-                    f'"{endpoint}" in one account and region.'
-                )
-
-
-def _refuse_names_that_cover_others(tenants: Sequence[DeployedTenant], *, folder: Path) -> None:
-    """What is generated for a tenant is told by its beginning, ``<name_prefix>-<tenant>-*``: the log key lets
-    groups in by it, the trail is known by it, alarms watch roles and buckets by it."""
-    for one, other in permutations(tenants, 2):
-        same_place = (one.place.account, one.place.region) == (other.place.account, other.place.region)
-        if same_place and f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
-            raise ConfigurationError(
-                f"{folder}: {one.name}.toml and {other.name}.toml stand in one account and region, and "
-                f'"{_begins(one)}-*", by which keys and alarms tell what is {one.name}\'s, covers '
-                f'"{_begins(other)}". Give {other.name} a name or name_prefix that does not begin so. '
-                "(With -c tenant=NAME no other file is read; make synth reads them all.)"
-            )
-
-
-def _begins(tenant: DeployedTenant) -> str:
-    return f"{tenant.place.name_prefix}-{tenant.name}"
+def _refuse_ending(name: str, *, file: Path) -> None:
+    if why := wrong_ending(name):
+        raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))

@@ -35,9 +35,9 @@ ENTRIES = (
         title="Answers failing",
         happened="Tasks answered at least five questions with a 5xx status in five minutes while the "
         "endpoints stood. Answers of a paused tenant (503 `endpoint_paused`) are not counted.",
-        look="The orchestrator's log group: lines with `log_level` `error`, by `code`. `/readyz` of a task "
-        "names the dependency that is not ready. The dashboard shows whether search or an endpoint fails "
-        "at the same time.",
+        look="The orchestrator's log group: lines with `log_level` `error`, by `code`. Inside a task, "
+        "`https://127.0.0.1:8709/readyz` names the dependency that is not ready. The dashboard "
+        "shows whether search or an endpoint fails at the same time.",
         mend="If it began with a deployment, the circuit breaker has rolled back or will; see that it did: "
         "`aws ecs describe-services`. If a dependency fails, its own alarm has the way. docs/faults.md "
         "says what each fault looks like to an agent.",
@@ -254,12 +254,37 @@ ENTRIES = (
     Entry(
         group=_SECURITY,
         title="Policy changed",
-        happened="A policy of IAM, a bucket, a key or a queue, or a trail, was changed by someone other "
-        "than the deployment.",
+        happened="A policy of IAM, a bucket, a key, a queue or the search domain, or a trail, was changed by "
+        "someone other than the deployment.",
         look="In the trail's log group by the event names of `stacks/constructs/audit_patterns.py`; "
         "`userIdentity` says who.",
         mend="`npx cdk diff -c tenant=NAME '**'` shows no drift by itself: run `aws cloudformation "
         "detect-stack-drift` on the stack, then deploy it to restore what it says.",
+    ),
+    Entry(
+        group=_SECURITY,
+        title="Trust changed",
+        happened="Someone other than the deployment changed the tags of a role, user, store or key, or made "
+        "a role, user or session with the tag `tenant`. Roles are trusted by that tag. Tags of any role or "
+        "user of the account count, another team's too.",
+        look="In the trail's log group: `TagRole`, `UntagRole`, `TagUser`, `CreateRole`, `AssumeRole`, "
+        "`TagResource`, `PutBucketTagging` and their like; `requestParameters` has the tags, `userIdentity` "
+        "says who.",
+        mend="The tag `tenant` or `duty`: take it off (`aws iam untag-role`), then look for what the "
+        "identity read since, by its ARN: with the tag it was no stranger. Other tags: nothing to do.",
+    ),
+    Entry(
+        group=_SECURITY,
+        title="Data copied",
+        happened="Someone other than the deployment exported, restored, replicated or connected a store of "
+        "patients' data, or changed where it sends what it holds.",
+        look="In the trail's log group: `ExportTableToPointInTime`, `RestoreTableToPointInTime`, "
+        "`CreateBackup`, `UpdateTable` (replicas), `PutBucketReplication`, `CreateOutboundConnection` and "
+        "their like; `requestParameters` says where to.",
+        mend="A restore of yours (docs/runbook.md#back-to-an-earlier-point-in-time): keep the reason with "
+        "the incident, and delete the copy when it has served. Else stop it (`aws s3api "
+        "delete-bucket-replication`, `aws dynamodb update-table --replica-updates`), and treat what left "
+        "as disclosed: the copy is under other walls.",
     ),
     Entry(
         group=_SECURITY,

@@ -77,6 +77,16 @@ class DeployedTenant:
         """Value of the one dimension of the metrics that the tenant's tasks and functions tell."""
         return f"{self.place.name_prefix}-{self.name}"
 
+    @property
+    def cluster_name(self) -> str:
+        """Name of the ECS cluster: fixed, because Container Insights names its log group after it."""
+        return f"{self.place.name_prefix}-{self.name}"
+
+    @property
+    def insights_log_group(self) -> str:
+        """Name of the log group that Container Insights writes the cluster's measurements to."""
+        return f"/aws/ecs/containerinsights/{self.cluster_name}/performance"
+
     def parameter(self, name: str) -> str:
         """Return the full name of an SSM parameter of this tenant."""
         return self.place.parameter(self.name, name)

@@ -6,6 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.acknowledgements import TABLE
+from stacks.constructs.images import refuse_unlocked
 from stacks.constructs.role_path import set_role_path
 from stacks.corpus import CorpusStack
 from stacks.data import DataStack
@@ -41,6 +42,7 @@ class TenantStage(cdk.Stage):
         # Read by each stack's synthesizer: whose bootstrap's roles and bucket it is deployed with.
         self.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
         self.tenant = tenant
+        refuse_unlocked(self, tenant)
         self._add_stacks()
         for key, value in tenant.tags().items():
             cdk.Tags.of(self).add(key, value)
@@ -69,8 +71,10 @@ class TenantStage(cdk.Stage):
             models=models,
             ingestion=ingestion,
         ).outputs
-        LearningStack(self, "Learning", tenant=tenant, keys=keys, network=network, data=data, models=models)
-        CorpusStack(self, "Corpus", tenant=tenant, keys=keys, network=network, data=data)
+        learning = LearningStack(
+            self, "Learning", tenant=tenant, keys=keys, network=network, data=data, models=models
+        ).outputs
+        corpus = CorpusStack(self, "Corpus", tenant=tenant, keys=keys, network=network, data=data).outputs
         ObservabilityStack(
             self,
             "Observability",
@@ -82,5 +86,7 @@ class TenantStage(cdk.Stage):
             models=models,
             ingestion=ingestion,
             orchestrator=orchestrator,
+            learning=learning,
+            corpus=corpus,
         )
         network_stack.create_endpoints(called_from=self)

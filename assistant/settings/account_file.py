@@ -21,6 +21,12 @@ Making = Literal["create", "existing"]
 class AccountConfig(DeploymentSection):
     search_service_role: Making = "create"
     """OpenSearch's service-linked role; any domain ever made in the account's console has made it."""
+    ecs_service_role: Making = "create"
+    """ECS's service-linked role; the first cluster of an account fails while it is being made."""
+    ecs_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for ECS services."""
+    sagemaker_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for SageMaker endpoints."""
     log_policy: Making = "create"
     """One CloudWatch Logs resource policy for all search domains' log groups; a region has room for ten."""
     repositories: Making = "create"

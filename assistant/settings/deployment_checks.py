@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from assistant.settings.artifacts import EmbeddingManifest, LlmManifest
 from assistant.settings.deployment_sections import EdgeSection, ModelsSection, PlaceSection
+from assistant.settings.strict_file import line_of
 from assistant.settings.tenant_file import TenantConfig
 
 Place = Sequence[str | int]
@@ -41,6 +44,86 @@ def contradictions(
     yield from _names(tenant)
     yield from _power(tenant)
     yield from _reach(tenant)
+
+
+def said_of(file: Path, wrong: Iterable[Contradiction]) -> Iterator[str]:
+    """Yield each with the file and the line that says it."""
+    text = file.read_text(encoding="utf-8")
+    for item in wrong:
+        line = line_of(text, item.place)
+        yield f"{file}: {f'line {line}: ' if line else ''}{item.key}: {item.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two tenants of one account and region that would get into each other's way."""
+
+    one: str
+    other: str
+    said: str
+
+
+def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
+    """Yield each pair of deployed tenants that cannot stand beside each other, with what they share."""
+    deployed = [tenant for tenant in tenants if tenant.deployment is not None]
+    for one, other in combinations(deployed, 2):
+        if _account_and_region(one) == _account_and_region(other):
+            for said in (
+                *_shared_endpoints(one, other),
+                *_covered_names(one, other),
+                *_covered_names(other, one),
+            ):
+                yield Clash(one.name, other.name, said)
+
+
+def endpoint_names(tenant: TenantConfig) -> tuple[str, str]:
+    """Return the names of the tenant's endpoints; an account and region has each name once."""
+    return tenant.embedding.endpoint, tenant.generation.endpoint
+
+
+def wrong_ending(name: str) -> str | None:
+    """Return why a tenant's name may not end as it does; None when it may.
+
+    Names of stacks go on after it with a hyphen, those of its care side with ``-care-``.
+    """
+    for ending, why in (
+        ("-", "generated names go on with a hyphen"),
+        ("-care", "so are the stacks named of a tenant's care side"),
+    ):
+        if name.endswith(ending):
+            return f'"{name}" ends in "{ending}", and {why}. Give the tenant and its file another name.'
+    return None
+
+
+def _account_and_region(tenant: TenantConfig) -> tuple[str, str] | None:
+    place = tenant.deployment
+    return None if place is None else (place.account, place.region)
+
+
+def _shared_endpoints(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
+    for endpoint in endpoint_names(one):
+        if endpoint in endpoint_names(other):
+            yield (
+                f'{one.name}.toml and {other.name}.toml both have the endpoint "{endpoint}" in one account '
+                "and region. Give each tenant endpoints of its own ([embedding] and [generation])."
+            )
+
+
+def _covered_names(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
+    """What is generated for a tenant is told by its beginning, ``<name_prefix>-<tenant>-*``: the log key lets
+    groups in by it, the trail is known by it, alarms watch roles and buckets by it."""
+    if f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
+        yield (
+            f"{one.name}.toml and {other.name}.toml stand in one account and region, and "
+            f'"{_begins(one)}-*", by which keys and alarms tell what is {one.name}\'s, covers '
+            f'"{_begins(other)}". Give {other.name} a name or name_prefix that does not begin so. '
+            "(With -c tenant=NAME no other file is read; make synth reads them all.)"
+        )
+
+
+def _begins(tenant: TenantConfig) -> str:
+    prefix = tenant.deployment.name_prefix if tenant.deployment else ""
+    return f"{prefix}-{tenant.name}"
 
 
 def artifact_contradictions(

@@ -140,6 +140,10 @@ class ModelsSection(DeploymentSection):
     """``quarantine``: raw capture is read by the redactor alone and gone within the hour. ``direct``: raw
     capture is kept. ``off``: none; the service's own redacted record is all there is."""
     capture_percent: int = Field(default=100, ge=1, le=100)
+    """Of the calls of either endpoint."""
+    capture_passages_percent: int = Field(default=0, ge=0, le=100)
+    """Of the captured calls that embed passages of the corpus: the redactor keeps so many of a hundred. With
+    ``direct`` nobody drops any: the embedding endpoint is captured at 100 only."""
 
 
 class PowerSection(DeploymentSection):

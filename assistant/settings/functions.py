@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from assistant.settings.process import ProcessSettings
-from assistant.settings.served import HttpUrl, StoreSettings, WorkerSettings
+from assistant.settings.served import TENANT_FILE_PATTERN, HttpUrl, StoreSettings, WorkerSettings
 from assistant.settings.tenant_file import TenantName
 
 BULK_PREFIX = "bulk/"
@@ -44,8 +44,14 @@ class ReceivingSettings(FunctionSettings):
     """SQS queue of single documents to bring into the index."""
     bulk_queue_url: str
     """SQS queue of documents that came below `bulk/`."""
+    withdrawals_queue_url: str
+    """SQS queue of documents to take out of the index."""
     inbox_bucket: str
     """S3 bucket of raw files."""
+    tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
+    """`s3://bucket/key.toml`: the tenant file, which says what sources there are."""
+    tenants_dir: Path = _SCRATCH / "tenants"
+    """Folder that it is copied into."""
     metrics_service: str
     """Value of the one dimension of the metrics."""
 
@@ -123,6 +129,8 @@ class RedactingSettings(FunctionSettings):
     """S3 bucket that SageMaker writes captured calls to."""
     capture_bucket: str
     """S3 bucket of their clean copies."""
+    passages_percent: int = Field(default=0, ge=0, le=100)
+    """Of captured calls that embedded passages of the corpus: how many of a hundred keep a clean copy."""
     metrics_service: str
     """Value of the one dimension of the metrics."""
     overdue_after_s: int = Field(default=1200, ge=60, le=3000)

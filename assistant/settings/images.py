@@ -38,7 +38,8 @@ class LockedImage(_Section):
     repository: str = Field(pattern=r"^[a-z0-9]+(?:[._/-][a-z0-9]+)*$")
     tag: _Tag
     digest: Digest | None = None
-    """Absent: never built or resolved yet. A deployment asks for that of an own image as a parameter."""
+    """Absent: never built or resolved yet. A deployment asks for that of an own image as a parameter; under
+    ``hipaa`` none begins before every image has one."""
     registry: str | None = None
     """Name of the table under ``[registries]`` that says which account publishes the image where."""
     regions: tuple[str, ...] = ()

@@ -62,6 +62,8 @@ class LocalIssuerSettings(ProcessSettings):
     port: int = Field(default=8701, ge=0, le=65535)
     tenants_dir: Path = Path("tenants")
     state_dir: Path = Path(".state")
+    only_tenants: tuple[str, ...] = ()
+    """Tenants that sign-in offers; all of the folder when empty."""
     audience: str = "assistant"
     redirect_origins: tuple[str, ...] = ()
     """Origins that sign-in may return to: the console's."""

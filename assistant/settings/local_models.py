@@ -203,9 +203,10 @@ def _read_choices(path: Path) -> dict[str, _Choice]:
 
 
 def _write_choices(path: Path, choices: Mapping[str, _Choice]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     whole = {name: choice.model_dump(exclude_none=True) for name, choice in sorted(choices.items())}
     beside = path.with_name(f".{path.name}.new")
+    beside.touch(mode=0o600)
     beside.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
     beside.replace(path)
 

@@ -15,6 +15,7 @@ from assistant.settings.process import ProcessSettings
 from assistant.settings.tenant_file import TenantConfig
 
 _TENANT = "{tenant}"
+TENANT_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
 
 
@@ -25,10 +26,10 @@ class StoreSettings(ProcessSettings):
     """
 
     tenants_dir: Path = Path("tenants")
-    """Folder of tenant files; every `*.toml` in it is served."""
-    tenant_file_s3: str | None = Field(
-        default=None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
-    )
+    """Folder of tenant files; every `*.toml` in it is served. One that is wrong is logged and left out."""
+    only_tenants: tuple[str, ...] = ()
+    """Tenants of the folder that are served, as a JSON list; all when empty."""
+    tenant_file_s3: str | None = Field(default=None, pattern=TENANT_FILE_PATTERN)
     """`s3://bucket/key.toml`: a tenant file that is copied into `tenants_dir` at start, as its tenant's."""
     state_dir: Path = Path(".state")
     """Folder of everything that embedded stores keep, and of secrets made on first use."""
@@ -130,6 +131,13 @@ class ServiceSettings(StoreSettings):
     """Address to listen on."""
     port: int = Field(default=8700, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, which the ready line names."""
+    operations_host: str = "127.0.0.1"
+    """Address of the operators' listener."""
+    operations_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the operators' listener: `/readyz` and `/metrics` are served there and nowhere else; 0 takes a
+    free one, which the ready line names. None is opened when absent."""
+    connections: int = Field(default=1000, ge=10)
+    """Open connections at most; beyond it the one that has been without a request for longest is closed."""
     issuer: str
     """`iss` of accepted tokens and base URL of its OIDC discovery."""
     audience: str = "assistant"

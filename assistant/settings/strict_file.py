@@ -19,13 +19,19 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
     """Return the file as ``kind``, which forbids extras. Raises ConfigurationError."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise ConfigurationError(f"{path}: this is no regular file. Put a TOML file there, or remove it.")
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not valid TOML: nested too deeply.") from None
     try:
         # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
         return kind.model_validate_json(json.dumps(data, default=str), strict=True)
@@ -66,19 +72,25 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
     ``place`` is a path as pydantic has it: ``("reach", 1, "port")``. A list on several lines is found where
     it begins.
     """
-    found: int | None = None
-    section: list[str | int] = []
+    lines = lines_of_keys(text)
+    return next(
+        (lines[tuple(place[:end])] for end in range(len(place), 0, -1) if tuple(place[:end]) in lines), None
+    )
+
+
+def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
+    """Return the line of each section and each key, by its path; the first where one stands twice."""
+    found: dict[tuple[str | int, ...], int] = {}
+    section: tuple[str | int, ...] = ()
     tables: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
-            section = [part.strip(" \"'") for part in header[2].split(".")]
+            section = tuple(part.strip(" \"'") for part in header[2].split("."))
             if header[1] == "[[":
                 tables[header[2]] = tables.get(header[2], -1) + 1
-                section.append(tables[header[2]])
-            if section == list(place[: len(section)]):
-                found = number
+                section = (*section, tables[header[2]])
+            found.setdefault(section, number)
         elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            key = [*section, *(part.strip("\"'") for part in assigned[1].split("."))]
-            if key == list(place[: len(key)]):
-                return number
+            parts = tuple(part.strip("\"'") for part in assigned[1].split("."))
+            found.setdefault((*section, *parts), number)
     return found

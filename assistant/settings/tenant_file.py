@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_sections import (
     EdgeSection,
@@ -31,15 +33,51 @@ TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")
 Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+AgentName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
+SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
 class _TenantSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class KnowledgeSection(_TenantSection):
+class WritersSection(_TenantSection):
+    """Which knowledge owners may write a source, by what their tokens say. Empty: all of them."""
+
+    agents: Annotated[tuple[AgentName, ...], Field(max_length=200)] = ()
+    """``sub`` of their tokens."""
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
+    """An access label of their tokens; one is enough."""
+
+
+class SourceEntry(_TenantSection):
+    """Where documents come from, and who may bring them: one ``[[sources]]`` of the tenant file."""
+
+    name: SourceName
+    namespace: SourceName | Literal[""] | None = None
+    """Stands before the colon in the ids of its documents; by default the name. One source may have the empty
+    one: its documents' ids are what their files say."""
     paths: tuple[str, ...] = ()
     """Files or folders, relative to the tenant file, that ``assistant knowledge add`` takes by default."""
+    writers: WritersSection = WritersSection()
+    """Who brings, withdraws and lists its documents; to all others they do not exist. A file that is read by
+    ``assistant knowledge add`` on this machine, and one in the inbox folder of the source's name, is the
+    source's as well."""
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] | None = None
+    """Access labels that its documents may carry; by default all of the tenant's."""
+    default_labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
+    """Of a document that says nothing of labels; by default none, and every agent of the tenant reads it."""
+
+    @property
+    def id_prefix(self) -> str:
+        """What the ids of its documents begin with: ``wiki:``, or nothing."""
+        namespace = self.name if self.namespace is None else self.namespace
+        return f"{namespace}{ID_SEPARATOR}" if namespace else ""
+
+
+DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="")
+"""Of a tenant file without ``[[sources]]``: ids as the files say them, any knowledge owner writes."""
 
 
 SMALLEST_COSINE_GAP = 0.05
@@ -159,7 +197,10 @@ class TenantConfig(_TenantSection):
     name: TenantName
     display_name: str = Field(min_length=1, max_length=100)
     language: str = "en"
-    knowledge: KnowledgeSection = KnowledgeSection()
+    labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
+    """The vocabulary of access labels: a document that carries any other one is refused. What agents' tokens
+    may say is not bound to it."""
+    sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = (DEFAULT_SOURCE,)
     embedding: EmbeddingSection = EmbeddingSection()
     generation: GenerationSection = GenerationSection()
     retrieval: RetrievalSection = RetrievalSection()
@@ -175,7 +216,8 @@ class TenantConfig(_TenantSection):
     replaced: ClassVar[Mapping[str, str]] = {
         "prompt": "prompt, passages and history_turns come from the served model's manifest, table "
         "[answering] (model_artifacts/llm/NAME/manifest.toml; for a model of your own: assistant models "
-        "add). Delete the section"
+        "add). Delete the section",
+        "knowledge": 'write [[sources]] with name = "knowledge", namespace = "" and the same paths instead',
     }
 
     # What follows only a deployment on AWS reads; a tenant that is only served locally has none of it.
@@ -189,6 +231,29 @@ class TenantConfig(_TenantSection):
     tasks: TasksSection = TasksSection()
     observability: ObservabilitySection = ObservabilitySection()
     reach: tuple[ReachEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _sources_are_apart_and_know_their_labels(self) -> Self:
+        for what, values in (
+            ("name", [source.name for source in self.sources]),
+            ("namespace", [source.id_prefix.removesuffix(ID_SEPARATOR) for source in self.sources]),
+        ):
+            doubled = sorted({value for value in values if values.count(value) > 1})
+            if doubled:
+                raise ValueError(f'two sources have the {what} "{doubled[0]}"; ids of both would be the same')
+        for source in self.sources:
+            allowed = self.labels if source.labels is None else source.labels
+            for key, said, known in (
+                ("labels", source.labels or (), self.labels),
+                ("default_labels", source.default_labels, allowed),
+            ):
+                unknown = [label for label in said if label not in known]
+                if unknown:
+                    raise ValueError(
+                        f'{key} of the source "{source.name}" has "{unknown[0]}", which is none of '
+                        f"{', '.join(known) or 'the labels, for there are none'}; add it to labels at the top"
+                    )
+        return self
 
     @property
     def stage_id(self) -> str:
@@ -230,11 +295,47 @@ def load_tenant(path: Path) -> TenantConfig:
     return tenant
 
 
-def load_tenants(directory: Path) -> dict[str, TenantConfig]:
-    """Read every ``*.toml`` of a folder, by name. Raises ConfigurationError."""
-    if not directory.is_dir():
-        raise ConfigurationError(f"{directory}: there is no such folder of tenant files.")
-    tenants = {path.stem: load_tenant(path) for path in sorted(directory.glob("*.toml"))}
+@dataclass(frozen=True, slots=True)
+class TenantFiles:
+    """The tenant files of a folder, each read alone: one that is wrong stops no other tenant."""
+
+    folder: Path
+    tenants: Mapping[str, TenantConfig]
+    refused: Mapping[str, ConfigurationError]
+    """File's name without its suffix = what is wrong with it: file, line, key and what is allowed."""
+
+    def one(self, name: str) -> TenantConfig:
+        """Return a tenant by its exact name. Raises the ConfigurationError of its own file."""
+        if name in self.refused:
+            raise self.refused[name]
+        if name not in self.tenants:
+            there = ", ".join(sorted({*self.tenants, *self.refused}))
+            raise ConfigurationError(f"There is no tenant {name} in {self.folder}; there are {there}.")
+        return self.tenants[name]
+
+    def without(self, refused: Mapping[str, ConfigurationError]) -> TenantFiles:
+        """Return the same files with more of them refused."""
+        kept = {name: tenant for name, tenant in self.tenants.items() if name not in refused}
+        return replace(self, tenants=kept, refused={**self.refused, **refused})
+
+
+def load_tenants(folder: Path, *, only: Collection[str] = ()) -> TenantFiles:
+    """Read every ``*.toml`` of a folder; the ``only`` ones when some are given.
+
+    Raises ConfigurationError when no tenant can be read.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: there is no such folder of tenant files.")
+    tenants: dict[str, TenantConfig] = {}
+    refused: dict[str, ConfigurationError] = {}
+    for path in sorted(folder.glob("*.toml")):
+        if only and path.stem not in only:
+            continue
+        try:
+            tenants[path.stem] = load_tenant(path)
+        except ConfigurationError as error:
+            refused[path.stem] = error
     if not tenants:
-        raise ConfigurationError(f"{directory}: no tenant file (*.toml) in this folder.")
-    return tenants
+        said = "\n".join(error.message for error in refused.values())
+        raise ConfigurationError(said or f"{folder}: no tenant file (*.toml) in this folder.")
+    return TenantFiles(folder, tenants, refused)

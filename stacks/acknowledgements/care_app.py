@@ -19,6 +19,15 @@ ROWS: tuple[Acknowledgement, ...] = (
         ),
     ),
     Acknowledgement(
+        construct="Link/Probe/Ask/Function",
+        findings=("HIPAA.Security::HIPAA.Security-LambdaConcurrency", "checkov::CKV_AWS_115"),
+        reason=(
+            "A new account has 10 concurrent executions, all of which Lambda keeps unreserved: it would "
+            "refuse the function. Who asks bounds it: a rule every five minutes, and one question for each "
+            "stack that a deployment finishes."
+        ),
+    ),
+    Acknowledgement(
         construct="Link/Probe/Ask/Platform",
         findings=("AwsSolutions::AwsSolutions-IAM5[Resource::*]", "checkov::CKV_AWS_111"),
         reason=(

@@ -99,7 +99,7 @@ ROWS: tuple[Acknowledgement, ...] = (
         findings=("AwsSolutions::AwsSolutions-OS3",),
         reason=(
             "Addresses are the security group's matter: the domain stands in the VPC, where the groups of "
-            "those that search and ingest reach it and nothing else does. Its policy names one role."
+            "those that search and ingest reach it and nothing else does. Its policy lets one role in."
         ),
     ),
     Acknowledgement(

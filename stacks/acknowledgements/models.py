@@ -23,15 +23,28 @@ ROWS: tuple[Acknowledgement, ...] = (
         )
         for endpoint in _ENDPOINTS
     ),
+    *(
+        Acknowledgement(
+            construct=f"Models/{endpoint}/Role/Rights",
+            findings=(
+                'AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:s3:::{"Fn::GetStackOutput":{"StackName":'
+                '"{stage}-Data","Region":"{region}","OutputName":"PublishOutputRefQuarantineBucket320A5204"}}'
+                f"/{endpoint.lower()}/*]",
+            ),
+            reason=(
+                "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
+                "put, below one prefix of the bucket that only the redactor reads."
+            ),
+        )
+        for endpoint in _ENDPOINTS
+    ),
     Acknowledgement(
-        construct="Models/Llm/Role/Rights",
-        findings=(
-            'AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:s3:::{"Fn::GetStackOutput":{"StackName":'
-            '"{stage}-Data","Region":"{region}","OutputName":"PublishOutputRefQuarantineBucket320A5204"}}/llm/*]',
-        ),
+        construct="Models/Llm/Serving/Config",
+        findings=("HIPAA.Security::HIPAA.Security-SageMakerEndpointConfigurationKMSKeyConfigured",),
         reason=(
-            "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
-            "put, below one prefix of the bucket that only the redactor reads."
+            "On an instance with local NVMe disks (GPU, Trainium) SageMaker refuses a configuration with a "
+            "key (API reference, CreateEndpointConfig, KmsKeyId). The hardware encrypts those disks, by a "
+            "key made at each start that never leaves it. Without local disks the key is set."
         ),
     ),
     *(

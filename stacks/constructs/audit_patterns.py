@@ -29,11 +29,55 @@ BUCKET_CHANGES = (
     "DeleteBucketPolicy",
     "DeletePublicAccessBlock",
     "PutBucketAcl",
+    "PutBucketLifecycle",
+    "PutBucketLogging",
+    "PutBucketObjectLockConfiguration",
     "PutBucketPolicy",
     "PutBucketPublicAccessBlock",
+    "PutBucketVersioning",
 )
 KEY_CHANGES = ("DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion")
+QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
+SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
+IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
+"""Of anybody in the account: a role of another team with this tenant's tag is this tenant's to every wall."""
+TAGGED_FROM_THE_START = (
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "CreateRole",
+    "CreateUser",
+)
+RESOURCE_TAGS = (
+    "AddTags",
+    "DeleteBucketTagging",
+    "PutBucketTagging",
+    "RemoveTags",
+    "TagQueue",
+    "TagResource",
+    "UntagQueue",
+    "UntagResource",
+)
+KEY_TAGS = ("TagResource", "UntagResource")
+TABLE_EXPORTS = (
+    "ExportTableToPointInTime",
+    "PutResourcePolicy",
+    "RestoreTableFromBackup",
+    "RestoreTableToPointInTime",
+)
+TABLE_COPIES = (
+    "CreateBackup",
+    "CreateGlobalTable",
+    "CreateTableReplica",
+    "EnableKinesisStreamingDestination",
+    "UpdateTable",
+)
+"""``UpdateTable`` adds a replica or a stream; nobody but the deployment updates these tables at all."""
+BUCKET_COPIES = ("PutBucketInventoryConfiguration", "PutBucketNotification", "PutBucketReplication")
+SEARCH_COPIES = ("AcceptInboundConnection", "CreateOutboundConnection")
+_LOOKED_AT = 5
+"""Tags of a request in which the tenant's is looked for: a pattern names elements of a list by number."""
 _KEY_USES = ("Decrypt", "Encrypt", "GenerateDataKey*", "ReEncrypt*", "CreateGrant")
 _ISSUER = "$.userIdentity.sessionContext.sessionIssuer.arn"
 _TYPE = "$.userIdentity.type"
@@ -56,7 +100,17 @@ def changed_by_others(
     return _whole(
         _any("$.eventName", events),
         *([f"({' || '.join(named)})"] if named else []),
-        f'(({_TYPE} != "AssumedRole") || ({_ISSUER} != "{deployment}"))',
+        _by_others(deployment),
+    )
+
+
+def tagged_from_the_start(*, tag: str, deployment: str) -> str:
+    """Return the pattern of a role, user or session that anyone but the deployment makes with a tag."""
+    places = [f"$.requestParameters.tags[{number}].key" for number in range(_LOOKED_AT)]
+    tagged = [f'({place} = "{tag}")' for place in places]
+    tagged.append(f'($.requestParameters.principalTags.{tag} = "*")')
+    return _whole(
+        _any("$.eventName", TAGGED_FROM_THE_START), f"({' || '.join(tagged)})", _by_others(deployment)
     )
 
 
@@ -77,6 +131,10 @@ def read_by(arns: Sequence[str]) -> str:
 
 
 _READS = ('($.eventCategory = "Data")', "($.readOnly IS TRUE)")
+
+
+def _by_others(deployment: str) -> str:
+    return f'(({_TYPE} != "AssumedRole") || ({_ISSUER} != "{deployment}"))'
 
 
 def _any(field: str, values: Iterable[str]) -> str:

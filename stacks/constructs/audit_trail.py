@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import aws_cdk as cdk
@@ -14,10 +15,79 @@ from constructs import Construct
 from stacks.constructs import audit_patterns as patterns
 from stacks.constructs.bucket_statements import TRAILS
 from stacks.constructs.tenant_log_group import tenant_log_group
-from stacks.constructs.tenant_metrics import BREAK_GLASS, KEY_REFUSED, POLICY_CHANGED, STRANGER_READ
+from stacks.constructs.tenant_metrics import (
+    BREAK_GLASS,
+    DATA_COPIED,
+    KEY_REFUSED,
+    POLICY_CHANGED,
+    STRANGER_READ,
+    TRUST_CHANGED,
+)
 from stacks.constructs.tenant_principals import execution_role_arn
-from stacks.outputs import DataOutputs, KeysOutputs
+from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, LearningOutputs
 from stacks.tenant import DeployedTenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedStores:
+    """Names of the stores of which each read and write is recorded, and where to.
+
+    What can hold a patient's text and is not here has its row, with the reason, in ``UNRECORDED``.
+    """
+
+    buckets: tuple[str, ...]
+    tables: tuple[str, ...]
+    domain_name: str
+    domain_arn: str
+    trail_bucket: str
+
+    @classmethod
+    def of(cls, data: DataOutputs, *, learning: LearningOutputs, corpus: CorpusOutputs) -> AuditedStores:
+        return cls(
+            buckets=(
+                data.documents_bucket,
+                data.inbox_bucket,
+                data.quarantine_bucket,
+                data.capture_bucket,
+                data.feedback_bucket,
+                learning.training_bucket,
+                corpus.corpus_bucket,
+            ),
+            tables=(data.records_table, data.events_table, data.states_table),
+            domain_name=data.domain_name,
+            domain_arn=data.domain_arn,
+            trail_bucket=data.trail_bucket,
+        )
+
+
+_NO_TEXT = "Lines of ids, codes, sizes and times, never a text (`tests/unit/test_telemetry.py`)."
+UNRECORDED: Mapping[str, str] = {
+    "Data/LogsBucket": "Addresses, paths and names of objects. Logs of it would be logs of logs, without an "
+    "end.",
+    "Data/TrailBucket": "The trail itself: recording its delivery would write it without an end. It is "
+    "locked; S3's access logs have its readers.",
+    "Data/ModelsBucket": "Weights and tokenizers, put by publishers alone.",
+    "Data/Search": "CloudTrail does not see requests to a domain. The domain's audit log does: who, and "
+    "which index.",
+    "Data/SearchAuditLogs": "Who asked which index, without the request's body.",
+    "Data/SearchErrorLogs": "Warnings and errors of the nodes. A fragment of what a node failed on may stand "
+    "in one; CloudTrail has no data events of log lines.",
+    "Data/SearchSlow*Logs": "Empty: OpenSearch writes here for an index with a threshold, and the schema "
+    "sets none.",
+    "Models/EmbeddingLog": "Lines of the container, which logs no request unless it is told to.",
+    "Models/LlmLog": "Lines of the container, which logs no request unless it is told to.",
+    "Models/PowerLog": "Words like `paused`, and what CloudFormation says.",
+    "Ingestion/*Logs": _NO_TEXT,
+    "Ingestion/*Queue": "Ids of documents and names of objects, whose texts stand in stores that are "
+    "recorded.",
+    "Ingestion/*DeadLetters": "As the queue that they come from.",
+    "Orchestrator/Logs": _NO_TEXT,
+    "Orchestrator/Insights": "Numbers of tasks, CPU and memory.",
+    "Network/FlowLogsGroup": "Addresses, ports and bytes.",
+    "Observability/AuditEvents": "The trail's lines: names of objects and who touched them.",
+}
+"""Stores whose reads no trail records, by stack and logical id, with the reason: the first pattern that fits
+counts. A test finds a store that is in neither list, and a row without a store."""
 
 
 class AuditTrail(Construct):
@@ -31,7 +101,7 @@ class AuditTrail(Construct):
         *,
         tenant: DeployedTenant,
         keys: KeysOutputs,
-        data: DataOutputs,
+        stores: AuditedStores,
         namespace: str,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -42,7 +112,7 @@ class AuditTrail(Construct):
             self,
             "Trail",
             is_logging=True,
-            s3_bucket_name=data.logs_bucket,
+            s3_bucket_name=stores.trail_bucket,
             s3_key_prefix=TRAILS,
             kms_key_id=keys.logs_key_arn,
             cloud_watch_logs_log_group_arn=self._group.log_group_arn,
@@ -50,10 +120,10 @@ class AuditTrail(Construct):
             enable_log_file_validation=True,
             include_global_service_events=True,
             is_multi_region_trail=True,
-            advanced_event_selectors=_selectors(self, data),
+            advanced_event_selectors=_selectors(self, stores),
         )
         trail.node.add_dependency(writes)
-        for name, (metric_name, pattern) in _counted(self, tenant=tenant, keys=keys).items():
+        for name, (metric_name, pattern) in _counted(self, tenant=tenant, keys=keys, stores=stores).items():
             self._count(name, metric_name=metric_name, pattern=pattern)
 
     def _count(self, name: str, *, metric_name: str, pattern: str) -> None:
@@ -91,88 +161,139 @@ class AuditTrail(Construct):
 
 
 def _selectors(
-    scope: Construct, data: DataOutputs
+    scope: Construct, stores: AuditedStores
 ) -> list[cloudtrail.CfnTrail.AdvancedEventSelectorProperty]:
-    buckets = (data.documents_bucket, data.quarantine_bucket, data.capture_bucket, data.feedback_bucket)
-    table = cdk.Stack.of(scope).format_arn(
-        service="dynamodb", resource="table", resource_name=data.records_table
-    )
+    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in stores.buckets]
+    tables = [_arn(scope, "dynamodb", "table", name) for name in stores.tables]
+    fields = cloudtrail.CfnTrail.AdvancedFieldSelectorProperty
     return [
-        _selector("Management", ("eventCategory", "Management")),
-        cloudtrail.CfnTrail.AdvancedEventSelectorProperty(
-            name="Objects that hold patients' data",
-            field_selectors=[
-                _equals("eventCategory", "Data"),
-                _equals("resources.type", "AWS::S3::Object"),
-                cloudtrail.CfnTrail.AdvancedFieldSelectorProperty(
-                    field="resources.ARN",
-                    starts_with=[f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in buckets],
-                ),
-            ],
+        _selector("Management", _equals("eventCategory", "Management")),
+        _selector(
+            "Objects that hold patients' data",
+            _equals("eventCategory", "Data"),
+            _equals("resources.type", "AWS::S3::Object"),
+            fields(field="resources.ARN", starts_with=buckets),
         ),
         _selector(
-            "Records of answers",
-            ("eventCategory", "Data"),
-            ("resources.type", "AWS::DynamoDB::Table"),
-            ("resources.ARN", table),
+            "Records, events and states of answers and documents",
+            _equals("eventCategory", "Data"),
+            _equals("resources.type", "AWS::DynamoDB::Table"),
+            fields(field="resources.ARN", equal_to=tables),
         ),
     ]
 
 
-def _selector(name: str, *fields: tuple[str, str]) -> cloudtrail.CfnTrail.AdvancedEventSelectorProperty:
-    return cloudtrail.CfnTrail.AdvancedEventSelectorProperty(
-        name=name, field_selectors=[_equals(field, value) for field, value in fields]
-    )
+def _selector(
+    name: str, *fields: cloudtrail.CfnTrail.AdvancedFieldSelectorProperty
+) -> cloudtrail.CfnTrail.AdvancedEventSelectorProperty:
+    return cloudtrail.CfnTrail.AdvancedEventSelectorProperty(name=name, field_selectors=list(fields))
 
 
 def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelectorProperty:
     return cloudtrail.CfnTrail.AdvancedFieldSelectorProperty(field=field, equal_to=[value])
 
 
-def _counted(scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs) -> Mapping[str, tuple[str, str]]:
+def _counted(
+    scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
+) -> Mapping[str, tuple[str, str]]:
     """Return metric and pattern by the filter's id."""
     glass = tenant.place.break_glass
     declared = [*tenant.config.observability.declared_principals, *glass]
     strangers = patterns.read_by_strangers(roles=_of_path(scope, "role", tenant), declared=declared)
+    changes = _Changes(scope, tenant=tenant, keys=keys, stores=stores)
     return {
         "KeysRefused": (KEY_REFUSED, patterns.key_refused()),
-        **{name: (POLICY_CHANGED, pattern) for name, pattern in _changes(scope, tenant, keys).items()},
+        **{name: (POLICY_CHANGED, pattern) for name, pattern in changes.of_policies().items()},
+        **{name: (TRUST_CHANGED, pattern) for name, pattern in changes.of_trust().items()},
+        **{name: (DATA_COPIED, pattern) for name, pattern in changes.of_copies().items()},
         "StrangersRead": (STRANGER_READ, strangers),
         **({"GlassBroken": (BREAK_GLASS, patterns.read_by(glass))} if glass else {}),
     }
 
 
-def _changes(scope: Construct, tenant: DeployedTenant, keys: KeysOutputs) -> Mapping[str, str]:
-    """Changes of the tenant's policies: generated names begin with that of their stack.
+class _Changes:
+    """Patterns of what only the deployment does, by the filter's id. Each is of the tenant's own things:
+    generated names begin with that of their stack.
 
     A pattern that is cut also sees those of tenants that begin alike: better twice than not at all.
     """
-    deployment = execution_role_arn(scope, tenant=tenant)
-    prefix = f"{f'{tenant.place.name_prefix}-{tenant.name}-'[:_LEFT_OF_STACK_NAME]}*"
-    own_keys = (keys.data_key_arn, keys.capture_key_arn, keys.models_key_arn, keys.logs_key_arn)
-    roles = {
-        "$.requestParameters.roleName": [prefix],
-        "$.requestParameters.policyArn": [_of_path(scope, "policy", tenant)],
-    }
-    of_others = patterns.changed_by_others
-    return {
-        "RolesChanged": of_others(patterns.IAM_CHANGES, deployment=deployment, of=roles),
-        "BucketsChanged": of_others(
-            patterns.BUCKET_CHANGES,
-            deployment=deployment,
-            of={"$.requestParameters.bucketName": [prefix]},
-        ),
-        "KeysChanged": of_others(
-            patterns.KEY_CHANGES, deployment=deployment, of={"$.resources[0].ARN": own_keys}
-        ),
-        "TracesChanged": of_others(patterns.TRACE_CHANGES, deployment=deployment),
-    }
 
+    def __init__(
+        self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
+    ) -> None:
+        place = tenant.place
+        prefix = f"{f'{place.name_prefix}-{tenant.name}-'[:_LEFT_OF_STACK_NAME]}*"
+        self._deployment = execution_role_arn(scope, tenant=tenant)
+        self._roles = {
+            "$.requestParameters.roleName": [prefix],
+            "$.requestParameters.policyArn": [_of_path(scope, "policy", tenant)],
+        }
+        self._buckets = {"$.requestParameters.bucketName": [prefix]}
+        own_keys = (keys.data_key_arn, keys.capture_key_arn, keys.models_key_arn, keys.logs_key_arn)
+        self._keys = {"$.resources[0].ARN": own_keys}
+        queues = f"https://sqs.{place.region}.amazonaws.com/{place.account}/{prefix}"
+        self._queues = {"$.requestParameters.queueUrl": [queues]}
+        self._domain = {"$.requestParameters.domainName": [stores.domain_name]}
+        self._domain_arn = {"$.requestParameters.aRN": [stores.domain_arn]}
+        table_arn = _arn(scope, "dynamodb", "table", prefix)
+        self._table_arn = {"$.requestParameters.resourceArn": [table_arn]}
+        # A table is named by its name or its ARN, as the caller likes.
+        self._tables = {
+            "$.requestParameters.tableName": [prefix, table_arn],
+            "$.requestParameters.globalTableName": [prefix],
+        }
+        self._table_sources = {
+            **self._table_arn,
+            "$.requestParameters.tableArn": [table_arn],
+            "$.requestParameters.sourceTableName": [prefix],
+            "$.requestParameters.sourceTableArn": [table_arn],
+            "$.requestParameters.backupArn": [table_arn],
+        }
+
+    def of_policies(self) -> Mapping[str, str]:
+        return {
+            "RolesChanged": self._by_others(patterns.IAM_CHANGES, self._roles),
+            "BucketsChanged": self._by_others(patterns.BUCKET_CHANGES, self._buckets),
+            "KeysChanged": self._by_others(patterns.KEY_CHANGES, self._keys),
+            "QueuesChanged": self._by_others(patterns.QUEUE_CHANGES, self._queues),
+            "SearchChanged": self._by_others(patterns.SEARCH_CHANGES, self._domain),
+            "TracesChanged": self._by_others(patterns.TRACE_CHANGES),
+        }
+
+    def of_trust(self) -> Mapping[str, str]:
+        """Every wall asks for the tag ``tenant``: of who calls (``aws:PrincipalTag``) and, in the boundary,
+        of what is called (``aws:ResourceTag``)."""
+        stores = {**self._buckets, **self._queues, **self._domain_arn, **self._table_arn}
+        tagged = patterns.tagged_from_the_start(tag=_TRUSTED_TAG, deployment=self._deployment)
+        return {
+            "IdentitiesTagged": self._by_others(patterns.IDENTITY_TAGS),
+            "IdentitiesMadeWithTag": tagged,
+            "StoresTagged": self._by_others(patterns.RESOURCE_TAGS, stores),
+            "KeysTagged": self._by_others(patterns.KEY_TAGS, self._keys),
+        }
+
+    def of_copies(self) -> Mapping[str, str]:
+        return {
+            "TablesExported": self._by_others(patterns.TABLE_EXPORTS, self._table_sources),
+            "TablesCopied": self._by_others(patterns.TABLE_COPIES, self._tables),
+            "BucketsCopied": self._by_others(patterns.BUCKET_COPIES, self._buckets),
+            "SearchConnected": self._by_others(patterns.SEARCH_COPIES),
+        }
+
+    def _by_others(self, events: Sequence[str], of: Mapping[str, Sequence[str]] | None = None) -> str:
+        return patterns.changed_by_others(events, deployment=self._deployment, of=of)
+
+
+_TRUSTED_TAG = "tenant"
 
 _LEFT_OF_STACK_NAME = 25
 """Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
 would be too long. AWS does not document it; read off names in an account:
 https://github.com/KensioSoftware/yulin/issues/1113."""
+
+
+def _arn(scope: Construct, service: str, resource: str, name: str) -> str:
+    return cdk.Stack.of(scope).format_arn(service=service, resource=resource, resource_name=name)
 
 
 def _of_path(scope: Construct, kind: str, tenant: DeployedTenant) -> str:

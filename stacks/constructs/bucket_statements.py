@@ -33,6 +33,8 @@ _OBJECTS = (
 )
 _READ = ("s3:GetObject*",)
 _TAKE_AWAY = ("s3:DeleteObject*", "s3:RestoreObject")
+_UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
+"""Who would do so changes the bucket's policy first, and that sets off an alarm."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
 
 Conditions = Mapping[str, Mapping[str, Any]]
@@ -121,36 +123,43 @@ def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
 
 
-def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
-    """Let S3's access logs (of any bucket of the account: later stacks have some), load balancers and the
-    tenant's trails write.
+def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let S3's access logs (of any bucket of the account: later stacks have some) and load balancers write.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html,
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html,
-    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
     account = tenant.place.account
-    trail: Conditions = {"ArnLike": {"aws:SourceArn": trails}}
     of_buckets: Conditions = {"StringEquals": {"aws:SourceAccount": account}}
-    objects = f"AWSLogs/{account}/*"
+    objects = bucket.arn_for_objects(f"*/AWSLogs/{account}/*")
     return [
         _let("logging.s3", "s3:PutObject", bucket.arn_for_objects(f"{ACCESS_LOGS}/*"), of_buckets),
         # The path has the account that the balancer is of; the documented policy has no condition.
-        _let("logdelivery.elasticloadbalancing", "s3:PutObject", bucket.arn_for_objects(f"*/{objects}")),
+        _let("logdelivery.elasticloadbalancing", "s3:PutObject", objects),
+    ]
+
+
+def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
+    """Let the tenant's trails write, nobody else, and nobody shorten what a lock keeps.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    """
+    trail: Conditions = {"ArnLike": {"aws:SourceArn": trails}}
+    objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
+    written: Conditions = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    no_service: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+    return [
         _let("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, trail),
-        _let(
-            "cloudtrail",
-            "s3:PutObject",
-            bucket.arn_for_objects(f"{TRAILS}/{objects}"),
-            {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
-        ),
+        _let("cloudtrail", "s3:PutObject", objects, written),
+        deny("OnlyTrailsPut", bucket, _PUT, no_service),
+        deny("NobodyUnlocks", bucket, _UNLOCK, {}),
     ]
 
 
 ACCESS_LOGS = "s3"
 """Folder of the logs bucket: S3's access logs, by bucket role."""
 TRAILS = "cloudtrail"
-"""Folder (``S3KeyPrefix``) of the logs bucket that the tenant's trails write to."""
+"""Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
 
 
 def deny(sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions) -> iam.PolicyStatement:

@@ -72,6 +72,7 @@ def _environment(tenant: DeployedTenant, rights: FunctionRights, metrics_service
             "region": tenant.place.region,
             "quarantine_bucket": rights.data.quarantine_bucket,
             "capture_bucket": rights.data.capture_bucket,
+            "passages_percent": tenant.models.capture_passages_percent,
             "metrics_service": metrics_service,
         },
     )

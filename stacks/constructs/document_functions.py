@@ -101,17 +101,20 @@ class DocumentFunctions(Construct):
                 *rights.raw_files(),
                 *rights.put_documents(),
                 *rights.states(),
-                *rights.send(queues.documents.arn, queues.bulk_documents.arn),
+                *rights.send(queues.documents.arn, queues.bulk_documents.arn, queues.withdrawals.arn),
                 *rights.take_from(queues.inbox.arn, queues.bulk_inbox.arn),
                 rights.data_key(),
             ],
         )
+        self._tenant_file.grant_read(role)
         environment = {
             "region": self._tenant.place.region,
+            "tenant_file_s3": self._tenant_file.uri,
             "documents_bucket": data.documents_bucket,
             "states_table": data.states_table,
             "ingestion_queue_url": queues.documents.url,
             "bulk_queue_url": queues.bulk_documents.url,
+            "withdrawals_queue_url": queues.withdrawals.url,
             "inbox_bucket": data.inbox_bucket,
             "metrics_service": self._metrics_service,
         }

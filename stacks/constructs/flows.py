@@ -18,6 +18,9 @@ HEALTH_PORT = 8443
 where the first one asks for certificates, which a health check has none of."""
 TASK_PORT: int = ServiceSettings.model_fields["port"].default
 """Of the orchestrator's container."""
+OPERATIONS_PORT = TASK_PORT + 9
+"""Of the same container, on its loopback address: readiness and metrics for who has a session in the task. No
+flow leads to it."""
 
 
 class Gateway(StrEnum):

@@ -43,13 +43,14 @@ could grant himself Decrypt."""
 def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     """Whom the account lets administer keys, and who is no workload: none of those has a tenant's tag.
 
-    The execution role is named, because ``cdk bootstrap --tags`` may have put that tag on it.
+    The execution role is named, because ``cdk bootstrap --tags`` may have put that tag on it, and as the
+    principal, without a condition: KMS makes no key whose policy does not let who makes it change that policy
+    (API reference, CreateKey, ``BypassPolicyLockoutSafetyCheck``), and does not say whether it looks at
+    conditions for that. The role is older than the key, so naming it is no race.
     """
-    deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
-    return [
-        _allow("Administer", tenant, _ADMINISTER, {"Null": {TENANT_TAG: "true"}}),
-        _allow("AdministerByDeployment", tenant, _ADMINISTER, deployment),
-    ]
+    deployment = iam.PolicyStatement(sid="AdministerByDeployment", actions=list(_ADMINISTER), resources=["*"])
+    deployment.add_arn_principal(execution_role_arn(scope, tenant=tenant))
+    return [_allow("Administer", tenant, _ADMINISTER, {"Null": {TENANT_TAG: "true"}}), deployment]
 
 
 def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -150,6 +151,7 @@ def _log_group_names(tenant: DeployedTenant) -> tuple[str, ...]:
         f"{_stack_prefix(tenant)}-*",
         f"/{tenant.place.name_prefix}/{tenant.name}/*",
         f"/aws/vendedlogs/{_stack_prefix(tenant)}-*",
+        tenant.insights_log_group,
         *(f"/aws/sagemaker/Endpoints/{name}" for name in endpoints),
     )
 

@@ -34,7 +34,11 @@ class ProbedService:
 
 
 class LinkProbe(Construct):
-    """``signing_key_id`` is the key whose public half the tenant's key set must hold."""
+    """``signing_key_id`` is the key whose public half the tenant's key set must hold.
+
+    No concurrency is reserved for it: a new account has 10 in all, of which Lambda keeps 10 unreserved, so
+    the function would be refused there. A deployment that finishes several stacks asks as many questions.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,6 @@ class LinkProbe(Construct):
                 folder="ask_probe",
                 timeout_s=_LIMIT_S,
                 memory_mib=1024,  # half a CPU: the imports alone take seconds of one
-                reserved_concurrency=1,  # one question at a time, however many stacks a deployment finishes
                 environment=self._environment(care, service, key),
                 dependencies=PROBE,
             ),
@@ -92,15 +95,15 @@ class LinkProbe(Construct):
             pending_window=cdk.Duration.days(7),
             policy=iam.PolicyDocument(statements=administration(self, self._tenant)),
         )
-        key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="SignByProbe",
-                principals=[role.grant_principal],
-                actions=["kms:Sign"],
-                resources=["*"],  # in a key's policy: this key
-                conditions=_ONLY_ES256,
-            )
+        signs = iam.PolicyStatement(
+            sid="SignByProbe",
+            actions=["kms:Sign"],
+            resources=["*"],  # in a key's policy: this key
+            conditions={**_ONLY_ES256, "ArnEquals": {"aws:PrincipalArn": role.role_arn}},
         )
+        # The account and a condition: KMS refuses a principal that IAM does not show everywhere yet.
+        signs.add_aws_account_principal(self._tenant.place.account)
+        key.add_to_resource_policy(signs)
         return key
 
     def _allow_calls(self, role: FunctionRole, key: kms.Key, parameter: str | None) -> None:

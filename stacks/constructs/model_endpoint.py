@@ -40,6 +40,9 @@ class Waits:
     """From the container's start until it answers /ping."""
 
 
+CaptureMode = Literal["Input", "Output"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
     """Where copies of calls and answers are written."""
@@ -47,6 +50,7 @@ class Capture:
     uri: str
     key_arn: str
     percent: int
+    modes: tuple[CaptureMode, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class EndpointPlan:
     slow_metric: Literal["ModelLatency", "FirstChunkModelLatency"]
     capture: Capture | None
     volume_key_arn: str
+    """Of the EBS volume; an instance with local disks takes none."""
     subnet_ids: tuple[str, ...]
     security_group_id: str
 
@@ -126,7 +131,8 @@ class ModelEndpoint(Construct):
         return sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            kms_key_id=plan.volume_key_arn,
+            # With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that.
+            kms_key_id=None if plan.instance.has_local_disk else plan.volume_key_arn,
             data_capture_config=_capture(plan.capture),
             production_variants=[
                 sagemaker.CfnEndpointConfig.ProductionVariantProperty(
@@ -271,8 +277,7 @@ def _capture(capture: Capture | None) -> sagemaker.CfnEndpointConfig.DataCapture
         destination_s3_uri=capture.uri,
         kms_key_id=capture.key_arn,
         capture_options=[
-            sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode)
-            for mode in ("Input", "Output")
+            sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in capture.modes
         ],
         # Named, it is captured as it is; all else in base64.
         capture_content_type_header=sagemaker.CfnEndpointConfig.CaptureContentTypeHeaderProperty(

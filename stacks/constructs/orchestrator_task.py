@@ -14,8 +14,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.settings import ServiceSettings
-from stacks.constructs.flows import TASK_PORT
-from stacks.constructs.images import image_repository_arn, image_uri
+from stacks.constructs.flows import OPERATIONS_PORT, TASK_PORT
+from stacks.constructs.images import TASK_IMAGES, image_repository_arn, image_uri
 from stacks.constructs.process_environment import process_environment
 from stacks.constructs.task_rights import TaskRights
 from stacks.constructs.tenant_file_asset import TenantFileAsset
@@ -32,7 +32,6 @@ _USER = "10001:10001"
 _FOLDERS_OF_EXEC = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")
 """What the agent of ECS Exec writes to. With a read-only root it needs them as volumes; AWS's guide calls
 that unsupported, users run it (github.com/aws/containers-roadmap/issues/1359)."""
-_IMAGES = ("orchestrator", "otel_collector")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,10 @@ class TaskPlan:
 
 
 class OrchestratorTask(Construct):
-    """``definition`` runs the very program of ``containers/orchestrator``."""
+    """``definition`` runs the very program of ``containers/orchestrator``.
+
+    What runs it must wait for all below ``role`` and ``execution_role``.
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, plan: TaskPlan
@@ -55,6 +57,7 @@ class OrchestratorTask(Construct):
         self._tenant = tenant
         self._plan = plan
         self.role = self._task_role()
+        self.execution_role = self._execution_role()
         self._tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
         self._tenant_file.grant_read(self.role)
         self.definition = self._definition()
@@ -86,7 +89,7 @@ class OrchestratorTask(Construct):
                 cpu_architecture=architecture, operating_system_family=ecs.OperatingSystemFamily.LINUX
             ),
             task_role=cast("iam.IRole", self.role),
-            execution_role=cast("iam.IRole", self._execution_role()),
+            execution_role=cast("iam.IRole", self.execution_role),
         )
 
     def _execution_role(self) -> WorkloadRole:
@@ -110,7 +113,7 @@ class OrchestratorTask(Construct):
                     "ecr:BatchGetImage",
                     "ecr:GetDownloadUrlForLayer",
                 ],
-                resources=[image_repository_arn(self, self._tenant, name) for name in _IMAGES],
+                resources=[image_repository_arn(self, self._tenant, name) for name in TASK_IMAGES],
             )
         )
         return role
@@ -170,6 +173,7 @@ class OrchestratorTask(Construct):
             "host": "0.0.0.0",  # noqa: S104 - the task's one interface, behind its security group
             "port": TASK_PORT,
             "tls": "self-signed",
+            "operations_port": OPERATIONS_PORT,
             "tenant_file_s3": self._tenant_file.uri,
             "otlp_endpoint": OTLP_ENDPOINT,
         }

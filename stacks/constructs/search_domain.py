@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_opensearchservice as opensearch
 from constructs import Construct
 
@@ -86,10 +87,12 @@ class SearchDomain(Construct):
     def _guard(self, master_role_arn: str) -> None:
         """Three walls: the security group, IAM, and the domain's own roles, which the master maps.
 
-        The access policy names the master alone. Others of the account come in by their own policies (what
-        the domain's leaves open, an identity's may allow) and then by a role mapping; the domain knows
-        neither ``aws:PrincipalTag`` nor ``aws:SecureTransport`` ("Identity and Access Management in Amazon
-        OpenSearch Service", policy element reference), so nothing here is said with them.
+        The access policy lets the master alone in. It says so by a condition, not as the principal: the
+        domain refuses a principal that IAM does not show everywhere yet, and the role is seconds old.
+        Others of the account come in by their own policies (what the domain's leaves open, an identity's may
+        allow) and then by a role mapping; the domain knows neither ``aws:PrincipalTag`` nor
+        ``aws:SecureTransport`` ("Identity and Access Management in Amazon OpenSearch Service", policy element
+        reference), so nothing here is said with them.
         """
         self.resource.advanced_security_options = opensearch.CfnDomain.AdvancedSecurityOptionsInputProperty(
             enabled=True,
@@ -101,14 +104,16 @@ class SearchDomain(Construct):
         every_domain = cdk.Stack.of(self).format_arn(
             service="es", resource="domain", resource_name="*"
         )  # the policy is this domain's alone; its generated name cannot stand in it
+        account = iam.AccountPrincipal(cdk.Stack.of(self).account)
         self.resource.access_policies = {
             "Version": "2012-10-17",
             "Statement": [
                 {
                     "Effect": "Allow",
-                    "Principal": {"AWS": master_role_arn},
+                    "Principal": {"AWS": account.arn},
                     "Action": "es:ESHttp*",
                     "Resource": every_domain,
+                    "Condition": {"ArnEquals": {"aws:PrincipalArn": master_role_arn}},
                 }
             ],
         }

@@ -155,6 +155,8 @@ class TenantAlarms(Construct):
         counted = self._metrics.counted
         yield self._alarm("key-refused", counted(names.KEY_REFUSED), 1)
         yield self._alarm("policy-changed", counted(names.POLICY_CHANGED), 1)
+        yield self._alarm("trust-changed", counted(names.TRUST_CHANGED), 1)
+        yield self._alarm("data-copied", counted(names.DATA_COPIED), 1)
         yield self._alarm("stranger-read", counted(names.STRANGER_READ), 1)
         if self._metrics.tenant.place.break_glass:
             yield self._alarm("break-glass-used", counted(names.BREAK_GLASS), 1)

@@ -34,9 +34,23 @@ class Keeping:
     """Of what was overwritten or deleted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locking:
+    """How long S3 itself refuses to delete or change an object (Object Lock), from the day it is written."""
+
+    days: int
+    is_final: bool
+    """Compliance mode: nobody shortens it, the account's root and AWS included. Else governance mode."""
+
+    def retention(self) -> s3.ObjectLockRetention:
+        days = cdk.Duration.days(self.days)
+        kinds = s3.ObjectLockRetention
+        return kinds.compliance(days) if self.is_final else kinds.governance(days)
+
+
 class TenantBucket(s3.Bucket):
     """``key_arn`` and ``log_bucket`` are absent for the bucket of logs itself: balancers and S3's own access
-    logs can write only to SSE-S3."""
+    logs can write only to SSE-S3, and not where a lock is."""
 
     def __init__(
         self,
@@ -48,6 +62,7 @@ class TenantBucket(s3.Bucket):
         key_arn: str | None,
         log_bucket: s3.IBucket | None,
         is_inbox: bool = False,
+        locking: Locking | None = None,
     ) -> None:
         keyed = key_arn is not None
         # S3 logs from the first minute on, and deletes no bucket with an object in it.
@@ -65,6 +80,8 @@ class TenantBucket(s3.Bucket):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             lifecycle_rules=_lifecycle(keeping),
+            object_lock_enabled=True if locking is not None else None,
+            object_lock_default_retention=locking.retention() if locking is not None else None,
             removal_policy=removal,
         )
         self._resource = cast("s3.CfnBucket", self.node.default_child)

@@ -9,9 +9,10 @@ from stacks.constructs.bucket_statements import (
     clean_capture,
     log_delivery,
     quarantine,
+    trail_delivery,
 )
 from stacks.constructs.key_statements import trail_arns
-from stacks.constructs.tenant_bucket import Keeping, TenantBucket
+from stacks.constructs.tenant_bucket import Keeping, Locking, TenantBucket
 from stacks.outputs import KeysOutputs
 from stacks.tenant import DeployedTenant
 
@@ -39,6 +40,16 @@ class TenantBuckets(Construct):
             keeping=Keeping(days=tenant.log_retention_days, replaced_days=replaced_days),
             key_arn=None,
             log_bucket=None,
+        )
+        self.trail = TenantBucket(
+            self,
+            "TrailBucket",
+            tenant=tenant,
+            keeping=Keeping(days=tenant.log_retention_days, replaced_days=replaced_days),
+            key_arn=keys.logs_key_arn,
+            log_bucket=self.logs,
+            # What tells who did what must outlive whoever would rather it did not. A sandbox can go.
+            locking=Locking(days=1 if tenant.is_dev else tenant.log_retention_days, is_final=tenant.is_hipaa),
         )
         self.documents = self._bucket("DocumentsBucket", kept, keys.data_key_arn)
         self.models = self._bucket("ModelsBucket", kept, keys.models_key_arn)
@@ -79,5 +90,6 @@ class TenantBuckets(Construct):
         self.quarantine.add_statements(quarantine(self.quarantine, tenant=self._tenant))
         self.capture.add_statements(clean_capture(self.capture, tenant=self._tenant))
         self.models.add_statements(artifacts(self.models))
+        self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant))
         trails = trail_arns(self, tenant=self._tenant)
-        self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant, trails=trails))
+        self.trail.add_statements(trail_delivery(self.trail, tenant=self._tenant, trails=trails))

@@ -20,7 +20,8 @@ def tenant_log_group(
 ) -> logs.LogGroup:
     """Make the group. It goes with a ``dev`` tenant, and outlives any other.
 
-    ``name`` is only for one whose name a service chooses, which else makes it without key and end.
+    ``name`` is only for one whose name a service chooses, which else makes it without key and end, or by
+    whose name a service decides how it writes there.
     """
     return logs.LogGroup(
         scope,

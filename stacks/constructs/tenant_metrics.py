@@ -21,6 +21,8 @@ FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text
 KEY_REFUSED = "KeyRefused"
 POLICY_CHANGED = "PolicyChanged"
 STRANGER_READ = "StrangerRead"
+TRUST_CHANGED = "TrustChanged"
+DATA_COPIED = "DataCopied"
 BREAK_GLASS = "BreakGlassUsed"
 
 

@@ -15,7 +15,7 @@ from constructs import Construct
 from stacks.constructs.power_switch import PowerSwitch
 from stacks.constructs.vpc_function import FunctionRole, VpcFunction
 
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 40
 """Deliveries before a message is a dead letter; ``assistant.ingesting.ports.MAX_ATTEMPTS``, a test says."""
 _RETENTION = cdk.Duration.days(14)
 """The longest that SQS knows: a weekend's failure is still there."""

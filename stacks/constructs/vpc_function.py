@@ -34,8 +34,6 @@ class FunctionProgram:
     folder: str
     timeout_s: int
     memory_mib: int
-    reserved_concurrency: int | None = None
-    """At most so many at once, and so many kept for it; None where the caller's own bound holds."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """As a settings class gives it (``variables``)."""
     dependencies: FunctionDependencies = FUNCTIONS
@@ -82,7 +80,6 @@ class VpcFunction(Construct):
             timeout=program.timeout_s,
             memory_size=program.memory_mib,
             ephemeral_storage=lambda_.CfnFunction.EphemeralStorageProperty(size=program.scratch_mib),
-            reserved_concurrent_executions=program.reserved_concurrency,
             environment=lambda_.CfnFunction.EnvironmentProperty(variables=dict(program.environment)),
             kms_key_arn=place.environment_key_arn,
             vpc_config=lambda_.CfnFunction.VpcConfigProperty(
@@ -107,9 +104,9 @@ class VpcFunction(Construct):
         # Lambda refuses a function whose role cannot make its network interfaces yet, and CloudFormation may
         # call one as soon as it is there.
         self._function.node.add_dependency(platform)
-        rights = role.node.try_find_child("DefaultPolicy")
-        if rights is not None:
-            self._function.node.add_dependency(rights)
+        for rights in role.node.children:  # its own policy, and what a stack attached there by name
+            if isinstance(rights, iam.Policy | iam.CfnManagedPolicy):
+                self._function.node.add_dependency(rights)
 
     @property
     def function_name(self) -> str:

@@ -45,7 +45,7 @@ def replacing_properties() -> dict[str, tuple[str, ...]]:
 def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path = PINS) -> list[Path]:
     """Write the pins of every deployed tenant; return the files."""
     written: list[Path] = []
-    for tenant in load_tenants(tenants).values():
+    for tenant in load_tenants(tenants).tenants.values():
         if tenant.deployment is None:
             continue
         path = pins_file(pins, tenant)

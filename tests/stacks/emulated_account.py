@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 
 from assistant.template_checks.upgrades import templates_by_stack_name
+from tests.fakes.tls_front import Authority
 from tests.stacks.synthesized import ROOT
 
 ACCOUNT = "111122223333"
@@ -28,6 +29,7 @@ _ANY_VALUE = {"digest": f"sha256:{'d' * 64}", "sha256": "5" * 64}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedAccount:
     url: str
+    account: str
     home: Path
 
     @property
@@ -59,6 +61,17 @@ class EmulatedAccount:
     def cdk(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.run(ROOT / "node_modules" / ".bin" / "cdk", *arguments)
 
+    def bootstrap(self, assembly: Path) -> None:
+        """Make the CDK's own roles and bucket."""
+        done = self.cdk("bootstrap", f"aws://{self.account}/{REGION}", "--app", assembly)
+        assert done.returncode == 0, printed(done)
+
+    def deploy(self, folder: Path) -> None:
+        """Deploy the stacks of one stage, as synthesized into ``folder``, for the first time."""
+        options = ["--method=direct", "--require-approval=never", "--progress=events"]
+        done = self.cdk("deploy", "--app", folder, *options, *asked_for(folder), "**")
+        assert done.returncode == 0, printed(done) + log_of(self)
+
     def client(self, service: str) -> Any:
         return boto3.client(
             service,  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -73,11 +86,11 @@ class EmulatedAccount:
 
 
 @contextmanager
-def emulated_account(home: Path) -> Iterator[EmulatedAccount]:
+def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[EmulatedAccount]:
     """Start the emulator on a free port; it ends with the context, or with us."""
     with (home / "emulator.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.cloudformation_server", ACCOUNT],
+            [sys.executable, "-m", "tests.fakes.cloudformation_server", account],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,10 +101,39 @@ def emulated_account(home: Path) -> Iterator[EmulatedAccount]:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert url, (home / "emulator.log").read_text()[-2000:]
-        yield EmulatedAccount(url=url, home=home)
+        yield EmulatedAccount(url=url, account=account, home=home)
     finally:
         process.kill()
         process.communicate()
+
+
+def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
+    """Write every tenant's file with a company's own values, of which the account has what they name."""
+    client = account.client
+    for path in sorted((ROOT / "tenants").glob("*.toml")):
+        name = path.stem
+        certificate, key = issued(f"assistant.{name}.northshop.net")
+        arn = client("acm").import_certificate(Certificate=certificate, PrivateKey=key)["CertificateArn"]
+        client("iam").create_role(RoleName=f"artifact-publisher-{name}", AssumeRolePolicyDocument="{}")
+        text = re.sub(
+            r'certificate_arn = ".*"', f'certificate_arn = "{arn}"', path.read_text(encoding="utf-8")
+        )
+        text = re.sub(r"\n\[\[reach\]\]\n(.+\n)+", "\n", text)
+        text = text.replace(ACCOUNT, account.account).replace("example.com", "northshop.net")
+        (folder / path.name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def issued(host: str) -> tuple[bytes, bytes]:
+    """Return a certificate for a host name, and its key, as PEM."""
+    pem = Authority.make().issue(host)
+    key = re.search(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n", pem, re.DOTALL
+    )
+    certificate = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", pem, re.DOTALL)
+    assert key is not None
+    assert certificate is not None
+    return certificate[0].encode(), key[0].encode()
 
 
 def asked_for(stage: Path) -> Sequence[str]:
@@ -108,7 +150,7 @@ def asked_for(stage: Path) -> Sequence[str]:
 def resources_of(account: EmulatedAccount, stack: str, kind: str) -> list[str]:
     """Return the physical ids of a stack's resources of one type."""
     found = account.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
-    return [each["PhysicalResourceId"] for each in found if each["ResourceType"] == kind]
+    return [each["PhysicalResourceId"] for each in found if each.get("ResourceType") == kind]
 
 
 def log_of(account: EmulatedAccount) -> str:

@@ -49,13 +49,50 @@ def _only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 def test_three_tenants_of_one_place_share_each_item(shared: dict[str, Any]) -> None:
     for kind in (
-        "AWS::IAM::ServiceLinkedRole",
         "AWS::Logs::ResourcePolicy",
         "AWS::IAM::ManagedPolicy",
         "AWS::KMS::Key",
         "AWS::SNS::Topic",
     ):
         assert len(resources_of(shared, kind)) == 1, kind
+
+
+SERVICE_ROLES = {
+    "search_service_role": "opensearchservice.amazonaws.com",
+    "ecs_service_role": "ecs.amazonaws.com",
+    "ecs_scaling_role": "ecs.application-autoscaling.amazonaws.com",
+    "sagemaker_scaling_role": "sagemaker.application-autoscaling.amazonaws.com",
+}
+
+
+def services_with_a_role(template: Mapping[str, Any]) -> set[str]:
+    made = resources_of(template, "AWS::IAM::ServiceLinkedRole").values()
+    return {body["Properties"]["AWSServiceName"] for body in made}
+
+
+def test_the_services_that_the_stacks_use_find_their_roles(shared: dict[str, Any]) -> None:
+    assert services_with_a_role(shared) == set(SERVICE_ROLES.values())
+
+
+@pytest.mark.parametrize("item", SERVICE_ROLES)
+def test_a_service_linked_role_that_is_there_is_not_made_again(tmp_path: Path, item: str) -> None:
+    (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
+
+    made = services_with_a_role(template([deployed("sandbox")], tmp_path))
+
+    assert made == set(SERVICE_ROLES.values()) - {SERVICE_ROLES[item]}
+
+
+@pytest.mark.parametrize("item", SERVICE_ROLES)
+def test_a_second_region_finds_the_service_linked_roles_of_the_first(tmp_path: Path, item: str) -> None:
+    elsewhere = in_place(
+        deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
+    )
+    others = "".join(f'{one} = "existing"\n' for one in (*SERVICE_ROLES, "boundary") if one != item)
+    (tmp_path / f"{ACCOUNT}-eu-central-1.toml").write_text(others)
+
+    with pytest.raises(ConfigurationError, match=rf'{item} must be "existing"'):
+        account_stages([deployed("pharmacy"), elsewhere], tmp_path)
 
 
 def test_nothing_goes_with_its_stack_and_nothing_is_in_the_way_of_a_second_try(
@@ -133,7 +170,6 @@ def test_a_tenant_under_the_companys_own_boundary_gets_none(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("item", "kind"),
     [
-        ("search_service_role", "AWS::IAM::ServiceLinkedRole"),
         ("log_policy", "AWS::Logs::ResourcePolicy"),
         ("repositories", "AWS::ECR::Repository"),
         ("boundary", "AWS::IAM::ManagedPolicy"),

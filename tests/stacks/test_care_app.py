@@ -207,7 +207,10 @@ def test_nobody_else_may_sign_with_its_key(template: Template) -> None:
     (signing,) = [key["Properties"] for key in keys if key["Properties"].get("KeyUsage") == "SIGN_VERIFY"]
     statements = signing["KeyPolicy"]["Statement"]
     signers = [each for each in statements if "kms:Sign" in str(each["Action"])]
-    assert [list(each["Principal"]["AWS"]) for each in signers] == [["Fn::GetAtt"]]
+    (function,) = resources_of(template, "AWS::Lambda::Function").values()
+    assert [each["Condition"]["ArnEquals"] for each in signers] == [
+        {"aws:PrincipalArn": function["Properties"]["Role"]}
+    ]
     assert not [each for each in statements if each["Action"] == "kms:*"]
 
 

@@ -30,6 +30,7 @@ BUCKETS = {
     "ModelsBucket": KEYS.models_key_arn,
     "QuarantineBucket": KEYS.capture_key_arn,
     "CaptureBucket": KEYS.capture_key_arn,
+    "TrailBucket": KEYS.logs_key_arn,
 }
 
 
@@ -103,8 +104,29 @@ def test_the_logs_bucket_can_be_written_by_balancers_and_access_logs(template: T
     assert writers == {
         "logging.s3.amazonaws.com",
         "logdelivery.elasticloadbalancing.amazonaws.com",
-        "cloudtrail.amazonaws.com",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "days"),
+    [("pharmacy", "COMPLIANCE", 2192), ("clinic", "GOVERNANCE", 365), ("sandbox", "GOVERNANCE", 1)],
+)
+def test_the_trail_is_locked_for_as_long_as_it_is_kept(name: str, mode: str, days: int) -> None:
+    bucket = properties(template_for(name), "TrailBucket")
+    assert bucket["ObjectLockEnabled"] is True
+    retention = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert retention == {"Mode": mode, "Days": days}
+    (bounded, _) = bucket["LifecycleConfiguration"]["Rules"]
+    assert bounded["ExpirationInDays"] >= days
+
+
+def test_only_trails_write_the_trail_and_nobody_unlocks_it(template: Template) -> None:
+    written = [one for one in statements(template, "TrailBucket") if one["Effect"] == "Allow"]
+    assert {one["Principal"]["Service"] for one in written} == {"cloudtrail.amazonaws.com"}
+    refused = {one.get("Sid"): one for one in statements(template, "TrailBucket") if one["Effect"] == "Deny"}
+    assert "s3:PutObject" in refused["OnlyTrailsPut"]["Action"]
+    assert "s3:BypassGovernanceRetention" in refused["NobodyUnlocks"]["Action"]
+    assert "Condition" not in refused["NobodyUnlocks"]
 
 
 def test_accesses_are_logged_by_bucket(template: Template) -> None:
@@ -117,7 +139,8 @@ def test_accesses_are_logged_by_bucket(template: Template) -> None:
 
 def test_only_tls_1_2_and_later_is_spoken(template: Template) -> None:
     for name in (*BUCKETS, "LogsBucket"):
-        conditions = [one["Condition"] for one in statements(template, name) if one["Effect"] == "Deny"]
+        refused = [one for one in statements(template, name) if one["Effect"] == "Deny"]
+        conditions = [one.get("Condition") for one in refused]
         assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
@@ -283,12 +306,12 @@ def test_the_domain_is_encrypted_on_every_way_and_knows_its_callers(template: Te
     assert template["Resources"][master["Fn::GetAtt"][0]]["Type"] == "AWS::IAM::Role"
 
 
-def test_the_domains_policy_names_one_role_and_no_key_that_domains_ignore(template: Template) -> None:
+def test_the_domains_policy_lets_one_role_in_and_no_key_that_domains_ignore(template: Template) -> None:
     domain = properties(template, "Search")
     (statement,) = domain["AccessPolicies"]["Statement"]
     master = domain["AdvancedSecurityOptions"]["MasterUserOptions"]["MasterUserARN"]
-    assert statement["Principal"] == {"AWS": master}
-    assert "Condition" not in statement
+    assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+    assert statement["Condition"] == {"ArnEquals": {"aws:PrincipalArn": master}}
 
 
 def test_the_domain_logs_audit_errors_and_slow_calls_under_the_logs_key(template: Template) -> None:

@@ -28,10 +28,18 @@ from assistant.settings import load_images, load_tenant
 from assistant.settings.images import write_digest
 from assistant.template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from stacks.validators.pinning import replacing_properties
-from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account, log_of, printed
+from tests.stacks.emulated_account import (
+    ACCOUNT,
+    EmulatedAccount,
+    company_tenants,
+    emulated_account,
+    log_of,
+    printed,
+)
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
 TENANT = "sandbox"
+COMPANY = "210987654321"
 CDK = """#!{python}
 import os, shutil, sys
 with open({log!r}, "a") as log:
@@ -45,25 +53,31 @@ pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
-    with emulated_account(tmp_path_factory.mktemp("account")) as account:
+    with emulated_account(tmp_path_factory.mktemp("account"), account=COMPANY) as account:
         yield account
 
 
 @pytest.fixture(scope="module")
+def tenants(tmp_path_factory: pytest.TempPathFactory, account: EmulatedAccount) -> Path:
+    """Tenant files of a company: nothing in them is made up."""
+    return company_tenants(tmp_path_factory.mktemp("tenants"), account)
+
+
+@pytest.fixture(scope="module")
 def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lock in which every image of ours has a digest."""
+    """A lock in which every image has a digest."""
     path = tmp_path_factory.mktemp("lock") / "images.lock.toml"
     shutil.copy(ROOT / "images.lock.toml", path)
-    for name in load_images(path).own():
+    for name in load_images(path).images:
         write_digest(path, name=name, digest=f"sha256:{'d' * 64}")
     return path
 
 
 @pytest.fixture(scope="module")
-def complete(lock: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete(lock: Path, tenants: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Templates that ask for nothing any more."""
     out = tmp_path_factory.mktemp("complete") / "cdk.out"
-    done = synthesize(out, tenant=TENANT, images=str(lock))
+    done = synthesize(out, tenant=TENANT, tenants=str(tenants), images=str(lock))
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 
@@ -71,8 +85,9 @@ def complete(lock: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Clone:
     """A folder that looks like a clone, with a ``cdk`` that only notes."""
 
-    def __init__(self, root: Path, templates: Path) -> None:
+    def __init__(self, root: Path, templates: Path, tenants: Path) -> None:
         self.root = root
+        self.tenants = tenants
         self.templates = root / "templates"
         shutil.copytree(templates, self.templates)
         (root / "cdk.json").write_text("{}")
@@ -111,18 +126,24 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path: Path, complete: Path, account: EmulatedAccount, monkeypatch: pytest.MonkeyPatch) -> Clone:
+def clone(
+    tmp_path: Path,
+    complete: Path,
+    tenants: Path,
+    account: EmulatedAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Clone:
     for name, value in account.environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
     monkeypatch.delenv("CDK_STATUS", raising=False)
-    return Clone(tmp_path, complete)
+    return Clone(tmp_path, complete, tenants)
 
 
 def deployment(clone: Clone, lock: Path) -> Deployment:
     return deployment_of(
-        load_tenant(ROOT / "tenants" / f"{TENANT}.toml"),
-        tenants_dir=ROOT / "tenants",
+        load_tenant(clone.tenants / f"{TENANT}.toml"),
+        tenants_dir=clone.tenants,
         images=lock,
         root=clone.root,
         terminal=Terminal(),
@@ -195,16 +216,92 @@ def stacks_of(account: EmulatedAccount) -> dict[str, str]:
     }
 
 
+def objects_of_models(account: EmulatedAccount) -> set[str]:
+    """The keys in the tenant's bucket of models."""
+    found = account.client("cloudformation").describe_stacks(StackName=f"assistant-{TENANT}-Data")["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found[0]["Outputs"]}
+    listed = account.client("s3").list_objects_v2(Bucket=outputs["ModelsBucketName"])
+    return {each["Key"] for each in listed.get("Contents", [])}
+
+
+def wanted_files() -> set[str]:
+    models = load_tenant(ROOT / "tenants" / f"{TENANT}.toml").models
+    assert models is not None
+    wanted = model_files(models, folder=ROOT / "model_artifacts")
+    return {f"{each.prefix}{name}" for each in wanted for name in each.files}
+
+
 def power(account: EmulatedAccount) -> str:
     found = account.client("ssm").get_parameter(Name=f"/assistant/{TENANT}/power")
     return str(found["Parameter"]["Value"])
+
+
+def test_a_file_with_made_up_values_ends_it_before_anything_is_synthesized(
+    clone: Clone, lock: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "tenants"
+    shutil.copytree(ROOT / "tenants", place)
+    made_up = deployment_of(
+        load_tenant(place / f"{TENANT}.toml"),
+        tenants_dir=place,
+        images=lock,
+        root=clone.root,
+        terminal=Terminal(),
+    )
+    with pytest.raises(DeploymentError) as refused:
+        made_up.deploy([])
+    said = refused.value.message
+    assert re.search(rf'sandbox\.toml: line \d+: deployment\.account: "{ACCOUNT}" is a placeholder', said)
+    for key in (
+        "deployment.artifact_publishers",
+        "edge.certificate_arn",
+        "edge.host_name",
+        "identity.issuer",
+    ):
+        assert f": {key}" in said
+    assert clone.calls() == []
+
+
+def test_a_name_that_clashes_with_another_tenant_s_ends_it(clone: Clone, lock: Path, tmp_path: Path) -> None:
+    place = tmp_path / "tenants"
+    shutil.copytree(clone.tenants, place)
+    text = (place / f"{TENANT}.toml").read_text().replace(f'name = "{TENANT}"', 'name = "other"', 1)
+    (place / "other.toml").write_text(text)
+    clashing = deployment_of(
+        load_tenant(place / f"{TENANT}.toml"),
+        tenants_dir=place,
+        images=lock,
+        root=clone.root,
+        terminal=Terminal(),
+    )
+    with pytest.raises(DeploymentError, match=r'both have the endpoint "sandbox-embedding"'):
+        clashing.deploy([])
+    assert clone.calls() == []
+
+
+def test_a_role_that_the_account_does_not_have_ends_it_before_anything_is_deployed(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
+    iam, name = account.client("iam"), f"artifact-publisher-{TENANT}"
+    iam.delete_role(RoleName=name)
+    try:
+        with pytest.raises(
+            DeploymentError, match=rf"line \d+: deployment\.artifact_publishers\.0: there is no role {name}"
+        ):
+            deployment(clone, lock).deploy([])
+    finally:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    assert clone.calls() == ["synth"]
 
 
 def test_a_tenant_starts_paused_and_without_keys_of_the_issuer_not_at_all(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     forget(account, "power", "jwks")
-    with pytest.raises(DeploymentError, match=r"/assistant/sandbox/jwks is not there. .*put-parameter"):
+    with pytest.raises(
+        DeploymentError,
+        match=r"jwks is not there, and https://login\.sandbox\.\S+ cannot be read.*put-parameter",
+    ):
         deployment(clone, lock).deploy([])
     assert power(account) == "paused"
     assert clone.calls() == ["synth"]
@@ -259,10 +356,10 @@ def test_without_pins_a_tenant_that_stands_is_not_deployed_again(
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
     clone.unpin()
-    with standing(account, "Data", template=EMPTY):
+    with standing(account, "Data", "Models", template=EMPTY):
         for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
             with pytest.raises(
-                DeploymentError, match=r"sandbox\.json is not there, and .*-Data stand.*make pin"
+                DeploymentError, match=r"sandbox\.json is not there, and .*-Data.* stand.*make pin"
             ):
                 go([])
     assert clone.calls() == ["synth", "synth", "diff"]
@@ -272,7 +369,7 @@ def test_without_pins_a_tenant_that_stands_nowhere_goes_on_and_it_is_said(
     clone: Clone, lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment(clone, lock).diff([])
-    assert "nothing of sandbox stands or is pinned yet: make pin" in capsys.readouterr().err
+    assert "sandbox is not pinned yet: once all of it stands, make pin" in capsys.readouterr().err
 
 
 def test_what_stands_is_not_lost_even_where_nothing_is_pinned(
@@ -361,13 +458,11 @@ def test_a_deployment_is_given_longer_than_its_templates_permit(assembly: Path, 
 
 
 def test_an_image_that_was_never_built_is_named_with_the_command_that_builds_it(
-    clone: Clone, lock: Path, assembly: Path
+    clone: Clone, lock: Path
 ) -> None:
     shutil.rmtree(clone.templates)
-    clone.templates.mkdir()
-    shutil.copytree(
-        assembly_folder(assembly, TENANT), assembly_folder(clone.templates, TENANT), dirs_exist_ok=True
-    )
+    done = synthesize(clone.templates, tenant=TENANT, tenants=str(clone.tenants))
+    assert done.returncode == 0, done.stderr[-2000:]
     with pytest.raises(DeploymentError, match=r"OrchestratorImageDigest.*assistant images publish"):
         deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]
@@ -378,16 +473,16 @@ def test_credentials_of_another_account_end_it(
 ) -> None:
     place = tmp_path / "tenants"
     place.mkdir()
-    text = (ROOT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
-    (place / f"{TENANT}.toml").write_text(text.replace(ACCOUNT, "999988887777"))
+    text = (clone.tenants / f"{TENANT}.toml").read_text(encoding="utf-8")
+    (place / f"{TENANT}.toml").write_text(text.replace(f'account = "{COMPANY}"', 'account = "999988887777"'))
     other = deployment_of(
         load_tenant(place / f"{TENANT}.toml"),
-        tenants_dir=ROOT / "tenants",
+        tenants_dir=place,
         images=lock,
         root=clone.root,
         terminal=Terminal(),
     )
-    with pytest.raises(DeploymentError, match=f"of account {ACCOUNT}; the tenant file says 999988887777"):
+    with pytest.raises(DeploymentError, match=f"of account {COMPANY}; the tenant file says 999988887777"):
         other.deploy([])
     assert clone.calls() == ["synth"]
 
@@ -434,19 +529,31 @@ def test_cdk_s_failure_is_ours(clone: Clone, lock: Path, monkeypatch: pytest.Mon
 
 
 def test_the_command_deploys_a_tenant_with_the_real_cdk(
-    account: EmulatedAccount, lock: Path, complete: Path
+    account: EmulatedAccount, lock: Path, complete: Path, tenants: Path
 ) -> None:
-    done = account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", complete)
-    assert done.returncode == 0, printed(done)
+    account.bootstrap(complete)
     forget(account, "power")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
     command = Path(sys.executable).parent / "assistant"
-    options = ["--tenant", TENANT, "--images", lock, "--", "--method=direct", "--require-approval=never"]
+    options = [
+        "--tenants",
+        tenants,
+        "--tenant",
+        TENANT,
+        "--images",
+        lock,
+        "--",
+        "--method=direct",
+        "--require-approval=never",
+    ]
     done = account.run(command, "deploy", *options)
     assert done.returncode == 1, printed(done) + log_of(account)
     assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", done.stderr)
     assert "ArtifactPublisherArn = arn:" in done.stderr
     assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
+    done = account.run(command, "artifacts", "put", "--tenants", tenants, "--tenant", TENANT)
+    assert done.returncode == 0, printed(done)
+    assert objects_of_models(account) == wanted_files()
     done = account.run(command, "deploy", *options)
     assert done.returncode == 0, printed(done) + log_of(account)
     assert power(account) == "paused"

@@ -18,10 +18,7 @@ from tests.stacks.emulated_account import (
     ACCOUNT,
     REGION,
     EmulatedAccount,
-    asked_for,
     emulated_account,
-    log_of,
-    printed,
     resources_of,
 )
 from tests.stacks.synthesized import ROOT, assembly_folder
@@ -33,15 +30,11 @@ pytestmark = [pytest.mark.loopback, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def account(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
     with emulated_account(tmp_path_factory.mktemp("account")) as account:
-        done = account.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", assembly)
-        assert done.returncode == 0, printed(done)
+        account.bootstrap(assembly)
         for tenant in TENANTS:
             account.put_parameter(f"/assistant/{tenant}/power", "on")
             account.put_parameter(f"/assistant/{tenant}/jwks", '{"keys": []}')
-            folder = assembly_folder(assembly, tenant)
-            options = ["--method=direct", "--require-approval=never", "--progress=events"]
-            done = account.cdk("deploy", "--app", folder, *options, *asked_for(folder), "**")
-            assert done.returncode == 0, printed(done) + log_of(account)
+            account.deploy(assembly_folder(assembly, tenant))
         yield account
 
 
@@ -79,7 +72,7 @@ def test_every_bucket_is_encrypted_by_a_key_of_its_own_tenant(account: EmulatedA
         place.get("KMSMasterKeyID") for place in encryption.values() if place["SSEAlgorithm"] == "aws:kms"
     }
     own = {f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}" for key in keys_of(account, tenant)}
-    assert len(buckets) == 7
+    assert len(buckets) == 8
     assert keys <= own
     assert keys
 

@@ -32,11 +32,14 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "opensearch_auth": "Signed by default.",
     "opensearch_applies_schema": "Off by default: the schema is the deployment's, and only its function may.",
     "log_level": "INFO by default; a change is one line of the stack.",
+    "operations_host": "The task's loopback address by default: who has a session in the task may ask.",
+    "connections": "1,000 by default: far above the streams of a task.",
     "metrics_interval_s": "15 s by default: four lines a minute for one target-tracking period.",
     "max_input_tokens": "Of embeddings, which no tenant serves with this server.",
     "precision": "As above.",
     "manifest": "Of a model that was added on a person's machine.",
     "local_models": "Of models that were added on a person's machine.",
+    "only_tenants": "A task's and a function's folder holds one tenant file.",
     "quoted_tenants": "A deployed tenant is quoted by its file or by the manifest of its model.",
     "queue_size": "16 by default: four wait for each slot of the smallest endpoint.",
     "certificate_authority": "The public ones judge the certificate of the balancer.",
@@ -56,6 +59,11 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
         (
             ("tenants_dir", "state_dir", "model_artifacts_dir"),
             ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
+            "The class has the one folder that a function may write to.",
+        ),
+        (
+            ("tenants_dir",),
+            ("ReceivingSettings",),
             "The class has the one folder that a function may write to.",
         ),
         (

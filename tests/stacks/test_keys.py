@@ -79,20 +79,25 @@ def test_grants_are_given_to_services_alone(keys: Mapping[str, Mapping[str, Any]
     )
 
 
+DEPLOYMENT = "arn:aws:iam::111122223333:role/cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
+
+
 def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]]) -> None:
     for _, statement in statements(keys):
-        if "kms:Put*" in actions_of(statement):
-            assert statement["Condition"] in (
-                {"Null": {"aws:PrincipalTag/tenant": "true"}},
-                {
-                    "ArnEquals": {
-                        "aws:PrincipalArn": (
-                            "arn:aws:iam::111122223333:role/"
-                            "cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
-                        )
-                    }
-                },
-            )
+        if "kms:Put*" in actions_of(statement) and statement["Principal"] != {"AWS": DEPLOYMENT}:
+            assert statement["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
+
+
+def test_who_makes_a_key_may_change_its_policy_whatever_the_conditions(
+    keys: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Else KMS refuses the key, to protect against one that nobody can administer."""
+    sure = [
+        name
+        for name, statement in statements(keys)
+        if statement["Principal"] == {"AWS": DEPLOYMENT} and "Condition" not in statement
+    ]
+    assert sure == list(keys)
 
 
 @pytest.mark.parametrize(

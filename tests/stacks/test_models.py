@@ -115,10 +115,23 @@ def test_an_image_is_of_this_account_by_digest_or_of_aws_by_version(name: str) -
 
 
 def test_what_was_never_built_or_packaged_is_asked_for_by_a_parameter_without_default() -> None:
-    for name, parameter in (("sandbox", "ModelServerImageDigest"), ("pharmacy", "LlmArtifactSha256")):
+    for name, parameter in (
+        ("sandbox", "ModelServerImageDigest"),
+        ("pharmacy", "LlmArtifactSha256"),
+        ("pharmacy", "LlmNeuronxImageDigest"),
+        ("pharmacy", "EmbeddingTeiCpuImageDigest"),
+    ):
         asked = template(name)["Parameters"][parameter]
         assert "Default" not in asked
         assert asked["AllowedPattern"].endswith("[0-9a-f]{64}$")
+
+
+@each
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_under_hipaa_no_image_goes_by_its_tag(name: str, part: str) -> None:
+    image = properties(name, "AWS::SageMaker::Model", part)["PrimaryContainer"]["Image"]
+    by_digest = any("@" in str(one) for one in image["Fn::Join"][1])
+    assert by_digest or not deployed(name).is_hipaa
 
 
 # --- endpoints -------------------------------------------------------------------------------------------
@@ -187,20 +200,38 @@ def test_scaling_follows_concurrent_requests_and_comes_after_its_endpoint(name: 
 # --- capture and rights ----------------------------------------------------------------------------------
 
 
-def test_calls_of_the_llm_alone_are_captured_into_quarantine_under_their_key() -> None:
-    capture = properties("pharmacy", "AWS::SageMaker::EndpointConfig", "Llm")["DataCaptureConfig"]
+@each
+@pytest.mark.parametrize(("part", "modes"), [("Llm", ["Input", "Output"]), ("Embedding", ["Input"])])
+def test_calls_of_both_endpoints_are_captured_into_quarantine_under_their_key(
+    name: str, part: str, modes: list[str]
+) -> None:
+    """Of embeddings the texts: vectors teach nothing."""
+    capture = properties(name, "AWS::SageMaker::EndpointConfig", part)["DataCaptureConfig"]
 
-    assert capture["DestinationS3Uri"] == "s3://value-quarantine/llm/"
+    assert capture["EnableCapture"] is True
+    assert capture["InitialSamplingPercentage"] == deployed(name).models.capture_percent
+    assert capture["DestinationS3Uri"] == f"s3://value-quarantine/{part.lower()}/"
     assert capture["KmsKeyId"] == KEYS.capture_key_arn
+    assert [one["CaptureMode"] for one in capture["CaptureOptions"]] == modes
     assert capture["CaptureContentTypeHeader"] == {"JsonContentTypes": ["application/json"]}
-    embedding = properties("pharmacy", "AWS::SageMaker::EndpointConfig", "Embedding")
-    assert "DataCaptureConfig" not in embedding
 
 
-def test_who_captures_may_put_and_make_a_key_and_read_nothing_back() -> None:
-    assert any("value-quarantine/llm/*" in r for r in resources_for("pharmacy", "Llm", "s3:PutObject"))
-    assert KEYS.capture_key_arn in resources_for("pharmacy", "Llm", "kms:GenerateDataKey")
-    assert not any("quarantine" in r for r in resources_for("pharmacy", "Llm", "s3:GetObject"))
+@pytest.mark.parametrize("part", ["Embedding", "Llm"])
+def test_who_captures_may_put_and_make_a_key_and_read_nothing_back(part: str) -> None:
+    place = f"value-quarantine/{part.lower()}/*"
+    assert any(place in r for r in resources_for("pharmacy", part, "s3:PutObject"))
+    assert KEYS.capture_key_arn in resources_for("pharmacy", part, "kms:GenerateDataKey")
+    assert not any("quarantine" in r for r in resources_for("pharmacy", part, "s3:GetObject"))
+
+
+@pytest.mark.parametrize(("percent", "is_captured"), [(0, False), (10, False), (100, True)])
+def test_where_nobody_redacts_passages_are_captured_whole_or_not(percent: int, *, is_captured: bool) -> None:
+    tenant = deployed("clinic")
+    models = tenant.models.model_dump(mode="json", exclude_none=True)
+    changed = models | {"capture": "direct", "capture_passages_percent": percent}
+    configs = resources_of(made(with_sections(tenant, models=changed)), "AWS::SageMaker::EndpointConfig")
+    (embedding,) = (body for name, body in configs.items() if name.startswith("Embedding"))
+    assert ("DataCaptureConfig" in embedding["Properties"]) == is_captured
 
 
 def test_without_capture_nothing_is_written_and_nobody_may() -> None:

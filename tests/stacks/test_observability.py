@@ -14,11 +14,14 @@ from assistant.settings import function_metrics, service_metrics
 from stacks.constructs import audit_patterns as patterns
 from stacks.observability import ObservabilityStack
 from stacks.tenant import DeployedTenant
+from tests.stacks.trail_filters import matches
 from tests.stacks.values import (
+    CORPUS,
     DATA,
     EDGE,
     INGESTION,
     KEYS,
+    LEARNING,
     MODELS,
     NETWORK,
     ORCHESTRATOR,
@@ -46,6 +49,8 @@ def built(tenant: DeployedTenant) -> dict[str, Any]:
             models=MODELS,
             ingestion=INGESTION,
             orchestrator=ORCHESTRATOR,
+            learning=LEARNING,
+            corpus=CORPUS,
         )
     )
 
@@ -158,9 +163,133 @@ def test_the_trail_sees_every_store_of_patients_data(template: dict[str, Any]) -
     (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
     seen = json.dumps(trail["Properties"]["AdvancedEventSelectors"])
 
-    for bucket in (DATA.documents_bucket, DATA.quarantine_bucket, DATA.capture_bucket, DATA.feedback_bucket):
+    for bucket in (
+        DATA.documents_bucket,
+        DATA.inbox_bucket,
+        DATA.quarantine_bucket,
+        DATA.capture_bucket,
+        DATA.feedback_bucket,
+        LEARNING.training_bucket,
+        CORPUS.corpus_bucket,
+    ):
         assert f":s3:::{bucket}/" in seen
-    assert f":table/{DATA.records_table}" in seen
+    for table in (DATA.records_table, DATA.events_table, DATA.states_table):
+        assert f":table/{table}" in seen
+
+
+def counted_by(template: Mapping[str, Any], event: Mapping[str, Any]) -> set[str]:
+    """The metrics that count an event of the trail."""
+    return {
+        body["Properties"]["MetricTransformations"][0]["MetricName"]
+        for body in resources_of(template, "AWS::Logs::MetricFilter").values()
+        if "sessionIssuer" in body["Properties"]["FilterPattern"]
+        and matches(body["Properties"]["FilterPattern"], event)
+    }
+
+
+DEPLOYMENT = "arn:aws:iam::111122223333:role/cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
+PERSON = "arn:aws:iam::111122223333:role/admin"
+TABLE = "arn:aws:dynamodb:us-east-1:111122223333:table/assistant-pharmacy-Data-RecordsTable-1"
+OTHERS_TABLE = TABLE.replace("assistant-pharmacy", "orders")
+BUCKET = "assistant-pharmacy-data-documentsbucket-1"
+QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/assistant-pharmacy-Ingestion-q"
+
+
+def call(name: str, parameters: Mapping[str, Any], *, by: str = PERSON, key: str = "") -> dict[str, Any]:
+    """An event of CloudTrail, as a role made it."""
+    return {
+        "eventName": name,
+        "eventCategory": "Management",
+        "readOnly": False,
+        "userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": {"arn": by}}},
+        "requestParameters": parameters,
+        "resources": [{"ARN": key}],
+    }
+
+
+TENANT_TAG = {"tags": [{"key": "team", "value": "x"}, {"key": "tenant", "value": "pharmacy"}]}
+TRUST = [
+    call("TagRole", {"roleName": "of-another-team", **TENANT_TAG}),
+    call("UntagRole", {"roleName": "x", "tagKeys": ["tenant"]}),
+    call("TagUser", {"userName": "x", **TENANT_TAG}),
+    call("CreateRole", {"roleName": "x", **TENANT_TAG}),
+    call("AssumeRole", {"roleArn": "x", **TENANT_TAG}),
+    call("AssumeRoleWithSAML", {"roleArn": "x", "principalTags": {"tenant": "pharmacy"}}),
+    call("TagResource", {"resourceArn": TABLE}),
+    call("TagResource", {"keyId": "x"}, key=KEYS.data_key_arn),
+    call("PutBucketTagging", {"bucketName": BUCKET}),
+    call("TagQueue", {"queueUrl": QUEUE}),
+    call("RemoveTags", {"aRN": DATA.domain_arn}),
+]
+COPIES = [
+    call("ExportTableToPointInTime", {"tableArn": TABLE, "s3Bucket": "theirs"}),
+    call("RestoreTableToPointInTime", {"sourceTableName": TABLE.rpartition("/")[2]}),
+    call("RestoreTableFromBackup", {"backupArn": f"{TABLE}/backup/1"}),
+    call("UpdateTable", {"tableName": TABLE.rpartition("/")[2], "replicaUpdates": [{}]}),
+    call("UpdateTable", {"tableName": TABLE, "replicaUpdates": [{}]}),
+    call("CreateTableReplica", {"tableName": TABLE.rpartition("/")[2]}),
+    call("PutBucketReplication", {"bucketName": BUCKET}),
+    call("CreateOutboundConnection", {"connectionAlias": "x"}),
+]
+POLICIES = [
+    call("PutBucketPolicy", {"bucketName": BUCKET}),
+    call("PutBucketObjectLockConfiguration", {"bucketName": BUCKET.replace("documents", "trail")}),
+    call("SetQueueAttributes", {"queueUrl": QUEUE}),
+    call("UpdateDomainConfig", {"domainName": DATA.domain_name}),
+    call("AttachRolePolicy", {"roleName": "assistant-pharmacy-Orchestrator-x"}),
+    call("StopLogging", {"name": "x"}),
+]
+
+
+def shown(event: Mapping[str, Any]) -> str:
+    return f"{event['eventName']}-{'-'.join(event['requestParameters'])}"
+
+
+@pytest.mark.parametrize("event", TRUST, ids=shown)
+def test_who_changes_what_trust_hangs_on_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+    assert counted_by(template, event) == {"TrustChanged"}
+    assert "trust-changed" in alarms(template)
+
+
+@pytest.mark.parametrize("event", COPIES, ids=shown)
+def test_who_lets_data_leave_its_store_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+    assert counted_by(template, event) == {"DataCopied"}
+    assert "data-copied" in alarms(template)
+
+
+@pytest.mark.parametrize("event", POLICIES, ids=shown)
+def test_who_changes_a_policy_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+    assert counted_by(template, event) == {"PolicyChanged"}
+
+
+@pytest.mark.parametrize("event", [*TRUST, *COPIES, *POLICIES], ids=shown)
+def test_the_deployment_may_do_all_of_it(template: dict[str, Any], event: dict[str, Any]) -> None:
+    issuer = {"arn": DEPLOYMENT}
+    event = event | {"userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}}
+    assert counted_by(template, event) == set()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        call("CreateRole", {"roleName": "x", "tags": [{"key": "team", "value": "x"}]}),
+        call("AssumeRole", {"roleArn": "x"}),
+        call("TagResource", {"resourceArn": OTHERS_TABLE}),
+        call("ExportTableToPointInTime", {"tableArn": OTHERS_TABLE}),
+        call("UpdateTable", {"tableName": "orders"}),
+        call("PutBucketReplication", {"bucketName": "orders"}),
+        call("TagQueue", {"queueUrl": QUEUE.replace("assistant-pharmacy", "orders")}),
+    ],
+    ids=shown,
+)
+def test_what_others_do_with_theirs_is_not(template: dict[str, Any], event: dict[str, Any]) -> None:
+    assert counted_by(template, event) == set()
+
+
+def test_the_longest_names_make_no_pattern_that_cloudwatch_refuses() -> None:
+    tenant = named("care-for-everyone", "in-northern-district")
+    for body in resources_of(built(tenant), "AWS::Logs::MetricFilter").values():
+        assert len(body["Properties"]["FilterPattern"]) <= patterns.LONGEST
 
 
 def test_the_trail_is_whole_signed_encrypted_and_of_all_regions(template: dict[str, Any]) -> None:
@@ -170,7 +299,7 @@ def test_the_trail_is_whole_signed_encrypted_and_of_all_regions(template: dict[s
     assert properties["IsMultiRegionTrail"] is True
     assert properties["EnableLogFileValidation"] is True
     assert properties["KMSKeyId"] == KEYS.logs_key_arn
-    assert properties["S3BucketName"] == DATA.logs_bucket
+    assert properties["S3BucketName"] == DATA.trail_bucket
 
 
 @pytest.mark.parametrize(("name", "days"), [("pharmacy", 2192), ("clinic", 365), ("sandbox", 30)])

@@ -127,10 +127,12 @@ def test_no_hop_is_in_plaintext(template: Template) -> None:
 
 
 def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
-    (group,) = resources_of(template, "AWS::Logs::LogGroup").values()
-    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
-    assert group["Properties"]["RetentionInDays"] == 2192
-    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    groups = resources_of(template, "AWS::Logs::LogGroup").values()
+    assert len(groups) == 2  # the tasks' and that of Container Insights
+    for group in groups:
+        assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
+        assert group["Properties"]["RetentionInDays"] == 2192
+        assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 @pytest.mark.parametrize("name", ["Service", "Traces"])

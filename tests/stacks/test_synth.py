@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from assistant.operations import template_proofs
+from assistant.operations.global_options import GlobalOptions
+from assistant.operations.new_tenant import NewTenant, write_tenant
+from assistant.settings.images import load_images, write_digest
 from assistant.settings.search_schema import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
@@ -19,6 +25,7 @@ from assistant.settings.search_schema import (
 )
 from stacks.acknowledgements import TABLE
 from stacks.policy import Acknowledgement
+from stacks.reading import read_tenants
 from stacks.validators.findings import Finding, explains, templates_of
 from stacks.validators.nag_report import read_silenced, rows_without_effect
 from tests.stacks.synthesized import ROOT, synthesize
@@ -110,7 +117,9 @@ def tenant_accounts() -> list[str]:
     from assistant.settings import load_images, load_tenants
 
     own = [
-        tenant.deployment.account for tenant in load_tenants(ROOT / "tenants").values() if tenant.deployment
+        tenant.deployment.account
+        for tenant in load_tenants(ROOT / "tenants").tenants.values()
+        if tenant.deployment
     ]
     lock = load_images(ROOT / "images.lock.toml")
     return own + [account for name in lock.images for account in lock.accounts(name).values()]
@@ -207,3 +216,88 @@ def test_every_row_gives_a_reason_and_a_record_that_exists() -> None:
 def test_no_finding_is_explained_twice() -> None:
     seen = [(row.construct, finding) for rows in TABLE.values() for row in rows for finding in row.findings]
     assert sorted(seen) == sorted(set(seen))
+
+
+@pytest.mark.parametrize("source", ["pharmacy", "sandbox"])
+def test_a_new_tenant_s_templates_are_made_beside_those_of_the_others_and_have_no_finding(
+    tmp_path: Path, source: str
+) -> None:
+    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    options = GlobalOptions(tenants_dir=tmp_path / "tenants", state_dir=tmp_path, port=None, json=False)
+    write_tenant(options, NewTenant(name="mine", source=source))
+
+    beside = read_tenants(folder=tmp_path / "tenants", only=None, images=ROOT / "images.lock.toml")
+    assert [tenant.name for tenant in beside] == ["clinic", "mine", "pharmacy", "sandbox"]
+    done = synthesize(tmp_path / "out", validated=True, tenants=str(tmp_path / "tenants"), tenant="mine")
+    assert done.returncode == 0, done.stderr[-4000:]
+    prove_alone = template_proofs.prove(
+        tmp_path / "out", tenants=tmp_path / "tenants", pins=tmp_path / "pins"
+    )
+    assert [line.split(":")[0] for line in prove_alone.proven] == ["mine"]
+
+
+def test_a_wrong_file_fails_the_proof_after_the_others_are_proven(tmp_path: Path, assembly: Path) -> None:
+    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    (tmp_path / "tenants" / "typo.toml").write_text("name =")
+
+    proofs = template_proofs.prove(assembly, tenants=tmp_path / "tenants")
+    assert [line.split(":")[0] for line in proofs.proven] == ["clinic", "pharmacy", "sandbox"]
+    (refused,) = proofs.refused
+    assert "typo.toml: not valid TOML" in refused
+
+
+def locked(folder: Path, *, but: str | None = None) -> Path:
+    """A lock in which every image has a digest, but one."""
+    path = folder / "images.lock.toml"
+    shutil.copy(ROOT / "images.lock.toml", path)
+    for name in load_images(path).images:
+        if name != but:
+            write_digest(path, name=name, digest=f"sha256:{'d' * 64}")
+    return path
+
+
+def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_commands_that_lock_them(
+    tmp_path: Path,
+) -> None:
+    done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="")
+    assert done.returncode != 0
+    for command in (
+        "assistant images publish --image orchestrator --to 111122223333/us-east-1",
+        "assistant images publish --image otel_collector --to 111122223333/us-east-1",
+        "assistant images lock llm_neuronx --region us-east-1",
+        "assistant images lock embedding_tei_cpu --region us-east-1",
+    ):
+        assert command in done.stderr
+
+
+def test_one_image_by_tag_is_enough_to_refuse_it(tmp_path: Path) -> None:
+    lock = locked(tmp_path, but="embedding_tei_cpu")
+    done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="", images=str(lock))
+    assert done.returncode != 0
+    assert "none of embedding_tei_cpu." in done.stderr
+
+
+def test_a_hipaa_tenant_whose_images_are_locked_needs_no_word(tmp_path: Path) -> None:
+    done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="", images=str(locked(tmp_path)))
+    assert done.returncode == 0, done.stderr[-2000:]
+    for path in (tmp_path / "out").rglob("*.template.json"):
+        assert "ImageDigest" not in path.read_text(encoding="utf-8")
+
+
+def test_other_profiles_go_by_aws_s_tags(tmp_path: Path) -> None:
+    assert synthesize(tmp_path / "out", tenant="clinic", unlocked="").returncode == 0
+
+
+def test_another_word_than_review_is_refused(tmp_path: Path) -> None:
+    done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="deploy")
+    assert 'allowed: "review"' in done.stderr
+
+
+def test_no_command_that_deploys_says_the_word() -> None:
+    """``make synth`` and the tests look at templates; whatever deploys must have digests."""
+    deploying = [*(ROOT / "assistant").rglob("*.py"), *(ROOT / ".github").rglob("*.yml")]
+    assert not [path for path in deploying if "unlocked=" in path.read_text(encoding="utf-8")]
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    deployed = re.findall(r"^.*cdk deploy.*$", pages, re.MULTILINE)
+    assert deployed
+    assert not [line for line in deployed if "unlocked" in line]

@@ -4,7 +4,7 @@ plain values."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,10 +14,12 @@ import aws_cdk as cdk
 
 from assistant.settings import TenantConfig
 from stacks.outputs import (
+    CorpusOutputs,
     DataOutputs,
     EdgeOutputs,
     IngestionOutputs,
     KeysOutputs,
+    LearningOutputs,
     ModelsOutputs,
     NetworkOutputs,
     OrchestratorOutputs,
@@ -53,6 +55,7 @@ DATA = DataOutputs(
     feedback_bucket="value-feedback",
     inbox_bucket="value-inbox",
     logs_bucket="value-logs",
+    trail_bucket="value-trail",
     records_table="value-records",
     events_table="value-events",
     states_table="value-states",
@@ -93,6 +96,9 @@ ORCHESTRATOR = OrchestratorOutputs(
     service_name="value-service",
     log_group_name="value-orchestrator-logs",
 )
+
+LEARNING = LearningOutputs(training_bucket="value-training")
+CORPUS = CorpusOutputs(corpus_bucket="value-corpus")
 
 
 @cache
@@ -154,3 +160,14 @@ def template_of(stack: cdk.Stack) -> dict[str, Any]:
 def resources_of(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     """Return the resources of a type (``AWS::EC2::VPC``) by logical id."""
     return {name: body for name, body in template["Resources"].items() if body["Type"] == kind}
+
+
+def mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    """Yield every mapping in a value, itself included."""
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from mappings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from mappings(each)

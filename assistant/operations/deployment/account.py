@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +27,15 @@ _NEVER_STOOD = frozenset(
     }
 )
 """Of a first creation that has not ended, or failed: ``cdk deploy`` makes such a stack anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What an account may have of something at once."""
+
+    code: str
+    """``L-…``, by which an increase is asked for."""
+    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,51 @@ class AwsAccount:
         if answer.get("FunctionError"):
             raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
         return cast("Mapping[str, Any]", json.loads(said or b"{}"))
+
+    def zones_of_service(self, name: str) -> frozenset[str] | None:
+        """Return the zones, by this account's names, that an endpoint service is offered in; None where it is
+        not offered at all. Raises DeploymentError."""
+        found = self._call(
+            "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
+        )
+        details: list[Mapping[str, Any]] = found["ServiceDetails"] if found else []
+        zones = frozenset(str(zone) for each in details for zone in each["AvailabilityZones"])
+        return zones if details else None
+
+    def certificate(self, arn: str) -> Mapping[str, Any] | None:
+        """Return what ACM says of a certificate; None where there is none. Raises DeploymentError."""
+        found = self._call(
+            "acm", "describe_certificate", missing="ResourceNotFoundException", CertificateArn=arn
+        )
+        return None if found is None else cast("Mapping[str, Any]", found["Certificate"])
+
+    def role(self, name: str) -> Mapping[str, Any] | None:
+        """Return a role; None where there is none. Raises DeploymentError."""
+        found = self._call("iam", "get_role", missing="NoSuchEntity", RoleName=name)
+        return None if found is None else cast("Mapping[str, Any]", found["Role"])
+
+    def concurrent_functions(self) -> int:
+        """Return how many functions may run at once. Raises DeploymentError."""
+        return int(self._call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
+
+    def quotas(self, service: str, *, names: Collection[str]) -> Mapping[str, Quota]:
+        """Return the named quotas of a service that exist here, by name. Raises DeploymentError.
+
+        An account that never asked for a quota has AWS's default.
+        """
+        found: dict[str, Quota] = {}
+        for call in ("list_service_quotas", "list_aws_default_service_quotas"):
+            token: Mapping[str, str] = {}
+            while set(names) - found.keys():
+                page = self._call("service-quotas", call, ServiceCode=service, MaxResults=100, **token)
+                for each in page["Quotas"]:
+                    if each["QuotaName"] in names:
+                        quota = Quota(code=str(each["QuotaCode"]), value=float(each["Value"]))
+                        found.setdefault(str(each["QuotaName"]), quota)
+                if "NextToken" not in page:
+                    break
+                token = {"NextToken": str(page["NextToken"])}
+        return found
 
     def _standing(self, stack: str) -> Mapping[str, Any] | None:
         found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)

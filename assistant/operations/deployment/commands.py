@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 images_app = typer.Typer(
     name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
 )
+artifacts_app = typer.Typer(
+    name="artifacts", help="The model artifacts of a deployment.", no_args_is_help=True
+)
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 CdkArguments = Annotated[
     list[str] | None,
@@ -37,6 +40,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(deploy)
     app.command()(diff)
     app.add_typer(images_app)
+    app.add_typer(artifacts_app)
 
 
 def deploy(
@@ -51,6 +55,29 @@ def diff(
 ) -> None:
     """Show what deploying a tenant would change; fail when it would take away what must stay."""
     _deployment(context, tenant, images).diff(cdk or [])
+
+
+@artifacts_app.command()
+def put(context: typer.Context, tenant: Tenant) -> None:
+    """Put the models that come as Python packages into a tenant's models bucket, as its publisher."""
+    from assistant.domain.errors import ConfigurationError
+    from assistant.operations.deployment.account import AwsAccount
+    from assistant.operations.deployment.packaged_models import PackagedModels
+    from assistant.operations.terminal import Terminal
+    from assistant.settings import load_tenant
+
+    file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
+    config = load_tenant(file)
+    if config.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    place = config.deployment
+    PackagedModels(
+        tenant=config,
+        place=place,
+        aws=AwsAccount(account=place.account, region=place.region),
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    ).put()
 
 
 @images_app.command()

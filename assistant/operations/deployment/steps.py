@@ -12,11 +12,14 @@ from typing import Any
 
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.operations.deployment.account import AwsAccount
+from assistant.operations.deployment.account_checks import AccountChecks
 from assistant.operations.deployment.cdk_command import CdkCommand
+from assistant.operations.deployment.issuer_keys import published_keys
 from assistant.operations.deployment.model_files import model_files
 from assistant.operations.deployment.model_instances import instance_changes
+from assistant.operations.new_tenant import refusals
 from assistant.operations.terminal import Terminal
-from assistant.settings import PlaceSection, TenantConfig
+from assistant.settings import PlaceSection, TenantConfig, load_tenants
 from assistant.settings.care_app import load_care_app
 from assistant.settings.power_words import PAUSED
 from assistant.template_checks.upgrades import (
@@ -53,13 +56,17 @@ class Deployment:
     """Of the tenant's stacks: ``assistant-pharmacy-``."""
 
     def deploy(self, extra: Sequence[str]) -> None:
-        """Checks, images, parameters, deploy, schema, probe; the first that fails raises DeploymentError.
+        """Placeholders, checks, images, account, parameters, deploy, schema, probe.
+
+        The first that fails raises DeploymentError.
 
         So does a first deployment, after the part that artifacts can be put into.
         """
+        self._refuse_made_up()
         self.check()
         self._images()
         self.aws.require()
+        self._ask_account()
         self._parameters()
         deployed = self._deployed()
         self._hold_against(deployed)
@@ -93,6 +100,28 @@ class Deployment:
             for name in unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
 
+    def _refuse_made_up(self) -> None:
+        """Refuse a file whose values were made up, and one that clashes with another tenant's."""
+        wrong = list(refusals(self.tenant, load_tenants(self.tenant_file.parent)))
+        if wrong:
+            raise DeploymentError("\n".join(wrong))
+
+    def _ask_account(self) -> None:
+        self.terminal.step("asking the account for zones, certificate, roles and quotas")
+        checks = AccountChecks(
+            aws=self.aws,
+            tenant=self.tenant,
+            place=self.place,
+            tenant_file=self.tenant_file,
+            templates=self._templates(),
+        )
+        found = list(checks.findings())
+        for finding in found:
+            if finding.kind == "remark":
+                self.terminal.say(finding.said)
+        if refused := [finding.said for finding in found if finding.kind == "refused"]:
+            raise DeploymentError("\n".join(refused))
+
     def _images(self) -> None:
         asked = [
             f"{stack}: {name}: {parameter.get('Description', 'no description')}"
@@ -111,11 +140,16 @@ class Deployment:
         identity = self.tenant.identity
         given = identity.jwks_parameter if identity else None
         jwks = given or self.place.parameter(self.tenant.name, "jwks")
-        if self.aws.parameter(jwks) is None:
-            raise DeploymentError(
-                f"The parameter {jwks} is not there. Put the issuer's public keys into it first: "
-                f"aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
-            )
+        if self.aws.parameter(jwks) is None and identity is not None:
+            try:
+                keys = published_keys(identity.issuer)
+            except DeploymentError as error:
+                raise DeploymentError(
+                    f"The parameter {jwks} is not there, and {error.message} Put the issuer's public keys "
+                    f"into it: aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
+                ) from None
+            self.aws.create_parameter(jwks, value=keys)
+            self.terminal.say(f"made {jwks} from the keys that {identity.issuer} publishes")
 
     @property
     def _pins(self) -> Path:
@@ -137,12 +171,15 @@ class Deployment:
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
-        if deployed:
+        first = {f"{self.stack_prefix}{name}" for name in _FIRST}
+        if deployed and not deployed.keys() <= first:
             raise DeploymentError(
                 f"{self._pins} is not there, and {', '.join(deployed)} stand: a later change that replaces "
                 "what they hold would pass every review. Run make pin, look at what it wrote, commit it."
             )
-        self.terminal.say(f"nothing of {self.tenant.name} stands or is pinned yet: make pin, and commit")
+        self.terminal.say(
+            f"{self.tenant.name} is not pinned yet: once all of it stands, make pin, and commit the file"
+        )
 
     def _refuse(self, lost: Sequence[Loss]) -> None:
         if lost:
@@ -203,7 +240,23 @@ class Deployment:
         if name is None:
             self.terminal.say("no probe yet: deploy the care side, cdk deploy -c stage=care_app")
             return
-        self.terminal.step(f"probe: {care_side.invoke(name)}")
+        self._judge(care_side.invoke(name))
+
+    def _judge(self, probed: Mapping[str, Any]) -> None:
+        """Take an answer with a source for working, and nothing else. Raises DeploymentError."""
+        outcome, reason = probed.get("outcome"), probed.get("reason")
+        match outcome:
+            case "working":
+                self.terminal.step("probe: an answer with a source came the whole way")
+            case "paused":
+                self.terminal.say("probe: the tenant is paused; resume it, and invoke the probe again")
+            case "degraded":
+                self.terminal.say(
+                    f"probe: no answer with a source came ({reason}). no_evidence: bring documents "
+                    "that answer the probe's question; everything else: docs/private-link.md, Alarms"
+                )
+            case _:
+                raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
 
     def _templates(self) -> Mapping[str, Mapping[str, Any]]:
         return templates_by_stack_name(self.cdk.stage)

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import load_tenant, load_tenants
+from assistant.settings import TenantConfig, load_tenant, load_tenants
 
 
 def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
     """Return a row a deployed tenant. Raises ConfigurationError naming file and key."""
-    tenants = [load_tenant(folder / f"{only}.toml")] if only else list(load_tenants(folder).values())
+    tenants = [load_tenant(folder / f"{only}.toml")] if only else _readable(folder)
     return [
         {
             "tenant": tenant.name,
@@ -28,6 +28,14 @@ def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
         for tenant in tenants
         if tenant.deployment is not None
     ]
+
+
+def _readable(folder: Path) -> list[TenantConfig]:
+    """Return the tenants whose files can be read; a wrong file is named and stops no other's delivery."""
+    files = load_tenants(folder)
+    for error in files.refused.values():
+        sys.stderr.write(f"warning: {error.message}\n")
+    return list(files.tenants.values())
 
 
 def main() -> None:

@@ -46,18 +46,20 @@ def request(
 
 @TENANT
 def test_sagemaker_alone_puts_into_the_quarantine(account: Account, tenant: str) -> None:
-    (role,) = let(account, tenant, "QuarantineBucket", "s3:PutObject")
-    assert role.startswith("LlmRole")
+    embedding, llm = sorted(let(account, tenant, "QuarantineBucket", "s3:PutObject"))
+    assert embedding.startswith("EmbeddingRole")
+    assert llm.startswith("LlmRole")
 
 
 @TENANT
-def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str) -> None:
+@pytest.mark.parametrize("endpoint", ["Llm", "Embedding"])
+def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str, endpoint: str) -> None:
     """As SageMaker writes it: with the endpoint's role, by its own policies and boundary."""
-    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith("LlmRole"))
+    role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith(f"{endpoint}Role"))
     bucket = store(account, tenant, "QuarantineBucket")
     assert role.boundary
     put = replace(
-        request(role, "s3:PutObject", bucket, inside="/llm/AllTraffic/2026/11/20/00/x.jsonl"),
+        request(role, "s3:PutObject", bucket, inside=f"/{endpoint.lower()}/AllTraffic/2026/11/20/00/x.jsonl"),
         identity=tuple(role.policies.values()),
         boundary=account.policies[role.boundary],
     )

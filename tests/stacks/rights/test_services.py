@@ -130,9 +130,6 @@ def _sources(queue: Store) -> list[str]:
 @TENANT
 def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) -> None:
     bucket = store(account, tenant, "LogsBucket")
-    trail = {
-        "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
-    }
     asked = [
         by_service(
             "logging.s3.amazonaws.com",
@@ -147,6 +144,20 @@ def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) ->
             bucket,
             inside=f"/alb/AWSLogs/{ACCOUNT}/elasticloadbalancing/x",
         ),
+    ]
+    assert refused(asked) == []
+    of_another_account = {"aws:SourceAccount": "999999999999"}
+    stray = replace(asked[0], context={**asked[0].context, **of_another_account})
+    assert allowed([stray]) == []
+
+
+@TENANT
+def test_a_trail_is_delivered_to_a_bucket_of_its_own(account: Account, tenant: str) -> None:
+    bucket = store(account, tenant, "TrailBucket")
+    trail = {
+        "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
+    }
+    asked = [
         by_service("cloudtrail.amazonaws.com", "s3:GetBucketAcl", bucket, context=trail),
         by_service(
             "cloudtrail.amazonaws.com",
@@ -157,8 +168,16 @@ def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) ->
         ),
     ]
     assert refused(asked) == []
-    of_another_account = {"aws:SourceAccount": "999999999999"}
-    stray = replace(asked[0], context={**asked[0].context, **of_another_account})
+    logging = by_service(
+        "logging.s3.amazonaws.com",
+        "s3:PutObject",
+        bucket,
+        inside="/s3/DocumentsBucket/x",
+        context={"aws:SourceAccount": ACCOUNT},
+    )
+    assert allowed([logging]) == []
+    of_another = {"aws:SourceArn": trail["aws:SourceArn"].replace(tenant, "other")}
+    stray = replace(asked[1], context={**asked[1].context, **of_another})
     assert allowed([stray]) == []
 
 

@@ -97,7 +97,7 @@ EXPLAINED = (
     Explained(
         kind="AWS::S3::BucketPolicy",
         element="Resource",
-        pattern=r"<LogsBucket\.Arn>/(s3|cloudtrail/AWSLogs/\d+|\*/AWSLogs/\d+)/\*",
+        pattern=r"<(LogsBucket\.Arn>/(s3|\*/AWSLogs/\d+)|TrailBucket\.Arn>/cloudtrail/AWSLogs/\d+)/\*",
         reason="Where AWS's log delivery names its objects by date, below a folder by account.",
     ),
     Explained(

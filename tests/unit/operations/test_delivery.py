@@ -29,8 +29,11 @@ def commands(job: str) -> str:
 
 
 def test_what_is_deployed_was_judged_first() -> None:
-    assert "make synth" in commands("proof")
-    assert "make check-stacks" in commands("proof")
+    """By all that CI asks, not by a part of it: ``make check`` is what a change lands by."""
+    assert "make check" in commands("proof").splitlines()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (asked,) = re.findall(r"^check: (.*?) ##", makefile, re.MULTILINE)
+    assert set(asked.split()) >= {"lint", "typecheck", "test", "synth", "check-stacks", "test-browser"}
     assert JOBS["diff"]["needs"] == JOBS["deploy"]["needs"] == "proof"
 
 
@@ -223,3 +226,100 @@ def test_the_end_of_the_job_ends_it(tmp_path: Path, pipe: tuple[int, int]) -> No
     assert issuer.run("end", inherited=pipe[1]) == 0
     wait_for_its_end(pipe)
     issuer.end()
+
+
+# --- the roles that the workflow takes on -----------------------------------------------------------------
+class _Template(yaml.SafeLoader):
+    """CloudFormation's short tags, each as its value."""
+
+
+def _value(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    assert isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True)
+
+
+_Template.add_multi_constructor("!", _value)
+ROLES_FILE = ROOT / ".github" / "deploy-roles.yaml"
+ROLES: dict[str, Any] = yaml.load(ROLES_FILE.read_text(encoding="utf-8"), Loader=_Template)  # noqa: S506
+GITHUB = "token.actions.githubusercontent.com"
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    (policy,) = ROLES["Resources"][role]["Properties"]["Policies"]
+    return policy["PolicyDocument"]["Statement"]
+
+
+def allowed(role: str) -> set[str]:
+    found: set[str] = set()
+    for statement in statements(role):
+        action = statement["Action"]
+        found |= {action} if isinstance(action, str) else set(action)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("role", "subject"),
+    [
+        ("DeployRole", "repo:${Repository}:environment:${Environment}"),
+        ("DiffRole", "repo:${Repository}:pull_request"),
+    ],
+)
+def test_a_role_trusts_one_subject_of_one_repository(role: str, subject: str) -> None:
+    (trust,) = ROLES["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert trust["Condition"] == {
+        "StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject}
+    }
+
+
+@pytest.mark.parametrize("parameter", ["Repository", "Environment"])
+def test_whom_a_role_trusts_is_said_by_who_deploys_it_and_has_no_wildcard(parameter: str) -> None:
+    asked = ROLES["Parameters"][parameter]
+    assert "Default" not in asked
+    for value in ("*", "org/*", "org/repo:*", "pharmacy*"):
+        assert not re.fullmatch(asked["AllowedPattern"], value)
+
+
+def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -> None:
+    pattern = ROLES["Parameters"]["Environment"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, row["environment"]) for row in matrix(ROOT / "tenants"))
+
+
+@pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])
+def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> None:
+    source = (ROOT / "assistant/operations/deployment/account.py").read_text(encoding="utf-8")
+    calls = re.findall(r'_call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
+    called = {f"{service.replace('-', '')}:{_camel(name)}" for service, name in calls}
+    called |= {f"servicequotas:{_camel(name)}" for name in re.findall(r'"(list_\w+quotas)"', source)}
+    called = {_ACTIONS.get(one, one) for one in called} - {"sts:GetCallerIdentity"}  # nobody is refused that
+    writes = {"ssm:PutParameter", "lambda:InvokeFunction"}
+
+    assert called - writes <= allowed(role)
+    assert allowed("DeployRole") - {"sts:AssumeRole"} == called
+    assert not allowed("DiffRole") & {*writes, "sts:AssumeRole"}
+
+
+_ACTIONS = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "servicequotas:ListAwsDefaultServiceQuotas": "servicequotas:ListAWSDefaultServiceQuotas",
+}
+"""Actions whose names are not those of the calls."""
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def test_a_deployment_acts_by_the_bootstrap_s_roles_alone() -> None:
+    (assumed,) = (one["Resource"] for one in statements("DeployRole") if one["Action"] == "sts:AssumeRole")
+    assert all(":role/cdk-${Qualifier}-" in one and "*" not in one for one in assumed)
+    assert not any("cfn-exec" in one for one in assumed)
+
+
+def test_the_page_says_how_the_roles_and_the_gate_are_made() -> None:
+    page = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")
+    assert "--template-file .github/deploy-roles.yaml" in page
+    assert "gh api --method PUT repos/ORG/REPO/environments/hipaa-pharmacy" in page
+    assert "deployment-branch-policies" in page

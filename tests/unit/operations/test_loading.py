@@ -17,6 +17,7 @@ from assistant.ingesting.sources.items import SourceDocument, SourceFailure, Sou
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.operations import loading
 from assistant.operations.loading import LoadFollower, LoadReport
+from tests.unit.ingesting.knowledge import HANDBOOK, OLGA
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def run(
     alive: bool = True,
     shown: Shown | None = None,
 ) -> LoadReport:
-    summary = await AddDocuments(stores, clock=SystemClock())(items)
+    summary = await AddDocuments(stores, clock=SystemClock())(items, source=HANDBOOK, writer=OLGA)
     follower = LoadFollower(stores.states, worker_is_alive=lambda: alive, show=shown or Shown())
     worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
     try:

@@ -1,0 +1,86 @@
+"""Whatever can hold a patient's text is recorded by the trail, or excused by name with a reason."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from stacks.constructs.audit_trail import UNRECORDED
+from tests.stacks.synthesized import ROOT, assembly_folder, templates_in
+from tests.stacks.values import mappings, resources_of
+
+TENANTS = ("pharmacy", "clinic", "sandbox")
+STORES = (
+    "AWS::DynamoDB::Table",
+    "AWS::Kinesis::Stream",
+    "AWS::KinesisFirehose::DeliveryStream",
+    "AWS::Logs::LogGroup",
+    "AWS::OpenSearchService::Domain",
+    "AWS::RDS::DBCluster",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+)
+"""Types that keep what is given to them. SSM parameters and topics of ours hold settings and alarms."""
+_MADE_BY_CDK = re.compile(r"[0-9A-F]{8}$")
+
+
+def stores(assembly: Path, tenant: str) -> set[str]:
+    """The tenant's stores by stack and logical id."""
+    return {
+        f"{stack}/{_MADE_BY_CDK.sub('', logical_id)}"
+        for stack, template in templates_in(assembly_folder(assembly, tenant)).items()
+        for logical_id, body in template["Resources"].items()
+        if body["Type"] in STORES
+    }
+
+
+def recorded(assembly: Path, tenant: str) -> set[str]:
+    """The stores whose objects or items the tenant's trail selects, by stack and logical id."""
+    templates = templates_in(assembly_folder(assembly, tenant))
+    (trail,) = resources_of(templates["Observability"], "AWS::CloudTrail::Trail").values()
+    named = [
+        each["Fn::GetStackOutput"]
+        for each in mappings(trail["Properties"]["AdvancedEventSelectors"])
+        if "Fn::GetStackOutput" in each
+    ]
+    found: set[str] = set()
+    for each in named:
+        stack = each["StackName"].rpartition("-")[2]
+        value = templates[stack]["Outputs"][each["OutputName"]]["Value"]
+        found.add(f"{stack}/{value['Ref']}")
+    return found
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_every_store_is_recorded_or_excused(assembly: Path, tenant: str) -> None:
+    unknown = {
+        store
+        for store in stores(assembly, tenant) - recorded(assembly, tenant)
+        if not any(fnmatchcase(store, pattern) for pattern in UNRECORDED)
+    }
+    assert unknown == set(), "record it in AuditedStores, or say in UNRECORDED why not"
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_what_is_recorded_is_no_excuse(assembly: Path, tenant: str) -> None:
+    seen = recorded(assembly, tenant)
+    assert len(seen) == 10
+    assert not {store for store in seen if any(fnmatchcase(store, pattern) for pattern in UNRECORDED)}
+
+
+def test_no_excuse_is_without_its_store(assembly: Path) -> None:
+    there = {store for tenant in TENANTS for store in stores(assembly, tenant)}
+    assert not [pattern for pattern in UNRECORDED if not any(fnmatchcase(one, pattern) for one in there)]
+
+
+def test_the_page_tells_every_excuse() -> None:
+    page = (ROOT / "docs" / "hipaa.md").read_text(encoding="utf-8")
+    assert not [row for row in UNRECORDED.items() if f"| `{row[0]}` | {row[1]} |" not in page]
+
+
+def test_no_index_logs_slow_requests_with_their_text() -> None:
+    for path in (ROOT / "assistant").rglob("*.py"):
+        assert "slowlog" not in path.read_text(encoding="utf-8"), path

@@ -1,0 +1,186 @@
+"""What AWS refuses at the first deployment alone, or in an account that is new or busy: of every template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.settings.instances import INSTANCES
+from tests.stacks.synthesized import templates_in
+from tests.stacks.values import mappings, resources_of
+
+Template = Mapping[str, Any]
+LOCAL_DISKS = {instance.name: instance.has_local_disk for instance in INSTANCES}
+RUNNING = (
+    "AWS::CloudTrail::Trail",
+    "AWS::EC2::FlowLog",
+    "AWS::ECS::Service",
+    "AWS::Lambda::Function",
+    "AWS::Scheduler::Schedule",
+    "AWS::StepFunctions::StateMachine",
+)
+"""What acts with a role as soon as it is made, or is refused where the role has no rights yet. A model's role
+lists its policies itself (``ManagedPolicyArns``), so that they are made before it."""
+
+
+@pytest.fixture(scope="module")
+def templates(assembly: Path, account_assembly: Path, care_assembly: Path) -> dict[str, Template]:
+    """Every template of every stage, by stage and stack."""
+    return {
+        f"{folder.name}/{name}": template
+        for whole in (assembly, account_assembly, care_assembly)
+        for folder in whole.glob("assembly-*")
+        for name, template in templates_in(folder).items()
+    }
+
+
+def named(value: object) -> set[str]:
+    """The logical ids that a value refers to."""
+    found: set[str] = set()
+    for each in mappings(value):
+        if isinstance(each.get("Ref"), str):
+            found.add(each["Ref"])
+        if isinstance(each.get("Fn::GetAtt"), list):
+            found.add(each["Fn::GetAtt"][0])
+    return found
+
+
+def before(template: Template, logical_id: str) -> set[str]:
+    """The resources that CloudFormation makes before one."""
+    resources = template["Resources"]
+    seen: set[str] = set()
+    waiting = [logical_id]
+    while waiting:
+        body = resources.get(waiting.pop(), {})
+        depends = body.get("DependsOn", [])
+        depends = {depends} if isinstance(depends, str) else set(depends)
+        new = (named(body.get("Properties", {})) | depends) & resources.keys() - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def principals(template: Template) -> Iterator[tuple[str, Any]]:
+    for logical_id, body in template["Resources"].items():
+        for each in mappings(body.get("Properties", {})):
+            principal = each.get("Principal")
+            if isinstance(principal, dict) and "AWS" in principal:
+                who = principal["AWS"]
+                yield from ((logical_id, one) for one in (who if isinstance(who, list) else [who]))
+
+
+def test_no_policy_names_a_role_that_the_deployment_makes(templates: dict[str, Template]) -> None:
+    """KMS, S3, SQS, SNS and OpenSearch refuse a principal that IAM does not show everywhere yet."""
+    made = {
+        f"{name}: {logical_id}: {json.dumps(who)}"
+        for name, template in templates.items()
+        for logical_id, who in principals(template)
+        if not isinstance(who, str)
+    }
+    assert made == set()
+
+
+def test_the_walk_over_principals_sees_them(templates: dict[str, Template]) -> None:
+    kinds = {
+        template["Resources"][logical_id]["Type"]
+        for template in templates.values()
+        for logical_id, _ in principals(template)
+    }
+    assert {"AWS::KMS::Key", "AWS::S3::BucketPolicy", "AWS::OpenSearchService::Domain"} <= kinds
+
+
+def rights_of(template: Template) -> dict[str, set[str]]:
+    """The policies that are attached to each role of the template."""
+    found: dict[str, set[str]] = {}
+    for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+        for logical_id, body in resources_of(template, kind).items():
+            for role in named(body["Properties"].get("Roles", [])):
+                found.setdefault(role, set()).add(logical_id)
+    return found
+
+
+def test_what_runs_waits_for_the_rights_of_its_role(templates: dict[str, Template]) -> None:
+    early: set[str] = set()
+    checked: set[str] = set()
+    for name, template in templates.items():
+        rights = rights_of(template)
+        for kind in RUNNING:
+            for logical_id, body in resources_of(template, kind).items():
+                used = named(body["Properties"])
+                if kind == "AWS::ECS::Service":
+                    definition = body["Properties"]["TaskDefinition"]["Ref"]
+                    used = named(template["Resources"][definition]["Properties"])
+                earlier = before(template, logical_id)
+                for role in used & rights.keys():
+                    checked.add(kind)
+                    early |= {f"{name}: {logical_id} before {one}" for one in rights[role] - earlier}
+    assert early == set()
+    assert checked == set(RUNNING)
+
+
+def test_no_function_reserves_what_a_new_account_does_not_have(templates: dict[str, Template]) -> None:
+    functions = [
+        body["Properties"]
+        for template in templates.values()
+        for body in resources_of(template, "AWS::Lambda::Function").values()
+    ]
+    assert functions
+    assert not [one for one in functions if "ReservedConcurrentExecutions" in one]
+
+
+def test_a_volume_has_a_key_and_a_local_disk_none(templates: dict[str, Template]) -> None:
+    seen: set[bool] = set()
+    for name, template in templates.items():
+        for body in resources_of(template, "AWS::SageMaker::EndpointConfig").values():
+            (variant,) = body["Properties"]["ProductionVariants"]
+            is_local = LOCAL_DISKS[variant["InstanceType"]]
+            assert ("KmsKeyId" in body["Properties"]) != is_local, name
+            seen.add(is_local)
+    assert seen == {True, False}
+
+
+def test_state_machines_log_where_no_policy_of_the_account_fills_up(templates: dict[str, Template]) -> None:
+    machines = 0
+    for template in templates.values():
+        for body in resources_of(template, "AWS::StepFunctions::StateMachine").values():
+            machines += 1
+            for group in named(body["Properties"]["LoggingConfiguration"]):
+                name = template["Resources"][group]["Properties"]["LogGroupName"]
+                assert name.startswith("/aws/vendedlogs/")
+    assert machines == 6
+
+
+def test_container_insights_finds_a_group_with_key_and_end(templates: dict[str, Template]) -> None:
+    clusters = 0
+    for template in templates.values():
+        for logical_id, body in resources_of(template, "AWS::ECS::Cluster").items():
+            clusters += 1
+            name = body["Properties"]["ClusterName"]
+            (group,) = (
+                (group_id, one["Properties"])
+                for group_id, one in resources_of(template, "AWS::Logs::LogGroup").items()
+                if one["Properties"].get("LogGroupName") == f"/aws/ecs/containerinsights/{name}/performance"
+            )
+            assert group[0] in before(template, logical_id), "ECS would make it first"
+            assert group[1]["KmsKeyId"]
+            assert group[1]["RetentionInDays"] >= 30
+    assert clusters == 3
+
+
+def test_the_logs_key_serves_every_group_that_names_it(templates: dict[str, Template]) -> None:
+    """A group whose ARN the key's policy does not have cannot be made."""
+    for name, template in templates.items():
+        if not name.endswith("/Keys"):
+            continue
+        allowed = json.dumps(template["Resources"]["LogsKey"]["Properties"]["KeyPolicy"])
+        for other, beside in templates.items():
+            if other.partition("/")[0] != name.partition("/")[0]:
+                continue
+            for body in resources_of(beside, "AWS::Logs::LogGroup").values():
+                group = body["Properties"].get("LogGroupName")
+                parts = [] if group is None else [group, f"{group.rpartition('-')[0]}-*"]
+                assert not parts or any(f"log-group:{part}" in allowed for part in parts), group

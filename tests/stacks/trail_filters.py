@@ -1,0 +1,93 @@
+"""Evaluates filter patterns of CloudWatch Logs over events of CloudTrail: what ours use of the syntax.
+
+An absent field equals nothing and differs from nothing: AWS documents neither, so no pattern may lean on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_TOKEN = re.compile(r'\s*(?:(\(|\)|&&|\|\||!=|=|IS TRUE)|(\$[\w.\[\]]+)|"((?:[^"\\]|\\.)*)")')
+
+
+def matches(pattern: str, event: Mapping[str, Any]) -> bool:
+    """Return whether an event is counted. Raises ValueError where the pattern is none."""
+    body = pattern.strip()
+    if not (body.startswith("{") and body.endswith("}")):
+        raise ValueError(f"not a pattern of JSON: {pattern}")
+    parser = _Parser(_tokens(body[1:-1]), event)
+    result = parser.any_of()
+    if parser.rest:
+        raise ValueError(f"{parser.rest[0]} is left of {pattern}")
+    return result
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    position = 0
+    while text[position:].strip():
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise ValueError(f"not understood: {text[position:]}")
+        operator, field, value = match.groups()
+        kind = "operator" if operator else "field" if field else "value"
+        found.append((kind, operator or field or value))
+        position = match.end()
+    return found
+
+
+class _Parser:
+    def __init__(self, tokens: list[tuple[str, str]], event: Mapping[str, Any]) -> None:
+        self.rest = tokens
+        self._event = event
+
+    def any_of(self) -> bool:
+        result = self._all_of()
+        while self.rest and self.rest[0][1] == "||":
+            self.rest.pop(0)
+            result = self._all_of() or result
+        return result
+
+    def _all_of(self) -> bool:
+        result = self._clause()
+        while self.rest and self.rest[0][1] == "&&":
+            self.rest.pop(0)
+            result = self._clause() and result
+        return result
+
+    def _clause(self) -> bool:
+        kind, text = self.rest.pop(0)
+        if text == "(" and kind == "operator":
+            result = self.any_of()
+            if self.rest.pop(0)[1] != ")":
+                raise ValueError("a bracket is left open")
+            return result
+        if kind != "field":
+            raise ValueError(f"{text} is no field")
+        there = _value(self._event, text)
+        operator = self.rest.pop(0)[1]
+        if operator == "IS TRUE":
+            return there is True
+        wanted = self.rest.pop(0)[1]
+        if there is None:
+            return False
+        is_equal = _fits(str(there), wanted)
+        return is_equal if operator == "=" else not is_equal
+
+
+def _value(event: Mapping[str, Any], selector: str) -> Any:
+    found: Any = event
+    for part in re.findall(r"\w+|\[\d+\]", selector):
+        if part.startswith("["):
+            number = int(part[1:-1])
+            found = found[number] if isinstance(found, list) and number < len(found) else None
+        else:
+            found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _fits(there: str, wanted: str) -> bool:
+    """``*`` ends a term that may go on."""
+    return there.startswith(wanted[:-1]) if wanted.endswith("*") else there == wanted
