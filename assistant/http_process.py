@@ -7,6 +7,8 @@ import errno
 import gc
 import logging
 import math
+import os
+import resource
 import signal
 import socket
 import ssl
@@ -17,15 +19,12 @@ from typing import Any
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError
+from assistant.http_connection import MOST_CONNECTIONS, SEND_BUFFER_BYTES, connections
 
 STALLED_PEER_TIMEOUT_S = 30
 """A peer that acknowledges nothing for so long loses its connection, whatever still waits in the kernel."""
-_SEND_BUFFER_BYTES = 64 * 1024
-"""Of the kernel, a connection: what a reader leaves waits in the process, where it is bounded and merged.
-By default it grows to 4 MiB."""
 KEEP_ALIVE_S = 130
 """Longer than a load balancer keeps an idle connection (120 s at ours): who closes first must be the one who
 sends, or a request meets a connection that was closed just before."""
@@ -40,7 +39,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # accepted sockets inherit what follows
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_PEER_TIMEOUT_S * 1000)
         listener.bind(address)
@@ -60,9 +59,12 @@ async def serve(
     shutdown_timeout_s: float,
     on_stopping: Callable[[], None] | None = None,
     tls: ssl.SSLContext | None = None,
+    operations: socket.socket | None = None,
+    most_connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept nothing more, and cancel what still
-    runs after ``shutdown_timeout_s``. With ``tls`` nothing but HTTPS is understood.
+    runs after ``shutdown_timeout_s``. With ``tls`` nothing but HTTPS is understood. ``operations`` is a
+    second listener of the same application.
 
     Prints the ready line on stdout once connections are accepted.
     """
@@ -70,16 +72,24 @@ async def serve(
         logging.getLogger(name).setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it has stopped
-    config = server_config(app, shutdown_timeout_s=shutdown_timeout_s, tls=tls)
-    await _AnnouncingServer(config, on_stopping=on_stopping).serve([listener])
+    _raise_file_limit(2 * most_connections)
+    config = server_config(
+        app, shutdown_timeout_s=shutdown_timeout_s, tls=tls, most_connections=most_connections
+    )
+    listeners = [listener] if operations is None else [listener, operations]
+    await _AnnouncingServer(config, on_stopping=on_stopping).serve(listeners)
 
 
 def server_config(
-    app: ASGIApp, *, shutdown_timeout_s: float, tls: ssl.SSLContext | None = None
+    app: ASGIApp,
+    *,
+    shutdown_timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    most_connections: int = MOST_CONNECTIONS,
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_BoundedConnection,
+        http=connections(most_connections),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -97,11 +107,20 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a process's main coroutine on uvloop. One of our own errors ends it with one sentence, status 1."""
     import uvloop
 
+    os.umask(0o077)  # what this process writes is for its owner only
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main)
     except AssistantError as error:
         sys.exit(error.message)
+
+
+def _raise_file_limit(files: int) -> None:
+    """Let the process have so many files, where the system lets it: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:
@@ -110,14 +129,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
-
-
-class _BoundedConnection(HttpToolsProtocol):
-    """Keeps no more for a slow reader over TLS than without: by default the loop would take 512 KiB."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(high=_SEND_BUFFER_BYTES)
 
 
 class _AnnouncingServer(uvicorn.Server):
@@ -133,8 +144,10 @@ class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         _spare_the_collector()
-        host, port = (sockets or [])[0].getsockname()[:2]
+        (host, port), *beside = [each.getsockname()[:2] for each in sockets or []]
         scheme = "https" if self.config.is_ssl else "http"
         ready = {"ready": True, "scheme": scheme, "host": host, "port": port}
+        if beside:
+            ready |= {"operations_host": beside[0][0], "operations_port": beside[0][1]}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()

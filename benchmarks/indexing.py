@@ -26,6 +26,7 @@ from assistant.bootstrap import open_stores
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.knowledge_sources import KnowledgeSources, Writer
 from assistant.ingesting.ports import DocumentStates
 from assistant.ingesting.sources.reader import read_sources
 from assistant.settings import inherited_environment, load_tenant
@@ -128,7 +129,8 @@ async def _add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[Docu
     async with open_stores(tenant, state_dir=layout.state_dir) as stores:
         began_s = time.monotonic()
         add = AddDocuments(stores.knowledge, clock=SystemClock())
-        summary = await add(read_sources([documents]))
+        source = KnowledgeSources.of(tenant).named(None)
+        summary = await add(read_sources([documents]), source=source, writer=Writer("benchmark"))
         await _wait_until_done(stores.knowledge.states, count=len(summary.enqueued_ids))
         seconds = time.monotonic() - began_s
         return await _all_statuses(stores.knowledge.states), seconds

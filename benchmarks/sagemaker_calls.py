@@ -43,7 +43,7 @@ async def measure() -> None:
             secret_access_key="local",  # noqa: S106 : the stand-in knows no keys
         ) as client,
     ):
-        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS)
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question")
         generator = SageMakerGenerator(client, endpoint="llm")
 
         async def embed() -> None:

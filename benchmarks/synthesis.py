@@ -81,7 +81,7 @@ def _enlarge(alone: Path, among: Path, folder: Path) -> int:
 
 def _synth(tenants: Path, out: Path, options: Sequence[str]) -> float:
     shutil.rmtree(out, ignore_errors=True)
-    context = ["-c", f"tenant={TENANT}", "-c", f"tenants={tenants}"]
+    context = ["-c", f"tenant={TENANT}", "-c", f"tenants={tenants}", "-c", "unlocked=review"]
     command = [ROOT / "node_modules/.bin/cdk", "synth", "--quiet", "--output", out, *options, *context, "**"]
     began_s = time.perf_counter()
     done = subprocess.run(

@@ -7,14 +7,16 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from assistant.adapters.private_files import FILE_MODE, make_private_folder
+
 
 def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
     """Write ``content()`` with mode 0600 unless the file is there; of two processes the first wins."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content())
     try:

@@ -1,4 +1,7 @@
-"""Links to stored documents that carry their own right: signed with the tenant's link secret, for minutes."""
+"""Links to stored documents that carry their own right: signed with the tenant's link secret, for minutes.
+
+The token stands in the fragment, which no browser sends: no log of a balancer, a proxy or this service ever
+holds it. The page at ``LINK_PAGE`` posts it."""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -17,6 +19,8 @@ from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 
 LINK_LIFETIME_S = 600
+LINK_PAGE = "/open"
+"""Path of the page that opens a link."""
 _PURPOSE = b"document-link/1:"
 """Keeps the key's other signatures, should there ever be any, from being taken for links."""
 _MAX_TOKEN_CHARACTERS = 4_096
@@ -57,13 +61,10 @@ class SignedDocumentLinks:
         )
         payload = grant.model_dump_json().encode()
         token = f"{self._tenant}.{_encode(payload)}.{_encode(self._mac(payload))}"
-        return f"/v1/documents/{quote(document_id, safe='')}?token={token}"
+        return f"{LINK_PAGE}#{token}"
 
-    def open(self, token: str, *, accept_expired: bool = False) -> LinkGrant:
-        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired).
-
-        ``accept_expired`` is for a reader who has a right of their own: the link only says what it cites.
-        """
+    def open(self, token: str) -> LinkGrant:
+        """Return what the token of a link allows. Raises UnauthenticatedError (forged, altered, expired)."""
         parts = token.split(".")
         if len(token) > _MAX_TOKEN_CHARACTERS or len(parts) != 3:
             raise refused_link()
@@ -78,7 +79,7 @@ class SignedDocumentLinks:
         except ValidationError:
             raise refused_link() from None
         is_expired = grant.expires_s <= self._clock.now().timestamp()
-        if grant.tenant != self._tenant or (is_expired and not accept_expired):
+        if grant.tenant != self._tenant or is_expired:
             raise refused_link()
         return grant
 

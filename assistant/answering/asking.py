@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.answering.evidence import Evidence
+from assistant.answering.excerpts import Excerpts
 from assistant.answering.interruption import Cause, Interruption
 from assistant.answering.prompting import Prompt
 from assistant.answering.steps import Steps
@@ -97,6 +98,8 @@ class PreparedAnswer:
     """The sources, in the order of their numbers."""
     make_sources: Callable[[], tuple[Source, ...]]
     """What the agent is shown; made while the model is waited for."""
+    excerpts: Excerpts
+    """What is shown of documents; complete when ``make_sources`` was called."""
     certainty: Certainty | None
     """None: not in the knowledge base."""
     quoted: QuotedAnswer

@@ -131,6 +131,11 @@ def answer_record(
 ) -> AnswerRecord:
     """Return the record, from the same state that was streamed."""
     tenant, prompt, first = services.tenant, prepared.prompt, prepared.evidence[0]
+    excerpts = prepared.excerpts
+    kept = excerpts.keep(text.text)
+    also = excerpts.keep_also(prepared.quoted.also if ending.mode else ())
+    draft = _reply_draft(ending, prepared)
+    kept_draft = excerpts.keep(draft) if draft is not None else None
     return AnswerRecord(
         answer_id=prepared.answer_id,
         conversation_id=prepared.conversation_id,
@@ -144,7 +149,7 @@ def answer_record(
         outcome=ending.outcome,
         finish_reason=ending.finish_reason,
         error_code=ending.error_code,
-        text=text.text,
+        text=kept,
         sentences=tuple(text.sentences),
         removed_markers=text.removed_markers,
         passages=_passages(prepared),
@@ -168,12 +173,13 @@ def answer_record(
         mode=ending.mode,
         certainty=ending.certainty,
         fallback=ending.fallback,
-        also=prepared.quoted.also if ending.mode else (),
+        also=also,
         clarify=prepared.clarify if ending.mode else None,
-        reply_draft=_reply_draft(ending, prepared),
+        reply_draft=kept_draft,
         escalation=_escalation(ending, prepared),
         corrections=prepared.corrections,
         quoted=tuple(text.quoted),
+        excerpts=excerpts.used_in(kept, kept_draft, *(one.text for one in also)),
         candidates=tuple(
             CandidateDocument(
                 document_id=one.document_id,

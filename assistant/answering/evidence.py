@@ -10,9 +10,11 @@ from opentelemetry import trace
 
 from assistant.answering.cosine_scale import CosineScale
 from assistant.answering.evidence_gate import NOTHING_VISIBLE, gate_features, judge, missing_in
+from assistant.answering.excerpts import shown_title
 from assistant.answering.learned import shipped_weights
 from assistant.answering.quoting import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.ranking import RankedDocument, candidates, rank
+from assistant.answering.remembering import remember_texts
 from assistant.answering.retrieving import RetrievePassages
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import Steps
@@ -159,7 +161,7 @@ class FindEvidence:
         self.scorer = UnitScorer(self.vocabulary.language, shipped_weights("quoter"), self.headings)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
         self._gate = shipped_weights("gate")
-        self._polar: dict[str, frozenset[str]] = {}
+        self._polar_title = remember_texts(_TITLES_KEPT)(self.vocabulary.language.polar_stems)
         self._unit_vectors = UnitVectors(services.embedder, clock=services.clock)
         self._cosines = CosineScale.of(tenant.embedding)
 
@@ -238,14 +240,6 @@ class FindEvidence:
         agreed = sum(stem in ours and _opposite(stem) not in ours for stem in theirs if " " in stem)
         numbers = codes_in(title) & codes_in(searched)
         return {"title_opposed": float(opposed - agreed), "title_number": float(bool(numbers))}
-
-    def _polar_title(self, title: str) -> frozenset[str]:
-        known = self._polar.get(title)
-        if known is None:
-            if len(self._polar) >= _TITLES_KEPT:
-                self._polar.clear()
-            known = self._polar[title] = self.vocabulary.language.polar_stems(title)
-        return known
 
     def _weigh(
         self,
@@ -462,7 +456,7 @@ def clarifying_question(
         return None
     if (first ^ second) & vocabulary.language.polar_stems(searched):
         return None
-    return f"Which of these applies: “{titles[0]}” or “{titles[1]}”?"
+    return f"Which of these applies: “{shown_title(titles[0])}” or “{shown_title(titles[1])}”?"
 
 
 def _is_conditioned(document: StoredDocument, headings: Headings) -> bool:

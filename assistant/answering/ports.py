@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from assistant.domain.answers import (
     AccessEntry,
+    AccessPage,
+    AccessQuery,
     AnswerRecord,
     Sent,
     StoredSent,
@@ -17,9 +19,24 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import Span
+from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument, Span
+from assistant.domain.excerpts import Excerpt
 from assistant.domain.identity import Identity
 from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
+
+
+class LiveDocuments(Protocol):
+    """What answering reads of the documents' states. All methods raise DependencyError."""
+
+    async def count_by_state(self) -> Mapping[DocumentState, int]: ...
+
+    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]: ...
+
+    async def list(
+        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+    ) -> list[DocumentStatus]:
+        """Return a page in order of document_id, those after ``after``."""
+        ...
 
 
 class TextEmbedder(Protocol):
@@ -126,11 +143,27 @@ class DocumentLinks(Protocol):
     def link(
         self, document_id: str, *, span: Span, identity: Identity, content_hash: str | None = None
     ) -> str:
-        """Return the path on this service, with a token of minutes, of the stored text at the span.
+        """Return a path on this service that opens the stored text at the span in any browser, for minutes.
 
-        The token carries who it was made for: reading by the link is recorded in their name.
+        Its fragment carries a token with who it was made for: reading by the link is recorded in their name.
+        No part of the path that a browser sends opens anything.
         ``content_hash`` names the content that the span was cut from: a reader is told when it changed.
         """
+        ...
+
+
+class DocumentTexts(Protocol):
+    """The texts of documents for those who may read them, as of now. Both methods raise DependencyError."""
+
+    async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
+        """Say whether the document is there, not withdrawn, and open to these labels."""
+        ...
+
+    async def read(
+        self, document_id: str, content_hash: str, *, labels: frozenset[str]
+    ) -> ParsedDocument | None:
+        """Return the parsed text of one content of the document. None when the document is not readable, or
+        that content is not kept."""
         ...
 
 
@@ -174,6 +207,15 @@ class AnswerRecords(Protocol):
         """Keep that somebody read something."""
         ...
 
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        """Return the entries that ``query`` asks for, oldest first, those of one instant in a fixed order:
+        what was recorded as read, and the ``sight`` of each answer, of interrupted ones too.
+
+        A call looks at a bounded number of entries: a page may hold fewer than ``query.limit``, also none,
+        and ``next_after`` then leads on. It is opaque, and of use for the same query alone.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LogOpening:
@@ -202,6 +244,10 @@ class LogBatch:
     sequences count up from ``first_sequence``."""
     ended: bool
     """Nothing follows: the last frame is ``done`` or ``error``."""
+    excerpts: tuple[Excerpt, ...] = ()
+    """Whose runs stand in the frames in place of documents' texts; a reader fills them before it sends."""
+    urgent: bool = field(default=False, compare=False)
+    """A reader waits until this batch is kept: the store does not hold it back for others. Not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +283,11 @@ class AnswerLog(Protocol):
 
     async def release(self, opening: LogOpening) -> None:
         """Forget a log that has no batch, and its key: the answer failed before its first event."""
+        ...
+
+    async def free_key(self, opening: LogOpening) -> None:
+        """End the key's standing for this log: the next request under it begins a new answer. The log can
+        still be read. Changes nothing when the key stands for another log, or for none."""
         ...
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:

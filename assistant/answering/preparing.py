@@ -10,9 +10,24 @@ from functools import partial
 
 from assistant.answering.asking import AnswerRequest, PreparedAnswer, QuotedAnswer, QuotedBlock
 from assistant.answering.evidence import Evidence, FindEvidence, Sought, merged_quote
+from assistant.answering.excerpts import (
+    SNIPPET_CHARACTERS,
+    Excerpts,
+    Place,
+    fill_record,
+    gone_from,
+    read_excerpts,
+    shown_heading,
+    shown_path,
+    shown_reply,
+    shown_snippet,
+    shown_title,
+    shown_unit,
+    shown_url,
+)
 from assistant.answering.known_words import KnownWordsReader
 from assistant.answering.prompting import Prompt, PromptBuilder
-from assistant.answering.quoting import Quote, blocks
+from assistant.answering.quoting import Quote, ScoredUnit, blocks
 from assistant.answering.services import TenantServices
 from assistant.answering.steps import Steps, begin_answer, fail_span
 from assistant.answering.understanding import Understood, leans_on_history, understand
@@ -20,17 +35,21 @@ from assistant.answering.waiting import within
 from assistant.domain.answers import AlsoPossible, AnswerRecord, Certainty, Source
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import Passage
-from assistant.domain.errors import AssistantError, NotFoundError, RecordsUnavailableError
+from assistant.domain.errors import (
+    AssistantError,
+    DependencyError,
+    NotFoundError,
+    RecordsUnavailableError,
+)
+from assistant.domain.excerpts import ShownAs
 from assistant.domain.identity import Identity
 from assistant.domain.retrieval import RankedPassage
 from assistant.text.safe_markdown import safe_markdown
 
 RECORDS_TIMEOUT_S = 3.0
 """For one reading from or writing to the store of answers."""
-_SNIPPET_CHARACTERS = 280
 _SUBSTANCE = re.compile(r"[^\W_]")
 """A unit without a letter or digit, as of an address that was taken out, is not quoted."""
-_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _DEFAULT_SUBJECT = "default"
 _SHARE_OF_DOUBLE = 0.75
 """Of the words of one quote, for each of the two that answer a double question."""
@@ -57,6 +76,7 @@ class PrepareAnswer:
     ) -> PreparedAnswer:
         """See ``AnswerQuestion.prepare``."""
         services = self._services
+        services.index_watch.require_own()
         asked_at, started_s = services.clock.now(), services.clock.monotonic_s()
         answer_id = answer_id or services.new_id()
         conversation_id = conversation_id or asking.conversation_id or services.new_id()
@@ -68,14 +88,18 @@ class PrepareAnswer:
             seeking = _Seeking(self.find_evidence, asking, identity, deadline, steps)
             before = history[-1].question if history else asking.question_before
             understood, evidence = await self._find(seeking, before)
+            if any(one.certainty is None for one in evidence):  # by damage nothing is ever "not known"
+                await services.index_watch.require_whole(deadline=deadline)
             with steps.step("compose") as span:
                 certainty = _certainty(evidence)
-                shown, quoted = self._composed(evidence)
+                excerpts = Excerpts()
+                shown, quoted = self._composed(evidence, excerpts)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
             max_tokens = self._max_tokens(asking)
             prompt = None
             if certainty is not None and self._prompts is not None:
-                prompt = self._prompt(asking, shown, history, max_tokens, steps)
+                told = await self._told(history, identity=identity, deadline=deadline)
+                prompt = self._prompt(asking, shown, told, max_tokens, steps)
             return PreparedAnswer(
                 answer_id=answer_id,
                 conversation_id=conversation_id,
@@ -87,7 +111,8 @@ class PrepareAnswer:
                 started_s=started_s,
                 deadline=deadline,
                 shown=shown,
-                make_sources=partial(self._sources, evidence, shown, identity=identity),
+                make_sources=partial(self._sources, evidence, shown, excerpts, identity=identity),
+                excerpts=excerpts,
                 certainty=certainty,
                 quoted=quoted,
                 clarify=next((one.clarify for one in evidence if one.clarify), None),
@@ -119,6 +144,28 @@ class PrepareAnswer:
         if not turns or any(turn.agent != identity.agent for turn in turns):
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
+
+    async def _told(
+        self, history: Sequence[AnswerRecord], *, identity: Identity, deadline: Deadline
+    ) -> list[AnswerRecord]:
+        """Return the turns that a model may be told, with their texts: one that showed what is withdrawn
+        since, or what cannot be read now, is left out with all before it, so that there is no gap."""
+        step = Deadline.after(deadline.within_s(RECORDS_TIMEOUT_S), clock=self._services.clock)
+        told: list[AnswerRecord] = []
+        for turn in reversed(history):
+            try:
+                shown = await within(
+                    read_excerpts(turn.excerpts, self._services.texts, labels=identity.labels),
+                    step=step,
+                    whole=deadline,
+                    late=RecordsUnavailableError("The texts of earlier answers cannot be read."),
+                )
+            except DependencyError:
+                break
+            if gone_from(turn, shown):
+                break
+            told.insert(0, fill_record(turn, shown))
+        return told
 
     async def _find(self, seeking: _Seeking, before: str | None) -> tuple[Understood, tuple[Evidence, ...]]:
         """Find evidence for each question of the message.
@@ -153,9 +200,11 @@ class PrepareAnswer:
             found[0] = await seeking.find(replace(found[0].sought, beside=_best_id(found[-1])))
         return understood, tuple(found)
 
-    def _composed(self, evidence: Sequence[Evidence]) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
+    def _composed(
+        self, evidence: Sequence[Evidence], excerpts: Excerpts
+    ) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
         """Return the sources in the order of their numbers, and the quoted answer that cites them."""
-        sources = _SourceList()
+        sources = _SourceList(excerpts)
         built: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
         answering = [one for one in evidence if one.certainty is not None]
@@ -171,14 +220,8 @@ class PrepareAnswer:
                 also.append(_also_possible(one.also, parts))
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
-        reply = next(
-            (
-                one.quote.reply
-                for one in answering
-                if one.quote is not None and one.certainty is Certainty.ANSWERED
-            ),
-            None,
-        )
+        sure = (one.quote for one in answering if one.certainty is Certainty.ANSWERED)
+        reply = next((_reply_draft(quote, excerpts) for quote in sure if quote is not None), None)
         return sources.passages, QuotedAnswer(tuple(built), tuple(also), reply)
 
     def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote]]:
@@ -196,11 +239,13 @@ class PrepareAnswer:
     ) -> list[QuotedBlock]:
         lead = "\n\n" if begun else ""
         built: list[QuotedBlock] = []
-        urls = {passage.url for passage in quote.document.passages if passage.url}
-        texts = {one.unit.ordinal: safe_markdown(one.unit.text, allowed_urls=urls) for one in quote.units}
+        url = quote.document.card.url
+        texts = {one.unit.ordinal: shown_unit(one.unit.text, url=url) for one in quote.units}
         said = tuple(one for one in quote.units if _SUBSTANCE.search(texts[one.unit.ordinal]))
         opening = f"{lead}{title}\n\n" if title else lead
         for before, one in blocks(replace(quote, units=said)):
+            sources.excerpts.add(texts[one.unit.ordinal], _place(one, ShownAs.UNIT))
+            sources.excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
             built.append(
                 QuotedBlock(
                     before=before if built else opening + before,
@@ -250,7 +295,12 @@ class PrepareAnswer:
         return prompt
 
     def _sources(
-        self, evidence: Sequence[Evidence], shown: Sequence[RankedPassage], *, identity: Identity
+        self,
+        evidence: Sequence[Evidence],
+        shown: Sequence[RankedPassage],
+        excerpts: Excerpts,
+        *,
+        identity: Identity,
     ) -> tuple[Source, ...]:
         asked = frozenset[str]().union(*(term.forms for one in evidence for term in one.terms))
         dates = {
@@ -260,14 +310,15 @@ class PrepareAnswer:
             Source(
                 n=n,
                 document_id=passage.document_id,
-                title=passage.title,
-                heading=passage.heading,
+                title=shown_title(passage.title),
+                heading=shown_path(passage.heading),
                 effective_date=dates.get(passage.document_id),
-                url=passage.url,
+                url=shown_url(passage.url),
                 source=passage.source,
                 score=ranked.fused_score,
-                snippet=snippet(passage, stems=asked),
+                snippet=snippet(passage, stems=asked, excerpts=excerpts),
                 span=(passage.span.start, passage.span.end),
+                content_hash=passage.content_hash,
                 document_url=self._services.links.link(
                     passage.document_id,
                     span=passage.span,
@@ -303,7 +354,8 @@ class _Seeking:
 class _SourceList:
     """The numbered sources of one answer: first those that are quoted, then the best of each document."""
 
-    def __init__(self) -> None:
+    def __init__(self, excerpts: Excerpts) -> None:
+        self.excerpts = excerpts
         self._numbers: dict[str, int] = {}
         self._passages: list[RankedPassage] = []
 
@@ -363,7 +415,7 @@ def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
     card = quote.document.card
     return AlsoPossible(
         document_id=card.document_id,
-        title=card.title,
+        title=shown_title(card.title),
         effective_date=card.effective_date,
         text="".join(part.before + part.text for part in parts),
         citations=tuple(sorted({part.n for part in parts})),
@@ -392,23 +444,50 @@ def _nearest(evidence: Sequence[Evidence]) -> list[str]:
     return [f"{one.best.card.title} {one.best.card.source}" for one in evidence if one.best is not None]
 
 
-def snippet(passage: Passage, *, stems: frozenset[str]) -> str:
-    """Return about two sentences of a passage, beginning with its first unit that holds most of the stems."""
+def snippet(passage: Passage, *, stems: frozenset[str], excerpts: Excerpts) -> str:
+    """Return about two sentences of a passage, beginning with its first unit that holds most of the stems;
+    note where they and the headings above them stand."""
     units = passage.units
-    if not units:
-        return _cut(passage.text)
-    best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
-    start = best.span.start - passage.span.start
-    shown = _cut(passage.text[start : start + 2 * _SNIPPET_CHARACTERS])
-    return shown if best.ordinal == units[0].ordinal else _ELLIPSIS + shown
+    start, begins_inside = 0, False
+    if units:
+        best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
+        start, begins_inside = best.span.start - passage.span.start, best.ordinal != units[0].ordinal
+    text = passage.text[start : start + 2 * SNIPPET_CHARACTERS]
+    url = passage.url if passage.url and passage.url in text else None
+    shown = shown_snippet(text, inside=begins_inside, url=url)
+    place = Place(
+        passage.document_id,
+        passage.content_hash,
+        ((passage.span.start + start, passage.span.start + start + len(text)),),
+        ShownAs.SNIPPET_INSIDE if begins_inside else ShownAs.SNIPPET,
+        url=url,
+    )
+    excerpts.add(shown, place)
+    path = replace(place, shown_as=ShownAs.PATH, heading_letters=len(passage.heading))
+    excerpts.add(shown_path(passage.heading), path)
+    return shown
 
 
-def _cut(text: str) -> str:
-    shown = " ".join(text[: 2 * _SNIPPET_CHARACTERS].split())
-    if len(shown) <= _SNIPPET_CHARACTERS:
-        return shown
-    cut = shown.rfind(" ", _SNIPPET_CHARACTERS // 2, _SNIPPET_CHARACTERS)
-    return shown[: cut if cut > 0 else _SNIPPET_CHARACTERS] + _ELLIPSIS
+def _place(one: ScoredUnit, shown_as: ShownAs) -> Place:
+    unit, passage = one.unit, one.passage
+    return Place(
+        passage.document_id,
+        passage.content_hash,
+        ((unit.span.start, unit.span.end),),
+        shown_as,
+        heading_letters=len(unit.heading) if shown_as is ShownAs.HEADING else 0,
+        url=passage.url if passage.url and passage.url in unit.text else None,
+    )
+
+
+def _reply_draft(quote: Quote, excerpts: Excerpts) -> str | None:
+    """Return what the document says to the patient; None where it says nothing."""
+    url = quote.document.card.url
+    draft = shown_reply((one.unit.text for one in quote.reply), url=url)
+    if quote.reply:
+        spans = tuple((one.unit.span.start, one.unit.span.end) for one in quote.reply)
+        excerpts.add(draft, replace(_place(quote.reply[0], ShownAs.REPLY), spans=spans, url=url))
+    return draft or None
 
 
 def _as_title(question: str) -> str:

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import log, sqrt
 
+from assistant.answering.excerpts import shown_heading
 from assistant.answering.learned import Weights
+from assistant.answering.remembering import remember_texts
 from assistant.answering.vocabulary import Term
 from assistant.domain.documents import Passage, Unit, UnitKind
 from assistant.domain.retrieval import StoredDocument
 from assistant.text.language import Language, fold
-from assistant.text.safe_markdown import safe_markdown
 
 _NUMBER_ASKED = re.compile(
     r"\b(?:how (?:many|much|old|often|far|big|high|low|likely)|what (?:number|age|amount|percent|code|ext)|"
@@ -51,7 +52,6 @@ _HAS_PERSON = re.compile(
 )
 _HAS_CONDITION = re.compile(r"\b(?:if|unless|only|except|when)\b")
 _DEFINES = re.compile(r"^\W*[\w' -]{2,60} (?:is|are|refers to|means) (?:a|an|the)\b")
-_BETWEEN_HEADINGS = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 _USUAL_WORDS = 15
 _SECTIONS = {
     "before_you_start": "before you start",
@@ -59,7 +59,7 @@ _SECTIONS = {
     "exceptions": "exception",
     "steps": "steps",
 }
-_COMMON_STEMS_CACHED = 20_000
+_HEADINGS_KEPT = 20_000
 _ASKS_OF_TITLE = 0.9
 """Share of a question's weight in the title from which it asks of the document as a whole."""
 WITHIN_OF_BEST = 3.0
@@ -116,7 +116,7 @@ class Quote:
     units: tuple[ScoredUnit, ...]
     best_score: float
     """Of the best unit."""
-    reply: str | None
+    reply: tuple[ScoredUnit, ...]
     """What the document says to the patient, where it does."""
 
 
@@ -145,7 +145,10 @@ class UnitScorer:
     language: Language
     weights: Weights
     headings: Headings
-    _heading_stems: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    _stems: Callable[[str], frozenset[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stems = remember_texts(_HEADINGS_KEPT)(self.language.content_stems)
 
     def score(
         self,
@@ -229,14 +232,6 @@ class UnitScorer:
                 total += term.weight * max(log(1 + units / (1 + counts.get(stem, 0))) for stem in held)
         return total / asked.weight
 
-    def _stems(self, heading: str) -> frozenset[str]:
-        known = self._heading_stems.get(heading)
-        if known is None:
-            if len(self._heading_stems) >= _COMMON_STEMS_CACHED:
-                self._heading_stems.clear()
-            known = self._heading_stems[heading] = self.language.content_stems(heading)
-        return known
-
 
 def _leading(units: Sequence[Unit]) -> dict[int, float]:
     """Return by ordinal how early a step comes, from 1 down: "Reject 75, what now?" names the document and
@@ -302,7 +297,7 @@ def choose(
         document=document,
         units=tuple(chosen[ordinal] for ordinal in sorted(chosen, key=lambda at: (at not in first, at))),
         best_score=ordered[0].score if ordered else 0.0,
-        reply=_reply([one for one in scored if headings.is_reply(one.unit)]),
+        reply=tuple(one for one in scored if headings.is_reply(one.unit)),
     )
 
 
@@ -336,7 +331,7 @@ def blocks(quote: Quote) -> Iterator[tuple[str, ScoredUnit]]:
         before = "" if previous is None else "\n\n"
         if one.unit.heading != heading:
             heading = one.unit.heading
-            shown = safe_markdown(heading.replace(" > ", _BETWEEN_HEADINGS), allowed_urls=()).strip()
+            shown = shown_heading(heading)
             before += f"**{shown}**\n\n" if shown else ""
         elif previous is not None and _continues(previous.unit, one.unit):
             before = " " if one.unit.kind is UnitKind.SENTENCE else "\n"
@@ -374,13 +369,6 @@ def _words(units: Sequence[ScoredUnit]) -> int:
     )
 
 
-def _reply(units: Sequence[ScoredUnit]) -> str | None:
-    text = " ".join(one.unit.text for one in units).strip()
-    if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
-        text = text[1:-1].strip()
-    return text or None
-
-
-@lru_cache(maxsize=_COMMON_STEMS_CACHED)
+@remember_texts(_HEADINGS_KEPT)
 def _last(heading: str) -> str:
     return fold(heading.rpartition(" > ")[2]).strip()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
     AccessEntry,
@@ -27,6 +30,7 @@ class AnswerReading:
     """One answer as its reader may see it."""
 
     record: AnswerRecord
+    """With the documents' texts as they may be read now; a notice stands where they may not."""
     sources: tuple[Source, ...]
     """With fresh links; no snippets, for the record keeps a passage's text only by hash."""
     verdicts: tuple[StoredVerdict, ...]
@@ -45,7 +49,7 @@ class ReadAnswers:
         if record is None or not _may_read(record, identity):
             raise _not_found()
         if record.agent != identity.agent:
-            await self._note("answer", answer_id, identity=identity)
+            await self._note("answer", answer_id, [record], identity=identity)
         return await self._reading(record, identity=identity)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
@@ -54,36 +58,47 @@ class ReadAnswers:
         if not records or not all(_may_read(record, identity) for record in records):
             raise _not_found()
         if any(record.agent != identity.agent for record in records):
-            await self._note("conversation", conversation_id, identity=identity)
+            await self._note("conversation", conversation_id, records, identity=identity)
         return [await self._reading(record, identity=identity) for record in records]
 
     async def _note(
-        self, kind: Literal["answer", "conversation"], subject_id: str, *, identity: Identity
+        self,
+        kind: Literal["answer", "conversation"],
+        subject_id: str,
+        records: Sequence[AnswerRecord],
+        *,
+        identity: Identity,
     ) -> None:
-        entry = AccessEntry(
-            at=self._services.clock.now(), agent=identity.agent, kind=kind, subject_id=subject_id
-        )
+        entry = entry_of_read(kind, subject_id, records, reader=identity.agent, at=self._services.clock.now())
         await self._services.records.record_access(entry)
 
     async def _reading(self, record: AnswerRecord, *, identity: Identity) -> AnswerReading:
+        # An auditor sees what the agent saw: by the labels that the agent had, and their own.
+        is_own = record.agent == identity.agent
+        labels = identity.labels if is_own else identity.labels.union(record.labels)
+        shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
         return AnswerReading(
-            record=record,
-            sources=self._sources(record, identity=identity),
+            record=fill_record(record, shown),
+            sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
             verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
             sent=tuple(await self._services.records.list_sent(record.answer_id)),
         )
 
-    def _sources(self, record: AnswerRecord, *, identity: Identity) -> tuple[Source, ...]:
+    def _sources(
+        self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
+    ) -> tuple[Source, ...]:
         return tuple(
             Source(
                 n=use.n,
                 document_id=use.document_id,
-                title=use.title,
-                url=use.url,
+                title=shown_title(use.title),
+                url=shown_url(use.url),
                 source=use.source,
                 score=use.fused_score,
                 snippet="",
+                withdrawn=use.document_id in gone,
                 span=use.span,
+                content_hash=use.content_hash,
                 document_url=self._services.links.link(
                     use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
                 ),
@@ -119,6 +134,26 @@ class AppendToAnswer:
         if record is None or record.agent != identity.agent:
             raise _not_found()
         return record
+
+
+def entry_of_read(
+    kind: Literal["answer", "conversation"],
+    subject_id: str,
+    records: Sequence[AnswerRecord],
+    *,
+    reader: str,
+    at: datetime,
+) -> AccessEntry:
+    """Return what is recorded when another's answers are read, with the documents that are seen by it."""
+    sights = [record.sight() for record in records]
+    return AccessEntry(
+        at=at,
+        agent=reader,
+        kind=kind,
+        subject_id=subject_id,
+        documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
+        quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
+    )
 
 
 def _may_read(record: AnswerRecord, identity: Identity) -> bool:

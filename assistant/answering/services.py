@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from assistant.answering.index_watch import IndexWatch
 from assistant.answering.ports import (
     AnswerGenerator,
     AnswerRecords,
     DocumentLinks,
+    DocumentTexts,
     PassageSearch,
     TextEmbedder,
     TokenCounter,
@@ -51,10 +53,12 @@ class TenantServices:
     tenant: TenantConfig
     embedder: TextEmbedder
     search: PassageSearch
+    index_watch: IndexWatch
     generator: AnswerGenerator
     token_counter: TokenCounter
     model: ServedModel
     records: AnswerRecords
+    texts: DocumentTexts
     links: DocumentLinks
     clock: Clock
     new_id: Callable[[], str] = new_id

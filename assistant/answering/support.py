@@ -22,8 +22,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
+from assistant.answering.remembering import remember_texts
 from assistant.answering.statements import (
     ANYONE,
     SAME_CONDITION,
@@ -77,7 +78,7 @@ class SupportResult:
     reasons: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=STORED_KEPT)
+@remember_texts(STORED_KEPT)
 def _read_stored(text: str, language: Language, *, row: bool = False) -> Statement:
     """Take a text of a document apart, once. A model's text is never kept."""
     return read_statement(text, language, row=row)

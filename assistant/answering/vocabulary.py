@@ -19,7 +19,8 @@ _NUMBER_WEIGHT = 0.2
 """An age, a count or an amount ("68", "90 tablets", "3rd") is the caller's own, rarely the document's."""
 _GLOSSARY_RARITY = 0.5
 _CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[^\W_]+")
-_WITH_DIGIT = re.compile(r"[^\W_]*\d[^\W_]*")
+_TOKEN = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"\d")
 _COUNTED = re.compile(
     r"\d+(?:st|nd|rd|th|s|x|k|am|pm|yo|y|yr|yrs|mo|h|hr|hrs|wk|wks|min|mg|mcg|ml|g|kg|lb|lbs)"
 )
@@ -42,7 +43,7 @@ class Term:
 
 def codes_in(text: str) -> frozenset[str]:
     """Return every token of a text that has a digit, without leading zeros: "079" is "79"."""
-    return frozenset(token.lstrip("0") or "0" for token in _WITH_DIGIT.findall(fold(text)))
+    return frozenset(token.lstrip("0") or "0" for token in _TOKEN.findall(fold(text)) if _DIGIT.search(token))
 
 
 def _joined(said: str) -> str:

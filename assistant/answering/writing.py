@@ -11,6 +11,7 @@ from assistant.answering.asking import PreparedAnswer
 from assistant.answering.ending import Ending, answer_record, last_event
 from assistant.answering.events import Done, Problem, SentenceEnded, Token
 from assistant.answering.evidence_gate import explain
+from assistant.answering.excerpts import shown_title
 from assistant.answering.generating import Generation
 from assistant.answering.interruption import Cause, InterruptedAnswerError
 from assistant.answering.prompting import Prompt
@@ -75,7 +76,7 @@ class AnswerWriting:
             self.finish(Ending.interrupted(cause))
         elif prepared.certainty is None:
             best = prepared.evidence[0]
-            title = best.best.card.title if best.best else None
+            title = shown_title(best.best.card.title) if best.best else None
             self.finish(Ending.done(FinishReason.NO_EVIDENCE, reason=explain(best.gate, title=title)))
         elif prepared.prompt is None:
             for event in self._quote(None):

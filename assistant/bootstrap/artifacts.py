@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+import structlog
 
 from assistant.bootstrap.clients import ProcessClients
-from assistant.settings import StoreSettings, TenantConfig, load_tenants
+from assistant.domain.errors import AssistantError
+from assistant.settings import StoreSettings, TenantFiles, load_tenants
+
+_log = structlog.get_logger(__name__)
 
 
-async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> dict[str, TenantConfig]:
-    """Return every tenant of ``tenants_dir`` by name, the one from ``tenant_file_s3`` among them.
+async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
+    """Return every tenant of ``tenants_dir`` as it is served, the one from ``tenant_file_s3`` among them.
 
-    Raises ConfigurationError naming file and key, object or variables; DependencyError when S3 does not
-    answer.
+    A wrong file is logged and stops no other tenant. Raises ConfigurationError naming file and key, object or
+    variables; DependencyError when S3 does not answer.
     """
     if settings.tenant_file_s3 is not None:
         from assistant.adapters.aws.artifact_download import download_tenant_file
@@ -20,10 +26,17 @@ async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> dict
         await download_tenant_file(
             await clients.aws("s3"), uri=settings.tenant_file_s3, into=settings.tenants_dir
         )
-    found = load_tenants(settings.tenants_dir)
-    tenants = {name: settings.as_served(tenant) for name, tenant in found.items()}
+    files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
+    for name, error in files.refused.items():
+        not_served(name, error)
+    tenants = {name: settings.as_served(tenant) for name, tenant in files.tenants.items()}
     settings.check_tenants(tenants)
-    return tenants
+    return replace(files, tenants=tenants)
+
+
+def not_served(tenant: str, error: AssistantError) -> None:
+    """Log which tenant this process leaves out, and why; it goes on with the others."""
+    _log.warning("tenant_not_served", tenant=tenant, reason=error.message)
 
 
 async def fetch_artifacts(settings: StoreSettings, clients: ProcessClients, models: AbstractSet[str]) -> None:

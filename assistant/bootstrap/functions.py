@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -25,7 +26,9 @@ from assistant.settings import (
     RedactingSettings,
     RemovingSettings,
     SchemaSettings,
+    TenantConfig,
     WorkerSettings,
+    load_tenants,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from assistant.ingesting.receive_raw_files import ReceiveRawFiles
     from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
 
+Tenant = TypeVar("Tenant")
 _log = structlog.get_logger(__name__)
 
 
@@ -119,8 +123,10 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.adapters.aws.s3_documents import S3DocumentStore
     from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
     from assistant.ingesting.add_documents import AddDocuments
+    from assistant.ingesting.knowledge_sources import KnowledgeSources
+    from assistant.ingesting.parsing_process import ParsingProcess
     from assistant.ingesting.receive_raw_files import ReceiveRawFiles
-    from assistant.ingesting.stores import IntakeStores
+    from assistant.ingesting.stores import KnowledgeStores
 
     async with AsyncExitStack() as stack:
         s3, sqs, dynamodb = [await _open(service, settings, stack) for service in ("s3", "sqs", "dynamodb")]
@@ -129,16 +135,20 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
         documents = S3DocumentStore(
             s3, bucket=settings.documents_bucket, kms_key_id=settings.documents_key_id
         )
+        withdrawals = SqsIngestionQueue(sqs, queue_url=settings.withdrawals_queue_url)
 
         def add(queue_url: str) -> AddDocuments:
             queue = SqsIngestionQueue(sqs, queue_url=queue_url)
-            return AddDocuments(IntakeStores(documents, states, queue), clock=SystemClock())
+            return AddDocuments(KnowledgeStores(documents, states, queue, withdrawals), clock=SystemClock())
 
+        parsing = stack.enter_context(ParsingProcess())
         receive = ReceiveRawFiles(
             S3RawFiles(s3, bucket=settings.inbox_bucket),
+            sources=KnowledgeSources.of(await _tenant_in(s3, settings)),
             add=add(settings.ingestion_queue_url),
             add_bulk=add(settings.bulk_queue_url),
             bulk_prefix=BULK_PREFIX,
+            parsing=parsing,
         )
         yield Receiving(receive, settings.metrics_service)
 
@@ -151,7 +161,7 @@ async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingestin
     async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         sqs = await clients.aws("sqs")
         pipeline = ingestion.pipeline()
-        handling = BatchHandling(pipeline.process, give_up=pipeline.fail)
+        handling = BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline)
         batches: dict[str, PostponingBatches] = {}
         for url in (settings.ingestion_queue_url, settings.bulk_queue_url):
             queue = SqsIngestionQueue(sqs, queue_url=url)
@@ -196,7 +206,7 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
             quarantine_bucket=settings.quarantine_bucket,
             capture_bucket=settings.capture_bucket,
         )
-        redact = RedactCapture(store)
+        redact = RedactCapture(store, passages_percent=settings.passages_percent)
         sweep = SweepQuarantine(
             store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
         )
@@ -206,11 +216,21 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
 @asynccontextmanager
 async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> AsyncGenerator[TenantIngestion]:
     async with open_ingestion(settings, clients=clients) as tenants:
-        if len(tenants) != 1:
-            raise ConfigurationError(
-                f"{settings.tenants_dir} has {len(tenants)} tenants; a function serves exactly one."
-            )
-        yield tenants[0]
+        yield _only(tenants, settings.tenants_dir)
+
+
+async def _tenant_in(s3: Any, settings: ReceivingSettings) -> TenantConfig:
+    from assistant.adapters.aws.artifact_download import download_tenant_file
+
+    await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
+    return _only(load_tenants(settings.tenants_dir).tenants.values(), settings.tenants_dir)
+
+
+def _only(tenants: Collection[Tenant], folder: Path) -> Tenant:
+    """Raises ConfigurationError where a function would serve more than one tenant."""
+    if len(tenants) != 1:
+        raise ConfigurationError(f"{folder} has {len(tenants)} tenants; a function serves exactly one.")
+    return next(iter(tenants))
 
 
 async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:

@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from assistant.adapters.model_artifacts import TOKENIZER_FILE, read_model_facts
-from assistant.bootstrap.artifacts import fetch_artifacts, read_tenants
+from assistant.bootstrap.artifacts import fetch_artifacts, not_served, read_tenants
 from assistant.bootstrap.clients import ProcessClients, open_clients
 from assistant.bootstrap.stores import StoreChoice
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConfigurationError
 from assistant.settings import TenantConfig, WorkerSettings
 
 if TYPE_CHECKING:
@@ -25,18 +26,26 @@ async def open_ingestion(
     """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
     when given.
 
+    A tenant that cannot be opened is logged, and the others are worked for.
     Raises ConfigurationError naming file and key or variables, also when the embedding model's artifact is
     missing.
     """
     async with AsyncExitStack() as stack:
         clients = clients or await stack.enter_async_context(open_clients(settings))
-        tenants = await read_tenants(settings, clients)
-        await fetch_artifacts(settings, clients, {tenant.embedding.model for tenant in tenants.values()})
+        tenants = (await read_tenants(settings, clients)).tenants
         opened: list[TenantIngestion] = []
-        for tenant in tenants.values():
-            model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-            stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
-            opened.append(await _ingestion(tenant, stores, await stores.index(settings), clients))
+        for name, tenant in tenants.items():
+            try:
+                await fetch_artifacts(settings, clients, {tenant.embedding.model})
+                model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
+                stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
+                opened.append(await _ingestion(tenant, stores, await stores.index(settings), clients))
+            except ConfigurationError as error:
+                if len(tenants) == 1:
+                    raise
+                not_served(name, error)
+        if not opened:
+            raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
         yield opened
 
 
@@ -45,25 +54,33 @@ async def _ingestion(
 ) -> TenantIngestion:
     from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
     from assistant.ingesting.embedding import BatchEmbedder
-    from assistant.ingesting.passages import PassageCutter, TokenCounts
+    from assistant.ingesting.parsed_documents import ParsingApart
+    from assistant.ingesting.parsing_process import ParsingProcess
+    from assistant.ingesting.passages import TokenCounts
     from assistant.ingesting.worker import TenantIngestion
-    from assistant.text.language import language
 
     embedding = tenant.embedding
     embedder = SageMakerEmbedder(
-        await clients.sagemaker(), endpoint=embedding.endpoint, dimensions=embedding.dimensions
+        await clients.sagemaker(),
+        endpoint=embedding.endpoint,
+        dimensions=embedding.dimensions,
+        purpose="passage",
     )
     tokenizer = stores.settings.model_artifacts_dir / embedding.model / TOKENIZER_FILE
+    TokenCounts.load(tokenizer)  # a file that is none is told here, and not by each document
+    parser = ParsingApart(
+        ParsingProcess(),
+        tokenizer_json=tokenizer,
+        max_tokens=embedding.max_tokens,
+        language_code=tenant.language,
+    )
+    stores.stack.callback(parser.close)
     return TenantIngestion(
         tenant=tenant.name,
         stores=await stores.knowledge(),
         index=index,
         embedder=BatchEmbedder(embedder, clock=stores.clock),
-        cutter=PassageCutter(
-            TokenCounts.load(tokenizer),
-            max_tokens=embedding.max_tokens,
-            language=language(tenant.language),
-        ),
+        parser=parser,
         clock=stores.clock,
         index_writes=await stores.index_writes(),
     )

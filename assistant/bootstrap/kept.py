@@ -28,7 +28,9 @@ class TenantStores:
 async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
     """Open one tenant's stores under the state folder."""
     from assistant.adapters.embedded.tenant import EmbeddedTenant
+    from assistant.adapters.private_files import keep_private
 
+    keep_private(state_dir)
     embedded = EmbeddedTenant(
         state_dir / "tenants" / tenant.name,
         embedding_model=tenant.embedding.model,

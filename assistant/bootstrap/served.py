@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,18 +16,22 @@ from assistant.adapters.model_artifacts import (
     served_generation_model,
 )
 from assistant.adapters.signed_links import SignedDocumentLinks
-from assistant.bootstrap.artifacts import fetch_artifacts, read_tenants
+from assistant.bootstrap.artifacts import fetch_artifacts, not_served, read_tenants
 from assistant.bootstrap.clients import ProcessClients, open_clients
 from assistant.bootstrap.stores import AnswerStores, StoreChoice
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConfigurationError
 from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.knowledge_sources import KnowledgeSources
+from assistant.ingesting.readable import ReadableDocuments
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments
+from assistant.ingesting.withholding import WithholdDocuments
 from assistant.settings import ServiceSettings, TenantConfig
 
 if TYPE_CHECKING:
     from assistant.answering.answer_question import AnswerQuestion
-    from assistant.answering.ports import AnswerLog, EndpointPower
+    from assistant.answering.ports import AnswerLog, EndpointPower, LiveDocuments
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.services import TenantServices
 
@@ -46,8 +49,10 @@ class ServedTenant:
     answer_question: AnswerQuestion
     read_answers: ReadAnswers
     append_to_answer: AppendToAnswer
+    sources: KnowledgeSources
     add_documents: AddDocuments
     withdraw_documents: WithdrawDocuments
+    withhold_documents: WithholdDocuments
 
 
 @asynccontextmanager
@@ -55,10 +60,14 @@ async def open_tenants(
     settings: ServiceSettings,
     *,
     clients: ProcessClients | None = None,
+    only: Sequence[str] = (),
     generates: bool = True,
     clock: Clock | None = None,
 ) -> AsyncGenerator[Mapping[str, ServedTenant]]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
+
+    A tenant that cannot be opened is logged, and the others are served. With ``only`` these are opened and no
+    others, and what is wrong with one is raised.
 
     With ``generates`` false, and for a tenant whose answers are only quoted, nothing is asked of the
     generation model's artifact: that model need never have started. Raises ConfigurationError naming file
@@ -66,14 +75,22 @@ async def open_tenants(
     """
     async with AsyncExitStack() as stack:
         clients = clients or await stack.enter_async_context(open_clients(settings))
-        tenants = await read_tenants(settings, clients)
-        written = {name for name, tenant in tenants.items() if generates and may_write(tenant, settings)}
-        await fetch_artifacts(settings, clients, _models(tenants, written=written))
+        files = await read_tenants(settings, clients)
+        tenants = {name: files.one(name) for name in only} or files.tenants
         opened: dict[str, ServedTenant] = {}
         for name, tenant in tenants.items():
-            model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-            stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
-            opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=name in written)
+            writes = generates and may_write(tenant, settings)
+            try:
+                await fetch_artifacts(settings, clients, _models(tenant, writes=writes))
+                model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
+                stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
+                opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=writes)
+            except ConfigurationError as error:
+                if only or len(tenants) == 1:
+                    raise
+                not_served(name, error)
+        if not opened:
+            raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
         yield opened
 
 
@@ -82,9 +99,8 @@ def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
     return tenant.answers.mode == "auto" and tenant.name not in settings.quoted_tenants
 
 
-def _models(tenants: Mapping[str, TenantConfig], *, written: AbstractSet[str]) -> set[str]:
-    models = {tenant.embedding.model for tenant in tenants.values()}
-    return models | {tenants[name].generation.model for name in written}
+def _models(tenant: TenantConfig, *, writes: bool) -> set[str]:
+    return {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +118,9 @@ class _Wiring:
 
         links = await self._links()
         answers = await self.stores.answers(self.settings)
-        answering = await self._answering(links, answers, generates=generates)
         knowledge = await self.stores.knowledge()
+        texts = ReadableDocuments(knowledge.documents, states=knowledge.states)
+        answering = await self._answering(links, answers, texts, live=knowledge.states, generates=generates)
         clock = self.stores.clock
         return ServedTenant(
             answering=answering,
@@ -115,31 +132,48 @@ class _Wiring:
             answer_question=AnswerQuestion(answering),
             read_answers=ReadAnswers(answering),
             append_to_answer=AppendToAnswer(answering),
-            add_documents=AddDocuments(knowledge, clock=clock),
+            sources=KnowledgeSources.of(self.tenant),
+            add_documents=AddDocuments(knowledge, clock=clock, accesses=answers.records),
             withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
+            withhold_documents=WithholdDocuments(knowledge, clock=clock),
         )
 
     async def _answering(
-        self, links: SignedDocumentLinks, answers: AnswerStores, *, generates: bool
+        self,
+        links: SignedDocumentLinks,
+        answers: AnswerStores,
+        texts: ReadableDocuments,
+        *,
+        live: LiveDocuments,
+        generates: bool,
     ) -> TenantServices:
         from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
         from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+        from assistant.answering.index_watch import IndexWatch
         from assistant.answering.services import ServedModel, TenantServices
 
         embedding, generation = self.tenant.embedding, self.tenant.generation
         artifacts_dir = self.settings.model_artifacts_dir
         unknown = ServedModel(generation.model, None, 0, 0)
         runtime = await self.clients.sagemaker()
+        search, clock = await self.stores.search(), self.stores.clock
         return TenantServices(
             tenant=self.tenant,
-            embedder=SageMakerEmbedder(runtime, endpoint=embedding.endpoint, dimensions=embedding.dimensions),
-            search=await self.stores.search(),
+            embedder=SageMakerEmbedder(
+                runtime,
+                endpoint=embedding.endpoint,
+                dimensions=embedding.dimensions,
+                purpose="question",
+            ),
+            search=search,
+            index_watch=IndexWatch(search, live, dimensions=embedding.dimensions, clock=clock),
             generator=SageMakerGenerator(runtime, endpoint=generation.endpoint),
             token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
             model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
             records=answers.records,
+            texts=texts,
             links=links,
-            clock=self.stores.clock,
+            clock=clock,
         )
 
     async def _links(self) -> SignedDocumentLinks:

@@ -150,8 +150,10 @@ class StoreChoice:
 
     def _embedded_tenant(self) -> EmbeddedTenant:
         from assistant.adapters.embedded.tenant import EmbeddedTenant
+        from assistant.adapters.private_files import keep_private
 
         if self._embedded is None:
+            keep_private(self.settings.state_dir)
             self._embedded = EmbeddedTenant(
                 self.settings.state_dir / "tenants" / self.tenant.name,
                 embedding_model=self.tenant.embedding.model,

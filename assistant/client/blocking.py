@@ -75,8 +75,8 @@ class BlockingAssistantClient:
     def list_documents(self, *, after: str | None = None, limit: int = 100) -> DocumentPage:
         return self._runner.run(self._client.list_documents(after=after, limit=limit))
 
-    def bring_document(self, document: Document) -> DocumentStatus:
-        return self._runner.run(self._client.bring_document(document))
+    def bring_document(self, document: Document, *, knowledge_source: str | None = None) -> DocumentStatus:
+        return self._runner.run(self._client.bring_document(document, knowledge_source=knowledge_source))
 
     def document_status(self, document_id: str) -> DocumentStatus:
         return self._runner.run(self._client.document_status(document_id))

@@ -6,6 +6,7 @@ import ssl
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -23,10 +24,10 @@ from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.service.chat_wire import ChatCompletion
 from assistant.service.wire import (
+    AuditPage,
     Conversation,
     DocumentPage,
     DocumentText,
-    Readiness,
     StoredAnswer,
     WholeAnswer,
 )
@@ -142,41 +143,75 @@ class AssistantClient:
             params["after"] = after
         return await self._read(DocumentPage, Call("GET", "/v1/documents", params=params))
 
-    async def bring_document(self, document: Document) -> DocumentStatus:
-        """Have a document indexed; the same content twice is nothing to do."""
-        body = document.model_dump(mode="json")
-        return await self._read(DocumentStatus, Call("POST", "/v1/documents", json=body))
+    async def bring_document(
+        self, document: Document, *, knowledge_source: str | None = None
+    ) -> DocumentStatus:
+        """Have a document indexed as the source's; the same content twice is nothing to do.
+
+        The status has the document's whole id. Fields that were not given are left to the service: ``labels``
+        to the source's default.
+        """
+        params = {} if knowledge_source is None else {"knowledge_source": knowledge_source}
+        body = document.model_dump(mode="json", exclude_unset=True)
+        return await self._read(DocumentStatus, Call("POST", "/v1/documents", params=params, json=body))
 
     async def document_status(self, document_id: str) -> DocumentStatus:
         """Return where a document is on its way into the index."""
         return await self._read(DocumentStatus, Call("GET", f"{_document(document_id)}/status"))
 
+    async def withhold_document(self, document_id: str, *, reason: str) -> DocumentStatus:
+        """Take a document out of the answers until it is brought again; its text is kept."""
+        call = Call("POST", f"{_document(document_id)}/withhold", json={"reason": reason})
+        return await self._read(DocumentStatus, call)
+
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
         """Withdraw a document: at once nobody reads it, and it leaves the index."""
         return await self._read(DocumentStatus, Call("DELETE", _document(document_id)))
 
-    async def read_document(self, document_id: str, *, link_token: str | None = None) -> DocumentText:
-        """Return the stored text; with the token of a link in an answer, with the cited span."""
-        params = {"token": link_token} if link_token is not None else None
-        return await self._read(DocumentText, Call("GET", _document(document_id), params=params))
+    async def read_document(
+        self, document_id: str, *, content_hash: str | None = None, span: tuple[int, int] | None = None
+    ) -> DocumentText:
+        """Return the stored text; with ``content_hash`` and ``span`` of a source, with the cited passage."""
+        params: dict[str, str] = {}
+        if content_hash is not None:
+            params["content_hash"] = content_hash
+        if span is not None:
+            params |= {"start": str(span[0]), "end": str(span[1])}
+        return await self._read(DocumentText, Call("GET", _document(document_id), params=params or None))
+
+    async def read_linked_document(self, document_url: str) -> DocumentText:
+        """Return the stored text that a source's ``document_url`` opens, with the cited passage."""
+        body = {"token": document_url.partition("#")[2]}
+        return await self._read(DocumentText, Call("POST", "/v1/documents/linked", json=body))
 
     async def read_original(self, document_id: str) -> str:
         """Return what was brought, as it was: ``read_document`` with ``format=original``."""
         call = Call("GET", _document(document_id), params={"format": "original"})
         return (await self._connection.send(call)).text
 
+    # --- audit --------------------------------------------------------------------------------------------
+    async def audit(
+        self,
+        *,
+        document_id: str | None = None,
+        agent: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> AuditPage:
+        """Return a page of who saw a document, or of what an agent saw; ``next_after`` leads to the next."""
+        asked_for = {"document_id": document_id, "agent": agent, "after": after}
+        times = {"since": since, "until": until}
+        params: dict[str, str | int | list[str]] = {"limit": limit}
+        params |= {name: value for name, value in asked_for.items() if value is not None}
+        params |= {name: at.isoformat() for name, at in times.items() if at is not None}
+        return await self._read(AuditPage, Call("GET", "/v1/audit", params=params))
+
     # --- operation ----------------------------------------------------------------------------------------
     async def alive(self) -> bool:
         """Say whether the process answers."""
         return bool(orjson.loads((await self._connection.send(Call("GET", "/healthz"))).content)["alive"])
-
-    async def ready(self) -> Readiness:
-        """Return the state of every dependency, all of them well or not."""
-        return await self._read(Readiness, Call("GET", "/readyz", also_read=503))
-
-    async def metrics(self) -> str:
-        """Return the figures in Prometheus' text form."""
-        return (await self._connection.send(Call("GET", "/metrics"))).text
 
     async def openapi(self) -> dict[str, Any]:
         """Return the description that this client follows."""

@@ -30,8 +30,6 @@ class Call:
     headers: Mapping[str, str] | None = None
     read_timeout_s: float | None = None
     """Instead of the connection's own."""
-    also_read: int | None = None
-    """An error status whose body is what was asked for."""
     is_repeatable: bool = True
     """False when a repeat could begin a second answer: then only what was refused is sent again."""
 
@@ -90,7 +88,7 @@ class Connection:
                 timeout=self._timeout(call.read_timeout_s),
             ) as response,
         ):
-            if not response.is_success and response.status_code != call.also_read:
+            if not response.is_success:
                 await response.aread()
                 raise refused(response)
             yield response
@@ -110,7 +108,9 @@ class Connection:
         try:
             yield
         except httpx.RequestError as error:
+            here = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
+            advice = "start it with make demo or assistant local up" if here else "see whether it runs"
             raise UnreachableError(
                 f"The service at {self.base_url} does not answer ({type(error).__name__}); "
-                "see whether it runs, and its log."
+                f"{advice}, and see its log."
             ) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from assistant.domain.excerpts import Excerpt
 from assistant.domain.public import PublicModel
 from assistant.domain.retrieval import SearchFilters
 
@@ -105,8 +107,15 @@ class Source(PublicModel):
     snippet: str
     span: tuple[int, int]
     """[start, end) in the stored text."""
+    content_hash: str = ""
+    """Of the content that the span was cut from: with it and the span ``GET /v1/documents/{id}`` marks the
+    passage. Empty in events of older releases."""
+    withdrawn: bool = False
+    """In an answer that is read back: the document that it quotes was withdrawn since, or is no longer open
+    to the reader."""
     document_url: str
-    """Path on this service of the stored text at the passage, with a token of minutes."""
+    """Path on this service that opens the stored text at the passage in any browser, for 10 minutes. Its
+    token stands in the fragment, so that no log holds it."""
 
 
 class Sentence(PublicModel):
@@ -133,6 +142,7 @@ class PassageUse(PublicModel):
     """What the record keeps of one retrieved passage: its text only by hash."""
 
     passage_id: str
+    """Empty, as ``text_hash`` is, in the record of an interrupted answer: only its sources are known."""
     document_id: str
     content_hash: str
     text_hash: str
@@ -168,9 +178,14 @@ class GateDecision(PublicModel):
 
 
 class AnswerRecord(PublicModel):
-    """The record of one answer, written once at its end. Readers accept every older schema_version."""
+    """The record of one answer, written once at its end. Readers accept every older schema_version.
 
-    schema_version: Literal[1, 2] = 2
+    From version 3 on the texts of documents stand in it as excerpts: ``text``, ``also`` and ``reply_draft``
+    have runs in their place, which are filled when the record is read (``answering.excerpts``). What a model
+    wrote itself stands in words.
+    """
+
+    schema_version: Literal[1, 2, 3] = 3
     answer_id: RecordId
     conversation_id: RecordId
     agent: str
@@ -215,9 +230,31 @@ class AnswerRecord(PublicModel):
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()
     quoted: tuple[QuotedUnit, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
+    """What stands in place of documents' texts; empty in a record that a reader gets."""
     candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
     weights: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of each weights file that decided, by kind."""
+
+    def sight(self) -> AccessEntry:
+        """Return what the agent who asked saw by this answer."""
+        cited = {n for sentence in self.sentences for n in sentence.citations}
+        cited |= {n for other in self.also for n in other.citations}
+        quoted = [
+            *(unit.document_id for unit in self.quoted),
+            *(excerpt.document_id for excerpt in self.excerpts),
+            *(other.document_id for other in self.also),
+            *(use.document_id for use in self.passages if use.n in cited),
+        ]
+        listed = [use.document_id for use in self.passages]
+        return AccessEntry(
+            at=self.asked_at,
+            agent=self.agent,
+            kind="asked",
+            subject_id=self.answer_id,
+            documents=tuple(dict.fromkeys((*listed, *quoted))),
+            quoted=tuple(dict.fromkeys(quoted)),
+        )
 
 
 class VerdictLabel(StrEnum):
@@ -259,9 +296,52 @@ class StoredSent(PublicModel):
 
 
 class AccessEntry(PublicModel):
-    """One recorded read: an auditor's of an answer, anybody's of a document."""
+    """One recorded sight of documents or records: by a read, or by an answer that was given."""
 
     at: datetime
     agent: str
-    kind: Literal["answer", "conversation", "document", "verdicts"]
+    """Who saw it."""
+    kind: Literal["asked", "answer", "conversation", "document", "search", "verdicts", "audit", "widening"]
+    """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
+    auditor read another's. ``document``: anybody read its text. ``search``: somebody searched from the
+    command line, without a question's record. ``audit``: an auditor asked who saw what.
+    ``widening``: somebody who does not hold a document's labels tried to make it readable to more, and was
+    refused; they saw nothing by it."""
     subject_id: str
+    """Id of the answer, conversation or document; for an audit what was asked for."""
+    documents: tuple[str, ...] = ()
+    """Documents that were seen by it, each once: an answer's sources. Empty in entries of older releases."""
+    quoted: tuple[str, ...] = ()
+    """Those of them whose text the answer quoted or cited."""
+
+    def shows(self, document_id: str) -> bool:
+        """Say whether the document was seen by it, or its labels were to be widened."""
+        is_read = self.kind in ("document", "widening") and self.subject_id == document_id
+        return is_read or document_id in self.documents
+
+
+@dataclass(frozen=True, slots=True)
+class AccessQuery:
+    """Which entries are asked for: in [since, until), of a document, of an agent, or of both."""
+
+    since: datetime
+    until: datetime
+    document_id: str | None = None
+    agent: str | None = None
+    after: str | None = None
+    """``next_after`` of the page before."""
+    limit: int = 100
+
+    def wants(self, entry: AccessEntry) -> bool:
+        """Say whether an entry is of the document and the agent; its time is not looked at."""
+        return (self.agent is None or entry.agent == self.agent) and (
+            self.document_id is None or entry.shows(self.document_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPage:
+    entries: tuple[AccessEntry, ...]
+    """Oldest first."""
+    next_after: str | None
+    """Where the next page begins; None when there is none."""

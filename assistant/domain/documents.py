@@ -15,7 +15,10 @@ from pydantic import Field, StringConstraints
 from assistant.domain.public import PublicModel
 
 DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s/?#\x00-\x1f]+$")]
-"""Stable name of a document inside one tenant: no white space, no `/ ? #`."""
+"""Stable name of a document inside one tenant: no white space, no `/ ? #`. One of a source with a namespace
+begins with it: `wiki:refill`."""
+ID_SEPARATOR = ":"
+"""Between a source's namespace and what the source calls a document. No source's own ids hold it."""
 
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
 
@@ -64,7 +67,17 @@ class DocumentState(StrEnum):
     FAILED = "failed"
     STALE = "stale"
     """A newer content was received but failed; the older one still answers."""
+    WITHHELD = "withheld"
+    """Its newest file was refused, or its labels were narrowed: nothing of it is found or read until it is
+    sent again, or its new content is live."""
     WITHDRAWN = "withdrawn"
+
+
+HELD_STATES = (DocumentState.LIVE, DocumentState.STALE)
+"""Of documents that must be in the index. The worker writes the index before it says ``live``, and a
+withdrawal is said before the index is written: so the index may hold more than these, and never less."""
+INDEX_LOST = "index_lost"
+"""Failure code of a stale document that the index has lost, until it is written again."""
 
 
 class DocumentStatus(PublicModel):
@@ -88,6 +101,19 @@ class DocumentStatus(PublicModel):
     token_count: int = 0
     failure_code: str | None = None
     failure_reason: str | None = None
+    knowledge_source: str = ""
+    """Name of the ``[[sources]]`` entry that the document belongs to; ``source`` is what the document says of
+    itself. Told to readers of the status, not kept."""
+    origin: str | None = None
+    """The file that it came from, in its source; None of one that came by the API."""
+    labels: tuple[str, ...] | None = None
+    """Access labels of the newest content; they count when it was withdrawn, too. None in rows of older
+    releases."""
+    live_labels: tuple[str, ...] | None = None
+    """Access labels of the content that answers now."""
+    tried_alone: int = Field(default=0, exclude_if=lambda tries: tries == 0)
+    """How often a worker began the newest content alone and did not end it. Left out when it is 0, so that
+    an older release reads the row."""
 
 
 @dataclass(frozen=True, slots=True)

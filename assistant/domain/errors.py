@@ -30,6 +30,12 @@ class InvalidRequestError(AssistantError):
     code = "invalid_request"
 
 
+class SourceNeededError(InvalidRequestError):
+    """The tenant has several sources, and the request does not say which one it is about (422)."""
+
+    code = "source_needed"
+
+
 class UnreadableRequestError(AssistantError):
     """The body is not UTF-8 JSON (400)."""
 
@@ -52,6 +58,12 @@ class ForbiddenError(AssistantError):
     """The token is valid, its roles do not allow this (403)."""
 
     code = "forbidden"
+
+
+class LabelsWidenedError(AssistantError):
+    """A document would become readable to more, asked by somebody who does not hold its labels (403)."""
+
+    code = "labels_widened"
 
 
 class NotFoundError(AssistantError):
@@ -128,6 +140,12 @@ class NotResumableError(AssistantError):
     code = "not_resumable"
 
 
+class WithdrawnError(AssistantError):
+    """A document that the answer shows was withdrawn since, or is no longer open to the reader (410)."""
+
+    code = "withdrawn"
+
+
 class DeadlineExceededError(AssistantError):
     """The whole answer's deadline passed."""
 
@@ -139,6 +157,12 @@ class DocumentInvalidError(AssistantError):
     """A document cannot be parsed or is not well-formed; the message names it and the line."""
 
     code = "document_invalid"
+
+
+class ParsingStoppedError(AssistantError):
+    """Parsing a document passed a limit, or ended its process; the message says which and what to do."""
+
+    code = "parsing_stopped"
 
 
 class PassageTooLongError(AssistantError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.bootstrap.functions import Ingesting
 from assistant.functions.entry import Event, LambdaContext
-from assistant.functions.messages import Failures, failures, queued_documents
+from assistant.functions.messages import Failures, queued_documents
 from assistant.functions.telling import tell
 from assistant.ingesting.postponing import PAUSED_DELAY_S, BatchOutcome
 from assistant.settings import function_metrics
@@ -15,6 +15,7 @@ async def ingest_documents(ingesting: Ingesting, event: Event, _context: LambdaC
     only messages that are none of ours are kept, and become dead letters."""
     taken = queued_documents(event)
     batches = ingesting.batches_of(taken.queue_name)
+    await batches.put_back(taken.strange_receipts)
     if not taken.messages:
         outcome = BatchOutcome(done=0, postponed=0)
     elif await ingesting.power.read():
@@ -23,4 +24,4 @@ async def ingest_documents(ingesting: Ingesting, event: Event, _context: LambdaC
         outcome = await batches.handle(taken.messages)
     if outcome.postponed:
         tell(function_metrics.DOCUMENTS_POSTPONED, outcome.postponed, service=ingesting.metrics_service)
-    return failures(taken.strange)
+    return taken.failures

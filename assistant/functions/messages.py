@@ -43,24 +43,40 @@ async def each_message(event: Mapping[str, Any], take: Callable[[str], Awaitable
 
 
 @dataclass(frozen=True, slots=True)
+class StrangeMessage:
+    """A message that is none of ours: it becomes a dead letter."""
+
+    message_id: str
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueuedDocuments:
     """Messages of one event. Lambda takes them from one queue."""
 
     queue_name: str
     messages: tuple[QueuedDocument, ...]
     """Their receipts are ids of messages, by which Lambda is answered."""
-    strange: tuple[str, ...]
-    """Ids of messages that are none of ours: they become dead letters."""
+    strange: tuple[StrangeMessage, ...]
+
+    @property
+    def failures(self) -> Failures:
+        """The answer by which Lambda keeps what is none of ours."""
+        return failures([each.message_id for each in self.strange])
+
+    @property
+    def strange_receipts(self) -> tuple[str, ...]:
+        return tuple(each.receipt for each in self.strange)
 
 
 def queued_documents(event: Mapping[str, Any]) -> QueuedDocuments:
     messages: list[QueuedDocument] = []
-    strange: list[str] = []
+    strange: list[StrangeMessage] = []
     for record in event["Records"]:
         document_id = document_in(record["body"])
         if document_id is None:
             _log.error("message_not_understood", message_id=record["messageId"])
-            strange.append(record["messageId"])
+            strange.append(StrangeMessage(record["messageId"], record["receiptHandle"]))
             continue
         messages.append(
             QueuedDocument(

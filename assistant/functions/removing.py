@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from assistant.bootstrap.functions import Removing
 from assistant.functions.entry import Event, LambdaContext
-from assistant.functions.messages import Failures, failures, queued_documents
+from assistant.functions.messages import Failures, queued_documents
 from assistant.ingesting.upkeep import resume_withdrawals
 
 
 async def withdraw_documents(removing: Removing, event: Event, _context: LambdaContext) -> Failures:
     """Take the documents out; what waits for the domain is put back as new messages."""
     taken = queued_documents(event)
+    await removing.batches.put_back(taken.strange_receipts)
     if taken.messages:
         await removing.batches.handle(taken.messages)
-    return failures(taken.strange)
+    return taken.failures
 
 
 async def purge_index(removing: Removing, _event: Event, _context: LambdaContext) -> None:

@@ -13,8 +13,6 @@ from assistant.domain.errors import AssistantError
 from assistant.ingesting.batch_handling import (
     BatchHandling,
     BatchInterruptedError,
-    GiveUp,
-    HandleBatch,
 )
 from assistant.ingesting.ports import IngestionQueue, QueuedDocument
 
@@ -30,18 +28,14 @@ class ConsumerLimits:
     longest_hold_s: float = 1800.0
     """Work that takes longer hangs: its batch is extended no more, so that another worker gets it."""
     pause_after_error_s: float = 2.0
-    alone_from_attempt: int = 3
-    """A message that comes back so often may be what stops the worker: it is handled alone."""
 
 
 class QueueConsumer:
     """One lane: one batch at a time. Several lanes may share a queue."""
 
-    def __init__(
-        self, queue: IngestionQueue, handle: HandleBatch, *, give_up: GiveUp, limits: ConsumerLimits
-    ) -> None:
+    def __init__(self, queue: IngestionQueue, handling: BatchHandling, *, limits: ConsumerLimits) -> None:
         self._queue = queue
-        self._handling = BatchHandling(handle, give_up=give_up, alone_from_attempt=limits.alone_from_attempt)
+        self._handling = handling
         self._limits = limits
         self._held: list[QueuedDocument] = []
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from semantic_text_splitter import TextSplitter
@@ -26,6 +27,9 @@ from assistant.text.language import Language
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 MOST_CACHED_WORDS = 200_000
+_RUN = re.compile(r"\S+")
+LONGEST_RUN = 1_000
+"""Characters without white space that are cut as one: the splitter's work grows with the square of a run."""
 _JOINT = " > "
 """Between the headings of a path."""
 LEAST_TEXT_SHARE = 0.25
@@ -147,8 +151,7 @@ class PassageCutter:
     def _pieces(self, title: str, section: Section, parsed: ParsedDocument) -> Iterator[_Piece]:
         text = parsed.text[section.span.start : section.span.end]
         heading, taken = self._heading(title, section.headings)
-        splitter = TextSplitter.from_callback(self._counts.estimate, self._max_tokens - taken)
-        chunks = splitter.chunk_indices(text)
+        chunks = _chunks(text, self._counts.estimate, self._max_tokens - taken)
         counts = [self._exact(title, heading, chunk) for _, chunk in chunks]
         if max(counts) > self._max_tokens:
             chunks, counts = self._cut_exactly(title, heading, text)
@@ -176,11 +179,25 @@ class PassageCutter:
         def count(chunk: str) -> int:
             return self._exact(title, heading, chunk)
 
-        chunks = TextSplitter.from_callback(count, self._max_tokens).chunk_indices(text)
+        chunks = _chunks(text, count, self._max_tokens)
         counts = [count(chunk) for _, chunk in chunks]
         if max(counts) > self._max_tokens:
             raise DocumentInvalidError("A single character is over the embedding model's limit of tokens.")
         return chunks, counts
+
+
+def _chunks(text: str, count: Callable[[str], int], most_tokens: int) -> list[tuple[int, str]]:
+    """Return the parts of ``text`` that have at most so many tokens, each with its place."""
+    splitter = TextSplitter.from_callback(count, most_tokens)
+    borders = [0]
+    for run in _RUN.finditer(text):
+        if run.end() - run.start() > LONGEST_RUN:
+            borders += [*range(run.start(), run.end(), LONGEST_RUN), run.end()]
+    return [
+        (start + offset, chunk)
+        for start, end in pairwise([*borders, len(text)])
+        for offset, chunk in splitter.chunk_indices(text[start:end])
+    ]
 
 
 def _below_title(title: str, heading: str) -> str:

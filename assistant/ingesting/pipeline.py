@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,6 +11,7 @@ from opentelemetry import trace
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import (
+    INDEX_LOST,
     Document,
     DocumentCard,
     DocumentState,
@@ -20,14 +21,15 @@ from assistant.domain.documents import (
     Passage,
 )
 from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFoundError, PassageTooLongError
-from assistant.ingesting.cards import build_card
 from assistant.ingesting.embedding import BatchEmbedder
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter
+from assistant.ingesting.parsed_documents import DocumentParser, Received
 from assistant.ingesting.ports import DocumentStates, DocumentStore, PassageIndex, WriteTurn
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
+_OUT = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+_ENDED = (DocumentState.LIVE, *_OUT)
+"""Nothing is left to do with the newest content."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class _Work:
     parsed: ParsedDocument | None = None
     passages: tuple[Passage, ...] = ()
     card: DocumentCard | None = None
-    titles: list[str | None] = field(default_factory=list[str | None])
+    titles: tuple[str | None, ...] = ()
     """The title and each question; None where the embedding model cannot read it whole."""
     vectors: list[list[float]] = field(default_factory=list[list[float]])
     """Of ``texts``."""
@@ -79,7 +81,7 @@ class DocumentPipeline:
         states: DocumentStates,
         index: PassageIndex,
         embedder: BatchEmbedder,
-        cutter: PassageCutter,
+        parser: DocumentParser,
         index_writes: WriteTurn,
         clock: Clock,
     ) -> None:
@@ -87,7 +89,7 @@ class DocumentPipeline:
         self._states = states
         self._index = index
         self._embedder = embedder
-        self._cutter = cutter
+        self._parser = parser
         self._clock = clock
         self._parsing = asyncio.Lock()
         self._index_writes = index_writes
@@ -97,8 +99,8 @@ class DocumentPipeline:
     async def process(self, document_ids: Sequence[str]) -> None:
         """Make each document live, or failed (stale when older content answers) with code and reason.
 
-        What is live already, withdrawn or unknown is passed over. Raises the error of a dependency that
-        did not answer: then nothing is lost and the same call may be made again.
+        What is live already, withdrawn, withheld or unknown is passed over. Raises the error of a dependency
+        that did not answer: then nothing is lost and the same call may be made again.
         """
         with _tracer.start_as_current_span("ingest.batch") as span:
             span.set_attribute("ingest.documents", len(document_ids))
@@ -108,10 +110,26 @@ class DocumentPipeline:
             await self._write(works)
 
     async def fail(self, document_id: str, *, code: str, reason: str) -> None:
-        """Mark one document as failed."""
+        """Mark one document as failed, unless it is live, withdrawn or withheld by now."""
         status = await self._states.get(document_id)
-        if status is not None:
+        if status is not None and status.state not in _ENDED:
             await self._states.advance_many([self._failed(status, code, reason)])
+
+    async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
+        known = await self._states.get_many(document_ids)
+        return {document_id: status.tried_alone for document_id, status in known.items()}
+
+    async def begin_alone(self, document_id: str) -> None:
+        await self._count_alone(document_id, 1)
+
+    async def end_alone(self, document_id: str) -> None:
+        await self._count_alone(document_id, -1)
+
+    async def _count_alone(self, document_id: str, tries: int) -> None:
+        status = await self._states.get(document_id)
+        if status is not None and status.state not in _ENDED:
+            tried = {"tried_alone": max(0, status.tried_alone + tries)}
+            await self._states.advance_many([status.model_copy(update=tried)])
 
     async def _load(self, document_ids: Sequence[str]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.load"):
@@ -121,7 +139,7 @@ class DocumentPipeline:
             for status in known.values():
                 if status.state == DocumentState.WITHDRAWN:
                     await self._documents.delete(status.document_id)
-                if status.state in (DocumentState.WITHDRAWN, DocumentState.LIVE):
+                if status.state in _ENDED:
                     continue
                 try:
                     works.append(_Work(status=status, document=await self._stored(status)))
@@ -140,7 +158,7 @@ class DocumentPipeline:
 
     async def _parse(self, works: Sequence[_Work]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.parse"):
-            async with self._parsing:  # one at a time: it is work for one core, and the counts are shared
+            async with self._parsing:  # one at a time: it is work for one core
                 failed = await asyncio.to_thread(self._parse_all, works)
             parsed = [work for work in works if work.parsed is not None]
             for work in parsed:
@@ -161,21 +179,15 @@ class DocumentPipeline:
     def _parse_all(self, works: Sequence[_Work]) -> list[DocumentStatus]:
         """Fill in parsed text, passages and card; return the statuses of those that have none."""
         failed: list[DocumentStatus] = []
-        for work in works:
-            try:
-                parsed = parse_document(work.document)
-                content_hash, received_at = work.status.content_hash, work.status.received_at
-                work.passages = self._cutter.cut(
-                    work.document, parsed, content_hash=content_hash, updated_at=received_at
-                )
-                work.card = build_card(
-                    work.document, parsed, content_hash=content_hash, updated_at=received_at
-                )
-                asked = (work.document.title, *work.document.questions)
-                work.titles = [title if self._cutter.fits(title) else None for title in asked]
-                work.parsed = parsed
-            except AssistantError as error:
-                failed.append(self._failed(work.status, error.code, error.message))
+        received = [
+            Received(work.document, work.status.content_hash, work.status.received_at) for work in works
+        ]
+        for work, parts in zip(works, self._parser.parse(received), strict=True):
+            if isinstance(parts, AssistantError):
+                failed.append(self._failed(work.status, parts.code, parts.message))
+            else:
+                work.parsed, work.passages, work.card = parts.parsed, parts.passages, parts.card
+                work.titles = parts.titles
         return failed
 
     async def _embed(self, works: Sequence[_Work]) -> list[_Work]:
@@ -206,34 +218,36 @@ class DocumentPipeline:
 
     async def _advance(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         for status in statuses:
-            if status.failure_code is not None:
+            if status.failure_code not in (None, INDEX_LOST):
                 _log.warning("document_failed", document_id=status.document_id, code=status.failure_code)
         return await self._states.advance_many(statuses) if statuses else frozenset()
 
     def _at(self, work: _Work, state: DocumentState) -> DocumentStatus:
-        work.status = work.status.model_copy(
-            update={
-                "state": state,
-                "updated_at": self._clock.now(),
-                "failure_code": None,
-                "failure_reason": None,
-            }
-        )
+        update: dict[str, object] = {"state": state, "updated_at": self._clock.now()}
+        if state is DocumentState.LIVE or work.status.failure_code != INDEX_LOST:
+            update |= {"failure_code": None, "failure_reason": None}
+        work.status = work.status.model_copy(update=update)
         return work.status
 
     def _live(self, work: _Work) -> DocumentStatus:
         return self._at(work, DocumentState.LIVE).model_copy(
             update={
                 "live_content_hash": work.status.content_hash,
+                "live_labels": work.document.labels,
+                "tried_alone": 0,
                 "passage_count": len(work.passages),
                 "token_count": sum(passage.token_count for passage in work.passages),
             }
         )
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
+        is_lost = status.failure_code == INDEX_LOST  # then no older content answers
         return status.model_copy(
             update={
-                "state": DocumentState.STALE if status.live_content_hash else DocumentState.FAILED,
+                "state": DocumentState.STALE
+                if status.live_content_hash and not is_lost
+                else DocumentState.FAILED,
+                "live_content_hash": None if is_lost else status.live_content_hash,
                 "updated_at": self._clock.now(),
                 "failure_code": code,
                 "failure_reason": reason,

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     Document,
@@ -63,16 +64,34 @@ class DocumentStates(Protocol):
         ...
 
     async def list(
-        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+        self,
+        *,
+        states: Sequence[DocumentState] = (),
+        after: str | None = None,
+        until: str | None = None,
+        limit: int = 100,
     ) -> list[DocumentStatus]:
-        """Return a page in order of document_id, those after ``after``."""
+        """Return a page in order of document_id (by code points), those after ``after``, up to ``until``."""
         ...
 
-    async def count_by_state(self) -> Mapping[DocumentState, int]: ...
+    async def count_by_state(
+        self, *, after: str | None = None, until: str | None = None
+    ) -> Mapping[DocumentState, int]:
+        """Return how many documents after ``after``, up to ``until``, are in each state."""
+        ...
 
 
-MAX_ATTEMPTS = 5
-"""Deliveries of a message before it is a dead letter."""
+class AccessRecords(Protocol):
+    """Where reads of documents are recorded, and refused attempts to widen their labels."""
+
+    async def record_access(self, entry: AccessEntry) -> None:
+        """Raises RecordsUnavailableError."""
+        ...
+
+
+MAX_ATTEMPTS = 40
+"""Deliveries of a message before it is a dead letter. No document that stops its worker gets there: of a
+batch of 10 that all do, each is given up after 2 deliveries together, 3 for each of them, and a last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +142,10 @@ class PassageIndex(Protocol):
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
         """Remove all that is kept of the documents, from every structure of the index and from disk."""
+        ...
+
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the documents that the index holds, with their passages."""
         ...
 
     async def optimize(self) -> None:

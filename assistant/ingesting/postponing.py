@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from assistant.domain.errors import DependencyError
 from assistant.ingesting.batch_handling import BatchHandling, BatchInterruptedError
 from assistant.ingesting.ports import QueuedDocument
 
@@ -26,6 +27,8 @@ class LaterQueue(Protocol):
     """A queue whose messages may be sent now and received later."""
 
     async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None: ...
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,16 @@ class PostponingBatches:
         except BatchInterruptedError:
             await self.postpone(left, delay_s=UNAVAILABLE_DELAY_S)
         return BatchOutcome(done=len(messages) - len(left), postponed=len(left))
+
+    async def put_back(self, receipts: Sequence[str]) -> None:
+        """Let messages that are none of ours come again at once: so each is soon a dead letter, and does not
+        wait for as many visibility time-outs as it may be delivered."""
+        if not receipts:
+            return
+        try:
+            await self._queue.extend_many(receipts, visibility_timeout_s=0.0)
+        except DependencyError as error:  # they come back after their visibility time-out
+            _log.warning("messages_not_put_back", messages=len(receipts), reason=error.message)
 
     async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
         """Put all of them back untouched. Raises DependencyError."""

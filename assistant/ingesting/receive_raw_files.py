@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import structlog
 
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
+from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.knowledge_sources import KnowledgeSources, Writer
+from assistant.ingesting.loads import AddSummary
+from assistant.ingesting.parsing_process import Parsing
 from assistant.ingesting.sources.reader import read_source
 
+INBOX = Writer("inbox")
+"""Whoever may put files into it holds no labels: what it brings never becomes readable to more."""
 _log = structlog.get_logger(__name__)
 
 
@@ -27,32 +33,46 @@ class ReceiveRawFiles:
     """``add`` takes in what is wanted soon; ``add_bulk`` files whose key begins with ``bulk_prefix``."""
 
     def __init__(
-        self, files: RawFiles, *, add: AddDocuments, add_bulk: AddDocuments, bulk_prefix: str
+        self,
+        files: RawFiles,
+        *,
+        sources: KnowledgeSources,
+        add: AddDocuments,
+        add_bulk: AddDocuments,
+        bulk_prefix: str,
+        parsing: Parsing | None = None,
     ) -> None:
         self._files = files
+        self._sources = sources
         self._add = add
         self._add_bulk = add_bulk
         self._bulk_prefix = bulk_prefix
+        self._parsing = parsing
+        self._reading = asyncio.Lock()
 
     async def __call__(self, key: str) -> AddSummary:
         """Take in one file. What it holds that is no document is logged by place and code, and stops nothing.
 
-        A document without an id of its own is named by the file's key, however it came. Raises TooLargeError,
-        DependencyError.
+        The first folder of its key names the source. A document without an id of its own is named by the rest
+        of the key, however it came. Raises SourceNeededError, TooLargeError, DependencyError.
         """
-        name = key.removeprefix(self._bulk_prefix)
-        add = self._add if name == key else self._add_bulk
+        below = key.removeprefix(self._bulk_prefix)
+        add = self._add if below == key else self._add_bulk
+        source, name = self._sources.of_key(below)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"raw{''.join(PurePosixPath(name).suffixes[-2:])}"
             if not await self._files.fetch(key, path):
                 _log.info("raw_file_gone", key=key)
                 return AddSummary()
-            summary = await add(read_source(path, name=name))
+            async with self._reading:  # files come several at once, and the parsing process takes one
+                items = read_source(path, name=name, parsing=self._parsing)
+                summary = await add(items, source=source, writer=INBOX)
         for failure in summary.failures:
             _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
         _log.info(
             "raw_file_received",
             key=key,
+            source=source.name,
             documents=summary.documents,
             enqueued=len(summary.enqueued_ids),
             refused=len(summary.failures),

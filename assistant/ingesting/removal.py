@@ -34,7 +34,8 @@ class DocumentRemoval:
         self._clock = clock
 
     async def remove(self, document_ids: Sequence[str]) -> None:
-        """Leave nothing of those documents that are withdrawn, or were before they were added again.
+        """Leave nothing in the index of those documents that are withdrawn or withheld, or were before they
+        were added again; of withdrawn ones nothing in the document store either.
 
         May be done any number of times.
         """
@@ -43,13 +44,21 @@ class DocumentRemoval:
             async with self._index_writes:
                 known = await self._states.get_many(document_ids)
                 withdrawn = [s for s in known.values() if s.state == DocumentState.WITHDRAWN]
-                # Added again since, and not live yet: what the index still has is the withdrawn content.
-                readded = [s for s in known.values() if s not in withdrawn and s.live_content_hash is None]
-                await self._index.delete_documents([s.document_id for s in (*withdrawn, *readded)])
+                withheld = [s for s in known.values() if s.state == DocumentState.WITHHELD]
+                # Added again since, and not live yet: what the index still has is the former content.
+                out = [*withdrawn, *withheld]
+                readded = [s for s in known.values() if s not in out and s.live_content_hash is None]
+                await self._index.delete_documents([s.document_id for s in (*out, *readded)])
                 for status in withdrawn:
                     # Again: the worker may have written parsed text after the withdrawal removed it.
                     await self._documents.delete(status.document_id)
                 now = self._clock.now()
-                emptied = {"live_content_hash": None, "passage_count": 0, "token_count": 0, "updated_at": now}
-                await self._states.advance_many([s.model_copy(update=emptied) for s in withdrawn])
-            _log.info("documents_removed", documents=len(withdrawn))
+                emptied = {
+                    "live_content_hash": None,
+                    "live_labels": None,
+                    "passage_count": 0,
+                    "token_count": 0,
+                    "updated_at": now,
+                }
+                await self._states.advance_many([s.model_copy(update=emptied) for s in out])
+            _log.info("documents_removed", documents=len(out))

@@ -3,31 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue
-
-
-class Intake(Protocol):
-    """What adding documents needs of the stores."""
-
-    @property
-    def documents(self) -> DocumentStore: ...
-
-    @property
-    def states(self) -> DocumentStates: ...
-
-    @property
-    def queue(self) -> IngestionQueue: ...
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeStores:
-    """The stores of a process that only adds documents."""
-
-    documents: DocumentStore
-    states: DocumentStates
-    queue: IngestionQueue
 
 
 @dataclass(frozen=True, slots=True)

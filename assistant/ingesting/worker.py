@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.documents import HELD_STATES
 from assistant.domain.errors import AssistantError
+from assistant.ingesting.batch_handling import BatchHandling, Company
 from assistant.ingesting.consuming import ConsumerLimits, QueueConsumer, stopped_within
 from assistant.ingesting.embedding import BatchEmbedder
-from assistant.ingesting.passages import PassageCutter
+from assistant.ingesting.parsed_documents import DocumentParser
 from assistant.ingesting.pipeline import DocumentPipeline
 from assistant.ingesting.ports import PassageIndex, WriteTurn
 from assistant.ingesting.removal import DocumentRemoval
 from assistant.ingesting.stores import KnowledgeStores
-from assistant.ingesting.upkeep import pages_of, resume_withdrawals
+from assistant.ingesting.upkeep import resume_withdrawals, retry_given_up, write_again
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class TenantIngestion:
     stores: KnowledgeStores
     index: PassageIndex
     embedder: BatchEmbedder
-    cutter: PassageCutter
+    parser: DocumentParser
     clock: Clock
     index_writes: WriteTurn = field(default_factory=asyncio.Lock)
 
@@ -55,7 +55,7 @@ class TenantIngestion:
             states=self.stores.states,
             index=self.index,
             embedder=self.embedder,
-            cutter=self.cutter,
+            parser=self.parser,
             index_writes=self.index_writes,
             clock=self.clock,
         )
@@ -78,15 +78,17 @@ class IngestionWorker:
         self._stores = ingestion.stores
         self._limits = limits or WorkerLimits()
         self._stopping = asyncio.Event()
-        self._pipeline = ingestion.pipeline()
+        self.pipeline = ingestion.pipeline()
         self._removal = ingestion.removal()
+        self._company = Company()
 
     def stop(self) -> None:
         """Take no more; ``run`` returns within ``stop_within_s`` and a little."""
         self._stopping.set()
 
     async def prepare(self) -> None:
-        """Open the index, and enqueue what a new or lost index or an interrupted withdrawal lacks.
+        """Open the index; enqueue what a new or lost index or an interrupted withdrawal lacks, and what an
+        earlier worker gave up.
 
         An index of an older format or of another model counts as lost: opening the new one removed it.
 
@@ -95,12 +97,13 @@ class IngestionWorker:
         await self._ingestion.index.optimize()
         info = await self._ingestion.index.info()
         counts = await self._stores.states.count_by_state()
-        live = (DocumentState.LIVE, DocumentState.STALE)
-        if info.document_count < sum(counts.get(state, 0) for state in live):
-            _log.warning("index_refilled", tenant=self._ingestion.tenant, found=info.document_count)
-            async for page in pages_of(self._stores.states, live):
-                await self._receive_again(page)
+        if info.document_count < sum(counts.get(state, 0) for state in HELD_STATES):
+            lost = await write_again(self._stores, self._ingestion.index)
+            _log.warning(
+                "index_refilled", tenant=self._ingestion.tenant, found=info.document_count, lost=lost
+            )
         await resume_withdrawals(self._stores)
+        await retry_given_up(self._stores)
 
     async def run(self) -> None:
         """Process messages until ``stop``; finish what is in progress, or give it back to its queue."""
@@ -117,20 +120,17 @@ class IngestionWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _consumer_of_documents(self) -> QueueConsumer:
-        return QueueConsumer(
-            self._stores.queue,
-            self._pipeline.process,
-            give_up=self._pipeline.fail,
-            limits=self._limits.consumer,
+        handling = BatchHandling(
+            self.pipeline.process,
+            give_up=self.pipeline.fail,
+            tries=self.pipeline,
+            company=self._company,
         )
+        return QueueConsumer(self._stores.queue, handling, limits=self._limits.consumer)
 
     def _consumer_of_withdrawals(self) -> QueueConsumer:
-        return QueueConsumer(
-            self._stores.withdrawals,
-            self._removal.remove,
-            give_up=self._log_abandoned,
-            limits=self._limits.consumer,
-        )
+        handling = BatchHandling(self._removal.remove, give_up=self._log_abandoned)
+        return QueueConsumer(self._stores.withdrawals, handling, limits=self._limits.consumer)
 
     async def _log_abandoned(self, document_id: str, *, code: str, reason: str) -> None:
         # Its state still says that it is not out; the next start of the worker tries again.
@@ -148,17 +148,12 @@ class IngestionWorker:
                 again = purged != seen and since_s >= self._limits.optimize_again_after_s
                 late = since_s >= self._limits.optimize_every_s
                 if again or (
-                    self._pipeline.writes != seen and (late or await self._stores.queue.depth() == 0)
+                    self.pipeline.writes != seen and (late or await self._stores.queue.depth() == 0)
                 ):
                     async with self._ingestion.index_writes:
                         # what was written since the last time is gone for good only with the next one
-                        seen, purged = self._pipeline.writes, seen
+                        seen, purged = self.pipeline.writes, seen
                         await self._ingestion.index.optimize()
                     optimized_at_s = clock.monotonic_s()
             except AssistantError as error:
                 _log.warning("index_not_optimized", code=error.code)
-
-    async def _receive_again(self, statuses: Sequence[DocumentStatus]) -> None:
-        again = {"state": DocumentState.RECEIVED, "live_content_hash": None}
-        await self._stores.states.advance_many([status.model_copy(update=again) for status in statuses])
-        await self._stores.queue.send_many([status.document_id for status in statuses])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 from assistant.domain.errors import AssistantError
@@ -12,6 +13,7 @@ from assistant.telemetry import configure_logging, configure_tracing
 
 
 def main() -> None:
+    os.umask(0o077)  # what the worker and its engines write is for its owner only
     try:
         settings = WorkerSettings.read()
         configure_logging(settings.log_level)

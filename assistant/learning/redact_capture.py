@@ -41,16 +41,23 @@ class CaptureStore(Protocol):
 
 
 class RedactCapture:
-    """May be done any number of times with the same object: its clean copy has the same key and content."""
+    """May be done any number of times with the same object: its clean copy has the same key and content.
 
-    def __init__(self, store: CaptureStore) -> None:
+    An object of which nothing is kept (passages alone) has no clean copy.
+    """
+
+    def __init__(self, store: CaptureStore, *, passages_percent: int) -> None:
         self._store = store
+        self._passages_percent = passages_percent
 
     async def __call__(self, key: str) -> None:
         raw = await self._store.read_raw(key)
         if raw is not None:
-            clean = await asyncio.to_thread(lambda: b"".join(redacted(raw)))
-            await self._store.put_clean(key, clean)
+            clean = await asyncio.to_thread(
+                lambda: b"".join(redacted(raw, passages_percent=self._passages_percent))
+            )
+            if clean:
+                await self._store.put_clean(key, clean)
             _log.info("capture_redacted", key=key, raw_bytes=len(raw), clean_bytes=len(clean))
         # Also without a newest version: older ones may stand under a marker.
         await self._store.delete_raw(key)

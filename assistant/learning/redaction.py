@@ -16,7 +16,10 @@ from typing import Any, cast
 
 import orjson
 
-SCHEMA_VERSION = 1
+from assistant.settings.capture import CAPTURE_PURPOSES, capture_attribute
+
+SCHEMA_VERSION = 2
+"""2 added ``purpose``."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
 _MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
@@ -30,11 +33,23 @@ _Object = Mapping[str, Any]
 _NOTHING: _Object = {}
 
 
-def redacted(raw: bytes) -> Iterator[bytes]:
-    """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank."""
+def redacted(raw: bytes, *, passages_percent: int) -> Iterator[bytes]:
+    """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
+
+    Of calls that embedded passages of the corpus only ``passages_percent`` of a hundred are kept, the same
+    ones each time; a load of the corpus makes thousands, and the documents themselves are in their store.
+    """
     for line in raw.splitlines():
-        if line.strip():
-            yield orjson.dumps(_clean_line(line), option=orjson.OPT_SORT_KEYS) + b"\n"
+        if not line.strip():
+            continue
+        clean = _clean_line(line)
+        if clean.get("purpose") != "passage" or _place(line) < passages_percent:
+            yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def _place(line: bytes) -> int:
+    """Return 0 to 99, by the whole line: as good as drawn, and drawn alike when it is done again."""
+    return int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100
 
 
 def _clean_line(line: bytes) -> Clean:
@@ -47,10 +62,16 @@ def _clean_line(line: bytes) -> Clean:
         "readable": True,
         "event_id": _matching(_ID, event.get("eventId")),
         "inference_id": _matching(_ID, event.get("inferenceId")),
+        "purpose": _purpose(event.get("customAttributes")),
         "inference_time": _matching(_TIME, event.get("inferenceTime")),
         "request": _clean_request(_object(data.get("endpointInput"))),
         "response": _clean_response(_object(data.get("endpointOutput"))),
     }
+
+
+def _purpose(attributes: object) -> str | None:
+    given = [attributes] if isinstance(attributes, str) else _list(attributes)
+    return next((one for one in CAPTURE_PURPOSES if capture_attribute(one) in given), None)
 
 
 def _clean_request(captured: _Object) -> Clean:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, serve
 from assistant.local_issuer.application import LocalIssuer
@@ -9,6 +11,8 @@ from assistant.local_issuer.signing_key import load_or_create_signing_key
 from assistant.local_issuer.tokens import TokenSigner
 from assistant.settings import LocalIssuerSettings, load_tenants
 from assistant.telemetry import configure_logging
+
+_log = structlog.get_logger(__name__)
 
 
 async def main() -> None:
@@ -24,10 +28,18 @@ async def main() -> None:
     )
     issuer = LocalIssuer(
         signer=signer,
-        tenants={name: one.display_name for name, one in load_tenants(settings.tenants_dir).items()},
+        tenants=_tenants(settings),
         redirect_origins=frozenset(settings.redirect_origins),
     )
     await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
+
+
+def _tenants(settings: LocalIssuerSettings) -> dict[str, str]:
+    """Return the display names of the tenants that sign-in offers, by name."""
+    files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
+    for name, error in files.refused.items():
+        _log.warning("tenant_left_out", tenant=name, reason=error.message)
+    return {name: one.display_name for name, one in files.tenants.items()}
 
 
 if __name__ == "__main__":

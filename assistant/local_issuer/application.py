@@ -235,7 +235,7 @@ def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) 
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "").strip()
     if tenant not in tenants:
-        return "Choose one of the tenants."
+        return f"Choose one of the tenants by its exact name: {', '.join(tenants)}."
     if not 1 <= len(agent) <= 64 or not agent.isprintable():
         return "Enter an agent name of 1 to 64 printable characters."
     try:

@@ -45,10 +45,7 @@ def sign_in_page(
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "")
     roles = entered.get("role", (Role.AGENT,)) or ()
-    options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == tenant else ""}>{escape(shown)}</option>'
-        for name, shown in tenants.items()
-    )
+    options = _tenant_options(tenants, chosen=next(iter(tenants)) if len(tenants) == 1 else tenant)
     alert = f'<p class="error" id="problem" role="alert">{escape(problem)}</p>' if problem else ""
     described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     return _page(
@@ -72,6 +69,19 @@ def sign_in_page(
 def refusal_page(description: str) -> str:
     """Return the page for a request that may not be answered to the client."""
     return _page("Sign-in refused", f'<h1>Sign-in refused</h1>\n<p role="alert">{escape(description)}</p>')
+
+
+def _tenant_options(tenants: Mapping[str, str], *, chosen: str) -> str:
+    """Begin each option with the tenant's own name: display names may be alike, and typing finds beginnings.
+
+    Nobody signs in to a tenant that they did not choose, so the first option is none.
+    """
+    options = "".join(
+        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>'
+        f"{escape(name)} · {escape(shown)}</option>"
+        for name, shown in tenants.items()
+    )
+    return options if chosen in tenants else f'<option value="" selected>Choose a tenant</option>{options}'
 
 
 def _hidden_inputs(hidden: Mapping[str, str]) -> str:

@@ -7,22 +7,20 @@ The evidence gate's weights expect the packaged model's cosines
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError
+from assistant.model_server.embedding_runtime import Floats, of_unit_length
 from assistant.settings.tenant_file import SMALLEST_COSINE_GAP
 
 _PAIRS = Path(__file__).with_name("cosine_pairs.json")
 _DECIMALS = 3
 """The packaged model's float32 and bfloat16 means differ by less than 0.001."""
-_SMALLEST_NORM = 1e-12
-Floats = npt.NDArray[np.float32]
 Embed = Callable[[str], Floats]
 """Returns the vector of one text, shape (hidden,), of any length."""
 
@@ -64,17 +62,11 @@ def packaged_pairs() -> list[Pair]:
 def measure_cosines(embed: Embed) -> CosineMeans:
     """Return the model's mean cosines over the packaged pairs."""
     pairs = packaged_pairs()
-    questions = _unit_vectors(embed, [pair.question for pair in pairs])
-    answers = _unit_vectors(embed, [pair.answer for pair in pairs])
+    questions = of_unit_length(np.stack([embed(pair.question) for pair in pairs]))
+    answers = of_unit_length(np.stack([embed(pair.answer) for pair in pairs]))
     cosines = questions @ answers.T
     own = np.eye(len(pairs), dtype=np.bool_)
     return CosineMeans(
         unrelated=round(float(cosines[~own].mean()), _DECIMALS),
         related=round(float(cosines[own].mean()), _DECIMALS),
     )
-
-
-def _unit_vectors(embed: Embed, texts: Sequence[str]) -> Floats:
-    vectors = np.stack([embed(text) for text in texts]).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, _SMALLEST_NORM)

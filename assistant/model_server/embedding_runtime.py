@@ -25,6 +25,13 @@ _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_
 """Inputs that an exported encoder may have; ours has the first alone."""
 _SHAPES_KEPT = 1024
 """Compiled kernels that are kept, one a layer kind and input length: without a bound they take 350 MiB."""
+_SMALLEST_NORM = 1e-12
+
+
+def of_unit_length(vectors: Floats) -> Floats:
+    """Return vectors, shape (n, dimensions), of length 1; a zero vector stays one."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, _SMALLEST_NORM)
 
 
 def load_graph(path: Path, *, threads: int, precision: Precision) -> Any:

@@ -11,7 +11,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 from starlette.responses import Response
@@ -20,10 +19,10 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import OverloadedError, PassageTooLongError
 from assistant.model_server.embedding_engine import EmbeddingEngine, Vectors
+from assistant.model_server.embedding_runtime import of_unit_length
 
 MOST_INPUTS = 32
 """Inputs of one request, as that server has it by default (``max_client_batch_size``)."""
-_SMALLEST_NORM = 1e-12
 ErrorType = Literal["Validation", "Tokenizer", "Overloaded", "Backend", "Empty"]
 _STATUS: dict[ErrorType, int] = {
     "Empty": 400,
@@ -89,8 +88,7 @@ class EmbeddingTask:
         passages = await loop.run_in_executor(self._tokenizing, self._tokenize, texts)
         vectors = await self._engine.embed(passages)
         if normalize:
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / np.maximum(norms, _SMALLEST_NORM)
+            vectors = of_unit_length(vectors)
         return vectors
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:

@@ -48,7 +48,8 @@ def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
             asyncio.run(_ask_for_a_person(terminal, client, asked, explain_it=explain_it))
             if not runtime.supervisor.is_kept(SERVICE):
                 terminal.say(
-                    "assistant local up keeps the service running: links to it open, answers come sooner"
+                    "the service has stopped again, so links to it do not open: make demo, or assistant "
+                    "local up, keeps it running, and answers come sooner"
                 )
 
 

@@ -31,7 +31,7 @@ def check(
         typer.Option(metavar="T", help="Take the facts of this tenant instead.", show_default=False),
     ] = None,
 ) -> None:
-    """Hold CloudFormation templates, anyone's, against twenty-two mistakes."""
+    """Hold CloudFormation templates, anyone's, against twenty-three mistakes."""
     from assistant.operations.checking import check_templates
 
     check_templates(GlobalOptions.of(context), templates, facts=facts, tenant=tenant)

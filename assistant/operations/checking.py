@@ -1,4 +1,4 @@
-"""``assistant check``: templates held against the twenty-two mistakes, as a table or as JSON."""
+"""``assistant check``: templates held against the twenty-three mistakes, as a table or as JSON."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from rich.text import Text
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.operations.asking import Asked, answer_on, client_for
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.knowledge import check_paths, knowledge_paths, load
+from assistant.operations.knowledge import check_paths, load, own_folders
 from assistant.operations.layout import SERVICE, url_of
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.search_node import bring_up_node
+from assistant.operations.supervisor import Joined
 from assistant.operations.terminal import Terminal, styled
 
 _AGENT = "demo"
@@ -42,9 +43,9 @@ class _Demo:
 
     async def load(self, tenant: str) -> None:
         """Bring the tenant file's knowledge in; what is unchanged costs nothing."""
-        paths = knowledge_paths(self.runtime.options, tenant)
-        check_paths(paths)
-        report = await load(self.runtime, tenant, paths)
+        folders = own_folders(self.runtime.options, tenant)
+        check_paths(folders)
+        report = await load(self.runtime, tenant, folders)
         summary = report.summary
         new = summary.added + summary.changed
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
@@ -69,7 +70,11 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
     runtime = local_runtime(options, terminal)
     bring_up_node(runtime.settings, say=terminal.step)
     processes = runtime.layout.everything
-    terminal.step(f"starting the local processes: {', '.join(processes)}")
+    joined = runtime.supervisor.joined(SERVICE)
+    if joined is None:
+        terminal.step(f"starting the local processes: {', '.join(processes)}")
+    else:
+        terminal.step(f"joining what runs already, of {' and '.join(joined.users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
             asyncio.run(_load_and_ask(_Demo(runtime, terminal, ports)))
@@ -77,7 +82,7 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
                 return
             # From here on another command may restart them, e.g. because a tenant file was added.
             serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
-        _show_where(terminal, runtime, url_of(SERVICE, ports))
+        _show_where(terminal, runtime, url_of(SERVICE, ports), joined=joined)
         try:
             _serve(runtime)
         except KeyboardInterrupt:  # the way this command is meant to end
@@ -99,14 +104,23 @@ async def _load_and_ask(demo: _Demo) -> None:
                 demo.terminal.step(f"{tenant}: not loaded: {error.message}")
 
 
-def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str) -> None:
+def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str, *, joined: Joined | None) -> None:
     tenants = " or ".join(runtime.tenants)
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
     terminal.out.print(
         f"Sign in there as any agent of {tenants}; the role knowledge_owner shows the documents, "
-        "auditor everybody's answers.\nCtrl-C stops everything.",
+        f"auditor everybody's answers.\n{_end(joined)}",
         style="dim",
         markup=False,
+    )
+
+
+def _end(joined: Joined | None) -> str:
+    if joined is None or not joined.users:
+        return "Ctrl-C stops everything."
+    return (
+        f"This service is shared with {' and '.join(joined.users)}. Ctrl-C ends this command alone; the "
+        "service stops with the last of them. assistant local down stops it at once."
     )
 
 

@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")
     given = parser.parse_args()
     try:
-        aws = asyncio.run(make_resources(given.url, list(load_tenants(given.tenants))))
+        aws = asyncio.run(make_resources(given.url, list(load_tenants(given.tenants).tenants)))
         variables = environment(aws, tenants_dir=given.tenants, state_dir=given.state)
     except AssistantError as error:
         print(error.message, file=sys.stderr)

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 import typer
 
+from assistant.adapters.private_files import make_private_folder, write_private
 from assistant.answering.services import TenantServices
 from assistant.bootstrap import open_tenants
 from assistant.domain.clock import SystemClock
@@ -96,8 +97,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         for tenant in asked:
             asyncio.run(load_if_empty(runtime, tenant))
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
-    evaluations_dir.mkdir(parents=True, exist_ok=True)
-    run_path(evaluations_dir, run.name).write_text(run.model_dump_json(), encoding="utf-8")
+    make_private_folder(evaluations_dir)
+    write_private(run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     bounds = {one.tenant: read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
     fallen: list[Fall] = []
     if plan.questions is None and not plan.accepts:
@@ -105,7 +106,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
             fallen += _falls(terminal, one, baseline)
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(report_page(run, bounds=bounds, against=against), encoding="utf-8")
+    write_private(report, report_page(run, bounds=bounds, against=against).encode())
     if options.json:
         terminal.line(_as_json(run, report, fallen))
     else:
@@ -173,7 +174,7 @@ async def open_services(
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
     """Open the tenants' answer paths. Raises ConfigurationError for one that has nothing to search."""
     settings = runtime.layout.service_settings(ports)
-    async with open_tenants(settings, generates=False, clock=SystemClock()) as opened:
+    async with open_tenants(settings, only=tenants, generates=False, clock=SystemClock()) as opened:
         for tenant in tenants:
             if not await answers_something(opened[tenant].knowledge):
                 raise ConfigurationError(

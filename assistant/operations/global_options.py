@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from assistant.settings import LocalSettings, TenantConfig, TenantModels
+    from assistant.settings import LocalSettings, TenantConfig, TenantFiles, TenantModels
 
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -23,6 +23,8 @@ class GlobalOptions:
     port: int | None
     """None where none was asked for: then that of the settings, or of what runs already."""
     json: bool
+    _warned: set[str] = field(default_factory=set[str], compare=False)
+    """Tenants whose file this command has named as wrong already."""
 
     @classmethod
     def of(cls, context: typer.Context) -> GlobalOptions:
@@ -36,13 +38,17 @@ class GlobalOptions:
 
         return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
 
-    def tenants(self) -> dict[str, TenantConfig]:
-        """Return every tenant by name, with the models that it uses here. Raises ConfigurationError."""
-        from assistant.settings import load_tenants
+    def tenants(self) -> TenantFiles:
+        """Return every tenant with the models that it uses here, and say on stderr which ones are left out.
 
-        tenants = load_tenants(self.tenants_dir)
-        models = self.local_models(tenants)
-        return {name: models[name].applied_to(tenant) for name, tenant in tenants.items()}
+        Raises ConfigurationError when none is left.
+        """
+        files = self._tenant_files()
+        for name, error in files.refused.items():
+            if name not in self._warned:
+                self._warned.add(name)
+                typer.echo(f"assistant: warning: {error.message}\n  Tenant {name} is left out.", err=True)
+        return files
 
     def local_models(self, tenants: Iterable[str]) -> dict[str, TenantModels]:
         """Return the added models that each tenant uses here. Raises ConfigurationError."""
@@ -52,15 +58,27 @@ class GlobalOptions:
         return local_models(models_dir(self.state_dir), tenants)
 
     def tenant(self, name: str) -> TenantConfig:
-        """Return one tenant. Raises ConfigurationError naming those that there are."""
-        from assistant.domain.errors import ConfigurationError
+        """Return one tenant by its exact name. Raises ConfigurationError, whole, where its file is wrong."""
+        files = self._tenant_files()
+        tenant = files.one(name)
+        self.tenants()
+        return tenant
 
-        tenants = self.tenants()
-        if name not in tenants:
-            raise ConfigurationError(
-                f"There is no tenant {name} in {self.tenants_dir}; there are {', '.join(tenants)}."
-            )
-        return tenants[name]
+    def _tenant_files(self) -> TenantFiles:
+        from assistant.domain.errors import ConfigurationError
+        from assistant.settings import load_tenants
+
+        files = load_tenants(self.tenants_dir)
+        served: dict[str, TenantConfig] = {}
+        refused: dict[str, ConfigurationError] = {}
+        for name, tenant in files.tenants.items():
+            try:
+                served[name] = self.local_models([name])[name].applied_to(tenant)
+            except ConfigurationError as error:
+                refused[name] = error
+        if not served:
+            raise next(iter(refused.values()))
+        return replace(files.without(refused), tenants=served)
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

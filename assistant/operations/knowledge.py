@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,9 @@ from assistant.bootstrap import open_stores
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
+from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.knowledge_sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.ingesting.loads import AddSummary
 from assistant.ingesting.sources.reader import read_sources
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.upkeep import pages_of
@@ -29,23 +32,38 @@ from assistant.operations.terminal import Terminal, plain
 
 _WITHDRAWAL_TIMEOUT_S = 30.0
 _POLL_S = 0.1
+_LOCAL = "assistant knowledge"
+"""Who somebody on this machine is, in the records."""
 
 
-def add_documents(options: GlobalOptions, *, tenant: str, paths: Sequence[Path]) -> None:
-    """Load the paths, or the tenant file's own; status 1 if something failed, the rest is loaded."""
+@dataclass(frozen=True, slots=True)
+class SourceFolders:
+    """Files and folders that are loaded as one source's."""
+
+    source: KnowledgeSource
+    paths: tuple[Path, ...]
+
+
+def add_documents(
+    options: GlobalOptions,
+    *,
+    tenant: str,
+    source: str | None,
+    paths: Sequence[Path],
+    labels: Sequence[str],
+) -> None:
+    """Load the paths as the source's, or the tenant file's own; status 1 if something failed, the rest is
+    loaded."""
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
-    chosen = list(paths) or knowledge_paths(options, tenant)
-    if not chosen:
-        raise ConfigurationError(
-            f"{options.tenants_dir / tenant}.toml names no knowledge.paths; name a PATH, or add them there."
-        )
-    check_paths(chosen)
+    chosen = chosen_folders(options, tenant, source=source, paths=paths)
     began_s = time.monotonic()
-    summary = asyncio.run(_take_in(runtime, tenant, chosen))
+    summary = asyncio.run(_take_in(runtime, tenant, chosen, labels=labels))
     failed: tuple[DocumentStatus, ...] = ()
-    if summary.enqueued_ids:  # else nothing has to be started: all of it is live already
+    out = [*summary.withdrawn_ids, *(one.document_id for one in summary.withheld)]
+    if summary.enqueued_ids or out:  # else nothing has to be started: all of it is live already
         with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+            asyncio.run(_take_out(runtime, tenant, out))
             failed = asyncio.run(_follow(runtime, tenant, summary.enqueued_ids))
     report = LoadReport(summary, failed, time.monotonic() - began_s)
     if options.json:
@@ -56,36 +74,79 @@ def add_documents(options: GlobalOptions, *, tenant: str, paths: Sequence[Path])
         raise typer.Exit(1)
 
 
-def knowledge_paths(options: GlobalOptions, tenant: str) -> list[Path]:
-    """Return the tenant file's own paths; they are relative to the file."""
-    return [options.tenants_dir / path for path in options.tenant(tenant).knowledge.paths]
+def chosen_folders(
+    options: GlobalOptions, tenant: str, *, source: str | None, paths: Sequence[Path]
+) -> list[SourceFolders]:
+    """Return what to load: the paths, or those that the tenant file names for the source, or for all.
+
+    Raises NotFoundError for a source or a path that is not there, before anything is started;
+    SourceNeededError; ConfigurationError where no path is named.
+    """
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    if paths:
+        chosen = [SourceFolders(sources.named(source), tuple(paths))]
+    else:
+        chosen = own_folders(options, tenant, source=source)
+    if not chosen:
+        raise ConfigurationError(
+            f"{options.tenants_dir / tenant}.toml names no paths for {source or 'any source'}; name a PATH, "
+            "or add paths to a [[sources]] entry there."
+        )
+    check_paths(chosen)
+    return chosen
 
 
-def check_paths(paths: Sequence[Path]) -> None:
+def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = None) -> list[SourceFolders]:
+    """Return the paths of the tenant file, of all its sources or of one; they are relative to the file."""
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    wanted = sources.all if source is None else (sources.named(source),)
+    return [
+        SourceFolders(one, tuple(options.tenants_dir / path for path in one.entry.paths))
+        for one in wanted
+        if one.entry.paths
+    ]
+
+
+def check_paths(folders: Sequence[SourceFolders]) -> None:
     """Raise NotFoundError before anything is started for a path that is not there."""
-    missing = [str(path) for path in paths if not path.exists()]
+    missing = [str(path) for folder in folders for path in folder.paths if not path.exists()]
     if missing:
         raise NotFoundError(f"There is no such file or folder: {', '.join(missing)}.")
 
 
-async def load(runtime: LocalRuntime, tenant: str, paths: Sequence[Path]) -> LoadReport:
+async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders]) -> LoadReport:
     """Bring everything below the paths in, a progress bar until it is live. The worker must run.
 
     Raises LocalRuntimeError when the worker ends or nothing moves.
     """
     began_s = time.monotonic()
-    summary = await _take_in(runtime, tenant, paths)
+    summary = await _take_in(runtime, tenant, folders)
     failed = await _follow(runtime, tenant, summary.enqueued_ids)
     return LoadReport(summary, failed, time.monotonic() - began_s)
 
 
-async def _take_in(runtime: LocalRuntime, tenant: str, paths: Sequence[Path]) -> AddSummary:
+async def _take_in(
+    runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str] = ()
+) -> AddSummary:
     """Store what is new or changed and enqueue it for the worker, which need not run."""
     state_dir = runtime.layout.state_dir.resolve()
     async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
         with runtime.terminal.counting(f"reading for {tenant}", "documents") as show:
-            add = AddDocuments(stores.knowledge, clock=SystemClock())
-            return await add(read_sources(paths), progress=lambda so_far: show(so_far.lines, 0))
+            add = AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records)
+            writer = Writer(_LOCAL, frozenset(labels))
+            total = AddSummary()
+            for folder in folders:
+                before = total.lines
+
+                def progress(so_far: AddSummary, before: int = before) -> None:
+                    show(before + so_far.lines, 0)
+
+                total.include(
+                    await add(
+                        read_sources(folder.paths), source=folder.source, writer=writer, progress=progress
+                    )
+                )
+            return total
 
 
 async def _follow(
@@ -104,14 +165,14 @@ async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
     async with open_stores(runtime.tenants[tenant], state_dir=runtime.layout.state_dir.resolve()) as stores:
         if await answers_something(stores.knowledge):
             return
-    paths = knowledge_paths(runtime.options, tenant)
-    if not paths:
+    folders = own_folders(runtime.options, tenant)
+    if not folders:
         runtime.terminal.say(
             f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH"
         )
         return
-    check_paths(paths)
-    report = await load(runtime, tenant, paths)
+    check_paths(folders)
+    report = await load(runtime, tenant, folders)
     runtime.terminal.say(f"{report.live} documents of {tenant} loaded in {report.seconds:.1f} s")
     for failure in report.summary.failures:
         runtime.terminal.say(f"not loaded: {failure.origin}: {failure.reason}")
@@ -200,16 +261,29 @@ async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[s
     until_s = time.monotonic() + _WITHDRAWAL_TIMEOUT_S
     async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
-        while any(
-            status.live_content_hash is not None
-            for status in (await stores.knowledge.states.get_many(document_ids)).values()
-        ):
-            if time.monotonic() > until_s:
-                raise LocalRuntimeError(
-                    "The text is deleted, but the worker has not taken the passages out of the index yet; "
-                    "it will when it runs (assistant local up)."
-                )
-            await asyncio.sleep(_POLL_S)
+        await _until_out(stores.knowledge, document_ids, until_s=until_s)
+
+
+async def _take_out(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
+    state_dir = runtime.layout.state_dir.resolve()
+    until_s = time.monotonic() + _WITHDRAWAL_TIMEOUT_S
+    async with open_stores(runtime.tenants[tenant], state_dir=state_dir) as stores:
+        await _until_out(stores.knowledge, document_ids, until_s=until_s)
+
+
+async def _until_out(stores: KnowledgeStores, document_ids: Sequence[str], *, until_s: float) -> None:
+    """Wait until the index has forgotten what was withdrawn or withheld. Raises LocalRuntimeError."""
+    out = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+    while any(
+        status.state in out and status.live_content_hash is not None
+        for status in (await stores.states.get_many(document_ids)).values()
+    ):
+        if time.monotonic() > until_s:
+            raise LocalRuntimeError(
+                "Nobody reads the documents any more, but the worker has not taken their passages out of the "
+                "index yet; it will when it runs (assistant local up)."
+            )
+        await asyncio.sleep(_POLL_S)
 
 
 def _worker_is_alive(runtime: LocalRuntime) -> Callable[[], bool]:

@@ -1,4 +1,4 @@
-"""``assistant knowledge add|list|status|withdraw``: what a knowledge owner does from a terminal."""
+"""``assistant knowledge add|list|status|migrate|withdraw``: what a knowledge owner does from a terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from assistant.operations.global_options import GlobalOptions
 
 knowledge_app = typer.Typer(help="Bring, watch and withdraw documents.", no_args_is_help=True)
 
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help="A [[sources]] entry of the tenant file; by default the one without a namespace.",
+        show_default=False,
+    ),
+]
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 
 
@@ -22,7 +31,17 @@ def add(
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Files or folders: JSON lines, Markdown, HTML; by default those of the tenant file.",
+            help="Files or folders: JSON lines, Markdown, HTML; by default those of the tenant file, each as "
+            "its source's.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Source = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="An access label that you hold, to make documents that carry it readable to more.",
             show_default=False,
         ),
     ] = None,
@@ -40,11 +59,11 @@ def add(
     if service is not None:
         from assistant.operations.remote_loading import add_to_service
 
-        add_to_service(options, tenant=tenant, paths=paths or [], service_url=service)
+        add_to_service(options, tenant=tenant, source=source, paths=paths or [], service_url=service)
         return
     from assistant.operations.knowledge import add_documents
 
-    add_documents(options, tenant=tenant, paths=paths or [])
+    add_documents(options, tenant=tenant, source=source, paths=paths or [], labels=label or [])
 
 
 @knowledge_app.command(name="list")
@@ -55,11 +74,14 @@ def list_(
         list[str] | None,
         typer.Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of one [[sources]] entry.", show_default=False)
+    ] = None,
 ) -> None:
     """List the documents with their state."""
     from assistant.operations.knowledge_views import list_documents
 
-    list_documents(GlobalOptions.of(context), tenant=tenant, states=only or [])
+    list_documents(GlobalOptions.of(context), tenant=tenant, source=source, states=only or [])
 
 
 @knowledge_app.command()
@@ -72,6 +94,24 @@ def status(
     from assistant.operations.knowledge_views import show_document
 
     show_document(GlobalOptions.of(context), tenant=tenant, document_id=document_id)
+
+
+@knowledge_app.command()
+def migrate(
+    context: typer.Context,
+    tenant: Tenant,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The source of documents that have none.", show_default=False),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Change what is said; else nothing is changed.")
+    ] = False,
+) -> None:
+    """Bring documents under the sources and labels of the tenant file; says what it would do."""
+    from assistant.operations.migrating_knowledge import migrate_knowledge
+
+    migrate_knowledge(GlobalOptions.of(context), tenant=tenant, into=into, apply=apply)
 
 
 @knowledge_app.command()

@@ -13,6 +13,8 @@ from rich.text import Text
 from assistant.bootstrap import open_stores
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.ingesting.knowledge_sources import KnowledgeSources
+from assistant.ingesting.listing import ListDocuments
 from assistant.operations.global_options import GlobalOptions
 from assistant.operations.terminal import Terminal, plain, styled
 
@@ -21,14 +23,15 @@ _STYLES = {
     DocumentState.LIVE: "green",
     DocumentState.FAILED: "red",
     DocumentState.STALE: "yellow",
+    DocumentState.WITHHELD: "red",
     DocumentState.WITHDRAWN: "dim",
 }
 
 
-def list_documents(options: GlobalOptions, *, tenant: str, states: Sequence[str]) -> None:
-    """Print every document of the tenant, or those in the given states."""
+def list_documents(options: GlobalOptions, *, tenant: str, source: str | None, states: Sequence[str]) -> None:
+    """Print every document of the tenant or of one source, or those in the given states."""
     terminal = Terminal()
-    statuses, counts = asyncio.run(_read_all(options, tenant, _states(states)))
+    statuses, counts = asyncio.run(_read_all(options, tenant, source, _states(states)))
     if options.json:
         documents = [status.model_dump(mode="json") for status in statuses]
         terminal.line(
@@ -39,14 +42,15 @@ def list_documents(options: GlobalOptions, *, tenant: str, states: Sequence[str]
         return
     now = datetime.now(UTC)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("document", "state", "age", "title"):
+    for heading in ("document", "source", "state", "age", "title"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "age" else "left")
     for status in statuses:
         title = plain(status.title)
         if status.failure_reason:
             title.append_text(plain(f"\n{status.failure_reason}", style="red"))
         state = Text(status.state.value, style=_STYLES.get(status.state, ""))
-        table.add_row(plain(status.document_id), state, age(now - status.updated_at), title)
+        since = age(now - status.updated_at)
+        table.add_row(plain(status.document_id), status.knowledge_source, state, since, title)
     if statuses:
         terminal.out.print(table)
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
@@ -84,17 +88,21 @@ def age(since: timedelta) -> str:
 
 
 async def _read_all(
-    options: GlobalOptions, tenant: str, states: Sequence[DocumentState]
+    options: GlobalOptions, tenant: str, source: str | None, states: Sequence[DocumentState]
 ) -> tuple[list[DocumentStatus], Mapping[DocumentState, int]]:
     async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+        sources = KnowledgeSources.of(options.tenant(tenant))
+        listing = ListDocuments(stores.knowledge.states, sources=sources)
+        of = sources.all if source is None else (sources.named(source),)
         found: list[DocumentStatus] = []
         after: str | None = None
-        while page := await stores.knowledge.states.list(states=states, after=after, limit=_PAGE):
+        while page := await listing.page(of, states=states, after=after, limit=_PAGE):
             found += page
             after = page[-1].document_id
-        return found, await stores.knowledge.states.count_by_state()
+        return found, await listing.counts(of)
 
 
 async def _read_one(options: GlobalOptions, tenant: str, document_id: str) -> DocumentStatus | None:
     async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-        return await stores.knowledge.states.get(document_id)
+        status = await stores.knowledge.states.get(document_id)
+        return status and KnowledgeSources.of(options.tenant(tenant)).shown(status)

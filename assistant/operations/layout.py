@@ -165,6 +165,7 @@ class Layout:
         settings = LocalIssuerSettings.read(
             port=ports[ISSUER],
             tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
             state_dir=self.state_dir.resolve(),
             redirect_origins=(url_of(SERVICE, ports), f"http://localhost:{ports[SERVICE]}"),
         )
@@ -180,6 +181,7 @@ class Layout:
     def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
         settings = WorkerSettings.read(
             tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
             state_dir=self.state_dir.resolve(),
             model_artifacts_dir=self.models_dir,
             sagemaker_endpoint_url=url_of(GATEWAY, ports),
@@ -212,6 +214,7 @@ class Layout:
         return ServiceSettings.read(
             port=ports[SERVICE],
             tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
             state_dir=self.state_dir.resolve(),
             model_artifacts_dir=self.models_dir,
             sagemaker_endpoint_url=url_of(GATEWAY, ports),

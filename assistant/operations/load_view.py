@@ -15,7 +15,7 @@ def show_report(terminal: Terminal, report: LoadReport) -> None:
     summary = report.summary
     terminal.out.print(
         f"{summary.lines:,} read = {summary.documents:,} documents + {summary.duplicates:,} duplicates "
-        f"+ {len(summary.failures):,} failures"
+        f"+ {summary.withdrawn:,} withdrawn + {len(summary.failures):,} failures"
     )
     terminal.out.print(
         f"{summary.documents:,} documents = {summary.added:,} added + {summary.changed:,} changed "
@@ -25,6 +25,10 @@ def show_report(terminal: Terminal, report: LoadReport) -> None:
     failures = [
         *(f"{one.origin}: {one.reason} ({one.code})" for one in summary.failures),
         *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in report.failed),
+        *(
+            f"{one.document_id}: withheld, nothing of it answers until it is sent again"
+            for one in summary.withheld
+        ),
     ]
     for failure in failures[:_SHOWN_FAILURES]:
         terminal.err.print(plain(failure, style="red"))
@@ -43,6 +47,8 @@ def report_as_json(report: LoadReport) -> str:
             "changed": summary.changed,
             "unchanged": summary.unchanged,
             "duplicates": summary.duplicates,
+            "withdrawn": summary.withdrawn,
+            "withheld": [one.document_id for one in summary.withheld],
             "live": report.live,
             "seconds": round(report.seconds, 3),
             "failures": [

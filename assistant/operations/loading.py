@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import LocalRuntimeError
-from assistant.ingesting.add_documents import AddSummary
+from assistant.ingesting.loads import AddSummary
 from assistant.ingesting.ports import DocumentStates
 
 _POLL_S = 0.2
 _WINDOW = 64
 """Documents whose state is asked for at once. Few, for the worker needs the processor more."""
 _STALLED_S = 120.0
-_FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE})
+_FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 
 

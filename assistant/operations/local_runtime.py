@@ -44,8 +44,11 @@ class LocalRuntime:
 
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
-    """Read settings and tenant files; nothing is started yet. Raises ConfigurationError."""
-    return _runtime(options, terminal, options.tenants())
+    """Read settings and tenant files; nothing is started yet. A wrong file is named, and left out.
+
+    Raises ConfigurationError.
+    """
+    return _runtime(options, terminal, options.tenants().tenants)
 
 
 def runtime_without_tenants(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:

@@ -25,6 +25,7 @@ from assistant.operations.knowledge_commands import knowledge_app
 from assistant.operations.local_commands import local_app
 from assistant.operations.models_commands import models_app
 from assistant.operations.reach_command import add_reach_command
+from assistant.operations.tenant_commands import tenant_app
 
 app = typer.Typer(
     name="assistant",
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
+app.add_typer(tenant_app, name="tenant")
 
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")]
@@ -152,6 +154,48 @@ def replay(
     from assistant.operations.records import replay_answer
 
     replay_answer(GlobalOptions.of(context), tenant=tenant, answer_id=answer_id)
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    tenant: Tenant,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", metavar="ID", help="Who saw this document.", show_default=False),
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", help="What this agent saw.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", help="A day or an instant, UTC.  [default: 30 days before]"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", help="The last day, or an instant.  [default: now]")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Entries at most.  [default: all]")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="PLACE", help="Go on where a --limit stopped.")
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A service elsewhere; an auditor's token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List who saw a document or what an agent saw: texts read, and answers with their sources."""
+    from assistant.operations.auditing import AuditOrder, show_audit
+
+    if document is None and agent is None:
+        raise typer.BadParameter("Give --document ID, --agent NAME, or both.")
+    order = AuditOrder(document, agent, since, until, after, limit, service)
+    show_audit(GlobalOptions.of(context), order, tenant=tenant)
 
 
 @app.command()

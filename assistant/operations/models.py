@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 from rich.table import Table
 
+from assistant.adapters.private_files import make_private_folder, write_private
 from assistant.answering.prompting import load_prompt
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.operations.global_options import GlobalOptions
@@ -34,7 +35,6 @@ from assistant.settings.local_models import (
     added_models,
     choose,
     choose_packaged,
-    local_models,
     read_added_model,
 )
 from assistant.settings.tenant_file import load_tenants
@@ -96,15 +96,15 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
     folder = models_dir(options.state_dir) / model.name
     _refuse_other(folder, model)
     before = _manifest_text(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_FILE).write_text(model.as_toml(), encoding="utf-8")
+    make_private_folder(folder)
+    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
     try:
         with terminal.waiting("loading the model once"):
             model = _built(model, folder, config)
     except ConfigurationError:
         _restore(folder, before)
         raise
-    (folder / MANIFEST_FILE).write_text(model.as_toml(), encoding="utf-8")
+    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
     _choose(options, config, model, terminal)
 
 
@@ -124,14 +124,14 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
         raise NotFoundError(
             f"There is no added model {name}; there are: {known}. Add one: assistant models add PATH."
         )
-    _choose(options, load_tenants(options.tenants_dir)[tenant], there[name], terminal)
+    _choose(options, load_tenants(options.tenants_dir).one(tenant), there[name], terminal)
 
 
 def list_models(options: GlobalOptions) -> None:
     """Show the packaged and the added models, and the tenants that use each."""
     terminal = Terminal()
     folder = models_dir(options.state_dir)
-    chosen = local_models(folder, load_tenants(options.tenants_dir))
+    chosen = options.local_models(options.tenants().tenants)
     rows: list[Mapping[str, Any]] = []
     for task, name in _PACKAGED:
         users = [tenant for tenant, models in chosen.items() if getattr(models, task) is None]
@@ -185,16 +185,12 @@ def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
     try:
         return options.tenant(tenant)
     except ConfigurationError:
-        return load_tenants(options.tenants_dir)[tenant]
+        return load_tenants(options.tenants_dir).one(tenant)
 
 
 def _known(options: GlobalOptions, tenant: str) -> None:
     """A choice whose model is gone must not keep a person from choosing another."""
-    tenants = load_tenants(options.tenants_dir)
-    if tenant not in tenants:
-        raise ConfigurationError(
-            f"There is no tenant {tenant} in {options.tenants_dir}; there are {', '.join(tenants)}."
-        )
+    load_tenants(options.tenants_dir).one(tenant)
 
 
 def _refuse_other(folder: Path, model: AddedModel) -> None:
@@ -223,7 +219,7 @@ def _restore(folder: Path, before: str | None) -> None:
     if before is None:
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
     else:
-        (folder / MANIFEST_FILE).write_text(before, encoding="utf-8")
+        write_private(folder / MANIFEST_FILE, before.encode())
 
 
 def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:

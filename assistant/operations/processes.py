@@ -15,6 +15,7 @@ import orjson
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from assistant.adapters.private_files import make_private_folder
 from assistant.settings import inherited_environment
 
 MARK = "ASSISTANT_SUPERVISED_BY"
@@ -81,7 +82,7 @@ def spawn(plan: ProcessPlan, *, log_path: Path, registry_path: Path) -> int:
 
     Its output is appended to ``log_path``. Returns the pid. Raises OSError.
     """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(log_path.parent)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # Not subprocess.Popen: that object warns when a process outlives it, which is the purpose here.
     return os.posix_spawn(

@@ -6,15 +6,17 @@ import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
+from assistant.answering.excerpts import fill_record, read_excerpts
 from assistant.answering.prompting import load_prompt
+from assistant.answering.reading import entry_of_read
 from assistant.bootstrap import TenantStores, open_stores
 from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.ingesting.readable import ReadableDocuments
 from assistant.operations.answer_view import mark_of, show_remarks, with_bold
 from assistant.operations.explaining import explain
 from assistant.operations.global_options import GlobalOptions
@@ -63,7 +65,9 @@ def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> Non
 
 async def _verdicts(options: GlobalOptions, tenant: str) -> list[StoredVerdict]:
     async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-        await _note_access(stores, kind="verdicts", subject_id="all")
+        at = SystemClock().now()
+        entry = AccessEntry(at=at, agent=cli_reader(), kind="verdicts", subject_id="all")
+        await stores.records.record_access(entry)
         return await stores.records.list_verdicts()
 
 
@@ -72,7 +76,11 @@ async def _replay(options: GlobalOptions, tenant: str, answer_id: str) -> Replay
         record = await stores.records.get_answer(answer_id)
         if record is None:
             raise NotFoundError(f"{tenant} has no answer {answer_id}.")
-        await _note_access(stores, kind="answer", subject_id=answer_id)
+        entry = entry_of_read("answer", answer_id, [record], reader=cli_reader(), at=SystemClock().now())
+        await stores.records.record_access(entry)
+        readable = ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states)
+        shown = await read_excerpts(record.excerpts, readable, labels=frozenset(record.labels))
+        record = fill_record(record, shown)
         texts = [await _text_of(stores, use) for use in record.passages]
         return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
 
@@ -85,12 +93,9 @@ async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
     return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
 
 
-async def _note_access(stores: TenantStores, *, kind: Literal["answer", "verdicts"], subject_id: str) -> None:
-    """Whoever reads from the command line reads as an auditor does: it is recorded."""
-    entry = AccessEntry(
-        at=SystemClock().now(), agent=f"cli:uid-{os.getuid()}", kind=kind, subject_id=subject_id
-    )
-    await stores.records.record_access(entry)
+def cli_reader() -> str:
+    """Return who reads from the command line, as it is recorded: it reads as an auditor does."""
+    return f"cli:uid-{os.getuid()}"
 
 
 def show_replayed(terminal: Terminal, replayed: Replayed) -> None:

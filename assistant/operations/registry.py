@@ -12,6 +12,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from assistant.adapters.private_files import FILE_MODE, keep_private, write_private
 from assistant.domain.errors import LocalRuntimeError
 from assistant.operations.processes import ProcessIdentity
 
@@ -37,6 +38,8 @@ class Use(BaseModel):
     identity: ProcessIdentity
     command: str
     needs: tuple[str, ...]
+    folder: str = ""
+    """Where it was started."""
     yields: bool = False
     """Whether its processes may be restarted under it with other settings."""
 
@@ -84,8 +87,8 @@ class Registry:
 
         Raises LocalRuntimeError after ``timeout_s``. The system frees the lock of a killed command.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.with_suffix(".lock"))
+        keep_private(self.path.parent)
+        lock = FileLock(self.path.with_suffix(".lock"), mode=FILE_MODE)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -114,7 +117,7 @@ class Registry:
     def write(self, running: Running) -> None:
         """Replace the file at once. Raises OSError."""
         new = self.path.with_suffix(".new")
-        new.write_text(running.model_dump_json(indent=1), encoding="utf-8")
+        write_private(new, running.model_dump_json(indent=1).encode())
         new.replace(self.path)
 
     def set_aside(self) -> Path:

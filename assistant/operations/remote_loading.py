@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
-from assistant.client import AssistantClient, RejectedError
+from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from assistant.ingesting.add_documents import AddSummary
-from assistant.ingesting.sources.items import SourceDocument, SourceFailure
+from assistant.domain.errors import (
+    ConfigurationError,
+    DocumentInvalidError,
+    LabelsWidenedError,
+    LocalRuntimeError,
+)
+from assistant.ingesting.knowledge_sources import KnowledgeSource
+from assistant.ingesting.loads import AddSummary
+from assistant.ingesting.sources.items import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal
 from assistant.ingesting.sources.reader import read_sources
 from assistant.operations.global_options import GlobalOptions
-from assistant.operations.knowledge import check_paths, knowledge_paths
+from assistant.operations.knowledge import SourceFolders, chosen_folders
 from assistant.operations.load_view import report_as_json, show_report
 from assistant.operations.loading import LoadReport
 from assistant.operations.terminal import Terminal
@@ -27,13 +33,16 @@ from assistant.settings import LocalSettings
 _AT_ONCE = 8
 _POLL_S = 0.5
 _STALLED_S = 300.0
-_FAILED = (DocumentState.FAILED, DocumentState.STALE)
+_LONGEST_REASON = 1000
+_FAILED = (DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD)
 _FINAL = (*_FAILED, DocumentState.LIVE, DocumentState.WITHDRAWN)
 
 Show = Callable[[int, int], None]
 
 
-def add_to_service(options: GlobalOptions, *, tenant: str, paths: Sequence[Path], service_url: str) -> None:
+def add_to_service(
+    options: GlobalOptions, *, tenant: str, source: str | None, paths: Sequence[Path], service_url: str
+) -> None:
     """Bring the paths, or the tenant file's own, to the service; status 1 if something failed.
 
     Raises ConfigurationError without a token, LocalRuntimeError when nothing moves for five minutes, and
@@ -45,8 +54,7 @@ def add_to_service(options: GlobalOptions, *, tenant: str, paths: Sequence[Path]
         raise ConfigurationError(
             f"{LocalSettings.variable('service_token')} must hold a knowledge owner's token of the service."
         )
-    chosen = list(paths) or knowledge_paths(options, tenant)
-    check_paths(chosen)
+    chosen = chosen_folders(options, tenant, source=source, paths=paths)
     began_s = time.monotonic()
     load = _RemoteLoad(chosen, lambda what: terminal.counting(what, "documents"))
     failed = asyncio.run(load.run(service_url, token))
@@ -67,7 +75,7 @@ class _RemoteLoad:
     that were live already with the same content.
     """
 
-    paths: Sequence[Path]
+    folders: Sequence[SourceFolders]
     counting: Callable[[str], AbstractContextManager[Show]]
     summary: AddSummary = field(default_factory=AddSummary)
 
@@ -82,10 +90,12 @@ class _RemoteLoad:
     async def _bring(self, client: AssistantClient, show: Show) -> None:
         places = asyncio.Semaphore(_AT_ONCE)
 
-        async def bring(item: SourceDocument) -> None:
+        async def bring(item: SourceDocument, source: str) -> None:
             try:
-                status = await client.bring_document(item.document)
-            except RejectedError as error:
+                status = await client.bring_document(item.document, knowledge_source=source)
+            except (RejectedError, NotAllowedError) as error:
+                if isinstance(error, NotAllowedError) and error.problem.code != LabelsWidenedError.code:
+                    raise
                 self.summary.failures.append(SourceFailure(item.origin, error.problem.code, error.message))
             else:
                 self._count(status)
@@ -93,14 +103,36 @@ class _RemoteLoad:
                 places.release()
 
         async with asyncio.TaskGroup() as group:
-            for item in await asyncio.to_thread(lambda: list(read_sources(self.paths))):
+            for source, item in await asyncio.to_thread(self._read):
                 self.summary.lines += 1
                 if isinstance(item, SourceFailure):
-                    self.summary.failures.append(item)
-                    continue
-                await places.acquire()
-                group.create_task(bring(item))
-                show(self.summary.documents, 0)
+                    await self._withhold(client, source, item)
+                elif isinstance(item, SourceWithdrawal):
+                    await self._withdraw(client, source, item)
+                else:
+                    await places.acquire()
+                    group.create_task(bring(item, source.name))
+                    show(self.summary.documents, 0)
+
+    def _read(self) -> list[tuple[KnowledgeSource, SourceItem]]:
+        return [(folder.source, item) for folder in self.folders for item in read_sources(folder.paths)]
+
+    async def _withhold(self, client: AssistantClient, source: KnowledgeSource, item: SourceFailure) -> None:
+        """Have the document withheld that a file was meant to be, if the service has it."""
+        self.summary.failures.append(item)
+        if item.own_id is None:
+            return
+        with suppress(DocumentInvalidError, NotThereError):
+            reason = f"{item.origin}: {item.reason}"[:_LONGEST_REASON]
+            document_id = source.document_id(item.own_id)
+            self.summary.withheld.append(await client.withhold_document(document_id, reason=reason))
+
+    async def _withdraw(
+        self, client: AssistantClient, source: KnowledgeSource, item: SourceWithdrawal
+    ) -> None:
+        self.summary.withdrawn += 1
+        with suppress(NotThereError):
+            await client.withdraw_document(source.document_id(item.own_id))
 
     def _count(self, status: DocumentStatus) -> None:
         if status.state == DocumentState.LIVE:

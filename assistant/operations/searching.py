@@ -12,7 +12,9 @@ import orjson
 import typer
 
 from assistant.answering.evidence import Evidence, FindEvidence, Sought
+from assistant.answering.ports import AnswerRecords
 from assistant.bootstrap import open_tenants
+from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError, OverloadedError
 from assistant.domain.retrieval import RankedPassage
@@ -20,6 +22,7 @@ from assistant.operations.global_options import GlobalOptions
 from assistant.operations.knowledge import answers_something
 from assistant.operations.local_runtime import LocalRuntime, local_runtime
 from assistant.operations.queries import BadLine, Query, checked_question, read_queries
+from assistant.operations.records import cli_reader
 from assistant.operations.terminal import Terminal, plain, styled
 
 _AT_ONCE = 4
@@ -39,8 +42,7 @@ def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
-        found = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question))
-    best = best_passages(found)[:top]
+        best = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question, top=top))
     if options.json:
         terminal.line(orjson.dumps({"question": question, "documents": [_row(one) for one in best]}).decode())
     else:
@@ -96,6 +98,7 @@ class _Search:
     find: FindEvidence
     size: int
     clock: Clock
+    records: AnswerRecords
 
     async def __call__(self, question: str) -> Evidence:
         attempt = 0
@@ -118,21 +121,32 @@ async def _search_of(
 ) -> AsyncGenerator[_Search]:
     """Open the tenant's retrieval. Raises ConfigurationError when it has nothing to search."""
     clock = SystemClock()
-    async with open_tenants(runtime.layout.service_settings(ports), generates=False, clock=clock) as tenants:
+    settings = runtime.layout.service_settings(ports)
+    async with open_tenants(settings, only=(tenant,), generates=False, clock=clock) as tenants:
         served = tenants[tenant]
         if not await answers_something(served.knowledge):
             raise ConfigurationError(
                 f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant}."
             )
         size = 2 * served.answering.tenant.retrieval.leg_size  # all that both legs can give
-        yield _Search(FindEvidence(served.answering), size, clock)
+        yield _Search(FindEvidence(served.answering), size, clock, served.answering.records)
 
 
 async def _search_one(
-    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, question: str
-) -> Evidence:
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, question: str, top: int
+) -> list[RankedPassage]:
+    """Return the best passages, once it is recorded that somebody saw them."""
     async with _search_of(runtime, ports, tenant=tenant) as search:
-        return await search(question)
+        best = best_passages(await search(question))[:top]
+        entry = AccessEntry(
+            at=search.clock.now(),
+            agent=cli_reader(),
+            kind="search",
+            subject_id="search",
+            documents=tuple(one.passage.document_id for one in best),
+        )
+        await search.records.record_access(entry)
+        return best
 
 
 async def _search_all(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assistant.adapters.private_files import make_private_folder
 from assistant.domain.errors import LocalRuntimeError
 from assistant.operations import ports
 from assistant.operations.logs import ProcessLog
@@ -74,7 +75,7 @@ class Starter:
     def _check_before(self, plans: Mapping[str, ProcessPlan]) -> None:
         if not plans:
             return
-        self.logs_dir.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.logs_dir)
         free_mib = shutil.disk_usage(self.logs_dir).free // _MIB
         if free_mib < self.settings.min_free_mib:
             raise LocalRuntimeError(

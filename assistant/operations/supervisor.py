@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from assistant.domain.errors import LocalRuntimeError
 from assistant.operations.interruption import SignalExit, uninterrupted
@@ -35,6 +36,14 @@ class Stopped:
     names: tuple[str, ...]
     users: tuple[str, ...]
     """Commands that were still using it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Processes that ran before this command came."""
+
+    users: tuple[str, ...]
+    """Commands that use or keep them, each with where it was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Supervisor:
             identity=ProcessIdentity.own(),
             command=command,
             needs=tuple(needs),
+            folder=str(Path.cwd()),
             yields=yields,
         )
         try:
@@ -113,6 +123,16 @@ class Supervisor:
         running = self.registry.read() or Running()
         others = [use for use in running.uses if name in use.needs and use.identity != ProcessIdentity.own()]
         return name in running.pinned or bool(others)
+
+    def joined(self, name: str) -> Joined | None:
+        """Return who has the process running now, before this command uses it; None when nobody has."""
+        running = self.registry.read() or Running()
+        running.drop_dead()
+        if name not in running.processes:
+            return None
+        others = [use for use in running.uses if name in use.needs]
+        commands = [f"{use.command} (process {use.identity.pid}, in {use.folder})" for use in others]
+        return Joined((*commands, *(["assistant local up"] if name in running.pinned else [])))
 
     def tend(self) -> None:
         """What a command that stays does every second or so: reap ended children, bound the logs."""

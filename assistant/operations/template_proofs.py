@@ -1,17 +1,20 @@
 """``python -m assistant.operations.template_proofs cdk.out``: what is proven of every tenant's templates.
 
-The twenty-two mistakes, reachability, and that nothing pinned is lost; a line a tenant, 1 when one fails.
+The template mistakes, reachability, and that nothing pinned is lost; a line a tenant, each proven alone.
+The exit status is 1 when a file or a proof fails.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.operations.checking import refuse_mistakes
 from assistant.operations.reaching import refuse_paths
-from assistant.settings import load_tenants
+from assistant.settings import TenantConfig, load_tenants
+from assistant.template_checks.mistakes import MISTAKES
 from assistant.template_checks.upgrades import (
     losses,
     pins_file,
@@ -25,19 +28,40 @@ _TENANTS = Path("tenants")
 _PINS = Path("stacks/pins")
 
 
-def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> list[str]:
-    """Return a line for each deployed tenant. Raises the first proof's error, naming what to mend."""
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """A line for each tenant whose templates are proven, and an error for each other."""
+
+    proven: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> Proofs:
+    """Prove the templates of each deployed tenant alone. Raises ConfigurationError when no file is read."""
+    files = load_tenants(tenants)
     proven: list[str] = []
-    for name, tenant in load_tenants(tenants).items():
+    refused = [error.message for error in files.refused.values()]
+    for tenant in files.tenants.values():
         if tenant.deployment is None:
             continue
-        stage = stage_folder(assembly, tenant)
-        file = tenants / f"{name}.toml"
-        refuse_mistakes(stage, tenant_file=file)
-        refuse_paths(stage, tenant_file=file)
-        pinned = _pinned(stage, pins_file(pins, tenant), name)
-        proven.append(f"{name}: 22 mistakes ruled out; every path declared; {pinned}")
-    return proven
+        try:
+            proven.append(_proof(tenant, assembly, tenants=tenants, pins=pins))
+        except AssistantError as error:
+            refused.append(error.message)
+    return Proofs(tuple(proven), tuple(refused))
+
+
+def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
+    stage = stage_folder(assembly, tenant)
+    if not stage.is_dir():
+        raise ConfigurationError(
+            f"{tenant.name}: {assembly} has no templates of it; what cdk synth said of its file is above."
+        )
+    file = tenants / f"{tenant.name}.toml"
+    refuse_mistakes(stage, tenant_file=file)
+    refuse_paths(stage, tenant_file=file)
+    pinned = _pinned(stage, pins_file(pins, tenant), tenant.name)
+    return f"{tenant.name}: {len(MISTAKES)} mistakes ruled out; every path declared; {pinned}"
 
 
 def _pinned(stage: Path, file: Path, name: str) -> str:
@@ -51,9 +75,16 @@ def _pinned(stage: Path, file: Path, name: str) -> str:
     return f"{sum(len(resources) for resources in pins.stacks.values())} stateful resources stay"
 
 
-if __name__ == "__main__":
+def main(assembly: Path) -> None:
     try:
-        for line in prove(Path(sys.argv[1])):
-            sys.stdout.write(f"{line}\n")
+        found = prove(assembly)
     except AssistantError as error:
         sys.exit(error.message)
+    for line in found.proven:
+        sys.stdout.write(f"{line}\n")
+    if found.refused:
+        sys.exit("\n".join(found.refused))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from assistant.answering.remembering import FORGET_EVERY_S, forget_regularly
 from assistant.bootstrap import ServedTenant, open_key_source, open_tenants
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, serve
@@ -30,6 +31,7 @@ from assistant.telemetry import configure_logging, configure_tracing
 _RESUME_S = 5.0
 """At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain
 (103 s by default), this and three times the next are below the 120 s after which a container is killed."""
+_CANCEL_AGAIN_S = 0.2
 _RECORD_S = 3.0
 """For each of: answers that the end of the process cut off, the last batches of their logs, their records."""
 AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
@@ -41,7 +43,14 @@ async def main() -> None:
     configure_logging(settings.log_level)
     configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
     listener = open_socket(settings.host, settings.port)
-    async with open_tenants(settings) as tenants, open_application(settings, tenants) as application:
+    operations = None
+    if settings.operations_port is not None:
+        operations = open_socket(settings.operations_host, settings.operations_port)
+    port = None if operations is None else operations.getsockname()[1]
+    async with (
+        open_tenants(settings) as tenants,
+        open_application(settings, tenants, operations_port=port) as application,
+    ):
         service = application.answers.service
         async with telling_metrics(settings, service):
             await serve(
@@ -50,6 +59,8 @@ async def main() -> None:
                 shutdown_timeout_s=settings.drain_timeout_s,
                 on_stopping=service.begin_draining,
                 tls=None if settings.tls == "off" else self_signed_context(),
+                operations=operations,
+                most_connections=settings.connections,
             )
 
 
@@ -60,6 +71,7 @@ async def open_application(
     *,
     limits: StreamLimits | None = None,
     settle_s: float = _RESUME_S,
+    operations_port: int | None = None,
 ) -> AsyncGenerator[Application]:
     """Put the application together; on leaving, end what is still written and have it recorded."""
     async with AsyncExitStack() as stack:
@@ -73,13 +85,24 @@ async def open_application(
         )
         answers = AnswerRequests(service, exchange, limits)
         logs = {name: tenant.log for name, tenant in tenants.items()}
-        watch = asyncio.create_task(SignalWatch(logs, service.running).run())
+        watches = [asyncio.create_task(SignalWatch(logs, service.running).run())]
+        watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
+        watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
         try:
-            yield build_application(service, answers)
+            yield build_application(service, answers, operations_port=operations_port)
         finally:
             await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
-            watch.cancel()
-            await asyncio.wait([watch])
+            await _cancel(watches)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they have ended: Python 3.11's ``wait_for`` loses a cancellation that comes with
+    its result."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
 
 
 def _service(

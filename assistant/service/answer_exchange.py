@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from starlette.types import Receive
 
-from assistant.answering.ports import LogReading
+from assistant.answering.events import Problem
+from assistant.answering.ports import DocumentTexts, LogReading
 from assistant.bootstrap import ServedTenant
-from assistant.domain.errors import DependencyError, NotFoundError, NotResumableError
+from assistant.domain.errors import DependencyError, NotFoundError, NotResumableError, WithdrawnError
 from assistant.domain.identity import Identity
 from assistant.service.admission import Admission
 from assistant.service.answer_starting import Asked, JoinedAnswer, StartAnswer, until_gone
 from assistant.service.answer_writing import AnswerWriting
 from assistant.service.delivery import Reading
-from assistant.service.interrupted_answers import keep_interrupted
+from assistant.service.interrupted_answers import settle_lapsed
+from assistant.service.kept_events import KeptEvents, refuse_withdrawn
 from assistant.service.log_following import LogFollower
-from assistant.service.problems import NOT_FOUND
+from assistant.service.outbox import Numbered
+from assistant.service.problems import NOT_FOUND, problem_of
 from assistant.service.wiring import Service
 
 _FOLLOW_GRACE_S = 30.0
@@ -34,6 +37,13 @@ class AnswerExchange:
     service: Service
     start: StartAnswer
     follow_admissions: Mapping[str, Admission]
+    _judging: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
+    """By answer: what looks on for an owner whose reader left before it was heard of."""
+
+    async def close(self) -> None:
+        for task in self._judging.values():
+            task.cancel()
+        await asyncio.gather(*self._judging.values(), return_exceptions=True)
 
     @asynccontextmanager
     async def asking(self, asked: Asked, receive: Receive) -> AsyncGenerator[Reading]:
@@ -83,14 +93,18 @@ class AnswerExchange:
     async def _following(
         self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
     ) -> AsyncGenerator[Reading]:
+        tenant = self.service.tenants[identity.tenant]
         writing = self.service.running.find(answer_id, identity=identity)
         if writing is not None:
             if writing.log is None:
                 raise NotResumableError(_NOT_KEPT)
+            refusal = await _refusal(writing, identity, texts=tenant.answering.texts)
+            if refusal is not None:
+                yield Reading(answer_id, refusal, writing.remaining_s())
+                return
             async with _attached(writing, gone, after=after) as reading:
                 yield reading
             return
-        tenant = self.service.tenants[identity.tenant]
         log_reading = await _own_log(tenant, answer_id, identity)
         leave = self.follow_admissions[identity.tenant].enter(identity.agent)
         follower = LogFollower(
@@ -99,12 +113,13 @@ class AnswerExchange:
             after=after,
             clock=self.service.clock,
             on_lapse=partial(
-                keep_interrupted,
+                settle_lapsed,
                 answer_id,
                 log=tenant.log,
                 records=tenant.answering.records,
                 clock=self.service.clock,
             ),
+            kept=KeptEvents(tenant.answering.texts, labels=identity.labels),
         )
         gone.add_done_callback(lambda _: follower.stop())
         self.service.followers.add(follower)
@@ -114,6 +129,14 @@ class AnswerExchange:
         finally:
             self.service.followers.discard(follower)
             leave()
+            self._judge_owner(answer_id, follower)
+
+    def _judge_owner(self, answer_id: str, follower: LogFollower) -> None:
+        if follower.is_judged or answer_id in self._judging:
+            return
+        task = asyncio.create_task(follower.judge_owner())
+        self._judging[answer_id] = task
+        task.add_done_callback(lambda _: self._judging.pop(answer_id))
 
 
 _NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."
@@ -135,6 +158,27 @@ async def _attached(
         yield Reading(prepared.answer_id, outbox, writing.remaining_s(), certainty=prepared.certainty)
     finally:
         writing.detach(outbox)
+
+
+class _Ended:
+    """An ``EventReader`` of an answer that is not sent again."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._left: list[Numbered] = [(0, problem)]
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 - of the protocol
+        taken, self._left = self._left, []
+        return taken or None
+
+
+async def _refusal(writing: AnswerWriting, identity: Identity, *, texts: DocumentTexts) -> _Ended | None:
+    """Return the end for a reader who may not read a source any more of an answer that is written here."""
+    shown = {ranked.passage.document_id for ranked in writing.prepared.shown}
+    try:
+        await refuse_withdrawn(shown, texts, labels=identity.labels)
+    except WithdrawnError as error:
+        return _Ended(problem_of(error))
+    return None
 
 
 async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> LogReading:

@@ -119,6 +119,7 @@ class AnswerRequests:
         for writing in self.service.running:
             writing.cancel(Cause.DISCONNECTED)
         await _wait([writing.task for writing in self.service.running], within_s=record_within_s)
+        await self.exchange.close()
         await self.exchange.start.settle_logs(within_s=record_within_s)
         for tenant in self.service.tenants.values():
             await tenant.answer_question.settle(within_s=record_within_s)

@@ -145,7 +145,8 @@ class StartAnswer:
         except BaseException:
             await self._release(asked, opening)
             raise
-        return prepared, LoggedAnswer(asked.tenant.log, opening.answer_id) if is_open else None
+        log = LoggedAnswer(asked.tenant.log, opening, excerpts=prepared.excerpts) if is_open else None
+        return prepared, log
 
     async def _open(self, asked: Asked, opening: LogOpening) -> bool:
         """Open the log; say whether there is one. Without a key an answer is worth more than its log."""

@@ -59,6 +59,7 @@ class AnswerWriting:
         self._readers: list[Outbox] = []
         self._readers_elsewhere = 0
         self._sequence = 0
+        """Of the last event that readers were given; the log may be one ahead."""
         self._leaving: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._write())
 
@@ -67,7 +68,8 @@ class AnswerWriting:
         were), then all that follow."""
         outbox = Outbox(limit_bytes=self._limits.outbox_bytes)
         if self.log is not None:
-            for sequence, event in enumerate(self.log.events[after:], start=after + 1):
+            handed_out = self.log.events[after : self._sequence]
+            for sequence, event in enumerate(handed_out, start=after + 1):
                 outbox.put(sequence, event)
         if self.task.done():
             outbox.close()
@@ -120,21 +122,28 @@ class AnswerWriting:
             async with asyncio.timeout(self.remaining_s()), aclosing(self._events) as events:
                 async for event in events:
                     last = event
-                    self._publish(event)
+                    if self.log is not None and self.log.put(event):
+                        await self.log.first_text_kept()
+                    self._hand_out(event)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an end, the log the reason
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)
             last = internal_problem()
-            self._publish(last)
+            self._end_with(last)
         finally:
             self._finish(last)
 
-    def _publish(self, event: AnswerEvent) -> None:
+    def _hand_out(self, event: AnswerEvent) -> None:
         self._sequence += 1
         self._observer.see(event)
         for outbox in self._readers:
             outbox.put(self._sequence, event)
+
+    def _end_with(self, problem: Problem) -> None:
         if self.log is not None:
-            self.log.put(event)
+            for event in self.log.events[self._sequence :]:  # put, and not handed out when its wait was cut
+                self._hand_out(event)
+            self.log.put(problem)
+        self._hand_out(problem)
 
     def _finish(self, last: AnswerEvent | None) -> None:
         self._stay()

@@ -15,7 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
-from assistant.service import answer_routes, console_files, document_routes, health_routes
+from assistant.service import (
+    answer_routes,
+    audit_routes,
+    console_files,
+    document_routes,
+    health_routes,
+    link_page,
+)
 from assistant.service.answer_requests import EVENTS_PATH, AnswerRequests
 from assistant.service.chat_completions import CHAT_PATH, ChatCompletions
 from assistant.service.problems import (
@@ -44,11 +51,16 @@ class Application:
     answers: AnswerRequests
     chat: ChatCompletions
     routes: ASGIApp
+    operations: ASGIApp
+    operations_port: int | None
+    """The listener for operators: what comes in there is served by ``operations`` alone."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"] == "/v1/answers" and scope["method"] == "POST":
+        if self.operations_port is not None and scope["server"][1] == self.operations_port:
+            await self.operations(scope, receive, _with_default_headers(send))
+        elif scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
         elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
             await self.chat.complete(scope, receive, send)
@@ -58,10 +70,19 @@ class Application:
             await self.routes(scope, receive, _with_default_headers(send))
 
 
-def build_application(service: Service, answers: AnswerRequests) -> Application:
+def build_application(
+    service: Service, answers: AnswerRequests, *, operations_port: int | None = None
+) -> Application:
     routes = build_routes()
     routes.state.service = service
-    return Application(answers=answers, chat=ChatCompletions(answers), routes=routes)
+    routes.state.console_files = console_files.read_console()
+    return Application(
+        answers=answers,
+        chat=ChatCompletions(answers),
+        routes=routes,
+        operations=health_routes.operations_application(service),
+        operations_port=operations_port,
+    )
 
 
 def build_routes() -> FastAPI:
@@ -73,7 +94,7 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for module in (answer_routes, document_routes, health_routes, console_files):
+    for module in (answer_routes, audit_routes, document_routes, health_routes, link_page, console_files):
         routes.include_router(module.router)
     routes.add_exception_handler(AssistantError, _on_own_error)
     routes.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -117,7 +138,7 @@ async def _on_client_gone(_request: Request, _error: Exception) -> Response:
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path_template=_template(request), exc_info=error)
-    service_of(request).metrics.internal_errors.inc()
+    service_of(request).metrics.count_internal_error()
     return _response(internal_problem())
 
 

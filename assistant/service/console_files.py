@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from assistant.domain.errors import NotFoundError
 from assistant.service.problems import NOT_FOUND
@@ -15,6 +18,7 @@ from assistant.service.wiring import ServiceOf
 
 DIST = Path(__file__).parent / "console" / "dist"
 _MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+_PAGE = "index.html"
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
 <body><main><h1>The console is not built</h1>
@@ -23,6 +27,30 @@ _NOT_BUILT = """<!doctype html>
 """
 
 router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleFile:
+    """A file of the build, as it was when the process started."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def read_console() -> Mapping[str, ConsoleFile]:
+    """Return the build's files by name. They are read once: no name that a caller sends is looked for on
+    the disk."""
+    return {
+        path.name: _read(path)
+        for path in (sorted(DIST.iterdir()) if DIST.is_dir() else ())
+        if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file()
+    }
+
+
+def _read(path: Path) -> ConsoleFile:
+    content = path.read_bytes()
+    return ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def content_security_policy(issuer: str) -> str:
@@ -41,27 +69,25 @@ async def console_config(service: ServiceOf) -> ConsoleConfig:
 
 @router.get("/")
 async def console_page(request: Request, service: ServiceOf) -> Response:
-    if not (DIST / "index.html").is_file():
-        return HTMLResponse(_NOT_BUILT, 503, headers=_headers(service.console))
-    return _file(request, service.console, DIST / "index.html")
+    if _PAGE not in request.app.state.console_files:
+        return HTMLResponse(_NOT_BUILT, 404, headers=_headers(service.console))
+    return _file(request, service.console, _PAGE)
 
 
 @router.get("/{name}")
 async def console_file(request: Request, service: ServiceOf, name: str) -> Response:
-    """A file of the build's one folder; the route takes no slash, and dots lead nowhere."""
-    path = DIST / name
-    if path.suffix not in _MEDIA_TYPES or name.startswith(".") or not path.is_file():
+    """A file of the build."""
+    return _file(request, service.console, name)
+
+
+def _file(request: Request, console: ConsoleConfig, name: str) -> Response:
+    files: Mapping[str, ConsoleFile] = request.app.state.console_files
+    if (found := files.get(name)) is None:
         raise NotFoundError(NOT_FOUND)
-    return _file(request, service.console, path)
-
-
-def _file(request: Request, console: ConsoleConfig, path: Path) -> Response:
-    response = FileResponse(
-        path, media_type=_MEDIA_TYPES[path.suffix], headers=_headers(console), stat_result=path.stat()
-    )
-    if request.headers.get("if-none-match") == response.headers["etag"]:
-        return Response(status_code=304, headers=_headers(console) | {"etag": response.headers["etag"]})
-    return response
+    headers = _headers(console) | {"etag": found.etag}
+    if request.headers.get("if-none-match") == found.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(found.content, media_type=found.media_type, headers=headers)
 
 
 def _headers(console: ConsoleConfig) -> dict[str, str]:

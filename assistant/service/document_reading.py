@@ -10,13 +10,14 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import NotFoundError
 from assistant.ingesting.ports import DocumentStates, DocumentStore
+from assistant.ingesting.readable import ReadableDocument, ReadableDocuments
 from assistant.service.problems import NOT_FOUND
 from assistant.service.wire import DocumentSection, DocumentText
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads, and what a link says of the passage to show."""
+    """Who reads, and which passage is to be shown."""
 
     agent: str
     labels: frozenset[str]
@@ -30,55 +31,62 @@ class ReadDocument:
     def __init__(
         self, *, documents: DocumentStore, states: DocumentStates, records: AnswerRecords, clock: Clock
     ) -> None:
-        self._documents = documents
-        self._states = states
+        self._readable = ReadableDocuments(documents, states=states)
         self._records = records
         self._clock = clock
 
     async def text(self, document_id: str, *, reader: Reader) -> DocumentText:
         """Return the parsed text, of the cited content while it is kept, else of the one that answers now.
 
-        Raises NotFoundError (unknown, withdrawn, never parsed, or not for this reader's labels),
+        Raises NotFoundError (unknown, withdrawn, withheld, never parsed, or not for this reader's labels),
         RecordsUnavailableError.
         """
-        document = await self._allowed(document_id, reader=reader)
-        content_hash, parsed = await self._parsed(document_id, cited=reader.cited_content)
+        found = await self._allowed(document_id, reader=reader)
+        content_hash, parsed = await self._parsed(found, reader=reader)
         is_cited = reader.cited_content in (None, content_hash)
         await self._record(document_id, reader=reader)
         return _document_text(
-            document,
+            found.document,
             parsed,
             content_hash=content_hash,
-            span=reader.cited_span if is_cited else None,
+            span=_within(reader.cited_span, parsed) if is_cited else None,
             is_cited_version=is_cited,
         )
 
     async def original(self, document_id: str, *, reader: Reader) -> str:
         """Return the newest content as it was brought. Raises as ``text`` does."""
-        document = await self._allowed(document_id, reader=reader)
+        found = await self._allowed(document_id, reader=reader)
         await self._record(document_id, reader=reader)
-        return document.content
+        return found.document.content
 
-    async def _allowed(self, document_id: str, *, reader: Reader) -> Document:
-        document = await self._documents.get(document_id)
-        if document is None or (document.labels and reader.labels.isdisjoint(document.labels)):
+    async def _allowed(self, document_id: str, *, reader: Reader) -> ReadableDocument:
+        found = await self._readable.document(document_id, labels=reader.labels)
+        if found is None:
             raise NotFoundError(NOT_FOUND)
-        return document
+        return found
 
-    async def _parsed(self, document_id: str, *, cited: str | None) -> tuple[str, ParsedDocument]:
-        status = await self._states.get(document_id)
-        live = status.live_content_hash if status is not None else None
-        for content_hash in (cited, live):
-            if content_hash is None:
-                continue
-            parsed = await self._documents.get_parsed(document_id, content_hash)
-            if parsed is not None:
-                return content_hash, parsed
+    async def _parsed(self, found: ReadableDocument, *, reader: Reader) -> tuple[str, ParsedDocument]:
+        for content_hash in (reader.cited_content, found.status.live_content_hash):
+            if content_hash is not None:
+                parsed = await self._readable.text_of(found, content_hash, labels=reader.labels)
+                if parsed is not None:
+                    return content_hash, parsed
         raise NotFoundError(NOT_FOUND)
 
     async def _record(self, document_id: str, *, reader: Reader) -> None:
-        entry = AccessEntry(at=self._clock.now(), agent=reader.agent, kind="document", subject_id=document_id)
+        entry = AccessEntry(
+            at=self._clock.now(),
+            agent=reader.agent,
+            kind="document",
+            subject_id=document_id,
+            documents=(document_id,),
+        )
         await self._records.record_access(entry)
+
+
+def _within(span: tuple[int, int] | None, parsed: ParsedDocument) -> tuple[int, int] | None:
+    """Return the span if the text has it."""
+    return span if span is not None and span[0] <= span[1] <= len(parsed.text) else None
 
 
 def _document_text(

@@ -1,18 +1,19 @@
-"""Health, readiness and metrics endpoints, and the description of the API."""
+"""Health and the description of the API for callers; readiness and metrics for operators alone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from assistant.service.metrics import CONTENT_TYPE
 from assistant.service.openapi import openapi_document, rendered
-from assistant.service.readiness import check_readiness
+from assistant.service.readiness import ReadinessProbe
 from assistant.service.wire import Readiness
-from assistant.service.wiring import ServiceOf
+from assistant.service.wiring import Service, ServiceOf
 
 router = APIRouter(tags=["operation"])
+_operations = APIRouter()
 _OPENAPI: dict[str, Any] = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
@@ -22,18 +23,29 @@ async def alive() -> dict[str, bool]:
     return {"alive": True}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Some check failed"}})
-async def ready(service: ServiceOf, response: Response) -> Readiness:
-    """Every dependency of every tenant, each within 5 s."""
-    readiness = await check_readiness(service)
+@_operations.get("/readyz")
+async def ready(request: Request, response: Response) -> Readiness:
+    """Every dependency of every tenant, each within 5 s; up to a second old."""
+    probe: ReadinessProbe = request.app.state.readiness
+    readiness = await probe.latest()
     response.status_code = 200 if readiness.ready else 503
     return readiness
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@_operations.get("/metrics")
 async def metrics(service: ServiceOf) -> Response:
     """Metrics for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def operations_application(service: Service) -> FastAPI:
+    """Return what the listener for operators serves: nothing of it is for callers."""
+    application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    application.include_router(_operations)
+    application.add_api_route("/healthz", alive)
+    application.state.service = service
+    application.state.readiness = ReadinessProbe(service)
+    return application
 
 
 @router.get("/openapi.json", response_class=Response, responses={200: _OPENAPI})

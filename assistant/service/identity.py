@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any, NoReturn
 
 import structlog
@@ -21,6 +22,9 @@ _MAX_TOKEN_CHARACTERS = 8 * 1024
 _ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
 _ROLE_NAMES = frozenset(Role)
 _log = structlog.get_logger(__name__)
+
+caller_is_identified: ContextVar[bool] = ContextVar("caller_is_identified", default=False)
+"""Whether the caller of this request showed a valid token, or the valid token of a link."""
 
 
 class _TenantClaims(BaseModel):
@@ -65,6 +69,7 @@ class TokenVerifier:
         if found.tenant not in self._tenants:
             _refuse("unknown_tenant")
         roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)
+        caller_is_identified.set(True)
         return Identity(tenant=found.tenant, agent=found.sub, roles=roles, labels=frozenset(found.labels))
 
     async def _verified_claims(self, token: str) -> tuple[Mapping[str, Any], VerificationKey]:

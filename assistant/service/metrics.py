@@ -9,6 +9,7 @@ from assistant.answering.events import AnswerEvent, Done, Problem, Token
 from assistant.answering.writing import FAILED_CHECKS
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
+from assistant.service.identity import caller_is_identified
 
 _STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
@@ -41,7 +42,9 @@ class ServiceMetrics:
         )
         self.internal_errors = Counter(
             "assistant_internal_errors",
-            "Failures that nobody expected, before or in an answer.",
+            "Failures that nobody expected, by whether the caller had a valid token: only identified callers'"
+            " roll a deployment back.",
+            ["caller"],
             registry=self.registry,
         )
         self.stalled = Counter(
@@ -71,10 +74,16 @@ class ServiceMetrics:
         """Count a question that was answered with a status."""
         self.refused.labels(code).inc()
         if code == AssistantError.code:
-            self.internal_errors.inc()
+            self.count_internal_error()
+
+    def count_internal_error(self) -> None:
+        """Count a failure of the request that this task or its parent answers."""
+        self.internal_errors.labels("identified" if caller_is_identified.get() else "anonymous").inc()
 
     def internal_error_count(self) -> int:
-        return int(self.registry.get_sample_value("assistant_internal_errors_total") or 0)
+        """Return the failures in requests of identified callers: nobody without a token can raise it."""
+        found = self.registry.get_sample_value("assistant_internal_errors_total", {"caller": "identified"})
+        return int(found or 0)
 
 
 class AnswerObserver:
@@ -113,7 +122,7 @@ class AnswerObserver:
         elif isinstance(event, Problem):
             self._count(event.code)
             if event.code == AssistantError.code:
-                self._metrics.internal_errors.inc()
+                self._metrics.count_internal_error()
 
     def end(self) -> None:
         """No event comes any more."""

@@ -23,12 +23,12 @@ from assistant.service.chat_wire import ChatCompletion, ChatCompletionChunk, Cha
 from assistant.service.openapi_links import link_operations
 from assistant.service.openapi_parts import REFERENCE, SHARED_HEADERS
 from assistant.service.openapi_streams import EVENTS, stream_operations
-from assistant.service.wire import WholeAnswer
+from assistant.service.wire import LinkToken, WholeAnswer, WithholdRequest
 
-API_VERSION = "1.2.0"
-_READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document)
+API_VERSION = "2.0.0"
+_READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document, WithholdRequest, LinkToken)
 _WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer, ChatCompletion, ChatCompletionChunk, ChatError)
-_OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+_OPEN_PATHS = ("/healthz", "/openapi.json")
 _DEFAULT_PATH = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 

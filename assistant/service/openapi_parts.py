@@ -13,6 +13,7 @@ _MEANINGS = {
     403: "Role missing",
     404: "Not there, or not yours",
     409: "Used before with other content",
+    410: "A document that the answer shows was withdrawn since",
     413: "Too large",
     422: "Breaks the schema",
     429: "Too much at once; see Retry-After",

@@ -32,7 +32,10 @@ _KEY: dict[str, Any] = {
     "required": False,
     "description": "A repeat under the same key, by the same agent within 15 minutes, joins the first "
     "answer; with another request it is refused (409). A key keeps the answer's events as "
-    "resume_window_s does.",
+    "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
+    "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
+    "shows 5 s after its last event (15 s before the first): whoever joins then gets what was kept and the "
+    "error interrupted. An error that is not retryable comes again for 15 minutes.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
 _LAST_EVENT_ID: dict[str, Any] = {
@@ -76,7 +79,7 @@ def _ask() -> dict[str, Any]:
                     "application/json": {"schema": reference("WholeAnswer")},
                 },
             },
-            problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
+            problems(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
         ),
     }
 
@@ -88,8 +91,12 @@ def _follow() -> dict[str, Any]:
         "summary": "Come back to an answer",
         "operationId": "follow_answer",
         "description": "The events of the caller's own answer that was asked with a resume_window_s or a "
-        "key: those after Last-Event-ID, then what follows. They are kept for 15 minutes. When the process "
-        "that wrote the answer is gone, an error of code interrupted ends the stream.",
+        "key: those after Last-Event-ID, then what follows. They are kept for 15 minutes. "
+        "When the process that wrote the answer is gone, an error of code interrupted "
+        "ends the stream; of code not_resumable where only the end of its events is lost "
+        "and the whole answer is recorded: read it. When a document that it shows was "
+        "withdrawn since, or is no longer open to the caller, all that comes is an error "
+        "of code withdrawn.",
         "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
         "responses": _responses(
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},
@@ -126,7 +133,7 @@ def _chat() -> dict[str, Any]:
         },
     }
     errors = refusals(
-        *(400, 401, 403, 404, 409, 413, 422, 429, 503),
+        *(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
         content={"application/json": {"schema": reference("ChatError")}},
     )
     return {

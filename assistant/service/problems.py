@@ -21,6 +21,7 @@ from assistant.domain.errors import (
     EndpointPausedError,
     ForbiddenError,
     InvalidRequestError,
+    LabelsWidenedError,
     NotFoundError,
     NotResumableError,
     OverloadedError,
@@ -28,15 +29,18 @@ from assistant.domain.errors import (
     TooLargeError,
     UnauthenticatedError,
     UnreadableRequestError,
+    WithdrawnError,
 )
 
 STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (UnreadableRequestError, 400, "The request is not readable"),
     (UnauthenticatedError, 401, "Sign in"),
     (ForbiddenError, 403, "Not allowed"),
+    (LabelsWidenedError, 403, "Not yours to widen"),
     (NotFoundError, 404, "Not found"),
     (ConflictError, 409, "Conflict"),
     (NotResumableError, 409, "Nothing to come back to"),
+    (WithdrawnError, 410, "A source was withdrawn"),
     (TooLargeError, 413, "Too large"),
     (InvalidRequestError, 422, "The request breaks its schema"),
     (DocumentInvalidError, 422, "The document is not well-formed"),

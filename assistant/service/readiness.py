@@ -11,6 +11,25 @@ from assistant.service.wire import Readiness, ReadinessCheck
 from assistant.service.wiring import Service
 
 _CHECK_TIMEOUT_S = 5.0
+_FRESH_S = 1.0
+
+
+class ReadinessProbe:
+    """Runs the checks for whoever asks: one round at a time, and at most one a second."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._round: asyncio.Task[Readiness] | None = None
+        self._begun_s = float("-inf")
+
+    async def latest(self) -> Readiness:
+        """Return the state of every dependency, up to a second old."""
+        now_s = self._service.clock.monotonic_s()
+        is_old = self._round is None or (self._round.done() and now_s - self._begun_s >= _FRESH_S)
+        if self._round is None or is_old:
+            self._begun_s = now_s
+            self._round = asyncio.create_task(check_readiness(self._service))
+        return await asyncio.shield(self._round)
 
 
 async def check_readiness(service: Service) -> Readiness:
@@ -64,6 +83,7 @@ async def _index(tenant: ServedTenant) -> str:
             f"index {info.index_version} was built with {info.embedding_model} "
             f"({info.dimensions} dimensions), the endpoint serves {model.model} ({model.dimensions})"
         )
+    await tenant.answering.index_watch.require_whole()
     return f"{info.index_version}: {info.document_count} documents, {info.passage_count} passages"
 
 

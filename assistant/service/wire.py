@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from pydantic import Field
+
 from assistant.domain.answers import (
+    AccessEntry,
     AlsoPossible,
     AnswerRecord,
     Certainty,
@@ -69,6 +72,13 @@ class Conversation(PublicModel):
     answers: tuple[StoredAnswer, ...]
 
 
+class WithholdRequest(PublicModel):
+    """``POST /v1/documents/{id}/withhold``."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+    """Its owners read it in the document's state."""
+
+
 class DocumentPage(PublicModel):
     """``GET /v1/documents?state=&after=&limit=``: in order of document_id."""
 
@@ -101,9 +111,27 @@ class DocumentText(PublicModel):
     sections: tuple[DocumentSection, ...]
     content_hash: str
     span: tuple[int, int] | None
-    """The cited passage, when the link named one and the text is still the one it was cut from."""
+    """The cited passage, when one was named and the text is still the one it was cut from."""
     is_cited_version: bool
-    """False when the link cites a content that has been replaced since."""
+    """False when the cited content has been replaced since."""
+
+
+class LinkToken(PublicModel):
+    """Body of ``POST /v1/documents/linked``."""
+
+    token: str
+    """What stands behind the ``#`` of a source's ``document_url``."""
+
+
+class AuditPage(PublicModel):
+    """``GET /v1/audit``: who saw what in [since, until), oldest first."""
+
+    since: datetime
+    until: datetime
+    entries: tuple[AccessEntry, ...]
+    next_after: str | None
+    """Give it as ``after``, with the same question, for the next page; null on the last one. A page may hold
+    fewer entries than asked for, also none, and lead on."""
 
 
 class ConsoleConfig(PublicModel):
@@ -131,7 +159,7 @@ class DeployedVersions(PublicModel):
 
 
 class Readiness(PublicModel):
-    """``GET /readyz``: 200 when every check is ok, else 503."""
+    """``GET /readyz`` on the operators' listener: 200 when every check is ok, else 503."""
 
     ready: bool
     checked_at: datetime

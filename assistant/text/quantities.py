@@ -69,7 +69,8 @@ _QUANTITY = re.compile(
     rf"(?<![\w.])(?P<value>{_VALUE})(?P<ordinal>st|nd|rd|th)?"
     rf"(?:(?=\s?(?:-|\u2013|to|or|and)\s?{_VALUE}\s?-?(?P<later_unit>{_UNIT})(?!\w))|\s?-?(?:{_QUALIFIER}\s)?(?P<unit>{_UNIT})(?!\w))?"
 )
-_CODE = re.compile(r"(?<![\w])(?=[\w-]*\d)(?=[\w-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*(?![\w])")
+_TOKEN = re.compile(r"(?<!\w)[^\W_]+(?:-[^\W_]+)*(?!\w)")
+_LETTER = re.compile(r"[^\W\d_]")
 _COUNTED = re.compile(r"\d+-[^\W\d_]+")
 """An adjective of a number ("2-digit"), which its number stands for."""
 _DIGIT = re.compile(r"\d")
@@ -120,7 +121,7 @@ def quantities(text: str) -> Quantities:
         measures=frozenset(measures),
         bare=frozenset(bare),
         codes=frozenset(
-            code for piece in _with_digits(folded) for code in _CODE.findall(piece) if not _is_number(code)
+            code for piece in _with_digits(folded) for code in _codes(piece) if not _is_number(code)
         ),
     )
 
@@ -150,6 +151,16 @@ def _with_digits(text: str) -> Iterator[str]:
         while end < len(text) and _is_of_word(text[end]):
             end += 1
         yield text[start:end]
+
+
+def _codes(piece: str) -> Iterator[str]:
+    """Yield the tokens of such a run with a digit and a letter in them or, over low lines, after them."""
+    last_digit = max((found.start() for found in _DIGIT.finditer(piece)), default=-1)
+    last_letter = max((found.start() for found in _LETTER.finditer(piece)), default=-1)
+    for token in _TOKEN.finditer(piece):
+        if token.start() > min(last_digit, last_letter):
+            return
+        yield token[0]
 
 
 def _is_of_word(character: str) -> bool:

@@ -78,6 +78,9 @@ _FOLDED = re.compile(
     r"|[^\x00-\x7f]"
 )
 _NOTHING = re.compile(r"(?!)")
+_WORDS_ONLY = re.compile(r"(?:[A-Za-z0-9 ,;'\"()\n\u2026-]|[.:?](?=[ \n\"')\u2026]|$))*")
+"""Text that nothing can be made of: no bracket, no slash, and no stop or colon inside a word. Most sentences
+are; to look at them any closer takes ten times as long."""
 _DECODED_PERCENT = re.compile(r"[A-Za-z0-9:/.@?#&=_-]")
 _UNSEEN_MARKS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")
 _DOTS = frozenset("\u3002\uff61")
@@ -155,6 +158,8 @@ def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
     ``text`` is one or more whole sentences or blocks: it may be cut only where white space follows. Allowed
     addresses are compared character by character. The function is idempotent.
     """
+    if _WORDS_ONLY.fullmatch(text):
+        return text
     urls = frozenset(url for url in allowed_urls if _SAFE_URL.fullmatch(url))
     for _ in range(MOST_PASSES):
         cleaned = _without_invisible(text)

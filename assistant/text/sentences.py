@@ -45,18 +45,23 @@ class SentenceSpan:
 class SentenceSplitter:
     """One answer's text, part by part."""
 
-    __slots__ = ("_looked_at", "_pending", "_start")
+    __slots__ = ("_looked_at", "_pending", "_start", "_taken")
 
     def __init__(self) -> None:
         self._pending = ""
         self._start = 0
         """Where ``_pending`` begins in the answer's text."""
+        self._taken = 0
+        """How much of ``_pending`` was given: it is cut off with the next part, not with each sentence."""
         self._looked_at = 0
-        """How much of ``_pending`` holds no end of a sentence."""
+        """How far ``_pending`` holds no end of a sentence."""
 
     def push(self, text: str) -> Iterator[SentenceSpan]:
         """Take the next part and yield the sentences whose end is certain by it."""
-        self._pending += text
+        self._pending = self._pending[self._taken :] + text
+        self._start += self._taken
+        self._looked_at -= self._taken
+        self._taken = 0
         while (end := self._next_end(final=False)) is not None:
             yield from self._take(end)
 
@@ -76,7 +81,8 @@ class SentenceSplitter:
                 return None
             if self._ends(mark, after):
                 return after.end(1)
-            self._looked_at = mark.end()
+            # None of the marks among the closers ends it either: the same character follows them.
+            self._looked_at = after.end(1)
         self._looked_at = len(self._pending)
         return None
 
@@ -95,21 +101,20 @@ class SentenceSplitter:
             return False
         if after[1]:
             return True  # closed by a quotation mark or a bracket
-        if at < _LONGEST_BEFORE and _ITEM_NUMBER.fullmatch(self._pending, 0, at):
+        begins = self._taken
+        if at - begins < _LONGEST_BEFORE and _ITEM_NUMBER.fullmatch(self._pending, begins, at):
             return False  # "1. Ask for the card."
-        word = _LAST_WORD.search(self._pending, max(0, at - _LONGEST_BEFORE), at)
+        word = _LAST_WORD.search(self._pending, max(begins, at - _LONGEST_BEFORE), at)
         last = word[0].casefold() if word else ""
         return last not in _ALWAYS_CONTINUES and (follows.isupper() or last not in _MAY_CONTINUE)
 
     def _take(self, end: int) -> Iterator[SentenceSpan]:
-        piece = self._pending[:end]
+        piece = self._pending[self._taken : end]
         text = piece.strip()
         if _SUBSTANCE.search(text):
-            start = self._start + len(piece) - len(piece.lstrip())
+            start = self._start + self._taken + len(piece) - len(piece.lstrip())
             yield SentenceSpan(start, start + len(text), text)
-        self._pending = self._pending[end:]
-        self._start += end
-        self._looked_at = 0
+        self._taken = self._looked_at = end
 
 
 def split_sentences(text: str) -> list[SentenceSpan]:

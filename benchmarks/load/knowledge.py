@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.retrieval import StoredDocument
 from assistant.ingesting.cards import build_card
 from assistant.ingesting.parsing import parse_document
@@ -47,8 +47,13 @@ def passages() -> Sequence[str]:
 
 @cache
 def document(number: int) -> StoredDocument:
+    """Return a document of one passage, as an index has it."""
+    return _indexed(made_document(number))
+
+
+def made_document(number: int) -> Document:
     """Return a document of one passage. Its title is about what every question asks."""
-    made = Document(
+    return Document(
         document_id=f"document-{number}",
         title=TITLE,
         content=passages()[number % len(passages())],
@@ -56,7 +61,20 @@ def document(number: int) -> StoredDocument:
         source="pharmacy",
         type="article",
     )
-    return _indexed(made)
+
+
+def live_status(number: int) -> DocumentStatus:
+    made = made_document(number)
+    content_hash = made.content_hash()
+    return DocumentStatus(
+        document_id=made.document_id,
+        title=made.title,
+        state=DocumentState.LIVE,
+        content_hash=content_hash,
+        live_content_hash=content_hash,
+        received_at=AT,
+        updated_at=AT,
+    )
 
 
 @cache

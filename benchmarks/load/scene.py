@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Generator
@@ -15,16 +16,20 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from assistant.adapters.aws.aws_clients import open_client
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.adapters.aws.opensearch_schema import PassageSchema
 from assistant.adapters.model_artifacts import read_model_facts
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
 from assistant.settings import AnsweringTable, ModelServerSettings, ServiceSettings, load_tenant
+from benchmarks.load.knowledge import READ_DOCUMENTS, live_status
 from benchmarks.load.plans import LoadOutcome, LoadPlan
 from benchmarks.load.questions import ANSWER_TOKENS
 from benchmarks.load.started_processes import Processes, Started, read_line
 
 TENANT = "load"
 RECORDS_TABLE = "load-records"
+_STATES_TABLE = "load-states"
 _ALIAS = "load-passages"
 REGION = "us-east-1"
 _AGENTS = 512
@@ -91,6 +96,7 @@ class Scene:
             "benchmarks.load.stand_ins",
             plan={"jwks": {"keys": [public]}, "index": _index(folder)},
         )
+        asyncio.run(_keep_states(self.stand_ins.url))
         self.bare = processes.start("benchmarks.load.bare", plan={"upstream": self.stand_ins.url})
 
     def start_service(self) -> Started:
@@ -151,7 +157,7 @@ class Scene:
             search="opensearch",
             aws_endpoint_url=url,
             documents_bucket="load-documents",
-            states_table="load-states",
+            states_table=_STATES_TABLE,
             records_table=RECORDS_TABLE,
             events_table="load-events",
             ingestion_queue_url=f"{url}/queue/ingestion",
@@ -177,6 +183,16 @@ class Generating:
         if not line:
             raise SystemExit("The load generator ended without an outcome.")
         return LoadOutcome(**orjson.loads(line)["outcome"])
+
+
+async def _keep_states(url: str) -> None:
+    """Write that the documents of every answer's sources are live: who comes back is shown no others."""
+    async with open_client("dynamodb", region=REGION, endpoint_url=url) as client:
+        states = DynamoDbDocumentStates(client, table=_STATES_TABLE)
+        try:
+            await states.put_many([live_status(number) for number in range(READ_DOCUMENTS)])
+        finally:
+            await states.close()
 
 
 def _write_tenant(folder: Path) -> None:

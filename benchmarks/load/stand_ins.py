@@ -1,4 +1,5 @@
-"""The process of all stand-ins, on one port: SageMaker Runtime, OpenSearch, DynamoDB, the issuer's keys.
+"""The process of all stand-ins, on one port: SageMaker Runtime, OpenSearch, DynamoDB, S3, the
+issuer's keys.
 
     python -m benchmarks.load.stand_ins < plan.json
 
@@ -18,6 +19,7 @@ from benchmarks.load.http_server import HttpConnection, Request, response
 from benchmarks.load.opensearch_stand_in import OpenSearchStandIn
 from benchmarks.load.pacing import Pace
 from benchmarks.load.process_main import read_plan, run_until_told, say_ready
+from benchmarks.load.s3_stand_in import S3StandIn
 from benchmarks.load.sagemaker_stand_in import SageMakerStandIn
 
 
@@ -29,6 +31,7 @@ class StandIns:
         self._sagemaker = SageMakerStandIn(self.pace, seed=seed)
         self._opensearch = OpenSearchStandIn(self.pace, index=index)
         self._dynamodb = DynamoDbStandIn(self.pace)
+        self._s3 = S3StandIn(self.pace)
         self._jwks = response(orjson.dumps(jwks))
         self._calls: Counter[str] = Counter()
 
@@ -39,6 +42,9 @@ class StandIns:
         elif target := request.header("x-amz-target"):
             self._calls[target.rpartition(".")[2]] += 1
             self._dynamodb.answer(request, connection, operation=target.rpartition(".")[2])
+        elif request.path.startswith("/load-documents/"):
+            self._calls["documents"] += 1
+            self._s3.answer(request, connection)
         elif request.path == "/jwks.json":
             connection.send(self._jwks)
         elif request.path.startswith("/control/"):

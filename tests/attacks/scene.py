@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from assistant.ingesting.cards import build_card
 from assistant.ingesting.parsing import parse_document
 from assistant.ingesting.passages import PassageCutter, TokenCounts
 from assistant.ingesting.sources.items import SourceDocument
-from assistant.ingesting.sources.pages import read_page
+from assistant.ingesting.sources.reader import read_sources
 from assistant.text.language import language
 from tests.fakes.running_service import (
     DIGEST,
@@ -150,7 +151,7 @@ async def bring_case(service: RunningService, given: Mapping[str, Any], *, folde
     if "page" in given:
         path = folder / given["page"]["name"]
         path.write_text(given["page"]["content"], encoding="utf-8")
-        item = read_page(path, name=path.name)
+        (item,) = await asyncio.to_thread(list, read_sources([path]))
         if not isinstance(item, SourceDocument):
             return None
         document = item.document

@@ -100,7 +100,9 @@ class Rehearsal:
 def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
     """Start a gateway, an issuer and a service over the product's state and embeddings, with another LLM."""
     settings = LocalSettings(port=0)
-    tenants = {name: _SCRIPTED.applied_to(tenant) for name, tenant in load_tenants(product.tenants).items()}
+    tenants = {
+        name: _SCRIPTED.applied_to(tenant) for name, tenant in load_tenants(product.tenants).tenants.items()
+    }
     layout = Layout(product.tenants, product.state, tenants, settings, dict.fromkeys(tenants, _SCRIPTED))
     _describe_scripted(layout.models_dir)
     with ExitStack() as stack:

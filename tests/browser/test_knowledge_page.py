@@ -33,12 +33,15 @@ def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Prod
 
 
 def _bring_empty_page(product: Product) -> None:
-    """Bring a document without text, and wait until it has failed."""
+    """Bring a document without text, and wait until it has failed; and one with a label that there is not."""
     token = product.assistant("token", "--tenant", "clinic", "--agent", "noor", "--role", "knowledge_owner")
     document = {"document_id": "empty-page", "title": "An empty page", "content": "<p></p>"}
     with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {token.strip()}"}) as client:
         brought = client.post("/v1/documents", json={**document, "media_type": "text/html"})
         assert brought.status_code == 202
+        wrong = {"document_id": "leaflet-59", "title": "T", "content": "C", "media_type": "text/plain"}
+        refused = client.post("/v1/documents", json={**wrong, "labels": ["HR"]})
+        assert refused.status_code == 422
         until = time.monotonic() + 30
         while client.get("/v1/documents/empty-page/status").json()["state"] != "failed":
             assert time.monotonic() < until, "the empty page did not fail"
@@ -79,6 +82,14 @@ def test_a_failed_document_says_why(owner: ConsolePage) -> None:
     expect(row).to_contain_text("there is no text in it")
     expect(row).to_contain_text("document_invalid")
     expect(owner.page.locator(".documents tbody tr")).to_have_count(1)
+
+
+def test_a_withheld_document_says_why_and_whose_it_is(owner: ConsolePage) -> None:
+    owner.page.get_by_label("State").select_option("withheld")
+    row = owner.page.get_by_role("row").filter(has_text="leaflet-59")
+    expect(row.get_by_role("cell").nth(0)).to_have_text("withheld")
+    expect(row).to_contain_text('did you mean "hr"?')
+    expect(row.get_by_role("cell").nth(3)).to_contain_text("medquad")
 
 
 def test_the_list_is_turned_page_by_page(owner: ConsolePage) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from assistant.service.console_files import content_security_policy
 from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
@@ -117,6 +117,7 @@ def test_another_agent_in_the_same_tab_sees_nothing_of_the_one_before(
     stage.page.context.clear_cookies()  # the issuer has forgotten her: the reload asks who it is
     stage.page.reload()
     stage.button("Sign in").click()
+    stage.page.get_by_label("Tenant").select_option("pharmacy")
     stage.page.get_by_label("Agent name").fill("ben")
     stage.button("Sign in").click()
     expect(stage.question).to_be_visible()
@@ -159,3 +160,27 @@ def test_the_build_names_no_address_outside(name: str) -> None:
     text = (dist / name).read_text(encoding="utf-8")
     addresses = set(re.findall(r"https?://[\w.-]+", text))
     assert addresses <= {"http://www.w3.org"}, "only XML name spaces, which are never loaded"
+
+
+def test_a_link_opens_in_any_browser_and_no_address_that_is_sent_holds_its_token(
+    stage: ConsolePage, llm: ScriptedLlm, browser: Browser
+) -> None:
+    llm.says(SUPPORTED)
+    stage.sign_in()
+    with stage.page.expect_response("**/v1/answers") as asked:
+        stage.ask_to_the_end(QUESTION)
+    found = re.search(r'"document_url":"(/open#[^"]+)"', asked.value.text())
+    assert found is not None
+    _, _, token = found[1].partition("#")
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(f"{request.url} {request.headers.get('referer')}"))
+        page.goto(stage.url + found[1])
+        expect(page.locator("mark")).not_to_be_empty()
+        expect(page.locator("h1")).not_to_have_text("Opening…")
+        assert [token in address for address in sent] == [False, False]
+        assert token not in page.evaluate("location.href")
+    finally:
+        context.close()

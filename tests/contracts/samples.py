@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assistant.answering.ports import LogBatch, LogOpening
-from assistant.domain.answers import AnswerRecord, Outcome
+from assistant.domain.answers import AnswerRecord, Outcome, PassageUse
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import (
     Document,
@@ -19,6 +19,7 @@ from assistant.domain.documents import (
     Span,
     Unit,
 )
+from assistant.domain.excerpts import Excerpt, ShownAs
 from assistant.domain.retrieval import PassageQuery, SearchFilters
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -201,6 +202,28 @@ def answer(answer_id: str = "a1", *, conversation_id: str = "c1", minute: int = 
     )
 
 
+def use(document_id: str, *, n: int = 1) -> PassageUse:
+    """Return a document's first passage as an answer's record keeps it."""
+    return PassageUse(
+        passage_id=f"{document_id}#0",
+        document_id=document_id,
+        content_hash="hash",
+        text_hash="hash",
+        n=n,
+        rank=n,
+        fused_score=1.0,
+        lexical_rank=None,
+        lexical_score=None,
+        vector_rank=None,
+        cosine=None,
+        in_prompt=False,
+        title=document_id,
+        span=(0, 5),
+        url=None,
+        source="procedures",
+    )
+
+
 def opening(
     answer_id: str = "a1", *, agent: str = "ana", key: str | None = None, request_hash: str = "hash-1"
 ) -> LogOpening:
@@ -213,6 +236,28 @@ def opening(
     )
 
 
-def batch(number: int = 1, *, first: int = 1, frames: Sequence[bytes] = (), ended: bool = False) -> LogBatch:
+def batch(
+    number: int = 1,
+    *,
+    first: int = 1,
+    frames: Sequence[bytes] = (),
+    ended: bool = False,
+    excerpts: Sequence[Excerpt] = (),
+) -> LogBatch:
     """Return a batch whose frames have the sequences ``first``, ``first`` + 1, …"""
-    return LogBatch(number=number, first_sequence=first, frames=tuple(frames), ended=ended)
+    return LogBatch(
+        number=number, first_sequence=first, frames=tuple(frames), ended=ended, excerpts=tuple(excerpts)
+    )
+
+
+def excerpt(mark: int = 0, *, document_id: str = "refill") -> Excerpt:
+    return Excerpt(
+        mark=mark,
+        document_id=document_id,
+        content_hash="hash",
+        spans=((3, 9), (12, 20)),
+        shown_as=ShownAs.REPLY,
+        letters=12,
+        url="https://example.org/1",
+        text_hash="0123456789abcdef",
+    )

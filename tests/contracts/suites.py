@@ -11,6 +11,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_document_store": ("embedded", "s3"),
     "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),
+    "test_index_damage": ("embedded", "opensearch"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),
 }

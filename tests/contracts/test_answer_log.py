@@ -82,6 +82,18 @@ async def test_a_release_leaves_a_key_that_another_log_holds(twin: Twin) -> None
     assert await twin.log.open(samples.opening("a3", key="k1")) == holder
 
 
+async def test_a_freed_key_begins_anew_and_its_log_can_still_be_read(twin: Twin) -> None:
+    first = samples.opening("a1", key="k1")
+    await twin.log.open(first)
+    await twin.log.append("a1", samples.batch(frames=[TOKEN]))
+    await twin.log.free_key(first)
+    assert await _numbers(twin, after=0) == [1]
+    again = samples.opening("a2", key="k1", request_hash="other")
+    assert await twin.log.open(again) == again
+    await twin.log.free_key(first)  # late: the key stands for another log now
+    assert await twin.log.open(samples.opening("a3", key="k1")) == again
+
+
 async def test_batches_come_back_whole_and_in_order(twin: Twin) -> None:
     batches = [
         samples.batch(1, frames=[TOKEN, b"", b"\n\x00\xff"]),
@@ -95,6 +107,21 @@ async def test_batches_come_back_whole_and_in_order(twin: Twin) -> None:
     reading = await twin.log.read("a1")
     assert reading is not None
     assert list(reading.batches) == batches
+
+
+async def test_excerpts_come_back_with_their_batch(twin: Twin) -> None:
+    first, second = samples.excerpt(), samples.excerpt(7, document_id="wait")
+    run = f'id: a1:1\nevent: token\ndata: {{"text":"{first.run}"}}\n\n'.encode()
+    batches = (
+        samples.batch(1, frames=(run,), excerpts=(first, second)),
+        samples.batch(2, first=2, frames=(DONE,), ended=True),
+    )
+    await twin.log.open(samples.opening())
+    for batch in batches:
+        await twin.log.append("a1", batch)
+    reading = await twin.log.read("a1")
+    assert reading is not None
+    assert reading.batches == batches
 
 
 async def test_only_the_batches_after_the_asked_number_come(twin: Twin) -> None:

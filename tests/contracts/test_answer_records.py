@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import pytest
 
-from assistant.domain.answers import AccessEntry, AnswerRecord, Outcome, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessQuery,
+    AnswerRecord,
+    Outcome,
+    QuotedUnit,
+    Sent,
+    Verdict,
+    VerdictLabel,
+)
 from assistant.domain.errors import ConflictError
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
@@ -20,6 +31,14 @@ SENT = Sent(send_id="s1", text="Please come on day 24.")
 async def test_an_answer_comes_back_whole(twin: Twin) -> None:
     await twin.records.put_answer(samples.answer())
     assert await twin.records.get_answer("a1") == samples.answer()
+
+
+async def test_an_answer_s_excerpts_and_their_runs_come_back(twin: Twin) -> None:
+    excerpt = samples.excerpt(3)
+    kept = samples.answer().model_copy(update={"text": f"**{excerpt.run}**", "excerpts": (excerpt,)})
+    await twin.records.put_answer(kept)
+    assert await twin.records.get_answer("a1") == kept
+    assert await twin.records.list_conversation("c1") == [kept]
 
 
 async def test_an_unknown_answer_is_none(twin: Twin) -> None:
@@ -158,6 +177,119 @@ async def test_reads_are_recorded(twin: Twin) -> None:
     await twin.records.record_access(
         AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
     )
+
+
+async def read_by(twin: Twin, agent: str, *, minute: int, document_id: str = "refill") -> AccessEntry:
+    """Record that somebody read a document."""
+    at = samples.NOON + timedelta(minutes=minute)
+    entry = AccessEntry(at=at, agent=agent, kind="document", subject_id=document_id, documents=(document_id,))
+    await twin.records.record_access(entry)
+    return entry
+
+
+def answer_with(answer_id: str, *document_ids: str, minute: int = 0) -> AnswerRecord:
+    """Return a record whose sources are these documents; the first is quoted."""
+    uses = tuple(samples.use(name, n=n) for n, name in enumerate(document_ids, 1))
+    quoted = (QuotedUnit(document_id=document_ids[0], content_hash="hash", span=(0, 5)),)
+    return samples.answer(answer_id, minute=minute).model_copy(update={"passages": uses, "quoted": quoted})
+
+
+def about(
+    document_id: str | None = None,
+    agent: str | None = None,
+    *,
+    days: int = 1,
+    after: str | None = None,
+    limit: int = 100,
+) -> AccessQuery:
+    """Ask for the day of the samples and ``days`` before it."""
+    return AccessQuery(
+        samples.NOON - timedelta(days=days),
+        samples.NOON + timedelta(days=1),
+        document_id,
+        agent,
+        after,
+        limit,
+    )
+
+
+async def test_who_saw_a_document_is_listed_in_order(twin: Twin) -> None:
+    last = await read_by(twin, "ben", minute=9)
+    await read_by(twin, "cleo", minute=7, document_id="other")
+    await twin.records.put_answer(answer_with("a1", "refill", "claims", minute=5))
+    await twin.records.put_answer(answer_with("a2", "claims", minute=6))
+    first = await read_by(twin, "ada", minute=1)
+    page = await twin.records.list_accesses(about("refill"))
+    assert (page.entries[0], page.entries[2], page.next_after) == (first, last, None)
+    asked = page.entries[1]
+    assert (asked.kind, asked.agent, asked.subject_id) == ("asked", "ana", "a1")
+    assert (asked.documents, asked.quoted) == (("refill", "claims"), ("refill",))
+    assert [entry.subject_id for entry in (await twin.records.list_accesses(about("claims"))).entries] == [
+        "a1",
+        "a2",
+    ]
+
+
+async def test_a_source_that_is_only_listed_was_seen_too(twin: Twin) -> None:
+    await twin.records.put_answer(answer_with("a1", "refill", "claims"))
+    (entry,) = (await twin.records.list_accesses(about("claims"))).entries
+    assert "claims" in entry.documents
+    assert "claims" not in entry.quoted
+
+
+async def test_what_an_agent_saw_is_listed(twin: Twin) -> None:
+    await read_by(twin, "ben", minute=1)
+    own = await read_by(twin, "ana", minute=2)
+    await twin.records.put_answer(answer_with("a1", "refill", minute=3))
+    page = await twin.records.list_accesses(about(agent="ana"))
+    assert page.entries[0] == own
+    assert [entry.kind for entry in page.entries] == ["document", "asked"]
+    assert (await twin.records.list_accesses(about("other", "ana"))).entries == ()
+
+
+async def test_an_interrupted_answer_was_seen(twin: Twin) -> None:
+    await twin.records.put_interrupted(answer_with("a1", "refill"))
+    (entry,) = (await twin.records.list_accesses(about("refill"))).entries
+    assert (entry.agent, entry.subject_id) == ("ana", "a1")
+
+
+async def test_only_the_time_asked_for_is_listed(twin: Twin) -> None:
+    day = 24 * 60
+    for minute in (-3 * day, -1 * day, 0, 2 * day):
+        await read_by(twin, f"agent at {minute}", minute=minute)
+        await twin.records.put_answer(answer_with(f"a{minute}", "refill", minute=minute))
+    page = await twin.records.list_accesses(about("refill", days=1))
+    assert len(page.entries) == 4
+    assert {entry.at for entry in page.entries} == {samples.NOON, samples.NOON - timedelta(days=1)}
+    upto = AccessQuery(samples.NOON - timedelta(days=9), samples.NOON, "refill")
+    assert samples.NOON not in {entry.at for entry in (await twin.records.list_accesses(upto)).entries}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+async def test_pages_lead_through_everything_once(twin: Twin, limit: int) -> None:
+    for minute in range(5):
+        await read_by(twin, f"reader {minute}", minute=minute // 2)
+        await twin.records.put_answer(answer_with(f"a{minute}", "refill", minute=minute - 2 * 24 * 60))
+        await read_by(twin, "somebody", minute=minute, document_id="other")
+    paged: list[AccessEntry] = []
+    query = about("refill", days=100, limit=limit)
+    while True:
+        page = await twin.records.list_accesses(query)
+        assert len(page.entries) <= limit
+        paged += page.entries
+        if page.next_after is None:
+            break
+        query = replace(query, after=page.next_after)
+    assert paged == sorted(paged, key=lambda entry: entry.at)
+    answers = [f"a{minute}" for minute in range(5)]
+    assert [entry.subject_id for entry in paged] == [*answers, *["refill"] * 5]
+    assert {entry.agent for entry in paged[5:]} == {f"reader {minute}" for minute in range(5)}
+
+
+async def test_who_saw_what_in_another_tenant_is_unknown(twin: Twin, stranger: Twin) -> None:
+    await read_by(twin, "ana", minute=1)
+    await twin.records.put_answer(answer_with("a1", "refill"))
+    assert (await stranger.records.list_accesses(about("refill"))).entries == ()
 
 
 async def test_two_processes_keep_one_record_of_one_verdict(twin: Twin, elsewhere: OtherProcess) -> None:

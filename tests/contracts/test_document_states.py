@@ -46,6 +46,22 @@ async def test_pages_come_in_order_of_ids(twin: Twin) -> None:
     ]
 
 
+async def test_a_list_ends_at_an_id_that_it_holds(twin: Twin) -> None:
+    await twin.states.put_many([samples.status(name) for name in ("a", "b:", "b:x", "b:y", "c")])
+    found = await twin.states.list(after="b:", until="b:y")
+    assert [status.document_id for status in found] == ["b:x", "b:y"]
+    of_state = await twin.states.list(states=[samples.status().state], after="a", until="b:x")
+    assert [status.document_id for status in of_state] == ["b:", "b:x"]
+
+
+async def test_documents_between_two_ids_are_counted(twin: Twin) -> None:
+    await twin.states.put_many([samples.status(name) for name in ("a", "b:x", "b:y", "c")])
+    state = samples.status().state
+    assert await twin.states.count_by_state(after="b:", until="b:y") == {state: 2}
+    assert await twin.states.count_by_state(until="a") == {state: 1}
+    assert await twin.states.count_by_state(after="b:y") == {state: 1}
+
+
 async def test_a_list_holds_the_asked_states_only(twin: Twin) -> None:
     await twin.states.put_many(
         [

@@ -25,6 +25,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from assistant.answering.excerpts import fill_record, shown_again
+from assistant.answering.index_watch import IndexWatch
 from assistant.answering.ports import (
     GenerationDelta,
     GenerationRequest,
@@ -33,6 +35,8 @@ from assistant.answering.ports import (
 from assistant.answering.services import ServedModel, TenantServices
 from assistant.domain.answers import (
     AccessEntry,
+    AccessPage,
+    AccessQuery,
     AnswerRecord,
     Sent,
     StoredSent,
@@ -41,7 +45,15 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.documents import Document, Passage, Span
+from assistant.domain.documents import (
+    Document,
+    DocumentState,
+    DocumentStatus,
+    ParsedDocument,
+    Passage,
+    Section,
+    Span,
+)
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.retrieval import (
@@ -313,6 +325,37 @@ class PlainLinks:
         return f"/v1/documents/{document_id}?token={identity.agent}.{span.start}-{span.end}.{content_hash}"
 
 
+@dataclass
+class FakeTexts:
+    """The texts of the documents that ``search`` has, for every label of theirs."""
+
+    search: FakeSearch
+    gone: set[str] = field(default_factory=set[str])
+
+    async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
+        known = {one.card.document_id: one.card.labels for one in self.search.documents}
+        return document_id in known and document_id not in self.gone and _may_see(labels, known[document_id])
+
+    async def read(
+        self, document_id: str, content_hash: str, *, labels: frozenset[str]
+    ) -> ParsedDocument | None:
+        if not await self.is_readable(document_id, labels=labels):
+            return None
+        stored = next(one for one in self.search.documents if one.card.document_id == document_id)
+        return parsed_again(stored) if stored.card.content_hash == content_hash else None
+
+
+def parsed_again(stored: StoredDocument) -> ParsedDocument:
+    """Return the parsed text that the passages and units of an index were cut from."""
+    units = tuple(unit for passage in stored.passages for unit in passage.units)
+    pieces = [(one.span, one.text) for one in (*stored.passages, *units)]
+    letters = [" "] * max(span.end for span, _ in pieces)
+    for span, text in pieces:
+        letters[span.start : span.start + len(text)] = text
+    sections = tuple(Section(tuple(one.heading.split(" > ")), one.span) for one in stored.passages)
+    return ParsedDocument("".join(letters), sections, units)
+
+
 class InMemoryRecords:
     """The append-only store of answers. ``error`` makes every call fail, ``gate`` makes writing wait."""
 
@@ -384,6 +427,15 @@ class InMemoryRecords:
     async def record_access(self, entry: AccessEntry) -> None:
         self._check()
         self.accesses.append(entry)
+
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        self._check()
+        sights = [record.sight() for record in (self.interrupted | self.answers).values()]
+        wanted = [each for each in (*sights, *self.accesses) if query.since <= each.at < query.until]
+        found = sorted(filter(query.wants, wanted), key=lambda each: each.at)
+        start = int(query.after or 0)
+        end = start + query.limit
+        return AccessPage(tuple(found[start:end]), str(end) if end < len(found) else None)
 
     def _check(self) -> None:
         if self.error is not None:
@@ -496,6 +548,30 @@ def _config() -> TenantConfig:
 
 
 @dataclass
+class LiveStates:
+    """The states of documents as answering sees them."""
+
+    live: dict[str, DocumentStatus] = field(default_factory=dict[str, DocumentStatus])
+    counted: int | None = None
+    """How many are live, where that is not what ``live`` holds."""
+    error: AssistantError | None = None
+
+    async def count_by_state(self) -> Mapping[DocumentState, int]:
+        if self.error is not None:
+            raise self.error
+        return {DocumentState.LIVE: len(self.live) if self.counted is None else self.counted}
+
+    async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
+        return {name: self.live[name] for name in document_ids if name in self.live}
+
+    async def list(
+        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+    ) -> list[DocumentStatus]:
+        names = sorted(name for name in self.live if name > (after or ""))[:limit]
+        return [self.live[name] for name in names if not states or self.live[name].state in states]
+
+
+@dataclass
 class FakeTenant:
     """One tenant's fakes, each within reach of a test, and the services that are made of them. Its answers
     are quoted; ``writing`` makes one whose model writes."""
@@ -503,6 +579,7 @@ class FakeTenant:
     config: TenantConfig = field(default_factory=_config)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     search: FakeSearch = field(default_factory=lambda: FakeSearch([document()]))
+    live: LiveStates = field(default_factory=LiveStates)
     generator: ScriptedGenerator = field(
         default_factory=lambda: ScriptedGenerator("Retail refills are payable ", "on day 23 of 30.")
     )
@@ -510,6 +587,8 @@ class FakeTenant:
     model: ServedModel = QUOTING_MODEL
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
+    withdrawn: set[str] = field(default_factory=set[str])
+    """Documents whose texts nobody may read any more."""
 
     @classmethod
     def writing(cls, *steps: Step, finish_reason: str | None = "stop") -> FakeTenant:
@@ -530,16 +609,28 @@ class FakeTenant:
         """Change what the served model's manifest says: ``use_model(passages=1)``."""
         self.model = replace(self.model, **changes)
 
+    def shown(self, record: AnswerRecord) -> AnswerRecord:
+        """Return a kept record as its reader sees it while nothing is withdrawn."""
+        parsed = {one.card.document_id: parsed_again(one) for one in self.search.documents}
+        texts = {one.mark: shown_again(one, parsed[one.document_id]) for one in record.excerpts}
+        return fill_record(record, texts)
+
+    @property
+    def texts(self) -> FakeTexts:
+        return FakeTexts(self.search, self.withdrawn)
+
     @property
     def services(self) -> TenantServices:
         return TenantServices(
             tenant=self.config,
             embedder=self.embedder,
             search=self.search,
+            index_watch=IndexWatch(self.search, self.live, dimensions=DIMENSIONS, clock=self.clock),
             generator=self.generator,
             token_counter=WordCounter(),
             model=self.model,
             records=self.records,
+            texts=self.texts,
             links=PlainLinks(),
             clock=self.clock,
             new_id=self.new_id,

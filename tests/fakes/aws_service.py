@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, MediaType
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.running_service import (
     RunningService,
@@ -27,9 +27,15 @@ class AwsService(RunningService):
     aws: AwsTenants | None = None
 
     async def know(
-        self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
+        self,
+        document_id: str,
+        text: str,
+        *,
+        tenant: str = "clinic",
+        labels: tuple[str, ...] = (),
+        media_type: MediaType = "text/plain",
     ) -> Document:
-        return await self.stores.know(document_id, text, tenant=tenant, labels=labels)
+        return await self.stores.know(document_id, text, tenant=tenant, labels=labels, media_type=media_type)
 
     @property
     def stores(self) -> AwsTenants:
@@ -51,4 +57,13 @@ async def aws_service(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
             service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
         )
         made = await stack.enter_async_context(service_on(settings, scene, sagemaker))
-        yield AwsService(made.url, sagemaker, made.tenants, made.state_dir, made.client, settings, aws)
+        yield AwsService(
+            made.url,
+            sagemaker,
+            made.tenants,
+            made.state_dir,
+            made.client,
+            settings,
+            made.operations_url,
+            aws=aws,
+        )

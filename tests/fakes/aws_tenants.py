@@ -26,7 +26,7 @@ from assistant.adapters.aws.opensearch_client import open_opensearch
 from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.adapters.aws.s3_documents import S3DocumentStore
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, MediaType
 from assistant.ingesting.parsing import parse_document
 from assistant.settings import ServiceSettings
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
@@ -108,14 +108,20 @@ class AwsTenants:
         await apply_schema(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
 
     async def know(
-        self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
+        self,
+        document_id: str,
+        text: str,
+        *,
+        tenant: str = "clinic",
+        labels: tuple[str, ...] = (),
+        media_type: MediaType = "text/plain",
     ) -> Document:
         """Make a document live, as the worker would."""
         document = Document(
             document_id=document_id,
             title=f"Title of {document_id}",
             content=text,
-            media_type="text/plain",
+            media_type=media_type,
             source="handbook",
             labels=labels,
         )
@@ -123,13 +129,13 @@ class AwsTenants:
         await documents.put(document)
         parsed = parse_document(document)
         await documents.put_parsed(document_id, document.content_hash(), parsed)
-        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named(STATES.role, tenant))
-        await states.put_many([live_status(document)])
-        await states.close()
         passages = passages_of(document, parsed)
         vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
         index = OpenSearchPassageIndex(self._node(), alias=self.named("passages", tenant), schema=SCHEMA)
         await index.replace_documents([indexed(*vectors)])
+        states = DynamoDbDocumentStates(self.clients["dynamodb"], table=self.named(STATES.role, tenant))
+        await states.put_many([live_status(document)])
+        await states.close()
         return document
 
     async def forget(self, tenant: str) -> None:

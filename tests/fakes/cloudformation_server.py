@@ -3,8 +3,8 @@ CloudFormation lacks. ``python -m tests.fakes.cloudformation_server ACCOUNT`` pr
 
 What is added, and no more: weak references between stacks; types that it does not know (they answer any
 attribute by a made-up value, and nothing can be asked of them afterwards); names and kinds of load balancers
-and endpoints that it ignores; instance types newer than its list. It proves that templates fit together,
-not that AWS would take every property: properties are asserted on the templates.
+and endpoints that it ignores; updates that change conditions; instance types newer than its list. It proves
+that templates fit together, not that AWS would take every property: properties are asserted on the templates.
 """
 # pyright: basic, reportPrivateImportUsage=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
@@ -26,6 +26,7 @@ def patch_moto() -> None:
     _let_bucket_denies_be()
     _let_keys_have_tags()
     _let_parameters_have_tags()
+    _let_updates_heed_conditions()
 
 
 def _with_weak_references(clean_json: Any) -> Any:
@@ -189,6 +190,37 @@ def _let_parameters_have_tags() -> None:
         return make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
 
     Parameter.create_from_cloudformation_json = classmethod(from_template)
+
+
+def _let_updates_heed_conditions() -> None:
+    """An update with the previous template and parameters makes and takes what its conditions now say."""
+    from moto.cloudformation import models, parsing
+
+    def resolve(self: Any, instance: Any, incoming_params: Any) -> dict[str, Any]:
+        del self
+        asked = {each["ParameterKey"] for each in incoming_params if each.get("UsePreviousValue")}
+        kept = {key: value for key, value in instance.parameters.items() if key in asked}  # else the default
+        given = {each["ParameterKey"]: each.get("ParameterValue") for each in incoming_params}
+        return kept | {key: value for key, value in given.items() if value is not None}
+
+    update = parsing.ResourceMap.update
+
+    def update_by_conditions(self: Any, template: Any, parameters: Any = None) -> None:
+        update(self, template, parameters)
+        resources = template["Resources"]
+        conditional = [name for name in resources if "Condition" in resources[name]]
+        wanted = {name for name in conditional if self.lazy_condition_map[resources[name]["Condition"]]}
+        standing = [name for name in conditional if self._parsed_resources.get(name) is not None]
+        for name in reversed(standing):
+            if name not in wanted:
+                self._delete_resource(self._parsed_resources.pop(name), resources[name])
+        for name in conditional:
+            if name in wanted and name not in standing:
+                self._parsed_resources.pop(name, None)
+                _ = self[name]
+
+    models.CloudFormationBackend._resolve_update_parameters = resolve
+    parsing.ResourceMap.update = update_by_conditions
 
 
 def _be_of(account: str) -> None:

@@ -27,6 +27,12 @@ class RunningProcess:
         scheme = self.ready.get("scheme", "http")
         return f"{scheme}://{self.ready['host']}:{self.ready['port']}"
 
+    @property
+    def operations_url(self) -> str:
+        """Of the operators' listener, where one was asked for."""
+        scheme = self.ready.get("scheme", "http")
+        return f"{scheme}://{self.ready['operations_host']}:{self.ready['operations_port']}"
+
     async def ended(self) -> tuple[int, str]:
         """Return status and what it said on stderr, once it has ended by itself."""
         _, said = await asyncio.wait_for(self.child.communicate(), 15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from assistant.domain.documents import (
     Document,
     DocumentState,
     DocumentStatus,
+    MediaType,
     ParsedDocument,
     Passage,
 )
@@ -49,6 +51,7 @@ TENANT_FILE = """
 schema_version = 1
 name = "{name}"
 display_name = "{name}"
+labels = ["board", "desk", "hr", "label-hr-4410"]
 [embedding]
 endpoint = "{name}-embedding"
 model = "tiny-embedding"
@@ -85,6 +88,8 @@ class Scene:
     answered: float = 0.0
     possibly: float = 0.0
     """Thresholds of the gate: at 0 any document that may be seen answers any question."""
+    more_of_tenants: str = ""
+    """What their files say more."""
 
 
 @dataclass
@@ -95,6 +100,12 @@ class RunningService:
     state_dir: Path
     client: httpx.AsyncClient
     settings: ServiceSettings | None = None
+    operations_url: str = ""
+
+    async def operated(self, path: str) -> httpx.Response:
+        """Ask the operators' listener."""
+        async with httpx.AsyncClient(base_url=self.operations_url, timeout=20, trust_env=False) as client:
+            return await client.get(path)
 
     def headers(
         self,
@@ -122,14 +133,20 @@ class RunningService:
         """Wait until no answer is being written: the places are free and the records kept."""
 
         async def nothing_active() -> bool:
-            figures = (await self.client.get("/metrics")).text
+            figures = (await self.operated("/metrics")).text
             lines = [line for line in figures.splitlines() if line.startswith("assistant_active_streams{")]
             return all(line.endswith(" 0.0") for line in lines)
 
         await eventually(nothing_active)
 
     async def know(
-        self, document_id: str, text: str, *, tenant: str = "clinic", labels: tuple[str, ...] = ()
+        self,
+        document_id: str,
+        text: str,
+        *,
+        tenant: str = "clinic",
+        labels: tuple[str, ...] = (),
+        media_type: MediaType = "text/plain",
     ) -> Document:
         """Make a document live, as the worker would."""
         stores = EmbeddedTenant(
@@ -142,7 +159,7 @@ class RunningService:
             document_id=document_id,
             title=f"Title of {document_id}",
             content=text,
-            media_type="text/plain",
+            media_type=media_type,
             source="handbook",
             labels=labels,
         )
@@ -151,9 +168,9 @@ class RunningService:
         try:
             await stores.documents.put(document)
             await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
-            await stores.states.put_many([live_status(document)])
             vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
             await stores.index.replace_documents([indexed(*vectors)])
+            await stores.states.put_many([live_status(document)])
         finally:
             await stores.close()
         return document
@@ -177,20 +194,26 @@ async def service_on(
     """One more task of the service on the same stores and endpoints."""
     async with AsyncExitStack() as stack:
         tenants = await stack.enter_async_context(open_tenants(settings))
+        operations = open_socket("127.0.0.1", 0)
+        operations_url = f"http://127.0.0.1:{operations.getsockname()[1]}"
         application = await stack.enter_async_context(
-            open_application(settings, tenants, limits=scene.limits)
+            open_application(
+                settings, tenants, limits=scene.limits, operations_port=operations.getsockname()[1]
+            )
         )
-        url = await stack.enter_async_context(served(application))
+        url = await stack.enter_async_context(served(application, operations=operations))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
-        yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings)
+        yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings, operations_url)
 
 
 @asynccontextmanager
-async def served(application: ASGIApp, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
+async def served(
+    application: ASGIApp, *, tls: ssl.SSLContext | None = None, operations: socket.socket | None = None
+) -> AsyncGenerator[str]:
     """Serve an application on a free port, configured as the process does."""
     listener = open_socket("127.0.0.1", 0)
     server = uvicorn.Server(server_config(application, shutdown_timeout_s=1, tls=tls))
-    task = asyncio.create_task(server.serve([listener]))
+    task = asyncio.create_task(server.serve([listener] if operations is None else [listener, operations]))
     await eventually(lambda: server.started or task.done())
     try:
         yield f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
@@ -227,7 +250,7 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
     tenants.mkdir(parents=True)
     for name in scene.tenants:
         (tenants / f"{name}.toml").write_text(
-            TENANT_FILE.format(
+            (TENANT_FILE + scene.more_of_tenants.replace("{", "{{").replace("}", "}}")).format(
                 name=name,
                 first_token_timeout_s=scene.first_token_timeout_s,
                 answer_deadline_s=scene.answer_deadline_s,
@@ -297,6 +320,7 @@ def live_status(document: Document) -> DocumentStatus:
         state=DocumentState.LIVE,
         content_hash=document.content_hash(),
         live_content_hash=document.content_hash(),
+        live_labels=document.labels,
         received_at=now,
         updated_at=now,
     )

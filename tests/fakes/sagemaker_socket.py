@@ -42,6 +42,8 @@ class SageMakerSocket:
     garbage_after: int | None = None
     """Bytes that are no frames come after so many texts."""
     hold: tuple[int, asyncio.Event] | None = None
+    pace_s: float = 0.0
+    """What each text of a generation takes, and each call for vectors."""
     embeddings: list[Call] = field(default_factory=list[Call])
     generations: list[Call] = field(default_factory=list[Call])
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -88,6 +90,7 @@ class SageMakerSocket:
         else:
             texts = call.body["inputs"]
             assert isinstance(texts, list)
+            await asyncio.sleep(self.pace_s)
             await _respond(writer, orjson.dumps([vector_of(text) for text in texts]))
 
     async def _generate(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,6 +110,7 @@ class SageMakerSocket:
                 writer.write(b"\x00garbage" * 50)
                 await writer.drain()
                 await _until_left(call, reader)
+            await asyncio.sleep(self.pace_s)
             writer.write(payload_part(_chunk(text)))
         await writer.drain()
         raise ConnectionError  # the answer is whole: close

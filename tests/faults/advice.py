@@ -37,8 +37,15 @@ _OF_CELL = {
     Cell(EMBEDDING.name, cells.WRONG_ANSWER): "serve the model that the tenant file names",
     Cell(LLM.name, cells.LATE_IN_THE_TEXT): "agents work from the quote; look at the endpoint's load",
     Cell(SEARCH.name, cells.WRONG_ANSWER): "fill an index of the served model and swap the alias",
+    Cell(SEARCH.name, cells.DOCUMENTS_LOST): "start the worker again: it writes what is missing",
+    Cell(SEARCH.name, cells.INDEX_CLOSED): "open the index, or fill a new one and swap the alias",
+    Cell(SEARCH.name, cells.INDEX_DELETED): "apply the schema and start the worker again",
     Cell(DOCUMENTS.name, cells.DAMAGED): "add the document again",
+    Cell(DOCUMENTS.name, cells.DOWN_WHEN_BACK): "agents come back again; look at the bucket's policy and its "
+    "KMS key",
     Cell(THE_SERVICE, cells.KILLED): "agents ask again; look at why the task ended (memory, its host)",
+    Cell(THE_SERVICE, cells.KILLED_AFTER_RECORD): "nothing: clients read the answer by its id",
+    Cell(THE_SERVICE, cells.KILLED_WITH_KEY): "nothing: a client that repeats its request gets an answer",
     Cell(THE_SERVICE, cells.SAME_KEY): "nothing",
     Cell(THE_SERVICE, cells.OTHER_TASK_VERDICT): "nothing",
     Cell(THE_SERVICE, cells.OTHER_TASK_CANCEL): "nothing",
@@ -47,6 +54,7 @@ _OF_CELL = {
     Cell(THE_SERVICE, cells.CLOCK_LEASES): "nothing for answers; set the clocks",
     Cell(THE_SERVICE, cells.CLOCK_SIGNATURES): "set the task's clock",
     Cell(THE_SERVICE, cells.DISK_FULL): "make room under the state folder",
+    Cell(THE_SERVICE, cells.WITHDRAWN): "agents ask again",
     **{
         Cell(each, cells.DOWN_WHILE_STREAMING): "nothing for this answer; see the row above"
         for each in (EMBEDDING.name, SEARCH.name, STATES.name, QUEUE.name, KEYS.name, KEYS_PARAMETER.name)

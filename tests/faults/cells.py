@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.faults.dependencies import DEPENDENCIES, DOCUMENTS, LLM
+from tests.faults.dependencies import DEPENDENCIES, DOCUMENTS, LLM, SEARCH
 
 DOWN_AT_START = "down at start"
 DOWN_WHILE_STREAMING = "down while streaming"
@@ -14,9 +14,15 @@ FAULTS = (DOWN_AT_START, DOWN_WHILE_STREAMING, SLOW, WRONG_ANSWER)
 LATE_IN_THE_TEXT = "slow in the middle of its text"
 NO_FINISH = "wrong answer in the middle of its text"
 DAMAGED = "bytes changed"
+DOWN_WHEN_BACK = "down while a reader comes back"
+DOCUMENTS_LOST = "documents lost from the index"
+INDEX_CLOSED = "index closed"
+INDEX_DELETED = "alias gone"
 
 THE_SERVICE = "the service itself"
 KILLED = "killed while streaming"
+KILLED_WITH_KEY = "killed while streaming, then the same Idempotency-Key"
+KILLED_AFTER_RECORD = "killed after its record, before the end of its events"
 SAME_KEY = "two tasks, one Idempotency-Key at the same instant"
 OTHER_TASK_VERDICT = "two tasks, the verdict on the other one"
 OTHER_TASK_CANCEL = "two tasks, cancelled on the other one"
@@ -25,6 +31,7 @@ CLOCK_AGENTS = "clock off by 5 minutes"
 CLOCK_LEASES = "two tasks whose clocks differ by 10 minutes"
 CLOCK_SIGNATURES = "clock off by 5 minutes, and AWS refuses the signatures"
 DISK_FULL = "disk full (embedded stores)"
+WITHDRAWN = "a document withdrawn that an answer shows"
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,16 @@ CELLS = (
     Cell(LLM.name, LATE_IN_THE_TEXT),
     Cell(LLM.name, NO_FINISH),
     Cell(DOCUMENTS.name, DAMAGED),
+    Cell(DOCUMENTS.name, DOWN_WHEN_BACK),
+    Cell(SEARCH.name, DOCUMENTS_LOST),
+    Cell(SEARCH.name, INDEX_CLOSED),
+    Cell(SEARCH.name, INDEX_DELETED),
     *(
         Cell(THE_SERVICE, fault)
         for fault in (
             KILLED,
+            KILLED_WITH_KEY,
+            KILLED_AFTER_RECORD,
             SAME_KEY,
             OTHER_TASK_VERDICT,
             OTHER_TASK_CANCEL,
@@ -50,6 +63,7 @@ CELLS = (
             CLOCK_LEASES,
             CLOCK_SIGNATURES,
             DISK_FULL,
+            WITHDRAWN,
         )
     ),
 )

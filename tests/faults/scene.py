@@ -38,6 +38,7 @@ class ServiceProcess:
     child: asyncio.subprocess.Process
     url: str
     client: httpx.AsyncClient
+    operations: httpx.AsyncClient
     log_path: Path
 
     def logged(self, after: int = 0) -> list[dict[str, Any]]:
@@ -49,7 +50,7 @@ class ServiceProcess:
         return self.log_path.stat().st_size
 
     async def figures(self) -> dict[str, float]:
-        text = (await self.client.get("/metrics")).text
+        text = (await self.operations.get("/metrics")).text
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
@@ -103,7 +104,12 @@ class FaultScene:
         )
         # No address of an emulator: each client finds its own in the environment, as it finds AWS's.
         return self.aws.settings(basic).model_copy(
-            update={"port": 0, "aws_endpoint_url": None, "opensearch_url": self.proxies["opensearch"].url}
+            update={
+                "port": 0,
+                "operations_port": 0,
+                "aws_endpoint_url": None,
+                "opensearch_url": self.proxies["opensearch"].url,
+            }
         )
 
     def environment(self) -> dict[str, str]:
@@ -148,8 +154,12 @@ class FaultScene:
             assert line, log_path.read_text()
             ready = orjson.loads(line)
             url = f"http://{ready['host']}:{ready['port']}"
-            async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-                yield ServiceProcess(child, url, client, log_path)
+            operations_url = f"http://{ready['operations_host']}:{ready['operations_port']}"
+            async with (
+                httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
+                httpx.AsyncClient(base_url=operations_url, timeout=30, trust_env=False) as operations,
+            ):
+                yield ServiceProcess(child, url, client, operations, log_path)
         finally:
             if child.returncode is None:
                 child.kill()

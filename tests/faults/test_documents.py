@@ -9,10 +9,11 @@ import pytest
 
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
 from tests.fakes.running_service import eventually
-from tests.faults.asking import Answered, asked, called
-from tests.faults.cells import DAMAGED, SLOW, WRONG_ANSWER
+from tests.faults.asking import Answered, asked, called, came_back
+from tests.faults.cells import DAMAGED, DOWN_WHEN_BACK, SLOW, THE_SERVICE, WITHDRAWN, WRONG_ANSWER
 from tests.faults.dependencies import DOCUMENTS, QUEUE, STATES, Dependency
 from tests.faults.scene import DOCUMENT, TENANT
+from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, tell_of
 
 STALLED = "accepted, never answered"
@@ -135,6 +136,50 @@ async def test_a_document_whose_bytes_changed_is_not_given_out(watch: Watch) -> 
         recorded="nothing",
         log=log,
         figure="none",
+    )
+
+
+async def test_a_reader_who_comes_back_waits_for_the_documents_texts(watch: Watch) -> None:
+    answer = await asked(watch.service, resume_window_s=15)
+    await watch.scene.break_(DOCUMENTS, Kind.REFUSE)
+    back, read = await asyncio.gather(
+        came_back(watch.service, answer.answer_id),
+        called(watch.service, "GET", f"/v1/answers/{answer.answer_id}"),
+    )
+    assert back.events[:-1] == []
+    log = await watch.logged("texts_not_read")
+    await watch.scene.heal()
+    assert (await came_back(watch.service, answer.answer_id)).frames == answer.frames
+    tell_of(
+        DOCUMENTS,
+        DOWN_WHEN_BACK,
+        made_by="nobody listens",
+        sees=f"back: {back.told()}; reading the answer: {read.told()}",
+        recorded=await watch.recorded(answer),
+        log=log,
+        figure="none",
+    )
+
+
+async def test_a_withdrawn_document_is_not_sent_again(watch: Watch) -> None:
+    await watch.scene.aws.know("leaf", DOCUMENT)
+    answer = await asked(watch.service, resume_window_s=15, filters={"document_id": ["leaf"]})
+    assert answer.told() == "`done` `stop`"
+    assert (await called(watch.service, "DELETE", "/v1/documents/leaf")).status == 202
+    back = await came_back(watch.service, answer.answer_id)
+    assert [name for name, _ in back.events] == ["error"]
+    read = await called(watch.service, "GET", f"/v1/answers/{answer.answer_id}")
+    assert DOCUMENT not in str(read.body)
+    tell(
+        Row(
+            THE_SERVICE,
+            WITHDRAWN,
+            "withdrawn after the answer's end, then its events and its record are read",
+            f"back: {back.told()}; in the record a notice in place of the text",
+            await watch.recorded(answer),
+            "none",
+            "none",
+        )
     )
 
 

@@ -227,4 +227,5 @@ async def _starts_and_signs(scene: FaultScene, settings: ServiceSettings) -> Non
 
         await eventually(answers, within_s=15)
         link = (await asked(service)).events[1][1]["sources"][0]["document_url"]
-        assert (await service.client.get(link)).status_code == 200
+        opened = await service.client.post("/v1/documents/linked", json={"token": link.partition("#")[2]})
+        assert opened.status_code == 200

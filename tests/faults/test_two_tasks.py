@@ -7,10 +7,12 @@ from typing import Any
 
 from tests.fakes.faulty_proxy import Kind
 from tests.fakes.running_service import eventually
-from tests.faults.asking import asked, asking, called, came_back, headers
+from tests.faults.asking import Answered, asked, asking, called, came_back, headers
 from tests.faults.cells import (
     DOWN_WHILE_STREAMING,
     KILLED,
+    KILLED_AFTER_RECORD,
+    KILLED_WITH_KEY,
     OTHER_TASK_CANCEL,
     OTHER_TASK_VERDICT,
     SAME_KEY,
@@ -18,11 +20,17 @@ from tests.faults.cells import (
     Cell,
 )
 from tests.faults.dependencies import EVENTS
-from tests.faults.scene import TENANT, WRITTEN, ServiceProcess
+from tests.faults.scene import WRITTEN, ServiceProcess
 from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, ended, tell_of
 
 WINDOW: dict[str, Any] = {"resume_window_s": 15}
+
+
+def _up_to_text(answer: Answered) -> list[tuple[str, Any]]:
+    """Return the events to the first text: its sentence, which may have come with it, waits for its batch."""
+    texts = [index for index, (name, _) in enumerate(answer.events) if name == "token"]
+    return answer.events[: texts[0] + 1]
 
 
 async def tell_of_service(
@@ -34,19 +42,11 @@ async def tell_of_service(
 
 async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(watch: Watch) -> None:
     watch.scene.sagemaker.hold_after(2)
-    log = watch.scene.aws.log(TENANT)
     async with watch.scene.service() as dying, asking(dying, **WINDOW) as stream:
-        seen = list((await stream.until("token")).events)
+        seen = _up_to_text(await stream.until("token"))
         answer_id = stream.answered.answer_id
-
-        async def is_kept() -> bool:
-            reading = await log.read(answer_id)
-            return reading is not None and sum(len(batch.frames) for batch in reading.batches) >= len(seen)
-
-        await eventually(is_kept)
         dying.kill()
         answer = await came_back(watch.service, answer_id)
-    await log.close()
     assert answer.events[:-1] == seen
     assert answer.told() == "`error` `interrupted`, retryable"
     assert "\nevent: error" not in answer.text.replace("\n\nevent: error", "")  # it has no id
@@ -57,12 +57,86 @@ async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(watch: Wat
     assert watch.calls_of_the_model == 1
     await tell_of_service(
         KILLED,
-        made_by="kill -9 after its first sentence",
-        sees=f"back on another task: every event that was kept, then {answer.told()}",
+        made_by="kill -9 in the instant that its first sentence is read",
+        sees=f"back on another task: its text as it was seen, then {answer.told()}",
         recorded=recorded,
         log=await watch.logged("answer_interrupted"),
         figure="none",
     )
+
+
+async def test_the_key_of_a_killed_answer_is_free_once_its_task_is_known_to_be_gone(watch: Watch) -> None:
+    watch.scene.sagemaker.hold_after(2)
+    key = "killed-with-key"
+    async with watch.scene.service() as dying, asking(dying, key=key) as stream:
+        await stream.until("token")
+        first = stream.answered
+        dying.kill()
+        repeated = await asked(watch.service, key=key)
+    assert (repeated.answer_id, repeated.told()) == (first.answer_id, "`error` `interrupted`, retryable")
+    assert repeated.events[:-1] == _up_to_text(first)
+    recorded = await watch.recorded(first)
+    watch.scene.sagemaker.hold = None
+    anew = await asked(watch.service, key=key)
+    assert (anew.status, anew.written) == (200, WRITTEN)
+    assert anew.answer_id != first.answer_id
+    joined = await asked(watch.service, key=key)
+    assert joined.frames == anew.frames
+    await tell_of_service(
+        KILLED_WITH_KEY,
+        made_by="kill -9 in the instant that its first sentence is read; the request is sent again",
+        sees=f"its text as it was seen, then {repeated.told()}; the next time a new answer: {anew.told()}",
+        recorded=f"{recorded}; the new one {await watch.recorded(anew)}",
+        log=await watch.logged("answer_interrupted"),
+        figure=await watch.counted(ended("stop")),
+    )
+
+
+async def test_a_whole_answer_stands_when_only_the_end_of_its_events_is_lost(watch: Watch) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    key = "killed-after-record"
+    async with watch.scene.service() as dying, asking(dying, key=key) as stream:
+        await stream.until("token")
+        await watch.scene.break_(EVENTS, Kind.REFUSE)
+        go_on.set()
+        first = await stream.until("done")
+        dying.kill()
+    await watch.scene.heal(EVENTS)
+    answer = await came_back(watch.service, first.answer_id)
+    assert answer.events[:-1] == _up_to_text(first)
+    repeated = await asked(watch.service, key=key)
+    assert (repeated.answer_id, repeated.told()) == (first.answer_id, answer.told())
+    kept = await called(watch.service, "GET", f"/v1/answers/{first.answer_id}")
+    assert kept.body["record"]["text"] == WRITTEN
+    assert watch.calls_of_the_model == 1
+    await tell_of_service(
+        KILLED_AFTER_RECORD,
+        made_by="connections of the event log reset, kill -9 after `done`; the request is sent again",
+        sees=f"what was logged, then {answer.told()}, by the key too; `GET /v1/answers/{{id}}`: all of it",
+        recorded=await watch.recorded(first),
+        log=await watch.logged("answer_interrupted"),
+        figure="none",
+    )
+
+
+async def test_a_caller_who_never_waits_for_the_lease_frees_the_key_too(watch: Watch) -> None:
+    watch.scene.sagemaker.hold_after(2)
+    key = "killed-hasty"
+    async with watch.scene.service() as dying, asking(dying, key=key) as stream:
+        await stream.until("token")
+        first = stream.answered
+        dying.kill()
+        async with asking(watch.service, key=key) as hasty:
+            await hasty.until("token")
+    watch.scene.sagemaker.hold = None
+    await watch.logged("answer_interrupted")
+
+    async def is_anew() -> bool:
+        async with asking(watch.service, key=key) as again:
+            seen = await again.until("started")
+            return seen.answer_id != first.answer_id
+
+    await eventually(is_anew)
 
 
 async def test_one_key_on_two_tasks_at_the_same_instant_is_one_answer(

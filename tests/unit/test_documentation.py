@@ -22,6 +22,30 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def entries_of_the_threat_model() -> list[list[str]]:
+    """Return the cells of each row of its table of entries."""
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line for line in page.split("\n## Entries\n")[1].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+@pytest.mark.parametrize("entry", entries_of_the_threat_model(), ids=lambda entry: entry[0])
+def test_what_holds_an_entry_is_shown_by_tests_that_exist(entry: list[str]) -> None:
+    _, holds, shown_by, remains = entry
+    named = re.findall(r"`(tests/[^`]+)`", shown_by)
+    assert named
+    assert [path for path in named if not re.search(r"^(async )?def test_", read(path), re.MULTILINE)] == []
+    assert holds
+    assert remains
+
+
+def read(path: str) -> str:
+    """Return a file's text; of a folder that of its tests."""
+    found = ROOT / path
+    files = sorted(found.rglob("test_*.py")) if found.is_dir() else [found]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
 def test_the_first_block_of_the_readme_is_exactly_the_two_commands() -> None:
     block = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,45 @@ def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> Non
     assert sum((ROOT / name).stat().st_size for name in names) < 2 * 1024 * 1024
     assert {name.split("/")[0] for name in names} == {"assistant", "requirements"}
     assert [name for name in names if "__pycache__" in name or name.endswith((".sqlite", ".toml"))] == []
+
+
+@each
+def test_the_context_holds_every_module_that_the_process_may_import(definition: Path) -> None:
+    *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
+    needed = reached(file_of(f"{module}.__main__"))
+    assert len(needed) > 10
+    assert sorted(needed - set(context_files(definition, ROOT))) == []
+
+
+def reached(start: str | None) -> set[str]:
+    """Return the files of all our modules that are imported from one, at its top or inside its functions."""
+    found: set[str] = set()
+    ahead = {start}
+    while ahead:
+        name = ahead.pop()
+        if name is not None and name not in found:
+            found.add(name)
+            ahead |= {file_of(module) for module in imported(ROOT / name)}
+    return found
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the names that a file imports, each with the packages that it lies in."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def file_of(module: str) -> str | None:
+    """Return the file of a module of ours, relative to the repository; None for any other name."""
+    if module.partition(".")[0] != "assistant":
+        return None
+    path = module.replace(".", "/")
+    return next((name for name in (f"{path}.py", f"{path}/__init__.py") if (ROOT / name).is_file()), None)

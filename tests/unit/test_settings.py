@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,29 @@ def test_a_tenant_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "clinic.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"clinic\.toml: not valid TOML"):
         load_tenants(tmp_path)
+
+
+def test_each_tenant_file_is_read_alone(tmp_path: Path) -> None:
+    (tmp_path / "clinic.toml").write_text(GOOD)
+    (tmp_path / "typo.toml").write_text(GOOD.replace('"clinic"', '"typo"') + "colour = 1")
+    (tmp_path / "latin.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "deep.toml").write_text(f"a = {'[' * 50_000}")
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "gone.toml").symlink_to(tmp_path / "nowhere")
+
+    files = load_tenants(tmp_path)
+
+    assert set(files.tenants) == {"clinic"}
+    said = {name: error.message for name, error in files.refused.items()}
+    assert said.keys() == {"typo", "latin", "deep", "folder", "pipe", "gone"}
+    assert "line 4: unknown key colour" in said["typo"]
+    assert "regular file" in said["pipe"]
+    assert all(f"{name}.toml: " in message for name, message in said.items())
+    with pytest.raises(ConfigurationError, match="unknown key colour"):
+        files.one("typo")
+    with pytest.raises(ConfigurationError, match=r"no tenant typ in .*; there are clinic, deep,"):
+        files.one("typ")
 
 
 @pytest.mark.parametrize("folder", ["absent", "."], ids=["no folder", "no file in it"])

@@ -69,13 +69,16 @@ class DynamoDbAnswerLog:
         request = partition_request(_log(opening.answer_id), prefix="batch#")
         async for _ in self._table.query(request, limit=1):
             return
+        await self.free_key(opening)
+        await self._delete((_log(opening.answer_id), _HEAD))
+
+    async def free_key(self, opening: LogOpening) -> None:
         if opening.key is not None:
             await self._delete(_key_of(opening), held_by=opening.answer_id)
-        await self._delete((_log(opening.answer_id), _HEAD))
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         # Readers are a second behind anyway: only what begins or ends a stream is urgent.
-        urgent = batch.ended or batch.number == 1
+        urgent = batch.ended or batch.urgent
         body = store_bytes(to_bytes(batch))
         await self._put((_log(answer_id), _batch_name(batch.number)), body, urgent=urgent)
 

@@ -9,13 +9,17 @@
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
 | ``verdict#ID``, ``sent#ID`` | ``once`` | the one use of an id; verdicts are listed by the index |
 | ``access#DAY`` | ``AT#ID`` | one read |
+| ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who was given the record's answer, and its sources |
+
+Who saw a document is asked by days: of each the whole partition is read, a page of DynamoDB's at a time. No
+index is needed, and no table is scanned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from assistant.adapters.aws.dynamodb_bodies import StoredBody, store_text
@@ -23,13 +27,26 @@ from assistant.adapters.aws.dynamodb_calls import DynamoDbCalls, Item
 from assistant.adapters.aws.dynamodb_group_commit import GroupCommit
 from assistant.adapters.aws.dynamodb_reading import DynamoDbTable, Key, partition_request, typed_key
 from assistant.adapters.aws.dynamodb_writes import Inserts
-from assistant.domain.answers import AccessEntry, AnswerRecord, Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    Sent,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
+_MOST_ENTRIES = 2000
+"""Entries of accesses that one call looks at: about half a megabyte."""
+_MOST_DAYS = 62
+"""Days that one call looks at, for days may be empty."""
 Stored = TypeVar("Stored", StoredVerdict, StoredSent)
 
 
@@ -110,15 +127,52 @@ class DynamoDbAnswerRecords:
         key = (f"access#{at[:10]}", f"{at}#{uuid.uuid4().hex}")
         await self._insert(key, store_text(entry.model_dump_json()))
 
-    async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
-        """Keep the record and its place in the conversation; return another record that has its key.
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        low, high = max(_instant(query.since), query.after or ""), _instant(query.until)
+        found: list[AccessEntry] = []
+        looked_at = 0
+        for _ in range(_MOST_DAYS):
+            if low >= high:
+                return AccessPage(tuple(found), None)
+            request = {
+                "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+                "ExpressionAttributeValues": {
+                    ":pk": {"S": f"access#{low[:10]}"},
+                    ":low": {"S": low},
+                    ":high": {"S": high},
+                },
+            }
+            items = [item async for item in self._table.query(request, limit=_MOST_ENTRIES - looked_at)]
+            looked_at += len(items)
+            new = [item for item in items if item["sk"]["S"] != query.after]
+            for item, body in zip(new, await self._table.bodies(new), strict=True):
+                low = item["sk"]["S"]
+                entry = AccessEntry.model_validate_json(body)
+                if query.wants(entry):
+                    found.append(entry)
+                    if len(found) >= query.limit:
+                        return AccessPage(tuple(found), low)
+            if looked_at >= _MOST_ENTRIES:
+                break
+            low = _next_day(low)
+        return AccessPage(tuple(found), low)
 
-        Both are written at once, mostly in one call. When one fails the caller is told, and repeats both.
+    async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
+        """Keep the record, its place in the conversation and who saw what by it; return another record that
+        has its key.
+
+        All are written at once, mostly in one call. When one fails the caller is told, and repeats all.
         """
         entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
-        found, _ = await asyncio.gather(
+        sight = record.sight()
+        seen_at = _instant(sight.at)
+        found, _, _ = await asyncio.gather(
             self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json())),
             self._insert_item(entry),
+            self._insert(
+                (f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"),
+                store_text(sight.model_dump_json()),
+            ),
         )
         return found
 
@@ -180,6 +234,11 @@ def _best(answer_id: str, items: dict[Key, Item]) -> Key | None:
 
 def _conversation_key(record: AnswerRecord) -> Key:
     return f"conversation#{record.conversation_id}", f"{_instant(record.asked_at)}#{record.answer_id}"
+
+
+def _next_day(instant: str) -> str:
+    day = date.fromisoformat(instant[:10]) + timedelta(days=1)
+    return _instant(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
 def _key_of(item: Item) -> Key:

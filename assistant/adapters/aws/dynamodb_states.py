@@ -21,6 +21,9 @@ _MOST_PUTS = 25
 _ATTEMPTS_WITHOUT_PROGRESS = 8
 """With the pauses between them some 3 s: throttling of a table paid on demand passes."""
 _WRITES_AT_ONCE = 16
+_BETWEEN = "sk BETWEEN :after AND :until"
+_LAST = "\U0010ffff"
+"""No document's id begins with it."""
 
 
 class DynamoDbDocumentStates:
@@ -59,21 +62,29 @@ class DynamoDbDocumentStates:
         return frozenset(status.document_id for status, done in zip(statuses, written, strict=True) if done)
 
     async def list(
-        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+        self,
+        *,
+        states: Sequence[DocumentState] = (),
+        after: str | None = None,
+        until: str | None = None,
+        limit: int = 100,
     ) -> list[DocumentStatus]:
         if not states:
-            request = _query("pk = :pk AND sk > :after", {":pk": _PARTITION, ":after": after or " "})
+            request = _query(f"pk = :pk AND {_BETWEEN}", {":pk": _PARTITION, **_bounds(after, until)})
             return [_status(item) async for item in self._table.query(request, limit=limit)]
         found: list[DocumentStatus] = []
-        async for document_ids in self._pages_of(states, after=after, limit=limit):
+        async for document_ids in self._pages_of(states, after=after, until=until, limit=limit):
             rows = await self.get_many(document_ids)
             found += [rows[name] for name in document_ids if name in rows and rows[name].state in states]
             if len(found) >= limit:
                 break
         return found[:limit]
 
-    async def count_by_state(self) -> Mapping[DocumentState, int]:
-        counts = await asyncio.gather(*(self._count(state) for state in DocumentState))
+    async def count_by_state(
+        self, *, after: str | None = None, until: str | None = None
+    ) -> Mapping[DocumentState, int]:
+        bounds = _bounds(after, until)
+        counts = await asyncio.gather(*(self._count(state, bounds) for state in DocumentState))
         return {state: count for state, count in zip(DocumentState, counts, strict=True) if count}
 
     async def _put(self, puts: list[dict[str, Any]]) -> None:
@@ -115,24 +126,25 @@ class DynamoDbDocumentStates:
         return True
 
     async def _pages_of(
-        self, states: Sequence[DocumentState], *, after: str | None, limit: int
+        self, states: Sequence[DocumentState], *, after: str | None, until: str | None, limit: int
     ) -> AsyncIterator[list[str]]:
         """Yield the ids that the index has under any of the states, in order, until there are no more."""
-        last = after or " "
+        last = after
         while True:
-            legs = await asyncio.gather(*(self._ids(state, last, limit) for state in dict.fromkeys(states)))
+            bounds = _bounds(last, until)
+            legs = await asyncio.gather(*(self._ids(state, bounds, limit) for state in dict.fromkeys(states)))
             document_ids = sorted({name for leg in legs for name in leg}, key=str.encode)[:limit]
             if not document_ids:
                 return
             yield document_ids
             last = document_ids[-1]
 
-    async def _ids(self, state: DocumentState, after: str, limit: int) -> list[str]:
-        request = _by_state("#state = :state AND sk > :after", {":state": state.value, ":after": after})
+    async def _ids(self, state: DocumentState, bounds: Mapping[str, str], limit: int) -> list[str]:
+        request = _by_state(f"#state = :state AND {_BETWEEN}", {":state": state.value, **bounds})
         return [str(item["sk"]["S"]) async for item in self._table.query(request, limit=limit)]
 
-    async def _count(self, state: DocumentState) -> int:
-        request = _by_state("#state = :state", {":state": state.value})
+    async def _count(self, state: DocumentState, bounds: Mapping[str, str]) -> int:
+        request = _by_state(f"#state = :state AND {_BETWEEN}", {":state": state.value, **bounds})
         return await self._table.count(request)
 
 
@@ -141,6 +153,11 @@ def _query(condition: str, values: Mapping[str, str]) -> dict[str, Any]:
         "KeyConditionExpression": condition,
         "ExpressionAttributeValues": {name: {"S": value} for name, value in values.items()},
     }
+
+
+def _bounds(after: str | None, until: str | None) -> dict[str, str]:
+    """Return bounds that DynamoDB includes; no id holds a NUL."""
+    return {":after": f"{after}\0" if after else " ", ":until": until or _LAST}
 
 
 def _by_state(condition: str, values: Mapping[str, str]) -> dict[str, Any]:

@@ -102,6 +102,18 @@ class OpenSearchPassageIndex:
             merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
             await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
 
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        await self._prepare()
+        found: set[str] = set()
+        for start in range(0, len(document_ids), _DOCUMENTS_A_QUESTION):
+            asked = list(document_ids[start : start + _DOCUMENTS_A_QUESTION])
+            highest = await self._highest_ordinals(asked)
+            kinds: dict[str, set[Kind]] = {}
+            for name, kind in highest:
+                kinds.setdefault(name, set()).add(kind)
+            found |= {name for name, its in kinds.items() if "passage" in its and len(its) > 1}
+        return frozenset(found)
+
     async def info(self) -> IndexInfo:
         await self._prepare()
         return await read_info(self._client, self._index, timeout_s=CALL_TIMEOUT_S)

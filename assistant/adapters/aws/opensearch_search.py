@@ -172,7 +172,13 @@ class OpenSearchPassageSearch:
             raise
 
     async def info(self) -> IndexInfo:
-        return await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
+        info = await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
+        if info.index_version != self._schema.version:
+            raise SearchUnavailableError(
+                f"The alias points at the index {info.index_version}, and this process reads "
+                f"{self._schema.version}: fill and swap in that version."
+            )
+        return info
 
     def _version_of(self, hits: Sequence[_Hit]) -> str:
         """Return the version that answered. Raises SearchUnavailableError when it has other vectors."""

@@ -18,6 +18,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
+from assistant.settings.capture import CapturePurpose, capture_attribute
 
 _BATCH_TEXTS = 32
 """That server's own bound of one request (``max_client_batch_size``)."""
@@ -27,7 +28,10 @@ _REQUEST_TIMEOUT_S = 60.0
 
 
 class SageMakerEmbedder:
-    """A ``TextEmbedder`` and ``PassageEmbedder`` of one endpoint."""
+    """A ``TextEmbedder`` and ``PassageEmbedder`` of one endpoint.
+
+    ``purpose`` is told with each call, so that captured questions and passages can be told apart.
+    """
 
     def __init__(
         self,
@@ -35,11 +39,13 @@ class SageMakerEmbedder:
         *,
         endpoint: str,
         dimensions: int,
+        purpose: CapturePurpose,
         request_timeout_s: float = _REQUEST_TIMEOUT_S,
     ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._dimensions = dimensions
+        self._attributes = capture_attribute(purpose)
         self._request_timeout_s = request_timeout_s
         self._budget = RetryBudget()
 
@@ -75,7 +81,7 @@ class SageMakerEmbedder:
     async def _invoke(self, body: bytes, deadline: Deadline) -> bytes:
         try:
             async with asyncio.timeout(deadline.within_s(self._request_timeout_s)):
-                return await self._client.invoke(self._endpoint, body=body)
+                return await self._client.invoke(self._endpoint, body=body, attributes=self._attributes)
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None

@@ -1,7 +1,8 @@
 """The ingestion queue of one tenant on SQS.
 
-A message's body is ``{"schema_version": 1, "document_id": "…"}``. One that is not stays where it is: it is
-logged on each delivery, no one gets it, and the queue's redrive policy makes it a dead letter.
+A message's body is ``{"schema_version": 1, "document_id": "…"}``. One that is not is logged on each delivery,
+no one gets it, and it is visible again at once: the redrive policy makes it a dead letter within seconds, not
+after MAX_ATTEMPTS visibility time-outs.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SqsIngestionQueue:
             poll_s = min(int(left_s), _LONGEST_POLL_S)
             messages = await self._receive(min(limit, _BATCH), poll_s=poll_s, visibility_s=visibility_s)
             if messages:
-                return _understood(messages + await self._more(limit, len(messages), visibility_s))
+                return await self._understood(messages + await self._more(limit, len(messages), visibility_s))
             took_s = time.monotonic() - asked_at_s
             left_s = until_s - time.monotonic()
             if left_s < 1.0:
@@ -116,6 +117,34 @@ class SqsIngestionQueue:
             return sum(int(answer["Attributes"][name]) for name in names)
         except (KeyError, ValueError):
             raise DependencyError(f"{_WHAT} answered no depth.") from None
+
+    async def _understood(self, messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:
+        """Return the messages that are ours; the others go back for their next delivery."""
+        taken: list[QueuedDocument] = []
+        strange: list[str] = []
+        for message in messages:
+            try:
+                taken.append(
+                    QueuedDocument(
+                        receipt=str(message["ReceiptHandle"]),
+                        document_id=_Body.model_validate_json(message["Body"], strict=True).document_id,
+                        attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
+                    )
+                )
+            except (KeyError, ValidationError) as error:
+                _log.error(
+                    "message_not_understood",
+                    message_id=str(message.get("MessageId")),
+                    reason=type(error).__name__,
+                )
+                if "ReceiptHandle" in message:
+                    strange.append(str(message["ReceiptHandle"]))
+        if strange:
+            try:
+                await self.extend_many(strange, visibility_timeout_s=0.0)
+            except DependencyError as error:  # they come back after their visibility time-out
+                _log.warning("messages_not_put_back", messages=len(strange), reason=error.message)
+        return taken
 
     async def _more(self, limit: int, taken: int, visibility_s: int) -> list[Mapping[str, Any]]:
         """Fill up to the limit with what is there at once. What was taken before is not lost by a failure."""
@@ -181,26 +210,6 @@ def document_in(body: str) -> str | None:
         return _Body.model_validate_json(body, strict=True).document_id
     except ValidationError:
         return None
-
-
-def _understood(messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:
-    taken: list[QueuedDocument] = []
-    for message in messages:
-        try:
-            taken.append(
-                QueuedDocument(
-                    receipt=str(message["ReceiptHandle"]),
-                    document_id=_Body.model_validate_json(message["Body"], strict=True).document_id,
-                    attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
-                )
-            )
-        except (KeyError, ValidationError) as error:
-            _log.error(
-                "message_not_understood",
-                message_id=str(message.get("MessageId")),
-                reason=type(error).__name__,
-            )
-    return taken
 
 
 def _whole_seconds(seconds: float) -> int:

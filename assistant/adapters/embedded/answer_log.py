@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from itertools import takewhile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from assistant.adapters.embedded.sqlite_file import SqliteFile
+from assistant.adapters.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.adapters.log_batch_bytes import from_bytes, to_bytes
 from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogBatch, LogOpening, LogReading, LogSignals
 from assistant.domain.clock import Clock, SystemClock
@@ -77,7 +76,7 @@ class SqliteAnswerLog:
     async def open(self, opening: LogOpening) -> LogOpening:
         now_s = self._now_s()
 
-        def work(connection: sqlite3.Connection) -> LogOpening:
+        def work(connection: Transaction) -> LogOpening:
             _delete_expired(connection, now_s)
             found = _find(connection, opening, now_s)
             if found is None:
@@ -94,6 +93,10 @@ class SqliteAnswerLog:
         )
         await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
 
+    async def free_key(self, opening: LogOpening) -> None:
+        statement = "UPDATE logs SET key = NULL WHERE answer_id = ?"
+        await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
+
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         row = (answer_id, batch.number, to_bytes(batch), self._now_s() + LOG_EXPIRES_AFTER_S)
         await self._file.write(
@@ -103,7 +106,7 @@ class SqliteAnswerLog:
     async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
         now_s = self._now_s()
 
-        def work(connection: sqlite3.Connection) -> LogReading | None:
+        def work(connection: Transaction) -> LogReading | None:
             head = connection.execute(
                 f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s)
             ).fetchone()
@@ -130,7 +133,7 @@ class SqliteAnswerLog:
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
         values = (orjson.dumps(list(answer_ids)).decode(), self._now_s())
 
-        def work(connection: sqlite3.Connection) -> dict[str, LogSignals]:
+        def work(connection: Transaction) -> dict[str, LogSignals]:
             rows = connection.execute(_SIGNALS, values)
             return {
                 answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
@@ -147,7 +150,7 @@ class SqliteAnswerLog:
         return self._clock.now().timestamp()
 
 
-def _find(connection: sqlite3.Connection, opening: LogOpening, now_s: float) -> LogOpening | None:
+def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpening | None:
     """Return the opening that the key stands for, or the same opening written before; drop an expired one."""
     same = "(answer_id = ? OR (agent = ? AND key = ?))"
     values = (opening.answer_id, opening.agent, opening.key)
@@ -156,7 +159,7 @@ def _find(connection: sqlite3.Connection, opening: LogOpening, now_s: float) -> 
     return None if row is None else LogOpening(*row)
 
 
-def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
+def _delete_expired(connection: Transaction, now_s: float) -> None:
     for table in ("logs", "batches", "signals"):
         connection.execute(
             f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 (our own names)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from urllib.parse import quote
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from assistant.adapters.private_files import make_private_folder, write_private
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 
@@ -28,6 +30,7 @@ READABLE_NAME_CHARS = 100
 """A file name holds at most 255 bytes; the hash after the readable part keeps names apart."""
 
 _PARSED = TypeAdapter(ParsedDocument)
+_DIGEST = re.compile(r"-([0-9a-f]{32})(?:\..*\.parsed)?\.json$")
 
 
 class FileDocumentStore:
@@ -80,18 +83,25 @@ class FileDocumentStore:
 
 
 def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name[-64:]}.{os.getpid()}-{threading.get_ident()}.tmp")
+    beside = path.with_name(f".{_digest_of(path)}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         try:
-            beside.write_bytes(content)
+            write_private(beside, content)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
+            make_private_folder(path.parent)
+            write_private(beside, content)
         beside.replace(path)
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
         raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
+
+
+def _digest_of(path: Path) -> str:
+    """Return the digest of the document's id, which stands in the names of all its files."""
+    found = _DIGEST.search(path.name)
+    assert found is not None, path  # noqa: S101 - as _document_path makes it
+    return found[1]
 
 
 def _read(path: Path) -> bytes | None:
@@ -109,5 +119,7 @@ def _delete(path: Path) -> None:
         # The name ends with a hash and quote() leaves no wildcard: the pattern names this document alone.
         for parsed in path.parent.glob(f"{path.stem}.*.parsed.json"):
             parsed.unlink(missing_ok=True)
+        for begun in path.parent.glob(f".{_digest_of(path)}.*.tmp"):  # by a writer that was killed
+            begun.unlink(missing_ok=True)
     except OSError as error:
         raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error

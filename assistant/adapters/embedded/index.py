@@ -19,7 +19,7 @@ from assistant.adapters.embedded.passage_rows import (
     index_version,
     known_words,
 )
-from assistant.adapters.embedded.sqlite_file import open_connection
+from assistant.adapters.embedded.sqlite_file import open_connection, run_in_its_thread
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import IndexedDocument
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -55,7 +55,9 @@ class _EngineThread(Generic[Side]):
             raise SearchUnavailableError("Too many calls wait for the passage index; try again.")
         self._pending += 1
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+            future = asyncio.get_running_loop().run_in_executor(
+                self._thread, run_in_its_thread, lambda: self._work(work)
+            )
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
@@ -99,6 +101,9 @@ class EmbeddedPassageIndex:
 
     async def optimize(self) -> None:
         await self._engine.run(lambda writer: writer.purge(), timeout_s=WRITE_TIMEOUT_S)
+
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        return await self._engine.run(lambda writer: writer.held(document_ids), timeout_s=WRITE_TIMEOUT_S)
 
     async def info(self) -> IndexInfo:
         counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=WRITE_TIMEOUT_S)

@@ -42,13 +42,19 @@ class IndexFollower:
         self._connection: sqlite3.Connection | None = None
         self._view: IndexView | None = None
         self._data_version = -1
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
     def refresh(self) -> IndexView | None:
-        """Return the view with everything that was committed before the call; None when there is no index."""
+        """Return the view with everything that was committed before the call; None when there is no index.
+
+        Raises OSError, ValueError or sqlite3.Error when the index was there and cannot be read.
+        """
+        self._leave_replaced()
         connection = self._connection or self._connect()
         if connection is None:
             return None
@@ -61,22 +67,40 @@ class IndexFollower:
             self._data_version = version
         return self._view
 
+    def _leave_replaced(self) -> None:
+        """Close a file that is no longer the one at its path: an open file outlives its folder, and would be
+        searched for ever. Raises FileNotFoundError when there is none in its place."""
+        if self._connection is None:
+            return
+        if self._file == _identity(self._folder / rows.PASSAGES_FILE):
+            return
+        self._connection.close()
+        self._connection = self._view = None
+        self._data_version = -1
+        if not (self._folder / rows.PASSAGES_FILE).exists():
+            raise FileNotFoundError(f"{rows.PASSAGES_FILE} is gone from {self._folder.name}")
+
     def _connect(self) -> sqlite3.Connection | None:
         path = self._folder / rows.PASSAGES_FILE
         if path.exists():
             self._connection = open_connection(path)
+            self._file = _identity(path)
         return self._connection
 
     def _open_view(self, connection: sqlite3.Connection) -> IndexView | None:
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'pending'").fetchone()[0] == 0:
             return None  # its writer is just making it
-        for _ in range(OPEN_ATTEMPTS):
+        for attempt in range(1, OPEN_ATTEMPTS + 1):
             meta = rows.read_meta(connection)
             if not meta.lexical_folder:
+                if rows.count_rows(connection)[0]:
+                    raise ValueError("the index holds passages, and its counters are gone")
                 return None
             try:
                 lexical = LexicalReader(self._folder / meta.lexical_folder)
             except ValueError:  # what tantivy raises when the folder goes away under it
+                if attempt == OPEN_ATTEMPTS:
+                    raise
                 continue
             seen = rows.IndexMeta(lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit)
             passages, titles = VectorMatrix(self._dimensions), VectorMatrix(self._dimensions)
@@ -100,6 +124,14 @@ class IndexFollower:
                 view.seen, lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit
             )
             return
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _refresh_rows(view: IndexView) -> None:

@@ -30,6 +30,8 @@ from assistant.domain.retrieval import (
 LEXICAL_MARGIN = 2
 """tantivy is asked for this many times the leg: ties at its end are then ordered by passage id, and hits
 that a write in progress took away do not shorten the leg."""
+_COUNTS = 5
+"""A writer may commit between the reading of vectors and the counting of passages."""
 SCORE_DECIMALS = 5
 Leg = list[tuple[int, float]]
 """(row, score), best first"""
@@ -46,11 +48,20 @@ class IndexReader:
         self._follower.close()
 
     def counts(self) -> tuple[int, int, rows.IndexMeta]:
-        """Return (passages, documents, counters); zeros when there is no index yet."""
-        view = self._follower.refresh()
-        if view is None:
-            return 0, 0, rows.IndexMeta()
-        return *rows.count_rows(view.connection), view.seen
+        """Return (passages, documents, counters); zeros when there is no index yet.
+
+        Raises ValueError when there are passages without a vector, or vectors without a passage.
+        """
+        passages = vectors = 0
+        for _ in range(_COUNTS):
+            view = self._follower.refresh()
+            if view is None:
+                return 0, 0, rows.IndexMeta()
+            passages, documents = rows.count_rows(view.connection)
+            vectors = len(view.passages)
+            if passages == vectors:
+                return passages, documents, view.seen
+        raise ValueError(f"the index has {passages} passages and {vectors} vectors")
 
     def search(self, queries: Sequence[PassageQuery]) -> list[Retrieved]:
         """Answer several queries as of one moment."""

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from assistant.adapters.embedded import passage_rows as rows
 from assistant.adapters.embedded.lexical import LexicalWriter, is_whole
 from assistant.adapters.embedded.sqlite_file import open_connection
+from assistant.adapters.private_files import FILE_MODE, make_private_folder
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexedDocument
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
@@ -44,7 +45,7 @@ class IndexWriter:
         self._folder = folder
         self._dimensions = dimensions
         self._clock = clock
-        self._lock = FileLock(folder / "writer.lock", thread_local=False)
+        self._lock = FileLock(folder / "writer.lock", thread_local=False, mode=FILE_MODE)
         self._lexical: LexicalWriter | None = None
 
     def open(self) -> None:
@@ -52,7 +53,7 @@ class IndexWriter:
 
         Raises LocalRuntimeError while another process writes.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         try:
             self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout:
@@ -105,6 +106,9 @@ class IndexWriter:
 
     def counts(self) -> tuple[int, int, rows.IndexMeta]:
         return *rows.count_rows(self._connection), rows.read_meta(self._connection)
+
+    def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        return rows.held_documents(self._connection, document_ids)
 
     def _packed(self, document: IndexedDocument) -> rows.PackedDocument:
         return rows.PackedDocument(

@@ -1,7 +1,8 @@
 """The ingestion queue of one tenant in SQLite: at least once, with a visibility time-out.
 
 A message also becomes visible when the process that received it is gone: a worker that was killed and
-started again goes on at once, and not when the time-out has passed.
+started again goes on at once, and not when the time-out has passed. A new process also takes up dead letters
+once more: nobody else looks at them here.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from assistant.adapters.embedded.knowledge_schema import KNOWLEDGE_SCHEMA
-from assistant.adapters.embedded.sqlite_file import SqliteFile
+from assistant.adapters.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import OverloadedError
 from assistant.ingesting.ports import MAX_ATTEMPTS, QueuedDocument
@@ -37,6 +37,7 @@ _EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND r
 _IN_FLIGHT = """
 SELECT DISTINCT receiver FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s > ? AND receiver != ?
 """
+_REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"
 _LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
 
 
@@ -65,7 +66,7 @@ class SqliteIngestionQueue:
     async def send_many(self, document_ids: Sequence[str]) -> None:
         rows = [(self._name, document_id, self._now_s()) for document_id in document_ids]
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Transaction) -> None:
             if _count(connection, self._name) + len(rows) > self._max_messages:
                 raise OverloadedError(
                     f"The ingestion queue is full ({self._max_messages} documents); wait for the worker."
@@ -81,7 +82,7 @@ class SqliteIngestionQueue:
     ) -> list[QueuedDocument]:
         if not self._receiver:
             self._receiver = _identity(os.getpid())
-            await self._file.write(self._let_go_of_the_dead)
+            await self._file.write(self._take_over)
         until_s = self._clock.monotonic_s() + wait_s
         poll_s = FIRST_POLL_S
         while True:
@@ -117,12 +118,10 @@ class SqliteIngestionQueue:
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
-    def _has_due(self, connection: sqlite3.Connection) -> bool:
+    def _has_due(self, connection: Transaction) -> bool:
         return connection.execute(_DUE, (self._name, self._now_s(), 1)).fetchone() is not None
 
-    def _take(
-        self, connection: sqlite3.Connection, limit: int, visibility_timeout_s: float
-    ) -> list[QueuedDocument]:
+    def _take(self, connection: Transaction, limit: int, visibility_timeout_s: float) -> list[QueuedDocument]:
         now_s = self._now_s()
         connection.execute(_BURY, (self._name, now_s, self._max_attempts))
         numbers = connection.execute(_DUE, (self._name, now_s, limit)).fetchall()
@@ -133,13 +132,14 @@ class SqliteIngestionQueue:
             taken.append(QueuedDocument(receipt=receipt, document_id=document_id, attempt=attempt))
         return taken
 
-    def _let_go_of_the_dead(self, connection: sqlite3.Connection) -> None:
+    def _take_over(self, connection: Transaction) -> None:
         now_s = self._now_s()
         receivers = connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)).fetchall()
         for (receiver,) in receivers:
             pid = int(receiver.partition("@")[0])
             if _identity(pid) != receiver:
                 connection.execute(_LET_GO, (now_s, self._name, receiver))
+        connection.execute(_REVIVE, (self._name,))
 
 
 def _identity(pid: int) -> str:
@@ -153,6 +153,6 @@ def _identity(pid: int) -> str:
         return ""
 
 
-def _count(connection: sqlite3.Connection, name: str) -> int:
+def _count(connection: Transaction, name: str) -> int:
     row = connection.execute("SELECT count(*) FROM queued WHERE queue = ? AND dead = 0", (name,)).fetchone()
     return int(row[0])

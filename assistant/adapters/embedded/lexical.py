@@ -20,6 +20,7 @@ from tantivy import FieldType, Filter, Occur, Query, TextAnalyzer, TextAnalyzerB
 
 from assistant.adapters.embedded.passage_rows import DocumentRows
 from assistant.adapters.index_values import microseconds, whole_text
+from assistant.adapters.private_files import make_private_folder
 from assistant.domain.documents import DocumentCard, Passage
 from assistant.domain.retrieval import SearchFilters
 
@@ -85,7 +86,7 @@ class LexicalWriter:
         _share_heaps()
         self._writers: dict[Leg, Any] = {}
         for leg in LEG_FIELDS:
-            (folder / leg).mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder / leg)  # its files: by the umask of the worker
             index = tantivy.Index(build_schema(leg), path=str(folder / leg))
             index.register_tokenizer(_ANALYZER, build_analyzer())
             self._writers[leg] = index.writer(WRITER_HEAP_BYTES, num_threads=1)

@@ -311,11 +311,22 @@ def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[s
 
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return (passages, documents)."""
+    """Return (passages, documents that have their card and a passage or more)."""
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM passages), (SELECT count(*) FROM cards)"
+        "SELECT (SELECT count(*) FROM passages), (SELECT count(DISTINCT document_id) FROM passages),"
+        " (SELECT count(*) FROM cards)"
     ).fetchone()
-    return int(row[0]), int(row[1])
+    return int(row[0]), min(int(row[1]), int(row[2]))
+
+
+def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> frozenset[str]:
+    """Return those of the documents that have their card and a passage with its vector."""
+    found = connection.execute(
+        "SELECT document_id FROM cards WHERE document_id IN (SELECT value FROM json_each(?)) AND EXISTS"
+        " (SELECT 1 FROM passages JOIN vectors USING (row) WHERE passages.document_id = cards.document_id)",
+        (orjson.dumps(list(document_ids)).decode(),),
+    )
+    return frozenset(str(row[0]) for row in found)
 
 
 def _columns(passage: Passage) -> tuple[object, ...]:

@@ -4,12 +4,25 @@ triggers refuse it to anybody else."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
-from assistant.adapters.embedded.sqlite_file import SqliteFile
-from assistant.domain.answers import AccessEntry, AnswerRecord, Sent, StoredSent, StoredVerdict, Verdict
+import orjson
+
+from assistant.adapters.embedded.sqlite_file import SqliteFile, Transaction
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    Sent,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 
@@ -131,24 +144,62 @@ class SqliteAnswerRecords:
             lambda connection: connection.execute("INSERT INTO accesses (body) VALUES (?)", row)
         )
 
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        """As the port says. Sights of answers are read from the answers themselves."""
+
+        def work(connection: Transaction) -> AccessPage:
+            found = [
+                (place, entry)
+                for place, entry in _accesses(connection, query)
+                if place > (query.after or "")
+                and query.since <= entry.at < query.until
+                and query.wants(entry)
+            ]
+            found.sort(key=itemgetter(0))
+            page = found[: query.limit]
+            more = len(found) > query.limit
+            return AccessPage(tuple(entry for _, entry in page), page[-1][0] if more else None)
+
+        return await self._file.read(work)
+
     async def _bodies(self, statement: str, values: Sequence[object]) -> list[str]:
         return await self._file.read(
             lambda connection: [str(row[0]) for row in connection.execute(statement, tuple(values))]
         )
 
 
+def _accesses(connection: Transaction, query: AccessQuery) -> Iterator[tuple[str, AccessEntry]]:
+    """Yield what may be asked for, each with its place in the order: by time, then answers, then reads."""
+    words = [word for word in (query.agent, query.document_id) if word is not None and word.isprintable()]
+    about = " AND ".join(["true", *("instr(body, ?)" for _ in words)])  # no more than a first sieve
+    values = [orjson.dumps(word).decode() for word in words]
+    seconds = (f"{query.since.timestamp():020.6f}", f"{query.until.timestamp():020.6f}")
+    answers = f"SELECT body FROM known WHERE asked_at >= ? AND asked_at < ? AND {about}"  # noqa: S608 (our own words)
+    for (body,) in connection.execute(answers, (*seconds, *values)):
+        entry = AnswerRecord.model_validate_json(body).sight()
+        yield f"{_place(entry.at)}#asked#{entry.subject_id}", entry
+    reads = f"SELECT number, body FROM accesses WHERE {about}"  # noqa: S608
+    for number, body in connection.execute(reads, values):
+        entry = AccessEntry.model_validate_json(body)
+        yield f"{_place(entry.at)}#read#{number:012d}", entry
+
+
+def _place(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def _instant(record: AnswerRecord) -> str:
     return f"{record.asked_at.timestamp():020.6f}"
 
 
-def _appending(table: str, row: tuple[str, str, str, str, str]) -> Callable[[sqlite3.Connection], str]:
+def _appending(table: str, row: tuple[str, str, str, str, str]) -> Callable[[Transaction], str]:
     """Return the transaction that keeps ``row`` (answer, id, agent, content, body) once and returns its body.
 
     The id is the tenant's: the same id for another answer, agent or content is a conflict.
     """
     answer_id, record_id, agent, content, body = row
 
-    def work(connection: sqlite3.Connection) -> str:
+    def work(connection: Transaction) -> str:
         found = connection.execute(
             f"SELECT answer_id, agent, content, body FROM {table} WHERE id = ?",  # noqa: S608 (our own names)
             (record_id,),

@@ -1,14 +1,22 @@
-"""One SQLite file, used from asyncio: a transaction is one function that runs in the file's own thread."""
+"""One SQLite file, used from asyncio: a transaction is one function that runs in the file's own thread.
+
+A ``sqlite3.Cursor`` must end in the thread that made it: freed in another thread it resets a cached statement
+while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a transaction's
+function gets no cursor in the first place: each statement gives its whole result (``Rows``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from assistant.adapters.private_files import make_private_file, make_private_folder
 from assistant.domain.errors import DependencyError
 
 Result = TypeVar("Result")
@@ -18,6 +26,66 @@ BUSY_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 30.0
 """Bound of one call: its turn in the thread, the lock, and the work."""
 MAX_PENDING_CALLS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The whole result of one statement."""
+
+    rows: list[tuple[Any, ...]]
+    rowcount: int
+    """Rows that the statement changed; -1 where it changes none."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self.rows)
+
+    def fetchone(self) -> Any:
+        """Return the first row, None when there is none; ``Any`` as in ``sqlite3``."""
+        return self.rows[0] if self.rows else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self.rows
+
+
+class Transaction:
+    """The open transaction of a file, for the function that it was opened for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> Rows:
+        cursor = self._connection.execute(statement, values)
+        return Rows(cursor.fetchall(), cursor.rowcount)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> int:
+        """Return how many rows were changed over all of ``rows``."""
+        return self._connection.executemany(statement, rows).rowcount
+
+
+_BOUND_TO_THREAD = (sqlite3.Cursor, sqlite3.Connection, Transaction, Iterator)
+
+
+def run_in_its_thread(work: Callable[[], Result]) -> Result:
+    """Return what ``work`` gives; call it in the thread of an engine. Nothing that belongs to this thread
+    leaves it: no cursor or iterator over one as a result, and none in the frames of an error.
+
+    Raises TypeError for a result that could hold a cursor.
+    """
+    try:
+        result = work()
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+    _refuse_what_is_bound_to_a_thread(result)
+    return result
+
+
+def _refuse_what_is_bound_to_a_thread(result: object) -> None:
+    parts = cast("Sequence[object]", result) if isinstance(result, tuple | list) else (result,)
+    for part in parts:
+        if isinstance(part, _BOUND_TO_THREAD):
+            name = type(cast(object, part)).__name__
+            raise TypeError(f"A {name} must not leave its thread; return plain values.")
 
 
 class SqliteFile:
@@ -43,14 +111,14 @@ class SqliteFile:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
         self._pending = 0
 
-    async def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` in one write transaction: all of it is kept or nothing.
 
         Raises the error given as ``unavailable`` when the file is locked for too long or damaged.
         """
         return await self._submit(work, "BEGIN IMMEDIATE")
 
-    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def read(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` on one snapshot. Raises as ``write``."""
         return await self._submit(work, "BEGIN")
 
@@ -61,12 +129,14 @@ class SqliteFile:
             self._connection = None
         self._thread.shutdown(wait=False)
 
-    async def _submit(self, work: Callable[[sqlite3.Connection], Result], begin: str) -> Result:
+    async def _submit(self, work: Callable[[Transaction], Result], begin: str) -> Result:
         if self._pending >= MAX_PENDING_CALLS:
             raise self._unavailable(f"{self._path.name}: too many calls wait for this store; try again.")
         self._pending += 1
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin)
+            future = asyncio.get_running_loop().run_in_executor(
+                self._thread, run_in_its_thread, lambda: self._transact(work, begin)
+            )
             return await asyncio.wait_for(future, CALL_TIMEOUT_S)
         except TimeoutError:
             raise self._unavailable(
@@ -79,11 +149,11 @@ class SqliteFile:
         finally:
             self._pending -= 1
 
-    def _transact(self, work: Callable[[sqlite3.Connection], Result], begin: str) -> Result:
+    def _transact(self, work: Callable[[Transaction], Result], begin: str) -> Result:
         connection = self._connection or self._open()
         connection.execute(begin)
         try:
-            result = work(connection)
+            result = work(Transaction(connection))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -92,7 +162,7 @@ class SqliteFile:
         return result
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._path.parent)
         connection = open_connection(self._path, pragmas=self._pragmas)
         connection.executescript(self._schema)
         self._connection = connection
@@ -106,7 +176,8 @@ def open_connection(
 
     ``page_size_bytes`` is of a file that is made now; one that is there keeps its own.
     """
+    make_private_file(path)  # SQLite gives its -wal and -shm the mode of the file
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    for pragma in (f"page_size = {page_size_bytes}", "journal_mode = WAL", *pragmas):
+    for pragma in (f"page_size = {page_size_bytes}", "journal_mode = WAL", "secure_delete = ON", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
     return connection

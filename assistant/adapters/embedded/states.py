@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
 from assistant.adapters.embedded.knowledge_schema import KNOWLEDGE_SCHEMA
-from assistant.adapters.embedded.sqlite_file import SqliteFile
+from assistant.adapters.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.domain.documents import DocumentState, DocumentStatus
 
 _PUT = """
@@ -21,6 +20,13 @@ _ADVANCE = """
 UPDATE states SET state = ?2, status = ?5
 WHERE document_id = ?1 AND content_hash = ?3 AND received_at = ?4
     AND (state != 'withdrawn' OR ?2 = 'withdrawn')
+"""
+_LIST = """
+SELECT status FROM states WHERE state IN (SELECT value FROM json_each(?))
+    AND document_id > ? AND (? IS NULL OR document_id <= ?) ORDER BY document_id LIMIT ?
+"""
+_COUNT = """
+SELECT state, count(*) FROM states WHERE document_id > ? AND (? IS NULL OR document_id <= ?) GROUP BY state
 """
 
 
@@ -39,7 +45,7 @@ class SqliteDocumentStates:
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
         wanted = orjson.dumps(list(document_ids)).decode()
 
-        def work(connection: sqlite3.Connection) -> list[DocumentStatus]:
+        def work(connection: Transaction) -> list[DocumentStatus]:
             return _statuses(
                 connection.execute(
                     "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))",
@@ -56,30 +62,39 @@ class SqliteDocumentStates:
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         rows = [_row(status) for status in statuses]
 
-        def work(connection: sqlite3.Connection) -> frozenset[str]:
+        def work(connection: Transaction) -> frozenset[str]:
             return frozenset(str(row[0]) for row in rows if connection.execute(_ADVANCE, row).rowcount)
 
         return await self._file.write(work)
 
     async def list(
-        self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
+        self,
+        *,
+        states: Sequence[DocumentState] = (),
+        after: str | None = None,
+        until: str | None = None,
+        limit: int = 100,
     ) -> list[DocumentStatus]:
         wanted = orjson.dumps([str(state) for state in states or DocumentState]).decode()
 
-        def work(connection: sqlite3.Connection) -> list[DocumentStatus]:
+        def work(connection: Transaction) -> list[DocumentStatus]:
             return _statuses(
                 connection.execute(
-                    "SELECT status FROM states WHERE state IN (SELECT value FROM json_each(?))"
-                    " AND document_id > ? ORDER BY document_id LIMIT ?",
-                    (wanted, after or "", limit),
+                    _LIST,
+                    (wanted, after or "", until, until, limit),
                 )
             )
 
         return await self._file.read(work)
 
-    async def count_by_state(self) -> Mapping[DocumentState, int]:
-        def work(connection: sqlite3.Connection) -> dict[DocumentState, int]:
-            rows = connection.execute("SELECT state, count(*) FROM states GROUP BY state")
+    async def count_by_state(
+        self, *, after: str | None = None, until: str | None = None
+    ) -> Mapping[DocumentState, int]:
+        def work(connection: Transaction) -> dict[DocumentState, int]:
+            rows = connection.execute(
+                _COUNT,
+                (after or "", until, until),
+            )
             return {DocumentState(state): count for state, count in rows}
 
         return await self._file.read(work)

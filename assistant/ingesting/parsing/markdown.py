@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -32,15 +31,10 @@ def parse_markdown(content: str) -> ParsedDocument:
     return builder.build()
 
 
-def first_heading(content: str) -> str | None:
-    """Return the text of the first heading of the highest level that occurs; None when there is none."""
-    tokens = _PARSER.parse(content)
-    headings = [
-        (token.tag, text)
-        for token, inline in pairwise(tokens)
-        if token.type == "heading_open" and (text := normalize(_inline_text(inline.children or ())))
-    ]
-    return min(headings, key=lambda heading: heading[0])[1] if headings else None
+def heading_text(line: str) -> str:
+    """Return the text of one line without its marks of emphasis, links and code."""
+    (inline,) = _PARSER.parseInline(line)
+    return normalize(_inline_text(inline.children or ()))
 
 
 class _Walker:

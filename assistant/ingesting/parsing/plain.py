@@ -7,7 +7,7 @@ import re
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.ingesting.parsing.text import TextBuilder
 
-_FLATTENED_ITEM = re.compile(r"\n?[^\S\n]{2,}(?=- \s*\S)")
+_FLATTENED_ITEM = re.compile(r"\n?(?<![^\S\n])[^\S\n]{2,}+(?=- \s*\S)")
 """Two spaces or more before a dash are what is left of a list whose line ends a publisher's export lost."""
 
 

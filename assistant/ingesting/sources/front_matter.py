@@ -17,12 +17,43 @@ import yaml
 
 from assistant.domain.errors import DocumentInvalidError
 
-KEYS = ("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions")
+KEYS = (
+    "id",
+    "title",
+    "source",
+    "type",
+    "url",
+    "owner",
+    "effective_date",
+    "labels",
+    "questions",
+    "withdrawn",
+)
 LONGEST_CHARACTERS = 64_000
 _LABELS = "labels"
+_WITHDRAWN = "withdrawn"
+_RESTRICTING: Mapping[str, Sequence[str]] = {
+    _LABELS: (_LABELS, "label", "access_labels"),
+    _WITHDRAWN: (_WITHDRAWN, "withdraw", "is_withdrawn"),
+}
+"""Keys that take a document away from readers, with what they are mistaken for."""
+RESTRICTING_KEYS = tuple(_RESTRICTING)
+_META_KEY = re.compile(r"<meta\b[^>]{0,500}\b(?:labels?|withdrawn)\b", re.IGNORECASE)
+_HEAD_CHARACTERS = 4_000
+"""So far from the beginning of a Markdown file somebody may have tried to write an HTML head."""
+_TRUTH = {"true": True, "false": False}
+_ID_LINE = re.compile(
+    r"^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$", re.MULTILINE
+)
 _FENCE = re.compile(r"---[ \t]*")
-_LABEL = re.compile(r"\w[\w.:@/-]{0,63}")
-_SAYS_LABELS = re.compile(r"[ \t]*[\"']?(?:access[ _-]?)?labels?[\"']?[ \t]*:", re.IGNORECASE)
+LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
+_LABEL = re.compile(LABEL_PATTERN)
+_SAYS_LABELS = re.compile(
+    r"[\s<!{(\[,;-]*[\"']?(?:access[ _-]?)?"
+    r"(?:labels?[\"']?[ \t]*[:=]|withdrawn[\"']?[ \t]*[:=][ \t]*[\"']?(?:true|yes))",
+    re.IGNORECASE,
+)
+"""A line that restricts a document, in whatever notation: YAML, TOML, JSON, a comment."""
 _NULL = ("", "~", "null", "Null", "NULL")
 _NEAR = 0.8
 """Likeness (``difflib``, 0 to 1) from which an unknown key is taken for a known one."""
@@ -60,16 +91,18 @@ def read_front_matter(content: str) -> Page:
         raise FrontMatterError(
             f"the front matter is longer than {LONGEST_CHARACTERS:,} characters", line=first + 1
         )
+    _refuse_second_head(lines, end + 1)
     return Page(_mapping(block, line=first + 2), "\n".join(lines[end + 1 :]))
 
 
-def labels_of(fields: Mapping[str, object]) -> tuple[str, ...]:
-    """Return access labels from a list of texts, or a text with commas; sorted, each once.
+def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
+    """Return ``labels`` from a list of texts, or a text with commas, sorted, each once; nothing where a
+    document says nothing of them, for that is not the same as an empty list.
 
     Raises DocumentInvalidError for anything else: a restriction that cannot be read is not the lack of one.
     """
     if _LABELS not in fields:
-        return ()
+        return {}
     value = fields[_LABELS]
     parts: list[object] = [value]
     if isinstance(value, str):
@@ -83,14 +116,55 @@ def labels_of(fields: Mapping[str, object]) -> tuple[str, ...]:
                 f"labels: {label!r:.60} is no label. Write a list of names such as [controlled], or [] for "
                 "a document that every agent may read."
             )
-    return tuple(sorted({str(label) for label in labels}))
+    return {_LABELS: tuple(sorted({str(label) for label in labels}))}
 
 
-def refuse_near_labels(keys: Iterable[str]) -> None:
-    """Raise DocumentInvalidError for a key that was probably meant to be ``labels``."""
+def is_withdrawn(fields: Mapping[str, object]) -> bool:
+    """Return whether a document says of itself that it is withdrawn. Raises DocumentInvalidError."""
+    value = fields.get(_WITHDRAWN, False)
+    if isinstance(value, str) and value in _TRUTH:
+        return _TRUTH[value]
+    if isinstance(value, bool):
+        return value
+    raise DocumentInvalidError(
+        f"withdrawn: {value!r:.60} is neither true nor false. Write withdrawn: true, or leave the key out."
+    )
+
+
+def refuse_near_keys(keys: Iterable[str]) -> None:
+    """Raise DocumentInvalidError for a key that was probably meant to restrict the document."""
     for key in keys:
-        if key != _LABELS and _nearest(key, among=(_LABELS, "label", "access_labels")) is not None:
-            raise DocumentInvalidError(f'the key "{key}" is unknown; did you mean "labels"?')
+        for meant, near in _RESTRICTING.items():
+            if key != meant and _nearest(key, among=near) is not None:
+                raise DocumentInvalidError(f'the key "{key}" is unknown; did you mean "{meant}"?')
+
+
+def refuse_fence(content: str) -> None:
+    """Raise FrontMatterError for an HTML file that begins with a Markdown file's front matter."""
+    lines = re.split(r"\r\n|\r|\n", content[:LONGEST_CHARACTERS])
+    first = next((at for at, line in enumerate(lines) if line.strip()), None)
+    if first is not None and _FENCE.fullmatch(lines[first]):
+        raise FrontMatterError(
+            'front matter is read in Markdown files only; write <meta name="labels" content="…"> in the head',
+            line=first + 1,
+        )
+    _refuse_labels_without_fence(lines, first)
+
+
+def refuse_html_labels(page: Page) -> None:
+    """Raise DocumentInvalidError for a Markdown file that restricts itself as an HTML file would."""
+    if _META_KEY.search(page.body[:_HEAD_CHARACTERS]):
+        raise DocumentInvalidError(
+            "<meta> says nothing in a Markdown file; write labels and withdrawn into front matter, between "
+            "two lines of --- at the top"
+        )
+
+
+def readable_id(content: str) -> str | None:
+    """Return the id of a file whose front matter cannot be read as a whole: of its one line ``id: …``."""
+    head = content[:LONGEST_CHARACTERS]
+    found = {found["id"] for found in _ID_LINE.finditer(head)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _nearest(key: str, *, among: Sequence[str]) -> str | None:
@@ -148,6 +222,13 @@ class _Plain(yaml.BaseLoader):
             event = cast("Any", self).peek_event()
             raise yaml.MarkedYAMLError(problem="an alias is not read here", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
+
+
+def _refuse_second_head(lines: list[str], after: int) -> None:
+    """Refuse ``labels:`` in a block that looks like front matter and stands behind it."""
+    first = next((at for at in range(after, len(lines)) if lines[at].strip()), None)
+    if first is not None and _FENCE.fullmatch(lines[first].strip()):
+        _refuse_labels_without_fence(lines, first)
 
 
 def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import BinaryIO, cast
 
-from pydantic import ValidationError
+import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 
 LARGEST_DOCUMENT_BYTES = 5_000_000
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_JSON_TOKEN = re.compile(
+    rb"(?P<key>" + _STRING + rb")\s*+:|" + _STRING + rb"|(?P<opens>[{\[])|(?P<closes>[}\]])", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,15 @@ class SourceDocument:
 
     document: Document
     origin: str
-    """``<file>`` or ``<file>:<line>``"""
+    """``<file>`` or ``<file>:<line>``; empty where no file brought it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWithdrawal:
+    """A document that says of itself that it is withdrawn."""
+
+    own_id: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +48,54 @@ class SourceFailure:
     origin: str
     code: str
     reason: str
+    own_id: str | None = None
+    """What its source calls the document that it was meant to be: that one is withheld."""
+    is_named_by_file: bool = False
+    """Whether ``own_id`` follows from the file's name, for the file does not say it readably."""
 
 
-SourceItem = SourceDocument | SourceFailure
+SourceItem = SourceDocument | SourceWithdrawal | SourceFailure
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An item on its way from the parsing process: one of the three."""
+
+    origin: str = ""
+    fields: Mapping[str, object] | None = None
+    """Those that the document says: what it does not say stays unsaid."""
+    withdrawn_id: str | None = None
+    failure: SourceFailure | None = None
+
+
+_WRITTEN = TypeAdapter(_Written)
+
+
+def write_item(item: SourceItem) -> bytes:
+    match item:
+        case SourceDocument():
+            fields = item.document.model_dump(mode="json", exclude_unset=True)
+            return orjson.dumps(_Written(item.origin, fields=fields))
+        case SourceWithdrawal():
+            return orjson.dumps(_Written(item.origin, withdrawn_id=item.own_id))
+        case SourceFailure():
+            return orjson.dumps(_Written(failure=item))
+
+
+def read_item(body: bytes) -> SourceItem:
+    """Read what ``write_item`` wrote."""
+    written = _WRITTEN.validate_json(body)
+    if written.failure is not None:
+        return written.failure
+    if written.withdrawn_id is not None:
+        return SourceWithdrawal(written.withdrawn_id, written.origin)
+    return as_item(written.origin, written.fields or {})
+
+
+def file_of(origin: str) -> str | None:
+    """Return the file of an origin; None where there is none."""
+    file, colon, line = origin.rpartition(":")
+    return (file if colon and line.isdecimal() else origin) or None
 
 
 def as_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
@@ -50,6 +113,25 @@ def invalid(origin: str, reason: str) -> SourceFailure:
 
 def too_large(origin: str, limit_bytes: int) -> SourceFailure:
     return SourceFailure(origin, TooLargeError.code, f"larger than {limit_bytes:,} bytes")
+
+
+def refuse_double_keys(json_text: bytes) -> None:
+    """Raise DocumentInvalidError where the object that the text is has a key twice. The text is JSON already.
+
+    Readers of JSON keep the last of them: the first ``labels`` would not count.
+    """
+    depth = 0
+    seen: set[str] = set()
+    for token in _JSON_TOKEN.finditer(json_text):
+        if token["opens"]:
+            depth += 1
+        elif token["closes"]:
+            depth -= 1
+        elif depth == 1 and token["key"]:
+            key = str(orjson.loads(token["key"]))
+            if key in seen:
+                raise DocumentInvalidError(f'it says "{key:.60}" twice')
+            seen.add(key)
 
 
 def text_field(value: object) -> str | None:
@@ -77,3 +159,15 @@ def questions_field(value: object) -> tuple[str, ...]:
                 f"questions: item {number} is {item!r:.60}, not a text. Write a question or remove the item."
             )
     return tuple(dict.fromkeys(" ".join(str(item).split()) for item in items))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe, a socket or a device is refused, and never waited for.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")

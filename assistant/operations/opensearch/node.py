@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from assistant.adapters.private_files import FOLDER_MODE, write_private
 from assistant.domain.errors import LocalRuntimeError
 from assistant.operations.opensearch.account import Account, reachable_place
 from assistant.operations.opensearch.artifacts import Distribution, Say
@@ -126,7 +127,7 @@ class LocalNode:
         )
         pid = spawn(plan, log_path=self.log, registry_path=self._pid_file)
         running = RunningNode(identity=ProcessIdentity.of(pid), port=port)
-        self._pid_file.write_text(running.model_dump_json(), encoding="utf-8")
+        write_private(self._pid_file, running.model_dump_json().encode())
         return running
 
     def _end(self, running: RunningNode) -> None:
@@ -148,7 +149,8 @@ class _NodeFiles:
         shutil.rmtree(self.config, ignore_errors=True)
         shutil.copytree(home / "config", self.config)
         for folder in (self.scratch, self.folder / "data", self.folder / "logs"):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            folder.chmod(FOLDER_MODE)  # also one of an older release: text of documents stands in it
         settings = {
             "cluster.name": "assistant-local",
             "node.name": "assistant",

@@ -15,6 +15,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
+from assistant.settings.capture import CapturePurpose
 from tests.fakes.scripted_http import Exchange, Script
 from tests.integration.adapters_aws.conftest import Runtime
 
@@ -54,7 +55,7 @@ async def embed(
 ) -> list[list[float]]:
     deadline = Deadline.after(deadline_s, clock=SystemClock())
     async with runtime(script) as (client, _):
-        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS)
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question")
         return await embedder.embed(texts, deadline=deadline)
 
 
@@ -68,7 +69,7 @@ async def test_no_request_holds_more_texts_than_the_server_takes(
     runtime: Runtime, deadline: Deadline
 ) -> None:
     async with runtime(embedding) as (client, server):
-        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS)
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question")
         await embedder.embed(["1"] * 100, deadline=deadline)
 
     sizes = sorted(len(orjson.loads(exchange.body)["inputs"]) for exchange in server.exchanges)
@@ -94,7 +95,7 @@ async def test_at_most_two_batches_are_under_way(runtime: Runtime) -> None:
 
 async def test_no_text_is_no_request(runtime: Runtime, deadline: Deadline) -> None:
     async with runtime(embedding) as (client, server):
-        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS)
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question")
         assert await embedder.embed([], deadline=deadline) == []
 
     assert server.exchanges == []
@@ -171,7 +172,21 @@ async def test_silence_over_the_request_s_own_limit_is_unavailable(
 ) -> None:
     async with runtime(Exchange.peer_left) as (client, _):
         embedder = SageMakerEmbedder(
-            client, endpoint="embedding", dimensions=DIMENSIONS, request_timeout_s=0.1
+            client, endpoint="embedding", dimensions=DIMENSIONS, purpose="passage", request_timeout_s=0.1
         )
         with pytest.raises(EmbeddingUnavailableError):
             await embedder.embed(["1"], deadline=deadline)
+
+
+@pytest.mark.parametrize("purpose", ["question", "passage"])
+async def test_each_call_says_whether_it_embeds_a_question_or_passages(
+    runtime: Runtime, purpose: CapturePurpose
+) -> None:
+    """Signed, and repeated by SageMaker in what it captures: the redactor tells them apart by it."""
+    async with runtime(embedding) as (client, server):
+        embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose=purpose)
+        await embedder.embed(["1"], deadline=Deadline.after(20.0, clock=SystemClock()))
+
+    (exchange,) = server.exchanges
+    assert exchange.headers["x-amzn-sagemaker-custom-attributes"] == f"purpose={purpose}"
+    assert "x-amzn-sagemaker-custom-attributes" in exchange.headers["authorization"]

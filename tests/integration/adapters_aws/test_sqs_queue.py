@@ -70,13 +70,24 @@ async def test_what_is_no_message_of_ours_becomes_a_dead_letter(sqs: Sqs) -> Non
     for body in foreign:
         await sqs.client.send_message(QueueUrl=sqs.url, MessageBody=body)
     await sqs.queue.send_many(["ours"])
-    (ours,) = await sqs.queue.receive(limit=10, wait_s=0.0, visibility_timeout_s=1.0)
+    (ours,) = await sqs.queue.receive(limit=10, wait_s=0.0, visibility_timeout_s=600.0)
     assert ours.document_id == "ours"
     await sqs.queue.delete_many([ours.receipt])
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(40):  # none of them waits for its visibility time-out to pass
         while await sqs.direct.depth() > 0:
-            assert await sqs.direct.receive(limit=10, wait_s=1.2, visibility_timeout_s=1.0) == []
+            assert await sqs.direct.receive(limit=10, wait_s=0.0, visibility_timeout_s=600.0) == []
     assert sorted(await sqs.dead_letters()) == sorted(foreign)
+
+
+async def test_what_is_no_message_of_ours_does_not_keep_ours_back_when_it_cannot_be_put_back(
+    sqs: Sqs,
+) -> None:
+    await sqs.client.send_message(QueueUrl=sqs.url, MessageBody="garbage")
+    await sqs.queue.send_many(["ours"])
+    begun = len(sqs.way.requests)
+    await sqs.way.break_by(Fault(Kind.CUT, of=lambda _: len(sqs.way.requests) > begun + 1))
+    (ours,) = await sqs.queue.receive(limit=10, wait_s=0.0, visibility_timeout_s=600.0)
+    assert ours.document_id == "ours"
 
 
 async def test_messages_that_came_are_not_lost_when_the_next_call_fails(sqs: Sqs) -> None:

@@ -106,7 +106,7 @@ async def bring(s3: Any, bucket: str, content: bytes, into: Path) -> str:
 async def test_a_tenant_file_stands_under_its_tenants_name(s3: Any, tmp_path: Path) -> None:
     name = await bring(s3, "tenant-file-whole", TENANT_FILE, tmp_path / "tenants")
 
-    assert load_tenants(tmp_path / "tenants")[name].display_name == "Clinic"
+    assert load_tenants(tmp_path / "tenants").one(name).display_name == "Clinic"
 
 
 @pytest.mark.parametrize("name", ["../../etc/clinic", "", "CLINIC"])
@@ -134,6 +134,6 @@ async def test_tenants_are_read_from_the_file_in_s3(s3: Any, aws_server_url: str
     )
 
     async with open_clients(settings) as clients:
-        tenants = await read_tenants(settings, clients)
+        tenants = (await read_tenants(settings, clients)).tenants
 
     assert list(tenants) == ["clinic"]

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import pytest_asyncio
@@ -233,14 +234,18 @@ async def test_a_link_signed_by_one_tenant_opens_nothing_under_another_s_name_or
 ) -> None:
     identity = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
     link = service.tenants["clinic"].links.link("wait", span=Span(0, 3), identity=identity)
-    assert (await service.client.get(link)).json()["text"] == "The wait is two days."
-    assert (await service.client.get(link, headers=service.headers(**ANN))).status_code == 200
-    for who in (BOB, ANN_OF_PHARMACY):
-        crossed = await service.client.get(link, headers=service.headers(**who))
-        never = await service.client.get(link.replace("/wait", "/none"), headers=service.headers(**who))
-        assert (crossed.status_code, crossed.content) == (404, never.content)
+    opened = await follow(service, link)
+    assert opened.json()["text"] == "The wait is two days."
     forged = service.tenants["pharmacy"].links.link("wait", span=Span(0, 3), identity=identity)
-    assert (await service.client.get(forged)).status_code in (401, 404)
+    assert (await follow(service, forged)).status_code in (401, 404)
+    renamed = forged.replace("pharmacy.", "clinic.", 1)
+    assert (await follow(service, renamed)).status_code == 401
+
+
+async def follow(service: AwsService, document_url: str) -> httpx.Response:
+    """Open a link as its page does."""
+    body = {"token": document_url.partition("#")[2]}
+    return await service.client.post("/v1/documents/linked", json=body)
 
 
 # --- what is recorded ---
@@ -252,6 +257,7 @@ async def test_an_auditor_s_reads_are_kept_in_the_tenant_s_own_table(service: Aw
     assert (await read_answer(service, auditor, answer["answer_id"])).status_code == 200
     assert (await read_conversation(service, auditor, answer["conversation_id"])).status_code == 200
     assert await accesses(service.stores, "clinic") == [
+        ("ann", "asked", answer["answer_id"]),  # she was given it, and its sources
         ("ada", "answer", answer["answer_id"]),
         ("ada", "conversation", answer["conversation_id"]),
     ]

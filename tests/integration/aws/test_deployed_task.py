@@ -47,8 +47,16 @@ DOCKERFILE = ROOT / "containers" / "orchestrator" / "Dockerfile"
 TENANT = "sandbox"
 """The tenant whose models are those of this machine."""
 DESK = "The help desk answers the phone from 8:00 to 18:30, Monday to Saturday."
-DIFFERS = {"port", "opensearch_url", "opensearch_auth", "aws_endpoint_url", "sagemaker_endpoint_url"}
-"""Emulators have addresses, and the node of this machine speaks HTTP and judges no signature."""
+DIFFERS = {
+    "port",
+    "operations_port",
+    "opensearch_url",
+    "opensearch_auth",
+    "aws_endpoint_url",
+    "sagemaker_endpoint_url",
+}
+"""Emulators have addresses, ports of this machine may be taken, and its node speaks HTTP and judges no
+signature."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ async def task(
         made = await deploy(synthesized, definition, aws_url=aws_server_url)
         emulated = {
             "port": "0",
+            "operations_port": "0",
             "opensearch_url": opensearch_url,
             "opensearch_auth": "none",
             "aws_endpoint_url": aws_server_url,
@@ -254,7 +263,7 @@ async def remove_index(opensearch_url: str) -> None:
 
 async def test_the_task_of_the_template_answers_a_question_and_ends_when_told(task: Task) -> None:
     await bring(task)
-    readiness = (await task.agent.get("/readyz")).json()
+    readiness = (await task.agent.get(f"{task.running.operations_url}/readyz")).json()
     stamps = {name: given(task.definition)[name] for name in ("release", "model_stamp", "schema_stamp")}
     assert (readiness["ready"], readiness["deployed"]) == (True, stamps)
     assert await is_healthy(task)

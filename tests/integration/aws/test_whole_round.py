@@ -49,7 +49,9 @@ TENANT = """
 schema_version = 1
 name = "{name}"
 display_name = "Shop"
-[knowledge]
+[[sources]]
+name = "notes"
+namespace = ""
 paths = ["../notes"]
 [secrets]
 document_links = "kms:/{name}/document-links"
@@ -88,9 +90,11 @@ class Deployment:
         return orjson.loads(out)
 
     async def follow(self, link: str) -> httpx.Response:
-        """Open a source's link as a browser does: the link is all the right that it brings."""
+        """Open a source's link as its page does: the link is all the right that it brings."""
         async with httpx.AsyncClient(base_url=self.service.url, trust_env=False) as browser:
-            return await browser.get(link, headers={"accept": "application/json"})
+            page, _, token = link.partition("#")
+            assert (await browser.get(page)).status_code == 200
+            return await browser.post("/v1/documents/linked", json={"token": token})
 
     @asynccontextmanager
     async def records(self) -> AsyncGenerator[DynamoDbAnswerRecords]:
@@ -194,7 +198,7 @@ async def test_the_whole_round_from_knowledge_to_verdict_with_every_adapter_from
     assert (report["live"], report["failures"], report["failed_documents"]) == (2, [], [])
 
     async with deployment.client("agent") as agent, deployment.client("knowledge_owner") as owner:
-        assert (await agent.ready()).ready
+        assert await agent.alive()
         events = await asked(agent)
         kinds = {type(event) for event in events}
         assert {Started, Sources, Token, SentenceEnded, Done} <= kinds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, cast
@@ -27,6 +27,8 @@ class ScriptedEndpoint(ThreadingHTTPServer):
         self.asked = threading.Event()
         self.go_on = threading.Event()
         self.texts: list[str] = []
+        self.before: Callable[[list[str]], None] | None = None
+        """Is called with the texts of each request before it is answered."""
 
     @property
     def url(self) -> str:
@@ -44,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         server = cast("ScriptedEndpoint", self.server)
         behaviour = server.behaviour
         server.asked.set()
+        if server.before is not None:
+            server.before(texts)
         if behaviour == "hangs up":
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True

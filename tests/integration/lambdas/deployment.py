@@ -48,6 +48,13 @@ TENANT_FILE = f"""
 schema_version = 1
 name = "clinic"
 display_name = "Clinic"
+labels = ["hr"]
+[[sources]]
+name = "handbook"
+namespace = ""
+[[sources]]
+name = "intranet"
+default_labels = ["hr"]
 [embedding]
 endpoint = "clinic-embedding"
 model = "{MODEL}"
@@ -94,6 +101,9 @@ class Deployment:
             "states_table": self.named("states"),
             "ingestion_queue_url": self.queue_url("ids"),
             "bulk_queue_url": self.queue_url("bulk"),
+            "withdrawals_queue_url": self.queue_url("withdrawals"),
+            "tenant_file_s3": f"s3://{self.named('artifacts')}/3fa9.toml",
+            "tenants_dir": str(self.folder / "tenants"),
             "inbox_bucket": self.named("inbox"),
             "metrics_service": "test",
         }

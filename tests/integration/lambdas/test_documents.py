@@ -11,6 +11,7 @@ import pytest
 
 from assistant.domain.documents import DocumentState
 from assistant.ingesting.embedding import EmbeddingLimits
+from assistant.ingesting.ports import MAX_ATTEMPTS
 from assistant.settings import function_metrics
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.integration.lambdas.deployment import Deployment, message
@@ -50,6 +51,43 @@ async def test_a_page_in_the_inbox_answers_questions_and_is_gone_when_withdrawn(
     status = await deployment.status(document_id)
     assert status is not None
     assert (status.state, status.live_content_hash) == (DocumentState.WITHDRAWN, None)
+
+
+@pytest.mark.parametrize("prefix", ["", "bulk/"])
+async def test_the_first_folder_names_the_source_of_a_file(deployment: Deployment, prefix: str) -> None:
+    await receive(deployment, f"{prefix}intranet/hr/pay.md", PAGE)
+    status = await deployment.status("intranet:hr-pay")
+    assert status is not None
+    assert status.labels == ("hr",)
+
+
+@pytest.mark.parametrize(
+    ("again", "state"),
+    [
+        (b"---\nlabels: [hr]\n---\n" + PAGE, DocumentState.RECEIVED),
+        (b"---\nlabels: [NO]\n---\n" + PAGE, DocumentState.WITHHELD),
+        (b"---\nLabels: [hr]\n---\n" + PAGE, DocumentState.WITHHELD),
+        (b"---\nwithdrawn: true\n---\n" + PAGE, DocumentState.WITHDRAWN),
+    ],
+)
+async def test_what_restricts_a_page_takes_it_out_before_its_body_is_read(
+    deployment: Deployment, again: bytes, state: DocumentState
+) -> None:
+    document_id = await live(deployment)
+    await receive(deployment, "wiki/refill.md", again)
+    await deployment.removing("withdraw_documents")(await deployment.event("withdrawals"))
+    assert await deployment.found() == []
+    status = await deployment.status(document_id)
+    assert status is not None
+    assert (status.state, status.live_content_hash) == (state, None)
+
+
+async def test_the_inbox_makes_nothing_readable_to_more(deployment: Deployment) -> None:
+    document_id = await live(deployment, content=b"---\nlabels: [hr]\n---\n" + PAGE)
+    await receive(deployment, "wiki/refill.md", PAGE)
+    status = await deployment.status(document_id)
+    assert status is not None
+    assert (status.state, status.labels) == (DocumentState.LIVE, ("hr",))
 
 
 async def test_an_event_that_comes_twice_embeds_nothing_twice(deployment: Deployment) -> None:
@@ -123,6 +161,20 @@ async def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(deploym
     assert await deployment.found() == ["wiki-refill"]
 
 
+@pytest.mark.parametrize("queue", ["ids", "withdrawals"])
+async def test_a_message_that_is_none_of_ours_comes_again_at_once(deployment: Deployment, queue: str) -> None:
+    """And so is a dead letter soon: not after 40 visibility time-outs of the queue."""
+    sqs, url = deployment.clients["sqs"], deployment.queue_url(queue)
+    await sqs.send_message(QueueUrl=url, MessageBody="garbage")
+    (taken,) = (await sqs.receive_message(QueueUrl=url, VisibilityTimeout=600))["Messages"]
+    event = sqs_event(deployment.named(queue), ["garbage"])
+    event["Records"][0]["receiptHandle"] = taken["ReceiptHandle"]
+    handle = deployment.ingesting() if queue == "ids" else deployment.removing("withdraw_documents")
+
+    assert await handle(event) == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert len((await sqs.receive_message(QueueUrl=url)).get("Messages", [])) == 1
+
+
 async def test_documents_wait_through_a_pause_without_a_failure_or_a_call(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,14 +210,15 @@ async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
     assert status.state == DocumentState.PARSED
 
 
-async def test_a_document_that_ended_its_function_again_and_again_is_given_up(deployment: Deployment) -> None:
+async def test_deliveries_to_functions_that_ended_fail_no_document(deployment: Deployment) -> None:
     await receive(deployment, "wiki/refill.md", PAGE)
 
-    await deployment.ingesting()(sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=5))
+    event = sqs_event(deployment.named("ids"), [message("wiki-refill")], attempt=MAX_ATTEMPTS)
+    await deployment.ingesting()(event)
 
     status = await deployment.status("wiki-refill")
     assert status is not None
-    assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
+    assert (status.state, status.tried_alone) == (DocumentState.LIVE, 0)
 
 
 async def test_a_withdrawal_that_was_forgotten_is_resumed_by_the_purge(deployment: Deployment) -> None:

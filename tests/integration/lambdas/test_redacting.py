@@ -123,16 +123,27 @@ async def test_what_was_deleted_under_a_marker_is_deleted_whole(buckets: Buckets
     await buckets.put()
     await buckets.s3.delete_object(Bucket=buckets.quarantine, Key=KEY)
 
-    await RedactCapture(buckets.store())(KEY)
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
 
     assert await buckets.raw_versions() == []
+
+
+async def test_passages_alone_leave_nothing_raw_and_no_clean_copy(buckets: Buckets) -> None:
+    call = {"endpointInput": {"data": '{"inputs":["Mrs Doe"]}', "encoding": "JSON"}}
+    event = {"eventId": "e1", "customAttributes": ["purpose=passage"]}
+    await buckets.put(content=json.dumps({"captureData": call, "eventMetadata": event}).encode())
+
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
+
+    assert await buckets.raw_versions() == []
+    assert "Contents" not in await buckets.s3.list_objects_v2(Bucket=buckets.clean)
 
 
 async def test_an_object_whose_name_begins_alike_stays(buckets: Buckets) -> None:
     await buckets.put()
     await buckets.put(f"{KEY}.other")
 
-    await RedactCapture(buckets.store())(KEY)
+    await RedactCapture(buckets.store(), passages_percent=0)(KEY)
 
     assert await buckets.raw_versions() == [f"{KEY}.other"]
 
@@ -152,7 +163,9 @@ async def test_a_failed_copy_leaves_the_raw_object_and_its_message(
 
 def sweep(buckets: Buckets, clock: SystemClock) -> SweepQuarantine:
     store = buckets.store()
-    return SweepQuarantine(store, redact=RedactCapture(store), clock=clock, overdue_after_s=1200)
+    return SweepQuarantine(
+        store, redact=RedactCapture(store, passages_percent=0), clock=clock, overdue_after_s=1200
+    )
 
 
 async def test_the_sweep_redacts_what_is_overdue_and_leaves_what_is_new(buckets: Buckets) -> None:

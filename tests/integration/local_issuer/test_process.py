@@ -67,3 +67,15 @@ async def test_a_port_in_use_is_one_clear_sentence(settings: LocalIssuerSettings
     assert child.returncode == 1
     assert said.strip().count("\n") == 0
     assert f"Port {port} on 127.0.0.1 is in use" in said
+
+
+async def test_a_broken_tenant_file_is_logged_and_sign_in_offers_the_others(
+    settings: LocalIssuerSettings,
+) -> None:
+    (settings.tenants_dir / "cafe.toml").write_text("name =")
+    async with process("local_issuer", settings.environment()) as issuer:
+        issuer.child.terminate()
+        status, said = await issuer.ended()
+    assert status == 0
+    assert "cafe.toml: not valid TOML" in said
+    assert "clinic" not in said

@@ -53,7 +53,8 @@ class Shop:
 def open_shop(folder: Path, *, tenant: str = "shop") -> Shop:
     (folder / "tenants").mkdir()
     (folder / "tenants" / f"{tenant}.toml").write_text(
-        f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n[knowledge]\npaths = ["../notes"]\n'
+        f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n'
+        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
     )
     (folder / "notes").mkdir()
     (folder / "notes" / "help-desk.md").write_text(DESK)

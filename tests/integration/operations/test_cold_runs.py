@@ -22,7 +22,7 @@ def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop,
     assert "The help desk answers the phone from 8:00 to 18:30, Monday to Saturday. [1]\n" in asked
     assert "\nQuoted word for word\n" in asked
     assert re.search(r"^ +1 +Help desk +help-desk$", asked, re.MULTILINE)
-    assert "/v1/documents/help-desk" in asked
+    assert "/open#shop." in asked
     assert shop.nothing_runs()
 
 

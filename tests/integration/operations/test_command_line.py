@@ -80,7 +80,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
         (["ask", "--tenant", "bakery", "  "], "The question is empty."),
         (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
         (["search", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
-        (["knowledge", "add", "--tenant", "bakery"], "names no knowledge.paths"),
+        (["knowledge", "add", "--tenant", "bakery"], "names no paths for any source"),
         (
             ["knowledge", "add", "--tenant", "bakery", "nowhere.md"],
             "There is no such file or folder: nowhere.md.",
@@ -103,6 +103,30 @@ def test_a_broken_tenant_file_is_named_with_key_and_what_is_allowed(folder: Path
     done = assistant("ask", "--tenant", "bakery", "Why?", folder=folder)
     assert done.returncode == 1
     assert re.search(r"bakery\.toml: line \d+: unknown key oven; allowed here: ", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["token", "--tenant", "bakery", "--agent", "ann"],
+        ["knowledge", "list", "--tenant", "bakery"],
+        ["verdicts", "--tenant", "bakery"],
+        ["models", "list"],
+        ["search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_another_tenant_s_typo_is_named_and_stops_nobody(folder: Path, arguments: list[str]) -> None:
+    (folder / "tenants" / "cafe.toml").write_text(TENANT.replace('"bakery"', '"cafe"') + "oven = 1\n")
+    done = assistant(*arguments, folder=folder)
+    assert (done.returncode == 0) == (arguments[0] != "search"), done.stderr
+    warned = re.findall(r"warning: .*cafe\.toml: line 4: unknown key oven; allowed here: ", done.stderr)
+    assert len(warned) == 1
+    assert "Tenant cafe is left out." in done.stderr
+
+    refused = assistant("token", "--tenant", "cafe", "--agent", "ann", folder=folder)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.match(r"assistant: .*cafe\.toml: line 4: unknown key oven; allowed here: ", refused.stderr)
 
 
 def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:

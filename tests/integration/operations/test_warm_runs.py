@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 
 import httpx
@@ -54,6 +56,20 @@ def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop:
     assert (row["qid"], row["ids"][0], len(row["ids"])) == ("a", "lost-card", 2)
 
 
+def test_an_audit_lists_what_was_answered_replayed_and_searched(
+    shop: Shop, asked: str, answer_id: str
+) -> None:
+    shop.run("search", "--tenant", "shop", "When does the help desk answer the phone?")
+    shop.run("replay", "--tenant", "shop", answer_id)
+    lines = shop.run("audit", "--tenant", "shop", "--document", "help-desk", "--json").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert ("agent", "asked", answer_id) in [
+        (one["agent"], one["kind"], one["subject_id"]) for one in entries
+    ]
+    own = [one for one in entries if one["agent"] == f"cli:uid-{os.getuid()}"]
+    assert [one["kind"] for one in own][-2:] == ["search", "answer"]
+
+
 def test_replay_shows_the_answer_again_with_the_text_of_its_passages(
     shop: Shop, asked: str, answer_id: str
 ) -> None:
@@ -76,7 +92,7 @@ def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Sho
     process = shop.start("knowledge", "add", "--tenant", "shop", "more.jsonl")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "2 read = 1 documents + 0 duplicates + 1 failures" in out
+    assert "2 read = 1 documents + 0 duplicates + 0 withdrawn + 1 failures" in out
     assert "more.jsonl:2: missing or empty: question, answer" in err
 
 
@@ -137,3 +153,33 @@ def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving
     states = json.loads(shop.run("local", "status", "--json"))["processes"]
     assert {row["state"] for row in states} == {"ready"}
     assert serving in {row["address"] for row in states}
+
+
+def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) -> None:
+    demo = shop.start("demo", "--exit")
+    _, said = demo.communicate(timeout=180)
+    assert demo.returncode == 0, said
+    assert "joining what runs already, of assistant local up" in said
+    assert "starting the local processes" not in said
+
+
+def test_a_second_demo_names_the_first_its_folder_and_how_to_stop_it(shop: Shop, serving: str) -> None:
+    first = shop.start("demo")
+    assert first.stdout is not None
+    while "Ctrl-C" not in first.stdout.readline():  # the last line of what a demo shows before it serves
+        assert first.poll() is None
+    second = shop.start("demo")
+    assert second.stdout is not None
+    try:
+        shown = ""
+        while "assistant local down" not in shown:
+            line = second.stdout.readline()
+            assert line, shown
+            shown += line
+    finally:
+        for process in (second, first):
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    mine = f"assistant demo (process {first.pid}, in {shop.folder})"
+    assert f"This service is shared with {mine} and assistant local up." in shown
+    assert "Ctrl-C ends this command alone" in shown

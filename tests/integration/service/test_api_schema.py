@@ -54,7 +54,7 @@ OPERATIONS = [
     for path, operations in orjson.loads(DOCUMENT.read_bytes())["paths"].items()
     for method in operations
 ]
-OPEN_PATHS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+OPEN_PATHS = {"/healthz", "/openapi.json"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -63,7 +63,7 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-REFUSALS = ["400", "404", "409", "413", "422", "429"]
+REFUSALS = ["400", "404", "409", "410", "413", "422", "429"]
 OF_AN_AGENT = re.compile(r"^/v1/answers/")
 OF_A_TENANT = re.compile(r"^/v1/(answers|documents)/")
 ROLES = ("agent", "knowledge_owner")
@@ -258,4 +258,5 @@ def refuse(served: Served, other: dict[str, str], method: str, path: str, **call
 )
 def test_nothing_is_given_without_a_token(served: Served, path: str, method: str) -> None:
     known = path.format(answer_id="a", document_id="wait")
-    assert served.ask_as({}, method.upper(), known).status_code == 401
+    body = {"json": {"token": "clinic.made.up"}} if method == "post" else {}  # what opens a link, for one
+    assert served.ask_as({}, method.upper(), known, **body).status_code == 401

@@ -64,7 +64,7 @@ async def test_a_citation_is_an_annotation_over_the_sentence_it_stands_for(chat:
     citation = message.annotations[0].url_citation
     assert (citation.title, citation.start_index) == ("Title of wait", 0)
     assert (message.content or "")[citation.start_index : citation.end_index] == "Wait two days."
-    assert citation.url.startswith("/v1/documents/wait?token=")
+    assert citation.url.startswith("/open#clinic.")
 
 
 async def test_the_stream_says_what_the_whole_says(chat: AsyncOpenAI) -> None:

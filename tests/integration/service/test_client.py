@@ -144,9 +144,10 @@ async def test_documents_come_and_go(service: RunningService) -> None:
 
 async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:
     whole = await client.ask(KEPT)
-    link_token = whole.sources[0].document_url.partition("token=")[2]
-    cited = await client.read_document("wait", link_token=link_token)
-    assert cited.span == whole.sources[0].span
+    source = whole.sources[0]
+    cited = await client.read_document("wait", content_hash=source.content_hash, span=source.span)
+    assert cited.span == source.span
+    assert await client.read_linked_document(source.document_url) == cited
     assert await client.read_original("wait") == cited.text
 
 
@@ -161,6 +162,4 @@ async def test_another_s_things_are_not_there(service: RunningService, client: A
 
 async def test_the_service_tells_of_itself(client: AssistantClient) -> None:
     assert await client.alive()
-    assert {check.tenant for check in (await client.ready()).checks} >= {"clinic", "pharmacy"}
-    assert "assistant_active_streams" in await client.metrics()
     assert (await client.openapi())["info"]["title"] == "Private care assistant"

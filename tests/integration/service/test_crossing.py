@@ -110,9 +110,11 @@ async def test_a_link_of_one_tenant_opens_nothing_of_another(service: RunningSer
     await service.know("shared-id", "The pharmacy's text.", tenant="pharmacy")
     identity = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
     link = service.tenants["clinic"].links.link("shared-id", span=Span(0, 3), identity=identity)
-    assert (await service.client.get(link)).json()["text"] == "The clinic's text."
-    renamed = link.replace("token=clinic.", "token=pharmacy.")
-    assert (await service.client.get(renamed)).status_code == 401
+    token = link.partition("#")[2]
+    opened = await service.client.post("/v1/documents/linked", json={"token": token})
+    assert opened.json()["text"] == "The clinic's text."
+    renamed = {"token": token.replace("clinic.", "pharmacy.", 1)}
+    assert (await service.client.post("/v1/documents/linked", json=renamed)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -210,4 +212,5 @@ async def test_a_conversation_is_read_back_in_order(service: RunningService) -> 
         second["answer_id"],
     ]
     link = read["answers"][0]["sources"][0]["document_url"]
-    assert (await service.client.get(link)).status_code == 200
+    opened = await service.client.post("/v1/documents/linked", json={"token": link.partition("#")[2]})
+    assert opened.status_code == 200

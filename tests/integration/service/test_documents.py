@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from typing import Any
 
+import httpx
 import pytest
 
 from assistant.domain.documents import Span
@@ -17,6 +21,12 @@ NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media
 def link(service: RunningService, document_id: str = "wait", **more: Any) -> str:
     span = more.pop("span", Span(4, 8))
     return service.tenants["clinic"].links.link(document_id, span=span, identity=ANN, **more)
+
+
+async def follow(service: RunningService, document_url: str) -> httpx.Response:
+    """Open a link as its page does."""
+    _, _, token = document_url.partition("#")
+    return await service.client.post("/v1/documents/linked", json={"token": token})
 
 
 def owner(service: RunningService) -> dict[str, str]:
@@ -47,7 +57,7 @@ async def test_the_text_is_read_with_a_bearer_token_and_the_read_is_recorded(ser
 
 async def test_a_link_alone_opens_its_document_at_the_passage(service: RunningService) -> None:
     document = await service.know("wait", "The wait is two days.")
-    response = await service.client.get(link(service, content_hash=document.content_hash()))
+    response = await follow(service, link(service, content_hash=document.content_hash()))
     assert response.status_code == 200
     assert response.json()["span"] == [4, 8]
     assert response.json()["is_cited_version"] is True
@@ -55,28 +65,51 @@ async def test_a_link_alone_opens_its_document_at_the_passage(service: RunningSe
 
 
 async def test_a_link_to_a_replaced_content_says_so(service: RunningService) -> None:
-    response = await service.client.get(link(service, content_hash="0" * 64))
+    response = await follow(service, link(service, content_hash="0" * 64))
     assert (response.json()["span"], response.json()["is_cited_version"]) == (None, False)
 
 
-async def test_a_link_opens_no_other_document(service: RunningService) -> None:
-    await service.know("other", "Other text.")
-    moved = link(service).replace("/wait?", "/other?")
-    response = await service.client.get(moved)
-    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+async def test_nothing_in_an_address_opens_a_document(service: RunningService) -> None:
+    """An address is kept by the logs of balancers: with all of one nobody reads anything."""
+    sent, _, token = link(service).partition("#")
+    page = await service.client.get(sent)
+    assert (page.status_code, "The wait is two days." in page.text) == (200, False)
+    for address in (f"/v1/documents/wait?token={token}", f"/v1/documents/linked?token={token}"):
+        for method in ("GET", "POST"):
+            assert (await service.client.request(method, address)).status_code in (400, 401, 405, 422)
+
+
+async def test_the_page_of_links_runs_its_own_script_and_nothing_else(service: RunningService) -> None:
+    page = await service.client.get("/open")
+    script = re.search(r"<script>(.*)</script>", page.text, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    policy = page.headers["content-security-policy"]
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert page.headers["referrer-policy"] == "no-referrer"
 
 
 @pytest.mark.parametrize("token", ["x", "clinic.x.y", "nobody.x.y", "pharmacy.x.y"])
 async def test_a_forged_link_is_401(service: RunningService, token: str) -> None:
-    response = await service.client.get(f"/v1/documents/wait?token={token}")
+    response = await follow(service, f"/open#{token}")
     assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_with_a_token_of_one_s_own_somebody_else_s_link_is_nothing(service: RunningService) -> None:
-    mine = await service.client.get(link(service), headers=service.headers("ann"))
-    assert mine.status_code == 200
-    for headers in (service.headers("bob"), service.headers("ann", tenant="pharmacy")):
-        assert (await service.client.get(link(service), headers=headers)).status_code == 404
+async def test_with_a_bearer_token_hash_and_span_mark_the_passage(service: RunningService) -> None:
+    document = await service.know("wait", "The wait is two days.")
+
+    async def cited(**query: Any) -> Any:
+        response = await service.client.get("/v1/documents/wait", params=query, headers=service.headers())
+        return response.json()
+
+    content_hash = document.content_hash()
+    body = await cited(content_hash=content_hash, start=4, end=8)
+    assert (body["span"], body["is_cited_version"]) == ([4, 8], True)
+    other = await cited(content_hash="0" * 64, start=4, end=8)
+    assert (other["span"], other["is_cited_version"]) == (None, False)
+    assert (await cited(content_hash=content_hash, start=4, end=800))["span"] is None
+    assert (await cited(content_hash=content_hash, start=4))["code"] == "invalid_request"
 
 
 async def test_the_original_is_plain_text_that_runs_nothing(service: RunningService) -> None:
@@ -103,7 +136,7 @@ async def test_a_label_of_the_document_must_be_in_the_token(service: RunningServ
 
 async def test_a_link_keeps_the_labels_it_was_made_with(service: RunningService) -> None:
     await service.know("salaries", "Secret.", labels=("hr",))
-    assert (await service.client.get(link(service, "salaries"))).status_code == 404
+    assert (await follow(service, link(service, "salaries"))).status_code == 404
 
 
 async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service: RunningService) -> None:
@@ -153,7 +186,7 @@ async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> 
     withdrawn = await service.client.delete("/v1/documents/wait", headers=owner(service))
     assert (withdrawn.status_code, withdrawn.json()["state"]) == (202, "withdrawn")
     assert (await service.client.get("/v1/documents/wait", headers=service.headers())).status_code == 404
-    assert (await service.client.get(kept)).status_code == 404
+    assert (await follow(service, kept)).status_code == 404
     status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
     assert status.json()["state"] == "withdrawn"
 

@@ -253,7 +253,7 @@ def _unchunked(raw: bytes) -> bytes:
 
 
 async def counts_a_stalled_reader(service: RunningService) -> bool:
-    figures = (await service.client.get("/metrics")).text
+    figures = (await service.operated("/metrics")).text
     return "assistant_stalled_readers_total 1.0" in figures
 
 

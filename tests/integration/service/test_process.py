@@ -29,7 +29,7 @@ async def sagemaker():
 async def settings(tmp_path: Path, sagemaker: SageMakerSocket):
     async with published_keys([EC_KEY]) as jwks_url:
         made = service_settings(tmp_path, Scene(), sagemaker_url=sagemaker.url, jwks_url=jwks_url)
-        yield made.model_copy(update={"port": 0, "drain_timeout_s": 5.0})
+        yield made.model_copy(update={"port": 0, "operations_port": 0, "drain_timeout_s": 5.0})
 
 
 async def test_it_says_when_it_is_ready(settings: ServiceSettings) -> None:
@@ -39,7 +39,11 @@ async def test_it_says_when_it_is_ready(settings: ServiceSettings) -> None:
     ):
         assert service.ready["ready"] is True
         assert (await client.get("/healthz")).status_code == 200
-        assert (await client.get("/readyz")).status_code == 200
+        for path in ("/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 404
+            there = await client.get(f"{service.operations_url}{path}")
+            assert there.status_code == 200
+        assert (await client.get(f"{service.operations_url}/v1/answers/x")).status_code == 404
 
 
 async def test_told_to_stop_while_idle_it_ends_at_once(settings: ServiceSettings) -> None:
@@ -123,6 +127,7 @@ async def test_a_missing_setting_is_named() -> None:
 async def test_a_missing_model_artifact_is_named(settings: ServiceSettings) -> None:
     path = settings.model_artifacts_dir / "tiny-llm" / "artifact.json"
     path.unlink()
+    settings = settings.model_copy(update={"only_tenants": ("clinic",)})
     assert str(path) in await one_sentence(settings.environment())
 
 
@@ -133,7 +138,7 @@ async def test_where_answers_are_quoted_no_artifact_of_the_llm_is_waited_for(
     quoted = settings.model_copy(update={"quoted_tenants": ("clinic", "pharmacy")})
     async with process("service", quoted.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
-        ready = await known.client.get("/readyz")
+        ready = await known.client.get(f"{service.operations_url}/readyz")
         models = [check for check in ready.json()["checks"] if check["name"] == "models"]
         assert (ready.status_code, [check["ok"] for check in models]) == (200, [True, True])
         assert {check["detail"] for check in models} == {"answers are quoted; no model writes"}
@@ -145,6 +150,28 @@ async def test_where_answers_are_quoted_no_artifact_of_the_llm_is_waited_for(
 async def test_a_missing_secret_is_named_with_its_key(settings: ServiceSettings) -> None:
     file = settings.tenants_dir / "clinic.toml"
     file.write_text(f'{file.read_text()}\n[secrets]\ndocument_links = "file:absent"\n')
+    settings = settings.model_copy(update={"only_tenants": ("clinic",)})
     said = await one_sentence(settings.environment())
     assert f"{file}: secrets.document_links" in said
     assert "absent" in said
+
+
+@pytest.mark.parametrize("wrong", ["a typo", "a secret that is not there"])
+async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_served(
+    settings: ServiceSettings, sagemaker: SageMakerSocket, wrong: str
+) -> None:
+    good = (settings.tenants_dir / "clinic.toml").read_text()
+    added = "oven = 1\n" if wrong == "a typo" else '[secrets]\ndocument_links = "file:nowhere"\n'
+    bad = good.replace('name = "clinic"', 'name = "bakery"', 1)
+    (settings.tenants_dir / "bakery.toml").write_text(added + bad if wrong == "a typo" else bad + added)
+    async with process("service", settings.environment()) as service:
+        known = known_service(service.url, sagemaker, settings)
+        await known.know("wait", "The wait is two days.")
+        assert events_of((await known.ask(accept="text/event-stream")).text)[-1][0] == "done"
+        assert (await known.client.get(f"{service.operations_url}/readyz")).status_code == 200
+        await known.client.aclose()
+        service.child.terminate()
+        _, said = await service.ended()
+    (line,) = [line for line in map(orjson.loads, said.splitlines()) if line["event"] == "tenant_not_served"]
+    assert (line["tenant"], line["level"]) == ("bakery", "warning")
+    assert ("unknown key oven" if wrong == "a typo" else "nowhere") in line["reason"]

@@ -75,7 +75,9 @@ async def settings(
     async with published_keys([EC_KEY]) as jwks_url:
         made = service_settings(folder, Scene(), sagemaker_url=endpoints.url, jwks_url=jwks_url)
         deployed = {"tls": "self-signed", "metrics_service": "assistant-clinic", "metrics_interval_s": 1}
-        yield made.model_copy(update={"port": 0, "drain_timeout_s": 5.0} | deployed | STAMPS)
+        yield made.model_copy(
+            update={"port": 0, "operations_port": 0, "drain_timeout_s": 5.0} | deployed | STAMPS
+        )
 
 
 @for_module
@@ -122,8 +124,9 @@ async def test_a_stream_in_progress_outlives_the_signal_to_stop(
         assert (await other.ended())[0] == 0
 
 
-async def test_readiness_shows_what_was_deployed(service: RunningService) -> None:
-    assert (await service.client.get("/readyz")).json()["deployed"] == STAMPS
+async def test_readiness_shows_what_was_deployed(service: RunningService, running: RunningProcess) -> None:
+    response = await service.client.get(f"{running.operations_url}/readyz")
+    assert response.json()["deployed"] == STAMPS
 
 
 async def test_a_client_that_leaves_stops_the_model(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +77,28 @@ async def test_a_deletion_leaves_no_file(tmp_path: Path) -> None:
     await store.put_parsed("refill", "hash", ParsedDocument(text="Text.", sections=()))
     await store.delete("refill")
     assert files_below(tmp_path) == []
+
+
+_KILLED_WRITER = """
+import asyncio, os, pathlib, signal, sys
+pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from assistant.adapters.embedded.documents import FileDocumentStore
+from assistant.domain.documents import ParsedDocument
+from tests.contracts.samples import document
+store = FileDocumentStore(pathlib.Path(sys.argv[1]))
+writing = store.put(document()) if sys.argv[2] == "document" else (
+    store.put_parsed("refill", "0" * 64, ParsedDocument("Wait until day 24.", ())))
+asyncio.run(writing)
+"""
+
+
+@pytest.mark.parametrize("what", ["document", "parsed"])
+async def test_a_deletion_takes_what_a_killed_writer_left(tmp_path: Path, what: str) -> None:
+    arguments = [sys.executable, "-c", _KILLED_WRITER, str(tmp_path), what]
+    killed = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(files_below(tmp_path)) == 1
+    store = FileDocumentStore(tmp_path)
+    await store.put(document("other"))
+    await store.delete("refill")
+    assert [path.name.partition("-")[0] for path in files_below(tmp_path)] == ["other"]

@@ -16,7 +16,7 @@ from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
 from assistant.adapters.embedded.passage_rows import IndexModel, index_version
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import IndexedDocument, Span, Unit, UnitKind
-from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.adapters_embedded.index_folder import MODEL, IndexFolder
 
@@ -178,7 +178,8 @@ async def test_a_reader_makes_no_folder(tmp_path: Path) -> None:
     (lexical,) = opened.lexical_folders()
     for path in lexical.glob("*/*"):
         path.unlink()
-    assert (await opened.search(query())).passages == ()
+    with pytest.raises(SearchUnavailableError):
+        await opened.search(query())
     assert list(lexical.glob("*/*")) == []
     await opened.search_side.close()
 

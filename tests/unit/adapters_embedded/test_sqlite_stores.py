@@ -11,7 +11,7 @@ import pytest
 
 from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
 from assistant.adapters.embedded.records import SqliteAnswerRecords
-from assistant.adapters.embedded.sqlite_file import SqliteFile
+from assistant.adapters.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.adapters.embedded.states import SqliteDocumentStates
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
@@ -65,7 +65,7 @@ async def test_a_full_queue_refuses_more(tmp_path: Path) -> None:
 async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "x.sqlite", schema="CREATE TABLE IF NOT EXISTS t (v UNIQUE)")
 
-    def fail(connection: sqlite3.Connection) -> None:
+    def fail(connection: Transaction) -> None:
         connection.execute("INSERT INTO t VALUES (1)")
         connection.execute("INSERT INTO t VALUES (1)")
 

@@ -57,6 +57,11 @@ class Asked:
 
     @property
     def record(self) -> AnswerRecord:
+        """As its reader sees it; ``kept`` is what the store has."""
+        return self._tenant.shown(self.kept)
+
+    @property
+    def kept(self) -> AnswerRecord:
         return self._tenant.records.answers[self.prepared.answer_id]
 
 

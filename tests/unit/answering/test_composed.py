@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from assistant.answering import preparing
 from assistant.answering.evidence import clarifying_question
+from assistant.answering.excerpts import SNIPPET_CHARACTERS, Excerpts
 from assistant.answering.preparing import snippet
 from assistant.answering.quoting import Headings, Quote
 from assistant.answering.vocabulary import Vocabulary
@@ -89,14 +89,17 @@ async def test_a_source_says_since_when_its_document_holds() -> None:
 def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> None:
     [one] = document(content="Alpha waits for nobody. Bravo refills are payable. Charlie goes.").passages
     stems = language("en").content_stems("payable refills")
-    assert snippet(one, stems=stems) == "\N{HORIZONTAL ELLIPSIS}Bravo refills are payable. Charlie goes."
-    assert snippet(one, stems=frozenset()).startswith("Alpha waits")
+    assert (
+        snippet(one, stems=stems, excerpts=Excerpts())
+        == "\N{HORIZONTAL ELLIPSIS}Bravo refills are payable. Charlie goes."
+    )
+    assert snippet(one, stems=frozenset(), excerpts=Excerpts()).startswith("Alpha waits")
 
 
 def test_a_snippet_is_short_and_a_passage_without_units_has_one() -> None:
-    shown = snippet(passage(text="refill " * 200), stems=frozenset())
+    shown = snippet(passage(text="refill " * 200), stems=frozenset(), excerpts=Excerpts())
     assert shown.endswith("refill\N{HORIZONTAL ELLIPSIS}")
-    assert len(shown) <= preparing._SNIPPET_CHARACTERS + 1  # pyright: ignore[reportPrivateUsage]
+    assert len(shown) <= SNIPPET_CHARACTERS + 1
 
 
 # The quote
@@ -265,7 +268,7 @@ def clarify(question: str, best: StoredDocument, also: StoredDocument | None) ->
     return clarifying_question(
         question,
         best,
-        Quote(also, (), 0.0, None) if also is not None else None,
+        Quote(also, (), 0.0, ()) if also is not None else None,
         vocabulary=Vocabulary(language("en"), glossary={}),
         headings=Headings.of(reply=(), condition=["When this applies"]),
     )

@@ -54,7 +54,7 @@ async def test_an_answer_is_ended_at_once(
     await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
     prepared.cancel(cause)
     events = await asyncio.wait_for(reader, LIMIT_S)
-    record = tenant.records.answers[prepared.answer_id]
+    record = tenant.shown(tenant.records.answers[prepared.answer_id])
     assert record.outcome is outcome
     assert record.error_code == outcome.value
     assert record.text == ("" if opening else FIRST)
@@ -106,7 +106,7 @@ async def test_a_cancelled_reader_leaves_a_record() -> None:
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(reader, LIMIT_S)
-    record = tenant.records.answers[prepared.answer_id]
+    record = tenant.shown(tenant.records.answers[prepared.answer_id])
     assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
 
 
@@ -130,7 +130,7 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
     for _ in range(3):
         await anext(stream)
     await stream.aclose()
-    record = tenant.records.answers[prepared.answer_id]
+    record = tenant.shown(tenant.records.answers[prepared.answer_id])
     assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
     assert tenant.generator.open_connections == 0
 

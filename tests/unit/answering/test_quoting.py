@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from assistant.answering.excerpts import shown_reply
 from assistant.answering.learned import Weights, WeightsFile
 from assistant.answering.quoting import (
     WITHIN_OF_BEST,
@@ -20,6 +21,11 @@ from assistant.domain.documents import Span, Unit, UnitKind
 from assistant.domain.retrieval import StoredDocument
 from assistant.text.language import language
 from tests.fakes.answering import document
+
+
+def said_to_the_patient(quote: Quote) -> str:
+    return shown_reply((one.unit.text for one in quote.reply), url=None)
+
 
 HEADINGS = Headings.of(reply=["What to tell the patient"], condition=["When this applies"])
 WORDS = 120
@@ -101,7 +107,7 @@ def test_a_unit_that_alone_is_over_the_words_is_quoted_whole() -> None:
 def test_a_document_of_one_sentence_is_quoted() -> None:
     quote = quoted("Alpha goes first.", Alpha=-2.0)
     assert texts(quote) == ["Alpha goes first."]
-    assert (quote.best_score, quote.reply) == (-2.0, None)
+    assert (quote.best_score, quote.reply) == (-2.0, ())
 
 
 CONDITIONED = (
@@ -136,13 +142,13 @@ def test_words_for_the_patient_are_no_part_of_the_steps() -> None:
     content = '## Steps\n\nAlpha waits.\n\n## What to tell the patient\n\n"Alpha is ready. Come by."'
     quote = quoted(content, Alpha=9.0)
     assert texts(quote) == ["Alpha waits."]
-    assert quote.reply == "Alpha is ready. Come by."
+    assert said_to_the_patient(quote) == "Alpha is ready. Come by."
 
 
 def test_a_document_of_words_for_the_patient_alone_is_quoted() -> None:
     quote = quoted("## What to tell the patient\n\nAlpha is ready.", Alpha=9.0)
     assert texts(quote) == ["Alpha is ready."]
-    assert quote.reply == "Alpha is ready."
+    assert said_to_the_patient(quote) == "Alpha is ready."
 
 
 LIST = "Do it in this order:\n\n1. Alpha goes first.\n2. Bravo goes second.\n3. Charlie goes third."

@@ -59,7 +59,7 @@ async def test_quoted_units_are_kept_by_their_place() -> None:
     record = (await ask(tenant)).record
     [unit] = record.quoted
     assert (unit.document_id, unit.content_hash, unit.span) == ("refill", "hash-of-refill", (0, len(FIRST)))
-    assert record.schema_version == 2
+    assert record.schema_version == 3
 
 
 async def test_of_a_written_answer_no_unit_is_kept_as_quoted() -> None:

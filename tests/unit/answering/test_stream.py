@@ -360,7 +360,7 @@ async def test_a_defect_reaches_the_edge_and_is_recorded() -> None:
     tenant = FakeTenant.writing(f"{FIRST} Send", RuntimeError("a defect"))
     with pytest.raises(RuntimeError, match="a defect"):
         await ask(tenant)
-    [record] = tenant.records.answers.values()
+    [record] = map(tenant.shown, tenant.records.answers.values())
     assert (record.outcome, record.error_code, record.text) == (Outcome.FAILED, "internal", FIRST)
 
 

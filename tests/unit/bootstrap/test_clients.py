@@ -60,7 +60,9 @@ async def test_own_credentials_are_not_shown_to_the_gateway_on_this_machine() ->
     async with scripted_http(answer) as gateway:
         settings = WorkerSettings(sagemaker_endpoint_url=gateway.url)
         async with open_clients(settings) as clients:
-            embedder = SageMakerEmbedder(await clients.sagemaker(), endpoint="embedding", dimensions=2)
+            embedder = SageMakerEmbedder(
+                await clients.sagemaker(), endpoint="embedding", dimensions=2, purpose="passage"
+            )
             await embedder.embed(["wait"], deadline=Deadline.after(10, clock=SystemClock()))
     assert "Credential=local/" in gateway.exchanges[0].headers["authorization"]
 

@@ -83,16 +83,6 @@ async def test_ids_cannot_lead_to_another_path() -> None:
     assert served.line(0) == "GET /v1/answers/..%2Fdocuments%2Fx%3Fy%23z"
 
 
-async def test_a_service_that_is_not_ready_still_says_why() -> None:
-    body = {
-        "ready": False,
-        "checked_at": "2026-03-01T00:00:00Z",
-        "checks": [{"name": "search", "tenant": "clinic", "ok": False, "detail": "down"}],
-    }
-    async with serving((answer(503, body),)) as served:
-        assert (await served.client.ready()).ready is False
-
-
 async def test_the_blocking_client_streams_too() -> None:
     async with serving((STREAM, STARTED, DONE)) as served:
         url = served.client.base_url

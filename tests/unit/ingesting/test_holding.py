@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assistant.adapters.embedded.ingestion_queue import SqliteIngestionQueue
 from assistant.domain.errors import DependencyError
+from assistant.ingesting.batch_handling import BatchHandling
 from assistant.ingesting.consuming import ConsumerLimits, QueueConsumer
 from assistant.ingesting.ports import QueuedDocument
 from tests.fakes.clock import SteppedClock
@@ -46,7 +47,9 @@ class Working:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        consumer = QueueConsumer(self.queue, self.handle, give_up=self.give_up, limits=self.limits)
+        consumer = QueueConsumer(
+            self.queue, BatchHandling(self.handle, give_up=self.give_up), limits=self.limits
+        )
         self.running = asyncio.create_task(consumer.run(self.stopping))
 
     async def handle(self, document_ids: Sequence[str]) -> None:

@@ -100,7 +100,6 @@ def test_markdown_without_a_title_is_named_by_its_first_heading(
         ("---\ntitle: T\neffective_date: soon\n---\nText.", "a.md", "effective_date: "),
         ("---\ntitle: T\nurl: 'javascript:alert(1)'\n---\nText.", "a.md", "url: "),
         ("Text without a name.", "a.md", "there is no title"),
-        ("---\ntitle: T\n---\n<!-- nothing -->", "a.md", "there is no text in it"),
         ("", "a.md", "there is no text in it"),
     ],
 )
@@ -155,9 +154,7 @@ def test_html_without_a_title_is_named_by_its_heading(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("<title>T</title><nav>Home</nav><script>x</script>", "there is no text in it"),
         ("<p>Nameless.", "there is no title"),
-        ("<h1>T</h1>" + "<div>" * 500 + "x", "HTML elements are nested deeper than"),
     ],
 )
 def test_broken_html_is_named_with_the_reason(tmp_path: Path, content: str, reason: str) -> None:

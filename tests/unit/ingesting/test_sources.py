@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import NotFoundError
+from assistant.ingesting.parsing_process import ParsingProcess
 from assistant.ingesting.sources.items import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure
-from assistant.ingesting.sources.pages import page_id, read_page
+from assistant.ingesting.sources.pages import page_id
 from assistant.ingesting.sources.reader import read_sources
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
@@ -172,6 +174,12 @@ def test_an_id_is_made_of_the_path(name: str, expected: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@pytest.fixture(scope="module")
+def parsing() -> Iterator[ParsingProcess]:
+    with ParsingProcess() as process:
+        yield process
+
+
 @given(
     content=st.binary(max_size=300)
     | st.text(max_size=300).map(str.encode)
@@ -179,10 +187,10 @@ def test_an_id_is_made_of_the_path(name: str, expected: str) -> None:
     name=st.sampled_from(["a.md", "a.html", "a.jsonl"]),
 )
 def test_no_bytes_whatsoever_break_the_readers(
-    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
+    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory, parsing: ParsingProcess
 ) -> None:
     path = write(tmp_path_factory.mktemp("fuzz") / name, content)
-    for item in read_sources([path]) if name.endswith("l") else [read_page(path, name=name)]:
+    for item in read_sources([path], parsing=parsing):
         if isinstance(item, SourceDocument):
             assert item.document.content_hash()
         else:
@@ -213,8 +221,20 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
 
 
+def test_what_is_no_file_in_a_folder_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
+    (tmp_path / "circle.md").symlink_to(tmp_path / "circle.md")
+    (tmp_path / "own.md").write_text("# Own\n\nText.\n")
+    items = {item.origin: item for item in read_sources([tmp_path])}
+    assert isinstance(items.pop("own.md"), SourceDocument)
+    assert {
+        name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
+    } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     (item,) = read_sources([tmp_path / "pipe.md"])
     assert isinstance(item, SourceFailure)
-    assert item.reason == "not a regular file"
+    assert item.reason == "cannot be read: not a regular file"

@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentState
+from assistant.domain.documents import INDEX_LOST, DocumentState
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
 from assistant.domain.retrieval import PassageQuery, SearchFilters
+from assistant.ingesting.batch_handling import MOST_TRIES_ALONE, Company
 from assistant.ingesting.consuming import ConsumerLimits
 from assistant.ingesting.embedding import EmbeddingLimits
 from assistant.ingesting.ports import MAX_ATTEMPTS, PassageIndex
@@ -179,16 +180,78 @@ async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
     assert await knowledge.stores.queue.depth() == 0
 
 
-async def test_a_document_whose_processing_never_ended_is_given_up(knowledge: Knowledge) -> None:
+async def test_a_document_whose_processing_alone_never_ended_is_given_up(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"))
-    for _ in range(MAX_ATTEMPTS - 1):  # workers that were killed with it in their hands
-        assert await knowledge.stores.queue.receive(limit=1, wait_s=5, visibility_timeout_s=0.01)
+    for _ in range(MOST_TRIES_ALONE):  # workers that were killed while they had only it in their hands
+        await knowledge.worker().pipeline.begin_alone("poison")
     await knowledge.add(document("good"))
     await knowledge.work()
     status = await knowledge.status("poison")
     assert (status.state, status.failure_code) == (DocumentState.FAILED, "gave_up")
     assert await knowledge.state("good") == DocumentState.LIVE
     assert not [text for text in knowledge.embedder.texts if "poison" in text]
+
+
+async def test_deliveries_to_workers_that_were_killed_fail_no_document(knowledge: Knowledge) -> None:
+    await knowledge.add(*(document(f"d{number}") for number in range(5)))
+    for _ in range(MAX_ATTEMPTS - 2):
+        assert await knowledge.stores.queue.receive(limit=5, wait_s=5, visibility_timeout_s=0.001)
+    await knowledge.work()
+    assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 5}
+    assert (await knowledge.status("d0")).tried_alone == 0
+
+
+async def test_a_dependency_that_fails_uses_up_no_try_alone(knowledge: Knowledge) -> None:
+    async def fail(_texts: Sequence[str]) -> None:
+        if knowledge.embedder.calls <= 4 * MOST_TRIES_ALONE:
+            raise EmbeddingUnavailableError("down")
+
+    knowledge.embedder.before = fail
+    await knowledge.add(document("suspect"))
+    await knowledge.worker().pipeline.begin_alone("suspect")
+    await knowledge.work()
+    assert await knowledge.state("suspect") == DocumentState.LIVE
+
+
+async def test_while_one_is_alone_no_other_batch_is_in_progress() -> None:
+    company = Company()
+    seen: list[str] = []
+
+    async def together(name: str) -> None:
+        async with company.together():
+            seen.append(name)
+            await asyncio.sleep(0)
+            seen.append(name)
+
+    async def alone() -> None:
+        async with company.alone():
+            seen.append("alone")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            seen.append("alone")
+
+    await asyncio.gather(together("a"), together("b"), alone(), together("c"), alone())
+    places = [place for place, name in enumerate(seen) if name == "alone"]
+    assert [places[1] - places[0], places[3] - places[2]] == [1, 1]
+    assert sorted(seen) == ["a", "a", *["alone"] * 4, "b", "b", "c", "c"]
+
+
+async def test_what_was_given_up_is_tried_once_more_by_the_next_worker(knowledge: Knowledge) -> None:
+    await knowledge.add(document("poison"), document("good"))
+    for _ in range(MOST_TRIES_ALONE):
+        await knowledge.worker().pipeline.begin_alone("poison")
+    await knowledge.work()
+    assert (await knowledge.status("poison")).failure_code == "gave_up"
+    await knowledge.work()
+    status = await knowledge.status("poison")
+    assert (status.state, status.failure_code, status.tried_alone) == (DocumentState.LIVE, None, 0)
+
+
+async def test_giving_up_fails_nothing_that_is_live(knowledge: Knowledge) -> None:
+    await knowledge.add(document())
+    await knowledge.work()
+    await knowledge.worker().pipeline.fail("refill", code="gave_up", reason="never ended")
+    assert await knowledge.state() == DocumentState.LIVE
 
 
 async def test_a_document_that_keeps_coming_back_is_processed_alone(knowledge: Knowledge) -> None:
@@ -238,6 +301,22 @@ async def test_a_lost_index_is_filled_again_from_the_stored_documents(tmp_path: 
     assert sorted(await second.found()) == ["a", "b"]
     assert await second.stores.states.count_by_state() == {DocumentState.LIVE: 2, DocumentState.WITHDRAWN: 1}
     await second.stores.close()
+
+
+async def test_only_what_the_index_has_lost_is_enqueued_and_only_once(knowledge: Knowledge) -> None:
+    await knowledge.add(document("kept"), document("lost"))
+    await knowledge.work()
+    await knowledge.stores.index.delete_documents(["lost"])
+    for _ in range(2):  # the second start finds the first one's message waiting
+        await knowledge.worker().prepare()
+        assert await knowledge.stores.queue.depth() == 1
+    states = await knowledge.stores.states.get_many(["kept", "lost"])
+    assert (states["kept"].state, states["lost"].state) == (DocumentState.LIVE, DocumentState.STALE)
+    assert states["lost"].failure_code == INDEX_LOST
+    await knowledge.work()
+    again = await knowledge.stores.states.get("lost")
+    assert again is not None
+    assert (again.state, again.failure_code) == (DocumentState.LIVE, None)
 
 
 async def test_an_index_of_an_older_format_is_filled_anew(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -57,8 +58,12 @@ def line(request: Any = REQUEST, response: Any = ANSWER, *, encoding: str = "JSO
     ).encode()
 
 
+def kept(raw: bytes, *, passages_percent: int = 0) -> Iterator[bytes]:
+    return redacted(raw, passages_percent=passages_percent)
+
+
 def clean(raw: bytes) -> dict[str, Any]:
-    (only,) = redacted(raw)
+    (only,) = kept(raw)
     return orjson.loads(only)
 
 
@@ -88,7 +93,7 @@ def test_ids_times_counts_and_sizes_stay(encoding: str) -> None:
 
 
 def test_no_text_stays_wherever_it_stood() -> None:
-    everything = b"".join(redacted(line())).decode()
+    everything = b"".join(kept(line())).decode()
 
     for text in (QUESTION, "Doe", "warfarin", "Be brief", "Ask her doctor"):
         assert text not in everything
@@ -104,7 +109,7 @@ def test_no_text_stays_wherever_it_stood() -> None:
     ],
 )
 def test_a_text_in_place_of_an_id_does_not_pass(event: dict[str, Any]) -> None:
-    assert "Doe" not in b"".join(redacted(line(**event))).decode()
+    assert "Doe" not in b"".join(kept(line(**event))).decode()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_a_text_in_place_of_an_id_does_not_pass(event: dict[str, Any]) -> None:
     ],
 )
 def test_a_text_in_place_of_a_parameter_does_not_pass(place: str, text: Any) -> None:
-    assert "Doe" not in b"".join(redacted(line(REQUEST | {place: text}))).decode()
+    assert "Doe" not in b"".join(kept(line(REQUEST | {place: text}))).decode()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_a_text_in_place_of_a_parameter_does_not_pass(place: str, text: Any) -> 
     ],
 )
 def test_a_text_in_place_of_what_an_answer_says_of_itself_does_not_pass(place: str, text: Any) -> None:
-    assert "Doe" not in b"".join(redacted(line(response=ANSWER | {place: text}))).decode()
+    assert "Doe" not in b"".join(kept(line(response=ANSWER | {place: text}))).decode()
 
 
 def test_a_streamed_answer_is_measured_over_its_parts() -> None:
@@ -155,11 +160,11 @@ def test_embedding_calls_are_counted() -> None:
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"Mrs Doe"', b"\xff\xfe Doe", b'{"captureDatum": "Doe"}'])
 def test_what_is_no_capture_leaves_only_its_size(raw: bytes) -> None:
-    assert clean(raw) == {"schema_version": 1, "readable": False, "size_bytes": len(raw)}
+    assert clean(raw) == {"schema_version": 2, "readable": False, "size_bytes": len(raw)}
 
 
 def test_blank_lines_are_none() -> None:
-    assert len(list(redacted(line() + b"\n\n" + line() + b"\n"))) == 2
+    assert len(list(kept(line() + b"\n\n" + line() + b"\n"))) == 2
 
 
 KEYS = ("model", "messages", "inputs", "choices", "usage", "role", "content", "delta", "id", "prompt_tokens")
@@ -198,3 +203,41 @@ def test_no_shape_of_a_call_breaks_it_or_lets_a_text_through(request: Any, respo
     found = clean(line(*marked))
 
     assert not [text for text in strings(found) if "Doe" in text]
+
+
+EMBEDDED = {"inputs": [QUESTION], "normalize": True, "truncate": False}
+
+
+def embedded(purpose: str, number: int) -> bytes:
+    return line(EMBEDDED, "", customAttributes=[f"purpose={purpose}"], eventId=f"event-{number}")
+
+
+def test_an_embedded_question_is_kept_by_its_length() -> None:
+    found = clean(embedded("question", 1))
+
+    assert found["purpose"] == "question"
+    assert found["request"]["inputs"] == [{"characters": len(QUESTION)}]
+    assert "Doe" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("percent", [0, 10, 100])
+def test_of_embedded_passages_the_share_is_kept_and_of_questions_all(percent: int) -> None:
+    passages = b"\n".join(embedded("passage", number) for number in range(1000))
+    questions = b"\n".join(embedded("question", number) for number in range(50))
+
+    lines = list(kept(passages + b"\n" + questions, passages_percent=percent))
+    purposes = [orjson.loads(one)["purpose"] for one in lines]
+
+    assert purposes.count("question") == 50
+    assert abs(purposes.count("passage") - 10 * percent) <= (30 if 0 < percent < 100 else 0)
+
+
+def test_the_same_passages_are_kept_when_it_is_done_again() -> None:
+    passages = b"\n".join(embedded("passage", number) for number in range(200))
+    assert list(kept(passages, passages_percent=20)) == list(kept(passages, passages_percent=20))
+
+
+def test_an_attribute_that_nobody_agreed_on_is_no_purpose_and_is_not_repeated() -> None:
+    found = clean(line(EMBEDDED, "", customAttributes=["purpose=Mrs Doe"]))
+    assert found["purpose"] is None
+    assert "Doe" not in json.dumps(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -231,3 +232,38 @@ async def test_discovery_names_itself(browser: httpx.AsyncClient) -> None:
     assert found["code_challenge_methods_supported"] == ["S256"]
     keys = (await browser.get(found["jwks_uri"].removeprefix(ISSUER))).json()["keys"]
     assert [key["alg"] for key in keys] == ["ES256"]
+
+
+def options_of(page: str) -> list[tuple[str, str, bool]]:
+    """Return (value, text, selected) of each option of the tenant's list, in order."""
+    found = re.findall(r'<option value="([^"]*)"( selected)?>([^<]*)</option>', page)
+    return [(value, text, bool(selected)) for value, selected, text in found]
+
+
+async def test_a_tenant_is_chosen_by_its_exact_name_where_display_names_are_alike(tmp_path: Path) -> None:
+    names = ["mine", "pharmacy", "sandbox"]
+    signer = TokenSigner(load_or_create_signing_key(tmp_path), ISSUER, "assistant", SteppedClock())
+    issuer = LocalIssuer(
+        signer=signer, tenants=dict.fromkeys(names, "Pharmacy care"), redirect_origins=frozenset({CONSOLE})
+    )
+    transport = httpx.ASGITransport(app=issuer.application())
+    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+        shown = options_of((await client.get("/authorize", params=REQUEST)).text)
+        # A browser's list goes to the first option that begins with what is typed.
+        typed = [value for value, text, _ in shown if text.lower().startswith("pharm")]
+        assert typed == ["pharmacy"]
+        assert shown[0] == ("", "Choose a tenant", True)
+        assert [text for _, text, _ in shown[1:]] == [f"{name} · Pharmacy care" for name in names]
+        for other in ("Pharmacy care", "Pharm", ""):
+            refused = await client.post("/authorize", data=FORM | {"tenant": other})
+            assert refused.status_code == 400
+            assert "exact name: mine, pharmacy, sandbox." in refused.text
+
+
+async def test_the_only_tenant_needs_no_choice(tmp_path: Path) -> None:
+    signer = TokenSigner(load_or_create_signing_key(tmp_path), ISSUER, "assistant", SteppedClock())
+    issuer = LocalIssuer(signer=signer, tenants={"clinic": "Clinic"}, redirect_origins=frozenset({CONSOLE}))
+    transport = httpx.ASGITransport(app=issuer.application())
+    async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+        page = (await client.get("/authorize", params=REQUEST)).text
+    assert options_of(page) == [("clinic", "clinic · Clinic", True)]

@@ -10,17 +10,21 @@ from typing import Any
 
 import pytest
 
-from assistant.answering.events import Done, Problem, Token
+from assistant.answering.events import Done, Problem, Started, Token
+from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import LogBatch, LogOpening, LogReading, LogSignals
 from assistant.domain.answers import FinishReason, Usage
-from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.errors import AnswerInterruptedError, AssistantError, RecordsUnavailableError
 from assistant.service import answer_logging, log_following
 from assistant.service.answer_logging import LoggedAnswer
 from assistant.service.event_encoding import EncodedEvent
+from assistant.service.kept_events import KeptEvents
 from assistant.service.log_following import LEASE_S, LogFollower
 from tests.contracts.samples import opening
+from tests.fakes.answering import FakeSearch, FakeTexts
 
 DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})
+STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="i", trace_id=None)
 
 
 class ScriptedLog:
@@ -32,6 +36,7 @@ class ScriptedLog:
         self.is_down = False
         self.loses_acknowledgements = 0
         self.readers = 0
+        self.freed: list[str] = []
         self.now_s = 0.0
         self.step_s = 1.0
 
@@ -49,6 +54,10 @@ class ScriptedLog:
 
     async def release(self, opening: LogOpening) -> None:
         self.opening = None
+
+    async def free_key(self, opening: LogOpening) -> None:
+        self._check()
+        self.freed.append(opening.key or "")
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         self._check()
@@ -97,10 +106,12 @@ async def following(log: ScriptedLog, *, after: int = 0, lapses: list[str] | Non
     reading = await log.read("a1")
     assert reading is not None
 
-    async def lapse() -> None:
+    async def lapse() -> AssistantError:
         (lapses if lapses is not None else []).append("a1")
+        return AnswerInterruptedError("The task is gone. Ask again.")
 
-    return LogFollower(log, reading, after=after, clock=log, on_lapse=lapse)
+    kept = KeptEvents(FakeTexts(FakeSearch()), labels=frozenset())
+    return LogFollower(log, reading, after=after, clock=log, on_lapse=lapse, kept=kept)
 
 
 async def read_on(follower: LogFollower) -> list[Any]:
@@ -193,7 +204,7 @@ async def test_a_follower_that_is_stopped_ends_without_an_end() -> None:
 
 async def test_an_answer_s_events_are_logged_with_the_last_at_once() -> None:
     log = ScriptedLog()
-    logged = LoggedAnswer(log, "a1")
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     for text in "abc":
         logged.put(Token(text))
     logged.put(DONE)
@@ -206,7 +217,7 @@ async def test_an_answer_s_events_are_logged_with_the_last_at_once() -> None:
 
 async def test_a_waiting_answer_renews_its_lease_with_empty_batches() -> None:
     log = ScriptedLog()
-    logged = LoggedAnswer(log, "a1")
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     await until(lambda: len(log.batches) >= 3)
     logged.end()
     await asyncio.wait_for(logged.task, 5)
@@ -216,7 +227,7 @@ async def test_a_waiting_answer_renews_its_lease_with_empty_batches() -> None:
 async def test_what_the_store_did_not_acknowledge_is_neither_lost_nor_doubled() -> None:
     log = ScriptedLog()
     log.loses_acknowledgements = 3
-    logged = LoggedAnswer(log, "a1")
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     logged.put(Token("a"))
     await until(lambda: log.batches)
     logged.put(Token("b"))
@@ -230,7 +241,113 @@ async def test_the_end_of_a_log_is_given_up_after_a_while(monkeypatch: pytest.Mo
     monkeypatch.setattr(answer_logging, "_LAST_BATCH_S", 0.02)
     log = ScriptedLog()
     log.is_down = True
-    logged = LoggedAnswer(log, "a1")
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     logged.end()
     await asyncio.wait_for(logged.task, 5)
     assert log.batches == []
+
+
+# --- the first text, and keys ---
+
+
+async def test_the_first_text_is_kept_before_anybody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_logging, "BATCH_INTERVAL_S", 1e6)
+    log = ScriptedLog()
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
+    assert not logged.put(STARTED)
+    assert logged.put(Token("a"))
+    await logged.first_text_kept()
+    assert [len(kept.frames) for kept in log.batches] == [2]
+    assert not logged.put(Token("b"))
+    logged.end()
+    await asyncio.wait_for(logged.task, 5)
+
+
+async def test_the_first_event_is_kept_at_once_and_the_text_behind_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answer_logging, "BATCH_INTERVAL_S", 1e6)
+    log = ScriptedLog()
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
+    logged.put(STARTED)
+    await until(lambda: len(log.batches) == 1)
+    logged.put(Token("a"))
+    await until(lambda: len(log.batches) == 2)
+    assert all(kept.urgent for kept in log.batches)
+    logged.end()
+    await asyncio.wait_for(logged.task, 5)
+
+
+async def test_a_store_that_is_down_holds_the_first_text_back_for_a_moment_only() -> None:
+    log = ScriptedLog()
+    log.is_down = True
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
+    logged.put(Token("a"))
+    await asyncio.wait_for(logged.first_text_kept(), 5)
+    assert log.batches == []
+    logged.task.cancel()
+
+
+@pytest.mark.parametrize(("retryable", "freed"), [(True, ["k1"]), (False, [])])
+async def test_a_key_does_not_stand_for_an_answer_that_may_be_tried_again(
+    retryable: bool, freed: list[str]
+) -> None:
+    log = ScriptedLog()
+    logged = LoggedAnswer(log, opening("a1", key="k1"), excerpts=Excerpts())
+    logged.put(STARTED)
+    logged.put(Problem(title="t", status=503, detail="d", code="c", retryable=retryable))
+    logged.end()
+    await asyncio.wait_for(logged.task, 5)
+    assert log.freed == freed
+    assert log.batches[-1].ended
+
+
+async def test_an_owner_whose_reader_left_too_early_to_know_is_still_found_gone() -> None:
+    log, lapses = ScriptedLog(), list[str]()
+    log.batches = [batch(1, 1, b"one")]
+    follower = await following(log, lapses=lapses)
+    assert await follower.take(beat_s=0) == [(1, EncodedEvent(b"one"))]
+    follower.stop()
+    assert not follower.is_judged
+    await asyncio.wait_for(follower.judge_owner(), 5)
+    assert lapses == ["a1"]
+
+
+async def test_an_owner_is_found_gone_also_when_its_reader_is_stopped_late() -> None:
+    log, lapses = ScriptedLog(), list[str]()
+    log.batches = [batch(1, 1, b"one")]
+    follower = await following(log, lapses=lapses)
+    judging = asyncio.create_task(follower.judge_owner())
+    await until(partial(log.is_at, 2.0))
+    follower.stop()  # what the connection does last
+    await asyncio.wait_for(judging, 5)
+    assert lapses == ["a1"]
+
+
+async def test_an_owner_is_judged_once_a_store_that_was_down_is_back() -> None:
+    log, lapses = ScriptedLog(), list[str]()
+    log.batches = [batch(1, 1, b"one")]
+    follower = await following(log, lapses=lapses)
+    follower.stop()
+    log.is_down = True
+    judging = asyncio.create_task(follower.judge_owner())
+    await until(partial(log.is_at, 3 * LEASE_S))
+    assert (judging.done(), lapses) == (False, [])
+    log.is_down = False
+    await asyncio.wait_for(judging, 5)
+    assert lapses == ["a1"]
+
+
+async def test_an_owner_that_is_heard_of_needs_no_judging() -> None:
+    log, lapses = ScriptedLog(), list[str]()
+    follower = await following(log, lapses=lapses)
+    follower.stop()
+    log.batches = [batch(1, 1, b"one")]
+    await asyncio.wait_for(follower.judge_owner(), 5)
+    assert (follower.is_judged, lapses, log.readers) == (True, [], 0)
+
+
+async def test_an_answer_in_preparation_is_given_the_time_of_its_limits() -> None:
+    log, lapses = ScriptedLog(), list[str]()
+    await read_on(await following(log, lapses=lapses))
+    assert log.now_s > 3 * LEASE_S

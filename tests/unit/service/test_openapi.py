@@ -63,7 +63,7 @@ def test_whoever_is_to_try_again_is_told_when(document: dict[str, Any]) -> None:
         for path, operations in document["paths"].items()
         for operation in operations.values()
         for status, response in operation["responses"].items()
-        if status in {"429", "503"} and path != "/readyz"
+        if status in {"429", "503"}
     ]
     assert waiting
     assert all("Retry-After" in response["headers"] for _, _, response in waiting)

@@ -3,10 +3,22 @@ from __future__ import annotations
 import pytest
 
 from assistant.domain import errors
-from assistant.domain.errors import AssistantError, ConfigurationError, DeploymentError, LocalRuntimeError
+from assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    DeploymentError,
+    LocalRuntimeError,
+    ParsingStoppedError,
+)
 from assistant.service.problems import problem_headers, problem_of
 
-NEVER_AT_THE_EDGE = (AssistantError, ConfigurationError, DeploymentError, LocalRuntimeError)
+NEVER_AT_THE_EDGE = (
+    AssistantError,
+    ConfigurationError,
+    DeploymentError,
+    LocalRuntimeError,
+    ParsingStoppedError,  # an answer of the parsing process, never raised: it becomes a document's failure
+)
 ALL = [
     value
     for value in vars(errors).values()

@@ -8,6 +8,7 @@ import orjson
 
 from assistant.answering.events import Problem
 from assistant.domain.errors import AssistantError
+from assistant.service.identity import caller_is_identified
 from assistant.service.metrics import AnswerObserver, ServiceMetrics
 from assistant.service.task_metrics import TaskMetrics
 from assistant.settings import ServiceSettings, service_metrics
@@ -94,8 +95,10 @@ def test_only_what_nobody_expected_counts_as_a_failure() -> None:
         metrics.refuse(code)
         observer.see(problem(code))
     assert metrics.internal_error_count() == 0
+    identified = caller_is_identified.set(True)
     metrics.refuse(AssistantError.code)
     observer.see(problem(AssistantError.code))
+    caller_is_identified.reset(identified)
     assert metrics.internal_error_count() == 2
 
 

@@ -9,6 +9,7 @@ import type {
   DocumentState,
   DocumentText,
   Sent,
+  Source,
   StoredAnswer,
   StoredSent,
   StoredVerdict,
@@ -79,11 +80,12 @@ export class Api {
     return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
   }
 
-  /** `path` is a source's `document_url`: a path of this service, nothing else is asked. */
-  async documentText(path: string): Promise<DocumentText> {
-    const address = new URL(path, location.origin);
-    if (address.origin !== location.origin) throw new ApiError(unreachable());
-    return await this.#read(address.pathname + address.search);
+  /** The stored text of a source, with its passage: by the agent's own token, so no link is needed. */
+  async documentText(source: Source): Promise<DocumentText> {
+    const [start, end] = source.span;
+    const cited = source.content_hash === "" ? {} : { content_hash: source.content_hash };
+    const query = new URLSearchParams({ ...cited, start: String(start), end: String(end) });
+    return await this.#read(`/v1/documents/${encodeURIComponent(source.document_id)}?${query}`);
   }
 
   async documents(state: DocumentState | null, after: string | null): Promise<DocumentPage> {

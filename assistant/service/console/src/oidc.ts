@@ -3,6 +3,7 @@
  * page's memory; sessionStorage holds only what must survive the way to the issuer and back.
  */
 import { CALL_LIMIT_MS, type Config } from "./config.ts";
+import { isThisMachine } from "./problems.ts";
 
 const KEY = "care-console.sign-in";
 /** Answers to `prompt=none` that only mean: the agent must be asked. */
@@ -166,7 +167,11 @@ async function discover(config: Config): Promise<Provider> {
 async function readJson(address: string, init: RequestInit): Promise<Record<string, unknown>> {
   const signal = AbortSignal.timeout(CALL_LIMIT_MS);
   const response = await fetch(address, { ...init, signal, credentials: "omit" }).catch(() => null);
-  if (response === null) throw new SignInError("The sign-in service cannot be reached. Try again.");
+  if (response === null) {
+    const stopped = "Sign-in on this machine has stopped. Start it again with make demo (or assistant local up).";
+    const unreachable = "The sign-in service cannot be reached. Try again.";
+    throw new SignInError(isThisMachine(globalThis.location?.hostname) ? stopped : unreachable);
+  }
   const body: unknown = await response.json().catch(() => null);
   if (!response.ok || typeof body !== "object" || body === null) {
     throw new SignInError(`The sign-in service refused (status ${response.status}). Try again.`);

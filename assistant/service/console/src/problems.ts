@@ -19,10 +19,17 @@ export function unreachable(): Problem {
   return {
     title: "The assistant cannot be reached",
     status: 0,
-    detail: "The connection failed before an answer came. Check the network and try again.",
+    detail: isThisMachine(globalThis.location?.hostname)
+      ? "The service on this machine has stopped. Start it again with make demo (or assistant local up), then try again."
+      : "The connection failed before an answer came. Check the network and try again.",
     code: "unreachable",
     retryable: true,
   };
+}
+
+/** Whether the console was loaded from a service on the reader's own machine. */
+export function isThisMachine(hostname: string | undefined): boolean {
+  return hostname !== undefined && ["127.0.0.1", "localhost", "[::1]"].includes(hostname);
 }
 
 /** An answer that had begun when its connection was lost, and that could not be come back to. */

@@ -20,7 +20,7 @@ export class Snippets {
     if (source.snippet !== "" || this.#asked.has(source)) return null;
     this.#asked.add(source);
     try {
-      const { text, span } = await this.#api.documentText(source.document_url);
+      const { text, span } = await this.#api.documentText(source);
       return span === null ? GONE : textAt(text, span);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -13,6 +13,7 @@ export type DocumentState =
   | "live"
   | "failed"
   | "stale"
+  | "withheld"
   | "withdrawn";
 
 export interface Source {
@@ -24,8 +25,8 @@ export interface Source {
   readonly source: string;
   readonly snippet: string;
   readonly span: readonly [number, number];
-  /** Path on this service of the stored text, with a token of minutes. */
-  readonly document_url: string;
+  /** Of the content that the span was cut from. */
+  readonly content_hash: string;
   /** Headings above the passage, outermost first, joined by " > ". */
   readonly heading?: string;
   readonly effective_date?: string | null;
@@ -188,6 +189,11 @@ export interface DocumentStatus {
   readonly document_id: string;
   readonly title: string;
   readonly state: DocumentState;
+  /** The [[sources]] entry that it belongs to; `source` is what the document says of itself. */
+  readonly knowledge_source: string;
+  /** The file that it came from, in its source. */
+  readonly origin: string | null;
+  readonly labels: readonly string[] | null;
   readonly source: string;
   readonly type: string;
   readonly url: string | null;

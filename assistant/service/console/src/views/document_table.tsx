@@ -10,6 +10,7 @@ const LOOKS: Readonly<Record<DocumentState, readonly [IconName, "plain" | "good"
   live: ["check", "good"],
   failed: ["alert", "bad"],
   stale: ["alert", "warn"],
+  withheld: ["stop", "bad"],
   withdrawn: ["stop", "plain"],
 };
 
@@ -50,6 +51,9 @@ function DocumentRow({ document, onWithdraw }: { document: DocumentStatus; onWit
       <th role="rowheader" scope="row">
         <span class="document-title">{document.title}</span>
         <span class="document-id">{document.document_id}</span>
+        {document.labels !== null && document.labels.length > 0 && (
+          <span class="hint">for {document.labels.join(", ")}</span>
+        )}
         {document.failure_reason !== null && (
           <span class="failure">
             {document.failure_reason} {document.failure_code !== null && <span class="code">{document.failure_code}</span>}
@@ -68,7 +72,8 @@ function DocumentRow({ document, onWithdraw }: { document: DocumentStatus; onWit
         {document.owner ?? "–"}
       </td>
       <td role="cell" data-name="Source">
-        {document.source || "–"} <OriginalLink url={document.url} title={document.title} />
+        {document.knowledge_source} {document.source !== "" && <span class="hint">{document.source}</span>}{" "}
+        <OriginalLink url={document.url} title={document.title} />
       </td>
       <td role="cell" class="row-action">
         {document.state !== "withdrawn" && (

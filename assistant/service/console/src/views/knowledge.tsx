@@ -12,6 +12,7 @@ const STATES: readonly DocumentState[] = [
   "live",
   "failed",
   "stale",
+  "withheld",
   "received",
   "parsed",
   "embedded",

@@ -7,7 +7,7 @@ import { groupBySpan } from "../spans.ts";
 import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
 import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
-import type { DocumentText, Problem } from "../wire.ts";
+import type { DocumentText, Problem, Source } from "../wire.ts";
 import { type OpenSource, useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown, drawRuns } from "./markdown_view.tsx";
@@ -24,7 +24,7 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   const source = turn?.sources.find(({ n }) => n === open.n);
   const load = async () => {
     setLoaded(null);
-    if (source !== undefined) setLoaded(await readSource(desk.api, source.document_url));
+    if (source !== undefined) setLoaded(await readSource(desk.api, source));
   };
   // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
   useLayoutEffect(() => title.current?.focus(), []);
@@ -61,9 +61,9 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   );
 }
 
-async function readSource(api: Api, path: string): Promise<Loaded> {
+async function readSource(api: Api, source: Source): Promise<Loaded> {
   try {
-    return { document: await api.documentText(path) };
+    return { document: await api.documentText(source) };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return { problem: error.problem };

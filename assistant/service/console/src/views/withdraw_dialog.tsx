@@ -34,8 +34,8 @@ export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) 
       <div id="withdraw-text">
         <p class="document-title">{document.title}</p>
         <p>
-          It stops answering, and its text is removed from the knowledge base and the index. Records of answers that
-          cited it stay, without its text.
+          It stops answering, and its text is removed from the knowledge base, the index and every answer that showed
+          it. What was sent to patients stays in the records, and backups keep the index for 14 days.
         </p>
       </div>
       {failure !== null && <Failure>{failure}</Failure>}

@@ -1,0 +1,242 @@
+"""What an answer shows of documents: made from their text, kept by place, and shown again from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from assistant.answering.events import AnswerEvent, Done, Sources, Token
+from assistant.answering.ports import DocumentTexts
+from assistant.domain.answers import AlsoPossible, AnswerRecord
+from assistant.domain.documents import ParsedDocument
+from assistant.domain.errors import DependencyError
+from assistant.domain.excerpts import MOST_EXCERPTS, Excerpt, ShownAs, fill, marks_in, stand_in
+from assistant.text.safe_markdown import safe_markdown
+
+SNIPPET_CHARACTERS = 280
+_BETWEEN_HEADINGS = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_READ_AT_ONCE = 16
+_READ_LIMIT_S = 6.0
+_HASH_DIGITS = 16
+_NO_TITLE = "(no title)"
+_IN_ADDRESSES = "%/:?#@!$&*+,;=~"
+"""Beside letters, digits and ``_.-``. Brackets, quotation marks and the like end constructs."""
+
+Span = tuple[int, int]
+
+
+def shown_unit(text: str, *, url: str | None) -> str:
+    """Return a unit as an answer quotes it: Markdown without active content."""
+    return safe_markdown(text, allowed_urls=(url,) if url else ())
+
+
+def shown_heading(heading: str) -> str:
+    """Return a heading path, joined by " > ", as an answer shows it above a unit."""
+    return safe_markdown(heading.replace(" > ", _BETWEEN_HEADINGS), allowed_urls=()).strip()
+
+
+def shown_path(path: str) -> str:
+    """Return the headings above a passage, joined by " > "."""
+    return safe_markdown(path, allowed_urls=()).strip()
+
+
+def shown_title(title: str) -> str:
+    """Return a document's title without active content: a client may draw it as Markdown."""
+    return safe_markdown(title, allowed_urls=()).strip() or _NO_TITLE
+
+
+def shown_url(url: str | None) -> str | None:
+    """Return an address that ends no link, attribute or tag that a client puts it into: what could is
+    percent-encoded, which leads to the same place."""
+    return quote(url, safe=_IN_ADDRESSES) if url is not None else None
+
+
+def shown_reply(texts: Iterable[str], *, url: str | None) -> str:
+    """Return what a document says to the patient, without the quotation marks around it."""
+    text = " ".join(texts).strip()
+    if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
+        text = text[1:-1].strip()
+    return safe_markdown(text, allowed_urls=(url,) if url else ())
+
+
+def shown_snippet(text: str, *, inside: bool, url: str | None) -> str:
+    """Return about two sentences of a text; ``inside`` says that a passage begins before it."""
+    shown = " ".join(text[: 2 * SNIPPET_CHARACTERS].split())
+    if len(shown) > SNIPPET_CHARACTERS:
+        cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
+        shown = shown[: cut if cut > 0 else SNIPPET_CHARACTERS] + _ELLIPSIS
+    shown = safe_markdown(shown, allowed_urls=(url,) if url else ())
+    return _ELLIPSIS + shown if inside else shown
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which document an excerpt stands."""
+
+    document_id: str
+    content_hash: str
+    spans: tuple[Span, ...]
+    shown_as: ShownAs
+    heading_letters: int = 0
+    url: str | None = None
+
+
+class Excerpts:
+    """The excerpts of one answer, by what is shown of them. What is kept of the answer goes through here."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[int, Place]] = {}
+        self._longest_first: list[tuple[str, Excerpt]] | None = None
+
+    def add(self, shown: str, place: Place) -> None:
+        """Note what an answer shows of a document. The same text of two places is kept as the first."""
+        if shown.strip() and shown not in self._places and len(self._places) < MOST_EXCERPTS:
+            self._places[shown] = (len(self._places), place)
+            self._longest_first = None
+
+    def keep(self, text: str) -> str:
+        """Return a text with runs in place of what is shown of documents."""
+        for shown, excerpt in self.all():
+            if shown in text:
+                text = text.replace(shown, excerpt.run)
+        return text
+
+    def keep_event(self, event: AnswerEvent) -> AnswerEvent:
+        """Return an event as a log keeps it."""
+        match event:
+            case Token():
+                return Token(self.keep(event.text))
+            case Sources():
+                sources = tuple(
+                    one.model_copy(
+                        update={"snippet": self.keep(one.snippet), "heading": self.keep(one.heading)}
+                    )
+                    for one in event.sources
+                )
+                return event.model_copy(update={"sources": sources})
+            case Done():
+                draft = self.keep(event.reply_draft) if event.reply_draft else event.reply_draft
+                return event.model_copy(update={"also": self.keep_also(event.also), "reply_draft": draft})
+            case _:
+                return event
+
+    def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
+        return tuple(one.model_copy(update={"text": self.keep(one.text)}) for one in also)
+
+    def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
+        """Return the excerpts that have a run in one of the texts, by mark."""
+        used = set[int]().union(*(marks_in(text) for text in texts if text))
+        found = [excerpt for _, excerpt in self.all() if excerpt.mark in used]
+        return tuple(sorted(found, key=lambda excerpt: excerpt.mark))
+
+    def all(self) -> list[tuple[str, Excerpt]]:
+        """Return what is shown with its excerpt, the longest first."""
+        if self._longest_first is None:
+            longest_first = sorted(self._places.items(), key=lambda item: -len(item[0]))
+            self._longest_first = [
+                (shown, _excerpt(shown, mark, place)) for shown, (mark, place) in longest_first
+            ]
+        return self._longest_first
+
+
+def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
+    return Excerpt(
+        mark=mark,
+        document_id=place.document_id,
+        content_hash=place.content_hash,
+        spans=place.spans,
+        shown_as=place.shown_as,
+        letters=len(shown),
+        heading_letters=place.heading_letters,
+        url=place.url,
+        text_hash=_hash(shown),
+    )
+
+
+def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
+    """Return what the answer showed; None where this text does not give it any more."""
+    for shown in _candidates(excerpt, parsed):
+        if _hash(shown) == excerpt.text_hash:
+            return shown
+    return None
+
+
+def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
+    start, end = excerpt.spans[0]
+    match excerpt.shown_as:
+        case ShownAs.UNIT:
+            yield shown_unit(parsed.text[start:end], url=excerpt.url)
+        case ShownAs.REPLY:
+            yield shown_reply((parsed.text[a:b] for a, b in excerpt.spans), url=excerpt.url)
+        case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
+            inside = excerpt.shown_as is ShownAs.SNIPPET_INSIDE
+            yield shown_snippet(parsed.text[start:end], inside=inside, url=excerpt.url)
+        case ShownAs.HEADING:
+            for unit in parsed.units:
+                if (unit.span.start, unit.span.end) == (start, end):
+                    yield shown_heading(unit.heading[len(unit.heading) - excerpt.heading_letters :])
+        case ShownAs.PATH:
+            for section in parsed.sections:
+                if section.span.start <= start <= section.span.end:
+                    path = " > ".join(section.headings)
+                    yield shown_path(path[len(path) - excerpt.heading_letters :])
+
+
+async def read_excerpts(
+    excerpts: Sequence[Excerpt], texts: DocumentTexts, *, labels: frozenset[str]
+) -> Mapping[int, str | None]:
+    """Return by mark what the excerpts show now; None where the document was withdrawn, is not for these
+    labels, or gives another text. Raises DependencyError."""
+    contents = dict.fromkeys((one.document_id, one.content_hash) for one in excerpts)
+    free = asyncio.Semaphore(_READ_AT_ONCE)
+
+    async def read(document_id: str, content_hash: str) -> ParsedDocument | None:
+        async with free:
+            return await texts.read(document_id, content_hash, labels=labels)
+
+    try:
+        async with asyncio.timeout(_READ_LIMIT_S):
+            found = await asyncio.gather(*(read(*content) for content in contents))
+    except TimeoutError:
+        raise DependencyError(
+            f"The document store took over {_READ_LIMIT_S:.0f} s to give the quoted texts; try again."
+        ) from None
+    parsed = dict(zip(contents, found, strict=True))
+    return {
+        one.mark: None if text is None else shown_again(one, text)
+        for one in excerpts
+        for text in [parsed[one.document_id, one.content_hash]]
+    }
+
+
+def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> AnswerRecord:
+    """Return the record as its reader sees it: with the documents' texts, or a notice in their place."""
+    texts = {one.mark: shown.get(one.mark) or stand_in(one) for one in record.excerpts}
+    also = tuple(one.model_copy(update={"text": fill(one.text, texts)}) for one in record.also)
+    draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
+    passages = tuple(
+        use.model_copy(update={"title": shown_title(use.title), "url": shown_url(use.url)})
+        for use in record.passages
+    )
+    return record.model_copy(
+        update={
+            "text": fill(record.text, texts),
+            "also": also,
+            "reply_draft": draft,
+            "passages": passages,
+            "excerpts": (),
+        }
+    )
+
+
+def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
+    """Return the documents of the record that its reader may not read any more."""
+    return frozenset(one.document_id for one in record.excerpts if shown.get(one.mark) is None)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]

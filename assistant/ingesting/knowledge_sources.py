@@ -1,0 +1,202 @@
+"""The sources of one tenant: whose document an id is, who may write it, and which labels it may carry.
+
+A document's id begins with its source's namespace and a colon; no source's own ids hold a colon, so none can
+name another's document. One source may have the empty namespace: its ids are as before there were sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
+from assistant.domain.identity import Identity
+from assistant.settings import SourceEntry, TenantConfig
+
+LONGEST_ID = 256
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who brings or withdraws documents, and the access labels that they hold."""
+
+    name: str
+    labels: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Ids after ``after``, up to ``until``, by code points; "" and None are no bound."""
+
+    after: str = ""
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """One source with its labels, as intake needs it."""
+
+    entry: SourceEntry
+    labels: tuple[str, ...]
+    """That its documents may carry."""
+    id_ranges: tuple[IdRange, ...] = (IdRange(),)
+    """Where its documents stand among all ids of the tenant, in order."""
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def document_id(self, own_id: str) -> str:
+        """Return the tenant-wide id of what the source calls ``own_id``. Raises DocumentInvalidError."""
+        if ID_SEPARATOR in own_id:
+            raise DocumentInvalidError(
+                f'the id "{own_id:.80}" holds "{ID_SEPARATOR}", which stands between a source and its '
+                "documents' ids. Write another character."
+            )
+        document_id = self.entry.id_prefix + own_id
+        if len(document_id) > LONGEST_ID:
+            raise DocumentInvalidError(
+                f'the id "{own_id:.40}…" is longer than {LONGEST_ID - len(self.entry.id_prefix)} characters'
+            )
+        return document_id
+
+    def taken_in(self, document: Document) -> Document:
+        """Return the document under its tenant-wide id, with the labels that count.
+
+        One that does not mention labels gets the source's default; an empty list lets every agent read it.
+        Raises DocumentInvalidError for a label outside the vocabulary.
+        """
+        says_labels = "labels" in document.model_fields_set
+        labels = document.labels if says_labels else self.entry.default_labels
+        self.check_labels(labels)
+        return document.model_copy(
+            update={
+                "document_id": self.document_id(document.document_id),
+                "labels": tuple(sorted(set(labels))),
+            }
+        )
+
+    def check_labels(self, labels: Iterable[str]) -> None:
+        """Raises DocumentInvalidError that names the nearest label that there is."""
+        for label in labels:
+            if label not in self.labels:
+                raise DocumentInvalidError(_unknown_label(label, self))
+
+    def may_be_written_by(self, identity: Identity) -> bool:
+        writers = self.entry.writers
+        if not writers.agents and not writers.labels:
+            return True
+        return identity.agent in writers.agents or not identity.labels.isdisjoint(writers.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSources:
+    """All sources of a tenant, in the order of its file."""
+
+    all: tuple[KnowledgeSource, ...]
+
+    @classmethod
+    def of(cls, tenant: TenantConfig) -> KnowledgeSources:
+        prefixes = [entry.id_prefix for entry in tenant.sources]
+        return cls(
+            tuple(
+                KnowledgeSource(
+                    entry,
+                    tenant.labels if entry.labels is None else entry.labels,
+                    _id_ranges(entry.id_prefix, among=prefixes),
+                )
+                for entry in tenant.sources
+            )
+        )
+
+    def named(self, name: str | None) -> KnowledgeSource:
+        """Return a source by its name; without one the only source, or the one with the empty namespace.
+
+        Raises NotFoundError, SourceNeededError.
+        """
+        if name is None:
+            return self._unnamed()
+        found = [source for source in self.all if source.name == name]
+        if not found:
+            raise NotFoundError(f'There is no source "{name}"; there are {self._names()}.')
+        return found[0]
+
+    def _unnamed(self) -> KnowledgeSource:
+        if len(self.all) == 1:
+            return self.all[0]
+        unnamed = [source for source in self.all if not source.entry.id_prefix]
+        if not unnamed:
+            raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
+        return unnamed[0]
+
+    def of_document(self, document_id: str) -> KnowledgeSource | None:
+        """Return the source that a tenant-wide id belongs to; None where it is no source's.
+
+        What no other source's namespace begins is of the source with the empty one.
+        """
+        prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
+        unnamed = None
+        for source in self.all:
+            if not source.entry.id_prefix:
+                unnamed = source
+            elif source.entry.id_prefix == prefix:
+                return source
+        return unnamed
+
+    def of_key(self, key: str) -> tuple[KnowledgeSource, str]:
+        """Return the source of a file in the inbox, and what the file is called in it.
+
+        The first folder names the source. A file elsewhere is of the unnamed source, by its whole key.
+        Raises SourceNeededError.
+        """
+        folder, slash, name = key.partition("/")
+        for source in self.all:
+            if slash and name and source.name == folder:
+                return source, name
+        return self._unnamed(), key
+
+    def writable_by(self, identity: Identity) -> tuple[KnowledgeSource, ...]:
+        return tuple(source for source in self.all if source.may_be_written_by(identity))
+
+    def shown(self, status: DocumentStatus) -> DocumentStatus:
+        """Return the status with the name of its source."""
+        source = self.of_document(status.document_id)
+        return status.model_copy(update={"knowledge_source": source.name if source else ""})
+
+    def ranges_of(self, sources: Sequence[KnowledgeSource]) -> list[IdRange]:
+        """Return where the documents of the sources stand among all ids, in order."""
+        if len(sources) == len(self.all):
+            return [IdRange()]
+        return sorted((one for source in sources for one in source.id_ranges), key=lambda one: one.after)
+
+    def _names(self) -> str:
+        return ", ".join(source.name for source in self.all)
+
+
+def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:
+    """Return whether ``labels`` let somebody read whom the labels ``of`` do not: none let everybody."""
+    new, old = set(labels), set(of)
+    return bool(old) and (not new or not new <= old)
+
+
+def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
+    if prefix:
+        return (IdRange(prefix, prefix + _LAST_CHARACTER),)
+    others = sorted(one for one in among if one)
+    begins = ["", *(one + _LAST_CHARACTER for one in others)]
+    return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))
+
+
+def _unknown_label(label: str, source: KnowledgeSource) -> str:
+    near = get_close_matches(label.casefold(), [known.casefold() for known in source.labels], n=1, cutoff=0.6)
+    meant = [known for known in source.labels if near and known.casefold() == near[0]]
+    if meant:
+        hint = f'did you mean "{meant[0]}"?'
+    elif source.labels:
+        hint = f"there are {', '.join(source.labels)}."
+    else:
+        hint = "the tenant file has no labels; add it to labels at its top."
+    return f'labels: "{label:.60}" is none of the labels of the source "{source.name}"; {hint}'

@@ -1,0 +1,125 @@
+"""What is left of a withdrawn document in S3 and DynamoDB, every version and every item of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.domain.clock import SystemClock
+from assistant.ingesting.removal import DocumentRemoval
+from assistant.settings.dynamodb_tables import STATES, TABLES
+from tests.fakes.aws_service import AwsService, aws_service
+from tests.fakes.aws_tenants import SCHEMA
+from tests.integration.service.test_withdrawn import (
+    LEAFLET,
+    MARKER,
+    QUESTION,
+    SENT,
+    asked,
+    come_back,
+    read,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+STEM = MARKER[:-1]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    tmp_path_factory: pytest.TempPathFactory, aws_server_url: str, opensearch_url: str
+) -> AsyncIterator[AwsService]:
+    folder = tmp_path_factory.mktemp("withdrawn")
+    async with aws_service(folder, aws_url=aws_server_url, opensearch_url=opensearch_url) as made:
+        made.sagemaker.texts = (f"The {MARKER} wait is four days, and it ends at noon.",)
+        await made.know("leaflet", LEAFLET, media_type="text/markdown")
+        yield made
+
+
+async def withdraw(service: AwsService) -> None:
+    owner = service.headers("olga", roles=["knowledge_owner"])
+    assert (await service.client.delete("/v1/documents/leaflet", headers=owner)).status_code == 202
+    aws = service.stores
+    assert aws.opensearch is not None
+    states = DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named(STATES.role, "clinic"))
+    removal = DocumentRemoval(
+        documents=S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic")),
+        states=states,
+        index=OpenSearchPassageIndex(aws.opensearch, alias=aws.named("passages", "clinic"), schema=SCHEMA),
+        index_writes=asyncio.Lock(),
+        clock=SystemClock(),
+    )
+    await removal.remove(["leaflet"])
+    await states.close()
+
+
+async def places_with(service: AwsService, words: str) -> set[str]:
+    """Return the tables, and the bucket, where an item or a version of an object holds the words."""
+    aws, found = service.stores, set[str]()
+    for definition in TABLES:
+        pages = await aws.clients["dynamodb"].scan(TableName=aws.named(definition.role, "clinic"))
+        if any(words in text for item in pages["Items"] for text in texts_in(item)):
+            found.add(definition.role)
+    s3, bucket = aws.clients["s3"], aws.named("documents", "clinic")
+    listed = await s3.list_object_versions(Bucket=bucket)
+    for version in listed.get("Versions", ()):
+        answer = await s3.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+        async with answer["Body"] as body:
+            if words.encode() in await body.read():
+                found.add("documents")
+    return found
+
+
+def texts_in(value: Any) -> list[str]:
+    """Return all texts of an item, packed ones unpacked."""
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in texts_in(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in texts_in(part)]
+    if isinstance(value, bytes):
+        texts = [value.decode(errors="replace")]
+        try:
+            texts.append(zlib.decompress(value).decode(errors="replace"))
+        except zlib.error:
+            try:
+                decoded = base64.b64decode(value, validate=True)
+                texts.append(zlib.decompress(decoded).decode(errors="replace"))
+            except (ValueError, zlib.error):
+                pass
+        return texts
+    return [str(value)]
+
+
+async def test_nothing_of_a_withdrawn_document_is_left_but_what_was_sent(service: AwsService) -> None:
+    answer_id, first = await asked(service)
+    assert MARKER.encode() in first
+    sent = {"send_id": "s1", "text": SENT}
+    path = f"/v1/answers/{answer_id}/sent"
+    assert (await service.client.post(path, json=sent, headers=service.headers())).is_success
+    again = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
+    assert again.content == b": alive\n\n" + first
+    assert MARKER in (await read(service, answer_id))["record"]["text"]
+    assert await places_with(service, STEM) == {"documents"}
+
+    await withdraw(service)
+    [(name, problem)] = await come_back(service, answer_id)
+    assert (name, problem["code"]) == ("error", "withdrawn")
+    after = await read(service, answer_id)
+    assert STEM not in str(after)
+    assert "[withdrawn]" in after["record"]["text"]
+    assert await places_with(service, STEM) == set()
+    assert await places_with(service, SENT) == {"records"}
+    repeated = await service.client.post(
+        "/v1/answers",
+        json={"question": QUESTION, "resume_window_s": 15},
+        headers=service.headers() | {"idempotency-key": "key-1"},
+    )
+    assert (repeated.status_code, repeated.json()["code"]) == (410, "withdrawn")

@@ -1,0 +1,216 @@
+"""Documents of several sources over HTTP: to who may not write a source, its documents do not exist."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.fakes.running_service import RunningService, Scene, running_service
+
+SOURCES = """
+[[sources]]
+name = "handbook"
+namespace = ""
+[[sources]]
+name = "wiki"
+writers = { agents = ["wim"], labels = ["desk"] }
+labels = ["desk", "hr"]
+default_labels = ["desk"]
+"""
+NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path, Scene(more_of_tenants=SOURCES)) as running:
+        await running.know("wait", "The wait is two days.")
+        yield running
+
+
+def owner(service: RunningService, agent: str = "olga", *labels: str) -> dict[str, str]:
+    return service.headers(agent, roles=["knowledge_owner"], labels=labels)
+
+
+async def bring(
+    service: RunningService, source: str | None, agent: str = "wim", **change: Any
+) -> tuple[int, Any]:
+    params = {} if source is None else {"knowledge_source": source}
+    response = await service.client.post(
+        "/v1/documents", params=params, json=NEW | change, headers=owner(service, agent)
+    )
+    return response.status_code, response.json()
+
+
+async def test_each_source_has_its_own_document_of_the_same_name(service: RunningService) -> None:
+    status, of_wiki = await bring(service, "wiki")
+    assert (status, of_wiki["document_id"], of_wiki["knowledge_source"]) == (202, "wiki:new", "wiki")
+    status, of_handbook = await bring(service, None)
+    assert (status, of_handbook["document_id"], of_handbook["knowledge_source"]) == (202, "new", "handbook")
+    stored = [await service.tenants["clinic"].knowledge.documents.get(one) for one in ("wiki:new", "new")]
+    assert [one.labels for one in stored if one] == [("desk",), ()]
+
+
+async def test_no_id_names_a_document_of_another_source(service: RunningService) -> None:
+    status, problem = await bring(service, "handbook", document_id="wiki:new")
+    assert (status, problem["code"]) == (422, "document_invalid")
+    assert await service.tenants["clinic"].knowledge.states.get("wiki:new") is None
+
+
+async def test_to_who_may_not_write_a_source_its_documents_are_unknown(service: RunningService) -> None:
+    await bring(service, "wiki")
+    never = await service.client.get("/v1/documents/never/status", headers=owner(service))
+    for method, path in (("GET", "/v1/documents/wiki:new/status"), ("DELETE", "/v1/documents/wiki:new")):
+        refused = await service.client.request(method, path, headers=owner(service))
+        assert (refused.status_code, refused.content) == (404, never.content), path
+    (of_wiki, said), (of_none, said_of_none) = [
+        await bring(service, name, "olga", content="Other.") for name in ("wiki", "none")
+    ]
+    assert (of_wiki, of_none) == (404, 404)
+    assert said["detail"].replace("wiki", "none") == said_of_none["detail"]
+    status = await service.tenants["clinic"].knowledge.states.get("wiki:new")
+    assert status is not None
+    assert status.state == "received"
+
+
+@pytest.mark.parametrize("who", [("wim",), ("otto", "desk")])
+async def test_a_named_agent_and_a_holder_of_the_label_may_write(
+    service: RunningService, who: tuple[str, ...]
+) -> None:
+    await bring(service, "wiki")
+    headers = owner(service, *who)
+    assert (await service.client.get("/v1/documents/wiki:new/status", headers=headers)).status_code == 200
+    assert (await service.client.delete("/v1/documents/wiki:new", headers=headers)).status_code == 202
+
+
+async def test_a_list_shows_the_caller_s_sources_only(service: RunningService) -> None:
+    await bring(service, "wiki")
+    await bring(service, "wiki", document_id="zz")
+    await bring(service, "handbook", document_id="zebra")
+
+    async def seen(*who: str) -> tuple[list[tuple[str, str]], dict[str, int]]:
+        found: list[tuple[str, str]] = []
+        after: str | None = None
+        while True:
+            params: dict[str, str] = {"limit": "1"} | ({"after": after} if after else {})
+            response = await service.client.get("/v1/documents", params=params, headers=owner(service, *who))
+            page = response.json()
+            found += [(one["document_id"], one["knowledge_source"]) for one in page["documents"]]
+            after = page["next_after"]
+            if after is None:
+                return found, page["counts"]
+
+    own, of_wiki = ("wait", "handbook"), [("wiki:new", "wiki"), ("wiki:zz", "wiki")]
+    assert await seen("olga") == ([own, ("zebra", "handbook")], {"live": 1, "received": 1})
+    assert await seen("wim") == ([own, *of_wiki, ("zebra", "handbook")], {"live": 1, "received": 3})
+
+
+async def test_a_label_that_the_source_does_not_know_is_422_and_names_the_nearest(
+    service: RunningService,
+) -> None:
+    status, problem = await bring(service, "wiki", labels=["HR"])
+    assert (status, problem["code"]) == (422, "document_invalid")
+    assert 'did you mean "hr"?' in problem["detail"]
+    assert await service.tenants["clinic"].knowledge.states.get("wiki:new") is None
+
+
+async def reads(service: RunningService, document_id: str, *labels: str) -> int:
+    path = f"/v1/documents/{document_id}"
+    return (await service.client.get(path, headers=service.headers(labels=labels))).status_code
+
+
+async def test_who_does_not_hold_a_document_s_labels_makes_it_readable_to_nobody_else(
+    service: RunningService,
+) -> None:
+    await service.know("salaries", "Secret.", labels=("hr", "board"))
+    public = {"document_id": "salaries", "title": "Open", "content": "Secret.", "labels": []}
+    status, problem = await bring(service, "handbook", "olga", **public)
+    assert (status, problem["code"]) == (403, "labels_widened")
+    assert (await reads(service, "salaries"), await reads(service, "salaries", "hr")) == (404, 200)
+    entries = await _recorded(service)
+    assert ("olga", "widening", "salaries") in entries
+    taken = await service.client.post(
+        "/v1/documents",
+        params={"knowledge_source": "handbook"},
+        json=NEW | public,
+        headers=owner(service, "hanna", "hr", "board"),
+    )
+    assert taken.status_code == 202
+
+
+async def test_the_older_text_stays_its_readers_until_the_wider_one_is_live(service: RunningService) -> None:
+    await service.know("salaries", "Secret.", labels=("hr",))
+    public = {"document_id": "salaries", "title": "Open", "content": "No secret.", "labels": []}
+    taken = await service.client.post(
+        "/v1/documents",
+        params={"knowledge_source": "handbook"},
+        json=NEW | public,
+        headers=owner(service, "hanna", "hr"),
+    )
+    assert taken.status_code == 202
+    assert (await reads(service, "salaries"), await reads(service, "salaries", "hr")) == (404, 200)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        b'"Labels": ["hr"]',
+        b'"labels": "hr"',
+        b'"labels": ["HR"]',
+        b'"labels": ["hr"], "labels": []',
+    ],
+)
+async def test_a_refused_body_takes_what_answers_out_of_the_answers(
+    service: RunningService, labels: bytes
+) -> None:
+    body = b'{"document_id": "wait", "title": "W", "content": "C", "media_type": "text/plain", %b}' % labels
+    assert await reads(service, "wait") == 200
+    response = await service.client.post(
+        "/v1/documents",
+        params={"knowledge_source": "handbook"},
+        content=body,
+        headers=owner(service) | {"content-type": "application/json"},
+    )
+    assert response.status_code == 422
+    assert await reads(service, "wait") == 404
+    status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
+    assert (status.json()["state"], status.json()["failure_code"]) == ("withheld", response.json()["code"])
+    assert await service.tenants["clinic"].knowledge.withdrawals.depth() == 1
+
+
+async def test_a_refused_body_withholds_no_document_of_a_source_that_is_not_the_caller_s(
+    service: RunningService,
+) -> None:
+    await bring(service, "wiki")
+    status, _ = await bring(service, "wiki", "olga", labels="hr")
+    assert status == 404
+    kept = await service.tenants["clinic"].knowledge.states.get("wiki:new")
+    assert kept is not None
+    assert kept.state == "received"
+
+
+async def test_an_owner_withholds_a_document_and_says_why(service: RunningService) -> None:
+    path = "/v1/documents/wait/withhold"
+    withheld = await service.client.post(path, json={"reason": "wrong dose"}, headers=owner(service))
+    assert (withheld.status_code, withheld.json()["state"]) == (202, "withheld")
+    assert withheld.json()["failure_reason"] == "wrong dose"
+    assert await reads(service, "wait") == 404
+    agents = await service.client.post(path, json={"reason": "x"}, headers=service.headers())
+    assert agents.status_code == 403
+
+
+async def test_labels_that_are_narrowed_end_reading_at_once(service: RunningService) -> None:
+    narrower = {"document_id": "wait", "title": "Wait", "content": "The wait is two days.", "labels": ["hr"]}
+    status, _ = await bring(service, "handbook", **narrower)
+    assert (status, await reads(service, "wait")) == (202, 404)
+
+
+async def _recorded(service: RunningService) -> list[tuple[str, str, str]]:
+    with closing(sqlite3.connect(service.state_dir / "tenants" / "clinic" / "records.sqlite")) as file:
+        bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses")]
+    return [(one["agent"], one["kind"], one["subject_id"]) for one in bodies]

@@ -1,0 +1,121 @@
+"""docs/from-nothing.md, counted: few actions to a first answer, each with a check and an existing command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from assistant.operations.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")
+MOST = 20
+
+
+@dataclass(frozen=True)
+class Action:
+    """One numbered step of the page."""
+
+    number: int
+    kind: str
+    text: str
+
+    @property
+    def blocks(self) -> list[str]:
+        return re.findall(r"```sh\n(.*?)```", self.text, re.DOTALL)
+
+    @property
+    def checks(self) -> list[str]:
+        return re.findall(r"^\*Check:\* (.+)", self.text, re.MULTILINE)
+
+
+def section(heading: str) -> str:
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def actions(text: str) -> list[Action]:
+    found = re.split(r"^\*\*(\d+) · [^*]+\*\* \((command|edit|ticket)\)", text, flags=re.MULTILINE)
+    numbers, kinds, bodies = found[1::3], found[2::3], found[3::3]
+    return [Action(int(n), kind, body) for n, kind, body in zip(numbers, kinds, bodies, strict=True)]
+
+
+FIRST = actions(section("To the first answer"))
+NUMBERED = pytest.mark.parametrize("action", FIRST, ids=lambda action: f"{action.number}-{action.kind}")
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block, a continued one as one."""
+    return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_a_first_answer_takes_few_actions_and_all_are_counted() -> None:
+    assert [action.number for action in FIRST] == list(range(1, len(FIRST) + 1))
+    assert 10 < len(FIRST) <= MOST
+    assert "Twenty actions" in PAGE
+    before_the_first = section("To the first answer").split("**1 · ")[0]
+    assert "```" not in before_the_first
+
+
+@NUMBERED
+def test_each_action_is_one_and_has_its_check(action: Action) -> None:
+    assert len(action.checks) == 1
+    assert re.search(r"`|action \d+|ends with 0", action.checks[0])
+    done = [command for block in action.blocks for command in commands(block)]
+    assert len(done) == (1 if action.kind == "command" else 0)
+
+
+def test_knowledge_comes_before_the_first_question_and_the_file_before_what_reads_it() -> None:
+    order = {
+        key: next(a.number for a in FIRST if key in a.text) for key in ("knowledge add", "lambda invoke")
+    }
+    assert order["knowledge add"] < order["lambda invoke"] == FIRST[-1].number
+    edit = next(action.number for action in FIRST if action.kind == "edit")
+    synthesizing = [
+        action.number
+        for action in FIRST
+        if any(word in block for block in action.blocks for word in ("cdk deploy", "assistant deploy"))
+    ]
+    assert edit < min(synthesizing)
+
+
+def test_no_step_synthesizes_every_tenant() -> None:
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL):
+        for command in commands(block):
+            if "cdk deploy" in command:
+                assert "-c tenant=" in command, command
+
+
+@NUMBERED
+def test_its_command_is_one_that_there_is(action: Action) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for block in action.blocks:
+        for command in commands(block):
+            words = shlex.split(command)
+            if words[0] == "make":
+                assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE)
+            elif words[0] == "assistant":
+                known(words[1:])
+
+
+def known(words: list[str]) -> None:
+    """Walk down to the command, and look for each of its options."""
+    place = typer.main.get_command(app)
+    while hasattr(place, "commands"):
+        place = place.commands[words[0]]  # type: ignore[attr-defined]
+        words = words[1:]
+    options = {name for parameter in place.params for name in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("page", ["from-nothing.md", "private-link.md"])
+def test_both_accounts_are_bootstrapped_before_anything_is_deployed_to_them(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    care = text.index("cdk bootstrap aws://444455556666")
+    assert care < text.index("cdk deploy -c stage=care_app -c tenant=pharmacy '**'\n```")

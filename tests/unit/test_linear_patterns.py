@@ -1,0 +1,197 @@
+"""The work on a text twice as long is at most about twice as much, whatever the text.
+
+Every compiled pattern of the folders whose code reads text of documents is found by import and tried on runs
+of what may repeat; the functions that loop over such a text are tried in the same way. Times are of this
+process's CPU, the best of several, and only compared with each other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import ModuleType
+
+import pytest
+
+import assistant.answering
+import assistant.ingesting
+import assistant.text
+from assistant.domain.documents import Document
+from assistant.domain.errors import DocumentInvalidError
+from assistant.ingesting.cards import build_card
+from assistant.ingesting.parsing import parse_document
+from assistant.ingesting.passages import PassageCutter, TokenCounts
+from assistant.ingesting.sources.front_matter import read_front_matter
+from assistant.text.language import language
+from assistant.text.quantities import quantities
+from assistant.text.sentences import split_sentences
+from tests.unit.ingesting.knowledge import model_tokenizer
+
+MOST_GROWTH = 2.5
+MEASURABLE_S = 0.02
+"""Less than that is noise."""
+FEWEST_CHARACTERS = 2_000
+MOST_CHARACTERS = 32_000
+"""A pattern that is quadratic needs half a second for them, a linear one a millisecond."""
+ENGLISH = language("en")
+RUNS = (
+    *(" ", "\t", "\n", "\r", "\u00a0", "\u2028", "\u0085", "a", "1", "_", "-", "*", "#", ">", "<", "[", "]"),
+    *(
+        "(",
+        "|",
+        "`",
+        "~",
+        "!",
+        ".",
+        ",",
+        ":",
+        ";",
+        "&",
+        "\\",
+        "/",
+        '"',
+        "'",
+        "\u2026",
+        "\u2019",
+        "%",
+        "=",
+        "+",
+    ),
+    *("@", "{", "\u3002", "\u0301", "\U0001f600", "a ", "a. ", "A. ", ". ", "? ", "1 ", "1-", "1,", "1."),
+    *("1/", "1 mg ", "1 to ", "1a-", "a-", "a'", "a_", "- ", "* ", "1. ", "  - ", "\n- ", "\n  - ", "\n1. "),
+    *("\n> ", "\n#", "\n\n", " \n", "\n ", "|a", "|a|b\n", "a:\n", "not ", "non-", "step ", "(ab) "),
+    *(" (AB),", "![", "[a](", "](", "[a]: b\n", "`a", "**a", "*a_", "<a ", "<a>", "</a>", "<div>", "<p>"),
+    *(
+        "<ul><li>",
+        "<table><tr><td>",
+        "<!--",
+        "<?",
+        "&#",
+        "http://a ",
+        "a@a.",
+        "[1]",
+        "[1",
+        "---\n",
+        "a: [",
+        '"a",',
+    ),
+)
+
+
+FOR_A_KNOWN_PLACE = {
+    "answering.prompting._PROMPT_ID": "matched with the whole of a manifest's value",
+    "answering.vocabulary._CODE": "matched with the whole of a word of a question",
+    "answering.vocabulary._COUNTED": "matched with the whole of a word of a question",
+    "ingesting.sources.front_matter._SAYS_LABELS": "matched at the start of a line",
+    "text.sentences._LAST_WORD": "searched for in 40 characters",
+    "text.quantities._COUNTED": "matched with the whole of a code",
+    "text.safe_markdown._DESTINATION": "matched at the bracket of a link",
+    "text.safe_markdown._DEFINITION": "matched within 2,100 characters",
+}
+"""Patterns that are not searched for in a text of any length."""
+
+
+def texts(unit: str, characters: int) -> str:
+    """A run between two words: what ends it decides whether a pattern tries again."""
+    return f"x {(unit * (characters // len(unit) + 1))[:characters]} y"
+
+
+def seconds(work: Callable[[str], object], text: str, *, best_of: int) -> float:
+    times: list[float] = []
+    for _ in range(best_of):
+        began = time.process_time()
+        work(text)
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def growth(work: Callable[[str], object], unit: str, *, best_of: int) -> float:
+    """Return how much more the work is for twice the text, where it is measurable; else 1."""
+    characters = FEWEST_CHARACTERS
+    before = seconds(work, texts(unit, characters), best_of=best_of)
+    while characters < MOST_CHARACTERS:
+        characters *= 2
+        now = seconds(work, texts(unit, characters), best_of=best_of)
+        if now > MEASURABLE_S and (now / before <= MOST_GROWTH or now > 5 * MEASURABLE_S):
+            return now / before
+        before = now
+    return 1.0
+
+
+def worst(work: Callable[[str], object]) -> dict[str, float]:
+    """Return the growth for each run for which it is too much, also when it is measured with care."""
+    suspects = [unit for unit in RUNS if growth(work, unit, best_of=1) > MOST_GROWTH]
+    return {unit: ratio for unit in suspects if (ratio := growth(work, unit, best_of=5)) > MOST_GROWTH}
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    yield package
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def patterns() -> dict[str, re.Pattern[str]]:
+    """Every compiled pattern of texts that is a value of a module, by its place."""
+    return {
+        f"{module.__name__.removeprefix('assistant.')}.{name}": value
+        for package in (assistant.text, assistant.ingesting, assistant.answering)
+        for module in modules(package)
+        for name, value in vars(module).items()
+        if isinstance(value, re.Pattern) and isinstance(value.pattern, str)
+    }
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [pytest.param(one, id=name) for name, one in patterns().items() if name not in FOR_A_KNOWN_PLACE],
+)
+def test_a_pattern_is_linear(pattern: re.Pattern[str]) -> None:
+    assert worst(lambda text: sum(1 for _ in pattern.finditer(text))) == {}
+
+
+def parse(media_type: str, *, is_cut: bool = False) -> Callable[[str], object]:
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    cutter = PassageCutter(TokenCounts.load(model_tokenizer()), max_tokens=256, language=ENGLISH)
+
+    def work(text: str) -> None:
+        document = Document.model_validate(
+            {"document_id": "d", "title": "T", "content": text, "media_type": media_type}
+        )
+        try:
+            parsed = parse_document(document)
+        except DocumentInvalidError:
+            return
+        if is_cut:
+            cutter.cut(document, parsed, content_hash="h", updated_at=noon)
+        else:
+            build_card(document, parsed, content_hash="h", updated_at=noon)
+
+    return work
+
+
+def front_matter(text: str) -> None:
+    for content in (text, f"---\n{text}\n---\n# T\n\nText.\n"):
+        with suppress(DocumentInvalidError):
+            read_front_matter(content)
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "plain": parse("text/plain"),
+    "markdown": parse("text/markdown"),
+    "html": parse("text/html"),
+    "front matter": front_matter,
+    "passages": parse("text/plain", is_cut=True),
+    "sentences": split_sentences,
+    "quantities": quantities,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_of_text_is_linear(name: str) -> None:
+    assert worst(READERS[name]) == {}
