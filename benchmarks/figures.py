@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.evaluating.measures import MEASURES
-from assistant.evaluating.report import asked_text
-from assistant.evaluating.runs import TenantRun, bound_of, read_asked
-from assistant.operations.evaluating import EvaluationPlan, committed, questions_of, run_questions
-from assistant.operations.global_options import GlobalOptions
-from assistant.operations.knowledge import load_if_empty
-from assistant.operations.local_runtime import local_runtime
-from assistant.operations.terminal import Terminal
+from assistant.cli.evaluating import EvaluationPlan, committed, questions_of, run_questions
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local_runtime import local_runtime
+from assistant.cli.terminal import Terminal
+from assistant.evaluation.measures import MEASURES
+from assistant.evaluation.report import asked_text
+from assistant.evaluation.runs import TenantRun, bound_of, read_asked
 from benchmarks.generation import measure as measure_generation
 from benchmarks.indexing import measure_indexing
 from benchmarks.local_embedding import BenchLayout, machine_line

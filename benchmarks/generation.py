@@ -23,9 +23,9 @@ from typing import Any, cast
 import httpx
 import orjson
 
-from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
-from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.answering.ports import ChatMessage, GenerationRequest
+from assistant.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import GatewaySettings, ModelServerSettings, inherited_environment
 from benchmarks.local_embedding import machine_line
@@ -81,7 +81,7 @@ def measure(*, rounds: int, tokens: int) -> GenerationRun:
         server, ready = stack.enter_context(_child("assistant.model_server", settings.environment()))
         server_url = _url(ready)
         gateway_settings = GatewaySettings(port=0, endpoints={"llm": server_url})
-        _, ready = stack.enter_context(_child("assistant.sagemaker_gateway", gateway_settings.environment()))
+        _, ready = stack.enter_context(_child("assistant.local.gateway", gateway_settings.environment()))
         loop, _ = stack.enter_context(_child("benchmarks.generation_loop", settings.environment()))
         assert server.poll() is None
         return asyncio.run(_measure(loop, server_url, _url(ready), rounds=rounds, tokens=tokens))

@@ -22,14 +22,14 @@ from pathlib import Path
 
 import orjson
 
-from assistant.bootstrap import open_stores
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.ingesting.add_documents import AddDocuments
-from assistant.ingesting.knowledge_sources import KnowledgeSources, Writer
-from assistant.ingesting.ports import DocumentStates
-from assistant.ingesting.sources.reader import read_sources
+from assistant.knowledge.add_documents import AddDocuments
+from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
+from assistant.knowledge.ports import DocumentStates
+from assistant.knowledge.sources.reader import read_sources
 from assistant.settings import inherited_environment, load_tenant
+from assistant.wiring import open_stores
 from benchmarks.local_embedding import (
     TENANT,
     BenchLayout,

@@ -21,16 +21,16 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from assistant.adapters.embedded import index_reader
-from assistant.adapters.embedded.index_follower import IndexFollower, IndexView
-from assistant.adapters.embedded.vectors import VectorMatrix
 from assistant.answering.asking import AnswerRequest
 from assistant.answering.preparing import PrepareAnswer
 from assistant.answering.retrieving import RetrievePassages
-from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
+from assistant.embedded import index_reader
+from assistant.embedded.index_follower import IndexFollower, IndexView
+from assistant.embedded.vectors import VectorMatrix
 from assistant.settings import ServiceSettings
+from assistant.wiring import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, running
 
 STEPS = ("embed", "search", "rank", "read", "weigh", "units", "quote", "compose")

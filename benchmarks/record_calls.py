@@ -12,11 +12,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_calls import DynamoDbCalls
-from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.answering.ports import LogBatch, LogOpening
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_calls import DynamoDbCalls
+from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.domain.errors import RecordsUnavailableError
 from benchmarks.load.http_server import HttpConnection, Request, response
 from benchmarks.own_process import SERVE, serve, stand_in_process

@@ -27,9 +27,9 @@ from opentelemetry import trace
 
 from assistant.answering.retrieving import RetrievePassages
 from assistant.answering.steps import Steps
-from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import ServiceSettings
+from assistant.wiring import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
 from benchmarks.opensearch_copy import copy_index
 from benchmarks.preparation import PreparationFigures, measure_preparation

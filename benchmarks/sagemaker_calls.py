@@ -14,10 +14,10 @@ from statistics import median
 
 import uvloop
 
-from assistant.adapters.aws.sagemaker_embedder import SageMakerEmbedder
-from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
-from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.answering.ports import ChatMessage, GenerationRequest
+from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+from assistant.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from benchmarks.load.http_server import HttpConnection, Request
 from benchmarks.load.pacing import Pace

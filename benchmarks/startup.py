@@ -77,7 +77,7 @@ def _start(settings: ServiceSettings) -> tuple[float, int]:
     """Return seconds until the ready line, and resident bytes then."""
     began_s = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "assistant.service"],
+        [sys.executable, "-P", "-m", "assistant.api"],
         env={**inherited_environment(), **settings.environment()},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

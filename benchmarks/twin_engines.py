@@ -10,12 +10,12 @@ from statistics import fmean
 from assistant.answering.learned import shipped_weights
 from assistant.answering.ranking import candidates, rank
 from assistant.answering.retrieving import RetrievePassages
-from assistant.bootstrap import open_tenants
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.retrieval import Retrieved
-from assistant.evaluating.questions import load_questions
-from assistant.evaluating.retrieval_quality import LEGS, ranked_documents, retrieval_quality
+from assistant.evaluation.questions import load_questions
+from assistant.evaluation.retrieval_quality import LEGS, ranked_documents, retrieval_quality
 from assistant.settings import ServiceSettings
+from assistant.wiring import open_tenants
 from benchmarks.local_embedding import TENANT
 
 TOP = 10

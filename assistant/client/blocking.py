@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from assistant.answering.events import AnswerEvent
+from assistant.api.wire import DocumentPage, DocumentText, StoredAnswer, WholeAnswer
 from assistant.client.client import AssistantClient
 from assistant.client.patience import Patience
 from assistant.client.question import Question
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentStatus
-from assistant.service.wire import DocumentPage, DocumentText, StoredAnswer, WholeAnswer
 
 
 class BlockingAssistantClient:

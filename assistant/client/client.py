@@ -15,6 +15,8 @@ import orjson
 from pydantic import BaseModel
 
 from assistant.answering.events import AnswerEvent
+from assistant.api.chat_wire import ChatCompletion
+from assistant.api.wire import AuditPage, Conversation, DocumentPage, DocumentText, StoredAnswer, WholeAnswer
 from assistant.client.connection import Call, Connection
 from assistant.client.patience import Patience
 from assistant.client.question import Question, asked
@@ -22,15 +24,6 @@ from assistant.client.reading import understand
 from assistant.client.streaming import AnswerStream
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.service.chat_wire import ChatCompletion
-from assistant.service.wire import (
-    AuditPage,
-    Conversation,
-    DocumentPage,
-    DocumentText,
-    StoredAnswer,
-    WholeAnswer,
-)
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from assistant.bootstrap.functions import Ingesting
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
 from assistant.functions.telling import tell
-from assistant.ingesting.postponing import PAUSED_DELAY_S, BatchOutcome
+from assistant.knowledge.postponing import PAUSED_DELAY_S, BatchOutcome
 from assistant.settings import function_metrics
+from assistant.wiring.functions import Ingesting
 
 
 async def ingest_documents(ingesting: Ingesting, event: Event, _context: LambdaContext) -> Failures:

@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from assistant.adapters.aws.sqs_queue import document_in
+from assistant.aws.sqs_queue import document_in
 from assistant.domain.errors import AssistantError
-from assistant.ingesting.ports import QueuedDocument
+from assistant.knowledge.ports import QueuedDocument
 
 Failures = dict[str, list[dict[str, str]]]
 _log = structlog.get_logger(__name__)

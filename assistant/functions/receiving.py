@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from assistant.bootstrap.functions import Receiving
 from assistant.domain.errors import TooLargeError
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
 from assistant.settings import function_metrics
+from assistant.wiring.functions import Receiving
 
 
 async def receive_documents(receiving: Receiving, event: Event, _context: LambdaContext) -> Failures:

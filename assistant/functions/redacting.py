@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from assistant.bootstrap.functions import Redacting
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
 from assistant.settings import function_metrics
+from assistant.wiring.functions import Redacting
 
 
 async def redact_capture(redacting: Redacting, event: Event, _context: LambdaContext) -> Failures:

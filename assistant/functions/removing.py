@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from assistant.bootstrap.functions import Removing
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
-from assistant.ingesting.upkeep import resume_withdrawals
+from assistant.knowledge.upkeep import resume_withdrawals
+from assistant.wiring.functions import Removing
 
 
 async def withdraw_documents(removing: Removing, event: Event, _context: LambdaContext) -> Failures:

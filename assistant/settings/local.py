@@ -40,7 +40,7 @@ class ModelServerSettings(ProcessSettings):
 
 
 class GatewaySettings(ProcessSettings):
-    """The local SageMaker Runtime (``python -m assistant.sagemaker_gateway``)."""
+    """The local SageMaker Runtime (``python -m assistant.local.gateway``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_GATEWAY_")
 
@@ -54,7 +54,7 @@ class GatewaySettings(ProcessSettings):
 
 
 class LocalIssuerSettings(ProcessSettings):
-    """The local OIDC issuer (``python -m assistant.local_issuer``)."""
+    """The local OIDC issuer (``python -m assistant.local.issuer``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_ISSUER_")
 

@@ -123,7 +123,7 @@ class StoreSettings(ProcessSettings):
 
 
 class ServiceSettings(StoreSettings):
-    """The orchestrator (``python -m assistant.service``)."""
+    """The orchestrator (``python -m assistant.api``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_SERVICE_")
 
@@ -191,7 +191,7 @@ class ServiceSettings(StoreSettings):
 
 
 class WorkerSettings(StoreSettings):
-    """The ingestion worker (``python -m assistant.ingesting_worker``)."""
+    """The ingestion worker (``python -m assistant.local.knowledge_worker``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_WORKER_")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from benchmarks.load.efforts import Effort
 from benchmarks.load.plans import LoadOutcome
 from benchmarks.load.scene import RECORDS_TABLE, REGION, Run, Scene

@@ -14,9 +14,9 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.retrieval import StoredDocument
-from assistant.ingesting.cards import build_card
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter, TokenCounts
+from assistant.knowledge.cards import build_card
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.text.language import language
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge" / "pharmacy"

@@ -10,7 +10,7 @@ from functools import cache
 
 import orjson
 
-from assistant.ingesting.parsing import parse_document
+from assistant.knowledge.parsing import parse_document
 from benchmarks.load.http_server import HttpConnection, Request, response
 from benchmarks.load.knowledge import made_document
 from benchmarks.load.pacing import Pace

@@ -16,10 +16,10 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.opensearch_schema import PassageSchema
 from assistant.adapters.model_artifacts import read_model_facts
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.opensearch_schema import PassageSchema
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
 from assistant.settings import AnsweringTable, ModelServerSettings, ServiceSettings, load_tenant
 from benchmarks.load.knowledge import READ_DOCUMENTS, live_status
@@ -102,7 +102,7 @@ class Scene:
     def start_service(self) -> Started:
         """Start the service by its production command, with all that AWS gives it from the stand-ins."""
         environment = self._settings().environment() | _CREDENTIALS
-        return self._processes.start("assistant.service", environment=environment)
+        return self._processes.start("assistant.api", environment=environment)
 
     def start_warm_service(self) -> Started:
         """Start it and let it answer a little: what it imports and connects on first use is there."""

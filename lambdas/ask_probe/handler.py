@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from assistant.probing import probe_once
-from assistant.probing.telling import tell
+from assistant.probe import probe_once
+from assistant.probe.telling import tell
 from assistant.settings import ProbeSettings
 
 

@@ -1,8 +1,8 @@
 """Documents go into the index."""
 
-from assistant.bootstrap.functions import open_ingesting
 from assistant.functions import FunctionEntry
 from assistant.functions.ingesting import ingest_documents
 from assistant.settings import IngestingSettings
+from assistant.wiring.functions import open_ingesting
 
 handle = FunctionEntry(IngestingSettings, open_ingesting, ingest_documents)

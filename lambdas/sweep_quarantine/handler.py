@@ -1,8 +1,8 @@
 """No raw captured call stays in the quarantine."""
 
-from assistant.bootstrap.functions import open_redacting
 from assistant.functions import FunctionEntry
 from assistant.functions.redacting import sweep_quarantine
 from assistant.settings import RedactingSettings
+from assistant.wiring.functions import open_redacting
 
 handle = FunctionEntry(RedactingSettings, open_redacting, sweep_quarantine)

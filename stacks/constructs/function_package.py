@@ -39,13 +39,12 @@ _NEVER_RUN = frozenset({"bin", "__pycache__"})
 _OF_INSTALLERS = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 _NO_FUNCTION_RUNS = frozenset(
     {
-        "assistant/evaluating",
-        "assistant/local_issuer",
+        "assistant/evaluation",
         "assistant/model_server",
-        "assistant/operations",
-        "assistant/sagemaker_gateway",
-        "assistant/service/console",
-        "assistant/template_checks",
+        "assistant/cli",
+        "assistant/local",
+        "assistant/api/console",
+        "template_checks",
     }
 )
 

@@ -26,7 +26,7 @@ from stacks.tenant import DeployedTenant
 CONTAINER = "Service"
 STOP_TIMEOUT_S = 120
 """From SIGTERM to SIGKILL: the most that Fargate gives."""
-HEALTH_CHECK = ("python", "-P", "-m", "assistant.service.alive")
+HEALTH_CHECK = ("python", "-P", "-m", "assistant.api.alive")
 """As in containers/orchestrator/Dockerfile: ECS passes over what an image says of its health."""
 _USER = "10001:10001"
 _FOLDERS_OF_EXEC = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")

@@ -16,7 +16,7 @@ from stacks.constructs.power_switch import PowerSwitch
 from stacks.constructs.vpc_function import FunctionRole, VpcFunction
 
 MAX_ATTEMPTS = 40
-"""Deliveries before a message is a dead letter; ``assistant.ingesting.ports.MAX_ATTEMPTS``, a test says."""
+"""Deliveries before a message is a dead letter; ``assistant.knowledge.ports.MAX_ATTEMPTS``, a test says."""
 _RETENTION = cdk.Duration.days(14)
 """The longest that SQS knows: a weekend's failure is still there."""
 _VISIBILITY_FOR_EACH_TIMEOUT = 6

@@ -14,7 +14,8 @@ from typing import Any, cast
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.settings import load_tenants
-from assistant.template_checks.upgrades import (
+from stacks.tenant import ROOT
+from template_checks.upgrades import (
     STATEFUL_TYPES,
     pin,
     pins_file,
@@ -22,7 +23,6 @@ from assistant.template_checks.upgrades import (
     templates_by_stack_name,
     write_pins,
 )
-from stacks.tenant import ROOT
 
 PINS = ROOT / "stacks" / "pins"
 _REGION = "us-east-1"

@@ -15,14 +15,14 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.ingesting.cards import build_card
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter, TokenCounts
-from assistant.ingesting.sources.items import SourceDocument
-from assistant.ingesting.sources.reader import read_sources
+from assistant.embedded.tenant import EmbeddedTenant
+from assistant.knowledge.cards import build_card
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.knowledge.sources.items import SourceDocument
+from assistant.knowledge.sources.reader import read_sources
 from assistant.text.language import language
 from tests.fakes.running_service import (
     DIGEST,

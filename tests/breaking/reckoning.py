@@ -11,8 +11,8 @@ from contextlib import closing
 import httpx
 import orjson
 
-from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.embedded.tenant import EmbeddedTenant
 from tests.breaking.agents import Agents, AskedQuestion
 from tests.breaking.owners import Knowledge, KnownDocument
 from tests.breaking.site import LABEL, Site, headers

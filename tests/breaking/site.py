@@ -74,7 +74,7 @@ class Site:
     async def begin(self, part: Part) -> None:
         """Start a process and return at once. Its log goes to a file."""
         settings = self.service_settings if part == "service" else self.worker_settings
-        room = "assistant.service" if part == "service" else "assistant.ingesting_worker"
+        room = "assistant.api" if part == "service" else "assistant.local.knowledge_worker"
         with (self.folder / f"{part}.log").open("ab") as log:
             self.children[part] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", room),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assistant.operations.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
-from assistant.operations.processes import ProcessPlan
+from assistant.cli.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
+from assistant.cli.processes import ProcessPlan
 from assistant.settings import LocalSettings, inherited_environment, load_tenants
 from assistant.settings.artifacts import AnsweringTable
 from assistant.settings.local_models import AddedLlm, TenantModels
@@ -60,7 +60,7 @@ class Product:
         return done.stdout
 
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "assistant.operations.main"]
+        command = [sys.executable, "-m", "assistant.cli.main"]
         return [*command, "--tenants", str(self.tenants), "--state", str(self.state)]
 
 

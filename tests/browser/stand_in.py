@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.browser.scripted_llm import Held
 
-DIST = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
+DIST = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
 _HOLD_LIMIT_S = 30.0
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 

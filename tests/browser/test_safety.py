@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from assistant.service.console_files import content_security_policy
+from assistant.api.console_files import content_security_policy
 from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product
@@ -156,7 +156,7 @@ def test_the_stand_in_has_the_policy_of_the_service() -> None:
 
 @pytest.mark.parametrize("name", ["console.js", "console.css", "index.html"])
 def test_the_build_names_no_address_outside(name: str) -> None:
-    dist = Path(__file__).parents[2] / "assistant" / "service" / "console" / "dist"
+    dist = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
     text = (dist / name).read_text(encoding="utf-8")
     addresses = set(re.findall(r"https?://[\w.-]+", text))
     assert addresses <= {"http://www.w3.org"}, "only XML name spaces, which are never loaded"

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.local_resources import create_table
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.local_resources import create_table
 from assistant.domain.clock import Clock
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name

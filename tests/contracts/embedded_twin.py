@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from assistant.adapters.embedded.answer_log import SqliteAnswerLog
-from assistant.adapters.embedded.power import FilePower
-from assistant.adapters.embedded.tenant import EmbeddedTenant
 from assistant.domain.clock import Clock
+from assistant.embedded.answer_log import SqliteAnswerLog
+from assistant.embedded.power import FilePower
+from assistant.embedded.tenant import EmbeddedTenant
 
 DIMENSIONS = 4
 EMBEDDING_MODEL = "model-of-four"

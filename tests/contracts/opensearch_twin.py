@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.adapters.aws.opensearch_client import call, open_opensearch
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
 from tests.fakes.opensearch_node import node_url

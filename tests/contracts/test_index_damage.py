@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from assistant.adapters.embedded.index import EmbeddedPassageSearch
-from assistant.adapters.embedded.passage_rows import IndexModel
-from assistant.adapters.embedded.states import SqliteDocumentStates
 from assistant.answering.index_watch import IndexWatch
 from assistant.answering.ports import PassageSearch
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
+from assistant.embedded.index import EmbeddedPassageSearch
+from assistant.embedded.passage_rows import IndexModel
+from assistant.embedded.states import SqliteDocumentStates
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
 from assistant.domain.clock import Clock
-from assistant.ingesting.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
+from assistant.knowledge.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin

@@ -68,9 +68,9 @@ from assistant.domain.retrieval import (
     StoredDocument,
     reciprocal_rank_fusion,
 )
-from assistant.ingesting.cards import build_card
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter, TokenCounts
+from assistant.knowledge.cards import build_card
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.settings import TenantConfig
 from assistant.text.language import language
 

@@ -10,24 +10,24 @@ from typing import Any
 
 from opensearchpy import AsyncOpenSearch
 
-from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.dynamodb_log import DynamoDbAnswerLog
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.kms_secret import create_link_secret
-from assistant.adapters.aws.local_resources import (
+from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.kms_secret import create_link_secret
+from assistant.aws.local_resources import (
     create_documents_bucket,
     create_key,
     create_queue,
     create_table,
     put_parameter,
 )
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import Document, MediaType
-from assistant.ingesting.parsing import parse_document
+from assistant.knowledge.parsing import parse_document
 from assistant.settings import ServiceSettings
 from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.samples import indexed

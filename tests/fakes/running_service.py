@@ -22,8 +22,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.adapters.embedded.tenant import EmbeddedTenant
-from assistant.bootstrap import ServedTenant, open_tenants
+from assistant.api.__main__ import open_application
+from assistant.api.answer_writing import StreamLimits
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -32,13 +32,13 @@ from assistant.domain.documents import (
     ParsedDocument,
     Passage,
 )
+from assistant.embedded.tenant import EmbeddedTenant
 from assistant.http_process import open_socket, server_config
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter, TokenCounts
-from assistant.service.__main__ import open_application
-from assistant.service.answer_writing import StreamLimits
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.settings import ServiceSettings
 from assistant.text.language import language
+from assistant.wiring import ServedTenant, open_tenants
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.socket_server import socket_server

@@ -131,7 +131,7 @@ class FaultScene:
                 *prefix,
                 sys.executable,
                 "-m",
-                "assistant.service",
+                "assistant.api",
                 env=inherited_environment() | self.environment() | settings.environment() | dict(more or {}),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

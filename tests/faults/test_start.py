@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from assistant.adapters.aws.local_resources import put_parameter
+from assistant.aws.local_resources import put_parameter
 from assistant.settings import ServiceSettings
 from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
 from tests.fakes.running_service import eventually

@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 
-from assistant.template_checks.upgrades import templates_by_stack_name
+from template_checks.upgrades import templates_by_stack_name
 from tests.fakes.tls_front import Authority
 from tests.stacks.synthesized import ROOT
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.costs.priced_resources import Line, priced, unknown_types
+from assistant.cli.costs.prices import FILE, load_prices
+from assistant.cli.costs.table import PAGE, markdown, with_costs
 from assistant.domain.errors import ConfigurationError
-from assistant.operations.costs.priced_resources import Line, priced, unknown_types
-from assistant.operations.costs.prices import FILE, load_prices
-from assistant.operations.costs.table import PAGE, markdown, with_costs
-from assistant.template_checks.upgrades import templates_by_stack_name
+from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
@@ -20,14 +20,14 @@ TENANTS = ("pharmacy", "clinic", "sandbox")
 def test_of_every_resource_it_is_said_whether_it_costs_by_the_hour(assembly: Path, tenant: str) -> None:
     unknown = unknown_types(templates_by_stack_name(assembly_folder(assembly, tenant)).values())
 
-    assert not unknown, f"say it in assistant/operations/costs/priced_resources.py: {sorted(unknown)}"
+    assert not unknown, f"say it in assistant/cli/costs/priced_resources.py: {sorted(unknown)}"
 
 
 def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
 
     assert page == with_costs(page, assembly=assembly, prices=load_prices()), (
-        "run: make synth && python -m assistant.operations.costs"
+        "run: make synth && python -m assistant.cli.costs"
     )
 
 

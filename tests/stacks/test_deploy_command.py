@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
+from assistant.cli.deployment.cdk_command import DEPLOY_LIMIT_S
+from assistant.cli.deployment.model_files import model_files
+from assistant.cli.deployment.model_instances import instance_changes
+from assistant.cli.deployment.steps import Deployment, deployment_of
+from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
-from assistant.operations.deployment.cdk_command import DEPLOY_LIMIT_S
-from assistant.operations.deployment.model_files import model_files
-from assistant.operations.deployment.model_instances import instance_changes
-from assistant.operations.deployment.steps import Deployment, deployment_of
-from assistant.operations.terminal import Terminal
 from assistant.settings import load_images, load_tenant
 from assistant.settings.images import write_digest
-from assistant.template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from stacks.validators.pinning import replacing_properties
+from template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from tests.stacks.emulated_account import (
     ACCOUNT,
     EmulatedAccount,

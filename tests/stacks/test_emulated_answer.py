@@ -23,8 +23,8 @@ import httpx
 import orjson
 import pytest
 
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_schema import delete_index
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_schema import delete_index
 from assistant.functions import FunctionEntry
 from assistant.settings import (
     IngestingSettings,

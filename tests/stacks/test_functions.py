@@ -118,7 +118,7 @@ def test_an_archive_made_twice_is_the_same(tmp_path: Path, monkeypatch: pytest.M
 def test_the_code_holds_handlers_and_nothing_that_no_function_runs() -> None:
     names = zipfile.ZipFile(code_archive().path).namelist()
 
-    assert "assistant/ingesting/pipeline.py" in names
+    assert "assistant/knowledge/pipeline.py" in names
     assert not [
         name for name in names if "console/" in name or "__pycache__" in name or name.endswith(".pyc")
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.knowledge.ports import MAX_ATTEMPTS
 from assistant.settings import (
     IngestingSettings,
     LinkSecretSettings,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from assistant.template_checks.checking import Report
-from assistant.template_checks.facts import load_facts
-from assistant.template_checks.findings import Status
-from assistant.template_checks.tenant_facts import facts_of
+from template_checks.checking import Report
+from template_checks.facts import load_facts
+from template_checks.findings import Status
+from template_checks.tenant_facts import facts_of
 from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
 from tests.stacks.mistakes.planted import PLANTED, Planted
 from tests.stacks.mistakes.scene import Scene
@@ -112,7 +112,7 @@ def test_without_facts_nothing_that_needs_them_passes(ours: Scene, foreign: Scen
 
 
 def test_every_part_of_every_mistake_is_planted() -> None:
-    from assistant.template_checks.mistakes import MISTAKES
+    from template_checks.mistakes import MISTAKES
 
     parts = {(one.number, code) for one in MISTAKES for code in one.parts if one.parts}
     planted = {(one.number, one.code) for one in PLANTED}

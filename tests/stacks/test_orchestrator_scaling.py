@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+from assistant.api.task_metrics import TaskMetrics
 from assistant.domain.clock import SystemClock
-from assistant.service.task_metrics import TaskMetrics
 from assistant.settings import ServiceSettings, service_metrics
 from tests.stacks.orchestrator_template import Template, container, environment, only, orchestrator_of
 from tests.stacks.values import deployed, with_sections

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.cli.main import run
+from assistant.cli.reaching import refuse_paths
 from assistant.domain.errors import DeploymentError
-from assistant.operations.main import run
-from assistant.operations.reaching import refuse_paths
-from assistant.template_checks.facts import Facts
-from assistant.template_checks.reachability import Report, prove
-from assistant.template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
-from assistant.template_checks.templates import Templates
+from template_checks.facts import Facts
+from template_checks.reachability import Report, prove
+from template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
+from template_checks.templates import Templates
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
 NETWORK = "assistant-pharmacy-Network"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.template_checks.upgrades import losses, read_pins, templates_by_stack_name
+from template_checks.upgrades import losses, read_pins, templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder
 
 RELEASED = Path(__file__).parent / "released"

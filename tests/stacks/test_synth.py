@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from assistant.operations import template_proofs
-from assistant.operations.global_options import GlobalOptions
-from assistant.operations.new_tenant import NewTenant, write_tenant
+from assistant.cli import template_proofs
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.new_tenant import NewTenant, write_tenant
 from assistant.settings.images import load_images, write_digest
 from assistant.settings.search_schema import (
     LINK_SECRET_RESOURCE,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from assistant.settings import load_tenant
-from assistant.template_checks.upgrades import (
+from stacks.validators.pinning import PINS, pin_tenants, replacing_properties
+from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
     losses,
@@ -23,7 +24,6 @@ from assistant.template_checks.upgrades import (
     unpinned,
     write_pins,
 )
-from stacks.validators.pinning import PINS, pin_tenants, replacing_properties
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic", "sandbox")

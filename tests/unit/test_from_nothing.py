@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from assistant.operations.main import app
+from assistant.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")

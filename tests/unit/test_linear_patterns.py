@@ -19,18 +19,18 @@ from types import ModuleType
 import pytest
 
 import assistant.answering
-import assistant.ingesting
+import assistant.knowledge
 import assistant.text
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
-from assistant.ingesting.cards import build_card
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter, TokenCounts
-from assistant.ingesting.sources.front_matter import read_front_matter
+from assistant.knowledge.cards import build_card
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.knowledge.sources.front_matter import read_front_matter
 from assistant.text.language import language
 from assistant.text.quantities import quantities
 from assistant.text.sentences import split_sentences
-from tests.unit.ingesting.knowledge import model_tokenizer
+from tests.unit.knowledge.knowledge import model_tokenizer
 
 MOST_GROWTH = 2.5
 MEASURABLE_S = 0.02
@@ -140,7 +140,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
     """Every compiled pattern of texts that is a value of a module, by its place."""
     return {
         f"{module.__name__.removeprefix('assistant.')}.{name}": value
-        for package in (assistant.text, assistant.ingesting, assistant.answering)
+        for package in (assistant.text, assistant.knowledge, assistant.answering)
         for module in modules(package)
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern) and isinstance(value.pattern, str)

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_schema import PassageSchema
-from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import PassageSchema
+from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexedDocument
 from tests.contracts.samples import EAST, indexed, passage

@@ -9,17 +9,12 @@ from typing import Any
 
 import pytest
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.kms_secret import create_link_secret, kms_link_secret
-from assistant.adapters.aws.local_resources import (
-    create_documents_bucket,
-    create_key,
-    create_queue,
-    put_parameter,
-)
-from assistant.adapters.aws.parameter_keys import ParameterKeySource
-from assistant.adapters.aws.s3_documents import S3DocumentStore
-from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from assistant.aws.aws_clients import open_client
+from assistant.aws.kms_secret import create_link_secret, kms_link_secret
+from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
+from assistant.aws.parameter_keys import ParameterKeySource
+from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.sqs_queue import SqsIngestionQueue
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.contracts import samples

@@ -16,8 +16,8 @@ import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import get_session
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_calls import DynamoDbCalls, DynamoDbRefusal
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_calls import DynamoDbCalls, DynamoDbRefusal
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.local_resources import create_table
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.local_resources import create_table
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker_generator import SageMakerGenerator
 from assistant.domain.clock import Deadline
-from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
+from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
 from tests.integration.adapters_aws.conftest import Runtime
 from tests.integration.adapters_aws.test_generator_streams import REQUEST, token

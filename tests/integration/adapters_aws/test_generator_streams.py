@@ -7,9 +7,9 @@ import asyncio
 import orjson
 import pytest
 
-from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
-from assistant.adapters.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.answering.ports import ChatMessage, GenerationDelta, GenerationRequest
+from assistant.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
@@ -19,7 +19,7 @@ from assistant.domain.errors import (
     GenerationUnavailableError,
     OverloadedError,
 )
-from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part, stream_exception
+from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part, stream_exception
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.integration.adapters_aws.conftest import Runtime
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from assistant.adapters.aws.aws_clients import ClientLimits, open_client
-from assistant.adapters.aws.kms_secret import create_link_secret, kms_link_secret
-from assistant.adapters.aws.local_resources import create_key, put_parameter
+from assistant.aws.aws_clients import ClientLimits, open_client
+from assistant.aws.kms_secret import create_link_secret, kms_link_secret
+from assistant.aws.local_resources import create_key, put_parameter
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION

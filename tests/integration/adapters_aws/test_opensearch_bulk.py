@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.opensearch_bulk import MOST_BYTES_A_CALL
+from assistant.aws.opensearch_bulk import MOST_BYTES_A_CALL
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import SearchUnavailableError
 from tests.contracts.samples import EAST, indexed, passage

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from tests.contracts.samples import query, soon

@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 from opensearchpy import AsyncOpenSearch
 
-from assistant.adapters.aws.opensearch_client import call, open_opensearch
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_query import search_body
-from assistant.adapters.aws.opensearch_schema import (
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_query import search_body
+from assistant.aws.opensearch_schema import (
     HYBRID_WEIGHTS,
     PIPELINE,
     PassageSchema,
@@ -24,7 +24,7 @@ from assistant.adapters.aws.opensearch_schema import (
     swap_alias,
     versions_of,
 )
-from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.errors import SearchUnavailableError
 from assistant.domain.retrieval import SearchFilters
 from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon

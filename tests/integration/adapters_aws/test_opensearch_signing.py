@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from assistant.domain.errors import ConfigurationError
 from tests.contracts.samples import query, soon
 from tests.fakes.scripted_http import Exchange, scripted_http

@@ -12,12 +12,12 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.adapters.aws.aws_clients import ClientLimits, open_client
-from assistant.adapters.aws.local_resources import put_parameter
-from assistant.adapters.aws.parameter_keys import ParameterKeySource
-from assistant.adapters.aws.parameter_power import ParameterPower
+from assistant.api.keys import CachedKeySet
+from assistant.aws.aws_clients import ClientLimits, open_client
+from assistant.aws.local_resources import put_parameter
+from assistant.aws.parameter_keys import ParameterKeySource
+from assistant.aws.parameter_power import ParameterPower
 from assistant.domain.errors import DependencyError
-from assistant.service.keys import CachedKeySet
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION
 from tests.fakes.clock import SteppedClock

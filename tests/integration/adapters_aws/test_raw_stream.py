@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.event_stream import EventStreamParser
-from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
+from assistant.aws.aws_clients import open_client
+from assistant.aws.event_stream import EventStreamParser
+from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
 from tests.integration.adapters_aws.conftest import Runtime
 

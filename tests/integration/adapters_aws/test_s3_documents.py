@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from assistant.adapters.aws import s3_documents
-from assistant.adapters.aws.aws_clients import ClientLimits, open_client
-from assistant.adapters.aws.local_resources import create_documents_bucket, create_key
-from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.aws import s3_documents
+from assistant.aws.aws_clients import ClientLimits, open_client
+from assistant.aws.local_resources import create_documents_bucket, create_key
+from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from tests.contracts import samples

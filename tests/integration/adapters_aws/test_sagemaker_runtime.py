@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.sagemaker_runtime import InvocationError, InvocationFailure, SageMakerRuntime
+from assistant.aws.aws_clients import open_client
+from assistant.aws.sagemaker_runtime import InvocationError, InvocationFailure, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.adapters_aws.conftest import Runtime
 

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.aws_clients import ClientLimits, open_client
-from assistant.adapters.aws.local_resources import create_queue
-from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from assistant.aws.aws_clients import ClientLimits, open_client
+from assistant.aws.local_resources import create_queue
+from assistant.aws.sqs_queue import SqsIngestionQueue
 from assistant.domain.errors import DependencyError
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from assistant.adapters.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker_generator import SageMakerGenerator
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
-from assistant.sagemaker_gateway.event_stream import CONTENT_TYPE, payload_part
+from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange, Script
 from tests.integration.adapters_aws.conftest import Runtime
 from tests.integration.adapters_aws.test_generator_streams import END, REQUEST, token

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.dynamodb_write_turn import DynamoDbWriteTurn
-from assistant.adapters.aws.local_resources import create_table
+from assistant.aws.aws_clients import open_client
+from assistant.aws.dynamodb_write_turn import DynamoDbWriteTurn
+from assistant.aws.local_resources import create_table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.settings.dynamodb_tables import STATES

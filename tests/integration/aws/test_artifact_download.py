@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.aws.artifact_download import download_artifacts, download_tenant_file
-from assistant.adapters.aws.aws_clients import open_client
 from assistant.adapters.model_artifacts import read_model_facts
-from assistant.bootstrap.artifacts import read_tenants
-from assistant.bootstrap.clients import open_clients
+from assistant.aws.artifact_download import download_artifacts, download_tenant_file
+from assistant.aws.aws_clients import open_client
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.settings import WorkerSettings, load_tenants
+from assistant.wiring.artifacts import read_tenants
+from assistant.wiring.clients import open_clients
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http
 

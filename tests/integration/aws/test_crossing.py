@@ -15,13 +15,13 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.domain.documents import Span
 from assistant.domain.identity import Identity, Role
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import AwsTenants
 from tests.fakes.running_service import events_of, eventually
-from tests.integration.service.test_crossing import (  # noqa: F401 - collected here, with the fixture below
+from tests.integration.api.test_crossing import (
     ANN,
     ANN_OF_PHARMACY,
     BOB,
@@ -30,16 +30,6 @@ from tests.integration.service.test_crossing import (  # noqa: F401 - collected 
     Who,
     read_answer,
     read_conversation,
-    test_a_conversation_is_read_back_in_order,
-    test_a_document_belongs_to_its_tenant,
-    test_a_labelled_document_is_no_source_without_its_label,
-    test_a_link_of_one_tenant_opens_nothing_of_another,
-    test_a_tenant_s_name_outside_the_token_changes_nothing,
-    test_an_answer_and_all_about_it_belongs_to_its_agent,
-    test_another_agent_leaves_no_trace_on_an_answer,
-    test_no_filter_reaches_another_tenant_s_documents,
-    test_the_list_of_documents_ends_at_the_tenant,
-    test_what_an_agent_says_of_an_answer_is_kept_once_and_never_changed,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -27,12 +27,12 @@ import orjson
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.kms_secret import create_link_secret
-from assistant.adapters.aws.local_resources import create_key, put_parameter
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_schema import delete_index
-from assistant.operations.emulated_aws import make_resources
+from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.kms_secret import create_link_secret
+from assistant.aws.local_resources import create_key, put_parameter
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_schema import delete_index
+from assistant.cli.emulated_aws import make_resources
 from assistant.settings import ServiceSettings, WorkerSettings, service_metrics
 from tests.fakes.aws_server import REGION
 from tests.fakes.model_processes import artifact_files, start_models

@@ -17,17 +17,17 @@ import httpx
 import orjson
 import pytest
 
-from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.adapters.aws.kms_secret import create_link_secret
-from assistant.adapters.aws.local_resources import create_key, put_parameter
-from assistant.adapters.aws.opensearch_client import call, open_opensearch
-from assistant.adapters.aws.opensearch_schema import delete_index
 from assistant.answering.events import Done, SentenceEnded, Sources, Started, Token
+from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.kms_secret import create_link_secret
+from assistant.aws.local_resources import create_key, put_parameter
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_schema import delete_index
+from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
-from assistant.operations.emulated_aws import make_resources
 from assistant.settings import (
     ServiceSettings,
     WorkerSettings,
@@ -78,7 +78,7 @@ class Deployment:
     async def knowledge_add(self) -> dict[str, Any]:
         """Run the command as a knowledge owner does, far from the stores."""
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "assistant.operations.main", "--json", "knowledge", "add"),
+            *(sys.executable, "-m", "assistant.cli.main", "--json", "knowledge", "add"),
             *("--tenant", self.tenant, "--service", self.service.url),
             cwd=self.folder,
             env=inherited_environment() | {"ASSISTANT_LOCAL_SERVICE_TOKEN": self.token("knowledge_owner")},

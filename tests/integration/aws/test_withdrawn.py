@@ -11,23 +11,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.s3_documents import S3DocumentStore
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.clock import SystemClock
-from assistant.ingesting.removal import DocumentRemoval
+from assistant.knowledge.removal import DocumentRemoval
 from assistant.settings.dynamodb_tables import STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
-from tests.integration.service.test_withdrawn import (
-    LEAFLET,
-    MARKER,
-    QUESTION,
-    SENT,
-    asked,
-    come_back,
-    read,
-)
+from tests.integration.api.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STEM = MARKER[:-1]

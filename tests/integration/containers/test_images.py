@@ -20,13 +20,13 @@ import httpx
 import orjson
 import pytest
 
-from assistant.adapters.aws.opensearch_client import open_opensearch
-from assistant.adapters.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.adapters.aws.opensearch_schema import PassageSchema, delete_index
 from assistant.answering.events import Done, Token
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import PassageSchema, delete_index
+from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.documents import Document
-from assistant.operations.emulated_aws import make_resources
 from assistant.settings import ModelServerSettings, ServiceSettings
 from tests.contracts.samples import indexed
 from tests.fakes.image_build import Image, build_image

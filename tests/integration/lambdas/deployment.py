@@ -20,23 +20,18 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from assistant.adapters.aws.aws_clients import AwsService, open_client
-from assistant.adapters.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.adapters.aws.local_resources import (
-    create_documents_bucket,
-    create_queue,
-    create_table,
-    put_parameter,
-)
-from assistant.adapters.aws.opensearch_client import call, open_opensearch
-from assistant.adapters.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.adapters.aws.s3_documents import S3DocumentStore
-from assistant.adapters.aws.sqs_queue import SqsIngestionQueue
+from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table, put_parameter
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.sqs_queue import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
 from assistant.functions import FunctionEntry
-from assistant.ingesting.stores import KnowledgeStores
-from assistant.ingesting.withdraw_documents import WithdrawDocuments
+from assistant.knowledge.stores import KnowledgeStores
+from assistant.knowledge.withdraw_documents import WithdrawDocuments
 from assistant.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
 from assistant.settings.dynamodb_tables import STATES
 from tests.fakes.aws_server import REGION

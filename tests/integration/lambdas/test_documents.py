@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from assistant.domain.documents import DocumentState
-from assistant.ingesting.embedding import EmbeddingLimits
-from assistant.ingesting.ports import MAX_ATTEMPTS
+from assistant.knowledge.embedding import EmbeddingLimits
+from assistant.knowledge.ports import MAX_ATTEMPTS
 from assistant.settings import function_metrics
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.integration.lambdas.deployment import Deployment, message
@@ -194,7 +194,7 @@ async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = EmbeddingLimits(retry_for_s=0.1, first_pause_s=0.01, longest_pause_s=0.02)
-    monkeypatch.setattr("assistant.ingesting.embedding.EmbeddingLimits", lambda: quick)
+    monkeypatch.setattr("assistant.knowledge.embedding.EmbeddingLimits", lambda: quick)
     await receive(deployment, "wiki/refill.md", PAGE)
     await deployment.messages("ids")
     deployment.sagemaker.embedding_fault = "error"

@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.adapters.aws.aws_clients import open_client
-from assistant.adapters.aws.kms_secret import kms_link_secret
-from assistant.adapters.aws.local_resources import create_key
-from assistant.adapters.aws.opensearch_client import call, open_opensearch
-from assistant.adapters.aws.opensearch_schema import delete_index
+from assistant.aws.aws_clients import open_client
+from assistant.aws.kms_secret import kms_link_secret
+from assistant.aws.local_resources import create_key
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_schema import delete_index
 from assistant.functions.cloudformation import ResourceRequest, answer
 from assistant.settings import LinkSecretSettings, SchemaSettings
 from assistant.settings.search_schema import (

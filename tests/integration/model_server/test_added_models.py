@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.models import Brought, add_model, list_models, use_model
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights
-from assistant.operations.global_options import GlobalOptions
-from assistant.operations.models import Brought, add_model, list_models, use_model
 from assistant.settings import AddedEmbedding, EmbeddingSection, ModelServerSettings, TenantModels
 from assistant.settings.artifacts import WRITER
 from assistant.settings.local_models import AddedModel, read_added_model

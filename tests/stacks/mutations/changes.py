@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.template_checks.templates import Resource
+from template_checks.templates import Resource
 from tests.stacks.mistakes.scene import Raw, Scene
 
 DELETE = {"Ref": "AWS::NoValue"}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from assistant.template_checks.values import Target, at, targets, text
+from template_checks.values import Target, at, targets, text
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, TARGET_GROUP
 from tests.stacks.mistakes.planted_in_models import CONFIG
 from tests.stacks.mistakes.planted_in_policies import bucket_policy, execution_role, log_bucket, statements_of

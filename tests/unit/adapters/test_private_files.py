@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.adapters.embedded.documents import FileDocumentStore
-from assistant.adapters.embedded.sqlite_file import open_connection
 from assistant.adapters.private_files import keep_private, make_private_folder, write_private
-from assistant.operations.processes import ProcessPlan, reap, spawn
-from assistant.operations.registry import Registry, Running
+from assistant.cli.processes import ProcessPlan, reap, spawn
+from assistant.cli.registry import Registry, Running
+from assistant.embedded.documents import FileDocumentStore
+from assistant.embedded.sqlite_file import open_connection
 from tests.contracts import samples
 from tests.fakes.file_modes import wider
 

@@ -25,9 +25,9 @@ from assistant.answering.reading import ReadAnswers
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.domain.excerpts import ShownAs, fill, stand_in
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.sources.items import SourceDocument
-from assistant.ingesting.sources.pages import page_item
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.sources.items import SourceDocument
+from assistant.knowledge.sources.pages import page_item
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.running_service import passages_of

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from assistant.answering.support import REASONS, SupportChecker
 from assistant.domain.documents import Document, Passage
-from assistant.evaluating.support_pairs import Half, SupportPair, half_of, support_pairs
-from assistant.ingesting.parsing import parse_document
-from assistant.ingesting.passages import PassageCutter
-from assistant.ingesting.sources.items import SourceDocument
-from assistant.ingesting.sources.reader import read_sources
+from assistant.evaluation.support_pairs import Half, SupportPair, half_of, support_pairs
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import PassageCutter
+from assistant.knowledge.sources.items import SourceDocument
+from assistant.knowledge.sources.reader import read_sources
 from assistant.text.language import language
 from tests.fakes.answering import UPDATED_AT
-from tests.unit.ingesting.knowledge import word_counts
+from tests.unit.knowledge.knowledge import word_counts
 
 ROOT = Path(__file__).parents[3]
 TENANTS = ("clinic", "pharmacy")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assistant.template_checks.reachability import Report, prove
-from assistant.template_checks.template_files import Template
-from assistant.template_checks.templates import Templates
+from template_checks.reachability import Report, prove
+from template_checks.template_files import Template
+from template_checks.templates import Templates
 
 Resources = dict[str, dict[str, Any]]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
-from assistant.template_checks.tenant_facts import facts_of
+from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
+from template_checks.tenant_facts import facts_of
 
 ROOT = Path(__file__).parents[3]
 

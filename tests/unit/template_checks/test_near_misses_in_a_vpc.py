@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from assistant.template_checks.findings import Status
+from template_checks.findings import Status
 from tests.unit.template_checks.small_templates import ABSENT, OPEN, PASSED, REFUSED, verdict
 
 VPC = """

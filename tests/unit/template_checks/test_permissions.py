@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 
-from assistant.template_checks.conditions import Context, conditions_hold
-from assistant.template_checks.permissions import (
-    Permissions,
-    Request,
-    policy_of_bucket,
-    policy_of_key,
-    service_may,
-)
-from assistant.template_checks.policies import Policies, statements
-from assistant.template_checks.template_files import Template
-from assistant.template_checks.templates import Resource, Templates
+from template_checks.conditions import Context, conditions_hold
+from template_checks.permissions import Permissions, Request, policy_of_bucket, policy_of_key, service_may
+from template_checks.policies import Policies, statements
+from template_checks.template_files import Template
+from template_checks.templates import Resource, Templates
 
 ALLOW = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::docs/*"}
 DENY = ALLOW | {"Effect": "Deny"}

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.template_checks.patterns import covers
-from assistant.template_checks.policies import Statement, statements
+from template_checks.patterns import covers
+from template_checks.policies import Statement, statements
 
 
 @pytest.mark.parametrize(

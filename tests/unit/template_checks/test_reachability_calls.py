@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from assistant.template_checks.facts import Facts
-from assistant.template_checks.reachability import Report, prove
+from template_checks.facts import Facts
+from template_checks.reachability import Report, prove
 from tests.unit.template_checks.small_network import (
     Resources,
     codes,

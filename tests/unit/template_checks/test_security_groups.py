@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.template_checks.security_groups import Peer, SecurityGroups
-from assistant.template_checks.templates import Templates
+from template_checks.security_groups import Peer, SecurityGroups
+from template_checks.templates import Templates
 
 
 def groups(folder: Path, resources: str) -> tuple[Templates, SecurityGroups]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.template_checks.templates import Resource, Templates
-from assistant.template_checks.values import Target, Unknown, text
+from template_checks.templates import Resource, Templates
+from template_checks.values import Target, Unknown, text
 
 NETWORK = """
     Parameters:

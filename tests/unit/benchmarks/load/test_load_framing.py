@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.adapters.aws.chat_chunks import ChatChunkParser
-from assistant.adapters.aws.event_stream import EventStreamParser
 from assistant.answering.support import SupportChecker
 from assistant.answering.written_text import AnswerText
+from assistant.aws.chat_chunks import ChatChunkParser
+from assistant.aws.event_stream import EventStreamParser
 from assistant.text.language import language
 from assistant.text.sentences import SentenceSplitter
 from benchmarks.load.bare import _dechunked, _payloads, _relayed

@@ -1,0 +1,144 @@
+"""``python -m assistant.api``: settings from the environment, see ServiceSettings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from assistant.answering.remembering import FORGET_EVERY_S, forget_regularly
+from assistant.api.admission import Admission
+from assistant.api.answer_exchange import AnswerExchange
+from assistant.api.answer_logging import SignalWatch
+from assistant.api.answer_requests import AnswerRequests
+from assistant.api.answer_starting import StartAnswer
+from assistant.api.answer_writing import StreamLimits
+from assistant.api.application import Application, build_application
+from assistant.api.certificate import self_signed_context
+from assistant.api.identity import TokenVerifier
+from assistant.api.keys import CachedKeySet
+from assistant.api.metrics import ServiceMetrics
+from assistant.api.running_answers import RunningAnswers
+from assistant.api.task_metrics import telling_metrics
+from assistant.api.wire import ConsoleConfig, DeployedVersions
+from assistant.api.wiring import Service
+from assistant.domain.clock import Clock, SystemClock
+from assistant.http_process import open_socket, run, serve
+from assistant.settings import ServiceSettings
+from assistant.telemetry import configure_logging, configure_tracing
+from assistant.wiring import ServedTenant, open_key_source, open_tenants
+
+_RESUME_S = 5.0
+"""At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain
+(103 s by default), this and three times the next are below the 120 s after which a container is killed."""
+_CANCEL_AGAIN_S = 0.2
+_RECORD_S = 3.0
+"""For each of: answers that the end of the process cut off, the last batches of their logs, their records."""
+AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
+"""What may follow the drain."""
+
+
+async def main() -> None:
+    settings = ServiceSettings.read()
+    configure_logging(settings.log_level)
+    configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
+    listener = open_socket(settings.host, settings.port)
+    operations = None
+    if settings.operations_port is not None:
+        operations = open_socket(settings.operations_host, settings.operations_port)
+    port = None if operations is None else operations.getsockname()[1]
+    async with (
+        open_tenants(settings) as tenants,
+        open_application(settings, tenants, operations_port=port) as application,
+    ):
+        service = application.answers.service
+        async with telling_metrics(settings, service):
+            await serve(
+                application,
+                listener,
+                shutdown_timeout_s=settings.drain_timeout_s,
+                on_stopping=service.begin_draining,
+                tls=None if settings.tls == "off" else self_signed_context(),
+                operations=operations,
+                most_connections=settings.connections,
+            )
+
+
+@asynccontextmanager
+async def open_application(
+    settings: ServiceSettings,
+    tenants: Mapping[str, ServedTenant],
+    *,
+    limits: StreamLimits | None = None,
+    settle_s: float = _RESUME_S,
+    operations_port: int | None = None,
+) -> AsyncGenerator[Application]:
+    """Put the application together; on leaving, end what is still written and have it recorded."""
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
+        stack.push_async_callback(keys.close)
+        service = _service(settings, tenants, keys, clock)
+        limits = limits or StreamLimits()
+        exchange = AnswerExchange(
+            service, StartAnswer(service, _admissions(tenants), limits), _admissions(tenants)
+        )
+        answers = AnswerRequests(service, exchange, limits)
+        logs = {name: tenant.log for name, tenant in tenants.items()}
+        watches = [asyncio.create_task(SignalWatch(logs, service.running).run())]
+        watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
+        watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
+        try:
+            yield build_application(service, answers, operations_port=operations_port)
+        finally:
+            await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
+            await _cancel(watches)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until they have ended: Python 3.11's ``wait_for`` loses a cancellation that comes with
+    its result."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+
+
+def _service(
+    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], keys: CachedKeySet, clock: Clock
+) -> Service:
+    verifier = TokenVerifier(
+        keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
+    )
+    return Service(
+        tenants=tenants,
+        keys=keys,
+        verifier=verifier,
+        running=RunningAnswers(),
+        metrics=ServiceMetrics(),
+        clock=clock,
+        console=ConsoleConfig(
+            issuer=settings.issuer,
+            client_id=settings.console_client_id,
+            scopes=("openid",),
+            service=settings.console_name,
+        ),
+        deployed=DeployedVersions(
+            release=settings.release,
+            model_stamp=settings.model_stamp,
+            schema_stamp=settings.schema_stamp,
+        ),
+    )
+
+
+def _admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
+    limits = {name: tenant.answering.tenant.limits for name, tenant in tenants.items()}
+    return {
+        name: Admission(streams=limit.streams, streams_per_agent=limit.streams_per_agent)
+        for name, limit in limits.items()
+    }
+
+
+if __name__ == "__main__":
+    run(main())

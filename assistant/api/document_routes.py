@@ -1,0 +1,262 @@
+"""Documents: their text for readers, their states and changes for knowledge owners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, cast
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from assistant.adapters.signed_links import refused_link, tenant_of_link
+from assistant.api.document_reading import ReadDocument, Reader
+from assistant.api.identity import caller_is_identified, require_role
+from assistant.api.link_page import LINKED_PATH
+from assistant.api.openapi_parts import body_of, problems
+from assistant.api.problems import NOT_FOUND
+from assistant.api.request_body import DOCUMENT_LIMIT_BYTES, parse_body, read_body
+from assistant.api.wire import DocumentPage, DocumentText, LinkToken, WithholdRequest
+from assistant.api.wiring import Caller, ServiceOf
+from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.errors import (
+    AssistantError,
+    DependencyError,
+    DocumentInvalidError,
+    InvalidRequestError,
+    LabelsWidenedError,
+    NotFoundError,
+    UnreadableRequestError,
+)
+from assistant.domain.identity import Identity, Role
+from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
+from assistant.knowledge.listing import ListDocuments
+from assistant.knowledge.sources.items import SourceDocument, SourceFailure, refuse_double_keys
+from assistant.knowledge.withholding import Withheld
+from assistant.wiring import ServedTenant
+
+router = APIRouter(tags=["documents"])
+_LIMIT_S = 6.0
+"""For stores that somebody waits for. Their adapters have the patience of the worker: a minute."""
+_TEXT_OR_ORIGINAL: dict[str, Any] = {
+    "description": "The text with its sections, or the original",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
+_NOT_JSON = "The body is not valid JSON in UTF-8."
+_REFUSALS: dict[str, type[AssistantError]] = {
+    error.code: error for error in (DocumentInvalidError, LabelsWidenedError)
+}
+_ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
+
+
+@router.get("/v1/documents", responses=problems(401, 403, 422, 503))
+async def list_documents(
+    service: ServiceOf,
+    caller: Caller,
+    state: Annotated[list[DocumentState] | None, Query()] = None,
+    after: Annotated[str | None, Query(max_length=256)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> DocumentPage:
+    """A page of the documents of the sources that the caller may write, in order of their ids, and how many
+    are in each state."""
+    require_role(caller, Role.KNOWLEDGE_OWNER)
+    tenant = service.tenants[caller.tenant]
+    listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
+    own = tenant.sources.writable_by(caller)
+    page = await listing.page(own, states=state or (), after=after, limit=limit + 1)
+    return DocumentPage(
+        documents=tuple(page[:limit]),
+        next_after=page[limit - 1].document_id if len(page) > limit else None,
+        counts=dict(await listing.counts(own)),
+    )
+
+
+@router.post(
+    "/v1/documents",
+    status_code=202,
+    responses=problems(400, 401, 403, 404, 413, 422, 429, 503),
+    openapi_extra=body_of(Document),
+)
+async def bring_document(
+    request: Request,
+    service: ServiceOf,
+    caller: Caller,
+    knowledge_source: Annotated[str | None, Query(max_length=64)] = None,
+) -> DocumentStatus:
+    """Take the canonical document and have it indexed; its status tells how far it is, and its whole id.
+
+    `knowledge_source` names the `[[sources]]` entry of the tenant file that the document belongs to, and may
+    be left out where the tenant has one, or one without a namespace. A source with a namespace puts it before
+    the id: `refill` of `wiki` becomes `wiki:refill`, by which all other operations know it; `document_id`
+    itself holds no colon. (The field `source` is something else: what the document says of where it is from,
+    shown to agents.) `labels` must be in the tenant's vocabulary; without the field the source's default
+    labels count, and an empty list means that every agent may read it.
+    Who does not hold all labels of a document may not make it readable to more: 403 `labels_widened`, and a
+    record. A body that is refused takes what answers under its `document_id` out of the answers, state
+    `withheld`, until the document is brought again: it may have been meant to restrict it.
+    """
+    require_role(caller, Role.KNOWLEDGE_OWNER)
+    tenant = service.tenants[caller.tenant]
+    source = _writable(tenant, caller).named(knowledge_source)
+    body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
+    writer = Writer(caller.agent, caller.labels)
+    try:
+        refuse_double_keys(body)
+        document = parse_body(body, Document)
+    except (AssistantError, ValueError) as error:
+        refusal = error if isinstance(error, AssistantError) else UnreadableRequestError(_NOT_JSON)
+        async with _in_time():
+            await tenant.add_documents([_refused(body, refusal)], source=source, writer=writer)
+        raise refusal from None
+    async with _in_time():
+        summary = await tenant.add_documents([SourceDocument(document, "")], source=source, writer=writer)
+        if summary.failures:
+            raise _REFUSALS[summary.failures[0].code](summary.failures[0].reason)
+        return await _status(tenant, caller, source.document_id(document.document_id))
+
+
+@router.post(
+    "/v1/documents/{document_id}/withhold",
+    status_code=202,
+    responses=problems(400, 401, 403, 404, 413, 422, 503),
+    openapi_extra=body_of(WithholdRequest),
+)
+async def withhold_document(
+    request: Request, service: ServiceOf, caller: Caller, document_id: str
+) -> DocumentStatus:
+    """Take the document out of the answers until it is brought again; its text is kept.
+
+    For a sender who has a new content that it cannot read, and for an owner in doubt.
+    """
+    require_role(caller, Role.KNOWLEDGE_OWNER)
+    body = await read_body(request.scope, request.receive)
+    said = parse_body(body, WithholdRequest)
+    tenant = service.tenants[caller.tenant]
+    async with _in_time():
+        status = await _status(tenant, caller, document_id)
+        await tenant.withhold_documents([Withheld(status, "withheld", said.reason)])
+        return await _status(tenant, caller, document_id)
+
+
+@router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 422, 503))
+async def document_status(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
+    """Where the document is on its way into the index, and why it failed."""
+    require_role(caller, Role.KNOWLEDGE_OWNER)
+    return await _status(service.tenants[caller.tenant], caller, document_id)
+
+
+@router.delete("/v1/documents/{document_id}", status_code=202, responses=problems(401, 403, 404, 422, 503))
+async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
+    """Withdraw the document: it is no longer readable, and the worker takes it out of the index."""
+    require_role(caller, Role.KNOWLEDGE_OWNER)
+    tenant = service.tenants[caller.tenant]
+    async with _in_time():
+        await _status(tenant, caller, document_id)
+        await tenant.withdraw_documents([document_id])
+        return await _status(tenant, caller, document_id)
+
+
+@router.get(
+    "/v1/documents/{document_id}",
+    response_model=DocumentText,
+    responses=problems(401, 403, 404, 422, 503) | {200: _TEXT_OR_ORIGINAL},
+)
+async def read_document(
+    service: ServiceOf,
+    caller: Caller,
+    document_id: str,
+    content_hash: Annotated[str | None, Query(max_length=64)] = None,
+    start: Annotated[int | None, Query(ge=0)] = None,
+    end: Annotated[int | None, Query(ge=0)] = None,
+    form: Annotated[Literal["text", "original"], Query(alias="format")] = "text",
+) -> DocumentText | Response:
+    """The stored text with its sections, or with ``format=original`` what was brought. Each read is recorded.
+
+    ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are no secret, and no right.
+    """
+    require_role(caller, *Role)
+    if (start is None) != (end is None):
+        raise InvalidRequestError("start and end name a passage together: send both or neither.")
+    span = None if start is None or end is None else (start, end)
+    reader = Reader(agent=caller.agent, labels=caller.labels, cited_content=content_hash, cited_span=span)
+    reading = _reading(service.tenants[caller.tenant])
+    async with _in_time():
+        if form == "text":
+            return await reading.text(document_id, reader=reader)
+        original = await reading.original(document_id, reader=reader)
+    return Response(original, media_type="text/plain; charset=utf-8", headers=_ORIGINAL_HEADERS)
+
+
+@router.post(
+    LINKED_PATH,
+    response_model=DocumentText,
+    responses=problems(400, 401, 404, 413, 422, 503),
+    openapi_extra=body_of(LinkToken) | {"security": []},
+)
+async def read_linked_document(request: Request, service: ServiceOf) -> DocumentText:
+    """The stored text that a link in an answer opens, for 10 minutes, in the name of the agent who asked.
+
+    The token is all the right that a reader brings, so it is posted: addresses are kept by logs.
+    """
+    token = parse_body(await read_body(request.scope, request.receive), LinkToken).token
+    tenant = service.tenants.get(tenant_of_link(token))
+    if tenant is None:
+        raise refused_link()
+    grant = tenant.links.open(token)
+    caller_is_identified.set(True)
+    reader = Reader(
+        agent=grant.agent,
+        labels=frozenset(grant.labels),
+        cited_content=grant.content_hash,
+        cited_span=grant.span,
+    )
+    async with _in_time():
+        return await _reading(tenant).text(grant.document_id, reader=reader)
+
+
+def _reading(tenant: ServedTenant) -> ReadDocument:
+    return ReadDocument(
+        documents=tenant.knowledge.documents,
+        states=tenant.knowledge.states,
+        records=tenant.answering.records,
+        clock=tenant.answering.clock,
+    )
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncGenerator[None]:
+    """Raises DependencyError after the limit. What was begun may be asked for again: it is done once."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            yield
+    except TimeoutError:
+        raise DependencyError(f"The stores of documents took over {_LIMIT_S:.0f} s; try again.") from None
+
+
+async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:
+    """Raises NotFoundError for what is unknown and for what is of a source that the caller may not write."""
+    if tenant.sources.of_document(document_id) not in tenant.sources.writable_by(caller):
+        raise NotFoundError(NOT_FOUND)
+    status = await tenant.knowledge.states.get(document_id)
+    if status is None:
+        raise NotFoundError(NOT_FOUND)
+    return tenant.sources.shown(status)
+
+
+def _writable(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
+    """Return the sources that the caller may write: of others they learn not even the names."""
+    own = tenant.sources.writable_by(caller)
+    if not own:
+        raise NotFoundError(NOT_FOUND)
+    return KnowledgeSources(own)
+
+
+def _refused(body: bytes, error: AssistantError) -> SourceFailure:
+    """Return what was refused, with the document that it was meant to be, where its body says so."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    own_id: object = cast("dict[str, object]", said).get("document_id") if isinstance(said, dict) else None
+    return SourceFailure("", error.code, error.message, own_id if isinstance(own_id, str) else None)

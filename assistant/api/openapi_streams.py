@@ -1,0 +1,192 @@
+"""The operations that run on raw ASGI, as the OpenAPI file tells of them: FastAPI does not know them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assistant.answering.asking import AnswerRequest
+from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.api.chat_request import ChatRequest
+from assistant.api.openapi_parts import body_of, problems, reference, refusals
+
+EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
+_STREAM = (
+    "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
+    " sources, any number of token and sentence, then done or error, and nothing after it. `data` is "
+    "JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
+    "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
+    " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
+    "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
+    "a document. A stream that ends without done or error was cut."
+)
+_CHUNKS = (
+    "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
+    "has the role, the last choice the finish reason and the annotations. A stream that breaks off ends "
+    "with an error (x-error) and without `[DONE]`. When nothing flows for 10 s the comment `: alive` "
+    "comes."
+)
+_EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repeat under the same key, by the same agent within 15 minutes, joins the first "
+    "answer; with another request it is refused (409). A key keeps the answer's events as "
+    "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
+    "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
+    "shows 5 s after its last event (15 s before the first): whoever joins then gets what was kept and the "
+    "error interrupted. An error that is not retryable comes again for 15 minutes.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+}
+_LAST_EVENT_ID: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "Id of the last event that was seen: those after it come. Without it, all.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"},
+}
+_ANSWER_ID: dict[str, Any] = {
+    "name": "answer_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$"},
+}
+
+
+def stream_operations() -> dict[str, dict[str, Any]]:
+    """Return the paths with their operations, to be merged into those that FastAPI knows."""
+    return {
+        "/v1/answers": {"post": _ask()},
+        "/v1/answers/{answer_id}/events": {"get": _follow()},
+        "/v1/chat/completions": {"post": _chat()},
+    }
+
+
+def _ask() -> dict[str, Any]:
+    return {
+        "tags": ["answers"],
+        "summary": "Ask",
+        "operationId": "ask",
+        "description": "Answer a question: streamed when Accept takes text/event-stream at least as gladly "
+        "as JSON, else whole. Leaving ends the answer, after resume_window_s seconds.",
+        "parameters": [_KEY],
+        **body_of(AnswerRequest),
+        "responses": _responses(
+            {
+                "description": "The answer",
+                "content": {
+                    "text/event-stream": _event_stream(),
+                    "application/json": {"schema": reference("WholeAnswer")},
+                },
+            },
+            problems(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
+        ),
+    }
+
+
+def _follow() -> dict[str, Any]:
+    not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
+    return {
+        "tags": ["answers"],
+        "summary": "Come back to an answer",
+        "operationId": "follow_answer",
+        "description": "The events of the caller's own answer that was asked with a resume_window_s or a "
+        "key: those after Last-Event-ID, then what follows. They are kept for 15 minutes. "
+        "When the process that wrote the answer is gone, an error of code interrupted "
+        "ends the stream; of code not_resumable where only the end of its events is lost "
+        "and the whole answer is recorded: read it. When a document that it shows was "
+        "withdrawn since, or is no longer open to the caller, all that comes is an error "
+        "of code withdrawn.",
+        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
+        "responses": _responses(
+            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
+            problems(401, 403, 404, 409, 422, 429, 503, meanings=not_kept),
+        ),
+    }
+
+
+def _chat() -> dict[str, Any]:
+    stream = {
+        "schema": {
+            "description": _CHUNKS,
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "data": {
+                    "anyOf": [
+                        {"const": "[DONE]"},
+                        _json_text("ChatCompletionChunk"),
+                        _json_text("ChatError"),
+                    ]
+                }
+            },
+        },
+        "x-chunk": reference("ChatCompletionChunk"),
+        "x-error": reference("ChatError"),
+    }
+    answers = {
+        "description": "The answer; its sentences' citations are annotations of type url_citation",
+        "headers": {"X-Answer-Id": {"$ref": "#/components/headers/AnswerId"}},
+        "content": {
+            "text/event-stream": stream,
+            "application/json": {"schema": reference("ChatCompletion")},
+        },
+    }
+    errors = refusals(
+        *(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
+        content={"application/json": {"schema": reference("ChatError")}},
+    )
+    return {
+        "tags": ["answers"],
+        "summary": "Ask, in OpenAI's form",
+        "operationId": "chat",
+        "description": _CHAT_RULES,
+        "parameters": [_KEY],
+        **body_of(ChatRequest),
+        "responses": _responses(answers, errors),
+    }
+
+
+_CHAT_RULES = (
+    "The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; "
+    "the id of the completion is its answer_id. The last message, of role user, is the question; the "
+    "user's message before it joins in the prompt, and in retrieval where the question leans on it. "
+    "Messages of role assistant are never read; with conversation_id (ours, from answer.conversation_id) "
+    "the recorded turns are used instead. Roles system and developer, unknown parameters, and those that "
+    "would change what comes back are refused (422); parameters of sampling and bookkeeping are taken "
+    "without effect. The content is the answer's text. An uncertain answer begins with a line that says "
+    "so, or ends with it where only the last event tells. Without evidence the content is the reason and "
+    "whom to ask. Both end with finish_reason stop; answer.finish_reason and answer.certainty tell them "
+    "apart."
+)
+
+
+def _event_stream() -> dict[str, Any]:
+    return {
+        "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
+        "x-events": {event.event: reference(event.__name__) for event in EVENTS},
+        "x-event-order": ["started", "sources", ["token", "sentence"], ["done", "error"]],
+        "x-event-id": _EVENT_ID,
+        "x-heartbeat": {"comment": "alive", "after_s": 10},
+    }
+
+
+def _event_schema(event: type[Any]) -> dict[str, Any]:
+    """Return the schema of one event: the stream's is that of each of its events."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": _EVENT_ID},
+            "event": {"const": event.event},
+            "data": _json_text(event.__name__),
+        },
+    }
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": reference(model)}
+
+
+def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    return {"200": good} | {str(status): response for status, response in bad.items()}

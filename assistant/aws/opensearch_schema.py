@@ -1,0 +1,230 @@
+"""What a tenant's index in OpenSearch is made of: mapping, settings, search pipeline, alias.
+
+``apply_schema`` is the one place that makes them, for a laptop, a test and the deployment alike; readers and
+writers never do unless told to. An index is ``<alias>-<version>``, and the alias points at the one that is
+searched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from assistant.aws.opensearch_client import call
+from assistant.domain.errors import SearchUnavailableError
+from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
+
+SCHEMA_VERSION = 2
+"""Grows with a change of mapping, analyzer or settings: such an index is a new version and is filled anew."""
+PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
+"""One for all tenants of a domain: it holds no tenant's data, only how legs are fused."""
+FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
+"""As in the embedded engine, which says where they come from."""
+LONGEST_TOKEN_CHARS = 79
+LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
+"""Of the legs of passages."""
+HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
+"""In the order of the hybrid query's legs. A hybrid query takes no more than five."""
+_STOP_WORDS = "_english_"
+"""Lucene's ``ENGLISH_STOP_WORDS_SET``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassageSchema:
+    """One version of a tenant's index: whose vectors it holds, and how it is spread over data nodes."""
+
+    embedding_model: str
+    dimensions: int
+    model_digest: str = ""
+    """Of the embedding model's weights: vectors of others cannot be compared with them."""
+    shards: int = 1
+    replicas: int = 0
+    """A domain of three zones with standby takes only 2, 5, …; one data node takes 0."""
+
+    @property
+    def version(self) -> str:
+        """Return the stable name of the version, fit for the name of an index."""
+        return f"v{SCHEMA_VERSION}-{self.model_version}"
+
+    @property
+    def model_version(self) -> str:
+        """Return the part of the version that tells whose vectors they are."""
+        parts = f"{self.embedding_model}\0{self.dimensions}\0{self.model_digest}"
+        readable = re.sub(r"[^a-z0-9.-]+", "-", self.embedding_model.lower())[:60]
+        return f"{readable}-{self.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
+
+    def index_name(self, alias: str) -> str:
+        return f"{alias}-{self.version}"
+
+
+def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
+    """Return settings and mapping of a new index. ``alias`` is kept in it: a name's prefix proves nothing."""
+    return {
+        "settings": {
+            "index": {
+                "knn": True,
+                "number_of_shards": schema.shards,
+                "number_of_replicas": schema.replicas,
+                "refresh_interval": "-1",  # each write refreshes when it is whole: readers see no half
+                "merge.policy.expunge_deletes_allowed": 0,  # percent: what is withdrawn leaves the disk
+            },
+            "analysis": _analysis(),
+        },
+        "mappings": {
+            "dynamic": "strict",
+            "_source": {"enabled": False},
+            "_meta": {
+                "schema_version": SCHEMA_VERSION,
+                "alias": alias,
+                "index_version": schema.version,
+                "embedding_model": schema.embedding_model,
+                "dimensions": schema.dimensions,
+                "model_digest": schema.model_digest,
+            },
+            "properties": _properties(schema),
+        },
+    }
+
+
+def pipeline_body() -> dict[str, Any]:
+    """Return the search pipeline: weighted reciprocal rank fusion of the legs.
+
+    No passage is in a leg of documents, so these change no passage's score. The node wants weights that sum
+    up to 1, so its scores are the domain's times a constant.
+    """
+    total = sum(HYBRID_WEIGHTS.values())
+    weights = [weight / total for weight in HYBRID_WEIGHTS.values()]
+    return {
+        "description": "Fuses the legs of a hybrid query by reciprocal rank.",
+        "phase_results_processors": [
+            {
+                "score-ranker-processor": {
+                    "combination": {
+                        "technique": "rrf",
+                        "rank_constant": RRF_K,
+                        "parameters": {"weights": weights},
+                    }
+                }
+            }
+        ],
+    }
+
+
+async def apply_schema(
+    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
+) -> None:
+    """Make the pipeline, the version's index, and the alias when it points nowhere yet. Safe to repeat.
+
+    An alias that points at another version stays there until ``swap_alias``. Raises SearchUnavailableError.
+    """
+    index = schema.index_name(alias)
+    await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body(), timeout_s=timeout_s)
+    await call(
+        client,
+        f"PUT /{index}",
+        body=index_body(schema, alias=alias),
+        timeout_s=timeout_s,
+        tolerated=("resource_already_exists_exception",),
+    )
+    meta = await read_meta(client, index, timeout_s=timeout_s)
+    if meta.get("alias") != alias:
+        raise SearchUnavailableError(f"The index {index} exists and belongs to another alias.")
+    if not await call(client, f"HEAD /_alias/{alias}", timeout_s=timeout_s):
+        await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
+
+
+async def swap_alias(
+    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
+) -> None:
+    """Let readers search this version from now on, and no other, in one step.
+
+    Raises SearchUnavailableError, also when the version's index is not there.
+    """
+    actions = [
+        {"remove": {"index": f"{alias}-*", "alias": alias, "must_exist": False}},
+        {"add": {"index": schema.index_name(alias), "alias": alias}},
+    ]
+    await call(client, "POST /_aliases", body={"actions": actions}, timeout_s=timeout_s)
+
+
+async def leave_older_schema(
+    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
+) -> None:
+    """Let readers search this version when the alias points at an index of another schema, which they cannot
+    read. An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError."""
+    meta = await read_meta(client, alias, timeout_s=timeout_s)
+    if meta.get("schema_version") != SCHEMA_VERSION:
+        await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
+
+
+async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) -> list[str]:
+    """Return the names of all indices made for this alias, whichever of them is searched."""
+    found = await call(
+        client,
+        f"GET /{alias}-v*/_mapping",
+        params={"filter_path": "*.mappings._meta", "allow_no_indices": "true"},
+        timeout_s=timeout_s,
+    )
+    return sorted(name for name, entry in found.items() if entry["mappings"]["_meta"].get("alias") == alias)
+
+
+async def delete_index(client: AsyncOpenSearch, *, alias: str, timeout_s: float = 60.0) -> None:
+    """Remove every version of the tenant's index. Nothing there is no error."""
+    for name in await versions_of(client, alias, timeout_s=timeout_s):
+        await call(client, f"DELETE /{name}", timeout_s=timeout_s, tolerated=("index_not_found_exception",))
+
+
+async def read_meta(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> Mapping[str, Any]:
+    """Return what the index behind a name or alias was built with."""
+    found = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
+    if len(found) != 1:
+        raise SearchUnavailableError(f"The alias {name} points at {len(found)} indices, not one.")
+    (entry,) = found.values()
+    return entry["mappings"].get("_meta", {})
+
+
+def _properties(schema: PassageSchema) -> dict[str, Any]:
+    text = {"type": "text", "analyzer": "english_words", "index_options": "freqs"}
+    keyword = {"type": "keyword"}
+    vector = {
+        "type": "knn_vector",
+        "dimension": schema.dimensions,
+        "method": {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"},
+    }
+    return {
+        **dict.fromkeys((*FIELD_BOOSTS, "asked", "text"), text),
+        **dict.fromkeys(("vector", "title_vector"), vector),
+        **dict.fromkeys(("row_id", "kind", "document_id", "source", "type", "visible_to"), keyword),
+        **{name: {"type": "keyword", "index": False} for name in ("words", "abbreviations")},
+        **{name: {"type": "long"} for name in ("ordinal", "updated_at_us", "indexed_at_us")},
+        "leads": {"type": "boolean"},
+        **{name: {"type": "binary", "doc_values": True} for name in ("kept", "card")},
+    }
+
+
+def _analysis() -> dict[str, Any]:
+    """Return the analyzer: letters and digits as tokens, lower case, no accents, no stop words, stems.
+
+    The same steps as the embedded engine's, so that both find alike.
+    """
+    return {
+        "tokenizer": {"letters_and_digits": {"type": "pattern", "pattern": "[^\\p{IsAlphabetic}\\p{N}]+"}},
+        "filter": {
+            "not_too_long": {"type": "length", "max": LONGEST_TOKEN_CHARS},
+            "english_stop": {"type": "stop", "stopwords": _STOP_WORDS},
+            "english_stem": {"type": "stemmer", "language": "porter2"},
+        },
+        "analyzer": {
+            "english_words": {
+                "type": "custom",
+                "tokenizer": "letters_and_digits",
+                "filter": ["not_too_long", "lowercase", "asciifolding", "english_stop", "english_stem"],
+            }
+        },
+    }

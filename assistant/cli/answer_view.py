@@ -1,0 +1,251 @@
+"""An answer on the terminal: text as it arrives, marks, what the agent is told of it, sources, timings."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from rich.text import Text
+
+from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.cli.marked_text import MarkedText
+from assistant.cli.terminal import Terminal, plain, styled
+from assistant.domain.answers import (
+    AlsoPossible,
+    AnswerRecord,
+    Certainty,
+    FinishReason,
+    Mode,
+    Sentence,
+    Source,
+    Support,
+)
+
+_REASONS = {
+    "no_unit": "no source says so",
+    "number_differs": "its source has another number",
+    "negation_differs": "its source says the opposite",
+    "condition_dropped": "its source has a condition",
+    "actor_differs": "its source names somebody else",
+    "no_passage": "no source says so",
+    "number_not_in_passage": "a number that its source does not have",
+}
+"""By code; the last two are of records of schema version 1."""
+_DETAILS = {
+    FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
+    FinishReason.REFUSED: "The assistant does not answer this.",
+    FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found.",
+    FinishReason.LENGTH: "The answer was cut at its longest length.",
+}
+_BADGES = {
+    Mode.QUOTED: "Quoted word for word",
+    Mode.WRITTEN: "Written by the model, each sentence checked",
+}
+_POSSIBLY = "Possibly: check before you send."
+_FALLBACKS = {
+    "unsupported": "the sources do not support what it wrote",
+    "repetition": "it repeated itself",
+    "debris": "it was no text for a reader",
+    "echo": "it repeated the question",
+    "refused": "it found no answer in the sources",
+    "length": "it did not come to an end",
+    "empty_answer": "it wrote nothing",
+    "no_room_for_passages": "the question left no room for the sources",
+    "generation_late": "it was late",
+    "deadline": "it was late",
+}
+_BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
+_INDENT = "  "
+
+
+@dataclass(slots=True)
+class AnswerPrinter:
+    """Prints the events of one answer in their order and keeps what is asked about afterwards."""
+
+    terminal: Terminal
+    base_url: str
+    began_s: float = field(default_factory=time.monotonic)
+    answer_id: str | None = None
+    first_text_s: float | None = None
+    """Seconds from the question to the first text."""
+    done: Done | None = None
+    problem: Problem | None = None
+    _sources: Sequence[Source] = ()
+    _marked: MarkedText = field(default_factory=MarkedText)
+
+    def show(self, event: AnswerEvent) -> None:
+        match event:
+            case Started():
+                self.answer_id = event.answer_id
+            case Sources():
+                self._sources = event.sources
+            case Token():
+                self._show_text(event.text)
+            case SentenceEnded():
+                self._write(self._marked.take_sentence(event.end))
+                mark = mark_of(event, after=self._marked.text[: event.end])
+                self.terminal.out.print(mark, end="")
+            case Done():
+                self._show_done(event)
+            case Problem():
+                self._end_text()
+                self.problem = event
+
+    def _show_text(self, text: str) -> None:
+        if self.first_text_s is None:
+            self.first_text_s = time.monotonic() - self.began_s
+        self._write(self._marked.take(text))
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.terminal.out.print(with_bold(text), end="")
+
+    def _show_done(self, done: Done) -> None:
+        self.done = done
+        total_s = time.monotonic() - self.began_s
+        self._end_text()
+        show_remarks(self.terminal, done)
+        looked_at = done.finish_reason is FinishReason.NO_EVIDENCE
+        print_sources(
+            self.terminal, self._sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
+        )
+        self.terminal.out.print(Text(self._timings(done, total_s=total_s), style="dim"))
+
+    def _timings(self, done: Done, *, total_s: float) -> str:
+        first = "" if self.first_text_s is None else f"first text after {self.first_text_s:.2f} s, "
+        tokens = f", {done.usage.completion_tokens} tokens" if done.usage.completion_tokens else ""
+        return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
+
+    def _end_text(self) -> None:
+        self._write(self._marked.take_rest().rstrip())
+        if self._marked.text:
+            self.terminal.out.print()
+
+
+def with_bold(text: str, *, style: str = "") -> Text:
+    """Return Markdown with its bold parts in bold; its other marks stay as they are written."""
+    shown = Text()
+    for place, part in enumerate(_BOLD.split(text)):
+        shown.append_text(plain(part, style=f"{style} bold".strip() if place % 2 else style))
+    return shown
+
+
+def show_remarks(terminal: Terminal, said: Done | AnswerRecord) -> None:
+    """Print what an agent is told of an answer: how it was made, whether to trust it, what else there is."""
+    out = terminal.out
+    if said.mode is not None:
+        out.print()
+        _show_certainty(terminal, said)
+    else:
+        _show_no_answer(terminal, said)
+    if said.corrections:
+        pairs = ", ".join(f"“{one.said}” also read as “{one.read_as}”" for one in said.corrections)
+        out.print(plain(pairs, style="dim"))
+    if said.clarify:
+        out.print(styled(("\nAsk back  ", "bold cyan"), (said.clarify, "")))
+    for also in said.also:
+        _show_also(terminal, also)
+    if said.reply_draft:
+        out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
+        out.print(with_bold(_indented(said.reply_draft)))
+
+
+def _show_certainty(terminal: Terminal, said: Done | AnswerRecord) -> None:
+    if said.certainty is Certainty.POSSIBLY:
+        whom = f" Ask: {said.escalation}" if said.escalation else ""
+        terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
+    if said.mode is not None:
+        badge = _BADGES[said.mode]
+        if said.fallback:
+            why = _FALLBACKS.get(said.fallback, f"it did not answer ({said.fallback})")
+            badge += f", in place of the model's text: {why}"
+        terminal.out.print(plain(badge, style="dim"))
+    if said.finish_reason is FinishReason.LENGTH:
+        terminal.out.print(plain(_DETAILS[FinishReason.LENGTH], style="yellow"))
+
+
+def _show_no_answer(terminal: Terminal, said: Done | AnswerRecord) -> None:
+    """Print why there is no text, and whom to ask. A record keeps the reason as a code only."""
+    detail = _DETAILS.get(said.finish_reason) if said.finish_reason else None
+    reason = said.reason if isinstance(said, Done) else None
+    if said.finish_reason is FinishReason.NO_EVIDENCE:
+        detail, reason = reason or detail, None
+    if detail:
+        terminal.out.print(plain(detail, style="yellow"))
+    if reason:
+        terminal.out.print(plain(reason, style="dim"))
+    if said.escalation:
+        terminal.out.print(styled(("Ask: ", "bold"), (said.escalation, "")))
+
+
+def _show_also(terminal: Terminal, also: AlsoPossible) -> None:
+    numbers = "".join(f"[{n}]" for n in also.citations)
+    terminal.out.print(
+        styled(
+            ("\nAlso possible  ", "bold cyan"),
+            (also.title, "bold"),
+            (_effective(also.effective_date), "dim"),
+            (f" {numbers}", "cyan"),
+        )
+    )
+    terminal.out.print(with_bold(_indented(also.text)))
+
+
+def _effective(day: date | None) -> str:
+    return "" if day is None else f", effective {day:%Y-%m-%d}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"{_INDENT}{line}" if line else "" for line in text.split("\n"))
+
+
+def mark_of(sentence: Sentence, *, after: str = "") -> Text:
+    """Return what stands behind a sentence: its citations, and whether nothing supports it.
+
+    ``after`` is the text before the mark; a citation that it ends with is not said twice.
+    """
+    mark = Text()
+    numbers = "".join(f"[{n}]" for n in sentence.citations)
+    if numbers and not after.rstrip(" .!?").endswith(numbers):
+        mark.append(f" {numbers}", style="cyan")
+    if sentence.support is Support.UNSUPPORTED:
+        reasons = ", ".join(_REASONS.get(reason, reason) for reason in sentence.reasons)
+        mark.append(f" (unsupported{f': {reasons}' if reasons else ''})", style="yellow")
+    return mark
+
+
+def print_sources(
+    terminal: Terminal,
+    sources: Sequence[Source],
+    *,
+    cited: Collection[int],
+    base_url: str,
+    looked_at: bool = False,
+) -> None:
+    """Print the numbered sources with title and link, those that the answer cites in bold."""
+    if not sources:
+        return
+    terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
+    documents = _by_document(sources)
+    numbers = [", ".join(str(source.n) for source in same) for same in documents]
+    width = max(map(len, numbers))
+    for said, same in zip(numbers, documents, strict=True):
+        first = same[0]
+        is_cited = any(source.n in cited for source in same)
+        title = (first.title, "bold" if is_cited else "")
+        number = (f"  {said:>{width}}  ", "cyan")
+        about = f"  {first.document_id}{_effective(first.effective_date)}"
+        terminal.out.print(styled(number, title, (about, "dim")))
+        link = first.url or base_url + first.document_url
+        terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
+
+
+def _by_document(sources: Sequence[Source]) -> list[list[Source]]:
+    """Return the sources, those of one document together, in the order of each document's first."""
+    documents: dict[str, list[Source]] = {}
+    for source in sources:
+        documents.setdefault(source.document_id, []).append(source)
+    return list(documents.values())

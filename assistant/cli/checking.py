@@ -1,0 +1,149 @@
+"""``assistant check``: templates held against the twenty-three mistakes, as a table or as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+from rich.table import Table
+
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.terminal import Terminal, plain, styled
+from assistant.domain.errors import DeploymentError
+from template_checks.checking import Report, check
+from template_checks.facts import Facts, load_facts
+from template_checks.findings import Finding, Status
+from template_checks.tenant_facts import facts_of
+
+_STYLES = {
+    Status.REFUSED: "bold red",
+    Status.NOT_PROVEN: "yellow",
+    Status.PASSED: "green",
+    Status.NOT_APPLICABLE: "dim",
+}
+
+
+def check_templates(
+    options: GlobalOptions, templates: Sequence[Path], *, facts: Path | None, tenant: str | None
+) -> None:
+    """Check and show. Ends the command with 1 unless every mistake is ruled out."""
+    known, source = _facts(options, facts=facts, tenant=tenant)
+    report = check(templates, facts=known)
+    if options.json:
+        sys.stdout.buffer.write(orjson.dumps(as_json(report, source), option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        _show(Terminal(), report, source)
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+def print_facts(options: GlobalOptions, *, tenant: str) -> None:
+    """Write the facts of a tenant of ours as the file that ``assistant check --facts`` reads."""
+    sys.stdout.write(facts_of(options.tenants_dir / f"{tenant}.toml", root=Path.cwd()).as_toml())
+
+
+def refuse_mistakes(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
+    """Raise DeploymentError with every mistake that a tenant's templates do not rule out."""
+    report = check([templates], facts=facts_of(tenant_file, root=root or Path.cwd()))
+    if not report.is_clean:
+        lines = [
+            f"{verdict.mistake.code} {_line(finding)}"
+            for verdict in report.verdicts
+            for finding in verdict.findings
+        ]
+        raise DeploymentError("These mistakes are not ruled out:\n  " + "\n  ".join(lines))
+
+
+def _line(finding: Finding) -> str:
+    place = f"{finding.where} {finding.property}"
+    return f"{finding.code}, {finding.status}: {place}: {finding.message} {finding.mend}"
+
+
+def _facts(options: GlobalOptions, *, facts: Path | None, tenant: str | None) -> tuple[Facts, str | None]:
+    if facts is not None and tenant is not None:
+        raise typer.BadParameter("Give either --facts FILE or --tenant T.")
+    if tenant is not None:
+        file = options.tenants_dir / f"{tenant}.toml"
+        return facts_of(file, root=Path.cwd()), str(file)
+    return (load_facts(facts), str(facts)) if facts is not None else (Facts(), None)
+
+
+def as_json(report: Report, facts: str | None) -> dict[str, Any]:
+    """Return the report as ``--json`` prints it."""
+    return {
+        "templates": list(report.templates),
+        "resources": report.resources,
+        "worlds": report.worlds,
+        "facts": facts,
+        "clean": report.is_clean,
+        "mistakes": [
+            {
+                "number": verdict.mistake.number,
+                "code": verdict.mistake.code,
+                "title": verdict.mistake.title,
+                "status": verdict.status,
+                "looked_at": verdict.looked_at,
+                "reason": verdict.reason,
+                "findings": [
+                    {
+                        "status": finding.status,
+                        "code": finding.code,
+                        "where": finding.where,
+                        "property": finding.property,
+                        "message": finding.message,
+                        "mend": finding.mend,
+                    }
+                    for finding in verdict.findings
+                ],
+            }
+            for verdict in report.verdicts
+        ],
+    }
+
+
+def _show(terminal: Terminal, report: Report, facts: str | None) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("code", no_wrap=True)
+    table.add_column("mistake", overflow="fold", max_width=76)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for verdict in report.verdicts:
+        looked_at = f"{verdict.looked_at} looked at" if verdict.status is Status.PASSED else verdict.reason
+        table.add_row(
+            verdict.mistake.code,
+            plain(verdict.mistake.title),
+            plain(verdict.status, style=_STYLES[verdict.status]),
+            plain(looked_at),
+        )
+    terminal.out.print(table)
+    for verdict in report.verdicts:
+        for finding in verdict.findings:
+            _show_finding(terminal, verdict.mistake.code, finding)
+    _show_scope(terminal, report, facts)
+
+
+def _show_finding(terminal: Terminal, code: str, finding: Finding) -> None:
+    terminal.out.print()
+    place = f"{finding.where} {finding.property}".strip()
+    style = _STYLES[finding.status]
+    terminal.out.print(styled((f"{code} {finding.code}: {finding.status}", style), (f"  {place}", "bold")))
+    terminal.out.print(plain(f"  {finding.message}"))
+    terminal.out.print(plain(f"  → {finding.mend}"))
+
+
+def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
+    """Say what was checked: a verdict is about these templates and facts, and no others."""
+    counts = ", ".join(f"{report.count(status)} {status}" for status in Status)
+    worlds = f", conditions in {report.worlds} ways" if report.worlds > 1 else ""
+    terminal.out.print()
+    terminal.out.print(plain(f"{counts}."))
+    terminal.out.print(
+        plain(
+            f"Checked: {len(report.templates)} templates ({', '.join(report.templates)}) with "
+            f"{report.resources} resources{worlds}; facts: {facts or 'none given'}."
+        )
+    )

@@ -1,0 +1,132 @@
+"""The commands that lead to AWS. Each is a few lines; the steps stand beside."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assistant.cli.global_options import GlobalOptions
+
+if TYPE_CHECKING:
+    from assistant.cli.deployment.steps import Deployment
+
+images_app = typer.Typer(
+    name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
+)
+artifacts_app = typer.Typer(
+    name="artifacts", help="The model artifacts of a deployment.", no_args_is_help=True
+)
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+CdkArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
+]
+
+
+class ImagePlatform(StrEnum):
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
+
+
+_LOCK = Path("images.lock.toml")
+ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the command line its deployment commands."""
+    app.command()(deploy)
+    app.command()(diff)
+    app.add_typer(images_app)
+    app.add_typer(artifacts_app)
+
+
+def deploy(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
+    _deployment(context, tenant, images).deploy(cdk or [])
+
+
+def diff(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Show what deploying a tenant would change; fail when it would take away what must stay."""
+    _deployment(context, tenant, images).diff(cdk or [])
+
+
+@artifacts_app.command()
+def put(context: typer.Context, tenant: Tenant) -> None:
+    """Put the models that come as Python packages into a tenant's models bucket, as its publisher."""
+    from assistant.cli.deployment.account import AwsAccount
+    from assistant.cli.deployment.packaged_models import PackagedModels
+    from assistant.cli.terminal import Terminal
+    from assistant.domain.errors import ConfigurationError
+    from assistant.settings import load_tenant
+
+    file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
+    config = load_tenant(file)
+    if config.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    place = config.deployment
+    PackagedModels(
+        tenant=config,
+        place=place,
+        aws=AwsAccount(account=place.account, region=place.region),
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    ).put()
+
+
+@images_app.command()
+def publish(
+    to: Annotated[
+        list[str],
+        typer.Option("--to", metavar="ACCOUNT/REGION", help="First the one to push to, then copies."),
+    ],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    platform: Annotated[
+        ImagePlatform, typer.Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+    ] = ImagePlatform.AMD64,
+    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = _LOCK,
+) -> None:
+    """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
+    from assistant.cli.deployment.images import Publication, Registry
+    from assistant.cli.terminal import Terminal
+
+    publication = Publication(
+        root=Path.cwd(), lock_file=lock, terminal=Terminal(steps=True), platform=platform.value
+    )
+    publication.publish([Registry.parse(text) for text in to], only=image or ())
+
+
+@images_app.command()
+def lock(
+    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.", show_default=False)],
+    region: Annotated[str, typer.Option(help="Whose registry is asked.")],
+    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = _LOCK,
+) -> None:
+    """Write the digest that an image published by AWS has today into the lock."""
+    from assistant.cli.deployment.images import Publication
+    from assistant.cli.terminal import Terminal
+
+    Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
+
+
+def _deployment(context: typer.Context, tenant: str, images: Path) -> Deployment:
+    from assistant.cli.deployment.steps import deployment_of
+    from assistant.cli.terminal import Terminal
+    from assistant.settings import load_tenant
+
+    options = GlobalOptions.of(context)
+    return deployment_of(
+        load_tenant(options.tenants_dir / f"{tenant}.toml"),
+        tenants_dir=options.tenants_dir,
+        images=images,
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    )

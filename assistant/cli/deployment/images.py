@@ -1,0 +1,214 @@
+"""``assistant images publish``: builds, pushes and copies our images, and writes their digests into the lock.
+
+Needs Docker with buildx, and a network that reaches the registries: a build machine, not the closed VPC. The
+stacks then take digests alone.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from assistant.cli.terminal import Terminal
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.settings import ImageLock, LockedImage, load_images
+from assistant.settings.images import write_digest
+
+_LIMIT_S = 3600
+_BASE_LOCK = Path("containers/base-image.lock")
+
+Platform = Literal["linux/amd64", "linux/arm64"]
+_ENDPOINTS_PLATFORM: Platform = "linux/amd64"
+"""No instance of the instance table is Arm's, whatever tasks and the build machine are."""
+_OF_ENDPOINTS = frozenset({"model_server"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The private registry of one account and region."""
+
+    account: str
+    region: str
+
+    @classmethod
+    def parse(cls, text: str) -> Registry:
+        """Read ``ACCOUNT/REGION``. Raises ConfigurationError."""
+        account, _, region = text.partition("/")
+        if not (account.isdigit() and len(account) == 12 and region):
+            raise ConfigurationError(f"{text}: a registry is named ACCOUNT/REGION: 111122223333/us-east-1.")
+        return cls(account=account, region=region)
+
+    @property
+    def host(self) -> str:
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
+
+    def place(self, image: LockedImage) -> str:
+        """Return the full name of an image here."""
+        return f"{self.host}/{image.repository}:{image.tag}"
+
+    def digest(self, image: LockedImage) -> str | None:
+        """Return the digest that an image's tag has here; None where there is no such tag.
+
+        Raises DeploymentError.
+        """
+        try:
+            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
+            found = ecr.describe_images(
+                registryId=self.account,
+                repositoryName=image.repository,
+                imageIds=[{"imageTag": image.tag}],
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code == "ImageNotFoundException":
+                return None
+            if code == "RepositoryNotFoundException":
+                raise DeploymentError(
+                    f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
+                    "stage there first: npx cdk deploy -c stage=account '**'"
+                ) from None
+            raise DeploymentError(f"{self.account}/{self.region} tells no image: {error}") from None
+        except BotoCoreError as error:
+            raise DeploymentError(f"{self.account}/{self.region} cannot be asked: {error}") from None
+        return str(found["imageDetails"][0]["imageDigest"])
+
+    def login(self) -> tuple[str, str]:
+        """Return user and password for Docker, good for twelve hours. Raises DeploymentError."""
+        try:
+            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
+            token = ecr.get_authorization_token(registryIds=[self.account])["authorizationData"][0]
+        except (BotoCoreError, ClientError) as error:
+            raise DeploymentError(f"{self.account}/{self.region} gives no login: {error}") from None
+        user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+        return user, password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    root: Path
+    lock_file: Path
+    terminal: Terminal
+    platform: Platform = "linux/amd64"
+    """Of the tasks: ``[tasks] architecture`` of the tenants."""
+
+    def publish(self, registries: Sequence[Registry], *, only: Sequence[str] = ()) -> None:
+        """Build or copy every own image into the first registry, copy it to the others, lock its digest.
+
+        Tags are never written twice (repositories are immutable): what is there is taken as it is.
+        Raises ConfigurationError, DeploymentError.
+        """
+        lock = load_images(self.lock_file)
+        for registry in registries:
+            self._log_in(registry)
+        for name, image in _chosen(lock, only).items():
+            first = registries[0]
+            digest = self._there(name, image, first) or self._make(name, image, first.place(image))
+            for registry in registries[1:]:
+                copied = self._there(name, image, registry)
+                if copied is None:
+                    self.terminal.step(f"{name}: copying to {registry.account}/{registry.region}")
+                    source = f"{first.host}/{image.repository}@{digest}"
+                    copied = self._copy(source, registry.place(image))
+                if copied != digest:
+                    raise DeploymentError(
+                        f"{name}:{image.tag} in {registry.account} is {copied}, not {digest}. A tag is never "
+                        "written twice: give the image another tag in the lock, and publish that."
+                    )
+            write_digest(self.lock_file, name=name, digest=digest)
+            self.terminal.say(f"{name} = {digest}")
+
+    def lock(self, name: str, *, region: str) -> None:
+        """Write the digest that an image of AWS has today in one region. Raises as ``publish``."""
+        lock = load_images(self.lock_file)
+        image = lock.image(name)
+        registry = Registry(account=lock.account(name, region=region, own=""), region=region)
+        self._log_in(registry)
+        place = registry.place(image)
+        digest = self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
+        write_digest(self.lock_file, name=name, digest=digest)
+        self.terminal.say(f"{name} = {digest}")
+
+    def _there(self, name: str, image: LockedImage, registry: Registry) -> str | None:
+        digest = registry.digest(image)
+        if digest is not None:
+            self.terminal.say(
+                f"{name}:{image.tag} is in {registry.account}/{registry.region} already, and taken as it is; "
+                "what changed since needs another tag in the lock"
+            )
+        return digest
+
+    def _make(self, name: str, image: LockedImage, place: str) -> str:
+        self.terminal.step(f"{name}: {'copying' if image.source else 'building'}")
+        return self._copy(image.source, place) if image.source else self._build(name, place)
+
+    def _build(self, name: str, place: str) -> str:
+        definition = self.root / "containers" / name / "Dockerfile"
+        if not definition.exists():
+            raise ConfigurationError(f"{definition}: the image {name} has neither this file nor a source.")
+        with tempfile.TemporaryDirectory() as folder:
+            metadata = Path(folder) / "metadata.json"
+            options = {
+                # Unnamed it is the build machine's, and an Arm laptop's image starts nowhere on x86.
+                "--platform": _ENDPOINTS_PLATFORM if name in _OF_ENDPOINTS else self.platform,
+                "--metadata-file": str(metadata),
+                "--build-arg": f"PYTHON_IMAGE={self._base()}",
+                "--file": str(definition),
+                "--tag": place,
+            }
+            given = [part for option in options.items() for part in option]
+            self._docker(["buildx", "build", "--push", "--provenance=false", *given, str(self.root)])
+            return str(json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"])
+
+    def _copy(self, source: str, place: str) -> str:
+        # By default buildx wraps a single image in a new index, which has another digest.
+        self._docker(["buildx", "imagetools", "create", "--prefer-index=false", "--tag", place, source])
+        return self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
+
+    def _base(self) -> str:
+        lines = (self.root / _BASE_LOCK).read_text(encoding="utf-8").splitlines()
+        pinned = [line for line in lines if not line.startswith("#") and "@sha256:" in line]
+        if len(pinned) != 1:
+            raise ConfigurationError(f"{_BASE_LOCK} holds no digest yet: run make lock-images once.")
+        return pinned[0]
+
+    def _log_in(self, registry: Registry) -> None:
+        user, password = registry.login()
+        self._docker(["login", "--username", user, "--password-stdin", registry.host], stdin=password)
+
+    def _docker(self, arguments: Sequence[str], *, stdin: str | None = None) -> str:
+        try:
+            done = subprocess.run(
+                ["docker", *arguments],
+                cwd=self.root,
+                input=stdin,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=_LIMIT_S,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise ConfigurationError("There is no docker here: publish images where there is one.") from None
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(f"docker {arguments[0]} did not end within {_LIMIT_S} s.") from None
+        if done.returncode:
+            raise DeploymentError(f"docker {' '.join(arguments[:3])} ended with {done.returncode}.")
+        return done.stdout.strip()
+
+
+def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
+    own = dict(lock.own())
+    if unknown := [name for name in only if name not in own]:
+        raise ConfigurationError(f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own)}.")
+    return {name: image for name, image in own.items() if not only or name in only}

@@ -1,0 +1,241 @@
+"""``assistant``: the command line. Here stand the commands and the edge; the work is in the other modules.
+
+Exit statuses: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 ended by Ctrl-C;
+143 ended by SIGTERM, 129 by a closed terminal.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from assistant.cli.check_commands import add_check_commands
+from assistant.cli.deployment.commands import add_commands
+from assistant.cli.evaluation_command import add_evaluation_command
+from assistant.cli.global_options import GlobalOptions, hoist
+from assistant.cli.interruption import end_in_order_on_signals
+from assistant.cli.knowledge_commands import knowledge_app
+from assistant.cli.local_commands import local_app
+from assistant.cli.models_commands import models_app
+from assistant.cli.reach_command import add_reach_command
+from assistant.cli.tenant_commands import tenant_app
+from assistant.domain.errors import AssistantError
+from assistant.domain.identity import Role
+
+app = typer.Typer(
+    name="assistant",
+    help=(
+        "Answers care agents' questions from their own tenant's knowledge.\n\n"
+        "The options below may stand before or after the command. Exit status: 0 done, 1 failed, "
+        "2 wrong usage, 130 Ctrl-C."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(local_app, name="local")
+app.add_typer(knowledge_app, name="knowledge")
+app.add_typer(models_app, name="models")
+app.add_typer(tenant_app, name="tenant")
+
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    tenants: Annotated[Path, typer.Option(metavar="DIR", help="Folder of tenant files.")] = Path("tenants"),
+    state: Annotated[Path, typer.Option(metavar="DIR", help="Folder of everything that is kept.")] = Path(
+        ".state"
+    ),
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65533,
+            metavar="N",
+            help="Service at N, issuer at N+1, gateway at N+2; 0 for any free ones.  [default: 8700]",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+) -> None:
+    context.obj = GlobalOptions(tenants_dir=tenants, state_dir=state, port=port, json=json)
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", show_default=False)],
+    tenant: Tenant,
+    agent: Agent = "agent",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how: both legs, scores, gate, prompt, time per step.")
+    ] = False,
+) -> None:
+    """Ask a question and read the answer as it is written."""
+    from assistant.cli.asking import Asked, ask_once
+
+    ask_once(GlobalOptions.of(context), Asked(tenant, agent, question), explain_it=explain)
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    tenant: Tenant,
+    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", show_default=False)] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help='Lines of {"qid", "question"}.', show_default=False),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many documents a question.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN.jsonl", help='Gets lines of {"qid", "ids"}.', show_default=False),
+    ] = None,
+) -> None:
+    """Retrieve without an answer, by the code of the answer path: one QUESTION, or a file of them."""
+    from assistant.cli import searching
+
+    options = GlobalOptions.of(context)
+    if queries is not None and question is None:
+        if out is None:
+            raise typer.BadParameter("--queries needs --out RUN.jsonl.")
+        searching.search_file(options, tenant=tenant, queries=queries, top=top, out=out)
+    elif question is not None and queries is None and out is None:
+        searching.search_once(options, tenant=tenant, question=question, top=top)
+    else:
+        raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
+
+
+@app.command()
+def verdicts(context: typer.Context, tenant: Tenant) -> None:
+    """List what agents marked good or bad."""
+    from assistant.cli.records import show_verdicts
+
+    show_verdicts(GlobalOptions.of(context), tenant=tenant)
+
+
+@app.command()
+def token(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Agent,
+    role: Annotated[
+        list[Role] | None,
+        typer.Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="An access label; may be repeated.")
+    ] = None,
+) -> None:
+    """Print a bearer token of the local issuer, and nothing else."""
+    from assistant.cli.signing_in import print_token
+
+    print_token(
+        GlobalOptions.of(context), tenant=tenant, agent=agent, roles=role or [Role.AGENT], labels=label or []
+    )
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    answer_id: Annotated[str, typer.Argument(metavar="ANSWER_ID", show_default=False)],
+    tenant: Tenant,
+) -> None:
+    """Show a recorded answer again, with all that led to it."""
+    from assistant.cli.records import replay_answer
+
+    replay_answer(GlobalOptions.of(context), tenant=tenant, answer_id=answer_id)
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    tenant: Tenant,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", metavar="ID", help="Who saw this document.", show_default=False),
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", help="What this agent saw.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", help="A day or an instant, UTC.  [default: 30 days before]"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", help="The last day, or an instant.  [default: now]")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Entries at most.  [default: all]")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="PLACE", help="Go on where a --limit stopped.")
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A service elsewhere; an auditor's token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List who saw a document or what an agent saw: texts read, and answers with their sources."""
+    from assistant.cli.auditing import AuditOrder, show_audit
+
+    if document is None and agent is None:
+        raise typer.BadParameter("Give --document ID, --agent NAME, or both.")
+    order = AuditOrder(document, agent, since, until, after, limit, service)
+    show_audit(GlobalOptions.of(context), order, tenant=tenant)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    exit_: Annotated[
+        bool, typer.Option("--exit", help="Stop after the answers (also with CI=true).")
+    ] = False,
+) -> None:
+    """Bring up all tenants, answer three questions, then go on serving until Ctrl-C."""
+    from assistant.cli.demo import run_demo
+
+    run_demo(GlobalOptions.of(context), stop_after_answers=exit_)
+
+
+add_commands(app)
+add_check_commands(app)
+add_evaluation_command(app)
+add_reach_command(app)
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
+    end_in_order_on_signals()
+    try:
+        app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")
+    except AssistantError as error:
+        _fail(error.message)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}.")
+    except sqlite3.Error as error:
+        _fail(f"A file of the state folder cannot be used: {error}.")
+    sys.exit(0)
+
+
+def _fail(sentence: str) -> NoReturn:
+    sys.stderr.write(f"assistant: {sentence}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,267 @@
+"""What ``assistant models`` does: weights stay where they are, what is known of them goes under the state."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import ValidationError
+from rich.table import Table
+
+from assistant.adapters.private_files import make_private_folder, write_private
+from assistant.answering.prompting import load_prompt
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import embed_again
+from assistant.cli.layout import models_dir
+from assistant.cli.terminal import Terminal
+from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from assistant.settings import (
+    AddedEmbedding,
+    AddedLlm,
+    AnsweringTable,
+    ModelServerSettings,
+    TenantConfig,
+    inherited_environment,
+)
+from assistant.settings.artifacts import WRITER
+from assistant.settings.local_models import (
+    MANIFEST_FILE,
+    AddedModel,
+    added_models,
+    choose,
+    choose_packaged,
+    read_added_model,
+)
+from assistant.settings.tenant_file import load_tenants
+
+_BUILD_TIMEOUT_S = 600.0
+_SHOWN_DIGITS = 12
+_PACKAGED = (("embedding", "all-MiniLM-L6-v2"), ("generation", "SmolLM2-135M-Instruct"))
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a person says of a model; None is what the weights or the product's defaults say."""
+
+    path: Path
+    name: str | None = None
+    writes_answers: bool = False
+    prompt: str | None = None
+    passages: int | None = None
+    context_tokens: int | None = None
+    pooling: Literal["mean", "cls"] | None = None
+
+    def answering(self) -> AnsweringTable:
+        """Raises ConfigurationError for a prompt that does not exist, or that does not suit a writer."""
+        defaults = WRITER if self.writes_answers else AnsweringTable()
+        given = {"prompt": self.prompt, "passages": self.passages}
+        try:
+            update = {key: value for key, value in given.items() if value is not None}
+            table = AnsweringTable.model_validate(defaults.model_dump() | update)
+        except ValidationError as error:
+            raise ConfigurationError(f"--prompt {self.prompt}: {error.errors()[0]['msg']}.") from None
+        if load_prompt(table.prompt).refusal is None and table.writes_answers:
+            raise ConfigurationError(
+                f'--writes-answers with prompt "{table.prompt}", which does not let the model refuse '
+                f'(it has no "# refusal" section). Use {WRITER.prompt}.'
+            )
+        return table
+
+
+def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
+    """Check the weights by loading them, describe them, choose them for the tenant."""
+    from assistant.model_server.added_model import Wishes, look_at
+
+    terminal = Terminal()
+    config = _served_so_far(options, tenant)
+    wishes = Wishes(
+        name=brought.name,
+        answering=brought.answering(),
+        pooling=brought.pooling,
+        context_tokens=brought.context_tokens,
+    )
+    with terminal.waiting("reading the model"):
+        try:
+            model = look_at(brought.path, wishes)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"{brought.path}: its name is not one of letters, digits, dots and hyphens "
+                f"({error.errors()[0]['msg']}). Give it one with --name."
+            ) from None
+    folder = models_dir(options.state_dir) / model.name
+    _refuse_other(folder, model)
+    before = _manifest_text(folder)
+    make_private_folder(folder)
+    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
+    try:
+        with terminal.waiting("loading the model once"):
+            model = _built(model, folder, config)
+    except ConfigurationError:
+        _restore(folder, before)
+        raise
+    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
+    _choose(options, config, model, terminal)
+
+
+def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
+    """Choose an added model for the tenant, or with None the packaged ones."""
+    terminal = Terminal()
+    _known(options, tenant)
+    folder = models_dir(options.state_dir)
+    if name is None:
+        choose_packaged(folder, tenant)
+        terminal.out.print(f"{tenant} uses the packaged models.", markup=False)
+        embed_again(options, terminal, tenant=tenant)
+        return
+    there = {model.name: model for model in added_models(folder)}
+    if name not in there:
+        known = ", ".join(there) or "none"
+        raise NotFoundError(
+            f"There is no added model {name}; there are: {known}. Add one: assistant models add PATH."
+        )
+    _choose(options, load_tenants(options.tenants_dir).one(tenant), there[name], terminal)
+
+
+def list_models(options: GlobalOptions) -> None:
+    """Show the packaged and the added models, and the tenants that use each."""
+    terminal = Terminal()
+    folder = models_dir(options.state_dir)
+    chosen = options.local_models(options.tenants().tenants)
+    rows: list[Mapping[str, Any]] = []
+    for task, name in _PACKAGED:
+        users = [tenant for tenant, models in chosen.items() if getattr(models, task) is None]
+        rows.append({"name": name, "task": task, "packaged": True, "used_by": users})
+    for model in added_models(folder):
+        users = [tenant for tenant, models in chosen.items() if getattr(models, model.task) == model]
+        rows.append(model.model_dump(mode="json") | {"packaged": False, "used_by": users})
+    if options.json:
+        terminal.line(orjson.dumps({"models": rows}).decode())
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("model", "task", "from", "sha256", "answers", "used by"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row["name"]),
+            str(row["task"]),
+            str(row.get("path", "package")),
+            str(row.get("sha256", ""))[:_SHOWN_DIGITS],
+            _said_of_answers(row),
+            ", ".join(row["used_by"]),
+        )
+    terminal.out.print(table)
+
+
+def _said_of_answers(row: Mapping[str, Any]) -> str:
+    if row["task"] == "embedding":
+        return ""
+    return "written" if row.get("answering", {}).get("writes_answers") else "quoted"
+
+
+def _choose(options: GlobalOptions, before: TenantConfig, model: AddedModel, terminal: Terminal) -> None:
+    choose(models_dir(options.state_dir), before.name, model)
+    terminal.out.print(f"{before.name} uses {model.name} ({model.sha256[:_SHOWN_DIGITS]}).", markup=False)
+    if isinstance(model, AddedEmbedding):
+        size = (
+            f"vectors of {model.dimensions} dimensions, the index of {before.name} has "
+            f"{before.embedding.dimensions}"
+            if model.dimensions != before.embedding.dimensions
+            else "vectors of another model"
+        )
+        terminal.say(f"{size}: the knowledge is embedded again into a new index version")
+        embed_again(options, terminal, tenant=before.name)
+    elif not model.answering.writes_answers:
+        terminal.say("answers stay quoted; --writes-answers lets this model write them")
+
+
+def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
+    """Return the tenant with the models it uses here; by its file alone where one must be added again."""
+    _known(options, tenant)
+    try:
+        return options.tenant(tenant)
+    except ConfigurationError:
+        return load_tenants(options.tenants_dir).one(tenant)
+
+
+def _known(options: GlobalOptions, tenant: str) -> None:
+    """A choice whose model is gone must not keep a person from choosing another."""
+    load_tenants(options.tenants_dir).one(tenant)
+
+
+def _refuse_other(folder: Path, model: AddedModel) -> None:
+    packaged = {name for _, name in _PACKAGED}
+    if model.name in packaged:
+        raise ConflictError(
+            f"{model.name} is the name of a packaged model. Give this one another: --name NAME."
+        )
+    if not (folder / MANIFEST_FILE).is_file():
+        return
+    there = read_added_model(folder)
+    if (there.task, there.sha256) != (model.task, model.sha256):
+        raise ConflictError(
+            f"There is already a model {model.name} with other weights (SHA-256 "
+            f"{there.sha256[:_SHOWN_DIGITS]}, these have {model.sha256[:_SHOWN_DIGITS]}). "
+            "Give this one another name: --name NAME."
+        )
+
+
+def _manifest_text(folder: Path) -> str | None:
+    path = folder / MANIFEST_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _restore(folder: Path, before: str | None) -> None:
+    if before is None:
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    else:
+        write_private(folder / MANIFEST_FILE, before.encode())
+
+
+def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
+    """Load the weights once and return the model with what was measured of it. Raises ConfigurationError.
+
+    In a process of their own: a runtime may end its process on bad weights.
+    """
+    from assistant.model_server.artifact import read_artifact
+
+    manifest, artifacts = folder / MANIFEST_FILE, folder.parent
+    match model:
+        case AddedEmbedding():
+            settings = ModelServerSettings(
+                task="embedding",
+                manifest=manifest,
+                artifacts_dir=artifacts,
+                max_input_tokens=min(model.max_tokens, tenant.embedding.max_tokens),
+            )
+        case AddedLlm():
+            settings = ModelServerSettings(
+                task="generation",
+                manifest=manifest,
+                artifacts_dir=artifacts,
+                context_tokens=model.context_tokens,
+            )
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "assistant.model_server.artifact"],
+        env=inherited_environment() | settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_TIMEOUT_S,
+        check=False,
+    )
+    if ended.returncode != 0:
+        lines = ended.stderr.strip().splitlines() or [f"the process ended with status {ended.returncode}"]
+        raise ConfigurationError(f"{model.path}: the model cannot be served here: {lines[-1]}")
+    artifact = read_artifact(folder)
+    if not isinstance(model, AddedEmbedding) or artifact is None:
+        return model
+    return model.model_copy(
+        update={
+            "cosine_unrelated": artifact.cosine_unrelated,
+            "cosine_related": artifact.cosine_related,
+        }
+    )

@@ -1,0 +1,166 @@
+"""``assistant verdicts`` and ``replay``: reading back what was answered and what agents said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass
+
+import orjson
+
+from assistant.answering.excerpts import fill_record, read_excerpts
+from assistant.answering.prompting import load_prompt
+from assistant.answering.reading import entry_of_read
+from assistant.cli.answer_view import mark_of, show_remarks, with_bold
+from assistant.cli.explaining import explain
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.terminal import Terminal, plain, styled
+from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.knowledge.readable import ReadableDocuments
+from assistant.wiring import TenantStores, open_stores
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record with the text of its passages, as far as the document store still has it."""
+
+    record: AnswerRecord
+    texts: tuple[str | None, ...]
+    """In the order of the record's passages; None where the text is gone or is another one."""
+    verdicts: tuple[StoredVerdict, ...]
+
+
+def show_verdicts(options: GlobalOptions, *, tenant: str) -> None:
+    """Print all verdicts, oldest first."""
+    terminal = Terminal()
+    verdicts = asyncio.run(_verdicts(options, tenant))
+    if options.json:
+        rows = [verdict.model_dump(mode="json") for verdict in verdicts]
+        terminal.line(orjson.dumps({"verdicts": rows}).decode())
+        return
+    for stored in verdicts:
+        _show_verdict(terminal, stored)
+    if not verdicts:
+        terminal.err.print("No verdicts yet.", style="dim")
+
+
+def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> None:
+    """Print a recorded answer with all that led to it. Raises NotFoundError."""
+    terminal = Terminal()
+    replayed = asyncio.run(_replay(options, tenant, answer_id))
+    if options.json:
+        passages = [
+            {**use.model_dump(mode="json"), "text": text}
+            for use, text in zip(replayed.record.passages, replayed.texts, strict=True)
+        ]
+        verdicts = [verdict.model_dump(mode="json") for verdict in replayed.verdicts]
+        record = replayed.record.model_dump(mode="json") | {"passages": passages}
+        terminal.line(orjson.dumps({"record": record, "verdicts": verdicts}).decode())
+        return
+    show_replayed(terminal, replayed)
+
+
+async def _verdicts(options: GlobalOptions, tenant: str) -> list[StoredVerdict]:
+    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+        at = SystemClock().now()
+        entry = AccessEntry(at=at, agent=cli_reader(), kind="verdicts", subject_id="all")
+        await stores.records.record_access(entry)
+        return await stores.records.list_verdicts()
+
+
+async def _replay(options: GlobalOptions, tenant: str, answer_id: str) -> Replayed:
+    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+        record = await stores.records.get_answer(answer_id)
+        if record is None:
+            raise NotFoundError(f"{tenant} has no answer {answer_id}.")
+        entry = entry_of_read("answer", answer_id, [record], reader=cli_reader(), at=SystemClock().now())
+        await stores.records.record_access(entry)
+        readable = ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states)
+        shown = await read_excerpts(record.excerpts, readable, labels=frozenset(record.labels))
+        record = fill_record(record, shown)
+        texts = [await _text_of(stores, use) for use in record.passages]
+        return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
+
+
+async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
+    parsed = await stores.knowledge.documents.get_parsed(use.document_id, use.content_hash)
+    if parsed is None:
+        return None
+    text = parsed.text[use.span[0] : use.span[1]]
+    return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
+
+
+def cli_reader() -> str:
+    """Return who reads from the command line, as it is recorded: it reads as an auditor does."""
+    return f"cli:uid-{os.getuid()}"
+
+
+def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    """Print a record with the text of its passages, its prompt, how it came about and its verdicts."""
+    record = replayed.record
+    terminal.out.print(plain(record.question, style="bold"))
+    terminal.out.print(
+        plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
+    )
+    terminal.out.print()
+    _show_text(terminal, record)
+    for use, text in zip(record.passages, replayed.texts, strict=True):
+        title, passage_id = (use.title, "bold"), (f"  {use.passage_id}", "dim")
+        terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
+        gone = "(no longer stored: the document was withdrawn or replaced)"
+        terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
+    _show_prompt(terminal, record)
+    explain(terminal, record)
+    for stored in replayed.verdicts:
+        _show_verdict(terminal, stored)
+
+
+def _show_prompt(terminal: Terminal, record: AnswerRecord) -> None:
+    """Print the released prompt file as it was filled: it is immutable, which its hash shows."""
+    if record.prompt_hash is None:
+        return
+    read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
+    slots = {"passages": f"(passages {read}, as above)", "question": record.question}
+    try:
+        template = load_prompt(record.prompt_id)
+    except ConfigurationError as error:
+        terminal.out.print(plain(f"\n{error.message}", style="yellow"))
+        return
+    terminal.out.print(plain(f"\nPrompt {record.prompt_id}", style="bold"))
+    if template.sha256 != record.prompt_hash:
+        terminal.out.print(
+            plain("(this file is not the one that was used: its hash differs)", style="yellow")
+        )
+    user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+    terminal.out.print(plain(f"system: {template.system}\nuser: {user}"))
+
+
+def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
+    """Print the answer's text with the marks behind its sentences."""
+    at = 0
+    for sentence in record.sentences:
+        text = record.text[at : sentence.end]
+        terminal.out.print(with_bold(text), end="")
+        terminal.out.print(mark_of(sentence, after=text), end="")
+        at = sentence.end
+    terminal.out.print(with_bold(record.text[at:]))
+    show_remarks(terminal, record)
+    reason = record.finish_reason or record.error_code or ""
+    terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
+
+
+def _show_verdict(terminal: Terminal, stored: StoredVerdict) -> None:
+    verdict = stored.verdict
+    style = "green" if verdict.label is VerdictLabel.GOOD else "red"
+    terminal.out.print(
+        styled(
+            (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"),
+            (f"{verdict.label.value:<5}", style),
+            (f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}", ""),
+        )
+    )
+    if verdict.better_text:
+        terminal.out.print(plain(f"      better: {verdict.better_text}"))

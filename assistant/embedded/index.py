@@ -1,0 +1,192 @@
+"""The embedded passage index of one tenant, both sides. The engines are imported on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import IndexedDocument
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
+from assistant.embedded.batching import BatchedCalls
+from assistant.embedded.passage_rows import PASSAGES_FILE, IndexMeta, IndexModel, index_version, known_words
+from assistant.embedded.sqlite_file import open_connection, run_in_its_thread
+
+if TYPE_CHECKING:
+    from assistant.embedded.index_reader import IndexReader
+    from assistant.embedded.index_writer import IndexWriter
+
+Result = TypeVar("Result")
+Side = TypeVar("Side")
+
+CALL_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 300.0
+"""Also of opening, which may build the lexical leg anew: some three seconds for 30,000 passages."""
+MAX_PENDING_CALLS = 256
+SEARCHES_AT_ONCE = 16
+
+
+class _EngineThread(Generic[Side]):
+    """One side of the index in a thread of its own: the engines block, the event loop must not."""
+
+    def __init__(self, open_side: Callable[[], Side], close_side: Callable[[Side], None]) -> None:
+        self._open_side = open_side
+        self._close_side = close_side
+        self._side: Side | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passage-index")
+        self._pending = 0
+
+    async def run(self, work: Callable[[Side], Result], *, timeout_s: float) -> Result:
+        """Raises SearchUnavailableError when the engine fails, is late or too many calls wait."""
+        if self._pending >= MAX_PENDING_CALLS:
+            raise SearchUnavailableError("Too many calls wait for the passage index; try again.")
+        self._pending += 1
+        try:
+            future = asyncio.get_running_loop().run_in_executor(
+                self._thread, run_in_its_thread, lambda: self._work(work)
+            )
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+        finally:
+            self._pending -= 1
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    def _work(self, work: Callable[[Side], Result]) -> Result:
+        if self._side is None:
+            self._side = self._open_side()
+        return work(self._side)
+
+    def _close(self) -> None:
+        if self._side is not None:
+            self._close_side(self._side)
+            self._side = None
+
+
+class EmbeddedPassageIndex:
+    """``PassageIndex`` under ``directory/<index version>/``; one writer at a time, held by a file lock."""
+
+    def __init__(self, directory: Path, *, model: IndexModel, clock: Clock | None = None) -> None:
+        self._version = index_version(model)
+        self._folder = directory / self._version
+        self._model = model
+        self._clock = clock or SystemClock()
+        self._engine = _EngineThread(self._open, lambda writer: writer.close())
+
+    async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
+        if documents:
+            await self._engine.run(lambda writer: writer.replace(documents), timeout_s=WRITE_TIMEOUT_S)
+
+    async def delete_documents(self, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._engine.run(lambda writer: writer.delete(document_ids), timeout_s=WRITE_TIMEOUT_S)
+
+    async def optimize(self) -> None:
+        await self._engine.run(lambda writer: writer.purge(), timeout_s=WRITE_TIMEOUT_S)
+
+    async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
+        return await self._engine.run(lambda writer: writer.held(document_ids), timeout_s=WRITE_TIMEOUT_S)
+
+    async def info(self) -> IndexInfo:
+        counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=WRITE_TIMEOUT_S)
+        return _info(self._version, self._model, counts)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def _open(self) -> IndexWriter:
+        from assistant.embedded.index_writer import IndexWriter
+
+        writer = IndexWriter(self._folder, dimensions=self._model.dimensions, clock=self._clock)
+        writer.open()
+        return writer
+
+
+class EmbeddedPassageSearch:
+    """``PassageSearch`` on what ``EmbeddedPassageIndex`` writes, in this process or another."""
+
+    def __init__(self, directory: Path, *, model: IndexModel) -> None:
+        self._version = index_version(model)
+        self._folder = directory / self._version
+        self._model = model
+        self._engine = _EngineThread(self._open, lambda reader: reader.close())
+        self._searches = BatchedCalls(self._search, most_at_once=SEARCHES_AT_ONCE)
+
+    async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
+        limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        if len(query.vector) != self._model.dimensions:
+            raise SearchUnavailableError(
+                f"The index has {self._model.dimensions} dimensions, the question {len(query.vector)}."
+            )
+        if len(self._searches) >= MAX_PENDING_CALLS:
+            raise SearchUnavailableError("Too many searches wait for the passage index; try again.")
+        try:
+            return await self._searches.call(query, timeout_s=limit_s)
+        except TimeoutError:
+            if deadline.remaining_s() <= 0.0:
+                raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
+            raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        limit_s = deadline.within_s(CALL_TIMEOUT_S)
+        return await self._engine.run(
+            lambda reader: reader.read_documents(document_ids, labels=labels), timeout_s=limit_s
+        )
+
+    async def known_words(self) -> KnownWords:
+        """Read by a connection of its own, so that searches do not wait."""
+        return await asyncio.to_thread(self._known_words)
+
+    def _known_words(self) -> KnownWords:
+        path = self._folder / PASSAGES_FILE
+        if not path.exists():
+            return KnownWords(words={}, abbreviations={})
+        try:
+            with closing(open_connection(path)) as connection:
+                return known_words(connection)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
+    async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
+        return await self._engine.run(lambda reader: reader.search(queries), timeout_s=CALL_TIMEOUT_S)
+
+    async def info(self) -> IndexInfo:
+        counts = await self._engine.run(lambda reader: reader.counts(), timeout_s=CALL_TIMEOUT_S)
+        return _info(self._version, self._model, counts)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def _open(self) -> IndexReader:
+        # Set before numpy loads: with one BLAS thread the product is faster here than with two, and the
+        # other core stays free for the embedding endpoint.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from assistant.embedded.index_reader import IndexReader
+
+        return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)
+
+
+def _info(version: str, model: IndexModel, counts: tuple[int, int, IndexMeta]) -> IndexInfo:
+    passage_count, document_count, meta = counts
+    return IndexInfo(
+        index_version=version,
+        embedding_model=model.name,
+        dimensions=model.dimensions,
+        passage_count=passage_count,
+        document_count=document_count,
+        updated_at=meta.updated_at,
+    )

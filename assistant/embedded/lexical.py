@@ -1,0 +1,222 @@
+"""The lexical legs: BM25 (k1 1.2, b 0.75) by tantivy. Imports the engine: load it only where it is used.
+
+tantivy holds postings only, no text; a hit is a row number of a table. The question never goes through a
+query parser: its analyzed tokens become term queries. Each leg has an index of its own, for tantivy counts
+documents and mean lengths over a whole index, Lucene over those that have the field: in one index, titles
+would change the scores of passages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import tantivy
+from tantivy import FieldType, Filter, Occur, Query, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+
+from assistant.adapters.index_values import microseconds, whole_text
+from assistant.adapters.private_files import make_private_folder
+from assistant.domain.documents import DocumentCard, Passage
+from assistant.domain.retrieval import SearchFilters
+from assistant.embedded.passage_rows import DocumentRows
+
+Leg = Literal["passages", "titles", "texts"]
+WRITER_HEAP_BYTES = 15_000_000
+"""Of each leg: the least that tantivy takes."""
+MOST_HEAPS = 2
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
+LONGEST_TOKEN_CHARS = 80
+MOST_QUERY_TERMS = 256
+"""Terms of a question beyond these are left out (Lucene's own bound is 1,024 clauses)."""
+FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
+"""Chosen on the tuning split of both tenants' evaluation questions; anything from 0.25 to 0.75 is within its
+noise, and over 1 the lexical leg gets worse."""
+LEG_FIELDS: Mapping[Leg, Mapping[str, float]] = {
+    "passages": FIELD_BOOSTS,
+    "titles": {"asked": 1.0},
+    "texts": {"text": 1.0},
+}
+STOP_WORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with"
+)
+"""Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
+_ANALYZER = "english"
+_UNLABELLED = "*"
+
+
+def build_schema(leg: Leg) -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    for name in LEG_FIELDS[leg]:
+        builder.add_text_field(name, tokenizer_name=_ANALYZER, index_option="freq")
+    for name in ("document_id", "source", "type", "visible_to"):
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field("updated_at_us", indexed=True, fast=True)
+    builder.add_unsigned_field("row", fast=True)
+    return builder.build()
+
+
+def build_analyzer() -> TextAnalyzer:
+    """Letters and digits as tokens, lower case, no accents, no stop words, English stems (Snowball)."""
+    return (
+        TextAnalyzerBuilder(Tokenizer.simple())
+        .filter(Filter.remove_long(LONGEST_TOKEN_CHARS))
+        .filter(Filter.lowercase())
+        .filter(Filter.ascii_fold())
+        .filter(Filter.custom_stopword([str(word) for word in STOP_WORDS.split()]))
+        .filter(Filter.stemmer("english"))
+        .build()
+    )
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether the folder holds the index of each leg."""
+    return all((folder / leg / "meta.json").exists() for leg in LEG_FIELDS)
+
+
+class LexicalWriter:
+    """The one writer of a folder. Nothing is seen before ``commit``."""
+
+    def __init__(self, folder: Path) -> None:
+        _share_heaps()
+        self._writers: dict[Leg, Any] = {}
+        for leg in LEG_FIELDS:
+            make_private_folder(folder / leg)  # its files: by the umask of the worker
+            index = tantivy.Index(build_schema(leg), path=str(folder / leg))
+            index.register_tokenizer(_ANALYZER, build_analyzer())
+            self._writers[leg] = index.writer(WRITER_HEAP_BYTES, num_threads=1)
+
+    def remove(self, document_id: str) -> None:
+        for writer in self._writers.values():
+            writer.delete_documents_by_term("document_id", document_id)
+
+    def add(self, document: DocumentRows) -> None:
+        """Add a document to every leg. Its whole text goes by the row of its title."""
+        card = document.card
+        for row, passage in document.passages:
+            texts = {"title": passage.title, "heading": passage.heading, "body": passage.text}
+            self._add("passages", row, texts, passage)
+        for row, title in document.titles:
+            self._add("titles", row, {"asked": title}, card)
+        text = whole_text(passage for _, passage in document.passages)
+        self._add("texts", document.titles[0][0], {"text": text}, card)
+
+    def _add(self, leg: Leg, row: int, texts: Mapping[str, str], filtered: Passage | DocumentCard) -> None:
+        document = tantivy.Document()
+        for name, text in texts.items():
+            document.add_text(name, text)
+        document.add_text("document_id", filtered.document_id)
+        document.add_text("source", filtered.source)
+        document.add_text("type", filtered.type)
+        for label in _visibility_terms(filtered.labels) if filtered.labels else (_UNLABELLED,):
+            document.add_text("visible_to", label)
+        document.add_integer("updated_at_us", microseconds(filtered.updated_at))
+        document.add_unsigned("row", row)
+        self._writers[leg].add_document(document)
+
+    def commit(self) -> None:
+        for writer in self._writers.values():
+            writer.commit()
+
+    def close(self) -> None:
+        """Wait for merges and let go of the folder. The writer is of no use after it."""
+        for writer in self._writers.values():
+            writer.wait_merging_threads()
+
+
+class LexicalReader:
+    """Searches of one folder as of the last ``reload``. Raises ValueError when the folder is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._legs = {leg: _LegReader(folder / leg, LEG_FIELDS[leg]) for leg in LEG_FIELDS}
+
+    def reload(self) -> None:
+        for leg in self._legs.values():
+            leg.reload()
+
+    def search(
+        self, leg: Leg, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
+    ) -> list[tuple[int, float]]:
+        """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query."""
+        return self._legs[leg].search(text, filters=filters, labels=labels, limit=limit)
+
+
+class _LegReader:
+    def __init__(self, folder: Path, boosts: Mapping[str, float]) -> None:
+        self._boosts = boosts
+        self._analyzer = build_analyzer()
+        self._index = tantivy.Index.open(str(folder))
+        self._index.register_tokenizer(_ANALYZER, self._analyzer)
+        self._index.config_reader(reload_policy="manual")
+        self._schema = self._index.schema
+        self.reload()
+
+    def reload(self) -> None:
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def search(
+        self, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
+    ) -> list[tuple[int, float]]:
+        terms = self._term_queries(text)
+        if not terms:
+            return []
+        clauses = [(Occur.Must, Query.boolean_query(terms))]
+        clauses += [
+            (Occur.Must, Query.const_score_query(query, 0.0)) for query in self._filters(filters, labels)
+        ]
+        hits = self._searcher.search(Query.boolean_query(clauses), limit, count=False).hits
+        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        return [
+            (int(row), float(score)) for row, (score, _) in zip(rows, hits, strict=True) if row is not None
+        ]
+
+    def _term_queries(self, text: str) -> list[tuple[Occur, Query]]:
+        terms = Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS)
+        return [
+            (
+                Occur.Should,
+                Query.boost_query(
+                    Query.term_query(self._schema, field, term, index_option="freq"), boost * occurrences
+                ),
+            )
+            for term, occurrences in terms
+            for field, boost in self._boosts.items()
+        ]
+
+    def _filters(self, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
+        yield self._any_of("visible_to", (_UNLABELLED, *_visibility_terms(labels)))
+        for field in ("source", "type", "document_id"):
+            values: tuple[str, ...] = getattr(filters, field)
+            if values:
+                yield self._any_of(field, values)
+        if filters.updated_after is not None:
+            after_us = microseconds(filters.updated_after)
+            yield Query.range_query(
+                self._schema, "updated_at_us", FieldType.Integer, lower_bound=after_us, include_lower=False
+            )
+
+    def _any_of(self, field: str, values: Iterable[str]) -> Query:
+        return Query.boolean_query(
+            [(Occur.Should, Query.term_query(self._schema, field, v, index_option="basic")) for v in values]
+        )
+
+
+def _share_heaps() -> None:
+    """Let all threads allocate from MOST_HEAPS heaps, where the C library is glibc.
+
+    tantivy starts a thread a leg with each commit; glibc gives each its own heap and keeps what it freed:
+    1,500 documents took 253 MiB of memory, with two heaps 129 MiB.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MOST_HEAPS)
+
+
+def _visibility_terms(labels: Iterable[str]) -> tuple[str, ...]:
+    # A prefix keeps any label, even "*" or the empty one, apart from the mark of an unlabelled passage.
+    return tuple(f"={label}" for label in labels)

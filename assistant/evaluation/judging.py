@@ -1,0 +1,307 @@
+"""Judges what the answer path prepared for a question against its gold units and strings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+
+from assistant.answering.evidence import Evidence
+from assistant.answering.quoting import Headings, Quote
+from assistant.domain.answers import Certainty
+from assistant.domain.documents import Unit
+from assistant.domain.retrieval import StoredDocument
+from assistant.evaluation.observing import Observed, Observer, rrf_documents
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.results import (
+    Outcome,
+    PartResult,
+    QuestionResult,
+    QuotedUnit,
+    RankedCandidate,
+    ShownQuote,
+    SubjectChange,
+)
+from assistant.text.language import fold
+
+CHANCE_DRAWS = 40
+"""Random quotes a question: the mean over 200 questions is then known to a point."""
+_SHORTEST_INSIDE = 12
+"""Characters of a unit that counts as gold because an excerpt holds it: shorter ones are "Yes." and "No."."""
+_RANKED_SHOWN = 6
+
+
+def normal(text: str) -> str:
+    """Return the text with white space, case and apostrophes made one."""
+    return " ".join(fold(text).split())
+
+
+def holds_all(text: str, strings: Iterable[str]) -> bool:
+    """Say whether a normal text holds every string."""
+    return all(normal(string) in text for string in strings)
+
+
+def is_gold(text: str, gold: Iterable[str]) -> bool:
+    """Say whether a unit's text holds a gold excerpt or is part of one."""
+    unit = normal(text)
+    return any(
+        normal(excerpt) in unit or (len(unit) > _SHORTEST_INSIDE and unit in normal(excerpt))
+        for excerpt in gold
+    )
+
+
+class Judge:
+    """Judges one tenant's questions. Reads the documents that it needs through the observer."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._texts: dict[str, str] = {}
+
+    async def result(self, observed: Observed) -> QuestionResult:
+        """Return one question's result."""
+        question, evidence = observed.question, observed.prepared.evidence
+        ranked = [[one.document_id for one in part.ranked] for part in evidence]
+        fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
+        right = await self._right_documents(question, [*ranked, *fused])
+        golden = list((await self._observer.documents(question.documents)).values())
+        outcome = outcome_of(observed.prepared.certainty)
+        units = _shown_units(observed)
+        contending = {one.document_id for one in observed.prepared.quoted.also}
+        also = [
+            one.unit
+            for part in evidence
+            if part.also is not None and part.also.document.card.document_id in contending
+            for one in part.also.units
+        ]
+        text = _text(units)
+        probabilities = [part.gate.probability or 0.0 for part in evidence]
+        place = _Places(question, right, len(evidence))
+        return QuestionResult(
+            question=question,
+            before=observed.before,
+            outcome=outcome,
+            probability=max(probabilities, default=0.0),
+            right=question.answerable and outcome != "refused" and holds_all(text, question.answer_contains),
+            right_with_also=question.answerable
+            and outcome != "refused"
+            and holds_all(f"{text} {_text(also)}", question.answer_contains),
+            gold_covered=gold_covered(text, question) if question.answerable else None,
+            telltale=states_other_branch(units, question, headings=self._observer.headings),
+            chance=chance_level(question, golden, max_words=self._observer.max_words),
+            best_window=best_window_holds(question, golden, max_words=self._observer.max_words),
+            first=place.share(ranked, among=1),
+            three=place.share(ranked, among=3),
+            rrf_first=place.share(fused, among=1),
+            rrf_three=place.share(fused, among=3),
+            words=_words(block.before + block.text for block in observed.prepared.quoted.blocks)
+            if outcome != "refused"
+            else 0,
+            also_words=_words(one.text for one in observed.prepared.quoted.also)
+            if outcome != "refused"
+            else 0,
+            timings_ms=dict(observed.timings_ms),
+            without_unit_vectors=observed.without_unit_vectors,
+            parts=tuple(self._part(question, part, right) for part in evidence),
+        )
+
+    async def _right_documents(
+        self, question: EvaluationQuestion, rankings: Sequence[Sequence[str]]
+    ) -> frozenset[str]:
+        """Return the documents that answer: those named, and of the first three those that hold all gold."""
+        if not question.answerable:
+            return frozenset()
+        first = {name for ranking in rankings for name in ranking[:3]} - set(question.documents)
+        holding = {
+            name
+            for name, document in (await self._observer.documents(sorted(first))).items()
+            if question.gold and holds_all(self._text_of(name, document), question.gold)
+        }
+        return frozenset({*question.documents, *holding})
+
+    def _text_of(self, name: str, document: StoredDocument) -> str:
+        text = self._texts.get(name)
+        if text is None:
+            passages = " ".join(passage.text for passage in document.passages)
+            text = self._texts[name] = f"{normal(passages)} {_text(_units(document))}"
+        return text
+
+    def _part(self, question: EvaluationQuestion, part: Evidence, right: frozenset[str]) -> PartResult:
+        titles = {name: document.card.title for name, document in part.documents.items()}
+        return PartResult(
+            searched=part.searched,
+            outcome=outcome_of(part.certainty),
+            probability=part.gate.probability or 0.0,
+            quote=self._quote(question, part.quote),
+            also=self._quote(question, part.also),
+            ranking=tuple(
+                RankedCandidate(
+                    document_id=one.document_id,
+                    title=titles.get(one.document_id, ""),
+                    score=round(one.score, 4),
+                    is_right=one.document_id in right,
+                    features={name: round(value, 4) for name, value in one.features.items()},
+                )
+                for one in part.ranked[:_RANKED_SHOWN]
+            ),
+            gate_features={name: round(value, 4) for name, value in part.gate_features.items()},
+            missing=part.gate.missing_terms,
+        )
+
+    def _quote(self, question: EvaluationQuestion, quote: Quote | None) -> ShownQuote | None:
+        if quote is None:
+            return None
+        return ShownQuote(
+            document_id=quote.document.card.document_id,
+            title=quote.document.card.title,
+            units=tuple(
+                QuotedUnit(
+                    heading=one.unit.heading,
+                    text=one.unit.text,
+                    is_gold=is_gold(one.unit.text, question.gold),
+                    is_condition=self._observer.headings.is_condition(one.unit),
+                    holds=_held(one.unit.text, question.answer_contains),
+                    telltale=_held(one.unit.text, question.telltale),
+                )
+                for one in quote.units
+            ),
+        )
+
+
+class _Places:
+    """Where the right documents of one question stand in the rankings of its parts."""
+
+    def __init__(self, question: EvaluationQuestion, right: frozenset[str], parts: int) -> None:
+        self._named = question.documents
+        self._whole = right - set(question.documents)
+        """Right for the whole question, by holding all its gold."""
+        self._right = right
+        self._of_each = question.kind == "double" and (parts > 1 or len(question.documents) > 1)
+
+    def share(self, rankings: Sequence[Sequence[str]], *, among: int) -> float | None:
+        """Return whether a right document is among the first; of a double question the share of halves."""
+        if not self._named:
+            return None
+        tops = [frozenset(ranking[:among]) for ranking in rankings]
+        found = frozenset[str]().union(*tops)
+        if not self._of_each or found & self._whole:
+            return float(bool(found & self._right))
+        if len(self._named) > 1:
+            return sum(name in found for name in self._named) / len(self._named)
+        return sum(bool(top & self._right) for top in tops) / len(tops)
+
+
+def outcome_of(certainty: Certainty | None) -> Outcome:
+    """Return the outcome that an agent sees."""
+    if certainty is None:
+        return "refused"
+    return "answered" if certainty is Certainty.ANSWERED else "possibly"
+
+
+def gold_covered(text: str, question: EvaluationQuestion) -> float | None:
+    """Return the share of the gold excerpts that a normal text holds."""
+    if not question.gold:
+        return None
+    return sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
+
+
+def states_other_branch(
+    units: Iterable[Unit], question: EvaluationQuestion, *, headings: Headings
+) -> bool | None:
+    """Say whether units other than conditions hold a string of the other branch; None: there is none."""
+    if not question.telltale:
+        return None
+    text = _text(unit for unit in units if not headings.is_condition(unit))
+    return any(normal(string) in text for string in question.telltale)
+
+
+def chance_level(
+    question: EvaluationQuestion, documents: Sequence[StoredDocument], *, max_words: int
+) -> float | None:
+    """Return how often whole random units of the right documents, as long as a quote, hold the answer."""
+    if not documents:
+        return None
+    budget = max_words * (3 if question.kind == "double" else 2) // 2
+    units = [unit for document in documents for unit in _units(document)]
+    drawn = random.Random(f"chance:{question.qid}")  # noqa: S311 - a figure, not a secret
+    hits = 0
+    for _ in range(CHANCE_DRAWS):
+        drawn.shuffle(units)
+        hits += holds_all(_text(_first_words(units, budget)), question.answer_contains)
+    return hits / CHANCE_DRAWS
+
+
+def best_window_holds(
+    question: EvaluationQuestion, documents: Sequence[StoredDocument], *, max_words: int
+) -> bool | None:
+    """Say whether neighbouring units as long as a quote may be hold the answer: the ceiling of quoting one
+    place. A double question may have two places, of three quarters of the words each."""
+    if not documents:
+        return None
+    wanted = [normal(string) for string in question.answer_contains]
+    double = question.kind == "double"
+    budget = max_words * 3 // 4 if double else max_words
+    held = {
+        frozenset(at for at, string in enumerate(wanted) if string in window)
+        for document in documents
+        for window in _windows(_units(document), budget)
+    }
+    everything = frozenset(range(len(wanted)))
+    places = 2 if double else 1
+    return any(frozenset[int]().union(*some) == everything for some in product(held, repeat=places))
+
+
+def subject_change(alone: QuestionResult, after: QuestionResult, *, before: str) -> SubjectChange:
+    """Compare a question asked after another subject with the same question asked alone."""
+    same = alone.outcome == after.outcome and [part.quote for part in alone.parts] == [
+        part.quote for part in after.parts
+    ]
+    return SubjectChange(before=before, same=same, right=after.right)
+
+
+def _windows(units: Sequence[Unit], budget: int) -> Iterable[str]:
+    for start in range(len(units)):
+        yield _text(_first_words(units[start:], budget))
+
+
+def _first_words(units: Iterable[Unit], budget: int) -> list[Unit]:
+    """Return the first units whose words fit; at least one."""
+    kept: list[Unit] = []
+    words = 0
+    for unit in units:
+        words += len(unit.text.split())
+        if kept and words > budget:
+            break
+        kept.append(unit)
+    return kept
+
+
+def _held(text: str, strings: Iterable[str]) -> tuple[str, ...]:
+    unit = normal(text)
+    return tuple(string for string in strings if normal(string) in unit)
+
+
+def _units(document: StoredDocument) -> list[Unit]:
+    return [unit for passage in document.passages for unit in passage.units]
+
+
+def _shown_units(observed: Observed) -> list[Unit]:
+    """Return the units that an agent is shown: two questions that one document answers share one quote."""
+    return [
+        unit
+        for block in observed.prepared.quoted.blocks
+        for unit in block.passage.units
+        if (unit.span.start, unit.span.end) == block.span
+    ]
+
+
+def _text(units: Iterable[Unit]) -> str:
+    return normal(" ".join(unit.text for unit in units))
+
+
+def _words(texts: Iterable[str]) -> int:
+    return sum(any(letter.isalnum() for letter in word) for text in texts for word in text.split())
+
+
+def by_qid(results: Iterable[QuestionResult]) -> Mapping[str, QuestionResult]:
+    """Return results by question id."""
+    return {result.qid: result for result in results}

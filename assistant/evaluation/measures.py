@@ -1,0 +1,234 @@
+"""The measures of an evaluation, each with an interval bootstrapped by document.
+
+A measure is a mean over the questions that have a value for it. Questions about one document share its fate,
+so whole documents are drawn, 1,000 times, always the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+
+import numpy as np
+
+from assistant.domain.public import PublicModel
+from assistant.evaluation.questions import Kind, Split
+from assistant.evaluation.results import QuestionResult
+
+RESAMPLES = 1_000
+_SEED = 20_261_120
+_LOW, _HIGH = 0.025, 0.975
+
+Results = Mapping[str, QuestionResult]
+ValueOf = Callable[[QuestionResult, Results], float | None]
+"""Returns a question's value; None where the measure does not apply to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of the summary."""
+
+    name: str
+    title: str
+    value: ValueOf
+    better: int = 1
+    """1: more is better; -1: less is; 0: neither, shown for comparison."""
+    zero_within: bool = False
+    """The bound is held by the interval's end, not the value: a gain above zero, a loss within noise."""
+
+
+class Estimate(PublicModel):
+    """A measure over one half's questions."""
+
+    value: float
+    low: float
+    high: float
+    """[low, high]: 95 of 100 resamples lie in it."""
+    questions: int
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+class Spread(PublicModel):
+    """Median and 95th percentile."""
+
+    p50: float
+    p95: float
+
+
+def _of_answerable(value: Callable[[QuestionResult], float | bool | None]) -> ValueOf:
+    def of(result: QuestionResult, _: Results) -> float | None:
+        found = value(result) if result.question.answerable else None
+        return None if found is None else float(found)
+
+    return of
+
+
+def _of_unanswerable(value: Callable[[QuestionResult], bool]) -> ValueOf:
+    return lambda result, _: None if result.question.answerable else float(value(result))
+
+
+def _of_kind(kind: Kind, value: Callable[[QuestionResult], bool]) -> ValueOf:
+    return lambda result, _: float(value(result)) if result.question.kind == kind else None
+
+
+def _messy_loss(result: QuestionResult, results: Results) -> float | None:
+    clean = results.get(result.question.clean or "")
+    return None if clean is None else float(clean.right) - float(result.right)
+
+
+def _gain(result: QuestionResult, _: Results) -> float | None:
+    if result.first is None or result.rrf_first is None:
+        return None
+    return result.first - result.rrf_first
+
+
+def _right_words(result: QuestionResult, _: Results) -> float | None:
+    """Return 1 where the words shown are of a right answer; wrong and absent answers count as wrong words."""
+    return float(result.right and result.outcome == "answered") if result.question.answerable else None
+
+
+def _change_loss(result: QuestionResult, _: Results) -> float | None:
+    return None if result.change is None else float(result.right) - float(result.change.right)
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("right", "quoted answer right", _of_answerable(lambda r: r.right)),
+    Measure("right_with_also", 'right with "also possible"', _of_answerable(lambda r: r.right_with_also)),
+    Measure(
+        "chance", "… chance level: random words of the right document", _of_answerable(lambda r: r.chance), 0
+    ),
+    Measure("best_window", "… ceiling: its best window", _of_answerable(lambda r: r.best_window), 0),
+    Measure("right_answered", "right and shown without a warning", _right_words),
+    Measure(
+        "gold_covered",
+        "gold excerpts quoted",
+        _of_answerable(lambda r: r.gold_covered if r.outcome != "refused" else 0.0),
+    ),
+    Measure(
+        "telltale",
+        "states the other branch (conditioned questions)",
+        lambda r, _: None if r.telltale is None else float(r.telltale),
+        -1,
+    ),
+    Measure("first", "right document first", _of_answerable(lambda r: r.first)),
+    Measure("three", "right document among three", _of_answerable(lambda r: r.three)),
+    Measure("rrf_first", "… first by plain RRF", _of_answerable(lambda r: r.rrf_first), 0),
+    Measure("rrf_three", "… among three by plain RRF", _of_answerable(lambda r: r.rrf_three), 0),
+    Measure("gain", "first, paired gain over RRF", _gain, 1, zero_within=True),
+    Measure("answered", "answerable: answered", _of_answerable(lambda r: r.outcome == "answered")),
+    Measure("possibly", "answerable: possibly", _of_answerable(lambda r: r.outcome == "possibly"), -1),
+    Measure("refused", "answerable: refused", _of_answerable(lambda r: r.outcome == "refused"), -1),
+    Measure(
+        "false_answered",
+        "unanswerable: answered without a warning",
+        _of_unanswerable(lambda r: r.outcome == "answered"),
+        -1,
+    ),
+    Measure(
+        "false_possibly", "unanswerable: possibly", _of_unanswerable(lambda r: r.outcome == "possibly"), 0
+    ),
+    Measure("true_refused", "unanswerable: refused", _of_unanswerable(lambda r: r.outcome == "refused")),
+    Measure("messy_loss", "messy message: right answers lost against clean", _messy_loss, -1),
+    Measure(
+        "change_same",
+        "change of subject: quoted as asked alone",
+        lambda r, _: None if r.change is None else float(r.change.same),
+    ),
+    Measure("change_loss", "change of subject: right answers lost", _change_loss, -1, zero_within=True),
+    Measure("right_plain", "right: plain questions", _of_kind("plain", lambda r: r.right)),
+    Measure("right_condition", "right: questions with a condition", _of_kind("condition", lambda r: r.right)),
+    Measure("right_messy", "right: messy messages", _of_kind("messy", lambda r: r.right)),
+    Measure("right_double", "right: double questions", _of_kind("double", lambda r: r.right)),
+    Measure("right_follow_up", "right: follow-ups", _of_kind("follow_up", lambda r: r.right)),
+)
+"""In the order of the summary: correctness first."""
+
+
+def values_of(measure: Measure, results: Results, *, split: Split | None) -> dict[str, float]:
+    """Return the value of each question of one half (None: of both) that the measure applies to, by id."""
+    found = {
+        qid: measure.value(result, results)
+        for qid, result in results.items()
+        if split is None or result.split == split
+    }
+    return {qid: value for qid, value in found.items() if value is not None}
+
+
+def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate | None:
+    """Return mean and interval of values by question id, drawn by ``clusters``; None where there are none."""
+    if not values:
+        return None
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    for qid, value in sorted(values.items()):
+        sums[clusters[qid]] += value
+        counts[clusters[qid]] += 1
+    names = sorted(sums)
+    total, number = np.array([sums[name] for name in names]), np.array([counts[name] for name in names])
+    drawn = np.random.default_rng(_SEED).integers(0, len(names), size=(RESAMPLES, len(names)))
+    means = total[drawn].sum(axis=1) / number[drawn].sum(axis=1)
+    low, high = np.quantile(means, [_LOW, _HIGH])
+    return Estimate(
+        value=round(float(total.sum() / number.sum()), 4),
+        low=round(float(low), 4),
+        high=round(float(high), 4),
+        questions=int(number.sum()),
+    )
+
+
+def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
+    """Return every measure of one half that has questions, by name, in the order of the summary."""
+    clusters = {qid: result.cluster for qid, result in results.items()}
+    found = {
+        measure.name: estimate(values_of(measure, results, split=split), clusters) for measure in MEASURES
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def paired(before: Results, after: Results, *, split: Split | None) -> dict[str, Estimate]:
+    """Return every measure's difference, after minus before, over the questions that both have."""
+    clusters = {qid: result.cluster for qid, result in after.items()}
+    found: dict[str, Estimate] = {}
+    for measure in MEASURES:
+        old, new = (values_of(measure, results, split=split) for results in (before, after))
+        one = estimate({qid: new[qid] - old[qid] for qid in new if qid in old}, clusters)
+        if one is not None:
+            found[measure.name] = one
+    return found
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """Return median and 95th percentile; None of nothing."""
+    sample = sorted(values)
+    if not sample:
+        return None
+    if len(sample) == 1:
+        return Spread(p50=sample[0], p95=sample[0])
+    points = quantiles(sample, n=100, method="inclusive")
+    return Spread(p50=round(points[49], 2), p95=round(points[94], 2))
+
+
+def latencies(results: Sequence[QuestionResult]) -> dict[str, Spread]:
+    """Return milliseconds by step, in the order in which the steps run."""
+    by_step: dict[str, list[float]] = {}
+    for result in results:
+        for step, spent_ms in result.timings_ms.items():
+            by_step.setdefault(step, []).append(spent_ms)
+    found = {step: spread(values) for step, values in by_step.items()}
+    return {step: one for step, one in found.items() if one is not None}
+
+
+def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
+    """Return the words of what is shown for answerable questions that were not refused."""
+    shown = [one for one in results if one.question.answerable and one.outcome != "refused"]
+    found = {
+        "quote": spread(float(one.words) for one in shown if one.question.kind != "double"),
+        "quote, double question": spread(float(one.words) for one in shown if one.question.kind == "double"),
+        "quote and also possible": spread(float(one.words + one.also_words) for one in shown),
+    }
+    return {name: one for name, one in found.items() if one is not None}

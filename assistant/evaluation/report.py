@@ -1,0 +1,258 @@
+"""The report of a run: one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+
+from assistant.evaluation.measures import MEASURES, Estimate, Measure, estimates, latencies, lengths, paired
+from assistant.evaluation.plots import gate_plot, interval_plot, latency_plot
+from assistant.evaluation.results import PartResult, QuestionResult, QuotedUnit, ShownQuote
+from assistant.evaluation.runs import JUDGED, Bound, Run, TenantRun, bound_of, changed
+
+_WORST_SHOWN = 15
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#1c2530}
+h1,h2,h3{line-height:1.2}table{border-collapse:collapse;margin:1em 0}
+th,td{padding:.2em .7em;border-bottom:1px solid #d9dee4;text-align:left;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.met{color:#146c2e}.missed{color:#b3261e;font-weight:600}
+details{border:1px solid #d9dee4;border-radius:6px;margin:.4em 0;padding:.3em .8em}
+summary{cursor:pointer}
+.unit{border-left:4px solid #c9d1d9;margin:.3em 0;padding:.1em .7em}
+.gold{border-color:#1a7f37;background:#eef8f0}
+.wrong{border-color:#b3261e;background:#fdeeed}
+.tag{font-size:.8em;padding:0 .45em;border-radius:8px;background:#e8ecf0}
+.tag.right{background:#d3f0da}.tag.bad{background:#fbd7d4}.dim{color:#5b6773}.features{font-size:.85em}
+svg{width:100%;max-width:800px;font-size:12px;display:block;margin:.5em 0}svg .grid{stroke:#e3e7eb}
+svg .interval{stroke:#3a4653;stroke-width:2}svg .bound{stroke:#b3261e;stroke-width:2}svg .held{fill:#1f6feb}
+svg .tuning{fill:#fff;stroke:#1f6feb}svg .answerable{fill:#7fb2f5}svg .unanswerable{fill:#f0a45b}
+"""
+
+
+def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against: Run | None) -> str:
+    """Return the whole page. ``bounds``: what is asked of each measure, by tenant."""
+    parts = [_tenant(one, bounds.get(one.tenant, {}), against) for one in run.tenants]
+    links = " · ".join(_link(f"t-{one.tenant}", one.tenant) for one in run.tenants)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>Evaluation {escape(run.name)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>Evaluation {escape(run.name)}</h1><p class=dim>{run.made_at:%Y-%m-%d %H:%M} UTC · {links}</p>"
+        f"{''.join(parts)}</body></html>\n"
+    )
+
+
+def asked_text(measure: Measure, bound: Bound) -> str:
+    """Return a bound in words."""
+    if measure.zero_within:
+        return "interval above 0" if measure.better > 0 else "none, within noise"
+    return f"{'≥' if measure.better > 0 else '≤'} {bound.asked:.2f}"
+
+
+def told(result: QuestionResult) -> str:
+    """Return a result in three words."""
+    if not result.question.answerable:
+        return result.outcome
+    other = ", other branch" if result.telltale else ""
+    return f"{result.outcome}, {'right' if result.right else 'wrong'}{other}"
+
+
+def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> str:
+    held, tuning = (estimates(run.by_qid, split=split) for split in ("held_out", "tuning"))
+    drawn = "" if run.drawn is None else f", drawn by {escape(run.drawn)}"
+    weights = ", ".join(f"{kind} {digest[:12]}" for kind, digest in run.weights.items())
+    before = against.of(run.tenant) if against else None
+    judged = [result for result in run.results if result.split == JUDGED]
+    return "".join(
+        (
+            f'<h2 id="t-{escape(run.tenant)}">{escape(run.tenant)}</h2>',
+            f"<p class=dim>{len(run.results)} questions of {escape(run.questions)}{drawn}, in "
+            f"{run.seconds:.0f} s. Index {escape(run.index_version)}, {escape(run.embedding_model)}; gate: "
+            f"answered from {run.answered_from:g}, possibly from {run.possibly_from:g}; weights: "
+            f"{escape(weights)}. The held-out half counts; an interval holds 95 of 100 resamples by "
+            "document.</p>",
+            _summary(held, tuning, asked),
+            interval_plot(held, tuning, asked),
+            "<p class=dim>● held out, with interval · ○ tuning · red line: asked</p>",
+            "<h3>Gate, held-out half</h3>",
+            gate_plot(judged, answered_from=run.answered_from, possibly_from=run.possibly_from),
+            "<h3>Time by step: median and 95th percentile</h3>",
+            latency_plot(latencies(run.results)),
+            _lengths(run.results),
+            _changes(before, run, against.name) if before and against else "",
+            _worst(run, judged),
+            "<h3>Every question</h3>",
+            *(_question(run.tenant, result) for result in run.results),
+        )
+    )
+
+
+def _summary(held: Mapping[str, Estimate], tuning: Mapping[str, Estimate], asked: Mapping[str, float]) -> str:
+    rows: list[str] = []
+    for measure in MEASURES:
+        now, other = held.get(measure.name), tuning.get(measure.name)
+        if now is None:
+            continue
+        bound = bound_of(measure, now, asked)
+        state = "" if bound is None else ("met" if bound.is_met else "missed")
+        rows.append(
+            f"<tr><td>{escape(measure.title)}</td><td class=n>{now.value:.3f}</td>"
+            f"<td class=n>{now.low:.3f} to {now.high:.3f}</td><td class=n>{now.questions}</td>"
+            f"<td class=n>{'' if other is None else f'{other.value:.3f}'}</td>"
+            f"<td class=n>{'' if bound is None else escape(asked_text(measure, bound))}</td>"
+            f'<td class="{state}">{state}</td></tr>'
+        )
+    head = (
+        "<tr><th>measure</th><th class=n>held out</th><th class=n>95 of 100</th><th class=n>questions</th>"
+        "<th class=n>tuning</th><th class=n>asked</th><th></th></tr>"
+    )
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _lengths(results: Sequence[QuestionResult]) -> str:
+    said = "; ".join(f"{name}: {one.p50:g} / {one.p95:g}" for name, one in lengths(results).items())
+    return f"<p>Words, median / 95th percentile: {escape(said)}</p>"
+
+
+def _changes(before: TenantRun, after: TenantRun, name: str) -> str:
+    differences = paired(before.by_qid, after.by_qid, split=JUDGED)
+    rows = "".join(
+        f"<tr><td>{escape(measure.title)}</td><td class=n>{one.value:+.3f}</td>"
+        f"<td class=n>{one.low:+.3f} to {one.high:+.3f}</td></tr>"
+        for measure in MEASURES
+        if (one := differences.get(measure.name)) is not None and (one.low or one.high)
+    )
+    items = "".join(
+        f"<li>{_anchor(after.tenant, new)} {escape(told(old))} → {escape(told(new))}</li>"
+        for old, new in changed(before, after)
+    )
+    return (
+        f"<h3>Against {escape(name)}, question by question</h3><table><tr><th>measure, held out</th>"
+        f"<th class=n>difference</th><th class=n>95 of 100</th></tr>{rows}</table>"
+        f"<details><summary>Questions that changed</summary><ul>{items}</ul></details>"
+    )
+
+
+def _worst(run: TenantRun, judged: Sequence[QuestionResult]) -> str:
+    groups: tuple[tuple[str, Callable[[QuestionResult], bool]], ...] = (
+        (
+            "Wrong and shown without a warning",
+            lambda one: one.question.answerable and one.outcome == "answered" and not one.right,
+        ),
+        ("States the other branch", lambda one: bool(one.telltale)),
+        ("Unanswerable, answered", lambda one: not one.question.answerable and one.outcome == "answered"),
+        ("Answerable, refused", lambda one: one.question.answerable and one.outcome == "refused"),
+    )
+    return "<h3>Worst cases, held-out half</h3>" + "".join(
+        _group(run.tenant, title, [one for one in judged if is_worst(one)]) for title, is_worst in groups
+    )
+
+
+def _group(tenant: str, title: str, results: Iterable[QuestionResult]) -> str:
+    ordered = sorted(results, key=lambda one: (-one.probability, one.qid))
+    items = "".join(f"<li>{_anchor(tenant, one)}</li>" for one in ordered[:_WORST_SHOWN])
+    return f"<p><b>{title}: {len(ordered)}</b></p><ul>{items}</ul>"
+
+
+def _question(tenant: str, result: QuestionResult) -> str:
+    question = result.question
+    tag = "right" if _is_good(result) else "bad"
+    facts = [f"{name}: {value}" for name, value in _facts(result)]
+    before = "" if result.before is None else f"<p class=dim>After: {escape(result.before)}</p>"
+    gold = "".join(f"<li>{escape(excerpt)}</li>" for excerpt in question.gold)
+    return (
+        f'<details id="{_id(tenant, question.qid)}"><summary>'
+        f'<span class="tag {tag}">{escape(told(result))}</span> '
+        f"<b>{escape(question.qid)}</b> {escape(question.question)}</summary>{before}"
+        f"<p class=dim>{escape(' · '.join(facts))}</p>"
+        f"{f'<p>Gold:</p><ul>{gold}</ul>' if gold else ''}"
+        f"{''.join(_part(question.documents, part) for part in result.parts)}</details>"
+    )
+
+
+def _facts(result: QuestionResult) -> Iterable[tuple[str, str]]:
+    question = result.question
+    yield "kind", question.kind.replace("_", " ")
+    yield "half", question.split.replace("_", " ")
+    yield "documents", ", ".join(question.documents) or f"none (nearest: {question.near or 'not named'})"
+    if question.answer_contains:
+        yield "a right answer holds", " + ".join(question.answer_contains)
+    if question.telltale:
+        yield "other branch", " + ".join(question.telltale)
+    for name, qid in (("clean", question.clean), ("after", question.after)):
+        if qid:
+            yield name, qid
+    if result.change is not None:
+        yield f"after {result.change.before}", "as alone" if result.change.same else "differs from alone"
+    yield "words", f"{result.words} + {result.also_words}"
+    if result.chance is not None:
+        yield "chance", f"{result.chance:.2f}"
+    if result.without_unit_vectors:
+        yield "note", "quoted without vectors of units: the embedding endpoint was late"
+
+
+def _part(documents: Sequence[str], part: PartResult) -> str:
+    ranking = "".join(
+        f"<tr><td>{at}</td><td>{'✓ ' if one.is_right else ''}{escape(one.title or one.document_id)} "
+        f"<span class=dim>{escape(one.document_id)}</span></td><td class=n>{one.score:.2f}</td>"
+        f"<td class=features>{_features(one.features)}</td></tr>"
+        for at, one in enumerate(part.ranking, start=1)
+    )
+    missing = f" · not in the document: {escape(', '.join(part.missing))}" if part.missing else ""
+    return (
+        f"<p>Searched: {escape(part.searched)} "
+        f"<span class=tag>{part.outcome}, {part.probability:.3f}</span></p>"
+        f"{_quote('Quote', documents, part.quote)}{_quote('Also possible', documents, part.also)}"
+        f"<table>{ranking}</table><p class=features>Gate: {_features(part.gate_features)}{missing}</p>"
+    )
+
+
+def _quote(label: str, documents: Sequence[str], quote: ShownQuote | None) -> str:
+    if quote is None:
+        return ""
+    is_right = quote.document_id in documents
+    state = "right document" if is_right else "another document"
+    return (
+        f'<p><b>{label}</b>: {escape(quote.title)} <span class="tag {"right" if is_right else "bad"}">'
+        f"{state if documents else escape(quote.document_id)}</span></p>{''.join(map(_unit, quote.units))}"
+    )
+
+
+def _unit(unit: QuotedUnit) -> str:
+    is_wrong = unit.telltale and not unit.is_condition
+    style = "wrong" if is_wrong else ("gold" if unit.is_gold or unit.holds else "")
+    tags = "".join(
+        f'<span class="tag {kind}">{escape(text)}</span> '
+        for kind, text in (
+            *(("right", f"holds: {string}") for string in unit.holds),
+            *(("bad", f"other branch: {string}") for string in unit.telltale),
+            *((("", "condition"),) if unit.is_condition else ()),
+        )
+    )
+    return (
+        f'<div class="unit {style}"><span class=dim>{escape(unit.heading)}</span> {tags}<br>'
+        f"{escape(unit.text)}</div>"
+    )
+
+
+def _features(values: Mapping[str, float]) -> str:
+    return escape(", ".join(f"{name} {value:g}" for name, value in values.items()))
+
+
+def _is_good(result: QuestionResult) -> bool:
+    if not result.question.answerable:
+        return result.outcome != "answered"
+    return result.right and not result.telltale
+
+
+def _anchor(tenant: str, result: QuestionResult) -> str:
+    return f"{_link(_id(tenant, result.qid), result.qid)} {escape(result.question.question)}"
+
+
+def _id(tenant: str, qid: str) -> str:
+    return escape(f"q-{tenant}-{qid}", quote=True)
+
+
+def _link(anchor: str, text: str) -> str:
+    return f'<a href="#{anchor}">{escape(text)}</a>'

@@ -1,5 +1,0 @@
-"""Canonical document → plain text with sections."""
-
-from assistant.ingesting.parsing.document import parse_document
-
-__all__ = ["parse_document"]

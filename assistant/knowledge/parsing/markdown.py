@@ -1,0 +1,130 @@
+"""Markdown → text, by markdown-it-py's CommonMark tokens with tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.parsing.html import html_text
+from assistant.knowledge.parsing.text import TextBuilder, normalize, table_lines
+
+DEEPEST_NESTING = 100
+_PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("table")
+
+
+def parse_markdown(content: str) -> ParsedDocument:
+    """Return the text with its headings; raw HTML in it gives its visible text.
+
+    Raises DocumentInvalidError when lists or quotes are nested absurdly deep: the parser would leave out
+    what is below.
+    """
+    builder = TextBuilder()
+    walker = _Walker(builder)
+    for token in _PARSER.parse(content):
+        if token.level >= DEEPEST_NESTING - 1:
+            raise DocumentInvalidError(f"Markdown is nested deeper than {DEEPEST_NESTING}.")
+        walker.take(token)
+    return builder.build()
+
+
+def heading_text(line: str) -> str:
+    """Return the text of one line without its marks of emphasis, links and code."""
+    (inline,) = _PARSER.parseInline(line)
+    return normalize(_inline_text(inline.children or ()))
+
+
+class _Walker:
+    def __init__(self, builder: TextBuilder) -> None:
+        self._builder = builder
+        self._heading_level = 0
+        self._items: list[str] = []
+        """The markers of the list items that are open, outermost first; used up by their first line."""
+        self._ordered: list[int | None] = []
+        self._table: list[list[str]] | None = None
+
+    def take(self, token: Token) -> None:
+        match token.type:
+            case "heading_open":
+                self._heading_level = int(token.tag[1:])
+            case "inline":
+                self._inline(_inline_text(token.children or ()))
+            case "fence" | "code_block":
+                self._body(token.content)
+            case "html_block":
+                self._body(html_text(token.content))
+            case _:
+                self._structure(token)
+
+    def _structure(self, token: Token) -> None:
+        match token.type:
+            case "bullet_list_open":
+                self._ordered.append(None)
+            case "ordered_list_open":
+                self._ordered.append(int(token.attrGet("start") or 1))
+            case "bullet_list_close" | "ordered_list_close":
+                self._ordered.pop()
+                if not self._ordered:
+                    self._builder.gap()
+            case "list_item_open":
+                self._items.append(self._marker())
+            case "list_item_close":
+                self._items.pop()
+            case "table_open":
+                self._table = []
+            case "tr_open" if self._table is not None:
+                self._table.append([])
+            case "table_close":
+                for line in table_lines(self._table or [], has_header=True):
+                    self._builder.line(line, kind=UnitKind.ROW, depth=len(self._items) + 1)
+                self._builder.gap()
+                self._table = None
+            case _:
+                pass
+
+    def _inline(self, text: str) -> None:
+        if self._table:
+            self._table[-1].append(text)
+        elif self._heading_level:
+            self._builder.heading(self._heading_level, text)
+            self._heading_level = 0
+        else:
+            self._body(text)
+
+    def _body(self, text: str) -> None:
+        if not self._items:
+            self._builder.block(text)
+            return
+        marker, self._items[-1] = self._items[-1], ""
+        if marker:
+            kind = UnitKind.ITEM if self._ordered[-1] is None else UnitKind.STEP
+            self._builder.line(marker + text, kind=kind, depth=len(self._items))
+        else:  # a further paragraph of the item
+            self._builder.line(text, kind=UnitKind.SENTENCE, depth=len(self._items) + 1)
+
+    def _marker(self) -> str:
+        number = self._ordered[-1]
+        if number is None:
+            return "- "
+        self._ordered[-1] = number + 1
+        return f"{number}. "
+
+
+def _inline_text(children: Sequence[Token]) -> str:
+    parts: list[str] = []
+    for child in children:
+        match child.type:
+            case "text" | "code_inline":
+                parts.append(child.content)
+            case "softbreak":
+                parts.append(" ")
+            case "hardbreak":
+                parts.append("\n")
+            case "image":
+                parts.append(child.content)
+            case _:
+                pass
+    return "".join(parts)

@@ -1,0 +1,63 @@
+"""Writes docs/front-matter.schema.json: ``python -m assistant.knowledge.sources.front_matter_schema``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from assistant.domain.documents import Document
+from assistant.knowledge.sources.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS
+
+PATH = Path(__file__).resolve().parents[3] / "docs" / "front-matter.schema.json"
+_SAID = {
+    "id": "What the source calls the document: no white space, none of : / ? #. By default the file's path.",
+    "title": "By default the first heading of the highest level.",
+    "source": "Where it is from, in words that agents see. Not the [[sources]] entry that it belongs to.",
+    "type": "What kind of document it is; agents may filter by it.",
+    "url": "Where the original stands.",
+    "owner": "Who answers for it.",
+    "effective_date": "YYYY-MM-DD.",
+    "labels": "Access labels of the tenant's vocabulary: an agent needs one of them. [] is for every agent; "
+    "without the key the source's default_labels count.",
+    "questions": "What people ask of it: searched beside the title.",
+    "withdrawn": "true takes the document out of the answers and deletes its text.",
+}
+
+
+def front_matter_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of what stands between the two lines of ---, all values as texts."""
+    fields = Document.model_json_schema()["properties"]
+    label = {"type": "string", "pattern": LABEL_PATTERN}
+    labels = {"type": "array", "items": label, "maxItems": 200}
+    question = {"type": "string", "minLength": 1, "maxLength": 500}
+    kinds: dict[str, dict[str, Any]] = {
+        "id": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\s:/?#\x00-\x1f]+$"},
+        "title": {"type": "string", "maxLength": fields["title"]["maxLength"]},
+        "source": {"type": "string", "maxLength": fields["source"]["maxLength"]},
+        "type": {"type": "string", "maxLength": fields["type"]["maxLength"]},
+        "url": {"type": "string", "pattern": r"^https?://\S+$", "maxLength": 2000},
+        "owner": {"type": "string", "maxLength": 200},
+        "effective_date": {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+        "labels": {"anyOf": [labels, {"type": "string", "minLength": 1}]},
+        "questions": {"anyOf": [{"type": "array", "items": question, "maxItems": 50}, question]},
+        "withdrawn": {"enum": ["true", "false"]},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Front matter of a Markdown document",
+        "description": f"At most {LONGEST_CHARACTERS:,} characters; all values are texts, without aliases. "
+        "Whether a label is in the vocabulary is decided by the tenant file.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: {"description": _SAID[key], **kinds[key]} for key in KEYS},
+    }
+
+
+def schema_bytes() -> bytes:
+    return orjson.dumps(front_matter_schema(), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+if __name__ == "__main__":
+    PATH.write_bytes(schema_bytes())

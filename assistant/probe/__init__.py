@@ -1,0 +1,6 @@
+"""The probe: one question asked from the care side through the private link, and what came of it."""
+
+from assistant.probe.outcome import Outcome, ProbeResult
+from assistant.probe.probe import probe_once
+
+__all__ = ["Outcome", "ProbeResult", "probe_once"]

@@ -1,0 +1,216 @@
+"""What an upgrade would replace or delete that must stay: data, keys, addresses that others hold.
+
+``python -m template_checks.upgrades FOLDER --pins FILE`` holds synthesized templates against pins:
+the committed logical ids of stateful resources, with the properties whose change makes CloudFormation
+replace them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). ``assistant
+diff`` and ``deploy`` hold them against what is deployed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings import TenantConfig
+
+STATEFUL_TYPES = frozenset(
+    {
+        "AWS::DynamoDB::Table",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::VPC",
+        "AWS::EC2::VPCEndpointService",
+        "AWS::ECR::Repository",
+        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        "AWS::KMS::Key",
+        "AWS::Logs::LogGroup",
+        "AWS::OpenSearchService::Domain",
+        "AWS::S3::Bucket",
+        "AWS::SQS::Queue",
+    }
+)
+"""What holds something that is gone with it: data, messages, logs; or is named by another account (the edge)
+or by everything in the network."""
+
+
+class PinnedResource(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    properties: Mapping[str, Any]
+    """Path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``) = value as it stands in the template."""
+
+
+Replacing = Mapping[str, tuple[str, ...]]
+"""Type = paths of the properties that force a replacement."""
+PinnedStacks = Mapping[str, Mapping[str, PinnedResource]]
+"""Stack name = logical id = resource."""
+_Read = TypeVar("_Read")
+_REPLACING_FILE = "replacing.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """The stateful resources of one tenant, as they stand."""
+
+    replacing: Replacing
+    stacks: PinnedStacks
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A stateful resource that the change would replace or delete, and why."""
+
+    stack: str
+    logical_id: str
+    type: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.stack}: {self.logical_id} ({self.type}) {self.reason}"
+
+
+def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
+    """Return the pins of templates by stack name."""
+    return Pins(
+        replacing=replacing,
+        stacks={
+            name: {
+                logical_id: PinnedResource(
+                    type=resource["Type"],
+                    properties=_values(resource, replacing.get(resource["Type"], ())),
+                )
+                for logical_id, resource in sorted(template.get("Resources", {}).items())
+                if resource["Type"] in STATEFUL_TYPES
+            }
+            for name, template in sorted(stacks.items())
+        },
+    )
+
+
+def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
+    """Return what deploying these templates would take away of what is pinned."""
+    return list(_losses(pins, stacks))
+
+
+def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the stateful resources that have no pin yet, as ``stack: logical id``."""
+    return [
+        f"{name}: {logical_id}"
+        for name, resources in pin(stacks, pins.replacing).stacks.items()
+        for logical_id in resources
+        if logical_id not in pins.stacks.get(name, {})
+    ]
+
+
+def read_pins(path: Path) -> Pins:
+    """Read a tenant's pins, and what replaces beside them. Raises ConfigurationError naming the file."""
+    stacks = _read(path, TypeAdapter[PinnedStacks](PinnedStacks))
+    return Pins(replacing=read_replacing(path.parent), stacks=stacks)
+
+
+def read_replacing(folder: Path) -> Replacing:
+    """Read what replaces, the same for every tenant. Raises ConfigurationError naming the file."""
+    return _read(folder / _REPLACING_FILE, TypeAdapter[Replacing](Replacing))
+
+
+def write_pins(path: Path, pins: Pins) -> None:
+    """Write what ``read_pins`` reads, in an order that a review can follow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
+    for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
+        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def stage_folder(assembly: Path, tenant: TenantConfig) -> Path:
+    """Return where a tenant's templates are below ``cdk.out``."""
+    return assembly / f"assembly-{tenant.stage_id}"
+
+
+def pins_file(folder: Path, tenant: TenantConfig) -> Path:
+    """Return where a tenant's pins are below ``stacks/pins``."""
+    return folder / f"{tenant.name}.json"
+
+
+def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the templates of one stage's folder (``cdk.out/assembly-Pharmacy``) by their stacks' names."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {
+        artifact["properties"]["stackName"]: json.loads(
+            (folder / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
+        )
+        for artifact in manifest["artifacts"].values()
+        if artifact["type"] == "aws:cloudformation:stack"
+    }
+
+
+def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
+    try:
+        return kind.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
+
+
+def _losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> Iterator[Loss]:
+    for stack, resources in pins.stacks.items():
+        present = stacks.get(stack, {}).get("Resources", {})
+        for logical_id, pinned in resources.items():
+            for reason in _reasons(pinned, present.get(logical_id), pins.replacing.get(pinned.type, ())):
+                yield Loss(stack, logical_id, pinned.type, reason)
+
+
+def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Iterable[str]) -> Iterator[str]:
+    if now is None:
+        yield "would be deleted: its logical id is gone from the template"
+        return
+    if now["Type"] != pinned.type:
+        yield f"would be replaced: its logical id is now a {now['Type']}"
+        return
+    values = _values(now, tuple(paths))
+    for path in sorted(values.keys() | pinned.properties.keys()):
+        before, after = pinned.properties.get(path), values.get(path)
+        if before != after:
+            yield f"would be replaced: {path} was {_shown(before)} and is {_shown(after)}"
+
+
+def _values(resource: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in paths:
+        value: Any = resource.get("Properties", {})
+        for part in path.split("/"):
+            value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
+        if value is not None:
+            found[path] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value, sort_keys=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="upgrades", description="What would be replaced or deleted.")
+    parser.add_argument("folder", type=Path, help="a stage's folder: cdk.out/assembly-Pharmacy")
+    parser.add_argument("--pins", type=Path, required=True, help="stacks/pins/pharmacy.json")
+    given = parser.parse_args(arguments)
+    pins, stacks = read_pins(given.pins), templates_by_stack_name(given.folder)
+    lost, new = losses(pins, stacks), unpinned(pins, stacks)
+    for line in lost:
+        sys.stdout.write(f"{line}\n")
+    for line in new:
+        sys.stdout.write(f"{line} is stateful and not pinned: run make pin, and commit\n")
+    return 1 if lost or new else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ConfigurationError as error:
+        sys.exit(error.message)

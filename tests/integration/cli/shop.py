@@ -1,0 +1,63 @@
+"""A folder with one tenant and the knowledge of three files, and the commands run in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.cli.processes import find_marked
+from assistant.cli.registry import Registry
+
+DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
+RETURNS = (
+    "# Returns\n\nA customer may return an unopened item within 14 days. The store gives the money back.\n"
+)
+PAIR = '{"id": "lost-card", "question": "A lost member card?", "answer": "Block it within one hour."}'
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A folder with one tenant, its knowledge and its state."""
+
+    folder: Path
+
+    @property
+    def registry(self) -> Registry:
+        return Registry.under(self.folder / ".state")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "assistant.cli.main", "--port", "0", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"CI": ""},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run a command to its end and return its stdout; the status must be the given one."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == status, err
+        return out
+
+    def nothing_runs(self) -> bool:
+        return find_marked(self.registry.path) == []
+
+
+def open_shop(folder: Path, *, tenant: str = "shop") -> Shop:
+    (folder / "tenants").mkdir()
+    (folder / "tenants" / f"{tenant}.toml").write_text(
+        f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n'
+        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
+    )
+    (folder / "notes").mkdir()
+    (folder / "notes" / "help-desk.md").write_text(DESK)
+    (folder / "notes" / "returns.md").write_text(RETURNS)
+    (folder / "notes" / "pairs.jsonl").write_text(PAIR + "\n")
+    return Shop(folder)

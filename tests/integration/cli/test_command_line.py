@@ -1,0 +1,174 @@
+"""The command line as a program: statuses, one sentence an error, what goes to which stream."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TENANT = 'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "bakery.toml").write_text(TENANT)
+    return tmp_path
+
+
+def assistant(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in ``folder``; its own time-out is far above what it needs."""
+    return subprocess.run(
+        [sys.executable, "-m", "assistant.cli.main", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_needs_none_of_the_heavy_packages() -> None:
+    heavy = {"pydantic", "httpx", "orjson", "psutil", "joserfc", "rich.progress", "fastapi", "tantivy"}
+    code = "import sys, assistant.cli.main; print(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_help_names_every_command(folder: Path) -> None:
+    done = assistant("--help", folder=folder)
+    assert done.returncode == 0
+    for name in ("ask", "search", "knowledge", "verdicts", "token", "replay", "local", "demo"):
+        assert f" {name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["ask"],
+        ["token", "--tenant", "bakery", "--agent", "a", "--role", "baker"],
+        ["search", "--tenant", "bakery"],
+    ],
+)
+def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
+    done = assistant(*arguments, folder=folder)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["token", "--tenant", "baker", "--agent", "a"],
+            "There is no tenant baker in tenants; there are bakery.",
+        ),
+        (
+            ["--tenants", "nowhere", "ask", "--tenant", "x", "Why?"],
+            "nowhere: there is no such folder of tenant files.",
+        ),
+        (["--state", "tenants/bakery.toml", "local", "status"], "tenants/bakery.toml"),
+        (["replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
+        (["ask", "--tenant", "bakery", "  "], "The question is empty."),
+        (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
+        (["search", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
+        (["knowledge", "add", "--tenant", "bakery"], "names no paths for any source"),
+        (
+            ["knowledge", "add", "--tenant", "bakery", "nowhere.md"],
+            "There is no such file or folder: nowhere.md.",
+        ),
+        (["knowledge", "list", "--tenant", "bakery", "--only", "lively"], "There is no state lively"),
+        (["knowledge", "status", "--tenant", "bakery", "x"], "bakery has no document x."),
+        (["search", "--tenant", "bakery", "--queries", "q", "--out", "r"], "q: there is no such file."),
+    ],
+)
+def test_a_failure_is_one_sentence_and_status_1(folder: Path, arguments: list[str], said: str) -> None:
+    done = assistant(*arguments, folder=folder)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_broken_tenant_file_is_named_with_key_and_what_is_allowed(folder: Path) -> None:
+    (folder / "tenants" / "bakery.toml").write_text(TENANT + "oven = 1\n")
+    done = assistant("ask", "--tenant", "bakery", "Why?", folder=folder)
+    assert done.returncode == 1
+    assert re.search(r"bakery\.toml: line \d+: unknown key oven; allowed here: ", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["token", "--tenant", "bakery", "--agent", "ann"],
+        ["knowledge", "list", "--tenant", "bakery"],
+        ["verdicts", "--tenant", "bakery"],
+        ["models", "list"],
+        ["search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_another_tenant_s_typo_is_named_and_stops_nobody(folder: Path, arguments: list[str]) -> None:
+    (folder / "tenants" / "cafe.toml").write_text(TENANT.replace('"bakery"', '"cafe"') + "oven = 1\n")
+    done = assistant(*arguments, folder=folder)
+    assert (done.returncode == 0) == (arguments[0] != "search"), done.stderr
+    warned = re.findall(r"warning: .*cafe\.toml: line 4: unknown key oven; allowed here: ", done.stderr)
+    assert len(warned) == 1
+    assert "Tenant cafe is left out." in done.stderr
+
+    refused = assistant("token", "--tenant", "cafe", "--agent", "ann", folder=folder)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.match(r"assistant: .*cafe\.toml: line 4: unknown key oven; allowed here: ", refused.stderr)
+
+
+def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:
+    (folder / "tenants" / "bakery.toml").write_text("broken")
+    done = assistant("local", "down", folder=folder)
+    assert done.returncode == 0
+    assert done.stdout == "Nothing was running.\n"
+
+
+def test_status_is_readable_for_a_program(folder: Path) -> None:
+    done = assistant("local", "status", "--json", folder=folder)
+    states = {row["name"]: row["state"] for row in json.loads(done.stdout)["processes"]}
+    assert set(states) == {"embedding", "gateway", "issuer", "worker", "service"}
+    assert set(states.values()) == {"stopped"}
+
+
+def test_a_token_is_printed_alone_and_says_whom_it_speaks_for(folder: Path) -> None:
+    done = assistant(
+        *(
+            "token",
+            "--tenant",
+            "bakery",
+            "--agent",
+            "ann",
+            "--role",
+            "auditor",
+            "--label",
+            "dough",
+            "--port",
+            "9000",
+        ),
+        folder=folder,
+    )
+    payload = done.stdout.strip().split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    assert (claims["tenant"], claims["sub"], claims["roles"]) == ("bakery", "ann", ["auditor"])
+    assert claims["labels"] == ["dough"]
+    assert claims["iss"] == "http://127.0.0.1:9001"
+    assert done.stderr == ""
+
+
+def test_a_token_of_an_issuer_whose_port_is_not_known_is_refused(folder: Path) -> None:
+    done = assistant("token", "--tenant", "bakery", "--agent", "ann", "--port", "0", folder=folder)
+    assert done.returncode == 1
+    assert "assistant local up" in done.stderr

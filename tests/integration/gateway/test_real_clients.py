@@ -1,0 +1,190 @@
+"""boto3 and aiobotocore read what the gateway writes, errors included."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+
+from assistant.aws.aws_clients import open_client
+from tests.fakes.scripted_http import Exchange
+from tests.integration.gateway.conftest import Serve
+
+STREAM = ["data: Größe\n\n".encode(), "data: 😀\n\n".encode(), b"data: [DONE]\n\n"]
+
+
+async def echo(exchange: Exchange) -> None:
+    custom = exchange.headers.get("x-amzn-sagemaker-custom-attributes", "")
+    await exchange.respond(
+        200,
+        exchange.body,
+        Content_Type="application/json",
+        X_Amzn_SageMaker_Custom_Attributes=f"got:{custom}",
+    )
+
+
+async def stream(exchange: Exchange) -> None:
+    await exchange.respond_in_chunks(*STREAM, Content_Type="text/event-stream")
+
+
+async def failing(exchange: Exchange) -> None:
+    await exchange.respond(429, b'{"error":{"code":"queue_full"}}', Content_Type="application/json")
+
+
+async def invoke(client: Any, **arguments: Any) -> dict[str, Any]:
+    return await asyncio.to_thread(lambda: client.invoke_endpoint(Body=b"{}", **arguments))
+
+
+def code_of(error: ClientError) -> tuple[str, int]:
+    return error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+async def test_boto3_gets_body_variant_and_attributes(serve: Serve) -> None:
+    async with serve(echo) as served:
+        client = served.boto3_client()
+        response = await invoke(
+            client,
+            EndpointName="llm",
+            ContentType="application/json",
+            CustomAttributes="a=1",
+            InferenceId="id-1",
+        )
+        body = await asyncio.to_thread(response["Body"].read)
+
+    assert body == b"{}"
+    assert response["InvokedProductionVariant"] == "AllTraffic"
+    assert response["CustomAttributes"] == "got:a=1"
+    assert response["ContentType"] == "application/json"
+    container = served.container.exchanges[0]
+    assert container.target == "/invocations"
+    assert container.headers["x-amzn-sagemaker-inference-id"] == "id-1"
+    assert response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-sagemaker-inference-id"] == "id-1"
+
+
+async def test_boto3_gets_the_stream(serve: Serve) -> None:
+    async with serve(stream) as served:
+        client = served.boto3_client()
+
+        def read() -> tuple[str, list[bytes]]:
+            response = client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            with closing(response["Body"]) as body:
+                return response["ContentType"], [event["PayloadPart"]["Bytes"] for event in body]
+
+        content_type, parts = await asyncio.to_thread(read)
+
+    assert content_type == "text/event-stream"
+    assert b"".join(parts) == b"".join(STREAM)
+
+
+async def test_aiobotocore_gets_the_stream(serve: Serve) -> None:
+    async with (
+        serve(stream) as served,
+        open_client(
+            "sagemaker-runtime",
+            region="us-east-1",
+            endpoint_url=served.url,
+            access_key_id="AKIDLOCAL",
+            secret_access_key="x",
+        ) as client,
+    ):
+        response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+        parts = [event["PayloadPart"]["Bytes"] async for event in response["Body"]]
+
+    assert b"".join(parts) == b"".join(STREAM)
+
+
+async def test_an_unknown_endpoint_is_a_validation_error(serve: Serve) -> None:
+    async with serve(echo) as served:
+        with pytest.raises(ClientError) as caught:
+            await invoke(served.boto3_client(), EndpointName="nowhere")
+
+    assert code_of(caught.value) == ("ValidationError", 400)
+    assert re.fullmatch(
+        r"Endpoint nowhere of account \d{12} not found\.", caught.value.response["Error"]["Message"]
+    )
+
+
+@pytest.mark.parametrize("operation", ["invoke_endpoint", "invoke_endpoint_with_response_stream"])
+async def test_a_container_s_error_is_a_model_error_with_the_original(serve: Serve, operation: str) -> None:
+    async with serve(failing) as served:
+        call = getattr(served.boto3_client(), operation)
+        with pytest.raises(ClientError) as caught:
+            await asyncio.to_thread(lambda: call(EndpointName="llm", Body=b"{}"))
+
+    assert code_of(caught.value) == ("ModelError", 424)
+    response: dict[str, Any] = caught.value.response  # pyright: ignore[reportAssignmentType]
+    assert response["OriginalStatusCode"] == 429
+    assert response["OriginalMessage"] == '{"error":{"code":"queue_full"}}'
+    assert response["Message"].startswith("Received client error (429) from primary with message")
+
+
+async def test_a_container_that_is_gone_is_service_unavailable(serve: Serve) -> None:
+    async with serve(echo) as served:
+        with pytest.raises(ClientError) as caught:
+            await invoke(served.boto3_client(), EndpointName="gone")
+
+    assert code_of(caught.value) == ("ServiceUnavailable", 503)
+
+
+async def test_a_container_that_hangs_up_is_an_internal_failure(serve: Serve) -> None:
+    async def script(exchange: Exchange) -> None:
+        exchange.cut()
+
+    async with serve(script) as served:
+        with pytest.raises(ClientError) as caught:
+            await invoke(served.boto3_client(), EndpointName="llm")
+
+    assert code_of(caught.value) == ("InternalFailure", 500)
+
+
+async def test_a_stream_that_the_container_cuts_is_a_model_stream_error(serve: Serve) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond_in_chunks(*STREAM[:1], end=False)
+        exchange.cut()
+
+    parts: list[bytes] = []
+
+    async with serve(script) as served:
+        client = served.boto3_client()
+
+        def read() -> None:
+            response = client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            with closing(response["Body"]) as body:
+                for event in body:
+                    parts.append(event["PayloadPart"]["Bytes"])
+
+        with pytest.raises(EventStreamError, match=r"ModelStreamError.*broke its stream off"):
+            await asyncio.to_thread(read)
+
+    assert b"".join(parts) == STREAM[0]
+
+
+async def test_a_request_without_a_signature_is_403_in_aws_s_shape(serve: Serve) -> None:
+    async with serve(echo) as served, httpx.AsyncClient(base_url=served.url) as client:
+        response = await client.post("/endpoints/llm/invocations", content=b"{}")
+
+    assert response.status_code == 403
+    assert response.headers["x-amzn-errortype"] == "MissingAuthenticationTokenException"
+    assert response.json() == {"Message": "Missing Authentication Token"}
+    assert served.container.exchanges == []
+
+
+async def test_a_body_over_the_limit_is_refused(serve: Serve) -> None:
+    async with serve(echo) as served:
+        client = served.boto3_client()
+        with pytest.raises(ClientError) as caught:
+            await asyncio.to_thread(
+                lambda: client.invoke_endpoint(EndpointName="llm", Body=b"x" * (6 * 1024 * 1024 + 1))
+            )
+
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+
+async def test_health_needs_no_signature(serve: Serve) -> None:
+    async with serve(echo) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/ping")).status_code == 200

@@ -1,0 +1,102 @@
+"""Workers that are killed again and again: what each had in its hands is no attempt of a document."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.documents import DocumentState
+from assistant.knowledge.batch_handling import MOST_TRIES_ALONE
+from tests.fakes.file_modes import wider
+from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
+from tests.integration.knowledge_worker.site import Site
+from tests.unit.knowledge.knowledge import Knowledge, document, until
+
+DOCUMENTS = 600
+KILLS = 10
+POISON = "poison"
+WITHIN_S = 120.0
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with scripted_endpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path, endpoint: ScriptedEndpoint) -> Site:
+    return Site(tmp_path, endpoint)
+
+
+async def counts(knowledge: Knowledge) -> dict[DocumentState, int]:
+    return dict(await knowledge.stores.states.count_by_state())
+
+
+async def test_ten_kills_fail_none_of_600_documents(site: Site) -> None:
+    knowledge = site.knowledge()
+    await knowledge.add(*(document(f"d{number}") for number in range(DOCUMENTS)))
+    chance = random.Random(7)  # noqa: S311 (repeatable)
+    for _ in range(KILLS):
+        site.endpoint.asked.clear()
+        async with site.worker() as process:
+            await asyncio.to_thread(site.endpoint.asked.wait, WITHIN_S)
+            await asyncio.sleep(chance.uniform(0, 0.4))  # anywhere in its work
+            process.kill()
+            await process.wait()
+    async with site.worker():
+
+        async def all_live() -> bool:
+            return await counts(knowledge) == {DocumentState.LIVE: DOCUMENTS}
+
+        await until(all_live, within_s=WITHIN_S)
+    assert wider(site.root / "state") == []
+    await knowledge.stores.close()
+
+
+async def test_a_document_that_kills_its_worker_fails_alone_and_is_tried_once_a_start(
+    site: Site,
+) -> None:
+    knowledge = site.knowledge()
+    await knowledge.add(*(document(f"d{number}") for number in range(40)), document(POISON))
+    deaths = 0
+
+    async def run_until_settled() -> bool:
+        """Run one worker; return whether the poison killed it."""
+        async with site.worker() as process:
+
+            def kill(texts: list[str]) -> None:
+                if any(POISON in text for text in texts):
+                    process.send_signal(signal.SIGKILL)
+
+            site.endpoint.before = kill
+
+            async def settled() -> bool:
+                status = await knowledge.status(POISON)
+                return process.returncode is not None or status.failure_code == "gave_up"
+
+            await until(settled, within_s=WITHIN_S)
+            return process.returncode is not None
+
+    while await run_until_settled():
+        deaths += 1
+        assert deaths <= 2 + MOST_TRIES_ALONE
+    assert deaths >= MOST_TRIES_ALONE
+    assert await counts(knowledge) == {DocumentState.LIVE: 40, DocumentState.FAILED: 1}
+    # Each later start tries it once; the start after that death gives it up again.
+    assert await run_until_settled()
+    assert not await run_until_settled()
+    # What ended the workers is mended: the next start brings the document in.
+    site.endpoint.before = None
+    async with site.worker():
+
+        async def live() -> bool:
+            return await counts(knowledge) == {DocumentState.LIVE: 41}
+
+        await until(live, within_s=WITHIN_S)
+    await knowledge.stores.close()

@@ -1,0 +1,228 @@
+"""Answer events as the chunks and bodies that OpenAI's own client reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from openai.types.chat import ChatCompletion as OpenAiCompletion
+from openai.types.chat import ChatCompletionChunk as OpenAiChunk
+
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
+from assistant.api.chat_encoding import ChatEncoder, chat_completion, chat_error
+from assistant.api.chat_wire import ChatCompletionChunk
+from assistant.domain.answers import AlsoPossible, Certainty, FinishReason, Mode, Source, Support, Usage
+
+STARTED = Started(answer_id="a1", conversation_id="c1", model="tiny", index_version="v1", trace_id=None)
+CREATED = 1_700_000_000
+
+
+def source(n: int, *, url: str | None) -> Source:
+    return Source(
+        n=n,
+        document_id=f"d{n}",
+        title=f"Title {n}",
+        url=url,
+        source="handbook",
+        score=0.1,
+        snippet="",
+        span=(0, 3),
+        document_url=f"/v1/documents/d{n}?token=t",
+    )
+
+
+SOURCES = Sources(sources=(source(1, url="https://example.org/1"), source(2, url=None)))
+
+
+def done(reason: FinishReason = FinishReason.STOP, *, why: str | None = None) -> Done:
+    usage = Usage(prompt_tokens=5, completion_tokens=3)
+    return Done(finish_reason=reason, citations=(1, 2), usage=usage, timings_ms={"total": 1.0}, reason=why)
+
+
+WRITTEN: tuple[AnswerEvent, ...] = (
+    STARTED,
+    SOURCES,
+    Token('Wait "two"\n'),
+    Token("days. 💊"),
+    SentenceEnded(index=0, start=0, end=18, citations=(2, 1), support=Support.SUPPORTED),
+    done(),
+)
+
+
+POSSIBLY = done().model_copy(
+    update={
+        "mode": Mode.QUOTED,
+        "certainty": Certainty.POSSIBLY,
+        "also": (
+            AlsoPossible(
+                document_id="d2", title="Title 2", effective_date=None, text="Or call.", citations=(2,)
+            ),
+        ),
+        "clarify": "Was it opened?",
+        "reply_draft": "Please wait two days.",
+        "escalation": "Team Lead, ext. 1",
+        "fallback": "unsupported",
+    }
+)
+UNSURE: tuple[AnswerEvent, ...] = (*WRITTEN[:-1], POSSIBLY)
+
+
+def chunks(
+    events: Sequence[AnswerEvent], *, include_usage: bool = False, certainty: Certainty | None = None
+) -> list[Any]:
+    encoder = ChatEncoder(created=CREATED, include_usage=include_usage, certainty=certainty)
+    text = b"".join(map(encoder.encode, events)).decode()
+    data = [block.removeprefix("data: ") for block in text.split("\n\n") if block]
+    assert data.pop() == "[DONE]"
+    return [orjson.loads(piece) for piece in data]
+
+
+def text_of(found: Sequence[Any]) -> str:
+    return "".join(choice["delta"].get("content", "") for chunk in found for choice in chunk["choices"])
+
+
+def test_each_chunk_is_what_the_schema_and_openai_s_client_say() -> None:
+    found = chunks(WRITTEN, include_usage=True)
+    for chunk in found:
+        ChatCompletionChunk.model_validate(chunk)
+        OpenAiChunk.model_validate(chunk)
+    assert {(chunk["id"], chunk["model"], chunk["created"]) for chunk in found} == {("a1", "tiny", CREATED)}
+
+
+def test_the_text_comes_whole_and_the_last_choice_says_why_it_ended() -> None:
+    found = chunks(WRITTEN)
+    assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert text_of(found) == 'Wait "two"\ndays. 💊'
+    assert [chunk["choices"][0]["finish_reason"] for chunk in found] == [None] * (len(found) - 1) + ["stop"]
+
+
+def test_a_citation_is_an_annotation_over_its_sentence() -> None:
+    annotations = chunks(WRITTEN)[-1]["choices"][0]["delta"]["annotations"]
+    assert annotations == [
+        {
+            "type": "url_citation",
+            "url_citation": {"start_index": 0, "end_index": 18, "url": url, "title": title},
+        }
+        for url, title in (("/v1/documents/d2?token=t", "Title 2"), ("https://example.org/1", "Title 1"))
+    ]
+
+
+def test_usage_comes_in_a_chunk_of_its_own_and_only_when_it_is_asked_for() -> None:
+    *others, last = chunks(WRITTEN, include_usage=True)
+    assert last["choices"] == []
+    assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    assert {chunk["usage"] for chunk in others} == {None}
+    assert not any("usage" in chunk for chunk in chunks(WRITTEN))
+
+
+def test_the_whole_completion_holds_what_the_chunks_hold() -> None:
+    found = chunks(WRITTEN, include_usage=True)
+    whole = chat_completion(WRITTEN, created=CREATED).model_dump(mode="json")
+    OpenAiCompletion.model_validate(whole)
+    message = whole["choices"][0]["message"]
+    assert message["content"] == text_of(found)
+    assert message["annotations"] == found[-2]["choices"][0]["delta"]["annotations"]
+    assert whole["answer"] == found[-2]["answer"]
+    assert whole["usage"] == found[-1]["usage"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "why", "text"),
+    [
+        (FinishReason.NO_EVIDENCE, "Nothing speaks of x.", "Nothing speaks of x."),
+        (FinishReason.NO_EVIDENCE, None, "Not in the knowledge base."),
+        (
+            FinishReason.SOURCES_ONLY,
+            "generation_unavailable",
+            "Nothing could be quoted; these passages were found:\n[1] Title 1\n[2] Title 2",
+        ),
+        (FinishReason.REFUSED, None, "The sources do not answer this question."),
+    ],
+)
+def test_no_answer_is_said_in_words_and_told_by_our_own_field(
+    reason: FinishReason, why: str | None, text: str
+) -> None:
+    events = (STARTED, SOURCES, done(reason, why=why))
+    found = chunks(events)
+    assert text_of(found) == text
+    assert found[-1]["choices"][0]["finish_reason"] == "stop"
+    assert (found[-1]["answer"]["finish_reason"], found[-1]["answer"]["reason"]) == (reason, why)
+    whole = chat_completion(events, created=CREATED)
+    assert (whole.choices[0].message.content, whole.answer.finish_reason) == (text, reason)
+
+
+def test_no_evidence_says_whom_to_ask() -> None:
+    ending = done(FinishReason.NO_EVIDENCE, why="Not in it.").model_copy(
+        update={"escalation": "Team Lead, ext. 1"}
+    )
+    assert text_of(chunks((STARTED, SOURCES, ending))) == "Not in it.\n\nAsk: Team Lead, ext. 1"
+
+
+def test_an_uncertain_answer_begins_with_a_notice_and_its_marks_are_offsets_of_the_content() -> None:
+    found = chunks(UNSURE, certainty=Certainty.POSSIBLY)
+    whole = chat_completion(UNSURE, created=CREATED).model_dump(mode="json")
+    content = text_of(found)
+    assert content == 'Possibly: check before you send.\n\nWait "two"\ndays. 💊'
+    assert whole["choices"][0]["message"]["content"] == content
+    for answer in (found[-1]["answer"], whole["answer"]):
+        mark = answer["sentences"][0]
+        assert content[mark["start"] : mark["end"]] == 'Wait "two"\ndays. 💊'
+    for marks in (
+        found[-1]["choices"][0]["delta"]["annotations"],
+        whole["choices"][0]["message"]["annotations"],
+    ):
+        citation = marks[0]["url_citation"]
+        assert content[citation["start_index"] : citation["end_index"]] == 'Wait "two"\ndays. 💊'
+
+
+def test_the_notice_comes_at_the_end_where_only_done_says_that_the_answer_is_uncertain() -> None:
+    found = chunks(UNSURE)
+    assert text_of(found) == 'Wait "two"\ndays. 💊\n\nPossibly: check before you send.'
+    assert found[-1]["answer"]["sentences"][0]["start"] == 0
+
+
+def test_our_own_field_has_all_that_done_says() -> None:
+    answer = chunks(UNSURE)[-1]["answer"]
+    said = POSSIBLY.model_dump(mode="json", exclude={"citations", "usage"})
+    assert {name: answer[name] for name in said} == said
+
+
+def test_a_refusal_in_the_model_s_words_is_not_said_twice() -> None:
+    found = chunks((STARTED, SOURCES, Token("Not in the sources."), done(FinishReason.REFUSED)))
+    assert text_of(found) == "Not in the sources."
+
+
+def test_an_answer_cut_at_its_length_says_so() -> None:
+    found = chunks((STARTED, SOURCES, Token("Wait"), done(FinishReason.LENGTH)))
+    assert found[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_problem_in_mid_stream_is_an_error_and_no_end() -> None:
+    encoder = ChatEncoder(created=CREATED, include_usage=False)
+    encoder.encode(STARTED)
+    problem = Problem(
+        title="t", status=503, detail="Broke off.", code="generation_interrupted", retryable=True
+    )
+    data = encoder.encode(problem)
+    assert orjson.loads(data.removeprefix(b"data: ")) == chat_error(problem).model_dump()
+    assert b"[DONE]" not in data
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, "authentication_error"), (404, "invalid_request_error"), (429, "rate_limit_error")],
+)
+def test_an_error_has_openai_s_type_and_our_code(status: int, kind: str) -> None:
+    problem = Problem(title="t", status=status, detail="Why.", code="ours", retryable=False)
+    error = chat_error(problem, param="n").error
+    assert (error.type, error.code, error.message, error.param) == (kind, "ours", "Why.", "n")

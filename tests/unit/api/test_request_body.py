@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pytest
+
+from assistant.answering.asking import AnswerRequest
+from assistant.api.request_body import ClientGoneError, parse_body, read_body
+from assistant.domain.answers import Verdict
+from assistant.domain.documents import Document
+from assistant.domain.errors import InvalidRequestError, TooLargeError, UnreadableRequestError
+
+
+class Sender:
+    """Gives a body in parts, and counts how many were taken."""
+
+    def __init__(self, parts: Sequence[bytes], *, leaves: bool = False) -> None:
+        self._parts = list(parts)
+        self._leaves = leaves
+        self.taken = 0
+
+    async def receive(self) -> dict[str, Any]:
+        if self.taken == len(self._parts):
+            return {"type": "http.disconnect"}
+        self.taken += 1
+        more = self.taken < len(self._parts) or self._leaves
+        return {"type": "http.request", "body": self._parts[self.taken - 1], "more_body": more}
+
+
+def scope(**headers: str) -> dict[str, Any]:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "headers": pairs}
+
+
+async def test_parts_are_put_together() -> None:
+    assert await read_body(scope(), Sender([b"ab", b"", b"c"]).receive) == b"abc"
+
+
+async def test_an_announced_excess_is_refused_once_the_client_has_sent_it() -> None:
+    sender = Sender([b"x" * 50_000] * 3)
+    with pytest.raises(TooLargeError, match="64 KiB"):
+        await read_body(scope(content_length="150000"), sender.receive)
+    assert sender.taken == 3
+
+
+@pytest.mark.parametrize("headers", [{}, {"content_length": "1000000000"}], ids=["chunked", "announced"])
+async def test_of_an_excess_no_more_than_a_mebibyte_is_read(headers: dict[str, str]) -> None:
+    sender = Sender([b"x" * 40_000] * 1_000)
+    with pytest.raises(TooLargeError):
+        await read_body(scope(**headers), sender.receive)
+    assert sender.taken < 32
+
+
+async def test_a_body_of_exactly_the_limit_is_taken() -> None:
+    assert len(await read_body(scope(), Sender([b"x" * 65_536]).receive)) == 65_536
+
+
+async def test_a_client_that_leaves_is_told_apart() -> None:
+    with pytest.raises(ClientGoneError):
+        await read_body(scope(), Sender([b"x"], leaves=True).receive)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"question":"\xff"}',
+        b'{"question":"\\ud800"}',
+        b'{"question":"a"} b',
+        b"[" * 5_000,
+        b'{"question":' * 5_000,
+    ],
+)
+def test_what_is_not_json_in_utf8_is_unreadable(body: bytes) -> None:
+    with pytest.raises(UnreadableRequestError):
+        parse_body(body, AnswerRequest)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"[]", "body"),
+        (b"{}", "question"),
+        (b'{"question":""}', "question"),
+        (b'{"question":" \\n "}', "question"),
+        (b'{"question":1}', "question"),
+        (b'{"question":"a","resume_window_s":31}', "resume_window_s"),
+        (b'{"question":"a","resume":15}', "Unknown field resume"),
+        (b'{"question":"a","tenant":"pharmacy"}', "Unknown field tenant"),
+        (b'{"question":"a","filters":{"labels":["hr"]}}', r"Unknown field filters\.labels"),
+        (b'{"question":"a","filters":{"source":"web"}}', r"filters\.source"),
+        (b'{"question":"a","filters":{"updated_after":"2026-01-01T00:00:00"}}', "updated_after"),
+        (b'{"question":"a","max_tokens":0}', "max_tokens"),
+        (b'{"question":"a","conversation_id":"../x"}', "conversation_id"),
+    ],
+)
+def test_what_breaks_the_schema_is_named_by_its_field(body: bytes, says: str) -> None:
+    with pytest.raises(InvalidRequestError, match=says):
+        parse_body(body, AnswerRequest)
+
+
+def test_a_text_over_its_limit_is_too_large() -> None:
+    with pytest.raises(TooLargeError, match="question"):
+        parse_body(b'{"question":"%s"}' % (b"x" * 4_001), AnswerRequest)
+
+
+def test_no_message_repeats_what_was_sent() -> None:
+    body = b'{"verdict_id":"v","label":"patient Jane Roe","reasons":"secret words"}'
+    with pytest.raises(InvalidRequestError) as refused:
+        parse_body(body, Verdict)
+    assert "Jane" not in refused.value.message
+    assert "secret" not in refused.value.message
+
+
+def test_a_number_is_not_taken_for_a_date() -> None:
+    body = (
+        b'{"document_id": "d", "title": "t", "content": "c", "media_type": "text/plain",'
+        b' "effective_date": %s}'
+    )
+    with pytest.raises(InvalidRequestError, match="effective_date"):
+        parse_body(body % b"0", Document)
+    assert parse_body(body % b'"2026-03-01"', Document).effective_date == date(2026, 3, 1)

@@ -1,0 +1,106 @@
+"""What a task tells CloudWatch: lines of the embedded metric format, bounded, without a word of anybody's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from assistant.answering.events import Problem
+from assistant.api.identity import caller_is_identified
+from assistant.api.metrics import AnswerObserver, ServiceMetrics
+from assistant.api.task_metrics import TaskMetrics
+from assistant.domain.errors import AssistantError
+from assistant.settings import ServiceSettings, service_metrics
+from tests.fakes.clock import SteppedClock
+
+LONGEST_METRIC_VALUES = 100
+"""Of one metric in one line: the specification's limit."""
+
+
+class Task:
+    """A task whose counts a test sets."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.failures = 0
+        self.metrics = TaskMetrics(
+            service="assistant-clinic",
+            active=lambda: self.active,
+            failures=lambda: self.failures,
+            clock=SteppedClock(),
+        )
+
+    def line(self) -> dict[str, Any]:
+        line = self.metrics.line()
+        assert line is not None
+        assert line.count(b"\n") == 1
+        return orjson.loads(line)
+
+
+def test_a_line_has_every_sample_since_the_last() -> None:
+    task = Task()
+    for task.active in (1, 3, 2):
+        task.metrics.sample()
+    assert task.line()[service_metrics.ACTIVE_STREAMS] == [1, 3, 2]
+    task.metrics.sample()
+    assert task.line()[service_metrics.ACTIVE_STREAMS] == [2]
+
+
+def test_an_idle_task_is_told_too() -> None:
+    task = Task()
+    task.metrics.sample()
+    assert task.line()[service_metrics.ACTIVE_STREAMS] == [0]
+
+
+def test_nothing_is_told_of_no_time() -> None:
+    assert Task().metrics.line() is None
+
+
+def test_a_failure_is_told_once() -> None:
+    task = Task()
+    told: list[int] = []
+    for task.failures in (2, 2, 5):
+        task.metrics.sample()
+        told.append(task.line()[service_metrics.INTERNAL_ERRORS])
+    assert told == [2, 0, 3]
+
+
+def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:
+    task = Task()
+    task.metrics.sample()
+    line = task.line()
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == service_metrics.NAMESPACE
+    assert directive["Dimensions"] == [[service_metrics.DIMENSION]]
+    assert line[service_metrics.DIMENSION] == "assistant-clinic"
+    declared = {metric["Name"] for metric in directive["Metrics"]}
+    assert line.keys() == {"_aws", service_metrics.DIMENSION} | declared
+    assert line["_aws"]["Timestamp"] == int(SteppedClock().now().timestamp() * 1000)
+
+
+def test_the_longest_interval_fits_a_line() -> None:
+    (longest_s,) = [
+        constraint.le
+        for constraint in ServiceSettings.model_fields["metrics_interval_s"].metadata
+        if hasattr(constraint, "le")
+    ]
+    assert longest_s <= LONGEST_METRIC_VALUES
+
+
+def test_only_what_nobody_expected_counts_as_a_failure() -> None:
+    metrics = ServiceMetrics()
+    observer = AnswerObserver(metrics, tenant="clinic", started_s=0.0, clock=SteppedClock())
+    for code in ("endpoint_paused", "overloaded", "dependency_unavailable"):
+        metrics.refuse(code)
+        observer.see(problem(code))
+    assert metrics.internal_error_count() == 0
+    identified = caller_is_identified.set(True)
+    metrics.refuse(AssistantError.code)
+    observer.see(problem(AssistantError.code))
+    caller_is_identified.reset(identified)
+    assert metrics.internal_error_count() == 2
+
+
+def problem(code: str) -> Problem:
+    return Problem(title="t", status=500, detail="d", code=code, retryable=False)

@@ -1,0 +1,229 @@
+"""Which writes go together, and what one does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from assistant.aws.dynamodb_calls import DynamoDbRefusal
+from assistant.aws.dynamodb_group_commit import GroupCommit
+from assistant.aws.dynamodb_writes import Outcome, Write
+from assistant.domain.errors import RecordsUnavailableError
+
+
+class HeldWrites:
+    """Calls that end when the test lets them."""
+
+    most = 25
+
+    def __init__(self, outcome: Callable[[Write], Outcome] = lambda _: Outcome.WRITTEN) -> None:
+        self.calls: list[list[str]] = []
+        self.free = asyncio.Event()
+        self._outcome = outcome
+
+    async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        self.calls.append([write.item["sk"]["S"] for write in writes])
+        await asyncio.wait_for(self.free.wait(), 10)
+        return [self._outcome(write) for write in writes]
+
+
+async def test_an_idle_process_writes_at_once() -> None:
+    writes = HeldWrites()
+    task = asyncio.create_task(_write(_commit(writes), "a"))
+    await _until(lambda: writes.calls == [["a"]])
+    writes.free.set()
+    assert await task
+
+
+async def test_writes_of_one_turn_go_together() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    assert await asyncio.gather(_write(commit, "a"), _write(commit, "b")) == [True, True]
+    assert writes.calls == [["a", "b"]]
+
+
+async def test_a_call_carries_25_writes() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    await asyncio.gather(*(_write(commit, str(number)) for number in range(60)))
+    assert [len(call) for call in writes.calls] == [25, 25, 10]
+
+
+async def test_a_call_carries_one_megabyte() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    await asyncio.gather(*(_write(commit, name, body="x" * 400_000) for name in "abc"))
+    assert writes.calls == [["a", "b"], ["c"]]
+
+
+async def test_a_call_has_no_key_twice() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    await asyncio.gather(*(_write(commit, name) for name in "aba"))
+    assert writes.calls == [["a", "b"], ["a"]]
+
+
+async def test_a_slow_call_holds_up_nobody_else() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    tasks = [asyncio.create_task(_write(commit, "slow"))]
+    await _until(lambda: writes.calls == [["slow"]])
+    tasks.append(asyncio.create_task(_write(commit, "next")))
+    await _until(lambda: writes.calls == [["slow"], ["next"]])
+    writes.free.set()
+    assert await asyncio.gather(*tasks) == [True, True]
+
+
+async def test_what_is_not_urgent_waits_for_others_but_not_for_long() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    first = asyncio.create_task(_write(commit, "a", urgent=False))
+    await asyncio.sleep(0.01)
+    assert not writes.calls
+    second = asyncio.create_task(_write(commit, "b", urgent=False))
+    assert await asyncio.gather(first, second) == [True, True]
+    assert writes.calls == [["a", "b"]]
+
+
+async def test_what_is_urgent_takes_along_what_is_not() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    patient = asyncio.create_task(_write(commit, "patient", urgent=False))
+    await asyncio.sleep(0)
+    urgent = asyncio.create_task(_write(commit, "urgent"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert writes.calls == [["patient", "urgent"]]
+    writes.free.set()
+    assert await asyncio.gather(patient, urgent) == [True, True]
+
+
+async def test_a_call_that_ends_sends_what_waits_for_it() -> None:
+    writes = HeldWrites()
+    writes.free.set()
+    commit = _commit(writes)
+    names = [f"{number}" for number in range(300)]
+    assert all(await asyncio.gather(*(_write(commit, name) for name in names)))
+    assert [name for call in writes.calls for name in call] == names
+
+
+async def test_calls_in_flight_are_bounded() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    tasks = [asyncio.create_task(_write(commit, str(number))) for number in range(25 * 12)]
+    await _until(lambda: len(writes.calls) == 8)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(writes.calls) == 8
+    writes.free.set()
+    assert all(await asyncio.gather(*tasks))
+
+
+async def test_waiting_writes_are_bounded() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    tasks = [asyncio.create_task(_write(commit, str(number))) for number in range(3000)]
+    await _until(lambda: len(writes.calls) == 8 and any(task.done() for task in tasks))
+    writes.free.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, RecordsUnavailableError)]
+    assert 0 < len(refused) <= 1000
+    assert results.count(True) == 3000 - len(refused)
+
+
+async def test_a_present_item_is_told_to_its_own_writer() -> None:
+    writes = HeldWrites(lambda write: Outcome.PRESENT if write.item["sk"]["S"] == "b" else Outcome.WRITTEN)
+    writes.free.set()
+    commit = _commit(writes)
+    assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, False, True]
+
+
+async def test_only_what_was_throttled_is_written_again() -> None:
+    throttled = ["b"]
+
+    def outcome(write: Write) -> Outcome:
+        name = write.item["sk"]["S"]
+        if name in throttled:
+            throttled.remove(name)
+            return Outcome.AGAIN
+        return Outcome.WRITTEN
+
+    writes = HeldWrites(outcome)
+    writes.free.set()
+    commit = _commit(writes)
+    assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, True, True]
+    assert writes.calls == [["a", "b", "c"], ["b"]]
+
+
+async def test_a_throttling_that_lasts_is_an_error() -> None:
+    writes = HeldWrites(lambda _: Outcome.AGAIN)
+    writes.free.set()
+    with pytest.raises(RecordsUnavailableError):
+        await _write(_commit(writes), "a")
+    assert writes.calls == [["a"]] * 4
+
+
+async def test_a_write_that_refuses_its_call_fails_alone() -> None:
+    class Choosy(HeldWrites):
+        async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+            outcomes = await super().execute(writes)
+            if any(write.item["sk"]["S"] == "bad" for write in writes):
+                raise DynamoDbRefusal("ValidationException", fields={})
+            return outcomes
+
+    writes = Choosy()
+    writes.free.set()
+    commit = _commit(writes)
+    names = ("a", "bad", "c")
+    first, bad, last = await asyncio.gather(*(_write(commit, name) for name in names), return_exceptions=True)
+    assert (first, last) == (True, True)
+    assert isinstance(bad, RecordsUnavailableError)
+
+
+async def test_a_writer_that_leaves_disturbs_nobody() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    leaver, stayer = (asyncio.create_task(_write(commit, name)) for name in "ab")
+    await _until(lambda: writes.calls == [["a", "b"]])
+    leaver.cancel()
+    writes.free.set()
+    assert await stayer
+
+
+async def test_closing_ends_what_is_in_flight_and_refuses_what_waits() -> None:
+    writes = HeldWrites()
+    commit = _commit(writes)
+    under_way = asyncio.create_task(_write(commit, "under way"))
+    await _until(lambda: bool(writes.calls))
+    waiting = asyncio.create_task(_write(commit, "waiting"))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(commit.close())
+    await asyncio.sleep(0)
+    writes.free.set()
+    await closing
+    assert await under_way
+    with pytest.raises(RecordsUnavailableError):
+        await waiting
+
+
+def _commit(writes: HeldWrites) -> GroupCommit:
+    return GroupCommit(writes, unavailable=RecordsUnavailableError)
+
+
+async def _write(commit: GroupCommit, name: str, *, body: str = "", urgent: bool = True) -> bool:
+    item = {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}}
+    return await commit.write("t", item, urgent=urgent)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 : what is waited for has no event
+            await asyncio.sleep(0.001)

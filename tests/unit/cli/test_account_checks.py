@@ -1,0 +1,323 @@
+"""What a deployment asks its account before: zones, certificate, roles, functions at once, quotas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from assistant.cli.deployment.account import AwsAccount
+from assistant.cli.deployment.account_checks import AccountChecks, Finding
+from assistant.settings import load_tenant
+
+ROOT = Path(__file__).parents[3]
+ACCOUNT = "210987654321"
+SYSTEM = "com.amazonaws.vpce.us-east-1.vpce-svc-0a1b9c8d7e6f5a4b3"
+ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
+CERTIFICATE = {"DomainName": "assistant.pharmacy.northshop.net", "Status": "ISSUED"}
+
+pytestmark = pytest.mark.loopback
+
+
+@dataclass
+class Account:
+    """What one account would answer, on a socket, in AWS's own protocols."""
+
+    zones: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Endpoint service = its zones; services of AWS that are not named here are in all."""
+    certificate: Mapping[str, Any] | None = field(default_factory=lambda: dict(CERTIFICATE))
+    roles: tuple[str, ...] = ("artifact-publisher-pharmacy",)
+    functions: int = 1000
+    applied: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Quotas that were raised."""
+    default: Mapping[str, float] = field(default_factory=dict[str, float])
+    denied: frozenset[str] = frozenset()
+    """Actions that whoever asks may not."""
+    asked: list[str] = field(default_factory=list[str])
+
+    def answer(self, action: str, given: Mapping[str, Any]) -> tuple[int, str]:
+        self.asked.append(action)
+        if action in self.denied:
+            return 403, json.dumps({"__type": "AccessDeniedException", "message": "not allowed"})
+        match action:
+            case "DescribeVpcEndpointServices":
+                return self._service(given["ServiceName.1"][0])
+            case "DescribeCertificate" if self.certificate is None:
+                return 400, json.dumps({"__type": "ResourceNotFoundException", "message": "no"})
+            case "DescribeCertificate":
+                return 200, json.dumps({"Certificate": self.certificate})
+            case "GetRole":
+                return self._role(given["RoleName"][0])
+            case "GetAccountSettings":
+                return 200, json.dumps({"AccountLimit": {"ConcurrentExecutions": self.functions}})
+            case "ListServiceQuotas" | "ListAWSDefaultServiceQuotas":
+                return self._quotas(self.applied if action == "ListServiceQuotas" else self.default, given)
+            case _:
+                raise AssertionError(action)
+
+    def _service(self, name: str) -> tuple[int, str]:
+        zones = self.zones.get(name, () if "vpce-svc-" in name else ZONES)
+        if not zones:
+            error = "<Code>InvalidServiceName</Code><Message>no</Message>"
+            return 400, f"<Response><Errors><Error>{error}</Error></Errors></Response>"
+        listed = "".join(f"<item>{zone}</item>" for zone in zones)
+        return 200, (
+            "<DescribeVpcEndpointServicesResponse><serviceDetailSet><item>"
+            f"<serviceName>{name}</serviceName><availabilityZoneSet>{listed}</availabilityZoneSet>"
+            "</item></serviceDetailSet></DescribeVpcEndpointServicesResponse>"
+        )
+
+    def _role(self, name: str) -> tuple[int, str]:
+        if name not in self.roles:
+            error = "<Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>no</Message></Error>"
+            return 404, f"<ErrorResponse>{error}</ErrorResponse>"
+        fields = f"<RoleName>{name}</RoleName><Path>/</Path><RoleId>A</RoleId><Arn>a</Arn>"
+        made = "<CreateDate>2026-01-01T00:00:00Z</CreateDate>"
+        role = f"<GetRoleResult><Role>{fields}{made}</Role></GetRoleResult>"
+        return 200, f"<GetRoleResponse>{role}</GetRoleResponse>"
+
+    def _quotas(self, quotas: Mapping[str, float], given: Mapping[str, Any]) -> tuple[int, str]:
+        """A quota a page, so that pages are followed."""
+        place = int(given.get("NextToken", 0))
+        page = [
+            {"QuotaName": name, "QuotaCode": f"L-{number}", "Value": value}
+            for number, (name, value) in enumerate(quotas.items())
+        ]
+        more = {"NextToken": str(place + 1)} if place + 1 < len(page) else {}
+        return 200, json.dumps({"Quotas": page[place : place + 1], **more})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    account: Account
+
+    def do_GET(self) -> None:
+        self._send(*self.account.answer("GetAccountSettings", {}))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        target = self.headers.get("X-Amz-Target")
+        if target is None:
+            given: Mapping[str, Any] = parse_qs(body)
+            self._send(*self.account.answer(given["Action"][0], given))
+        else:
+            self._send(*self.account.answer(target.rpartition(".")[2], json.loads(body)))
+
+    def _send(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    account = Account(zones={SYSTEM: ZONES})
+    handler = type("Handler", (_Handler,), {"account": account})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "scripted")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "scripted")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        yield account
+        server.shutdown()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    text = (ROOT / "tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
+    text = text.replace("example.com", "northshop.net").replace("vpce-svc-0123456789abcdef0", SYSTEM[-26:])
+    (tmp_path / "pharmacy.toml").write_text(text)
+    return tmp_path / "pharmacy.toml"
+
+
+def endpoint(service: str, kind: str = "Interface") -> dict[str, Any]:
+    return {
+        "Type": "AWS::EC2::VPCEndpoint",
+        "Properties": {"ServiceName": service, "VpcEndpointType": kind},
+    }
+
+
+def variant(instance: str) -> dict[str, Any]:
+    return {
+        "Type": "AWS::SageMaker::EndpointConfig",
+        "Properties": {"ProductionVariants": [{"InstanceType": instance}]},
+    }
+
+
+TEMPLATES: Mapping[str, Any] = {
+    "Network": {
+        "Resources": {
+            "Kms": endpoint("com.amazonaws.us-east-1.kms"),
+            "Runtime": endpoint("com.amazonaws.us-east-1.sagemaker.runtime"),
+            "Orders": endpoint(SYSTEM),
+            "S3": endpoint("com.amazonaws.us-east-1.s3", "Gateway"),
+        }
+    },
+    "Models": {
+        "Resources": {
+            "Llm": variant("ml.inf2.8xlarge"),
+            "Embedding": variant("ml.c7i.xlarge"),
+            "Scaling": {
+                "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+                "Properties": {"ServiceNamespace": "sagemaker", "MaxCapacity": 2},
+            },
+        }
+    },
+    "Ingestion": {
+        "Resources": {
+            "Source": {
+                "Type": "AWS::Lambda::EventSourceMapping",
+                "Properties": {"ScalingConfig": {"MaximumConcurrency": 18}},
+            }
+        }
+    },
+}
+ENOUGH = {
+    "ml.inf2.8xlarge for endpoint usage": 3.0,
+    "ml.c7i.xlarge for endpoint usage": 4.0,
+    "Running On-Demand Inf instances": 32.0,
+}
+
+
+def found(file: Path) -> list[Finding]:
+    tenant = load_tenant(file)
+    assert tenant.deployment is not None
+    checks = AccountChecks(
+        aws=AwsAccount(account=ACCOUNT, region="us-east-1"),
+        tenant=tenant,
+        place=tenant.deployment,
+        tenant_file=file,
+        templates=TEMPLATES,
+    )
+    return list(checks.findings())
+
+
+def refused(file: Path) -> str:
+    """Return the one refusal."""
+    (said,) = [finding.said for finding in found(file) if finding.kind == "refused"]
+    return said
+
+
+def remarks(file: Path) -> list[str]:
+    return [finding.said for finding in found(file) if finding.kind == "remark"]
+
+
+def test_an_account_that_has_all_of_it_is_asked_and_nothing_is_said(account: Account, file: Path) -> None:
+    account.applied = ENOUGH
+    assert found(file) == []
+    assert account.asked.count("DescribeVpcEndpointServices") == 3  # no gateway is asked for
+
+
+@pytest.mark.parametrize("service", ["com.amazonaws.us-east-1.sagemaker.runtime", SYSTEM])
+def test_a_service_that_a_zone_lacks_is_named_with_the_zones_to_write(
+    account: Account, file: Path, service: str
+) -> None:
+    account.zones[service] = ("us-east-1a", "us-east-1b", "us-east-1d")
+    assert refused(file).endswith(
+        f"deployment.zones: in this account {service} is not in us-east-1c. Every service is in these: "
+        'zones = ["us-east-1a", "us-east-1b", "us-east-1d"]'
+    )
+    assert f"{file}: line " in refused(file)
+
+
+def test_services_with_too_few_zones_together_are_said(account: Account, file: Path) -> None:
+    account.zones |= {
+        SYSTEM: ("us-east-1a", "us-east-1b"),
+        "com.amazonaws.us-east-1.kms": ("us-east-1b", "us-east-1c"),
+    }
+    assert refused(file).endswith("All services together are in us-east-1b: another region.")
+
+
+def test_a_system_that_does_not_let_the_account_in_is_named_by_its_line(account: Account, file: Path) -> None:
+    account.zones = {}
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if SYSTEM in text)
+    assert f"line {line}: reach.0.service_name: {SYSTEM} is not offered to this account" in refused(file)
+    assert f"arn:aws:iam::{ACCOUNT}:root" in refused(file)
+
+
+def test_a_service_that_the_region_lacks_is_named(account: Account, file: Path) -> None:
+    account.zones["com.amazonaws.us-east-1.kms"] = ()
+    assert "deployment.region: com.amazonaws.us-east-1.kms is not offered in us-east-1." in refused(file)
+
+
+def test_a_certificate_that_waits_is_refused_with_its_record(account: Account, file: Path) -> None:
+    record = {"Name": "_a.northshop.net.", "Type": "CNAME", "Value": "_b.acm-validations.aws."}
+    account.certificate = CERTIFICATE | {
+        "Status": "PENDING_VALIDATION",
+        "DomainValidationOptions": [
+            {"DomainName": "x", "ValidationStatus": "PENDING_VALIDATION", "ResourceRecord": record}
+        ],
+    }
+    assert "edge.certificate_arn: it is PENDING_VALIDATION." in refused(file)
+    assert "_a.northshop.net. CNAME _b.acm-validations.aws." in refused(file)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "said"),
+    [
+        (None, "there is no such certificate"),
+        (CERTIFICATE | {"DomainName": "other.net"}, "it is for other.net, not assistant.pharmacy."),
+    ],
+)
+def test_a_certificate_that_does_not_fit_is_refused(
+    account: Account, file: Path, certificate: Mapping[str, Any] | None, said: str
+) -> None:
+    account.certificate = certificate
+    assert f"edge.certificate_arn: {said}" in refused(file)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"DomainName": "*.pharmacy.northshop.net"}, {"SubjectAlternativeNames": [CERTIFICATE["DomainName"]]}],
+)
+def test_a_certificate_with_the_name_among_others_fits(
+    account: Account, file: Path, names: dict[str, Any]
+) -> None:
+    account.applied = ENOUGH
+    account.certificate = CERTIFICATE | {"DomainName": "x.net"} | names
+    assert found(file) == []
+
+
+def test_a_publisher_s_role_that_is_not_there_is_refused(account: Account, file: Path) -> None:
+    account.roles = ()
+    assert "deployment.artifact_publishers.0: there is no role artifact-publisher-pharmacy" in refused(file)
+
+
+def test_an_account_that_runs_few_functions_at_once_is_told(account: Account, file: Path) -> None:
+    account.applied, account.functions = ENOUGH, 10
+    (said,) = remarks(file)
+    assert "runs 10 functions at once" in said
+    assert "ask for 18" in said
+    assert "--service-code lambda --quota-code L-B99A9384 --desired-value 1000" in said
+
+
+def test_quotas_that_are_too_small_come_with_the_command_that_asks_for_more(
+    account: Account, file: Path
+) -> None:
+    account.applied = {"ml.c7i.xlarge for endpoint usage": 3.0}
+    account.default = {"Running On-Demand Inf instances": 8.0, "ml.inf2.8xlarge for endpoint usage": 0.0}
+    inf2, vcpus = remarks(file)
+    assert inf2.startswith("quota ml.inf2.8xlarge for endpoint usage: 0, and 3 are wanted.")
+    assert "--service-code sagemaker --quota-code L-1 --desired-value 3" in inf2
+    assert (
+        "Running On-Demand Inf instances: 8, and 32 are wanted (vCPUs, to compile qwen3-8b-inf2 on)" in vcpus
+    )
+
+
+def test_what_may_not_be_asked_is_a_remark_and_all_else_is_asked(account: Account, file: Path) -> None:
+    account.denied = frozenset({"DescribeCertificate", "ListServiceQuotas"})
+    account.functions = 10
+    first, second, third = remarks(file)
+    assert first.startswith("not asked: acm refused describe_certificate")
+    assert "Lambda runs 10" in second
+    assert third.startswith("not asked: service-quotas refused list_service_quotas")

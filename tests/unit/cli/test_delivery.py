@@ -1,0 +1,325 @@
+"""The delivery workflow: judged before it is deployed, no lasting credentials, a reviewer before hipaa."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from assistant.cli.deployment.cdk_command import DEPLOY_LIMIT_S
+from assistant.cli.deployment.tenant_matrix import matrix
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / ".github/workflows/deliver.yml"
+TEXT = FILE.read_text(encoding="utf-8")
+JOBS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["jobs"]
+
+
+def commands(job: str) -> str:
+    return "\n".join(step.get("run", "") for step in JOBS[job]["steps"])
+
+
+def test_what_is_deployed_was_judged_first() -> None:
+    """By all that CI asks, not by a part of it: ``make check`` is what a change lands by."""
+    assert "make check" in commands("proof").splitlines()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (asked,) = re.findall(r"^check: (.*?) ##", makefile, re.MULTILINE)
+    assert set(asked.split()) >= {"lint", "typecheck", "test", "synth", "check-stacks", "test-browser"}
+    assert JOBS["diff"]["needs"] == JOBS["deploy"]["needs"] == "proof"
+
+
+def test_every_command_of_it_is_one_of_ours() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for job in JOBS:
+        for target in re.findall(r"make ([a-z-]+)", commands(job)):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_actions_of_others_are_pinned_by_commit() -> None:
+    used = re.findall(r"uses: (\S+)", TEXT)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", name) for name in used)
+
+
+def test_no_job_holds_a_lasting_credential() -> None:
+    assert "secrets." not in TEXT
+    assert "AWS_SECRET" not in TEXT
+    assert yaml.safe_load(TEXT)["permissions"] == {"contents": "read"}
+    assert JOBS["proof"].get("permissions") is None
+
+
+def test_a_stranger_s_pull_request_gets_no_token() -> None:
+    assert "head.repo.full_name == github.repository" in JOBS["diff"]["if"]
+    assert "refs/heads/main" in JOBS["deploy"]["if"]
+
+
+def test_no_expression_stands_in_a_command() -> None:
+    """A branch or tenant name must not become a command."""
+    assert [job for job in JOBS if "${{" in commands(job)] == []
+
+
+def test_a_hipaa_tenant_waits_in_an_environment_of_its_own() -> None:
+    rows = {row["tenant"]: row for row in matrix(ROOT / "tenants")}
+    assert rows["pharmacy"]["environment"] == "hipaa-pharmacy"
+    assert rows["sandbox"]["environment"] == "sandbox"
+    assert JOBS["deploy"]["environment"] == "${{ matrix.environment }}"
+
+
+def test_one_tenant_alone_reads_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "sandbox.toml").write_text((ROOT / "tenants/sandbox.toml").read_text())
+    (tmp_path / "broken.toml").write_text("broken")
+    assert [row["tenant"] for row in matrix(tmp_path, only="sandbox")] == ["sandbox"]
+
+
+def minutes(job: str) -> int:
+    return int(JOBS[job]["timeout-minutes"])
+
+
+def test_a_job_lasts_longer_than_a_deployment_may_and_no_longer_than_a_runner_permits() -> None:
+    """Six hours: GitHub's limit for a job on its own runners."""
+    checks_and_setup_minutes = 30
+    assert DEPLOY_LIMIT_S / 60 + checks_and_setup_minutes <= minutes("deploy") <= 360
+
+
+@pytest.mark.parametrize("job", ["diff", "deploy"])
+def test_the_token_is_renewed_for_as_long_as_the_job_lasts(job: str) -> None:
+    assert f"oidc_token.sh {minutes(job)}" in commands(job)
+    assert JOBS[job]["permissions"]["id-token"] == "write"
+    (ending,) = (step for step in JOBS[job]["steps"] if "oidc_token.sh end" in step.get("run", ""))
+    assert ending["if"] == "always()"
+
+
+class Issuer:
+    """GitHub's side: a token a request, ``token 1``, ``token 2``, … Some requests are refused."""
+
+    def __init__(self, home: Path, *, refused: frozenset[int] = frozenset()) -> None:
+        self.home = home
+        self.refused = refused
+        self.paths: list[str] = []
+        self.found: list[str] = []
+        """What stood in the file when each request came."""
+        self.many = threading.Event()
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, said = issuer.answer(self.path, self.headers["Authorization"])
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                del format, args
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, authorization: str) -> tuple[int, bytes]:
+        file = self.home / "aws-token"
+        self.found.append(file.read_text() if file.exists() else "")
+        self.paths.append(path)
+        count = len(self.paths)
+        if count >= 5:
+            self.many.set()
+        if authorization != "bearer request-token" or count in self.refused:
+            return 403, b"{}"
+        return 200, json.dumps({"value": f"token {count}"}).encode()
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def run(self, argument: str, *, granted: bool = True, inherited: int) -> int:
+        """Run the script; ``inherited`` is a pipe's end that is open for as long as anything of it runs."""
+        environment = os.environ | {
+            "RUNNER_TEMP": str(self.home),
+            "GITHUB_ENV": str(self.home / "env"),
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token" if granted else "another",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{self.server.server_port}/token?v=1",
+            "NO_PROXY": "127.0.0.1",
+            "OIDC_PAUSE_S": "0.02",
+        }
+        done = subprocess.run(
+            [ROOT / ".github/oidc_token.sh", argument],
+            env=environment,
+            timeout=60,
+            check=False,
+            pass_fds=[inherited],
+        )
+        return done.returncode
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+
+
+def wait_for_its_end(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    os.close(theirs)
+    assert os.read(ours, 1) == b""  # until the last process that holds the other end is gone
+
+
+@pytest.mark.loopback
+def test_the_token_is_where_the_sdks_look(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("0", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    (line,) = (tmp_path / "env").read_text().splitlines()
+    name, _, file = line.partition("=")
+    assert name == "AWS_WEB_IDENTITY_TOKEN_FILE"
+    assert Path(file).read_text() == "token 1"
+    assert issuer.paths == ["/token?v=1&audience=sts.amazonaws.com"]
+
+
+@pytest.mark.loopback
+def test_without_a_token_the_job_ends(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("360", granted=False, inherited=pipe[1]) != 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert len(issuer.paths) == 1
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.loopback
+def test_the_token_is_written_anew_every_four_minutes_of_the_job(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("12", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert issuer.found == ["", "token 1", "token 2", "token 3"]
+    assert (tmp_path / "aws-token").read_text() == "token 4"
+
+
+@pytest.mark.loopback
+def test_a_renewal_that_fails_leaves_the_token_and_is_tried_again(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    issuer = Issuer(tmp_path, refused=frozenset({2}))
+    assert issuer.run("8", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+    assert issuer.found == ["", "token 1", "token 1"]
+    assert (tmp_path / "aws-token").read_text() == "token 3"
+
+
+@pytest.mark.loopback
+def test_the_end_of_the_job_ends_it(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    issuer = Issuer(tmp_path)
+    assert issuer.run("1000000", inherited=pipe[1]) == 0
+    assert issuer.many.wait(30)
+    assert issuer.run("end", inherited=pipe[1]) == 0
+    wait_for_its_end(pipe)
+    issuer.end()
+
+
+# --- the roles that the workflow takes on -----------------------------------------------------------------
+class _Template(yaml.SafeLoader):
+    """CloudFormation's short tags, each as its value."""
+
+
+def _value(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    assert isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True)
+
+
+_Template.add_multi_constructor("!", _value)
+ROLES_FILE = ROOT / ".github" / "deploy-roles.yaml"
+ROLES: dict[str, Any] = yaml.load(ROLES_FILE.read_text(encoding="utf-8"), Loader=_Template)  # noqa: S506
+GITHUB = "token.actions.githubusercontent.com"
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    (policy,) = ROLES["Resources"][role]["Properties"]["Policies"]
+    return policy["PolicyDocument"]["Statement"]
+
+
+def allowed(role: str) -> set[str]:
+    found: set[str] = set()
+    for statement in statements(role):
+        action = statement["Action"]
+        found |= {action} if isinstance(action, str) else set(action)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("role", "subject"),
+    [
+        ("DeployRole", "repo:${Repository}:environment:${Environment}"),
+        ("DiffRole", "repo:${Repository}:pull_request"),
+    ],
+)
+def test_a_role_trusts_one_subject_of_one_repository(role: str, subject: str) -> None:
+    (trust,) = ROLES["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert trust["Condition"] == {
+        "StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject}
+    }
+
+
+@pytest.mark.parametrize("parameter", ["Repository", "Environment"])
+def test_whom_a_role_trusts_is_said_by_who_deploys_it_and_has_no_wildcard(parameter: str) -> None:
+    asked = ROLES["Parameters"][parameter]
+    assert "Default" not in asked
+    for value in ("*", "org/*", "org/repo:*", "pharmacy*"):
+        assert not re.fullmatch(asked["AllowedPattern"], value)
+
+
+def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -> None:
+    pattern = ROLES["Parameters"]["Environment"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, row["environment"]) for row in matrix(ROOT / "tenants"))
+
+
+@pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])
+def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> None:
+    source = (ROOT / "assistant/cli/deployment/account.py").read_text(encoding="utf-8")
+    calls = re.findall(r'_call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
+    called = {f"{service.replace('-', '')}:{_camel(name)}" for service, name in calls}
+    called |= {f"servicequotas:{_camel(name)}" for name in re.findall(r'"(list_\w+quotas)"', source)}
+    called = {_ACTIONS.get(one, one) for one in called} - {"sts:GetCallerIdentity"}  # nobody is refused that
+    writes = {"ssm:PutParameter", "lambda:InvokeFunction"}
+
+    assert called - writes <= allowed(role)
+    assert allowed("DeployRole") - {"sts:AssumeRole"} == called
+    assert not allowed("DiffRole") & {*writes, "sts:AssumeRole"}
+
+
+_ACTIONS = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "servicequotas:ListAwsDefaultServiceQuotas": "servicequotas:ListAWSDefaultServiceQuotas",
+}
+"""Actions whose names are not those of the calls."""
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def test_a_deployment_acts_by_the_bootstrap_s_roles_alone() -> None:
+    (assumed,) = (one["Resource"] for one in statements("DeployRole") if one["Action"] == "sts:AssumeRole")
+    assert all(":role/cdk-${Qualifier}-" in one and "*" not in one for one in assumed)
+    assert not any("cfn-exec" in one for one in assumed)
+
+
+def test_the_page_says_how_the_roles_and_the_gate_are_made() -> None:
+    page = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")
+    assert "--template-file .github/deploy-roles.yaml" in page
+    assert "gh api --method PUT repos/ORG/REPO/environments/hipaa-pharmacy" in page
+    assert "deployment-branch-policies" in page

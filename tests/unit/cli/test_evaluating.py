@@ -1,0 +1,91 @@
+"""What ``assistant evaluate`` refuses before it starts anything, and what it chooses to ask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.evaluating import DRAWN, SUBJECT_CHANGES, EvaluationPlan, questions_of, subject_changes
+from assistant.cli.global_options import GlobalOptions
+from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
+from assistant.evaluation.questions import draw, load_questions
+
+ROOT = Path(__file__).parents[3]
+BAKERY = EvaluationPlan(tenants=("bakery",))
+GOOD = '{"qid": "a", "kind": "plain", "question": "How?", "documents": ["d"]}\n'
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> GlobalOptions:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "bakery.toml").write_text(
+        'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
+    )
+    return GlobalOptions(
+        tenants_dir=tmp_path / "tenants", state_dir=tmp_path / "state", port=None, json=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (replace(BAKERY, name="../elsewhere"), "--name"),
+        (EvaluationPlan(tenants=("a", "b"), questions=Path("q.jsonl")), "takes one --tenant"),
+        (replace(BAKERY, accepts=True, drawn="seed"), "--accept needs all committed questions"),
+        (replace(BAKERY, accepts=True, questions=Path("q.jsonl")), "--accept needs all committed questions"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(plan: EvaluationPlan, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        plan.checked()
+
+
+@pytest.mark.parametrize(
+    ("plan", "error", "said"),
+    [
+        (BAKERY, NotFoundError, "bakery has no committed questions: "),
+        (replace(BAKERY, questions=Path("none.jsonl")), NotFoundError, r"no such file: none\.jsonl"),
+        (EvaluationPlan(tenants=("brewery",)), ConfigurationError, "There is no tenant brewery"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    options: GlobalOptions, plan: EvaluationPlan, error: type[AssistantError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        questions_of(options, plan)
+
+
+def test_an_empty_file_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(ConfigurationError, match="holds no question"):
+        questions_of(options, replace(BAKERY, questions=tmp_path / "empty.jsonl"))
+
+
+def test_a_file_of_ones_own_stands_in_for_the_committed_questions(
+    options: GlobalOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.jsonl").write_text(GOOD)
+    found = questions_of(options, replace(BAKERY, questions=tmp_path / "mine.jsonl"))["bakery"]
+    assert [question.qid for question in found.asked] == ["a"]
+    assert len(found.sha256) == 64
+
+
+def test_a_draw_takes_the_clean_question_of_each_messy_one() -> None:
+    here = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=ROOT / ".state", port=None, json=False)
+    found = questions_of(here, EvaluationPlan(tenants=("pharmacy",), drawn="seed"))["pharmacy"]
+    asked = {question.qid for question in found.asked}
+    assert asked >= {question.clean for question in found.asked if question.clean}
+    assert DRAWN <= len(asked) < len(found.all)
+    assert {question.qid for question in draw(found.all, count=DRAWN, seed="seed")} <= asked
+
+
+def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:
+    questions = load_questions(ROOT / "evaluation" / "pharmacy.jsonl")
+    pairs = subject_changes(questions)
+    assert len(pairs) == SUBJECT_CHANGES
+    assert all(one.kind == other.kind == "plain" for one, other in pairs)
+    assert all(one.document != other.document for one, other in pairs)
+    assert len({other.qid for _, other in pairs}) == len(pairs)
+    assert subject_changes(list(reversed(questions))) == pairs

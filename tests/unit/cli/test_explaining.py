@@ -1,0 +1,105 @@
+"""``--explain`` and ``replay`` of records: the newest schema, and the one before."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from assistant.cli.explaining import explain
+from assistant.cli.records import Replayed, show_replayed
+from assistant.cli.terminal import Terminal
+from assistant.domain.answers import (
+    AnswerRecord,
+    CandidateDocument,
+    GateDecision,
+    QuotedUnit,
+    Sentence,
+    Support,
+)
+from tests.contracts.samples import answer
+
+FIRST_SCHEMA = answer().model_copy(
+    update={
+        "schema_version": 1,
+        "prompt_hash": "0" * 64,
+        "sentences": (
+            Sentence(
+                index=0,
+                start=0,
+                end=10,
+                citations=(),
+                support=Support.UNSUPPORTED,
+                reasons=("number_not_in_passage",),
+            ),
+        ),
+        "gate": GateDecision(
+            passed=True,
+            best_cosine=0.61,
+            coverage=0.75,
+            min_cosine=0.2,
+            min_coverage=0.4,
+            missing_terms=("x",),
+        ),
+    }
+)
+QUOTED = answer().model_copy(
+    update={
+        "gate": GateDecision(
+            passed=True,
+            best_cosine=0.59,
+            coverage=0.9,
+            probability=0.515,
+            answered_from=0.66,
+            possibly_from=0.28,
+        ),
+        "candidates": tuple(
+            CandidateDocument(document_id=f"d{n}", score=9.5 - n, features={"title_cosine": 0.61})
+            for n in range(7)
+        ),
+        "quoted": (QuotedUnit(document_id="d0", content_hash="c" * 64, span=(71, 221)),),
+        "weights": {"ranker": "b" * 64},
+    }
+)
+
+
+@pytest.fixture
+def written() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def terminal(written: io.StringIO) -> Terminal:
+    return Terminal(out=Console(file=written, width=160, highlight=False, soft_wrap=True))
+
+
+def test_a_quoted_answer_is_explained_by_what_decided_it(terminal: Terminal, written: io.StringIO) -> None:
+    explain(terminal, QUOTED)
+    shown = written.getvalue()
+    for part in (
+        "candidates 9.50  d0\n           title_cosine 0.61\n",
+        "2 more: --json",
+        "gate       passed: probability 0.515, answered from 0.66, possibly from 0.28\n",
+        "quoted     d0 71-221, content cccccccccccc\n",
+        "model      not asked\n",
+        f"weights    ranker, SHA-256 {'b' * 64}\n",
+    ):
+        assert part in shown
+
+
+def test_a_record_of_the_first_schema_is_explained(terminal: Terminal, written: io.StringIO) -> None:
+    explain(terminal, AnswerRecord.model_validate_json(FIRST_SCHEMA.model_dump_json()))
+    shown = written.getvalue()
+    assert "gate       passed, on a line through 0.2 and 0.4\n" in shown
+    assert "best cosine 0.610, 75% of the question's terms; not found: x\n" in shown
+    assert "candidates" not in shown
+
+
+@pytest.mark.parametrize("record", [FIRST_SCHEMA, QUOTED], ids=["schema 1", "schema 2"])
+def test_a_record_is_replayed(terminal: Terminal, written: io.StringIO, record: AnswerRecord) -> None:
+    show_replayed(terminal, Replayed(record, (), ()))
+    shown = written.getvalue()
+    assert shown.startswith("When may it be refilled?\n")
+    assert "On day 24." in shown
+    assert ("a number that its source does not have" in shown) is (record.schema_version == 1)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.global_options import GlobalOptions, hoist
+from assistant.domain.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["ask", "--state", "s", "why"], ["--state", "s", "ask", "why"]),
+        (["search", "--tenants=t", "q", "--json"], ["--tenants=t", "--json", "search", "q"]),
+        (["--port", "0", "local", "up"], ["--port", "0", "local", "up"]),
+        (["ask", "--", "--json"], ["ask", "--", "--json"]),
+        (["ask", "--state"], ["--state", "ask"]),
+    ],
+)
+def test_global_options_may_stand_anywhere_before_a_double_dash(
+    given: list[str], expected: list[str]
+) -> None:
+    assert hoist(given) == expected
+
+
+def test_an_unknown_tenant_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "bakery.toml").write_text('schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n')
+    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
+    with pytest.raises(ConfigurationError, match=r"no tenant baker in .*; there are bakery"):
+        options.tenant("baker")
+
+
+def test_a_setting_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSISTANT_LOCAL_MIN_FREE_MIB", "lots")
+    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
+    with pytest.raises(ConfigurationError, match=r"ASSISTANT_LOCAL_MIN_FREE_MIB: .*integer"):
+        options.local_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("true", True), ("woodpecker", True), ("", False), ("false", False)]
+)
+def test_ci_says_that_nobody_presses_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
+) -> None:
+    monkeypatch.setenv("CI", value)
+    options = GlobalOptions(tenants_dir=tmp_path, state_dir=tmp_path, port=None, json=False)
+    assert options.local_settings().in_ci is expected

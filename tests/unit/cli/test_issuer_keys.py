@@ -1,0 +1,71 @@
+"""The issuer's keys, as a first deployment reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from assistant.cli.deployment.issuer_keys import published_keys
+from assistant.domain.errors import DeploymentError
+
+pytestmark = pytest.mark.loopback
+KEYS = {"keys": [{"kty": "EC", "kid": "one"}]}
+
+
+@pytest.fixture
+def issuer() -> Iterator[Callable[..., str]]:
+    """Serves what a test says by path; returns the issuer's address."""
+    pages: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = pages.get(self.path)
+            self.send_response(200 if found is not None else 404)
+            self.end_headers()
+            self.wfile.write(found if isinstance(found, bytes) else json.dumps(found).encode())
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+
+        def publish(keys: Any = KEYS, **changes: str) -> str:
+            found = {"issuer": url, "jwks_uri": f"{url}/keys"} | changes
+            pages.update({"/.well-known/openid-configuration": found, "/keys": keys})
+            return url
+
+        yield publish
+        server.shutdown()
+
+
+def test_the_keys_are_those_that_the_issuer_names(issuer: Callable[..., str]) -> None:
+    assert json.loads(published_keys(issuer())) == KEYS
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes", "said"),
+    [
+        (KEYS, {"issuer": "https://other.net"}, "calls itself https://other.net"),
+        (KEYS, {"jwks_uri": "file:///etc/passwd"}, "no address like its own"),
+        (KEYS, {"jwks_uri": ""}, "no address like its own"),
+        ({"keys": []}, {}, "holds no key"),
+        ([], {}, "holds no JSON object"),
+        (b"<html>", {}, "cannot be read"),
+    ],
+)
+def test_what_is_no_key_set_is_refused(
+    issuer: Callable[..., str], keys: Any, changes: dict[str, str], said: str
+) -> None:
+    with pytest.raises(DeploymentError, match=said):
+        published_keys(issuer(keys, **changes))
+
+
+def test_an_issuer_that_does_not_answer_is_named() -> None:
+    with pytest.raises(DeploymentError, match=r"http://127\.0\.0\.1:9/\.well-known/\S+ cannot be read"):
+        published_keys("http://127.0.0.1:9")

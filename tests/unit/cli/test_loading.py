@@ -1,0 +1,123 @@
+"""A load followed to its end, over the real embedded stores and a worker that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from assistant.cli import loading
+from assistant.cli.loading import LoadFollower, LoadReport
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import Document, DocumentState
+from assistant.domain.errors import LocalRuntimeError
+from assistant.embedded.tenant import EmbeddedTenant
+from assistant.knowledge.add_documents import AddDocuments
+from assistant.knowledge.sources.items import SourceDocument, SourceFailure, SourceItem
+from assistant.knowledge.stores import KnowledgeStores
+from tests.unit.knowledge.knowledge import HANDBOOK, OLGA
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[KnowledgeStores]:
+    tenant = EmbeddedTenant(tmp_path, embedding_model="m", dimensions=3)
+    yield KnowledgeStores(tenant.documents, tenant.states, tenant.queue, tenant.withdrawals)
+    await tenant.close()
+
+
+def documents(*ids: str) -> list[SourceItem]:
+    return [
+        SourceDocument(Document(document_id=one, title=one, content=one, media_type="text/plain"), f"f:{one}")
+        for one in ids
+    ]
+
+
+async def play_worker(
+    stores: KnowledgeStores, *, ends_as: dict[str, DocumentState], hold: Sequence[str] = ()
+) -> None:
+    """Bring every queued document to its state; those in ``hold`` never move."""
+    while True:
+        for message in await stores.queue.receive(limit=10, wait_s=0.05, visibility_timeout_s=30):
+            status = await stores.states.get(message.document_id)
+            if status is None or message.document_id in hold:
+                continue
+            state = ends_as.get(message.document_id, DocumentState.LIVE)
+            await stores.states.put_many([status.model_copy(update={"state": state})])
+
+
+class Shown:
+    def __init__(self) -> None:
+        self.counts: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.counts.append((done, total))
+
+
+async def run(
+    stores: KnowledgeStores,
+    items: list[SourceItem],
+    *,
+    ends_as: dict[str, DocumentState] | None = None,
+    hold: Sequence[str] = (),
+    alive: bool = True,
+    shown: Shown | None = None,
+) -> LoadReport:
+    summary = await AddDocuments(stores, clock=SystemClock())(items, source=HANDBOOK, writer=OLGA)
+    follower = LoadFollower(stores.states, worker_is_alive=lambda: alive, show=shown or Shown())
+    worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
+    try:
+        failed = await asyncio.wait_for(follower.follow(summary.enqueued_ids), timeout=20)
+    finally:
+        worker.cancel()
+    return LoadReport(summary, failed, seconds=0.0)
+
+
+async def test_a_load_ends_when_every_document_is_live(stores: KnowledgeStores) -> None:
+    shown = Shown()
+    report = await run(stores, documents("a", "b", "c"), shown=shown)
+    assert (report.live, report.has_failures) == (3, False)
+    assert shown.counts[-1] == (3, 3)
+
+
+async def test_a_document_that_fails_in_the_worker_is_reported_and_the_rest_is_live(
+    stores: KnowledgeStores,
+) -> None:
+    report = await run(stores, documents("a", "b"), ends_as={"a": DocumentState.FAILED})
+    assert [status.document_id for status in report.failed] == ["a"]
+    assert (report.live, report.has_failures) == (1, True)
+
+
+async def test_a_line_that_is_no_document_is_a_failure_and_stops_nothing(stores: KnowledgeStores) -> None:
+    report = await run(stores, [SourceFailure("f:1", "document_invalid", "not JSON"), *documents("a")])
+    assert report.summary.lines == 2
+    assert (report.live, report.has_failures) == (1, True)
+
+
+async def test_a_second_load_of_the_same_waits_for_nothing(stores: KnowledgeStores) -> None:
+    await run(stores, documents("a"))
+    report = await run(stores, documents("a"), alive=False)
+    assert (report.summary.unchanged, report.live) == (1, 1)
+
+
+async def test_more_documents_than_one_look_are_all_followed(stores: KnowledgeStores) -> None:
+    report = await run(stores, documents(*(f"d{number:03}" for number in range(150))))
+    assert report.live == 150
+
+
+async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_them(
+    stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_STALLED_S", 1.0)
+    monkeypatch.setattr(loading, "_WINDOW", 2)
+    shown = Shown()
+    with pytest.raises(LocalRuntimeError, match="No document was finished"):
+        await run(stores, documents("a", "b", "c", "d", "e"), hold=("a", "b", "c"), shown=shown)
+    assert shown.counts[-1] == (2, 5)
+
+
+async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(stores: KnowledgeStores) -> None:
+    with pytest.raises(LocalRuntimeError, match="worker ended with 1 documents to do"):
+        await run(stores, documents("a"), hold=("a",), alive=False)
+    assert await stores.queue.depth() == 1

@@ -1,0 +1,223 @@
+"""``assistant tenant new`` and ``tenant check``: what they write, what they refuse, and where they say it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.new_tenant import NewTenant, check_tenant, write_tenant
+from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.settings import load_tenants
+from assistant.settings.placeholders import placeholders
+
+ROOT = Path(__file__).parents[3]
+SOURCES = ["pharmacy", "clinic", "sandbox"]
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GlobalOptions:
+    """A clone's tenant files and a folder of notes, in the working folder."""
+    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    (tmp_path / "my-notes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return GlobalOptions(tenants_dir=Path("tenants"), state_dir=Path(".state"), port=None, json=False)
+
+
+def new(options: GlobalOptions, name: str = "mine", source: str = "pharmacy", **given: object) -> str:
+    write_tenant(options, NewTenant(name=name, source=source, **given))  # type: ignore[arg-type]
+    return (options.tenants_dir / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def real(text: str) -> str:
+    """Put into the pharmacy's file what a company would."""
+    text = text.replace("111122223333", "210987654321").replace("example.com", "northshop.net")
+    text = text.replace("00000000-0000-4000-8000-000000000000", "8d7a6c5b-1f2e-4d3c-9b8a-7c6d5e4f3a2b")
+    return text.replace("vpce-svc-0123456789abcdef0", "vpce-svc-0a1b9c8d7e6f5a4b3")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, source: str) -> None:
+    new(options, source=source, knowledge=Path("my-notes"))
+
+    files = load_tenants(options.tenants_dir)
+    tenant, copied = files.one("mine"), files.one(source)
+    assert tenant.sources[0].paths == ("../my-notes",)
+    assert (tenant.embedding.endpoint, tenant.generation.endpoint) == ("mine-embedding", "mine-llm")
+    assert tenant.display_name == "Mine"
+    assert tenant.deployment is not None
+    assert tenant.glossary == copied.glossary
+    assert tenant.gate == copied.gate
+    ranges = [each.network.cidr for each in files.tenants.values()]
+    assert len(set(ranges)) == len(ranges)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_comments_and_the_order_of_keys_are_kept(options: GlobalOptions, source: str) -> None:
+    before = (options.tenants_dir / f"{source}.toml").read_text()
+    after = new(options, source=source)
+
+    assert re.findall(r"#.*", after) == re.findall(r"#.*", before)
+    assert [line.split("=")[0] for line in after.splitlines()] == [
+        line.split("=")[0] for line in before.splitlines()
+    ]
+
+
+def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> None:
+    path = options.tenants_dir / "pharmacy.toml"
+    path.write_text(
+        real(path.read_text()).replace(
+            'cidr = "10.64.0.0/20"',
+            'cidr = "10.64.0.0/20"  # agreed with the network team\n'
+            '[network.endpoints]\nkms = "vpce-0a1b2c3d4e5f60718"',
+        )
+    )
+    text = new(options)
+
+    for value in ("210987654321", "northshop", "8d7a6c5b", "0a1b9c8d7e6f5a4b3", "0a1b2c3d4e5f60718"):
+        assert value not in text
+    assert "# agreed with the network team" in text
+    found = {each.key for each in placeholders(load_tenants(options.tenants_dir).one("mine"))}
+    assert found == {
+        "deployment.account",
+        "deployment.artifact_publishers.0",
+        "identity.issuer",
+        "network.endpoints.kms",
+        "edge.host_name",
+        "edge.certificate_arn",
+        "edge.allowed_principals.0",
+        "reach.0.service_name",
+    }
+
+
+def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: GlobalOptions) -> None:
+    (options.tenants_dir / "shop.toml").write_text(
+        'schema_version = 1\nname = "shop"\ndisplay_name = "Shop" # the old one\n\n[gate]\nanswered = 0.7\n'
+    )
+    text = new(options, "corner", "shop")
+
+    assert tomllib.loads(text) == {
+        "schema_version": 1,
+        "name": "corner",
+        "display_name": "Corner",
+        "gate": {"answered": 0.7},
+        "sources": [{"name": "knowledge", "namespace": "", "paths": ["../knowledge/corner"]}],
+        "embedding": {"endpoint": "corner-embedding"},
+        "generation": {"endpoint": "corner-llm"},
+    }
+    assert "# the old one" in text
+
+
+def test_no_source_reads_another_tenant_s_folder(options: GlobalOptions) -> None:
+    (options.tenants_dir / "shop.toml").write_text(
+        'schema_version = 1\nname = "shop"\ndisplay_name = "Shop"\n'
+        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
+        '[[sources]]\nname = "wiki"\npaths = ["../wiki", "../more"]\n[[sources]]\nname = "feed"\n'
+    )
+    new(options, "corner", "shop")
+    copied = load_tenants(options.tenants_dir).one("corner").sources
+    assert {each.name: each.paths for each in copied} == {
+        "notes": ("../knowledge/corner",),
+        "wiki": ("../knowledge/corner/wiki",),
+        "feed": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("clinic", {}, r"tenants/clinic\.toml exists already"),
+        ("Mine", {}, r'"Mine" is no name of a tenant'),
+        ("a", {}, r'"a" is no name'),
+        ("../mine", {}, r"is no name"),
+        ("shop-care", {}, r'"shop-care" ends in "-care"'),
+        ("shop-", {}, r'"shop-" ends in "-"'),
+        ("pharmacy-2", {}, r'pharmacy\.toml and pharmacy-2\.toml .* covers "assistant-pharmacy-2"'),
+        ("mine", {"source": "pharm"}, r"There is no tenant pharm in tenants; there are clinic, pharmacy"),
+        ("mine", {"cidr": "10.66.0.0/16"}, r"overlaps 10\.66\.0\.0/20 of tenants/sandbox\.toml"),
+        ("mine", {"cidr": "10.66.0.1/16"}, r"--cidr 10\.66\.0\.1/16: .*host bits"),
+        ("mine", {"knowledge": Path("nowhere")}, r"no such file or folder: nowhere"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    options: GlobalOptions, name: str, given: dict[str, object], said: str
+) -> None:
+    before = sorted(options.tenants_dir.iterdir())
+
+    with pytest.raises(AssistantError, match=said):
+        new(options, name, **given)  # type: ignore[arg-type]
+    assert sorted(options.tenants_dir.iterdir()) == before
+
+
+def test_endpoints_of_another_tenant_are_named_with_their_file(options: GlobalOptions) -> None:
+    path = options.tenants_dir / "sandbox.toml"
+    path.write_text(path.read_text().replace('"sandbox-llm"', '"mine-llm"'))
+
+    with pytest.raises(AssistantError, match=r'tenants/sandbox\.toml has the endpoint "mine-llm" already'):
+        new(options)
+
+
+def test_another_tenant_s_typo_is_in_nobody_s_way(options: GlobalOptions) -> None:
+    (options.tenants_dir / "typo.toml").write_text("name =")
+    assert new(options)
+    with pytest.raises(AssistantError, match=r"typo\.toml exists already"):
+        new(options, "typo")
+    with pytest.raises(ConfigurationError, match=r"typo\.toml: not valid TOML"):
+        new(options, "other", source="typo")
+
+
+def test_a_dangling_link_is_not_written_through(options: GlobalOptions) -> None:
+    (options.tenants_dir / "mine.toml").symlink_to("elsewhere.toml")
+    with pytest.raises(AssistantError, match="exists already"):
+        new(options)
+    assert not os.path.lexists(options.tenants_dir / "elsewhere.toml")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_made_up_value_is_named_with_file_line_and_key(options: GlobalOptions, name: str) -> None:
+    lines = (options.tenants_dir / f"{name}.toml").read_text().splitlines()
+
+    with pytest.raises(ConfigurationError) as refused:
+        check_tenant(options, name)
+    said = refused.value.message.splitlines()
+    for line in said:
+        found = re.match(
+            rf"tenants/{name}\.toml: line (\d+): ([a-z_.0-9]+): \"(.+?)\" is a placeholder", line
+        )
+        assert found, line
+        assert found[3] in lines[int(found[1]) - 1]
+    keys = {re.sub(r"\.\d+", "", line.split(": ")[2]) for line in said}
+    assert keys >= {"deployment.account", "edge.certificate_arn", "edge.host_name", "identity.issuer"}
+    assert ("reach.service_name" in keys) == (name == "pharmacy")
+
+
+def test_a_file_with_a_company_s_own_values_passes(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = options.tenants_dir / "pharmacy.toml"
+    path.write_text(real(path.read_text()))
+    check_tenant(options, "pharmacy")
+    assert "ready to be deployed" in capsys.readouterr().out
+
+
+def test_placeholders_of_the_care_side_are_named_too(options: GlobalOptions) -> None:
+    shutil.copytree(ROOT / "care_app", "care_app")
+    path = options.tenants_dir / "pharmacy.toml"
+    path.write_text(real(path.read_text()))
+    with pytest.raises(ConfigurationError, match=r"care_app/pharmacy\.toml: line \d+: link\.service_name"):
+        check_tenant(options, "pharmacy")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["login.northshop.net", "examples.northshop.net", "123456789013", "10.0.0.0/8", "my-example-role"],
+)
+def test_real_values_are_no_placeholders(options: GlobalOptions, value: str) -> None:
+    path = options.tenants_dir / "pharmacy.toml"
+    path.write_text(real(path.read_text()).replace("pharmacy-care", value.replace("/", "_")))
+    assert list(placeholders(load_tenants(options.tenants_dir).one("pharmacy"))) == []

@@ -1,0 +1,304 @@
+"""What the embedded index keeps on disk, what it leaves there, and what it mends."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.clock import SystemClock
+from assistant.domain.documents import IndexedDocument, Span, Unit, UnitKind
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
+from assistant.embedded import passage_rows
+from assistant.embedded.index import EmbeddedPassageIndex
+from assistant.embedded.index_follower import IndexFollower, IndexView
+from assistant.embedded.passage_rows import IndexModel, index_version
+from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
+from tests.unit.embedded.index_folder import MODEL, IndexFolder
+
+MARKER = "Quetzalcoatlus prescribes xylophonium"
+
+
+async def test_the_marker_is_seen_while_it_is_there(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST))
+    assert opened.files_with(MARKER) != []
+    assert opened.posted("xylophonium") == 1
+    await opened.close()
+
+
+@pytest.mark.parametrize("reader_is_open", [False, True])
+async def test_a_deletion_leaves_nothing_on_disk(tmp_path: Path, reader_is_open: bool) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    if reader_is_open:
+        await opened.search(query("xylophonium"))
+    await opened.index.delete_documents(["marked"])
+    assert opened.files_with(MARKER) == []
+    assert opened.posted("xylophonium") == opened.posted_texts("xylophonium") == 0
+    assert opened.files_with("wait until day 24") != []
+    assert opened.posted("until") == 1
+    await opened.close()
+
+
+def marked_document() -> IndexedDocument:
+    """A document whose marker stands in title, question, card and units, and in no passage's text."""
+    unit = Unit(0, UnitKind.SENTENCE, MARKER, Span(0, 9), MARKER, terms=("xylophonium",))
+    return indexed(
+        (passage("marked", title=MARKER, text="Harmless.", units=(unit,)), EAST),
+        questions={f"{MARKER}?": EAST},
+        words=["xylophonium"],
+        abbreviations=[("qx", MARKER)],
+    )
+
+
+def blobs(root: Path) -> list[bytes]:
+    """Return the packed cards and units."""
+    with closing(sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE)) as connection:
+        cards = connection.execute("SELECT card FROM cards WHERE document_id = 'marked'").fetchall()
+        units = connection.execute("SELECT units FROM passages WHERE document_id = 'marked'").fetchall()
+    return [row[0] for row in (*cards, *units)]
+
+
+@pytest.mark.parametrize("how", ["delete", "replace"])
+async def test_nothing_of_titles_questions_cards_and_units_is_left_on_disk(tmp_path: Path, how: str) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.index.replace_documents([marked_document(), indexed((passage("kept"), NORTH))])
+    packed = blobs(tmp_path)
+    assert len(packed) == 2
+    assert all(opened.files_holding(blob) for blob in packed)
+    assert opened.posted_titles("xylophonium") == 2
+    if how == "delete":
+        await opened.index.delete_documents(["marked"])
+    else:
+        await opened.put((passage("marked", text="Now harmless."), EAST))
+        await opened.index.optimize()
+    assert opened.files_with(MARKER, "xylophonium") == []
+    assert [opened.files_holding(blob) for blob in packed] == [[], []]
+    assert (opened.posted_titles("xylophonium"), opened.posted_texts("xylophonium")) == (0, 0)
+    assert opened.posted_titles("procedur") == (1 if how == "delete" else 2)
+    await opened.close()
+
+
+async def test_a_replacement_leaves_nothing_on_disk_once_optimized(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    await opened.put((passage("marked", text="Now harmless."), EAST))
+    assert opened.posted("xylophonium") == 1  # why optimizing is needed: deleted postings stay
+    await opened.index.optimize()
+    assert opened.files_with(MARKER) == []
+    assert opened.posted("xylophonium") == 0
+    await opened.close()
+
+
+async def test_a_purge_that_was_not_reached_is_made_up_for(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST), (passage("kept"), NORTH))
+    await opened.put((passage("marked", text="Now harmless."), EAST))
+    await opened.close()
+    again = IndexFolder(tmp_path)
+    await again.index.optimize()
+    assert again.files_with(MARKER) == []
+    assert again.posted("xylophonium") == 0
+    await again.close()
+
+
+async def test_optimizing_what_was_only_added_to_rewrites_nothing(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST))
+    before = opened.lexical_folders()
+    await opened.index.optimize()
+    assert opened.lexical_folders() == before
+    await opened.close()
+
+
+def folder_of(root: Path) -> Path:
+    return root / index_version(MODEL)
+
+
+def write_rows_only(root: Path, text: str) -> None:
+    """Do what a writer does before tantivy's commit, and no more: as if it was killed there."""
+    connection = sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE, isolation_level=None)
+    connection.execute("BEGIN")
+    vector = b"\x00\x00\x80?" + b"\x00" * 12
+    entry = passage("killed", text=text)
+    packed = passage_rows.PackedDocument(
+        card=card_of(entry), title_vectors=[vector], passages=[(entry, vector)]
+    )
+    passage_rows.replace_rows(connection, {"killed": packed}, now=SystemClock().now())
+    connection.execute("COMMIT")
+    connection.close()
+
+
+async def test_a_writer_killed_between_its_two_commits_is_healed(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("killed", text="Before zolpidem."), EAST), (passage("other"), NORTH))
+    await opened.close()
+    write_rows_only(tmp_path, "After warfarin.")
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    for word, expected in (("warfarin", ["killed"]), ("zolpidem", [])):
+        found = await again.search(query(word))
+        assert [one.passage.document_id for one in found.passages if one.lexical_rank] == expected, word
+    await again.close()
+
+
+async def test_a_reader_between_the_two_commits_sees_the_new_text_alone(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("killed", text="Before zolpidem."), EAST))
+    await opened.search(query("zolpidem"))
+    write_rows_only(tmp_path, "After warfarin.")
+    found = await opened.search(query("zolpidem"))
+    assert [(one.passage.text, one.lexical_rank) for one in found.passages] == [("After warfarin.", None)]
+    await opened.close()
+
+
+async def test_postings_that_were_lost_are_built_anew(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept", text="Zolpidem."), EAST))
+    await opened.close()
+    (lexical,) = opened.lexical_folders()
+    for path in lexical.glob("*/*"):
+        path.unlink()
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    found = await again.search(query("zolpidem"))
+    assert found.passages[0].lexical_rank == 1
+    await again.close()
+
+
+async def test_a_reader_makes_no_folder(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept"), EAST))
+    await opened.index.close()
+    (lexical,) = opened.lexical_folders()
+    for path in lexical.glob("*/*"):
+        path.unlink()
+    with pytest.raises(SearchUnavailableError):
+        await opened.search(query())
+    assert list(lexical.glob("*/*")) == []
+    await opened.search_side.close()
+
+
+async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("kept"), EAST))
+    await opened.close()
+    left = folder_of(tmp_path) / "lexical-left"
+    left.mkdir()
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    assert not left.exists()
+    await again.close()
+
+
+async def test_a_write_while_a_reader_refreshes_is_found_by_the_next_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST))
+    follow = IndexFollower._refresh_lexical  # pyright: ignore[reportPrivateUsage]
+
+    def write_meanwhile(follower: IndexFollower, view: IndexView) -> None:
+        monkeypatch.undo()
+        asyncio.run(opened.put((passage("second"), EAST)))
+        follow(follower, view)
+
+    monkeypatch.setattr(IndexFollower, "_refresh_lexical", write_meanwhile)
+    await opened.search(query())
+    found = await opened.search(query())
+    assert [one.passage.document_id for one in found.passages] == ["first", "second"]
+    await opened.close()
+
+
+KILLED_WRITER = """
+import asyncio, itertools, sys
+from pathlib import Path
+from tests.contracts.samples import EAST, passage
+from tests.unit.embedded.index_folder import IndexFolder
+
+async def main():
+    opened = IndexFolder(Path(sys.argv[1]))
+    for round_ in itertools.count():
+        for number in range(5):
+            name = f"d{number}"
+            text = f"life{sys.argv[2]}round{round_}document{number} common{number}"
+            await opened.put((passage(name, text=text), EAST))
+            if number == 3:
+                await opened.index.delete_documents(["d4"])
+            print(name, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_index_whose_writer_is_killed_at_any_moment_tells_the_truth(tmp_path: Path) -> None:
+    for life in range(6):
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(life), stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert writer.stdout is not None
+            for _ in range(1 + 3 * life):  # where it is in its loop varies
+                assert await asyncio.wait_for(writer.stdout.readline(), 30)
+        finally:
+            writer.kill()
+            await writer.wait()
+        opened = IndexFolder(tmp_path)
+        await opened.index.info()  # opening heals
+        everything = (await opened.search(query("nothing", size=50))).passages
+        for one in everything:
+            unique, common = one.passage.text.split()
+            for word in (unique, common):
+                hits = (await opened.search(query(word, size=50))).passages
+                assert [hit.passage.text for hit in hits if hit.lexical_rank] == [one.passage.text]
+        await opened.close()
+
+
+async def test_two_writers_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assistant.embedded.index_writer.LOCK_TIMEOUT_S", 0.05)
+    first = EmbeddedPassageIndex(tmp_path, model=MODEL)
+    await first.info()
+    second = EmbeddedPassageIndex(tmp_path, model=MODEL)
+    with pytest.raises(LocalRuntimeError, match="Another worker writes the index"):
+        await second.info()
+    await first.close()
+    assert (await second.info()).passage_count == 0
+    await second.close()
+
+
+async def test_the_index_of_another_model_is_removed_when_the_new_one_is_written(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("marked", text=MARKER), EAST))
+    await opened.close()
+    other = EmbeddedPassageIndex(tmp_path, model=IndexModel(name="another", dimensions=4))
+    await other.info()
+    assert opened.files_with(MARKER) == []
+    await other.close()
+
+
+def test_an_index_version_names_model_dimensions_and_weights() -> None:
+    versions = {
+        index_version(IndexModel(name="m", dimensions=4)),
+        index_version(IndexModel(name="m", dimensions=5)),
+        index_version(IndexModel(name="n", dimensions=4)),
+        index_version(IndexModel(name="m", dimensions=4, digest="abc")),
+    }
+    assert len(versions) == 4
+    readable = index_version(IndexModel(name="org/a model", dimensions=4))
+    assert readable.startswith(f"v{passage_rows.SCHEMA_VERSION}-org-a-model-4-")
+
+
+@pytest.mark.parametrize(
+    "vector", [(1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 0.0), (float("nan"), 0.0, 0.0, 0.0)]
+)
+async def test_a_vector_that_does_not_fit_is_refused(tmp_path: Path, vector: tuple[float, ...]) -> None:
+    opened = IndexFolder(tmp_path)
+    with pytest.raises(ConfigurationError, match="4 finite numbers"):
+        await opened.put((passage("refill"), vector))
+    assert (await opened.search(query())).passages == ()
+    await opened.close()

@@ -1,0 +1,127 @@
+"""What is particular to states, queue and records in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
+from assistant.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.embedded.records import SqliteAnswerRecords
+from assistant.embedded.sqlite_file import SqliteFile, Transaction
+from assistant.embedded.states import SqliteDocumentStates
+from tests.contracts import samples
+
+
+@pytest.mark.parametrize("table", ["answers", "verdicts", "sends", "accesses"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET body = ''", "DELETE FROM {}"])
+async def test_records_refuse_change_and_deletion(tmp_path: Path, table: str, statement: str) -> None:
+    records = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    await records.put_answer(samples.answer())
+    await records.append_verdict("a1", Verdict(verdict_id="v1", label=VerdictLabel.GOOD), agent="ana")
+    await records.append_sent("a1", Sent(send_id="s1", text="Text."), agent="ana")
+    await records.record_access(AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1"))
+    await records.close()
+    connection = sqlite3.connect(tmp_path / "records.sqlite")
+    try:
+        with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
+            connection.execute(statement.format(table))
+    finally:
+        connection.close()
+
+
+async def test_a_damaged_file_of_records_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"this is no database, it is text" * 100)
+    records = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    with pytest.raises(RecordsUnavailableError, match=r"records\.sqlite"):
+        await records.get_answer("a1")
+    await records.close()
+
+
+async def test_records_are_there_after_reopening(tmp_path: Path) -> None:
+    first = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    await first.put_answer(samples.answer())
+    await first.close()
+    second = SqliteAnswerRecords(tmp_path / "records.sqlite")
+    assert await second.get_answer("a1") == samples.answer()
+    await second.close()
+
+
+async def test_a_full_queue_refuses_more(tmp_path: Path) -> None:
+    queue = SqliteIngestionQueue(tmp_path / "queue.sqlite", max_messages=3)
+    await queue.send_many(["a", "b"])
+    with pytest.raises(OverloadedError, match="full"):
+        await queue.send_many(["c", "d"])
+    assert await queue.depth() == 2
+    await queue.send_many(["c"])
+    await queue.close()
+
+
+async def test_a_transaction_that_fails_keeps_nothing(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.sqlite", schema="CREATE TABLE IF NOT EXISTS t (v UNIQUE)")
+
+    def fail(connection: Transaction) -> None:
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.execute("INSERT INTO t VALUES (1)")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await file.write(fail)
+    assert await file.read(lambda connection: connection.execute("SELECT count(*) FROM t").fetchone()) == (0,)
+    await file.close()
+
+
+async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite").mkdir()
+    states = SqliteDocumentStates(tmp_path / "queue.sqlite")
+    with pytest.raises(DependencyError):
+        await states.get("a")
+    await states.close()
+
+
+def test_closing_what_was_never_used_opens_nothing(tmp_path: Path) -> None:
+    asyncio.run(SqliteDocumentStates(tmp_path / "queue.sqlite").close())
+    assert list(tmp_path.iterdir()) == []
+
+
+RECEIVER = """
+import asyncio, sys
+from pathlib import Path
+from assistant.embedded.ingestion_queue import SqliteIngestionQueue
+
+async def main():
+    queue = SqliteIngestionQueue(Path(sys.argv[1]))
+    taken = await queue.receive(limit=10, wait_s=10, visibility_timeout_s=600)
+    print(len(taken), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_messages_of_a_killed_receiver_come_again_at_once(tmp_path: Path, killed: bool) -> None:
+    path = tmp_path / "queue.sqlite"
+    queue = SqliteIngestionQueue(path)
+    await queue.send_many(["a", "b"])
+    receiver = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RECEIVER, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert receiver.stdout is not None
+        assert await asyncio.wait_for(receiver.stdout.readline(), 30) == b"2\n"
+        if killed:
+            receiver.kill()
+            await receiver.wait()
+        messages = await queue.receive(limit=10, wait_s=0, visibility_timeout_s=600)
+        expected = [("a", 2), ("b", 2)] if killed else []
+        assert [(message.document_id, message.attempt) for message in messages] == expected
+    finally:
+        await queue.close()
+        if receiver.returncode is None:
+            receiver.kill()
+        await receiver.wait()

@@ -1,0 +1,83 @@
+"""What belongs to a file's thread stays in it: no cursor, neither as a result nor behind an error."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.embedded.sqlite_file import SqliteFile, Transaction, run_in_its_thread
+from assistant.embedded.states import SqliteDocumentStates
+from tests.contracts import samples
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS t (v UNIQUE)"
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> Any:
+    opened = SqliteFile(tmp_path / "x.sqlite", schema=SCHEMA)
+    yield opened
+    await opened.close()
+
+
+async def test_a_statement_gives_its_whole_result(file: SqliteFile) -> None:
+    assert await file.write(lambda t: t.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])) == 2
+    rows = await file.read(lambda t: t.execute("SELECT v FROM t ORDER BY v"))
+    assert (rows.fetchone(), rows.fetchall(), list(rows)) == ((1,), [(1,), (2,)], [(1,), (2,)])
+    assert (await file.write(lambda t: t.execute("DELETE FROM t"))).rowcount == 2
+
+
+def _rows(_: Transaction) -> Iterator[int]:
+    yield 1
+
+
+def _cursor(_: Transaction) -> sqlite3.Cursor:
+    return sqlite3.connect(":memory:").execute("SELECT 1")
+
+
+BOUND: list[Callable[[Transaction], object]] = [
+    _cursor,
+    _rows,
+    lambda transaction: transaction,
+    lambda transaction: (1, _cursor(transaction)),
+    lambda transaction: [_rows(transaction)],
+]
+
+
+@pytest.mark.parametrize("work", BOUND)
+async def test_what_is_bound_to_the_thread_may_not_leave_it(
+    file: SqliteFile, work: Callable[[Transaction], object]
+) -> None:
+    with pytest.raises(TypeError, match="must not leave its thread"):
+        await file.read(work)
+    await file.write(lambda t: t.execute("INSERT INTO t VALUES (1)"))  # and the file goes on
+
+
+def test_an_error_keeps_no_cursor_of_its_frames() -> None:
+    connection = sqlite3.connect(":memory:")
+
+    def work() -> None:
+        cursor = connection.execute("SELECT 1 UNION SELECT 2")
+        cursor.fetchone()
+        raise sqlite3.OperationalError("in the middle of its rows")
+
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        run_in_its_thread(work)
+    gc.collect()
+    assert caught.value.__traceback__ is not None
+    assert [kept for kept in gc.get_objects() if isinstance(kept, sqlite3.Cursor)] == []
+
+
+async def test_many_writes_at_once_from_one_loop_all_succeed(tmp_path: Path) -> None:
+    """Each write's result once was a cursor that the loop freed while the thread ran the same statement."""
+    states = SqliteDocumentStates(tmp_path / "queue.sqlite")
+    for round_number in range(5):
+        statuses = [samples.status(f"d{round_number}-{number}") for number in range(400)]
+        await asyncio.gather(*(states.put_many([status]) for status in statuses))
+    assert sum((await states.count_by_state()).values()) == 2000
+    await states.close()

@@ -1,0 +1,66 @@
+"""Hand-made questions and results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.runs import TenantRun
+
+HELD_OUT, TUNING = "doc-2", "doc-0"
+"""Documents of either half: see ``split_of``."""
+
+
+def question(qid: str = "q1", **fields: Any) -> EvaluationQuestion:
+    fields = {"kind": "plain", "question": "How long?", "documents": (HELD_OUT,), **fields}
+    return EvaluationQuestion(qid=qid, **fields)
+
+
+def unanswerable(qid: str = "u1", **fields: Any) -> EvaluationQuestion:
+    return question(qid, kind="unanswerable", documents=(), near=HELD_OUT, **fields)
+
+
+def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionResult:
+    """Return a result: by default of an answerable question, answered and right."""
+    asked = asked or question()
+    known = asked.answerable
+    base: dict[str, Any] = {
+        "question": asked,
+        "before": None,
+        "outcome": "answered" if known else "refused",
+        "probability": 0.9 if known else 0.1,
+        "right": known,
+        "right_with_also": known,
+        "gold_covered": 1.0 if known else None,
+        "telltale": None,
+        "chance": 0.2 if known else None,
+        "best_window": True if known else None,
+        "first": 1.0 if known else None,
+        "three": 1.0 if known else None,
+        "rrf_first": 0.0 if known else None,
+        "rrf_three": 1.0 if known else None,
+        "words": 40,
+        "also_words": 0,
+        "timings_ms": {"embed": 10.0, "total": 30.0},
+        "without_unit_vectors": False,
+        "parts": (),
+    }
+    return QuestionResult.model_validate({**base, **fields})
+
+
+def run(*results: QuestionResult, **fields: Any) -> TenantRun:
+    base: dict[str, Any] = {
+        "tenant": "pharmacy",
+        "questions": "evaluation/pharmacy.jsonl",
+        "questions_sha256": "0" * 64,
+        "drawn": None,
+        "index_version": "index-1",
+        "embedding_model": "fake",
+        "answered_from": 0.6,
+        "possibly_from": 0.3,
+        "weights": {"ranker": "a" * 64},
+        "seconds": 1.0,
+        "results": results,
+    }
+    return TenantRun.model_validate({**base, **fields})

@@ -1,0 +1,186 @@
+"""Answers of small hand-made tenants, judged by the code of ``assistant evaluate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.evaluation.judging import (
+    Judge,
+    best_window_holds,
+    chance_level,
+    holds_all,
+    is_gold,
+    normal,
+    subject_change,
+)
+from assistant.evaluation.observing import Observer
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.results import QuestionResult
+from tests.fakes.answering import FakeTenant, document
+from tests.unit.evaluation.results import question
+
+PARCEL = """
+# When this applies
+
+The parcel came broken.
+
+# Steps
+
+A broken parcel must be reported within 7 days.
+
+A warm parcel must be reported within 2 days.
+
+Send the form to the Returns Desk.
+"""
+REFILL = """
+# Steps
+
+A refill is payable on day 23 of 30.
+"""
+
+
+def tenant(**documents: str) -> FakeTenant:
+    given = documents or {"parcel": PARCEL, "refill": REFILL}
+    made = FakeTenant().with_documents(
+        *(document(name, text, title=name.capitalize()) for name, text in given.items())
+    )
+    made.configure(answers={"condition_headings": ("When this applies",)})
+    return made
+
+
+async def judged(
+    asked: EvaluationQuestion, *, of: FakeTenant | None = None, before: str | None = None
+) -> QuestionResult:
+    observer = Observer((of or tenant()).services)
+    return await Judge(observer).result(await observer.ask(asked, before=before))
+
+
+def parcel(**fields: Any) -> EvaluationQuestion:
+    fields = {
+        "question": "How many days to report a broken parcel?",
+        "documents": ("parcel",),
+        "gold": ("A broken parcel must be reported within 7 days.",),
+        "answer_contains": ("within 7 days",),
+        **fields,
+    }
+    return question("parcel-1", **fields)
+
+
+def test_white_space_case_and_apostrophes_do_not_count() -> None:
+    assert holds_all(normal("You\N{RIGHT SINGLE QUOTATION MARK}ll  be\nAwake."), ["you'll be awake"])
+    assert not holds_all(normal("You will be awake"), ["you'll be awake"])
+
+
+def test_a_unit_is_gold_when_it_holds_an_excerpt_or_is_part_of_one() -> None:
+    assert is_gold("Report it within 7 days.", ["within 7 days"])
+    assert is_gold("Report it within 7 days.", ["Report it within 7 days. Then wait."])
+    assert not is_gold("Then.", ["Report it within 7 days. Then."])
+
+
+async def test_a_quote_with_every_string_of_the_answer_is_right() -> None:
+    found = await judged(parcel())
+    assert found.right
+    assert (found.first, found.three, found.gold_covered) == (1.0, 1.0, 1.0)
+    assert found.words > 0
+
+
+async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
+    assert not (await judged(parcel(answer_contains=("within 7 days", "form RX-9")))).right
+
+
+async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_right() -> None:
+    strict = tenant()
+    strict.configure(gate={"answered": 1.0, "possibly": 1.0})
+    found = await judged(parcel(), of=strict)
+    assert found.outcome == "refused"
+    assert not found.right
+    assert not found.right_with_also
+    assert found.words == 0
+
+
+async def test_the_other_branch_counts_in_quoted_units() -> None:
+    assert (await judged(parcel(telltale=("within 2 days",)))).telltale is True
+    assert (await judged(parcel(telltale=("within 99 days",)))).telltale is False
+    assert (await judged(parcel())).telltale is None
+
+
+async def test_the_other_branch_does_not_count_in_conditions() -> None:
+    found = await judged(parcel(telltale=("the parcel came broken",)))
+    shown = [unit for part in found.parts if part.quote for unit in part.quote.units]
+    assert any(unit.is_condition and unit.telltale for unit in shown)
+    assert found.telltale is False
+
+
+async def test_a_document_that_holds_all_gold_is_right_too() -> None:
+    copies = tenant(original="# Steps\n\nSend it to ext. 4.", copied=PARCEL)
+    assert (await judged(parcel(documents=("original",)), of=copies)).first == 1.0
+    other_gold = parcel(documents=("original",), gold=("Send it to ext. 4.",))
+    assert (await judged(other_gold, of=copies)).first == 0.0
+
+
+async def test_of_a_double_question_each_half_counts() -> None:
+    asked = parcel(
+        kind="double",
+        question="How many days to report a broken parcel? And on which day is a refill payable?",
+        documents=("parcel", "refill"),
+        answer_contains=("within 7 days", "day 23 of 30"),
+        gold=("A broken parcel must be reported within 7 days.", "A refill is payable on day 23 of 30."),
+    )
+    found = await judged(asked)
+    assert len(found.parts) == 2
+    assert (found.first, found.right) == (1.0, True)
+    half = tenant(parcel=PARCEL)
+    assert (await judged(asked, of=half)).first == 0.5
+
+
+async def test_the_chance_level_lies_between_never_and_always_and_is_always_the_same() -> None:
+    observer = Observer(tenant().services)
+    documents = list((await observer.documents(["parcel"])).values())
+    level = chance_level(parcel(), documents, max_words=12)
+    assert level is not None
+    assert 0 < level < 1
+    assert level == chance_level(parcel(), documents, max_words=12)
+    assert chance_level(parcel(), documents, max_words=500) == 1.0
+    assert chance_level(parcel(answer_contains=("ext. 9999",)), documents, max_words=500) == 0.0
+
+
+async def test_the_ceiling_is_missed_by_strings_that_lie_further_apart_than_a_quote_is_long() -> None:
+    observer = Observer(tenant().services)
+    documents = list((await observer.documents(["parcel"])).values())
+    apart = parcel(answer_contains=("came broken", "Returns Desk"))
+    assert best_window_holds(apart, documents, max_words=120) is True
+    assert best_window_holds(apart, documents, max_words=12) is False
+
+
+async def test_a_question_of_an_unknown_document_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="parcel-1 names the document nowhere, which pharmacy does"):
+        await Observer(tenant().services).check([parcel(documents=("nowhere",))])
+
+
+async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None:
+    alone = await judged(parcel())
+    after = await judged(parcel(), before="On which day is a refill payable?")
+    assert subject_change(alone, after, before="refill-1").same
+    strict = tenant()
+    strict.configure(gate={"answered": 1.0, "possibly": 1.0})
+    refused = await judged(parcel(), of=strict)
+    assert not subject_change(alone, refused, before="refill-1").same
+
+
+async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
+    of = tenant(parcel=PARCEL, refill=REFILL)
+    of.configure(answers={"max_words": 20}, gate={"answered": 0.0, "possibly": 0.0})
+    asked = parcel(
+        question="How many days to report a broken parcel? Which desk takes the form for a broken parcel?",
+        gold=("A broken parcel must be reported within 7 days.", "Send the form to the Returns Desk."),
+        answer_contains=("within 7 days", "Returns Desk"),
+    )
+    observer = Observer(of.services)
+    observed = await observer.ask(asked)
+    shown = " ".join(block.text for block in observed.prepared.quoted.blocks)
+    result = await Judge(observer).result(observed)
+    assert len(observed.prepared.evidence) == 2
+    assert result.right == all(one in shown for one in asked.answer_contains)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from assistant.evaluation.measures import MEASURES, Measure, estimate, estimates, paired, spread, values_of
+from assistant.evaluation.results import QuestionResult
+from tests.unit.evaluation.results import HELD_OUT, TUNING, question, result, unanswerable
+
+
+def measure(name: str) -> Measure:
+    return next(one for one in MEASURES if one.name == name)
+
+
+def by_id(*results: QuestionResult) -> dict[str, QuestionResult]:
+    return {one.qid: one for one in results}
+
+
+def test_all_answerable_questions_are_the_denominator() -> None:
+    results = by_id(
+        result(question("a")),
+        result(question("b"), outcome="refused", right=False),
+        result(unanswerable("u")),
+    )
+    assert values_of(measure("right"), results, split=None) == {"a": 1.0, "b": 0.0}
+    assert values_of(measure("refused"), results, split=None) == {"a": 0.0, "b": 1.0}
+    assert values_of(measure("true_refused"), results, split=None) == {"u": 1.0}
+
+
+def test_the_halves_are_apart() -> None:
+    results = by_id(result(question("a")), result(question("b", documents=(TUNING,)), right=False))
+    assert estimates(results, split="held_out")["right"].value == 1.0
+    assert estimates(results, split="tuning")["right"].value == 0.0
+
+
+def test_a_messy_message_is_held_against_its_clean_question() -> None:
+    messy = result(question("m", kind="messy", clean="a"), right=False)
+    loss = values_of(measure("messy_loss"), by_id(result(question("a")), messy), split=None)
+    assert loss == {"m": 1.0}
+
+
+def test_the_gain_over_rrf_is_paired() -> None:
+    results = by_id(result(question("a")), result(question("b"), first=0.0, rrf_first=1.0))
+    assert values_of(measure("gain"), results, split=None) == {"a": 1.0, "b": -1.0}
+
+
+def test_an_interval_is_as_wide_as_documents_differ_not_questions() -> None:
+    values = {f"q{n}": float(n % 2) for n in range(40)}
+    each_its_own = estimate(values, {qid: qid for qid in values})
+    two_documents = estimate(values, {qid: str(int(value)) for qid, value in values.items()})
+    assert each_its_own is not None
+    assert two_documents is not None
+    assert each_its_own.value == two_documents.value == 0.5
+    assert (two_documents.low, two_documents.high) == (0.0, 1.0)
+    assert 0.3 < each_its_own.low < 0.5 < each_its_own.high < 0.7
+
+
+def test_an_interval_is_the_same_each_time() -> None:
+    values = {f"q{n}": float(n % 3 == 0) for n in range(30)}
+    clusters = {qid: qid for qid in values}
+    assert estimate(values, clusters) == estimate(dict(reversed(values.items())), clusters)
+    assert estimate({}, {}) is None
+
+
+def test_two_runs_differ_question_by_question() -> None:
+    before = by_id(result(question("a")), result(question("gone")))
+    after = by_id(result(question("a"), right=False))
+    difference = paired(before, after, split="held_out")
+    assert (difference["right"].value, difference["right"].questions) == (-1.0, 1)
+
+
+def test_a_spread_is_median_and_95th_percentile() -> None:
+    found = spread(float(n) for n in range(101))
+    assert found is not None
+    assert (found.p50, found.p95) == (50.0, 95.0)
+    assert spread([]) is None
+
+
+def test_names_of_measures_are_distinct() -> None:
+    names = [one.name for one in MEASURES]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("document", [HELD_OUT, TUNING])
+def test_the_hand_made_documents_lie_in_the_halves_that_they_are_named_for(document: str) -> None:
+    assert question(documents=(document,)).split == ("held_out" if document == HELD_OUT else "tuning")

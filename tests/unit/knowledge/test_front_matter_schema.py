@@ -1,0 +1,48 @@
+"""The published schema is what the reader takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from assistant.knowledge.sources.front_matter import read_front_matter
+from assistant.knowledge.sources.front_matter_schema import PATH, front_matter_schema, schema_bytes
+
+KNOWLEDGE = Path(__file__).resolve().parents[3] / "knowledge" / "pharmacy"
+
+
+def is_valid(meta: Any) -> bool:
+    return jsonschema.Draft202012Validator(front_matter_schema()).is_valid(meta)
+
+
+def test_the_published_schema_is_the_one_of_this_release() -> None:
+    assert PATH.read_bytes() == schema_bytes(), (
+        "run python -m assistant.knowledge.sources.front_matter_schema"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(KNOWLEDGE.glob("*.md")), ids=lambda path: path.stem)
+def test_the_shipped_documents_keep_to_it(path: Path) -> None:
+    assert is_valid(dict(read_front_matter(path.read_text(encoding="utf-8")).meta))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"Labels": ["hr"]},
+        {"label": "hr"},
+        {"labels": {"hr": "true"}},
+        {"labels": [["hr"]]},
+        {"labels": None},
+        {"labels": ""},
+        {"labels": [""]},
+        {"id": "wiki:pay"},
+        {"withdrawn": "yes"},
+        {"layout": "page"},
+    ],
+)
+def test_what_the_reader_refuses_breaks_it(meta: dict[str, object]) -> None:
+    assert not is_valid(meta)

@@ -1,0 +1,171 @@
+"""Whose document an id is, who may write it, and which labels it may carry."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from assistant.domain.documents import Document
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
+from assistant.domain.identity import Identity, Role
+from assistant.knowledge.knowledge_sources import KnowledgeSource, KnowledgeSources
+from assistant.settings import SourceEntry, TenantConfig, WritersSection
+
+LABELS = ("controlled", "hr", "staff")
+
+
+def sources(*entries: SourceEntry) -> KnowledgeSources:
+    return KnowledgeSources.of(
+        TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=LABELS, sources=entries)
+    )
+
+
+HANDBOOK = SourceEntry(name="handbook", namespace="")
+WIKI = SourceEntry(name="wiki", labels=("hr", "staff"), default_labels=("staff",))
+BOTH = sources(HANDBOOK, WIKI)
+
+
+def owner(agent: str = "olga", *labels: str) -> Identity:
+    return Identity("clinic", agent, frozenset({Role.KNOWLEDGE_OWNER}), frozenset(labels))
+
+
+def document(document_id: str = "refill", **fields: object) -> Document:
+    values = {"document_id": document_id, "title": "T", "content": "C", "media_type": "text/plain"}
+    return Document.model_validate(values | fields)
+
+
+def test_an_id_begins_with_its_source_s_namespace() -> None:
+    assert BOTH.named("wiki").taken_in(document()).document_id == "wiki:refill"
+    assert BOTH.named("handbook").taken_in(document()).document_id == "refill"
+
+
+def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written() -> None:
+    alone = KnowledgeSources.of(TenantConfig(schema_version=1, name="clinic", display_name="Clinic"))
+    assert alone.named(None).taken_in(document()).document_id == "refill"
+
+
+@pytest.mark.parametrize("own_id", ["wiki:refill", ":refill", "refill:", "a:b:c"])
+def test_no_source_can_name_another_s_document(own_id: str) -> None:
+    for source in BOTH.all:
+        with pytest.raises(DocumentInvalidError, match=r'holds ":"'):
+            source.taken_in(document(own_id))
+
+
+def test_an_id_that_is_too_long_with_its_namespace_is_refused() -> None:
+    assert BOTH.named("handbook").taken_in(document("x" * 256)).document_id == "x" * 256
+    with pytest.raises(DocumentInvalidError, match="longer than 251"):
+        BOTH.named("wiki").taken_in(document("x" * 256))
+
+
+@pytest.mark.parametrize(
+    ("document_id", "name"),
+    [("wiki:refill", "wiki"), ("refill", "handbook"), ("wikipedia:x", "handbook"), ("wik", "handbook")],
+)
+def test_an_id_tells_its_source(document_id: str, name: str) -> None:
+    found = BOTH.of_document(document_id)
+    assert found is not None
+    assert found.name == name
+
+
+def test_an_id_without_a_namespace_is_nobody_s_where_each_source_has_one() -> None:
+    assert sources(WIKI, SourceEntry(name="help")).of_document("refill") is None
+
+
+def test_without_a_name_it_is_the_only_source_or_the_one_without_a_namespace() -> None:
+    assert BOTH.named(None).name == "handbook"
+    assert sources(WIKI).named(None).name == "wiki"
+    with pytest.raises(SourceNeededError, match="wiki, help"):
+        sources(WIKI, SourceEntry(name="help")).named(None)
+    with pytest.raises(NotFoundError, match="handbook, wiki"):
+        BOTH.named("wikki")
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("Staff", 'did you mean "staff"'),
+        ("stuff", 'did you mean "staff"'),
+        ("no", "there are hr, staff"),
+        ("controlled", "there are hr, staff"),
+    ],
+)
+def test_a_label_outside_of_the_vocabulary_is_refused_with_the_nearest_one(label: str, said: str) -> None:
+    with pytest.raises(DocumentInvalidError, match=said):
+        BOTH.named("wiki").taken_in(document(labels=[label]))
+
+
+def test_a_vocabulary_that_is_empty_says_where_labels_are_written() -> None:
+    source = KnowledgeSource(HANDBOOK, labels=())
+    with pytest.raises(DocumentInvalidError, match="add it to labels"):
+        source.taken_in(document(labels=["hr"]))
+
+
+def test_a_document_that_says_nothing_of_labels_gets_the_default_and_an_empty_list_is_an_empty_list() -> None:
+    wiki = BOTH.named("wiki")
+    assert wiki.taken_in(document()).labels == ("staff",)
+    assert wiki.taken_in(document(labels=[])).labels == ()
+    assert wiki.taken_in(document(labels=["staff", "hr", "hr"])).labels == ("hr", "staff")
+
+
+def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:
+    assert BOTH.writable_by(owner()) == BOTH.all
+
+
+def test_a_source_is_written_by_named_agents_and_holders_of_a_label() -> None:
+    writers = WritersSection(agents=("olga",), labels=("hr", "board"))
+    among = sources(HANDBOOK, SourceEntry(name="wiki", writers=writers))
+    names = {
+        who: [source.name for source in among.writable_by(identity)]
+        for who, identity in (
+            ("named", owner("olga")),
+            ("holder", owner("otto", "hr")),
+            ("other", owner("otto", "staff")),
+        )
+    }
+    assert names == {"named": ["handbook", "wiki"], "holder": ["handbook", "wiki"], "other": ["handbook"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "own"),
+    [
+        ("wiki/a/refill.md", "wiki", "a/refill.md"),
+        ("wiki.md", "handbook", "wiki.md"),
+        ("desk/refill.md", "handbook", "desk/refill.md"),
+        ("wiki/", "handbook", "wiki/"),
+    ],
+)
+def test_the_first_folder_of_the_inbox_names_the_source(key: str, name: str, own: str) -> None:
+    source, called = BOTH.of_key(key)
+    assert (source.name, called) == (name, own)
+
+
+def test_the_ranges_of_sources_part_all_ids_as_the_ids_themselves_do() -> None:
+    entries = [SourceEntry(name=name) for name in ("a", "ab", "b", "wiki", "z")]
+    among = sources(HANDBOOK, *entries)
+    chance = random.Random(5)  # noqa: S311 (no secret)
+    letters = ["a", "b", ":", "-", "wiki", "z", "ü", "Z", "0", "~", "\U0001f600"]
+    ids = {"".join(chance.choices(letters, k=chance.randint(1, 5))) for _ in range(3000)}
+    ids = {one for one in ids if not one.endswith(":")}
+    for size in range(1, 6):
+        chosen = chance.sample(among.all, size)
+        ranges = among.ranges_of(chosen)
+        for one in ids:
+            inside = [r for r in ranges if one > r.after and (r.until is None or one <= r.until)]
+            assert bool(inside) == (among.of_document(one) in chosen), (one, chosen)
+            assert len(inside) <= 1
+
+
+def test_two_sources_with_one_name_or_one_namespace_are_refused() -> None:
+    with pytest.raises(ValueError, match='the name "wiki"'):
+        sources(WIKI, SourceEntry(name="wiki", namespace="other"))
+    with pytest.raises(ValueError, match='the namespace "wiki"'):
+        sources(WIKI, SourceEntry(name="other", namespace="wiki"))
+    with pytest.raises(ValueError, match='the namespace ""'):
+        sources(HANDBOOK, SourceEntry(name="other", namespace=""))
+
+
+@pytest.mark.parametrize("key", ["labels", "default_labels"])
+def test_a_source_s_labels_are_of_the_vocabulary(key: str) -> None:
+    with pytest.raises(ValueError, match=f'{key} of the source "wiki" has "HR", which is none of'):
+        sources(SourceEntry.model_validate({"name": "wiki", key: ("HR",)}))

@@ -1,0 +1,291 @@
+"""Markdown and HTML files, good and bad, as documents and named failures."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.documents import Document
+from assistant.knowledge.sources.items import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure
+from assistant.knowledge.sources.reader import read_sources
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def one(path: Path) -> Document:
+    (item,) = read_sources([path])
+    assert isinstance(item, SourceDocument), item
+    return item.document
+
+
+def failure(path: Path) -> SourceFailure:
+    (item,) = read_sources([path])
+    assert isinstance(item, SourceFailure), item
+    return item
+
+
+TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
+MARKDOWN = """---
+title: Refill too soon
+owner: claims team
+effective_date: 2026-03-01
+source: procedures
+type: claims
+url: https://example.org/79
+labels: [claims, staff]
+---
+# Code 79
+
+Wait until day 24.
+"""
+
+
+def test_markdown_has_its_fields_in_the_front_matter(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "refill-too-soon.md", MARKDOWN)) == Document(
+        document_id="refill-too-soon",
+        title="Refill too soon",
+        content="# Code 79\n\nWait until day 24.\n",
+        media_type="text/markdown",
+        source="procedures",
+        type="claims",
+        url="https://example.org/79",
+        owner="claims team",
+        effective_date=date(2026, 3, 1),
+        labels=("claims", "staff"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("# Refill *too* soon #\n\nWait.", "Refill too soon"),
+        ("## Second\n\nWait.\n\n# First\n\nWait.", "First"),
+        ("```\n# no heading\n```\n\nOnly\n====\n\nWait.", "Only"),
+        ("---\nowner: me\n---\n### Deep\n\nWait.", "Deep"),
+    ],
+)
+def test_markdown_without_a_title_is_named_by_its_first_heading(
+    tmp_path: Path, content: str, title: str
+) -> None:
+    assert one(write(tmp_path / "a.md", content)).title == title
+
+
+@pytest.mark.parametrize(
+    ("content", "origin", "reason"),
+    [
+        ("---\ntitle: a\n\nNo end.", "a.md:1", "the front matter has no closing line of ---"),
+        ("---\ntitle: [a\nx: 1\n---\nText.", "a.md:3", "the front matter is not YAML: "),
+        ("---\ntitle: 'a\n---\nText.", "a.md:2", "the front matter is not YAML: "),
+        ("---\n- a list\n---\nText.", "a.md:2", "the front matter is not a mapping"),
+        ("---\neffective_date: 2026-02-31\n---\n# T\n\nText.", "a.md", "effective_date: "),
+        ("---\ntitle: T\ntitle: U\n---\nText.", "a.md:3", 'the front matter says "title" twice'),
+        (
+            "---\nTitle: T\n---\nText.",
+            "a.md:2",
+            'the front matter\'s key "Title" is unknown; did you mean "title"?',
+        ),
+        (
+            "---\ntitle: T\nlayout: x\n---\nText.",
+            "a.md:3",
+            'the front matter\'s key "layout" is unknown; known',
+        ),
+        ("---\ntitle: &a T\nowner: *a\n---\nText.", "a.md:3", "the front matter is not YAML: an alias"),
+        (f"---\ntitle: T{'x' * 64_000}\n---\nText.", "a.md:1", "the front matter is longer than"),
+        ("---\ntitle: T\neffective_date: soon\n---\nText.", "a.md", "effective_date: "),
+        ("---\ntitle: T\nurl: 'javascript:alert(1)'\n---\nText.", "a.md", "url: "),
+        ("Text without a name.", "a.md", "there is no title"),
+        ("", "a.md", "there is no text in it"),
+    ],
+)
+def test_broken_markdown_is_named_with_the_reason(
+    tmp_path: Path, content: str, origin: str, reason: str
+) -> None:
+    found = failure(write(tmp_path / "a.md", content))
+    assert (found.origin, found.code) == (origin, "document_invalid")
+    assert found.reason.startswith(reason)
+
+
+def test_text_that_is_not_utf_8_is_named_by_line(tmp_path: Path) -> None:
+    found = failure(write(tmp_path / "a.md", b"# Title\n\nCaf\xe9.\n"))
+    assert (found.origin, found.reason) == ("a.md:3", "not UTF-8 at byte 12")
+
+
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.html", b"")
+    with path.open("r+b") as file:
+        file.truncate(LARGEST_DOCUMENT_BYTES + 1)
+    assert failure(path).code == "too_large"
+
+
+HTML = """<!doctype html><html><head><title>Refill
+ too soon</title>
+<meta name="owner" content="claims team"><meta name="effective_date" content="2026-03-01">
+<meta name="Source" content="help"><meta name="type" content="claims">
+<meta name="labels" content="staff, claims">
+<link rel="canonical" href="https://example.org/79"></head>
+<body><nav>Home</nav><main><h1>Code 79</h1><p>Wait until day 24.</p></main></body></html>"""
+
+
+def test_html_has_its_fields_in_its_head(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "help.html", HTML)) == Document(
+        document_id="help",
+        title="Refill too soon",
+        content=HTML,
+        media_type="text/html",
+        source="help",
+        type="claims",
+        url="https://example.org/79",
+        owner="claims team",
+        effective_date=date(2026, 3, 1),
+        labels=("claims", "staff"),
+    )
+
+
+def test_html_without_a_title_is_named_by_its_heading(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "a.htm", "<h1>Code <b>79</b></h1><p>Wait.")).title == "Code 79"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("<p>Nameless.", "there is no title"),
+    ],
+)
+def test_broken_html_is_named_with_the_reason(tmp_path: Path, content: str, reason: str) -> None:
+    assert failure(write(tmp_path / "a.html", content)).reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("written", "questions"),
+    [
+        ("\n- May it be early?\n- What  if\n  it is lost?\n- May it be early?", TWO_QUESTIONS),
+        ("May it be early?", ("May it be early?",)),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+def test_questions_stand_in_the_front_matter(
+    tmp_path: Path, written: str, questions: tuple[str, ...]
+) -> None:
+    page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
+    assert one(write(tmp_path / "refill.md", page)).questions == questions
+
+
+def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
+    head = '<title>Refill</title><meta name="Questions" content="May it be early? | |What if it is lost?">'
+    page = write(tmp_path / "refill.html", f"<html><head>{head}</head><body><p>Text.</body></html>")
+    assert one(page).questions == TWO_QUESTIONS
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{a: b}", "is neither a text nor a list of texts"),
+        ("[May it be early?, ]\n  - b", "the front matter is not YAML"),
+        ("[a, '']", "questions: item 2 is '', not a text"),
+        ("[a, null]", "questions: item 2 is None, not a text"),
+        (f"[{'x' * 501}]", "questions.0: String should have at most 500 characters"),
+        (f"[{', '.join(f'q{number}' for number in range(51))}]", "questions: Tuple should have at most 50"),
+    ],
+)
+def test_questions_that_are_none_are_refused(tmp_path: Path, written: str, said: str) -> None:
+    page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
+    assert said in failure(write(tmp_path / "refill.md", page)).reason
+
+
+# Restrictions
+
+UNREADABLE = {
+    "a mapping": "---\ntitle: T\nlabels: {hr: true}\n---\nText.",
+    "a mapping in lines": "---\ntitle: T\nlabels:\n  hr:\n---\nText.",
+    "a nested list": "---\ntitle: T\nlabels: [[hr]]\n---\nText.",
+    "a set": "---\ntitle: T\nlabels: !!set {hr}\n---\nText.",
+    "nothing": "---\ntitle: T\nlabels:\n---\nText.",
+    "null": "---\ntitle: T\nlabels: [hr, null]\n---\nText.",
+    "an empty text": "---\ntitle: T\nlabels: ''\n---\nText.",
+    "commas alone": "---\ntitle: T\nlabels: ', ,'\n---\nText.",
+    "another case": "---\ntitle: T\nLabels: [hr]\n---\nText.",
+    "the singular": "---\ntitle: T\nlabel: hr\n---\nText.",
+    "a typing mistake": "---\ntitle: T\nlables: [hr]\n---\nText.",
+    "a space before the colon's word": "---\ntitle: T\n'labels ': [hr]\n---\nText.",
+    "no line before": "title: T\nlabels: [hr]\n---\nText.",
+    "no lines at all": "Labels: hr\n\n# T\n\nText.",
+    "twice": "---\ntitle: T\nlabels: [hr]\nlabels: []\n---\nText.",
+    "no end": "---\ntitle: T\nlabels: [hr]\n\nText.",
+    "sentences": "---\ntitle: T\nlabels: only for hr please\n---\nText.",
+}
+RESTRICTED = {
+    "read as a truth by YAML 1.1": ("---\ntitle: T\nlabels: [NO]\n---\nText.", ("NO",)),
+    "read as another": ("---\ntitle: T\nlabels: [yes]\n---\nText.", ("yes",)),
+    "read as a date": ("---\ntitle: T\nlabels: [2026-01-01]\n---\nText.", ("2026-01-01",)),
+    "read as a number": ("---\ntitle: T\nlabels: [0xFF, 7]\n---\nText.", ("0xFF", "7")),
+    "white space after the line": ("--- \ntitle: T\nlabels: [hr]\n---\t\nText.", ("hr",)),
+    "an empty line first": ("\n\n---\ntitle: T\nlabels: [hr]\n---\nText.", ("hr",)),
+    "a byte order mark": ("\ufeff---\ntitle: T\nlabels: hr\n---\nText.", ("hr",)),
+    "ends of lines of an old Mac": ("---\rtitle: T\rlabels: [hr]\r---\rText.", ("hr",)),
+    "ends of lines of Windows": ("---\r\ntitle: T\r\nlabels: [hr]\r\n---\r\nText.", ("hr",)),
+}
+
+
+@pytest.mark.parametrize("written", UNREADABLE)
+def test_a_restriction_that_cannot_be_read_makes_no_document(tmp_path: Path, written: str) -> None:
+    assert failure(write(tmp_path / "a.md", UNREADABLE[written])).code == "document_invalid"
+
+
+@pytest.mark.parametrize("written", RESTRICTED)
+def test_a_restriction_is_read_however_its_lines_end(tmp_path: Path, written: str) -> None:
+    content, labels = RESTRICTED[written]
+    document = one(write(tmp_path / "a.md", content))
+    assert (document.labels, document.content.strip()) == (labels, "Text.")
+
+
+def test_a_document_for_everybody_may_say_so(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "a.md", "---\ntitle: T\nlabels: []\n---\nText.")).labels == ()
+
+
+def test_a_document_may_speak_of_labels(tmp_path: Path) -> None:
+    content = "# Bottles\n\nLabels: print two.\n"
+    assert one(write(tmp_path / "a.md", content)).labels == ()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<meta name="label" content="hr">',
+        '<meta name="access-labels" content="hr">',
+        '<meta name="labels" content="">',
+        '<meta name="labels" content="hr"><meta name="labels" content="claims">',
+    ],
+)
+def test_a_restriction_of_html_that_cannot_be_read_makes_no_document(tmp_path: Path, head: str) -> None:
+    page = f"<html><head><title>T</title>{head}</head><body><p>Text.</body></html>"
+    assert "label" in failure(write(tmp_path / "a.html", page)).reason
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"labels": {"hr": true}',
+        '"labels": false',
+        '"labels": null',
+        '"labels": [1]',
+        '"Labels": ["hr"]',
+        '"label": "hr"',
+    ],
+)
+def test_a_restriction_of_a_json_line_that_cannot_be_read_makes_no_document(
+    tmp_path: Path, said: str
+) -> None:
+    line = f'{{"id": "a", "question": "Q?", "answer": "A.", {said}}}\n'
+    assert "label" in failure(write(tmp_path / "a.jsonl", line)).reason
+
+
+def test_other_keys_of_a_json_line_are_passed_over(tmp_path: Path) -> None:
+    line = '{"id": "a", "question": "Q?", "answer": "A.", "table": 1, "level": 2, "synonyms": []}\n'
+    assert one(write(tmp_path / "a.jsonl", line)).labels == ()

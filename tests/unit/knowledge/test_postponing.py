@@ -1,0 +1,149 @@
+"""A batch that somebody else took from a queue: each message is done, or waits as a new one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import pytest
+
+from assistant.domain.errors import DependencyError, EmbeddingUnavailableError
+from assistant.knowledge.batch_handling import BatchHandling
+from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
+from assistant.knowledge.postponing import UNAVAILABLE_DELAY_S, BatchOutcome, PostponingBatches
+
+
+class Later:
+    """A queue that remembers what was put back; ``down`` it takes nothing."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.sent: list[tuple[str, int]] = []
+        self._down = down
+
+    async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None:
+        if self._down:
+            raise DependencyError("The queue is down.")
+        self.sent += [(document_id, delay_s) for document_id in document_ids]
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        if self._down:
+            raise DependencyError("The queue is down.")
+
+
+def messages(*document_ids: str, attempt: int = 1) -> list[QueuedDocument]:
+    return [QueuedDocument(f"receipt-{n}", name, attempt) for n, name in enumerate(document_ids)]
+
+
+class _WorkerStoppedError(BaseException):
+    """The process is gone: nothing after it runs."""
+
+
+class Tries:
+    """Counts that outlive a worker; what is done is not counted, as with documents that are live."""
+
+    def __init__(self, handling: Handling) -> None:
+        self._handling = handling
+        self._counts: Counter[str] = Counter()
+
+    async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
+        return {document_id: self._counts[document_id] for document_id in document_ids}
+
+    async def begin_alone(self, document_id: str) -> None:
+        if [document_id] not in self._handling.handled:
+            self._counts[document_id] += 1
+
+    async def end_alone(self, document_id: str) -> None:
+        self._counts[document_id] -= 1
+
+
+class Handling:
+    """Handles ids until ``fails`` raises for one of them; remembers what was handled and given up."""
+
+    def __init__(self, fails: Callable[[str], BaseException | None] = lambda _: None) -> None:
+        self.handled: list[list[str]] = []
+        self.given_up: dict[str, str] = {}
+        self._fails = fails
+
+    async def handle(self, document_ids: Sequence[str]) -> None:
+        for document_id in document_ids:
+            if (error := self._fails(document_id)) is not None:
+                raise error
+        self.handled.append(list(document_ids))
+
+    async def give_up(self, document_id: str, *, code: str, reason: str) -> None:
+        self.given_up[document_id] = code
+
+    def on(self, queue: Later, *, tries: Tries | None = None) -> PostponingBatches:
+        return PostponingBatches(BatchHandling(self.handle, give_up=self.give_up, tries=tries), queue=queue)
+
+
+async def test_a_batch_is_handled_together_and_each_document_once() -> None:
+    handling, queue = Handling(), Later()
+
+    outcome = await handling.on(queue).handle(messages("a", "b", "a"))
+
+    assert outcome == BatchOutcome(done=3, postponed=0)
+    assert handling.handled == [["a", "b"]]
+    assert queue.sent == []
+
+
+async def test_what_a_dependency_holds_up_waits_and_uses_up_no_attempt() -> None:
+    handling, queue = Handling(lambda _: EmbeddingUnavailableError("Not now.")), Later()
+
+    outcome = await handling.on(queue).handle(messages("a", "b"))
+
+    assert outcome == BatchOutcome(done=0, postponed=2)
+    assert queue.sent == [("a", UNAVAILABLE_DELAY_S), ("b", UNAVAILABLE_DELAY_S)]
+    assert handling.given_up == {}
+
+
+async def test_only_what_is_not_done_yet_waits() -> None:
+    handling = Handling(lambda name: EmbeddingUnavailableError("Not now.") if name == "second" else None)
+    queue = Later()
+
+    outcome = await handling.on(queue).handle([*messages("first"), *messages("second", attempt=3)])
+
+    assert outcome == BatchOutcome(done=1, postponed=1)
+    assert queue.sent == [("second", UNAVAILABLE_DELAY_S)]
+
+
+async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() -> None:
+    handling, queue = Handling(lambda name: ZeroDivisionError() if name == "bad" else None), Later()
+
+    outcome = await handling.on(queue).handle(messages("a", "bad", "b"))
+
+    assert outcome == BatchOutcome(done=3, postponed=0)
+    assert handling.given_up == {"bad": "internal"}
+    assert handling.handled == [["a"], ["b"]]
+
+
+async def test_of_ten_that_stop_the_worker_each_is_given_up_before_its_message_is_a_dead_letter() -> None:
+    """An environment of the function that ends deletes no message: all come again, delivered once more."""
+    poison = [f"d{number}" for number in range(9)]
+    handling = Handling(lambda name: _WorkerStoppedError() if name in poison else None)
+    tries = Tries(handling)
+    delivery = 0
+    while set(handling.given_up) < set(poison):
+        delivery += 1
+        assert delivery <= MAX_ATTEMPTS
+        with suppress(_WorkerStoppedError):
+            await handling.on(Later(), tries=tries).handle(messages("good", *poison, attempt=delivery))
+
+    assert handling.given_up == dict.fromkeys(poison, "gave_up")
+    assert "good" in {name for batch in handling.handled for name in batch}
+
+
+async def test_deliveries_alone_give_nothing_up() -> None:
+    handling = Handling()
+
+    await handling.on(Later(), tries=Tries(handling)).handle(messages("a", "b", attempt=MAX_ATTEMPTS))
+
+    assert (handling.handled, handling.given_up) == ([["a"], ["b"]], {})
+
+
+async def test_where_messages_cannot_be_put_back_the_old_ones_stay() -> None:
+    handling = Handling(lambda _: EmbeddingUnavailableError("Not now."))
+
+    with pytest.raises(DependencyError, match="queue is down"):
+        await handling.on(Later(down=True)).handle(messages("a"))
