@@ -21,9 +21,8 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from assistant.answering.asking import AnswerRequest
-from assistant.answering.preparing import PrepareAnswer
-from assistant.answering.retrieving import RetrievePassages
+from assistant.answering.prepare import AnswerRequest, PrepareAnswer
+from assistant.answering.retrieve import RetrievePassages
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
 from assistant.embedded import index_reader

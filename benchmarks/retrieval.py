@@ -25,8 +25,8 @@ from pathlib import Path
 import orjson
 from opentelemetry import trace
 
-from assistant.answering.retrieving import RetrievePassages
-from assistant.answering.steps import Steps
+from assistant.answering.retrieve import RetrievePassages
+from assistant.answering.services import Steps
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings import ServiceSettings
 from assistant.wiring import open_tenants

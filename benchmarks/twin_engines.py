@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from assistant.answering.learned import shipped_weights
-from assistant.answering.ranking import candidates, rank
-from assistant.answering.retrieving import RetrievePassages
+from assistant.answering.retrieve import RetrievePassages, candidates, rank, shipped_weights
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.retrieval import Retrieved
+from assistant.domain.documents import Retrieved
 from assistant.evaluation.questions import load_questions
 from assistant.evaluation.retrieval_quality import LEGS, ranked_documents, retrieval_quality
 from assistant.settings import ServiceSettings

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from assistant.domain.documents import DocumentCard, Passage, Span, Unit, UnitKind
-from assistant.domain.retrieval import KnownWords
+from assistant.domain.documents import DocumentCard, KnownWords, Passage, Span, Unit, UnitKind
 
 LONGEST_WHOLE_TEXT = 200_000
 """Some 30,000 words: in UTF-8 less than one bulk call takes."""

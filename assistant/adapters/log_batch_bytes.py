@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from assistant.answering.ports import LogBatch
-from assistant.domain.excerpts import Excerpt
+from assistant.domain.answers import Excerpt
 
 
 def to_bytes(batch: LogBatch) -> bytes:

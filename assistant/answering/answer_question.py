@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.ending import Ending, unfinished_record
 from assistant.answering.events import AnswerEvent, Sources, Started
-from assistant.answering.preparing import RECORDS_TIMEOUT_S, PrepareAnswer
+from assistant.answering.prepare import RECORDS_TIMEOUT_S, AnswerRequest, PrepareAnswer, PreparedAnswer
 from assistant.answering.record_writing import RecordWriting
 from assistant.answering.services import TenantServices
 from assistant.answering.writing import AnswerWriting

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.events import Done, Problem
 from assistant.answering.interruption import Cause
+from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.services import TenantServices
 from assistant.answering.written_text import AnswerText
 from assistant.domain.answers import (

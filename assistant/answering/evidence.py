@@ -8,22 +8,25 @@ from statistics import fmean
 
 from opentelemetry import trace
 
-from assistant.answering.cosine_scale import CosineScale
-from assistant.answering.evidence_gate import NOTHING_VISIBLE, gate_features, judge, missing_in
 from assistant.answering.excerpts import shown_title
-from assistant.answering.learned import shipped_weights
-from assistant.answering.quoting import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
-from assistant.answering.ranking import RankedDocument, candidates, rank
+from assistant.answering.gate import NOTHING_VISIBLE, gate_features, judge, missing_in
+from assistant.answering.quote import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.remembering import remember_texts
-from assistant.answering.retrieving import RetrievePassages
-from assistant.answering.services import TenantServices
-from assistant.answering.steps import Steps
-from assistant.answering.understanding import is_known
-from assistant.answering.unit_vectors import Candidates, UnitVectors
-from assistant.answering.vocabulary import Term, Vocabulary, codes_in
+from assistant.answering.retrieve import (
+    Candidates,
+    CosineScale,
+    RankedDocument,
+    RetrievePassages,
+    UnitVectors,
+    candidates,
+    rank,
+    shipped_weights,
+)
+from assistant.answering.services import Steps, TenantServices
+from assistant.answering.understand import Term, Vocabulary, codes_in, is_known
 from assistant.domain.answers import Certainty, Correction, GateDecision
 from assistant.domain.clock import Deadline
-from assistant.domain.retrieval import KnownWords, Retrieved, SearchFilters, StoredDocument
+from assistant.domain.documents import KnownWords, Retrieved, SearchFilters, StoredDocument
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""

@@ -10,10 +10,18 @@ from urllib.parse import quote
 
 from assistant.answering.events import AnswerEvent, Done, Sources, Token
 from assistant.answering.ports import DocumentTexts
-from assistant.domain.answers import AlsoPossible, AnswerRecord
+from assistant.domain.answers import (
+    MOST_EXCERPTS,
+    AlsoPossible,
+    AnswerRecord,
+    Excerpt,
+    ShownAs,
+    fill,
+    marks_in,
+    stand_in,
+)
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError
-from assistant.domain.excerpts import MOST_EXCERPTS, Excerpt, ShownAs, fill, marks_in, stand_in
 from assistant.text.safe_markdown import safe_markdown
 
 SNIPPET_CHARACTERS = 280

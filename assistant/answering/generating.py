@@ -9,12 +9,11 @@ from contextlib import AsyncExitStack, contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from assistant.answering.asking import PreparedAnswer
 from assistant.answering.interruption import Cause, InterruptedAnswerError
 from assistant.answering.ports import GenerationDelta, GenerationRequest, GenerationStream
-from assistant.answering.prompting import Prompt
-from assistant.answering.services import TenantServices
-from assistant.answering.steps import PROVIDER, elapsed_ms, fail_span
+from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.prompt import Prompt
+from assistant.answering.services import PROVIDER, TenantServices, elapsed_ms, fail_span
 from assistant.domain.answers import FinishReason, Usage
 from assistant.domain.errors import AssistantError, GenerationInterruptedError
 

@@ -12,6 +12,7 @@ from assistant.domain.answers import (
     AccessPage,
     AccessQuery,
     AnswerRecord,
+    Excerpt,
     Sent,
     StoredSent,
     StoredVerdict,
@@ -19,10 +20,18 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentState, DocumentStatus, ParsedDocument, Span
-from assistant.domain.excerpts import Excerpt
+from assistant.domain.documents import (
+    DocumentState,
+    DocumentStatus,
+    IndexInfo,
+    KnownWords,
+    ParsedDocument,
+    PassageQuery,
+    Retrieved,
+    Span,
+    StoredDocument,
+)
 from assistant.domain.identity import Identity
-from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
 
 
 class LiveDocuments(Protocol):

@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from assistant.answering.remembering import remember_texts
-from assistant.answering.statements import (
+from assistant.domain.documents import Passage, Unit, UnitKind
+from assistant.text.language import Language, unsupported_figures
+from assistant.text.statements import (
     ANYONE,
     SAME_CONDITION,
     STOP_WEIGHT,
@@ -34,9 +36,6 @@ from assistant.answering.statements import (
     read_statement,
     same_actor,
 )
-from assistant.domain.documents import Passage, Unit, UnitKind
-from assistant.text.language import Language
-from assistant.text.quantities import unsupported_figures
 
 STORED_KEPT = 2_000
 """Statements of documents that stay taken apart: the sources of some 50 answers, about 16 MiB."""

@@ -7,16 +7,15 @@ from contextlib import aclosing
 
 import structlog
 
-from assistant.answering.asking import PreparedAnswer
 from assistant.answering.ending import Ending, answer_record, last_event
 from assistant.answering.events import Done, Problem, SentenceEnded, Token
-from assistant.answering.evidence_gate import explain
 from assistant.answering.excerpts import shown_title
+from assistant.answering.gate import explain
 from assistant.answering.generating import Generation
 from assistant.answering.interruption import Cause, InterruptedAnswerError
-from assistant.answering.prompting import Prompt
-from assistant.answering.services import TenantServices
-from assistant.answering.steps import elapsed_ms, fail_span
+from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.prompt import Prompt
+from assistant.answering.services import TenantServices, elapsed_ms, fail_span
 from assistant.answering.support import SupportChecker
 from assistant.answering.written_text import AnswerText
 from assistant.domain.answers import AnswerRecord, Certainty, FinishReason, Mode, Usage

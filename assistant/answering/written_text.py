@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from assistant.answering.asking import QuotedBlock
 from assistant.answering.events import SentenceEnded, Token
 from assistant.answering.markers import MarkerFilter
+from assistant.answering.prepare import QuotedBlock
 from assistant.answering.support import SupportChecker
 from assistant.domain.answers import QuotedUnit, Sentence, Support
-from assistant.text.language import Language, fold
+from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold
 from assistant.text.safe_markdown import safe_markdown
-from assistant.text.sentences import SentenceSpan, SentenceSplitter
 
 LONGEST_SENTENCE_CHARACTERS = 1_500
 """Text without an end of a sentence beyond this is debris; it also bounds what is held back."""

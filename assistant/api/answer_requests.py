@@ -12,9 +12,9 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.asking import AnswerRequest
 from assistant.answering.events import Problem
 from assistant.answering.interruption import Cause
+from assistant.answering.prepare import AnswerRequest
 from assistant.api.answer_exchange import AnswerExchange
 from assistant.api.answer_starting import Asked
 from assistant.api.answer_writing import StreamLimits

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import structlog
 from starlette.types import Receive
 
-from assistant.answering.asking import AnswerRequest, PreparedAnswer
 from assistant.answering.ports import LogOpening
+from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.api.admission import Admission
 from assistant.api.answer_logging import LoggedAnswer
 from assistant.api.answer_writing import AnswerWriting, StreamLimits

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from assistant.answering.asking import PreparedAnswer
 from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.interruption import Cause
+from assistant.answering.prepare import PreparedAnswer
 from assistant.api.answer_logging import LoggedAnswer
 from assistant.api.metrics import AnswerObserver
 from assistant.api.outbox import OUTBOX_LIMIT_BYTES, Outbox

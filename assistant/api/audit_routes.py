@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
-from assistant.answering.auditing import MOST_ENTRIES, Audit
+from assistant.answering.reading import MOST_ENTRIES, Audit
 from assistant.api.identity import require_role
 from assistant.api.openapi_parts import problems
 from assistant.api.wire import AuditPage

@@ -19,12 +19,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from assistant.answering.asking import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api.problems import invalid_request
 from assistant.domain.answers import RecordId
+from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.public import PublicModel
-from assistant.domain.retrieval import SearchFilters
 
 DEFAULT_MODEL = "default"
 _MAX_MESSAGES = 200

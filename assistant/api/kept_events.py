@@ -9,8 +9,8 @@ import orjson
 
 from assistant.answering.excerpts import read_excerpts
 from assistant.answering.ports import DocumentTexts, LogBatch
+from assistant.domain.answers import fill
 from assistant.domain.errors import DependencyError, WithdrawnError
-from assistant.domain.excerpts import fill
 
 _LIMIT_S = 3.0
 

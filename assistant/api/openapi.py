@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from assistant.answering.asking import AnswerRequest
+from assistant.answering.prepare import AnswerRequest
 from assistant.api.chat_request import ChatRequest
 from assistant.api.chat_wire import ChatCompletion, ChatCompletionChunk, ChatError
 from assistant.api.openapi_links import link_operations

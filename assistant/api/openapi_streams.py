@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistant.answering.asking import AnswerRequest
 from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.prepare import AnswerRequest
 from assistant.api.chat_request import ChatRequest
 from assistant.api.openapi_parts import body_of, problems, reference, refusals
 

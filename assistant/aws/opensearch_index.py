@@ -11,9 +11,8 @@ from assistant.aws.opensearch_info import read_info
 from assistant.aws.opensearch_rows import Kind, document_id_of, row_id, rows_of
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, leave_older_schema, versions_of
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.documents import IndexedDocument
+from assistant.domain.documents import IndexedDocument, IndexInfo
 from assistant.domain.errors import SearchUnavailableError
-from assistant.domain.retrieval import IndexInfo
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from assistant.adapters.index_values import from_microseconds
 from assistant.aws.opensearch_client import call
 from assistant.aws.opensearch_schema import read_meta
+from assistant.domain.documents import IndexInfo
 from assistant.domain.errors import SearchUnavailableError
-from assistant.domain.retrieval import IndexInfo
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

@@ -10,7 +10,7 @@ from typing import Any
 from assistant.adapters.index_values import microseconds
 from assistant.aws.opensearch_rows import UNLABELLED, visibility_terms
 from assistant.aws.opensearch_schema import FIELD_BOOSTS
-from assistant.domain.retrieval import PassageQuery, SearchFilters
+from assistant.domain.documents import PassageQuery, SearchFilters
 
 TIE_MARGIN = 10
 """Hits beyond a leg's end that are asked for: passages that tie there are then chosen by their ids."""

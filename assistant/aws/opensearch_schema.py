@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from assistant.aws.opensearch_client import call
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT
 from assistant.domain.errors import SearchUnavailableError
-from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

@@ -23,12 +23,12 @@ from assistant.aws.opensearch_query import (
 from assistant.aws.opensearch_rows import DEFINES, card_of, document_id_of, passage_of
 from assistant.aws.opensearch_schema import HYBRID_WEIGHTS, LEG_WEIGHTS, PIPELINE, PassageSchema
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentCard, Passage
-from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import (
+from assistant.domain.documents import (
+    DocumentCard,
     DocumentHit,
     IndexInfo,
     KnownWords,
+    Passage,
     PassageHit,
     PassageQuery,
     RankedPassage,
@@ -36,6 +36,7 @@ from assistant.domain.retrieval import (
     StoredDocument,
     reciprocal_rank_fusion,
 )
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

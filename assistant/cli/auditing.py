@@ -12,7 +12,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from assistant.answering.auditing import MOST_ENTRIES, Audit
+from assistant.answering.reading import MOST_ENTRIES, Audit
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.records import cli_reader
 from assistant.cli.terminal import Terminal, plain

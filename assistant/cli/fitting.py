@@ -19,7 +19,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import get_args
 
-from assistant.answering.learned import Kind, shipped_weights
+from assistant.answering.retrieve import Kind, shipped_weights
 from assistant.answering.services import TenantServices
 from assistant.cli.evaluating import committed, observe_all, open_services
 from assistant.cli.global_options import GlobalOptions

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from assistant.adapters.private_files import make_private_folder, write_private
-from assistant.answering.prompting import load_prompt
+from assistant.answering.prompt import load_prompt
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
 from assistant.cli.layout import models_dir

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from assistant.answering.excerpts import fill_record, read_excerpts
-from assistant.answering.prompting import load_prompt
+from assistant.answering.prompt import load_prompt
 from assistant.answering.reading import entry_of_read
 from assistant.cli.answer_view import mark_of, show_remarks, with_bold
 from assistant.cli.explaining import explain

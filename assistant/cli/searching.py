@@ -21,8 +21,8 @@ from assistant.cli.records import cli_reader
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import RankedPassage
 from assistant.domain.errors import ConfigurationError, OverloadedError
-from assistant.domain.retrieval import RankedPassage
 from assistant.wiring import open_tenants
 
 _AT_ONCE = 4

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from assistant.domain.answers import RecordId
+from assistant.domain.documents import SearchFilters
 from assistant.domain.public import PublicModel
-from assistant.domain.retrieval import SearchFilters
 
 
 class Question(PublicModel):

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.documents import IndexedDocument
+from assistant.domain.documents import (
+    IndexedDocument,
+    IndexInfo,
+    KnownWords,
+    PassageQuery,
+    Retrieved,
+    StoredDocument,
+)
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import IndexInfo, KnownWords, PassageQuery, Retrieved, StoredDocument
 from assistant.embedded.batching import BatchedCalls
 from assistant.embedded.passage_rows import PASSAGES_FILE, IndexMeta, IndexModel, index_version, known_words
 from assistant.embedded.sqlite_file import open_connection, run_in_its_thread

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.domain.documents import Passage
-from assistant.domain.retrieval import (
+from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     DocumentHit,
+    Passage,
     PassageHit,
     PassageQuery,
     RankedPassage,

@@ -20,8 +20,7 @@ from tantivy import FieldType, Filter, Occur, Query, TextAnalyzer, TextAnalyzerB
 
 from assistant.adapters.index_values import microseconds, whole_text
 from assistant.adapters.private_files import make_private_folder
-from assistant.domain.documents import DocumentCard, Passage
-from assistant.domain.retrieval import SearchFilters
+from assistant.domain.documents import DocumentCard, Passage, SearchFilters
 from assistant.embedded.passage_rows import DocumentRows
 
 Leg = Literal["passages", "titles", "texts"]

@@ -30,8 +30,7 @@ from assistant.adapters.index_values import (
     unit_values,
     units_from,
 )
-from assistant.domain.documents import DocumentCard, Passage, Span
-from assistant.domain.retrieval import KnownWords
+from assistant.domain.documents import DocumentCard, KnownWords, Passage, Span
 
 PASSAGES_FILE = "passages.sqlite"
 SCHEMA_VERSION = 2

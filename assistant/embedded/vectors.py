@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.adapters.index_values import microseconds
-from assistant.domain.retrieval import SearchFilters
+from assistant.domain.documents import SearchFilters
 from assistant.embedded.passage_rows import VectorRow
 
 COSINE_DECIMALS = 6

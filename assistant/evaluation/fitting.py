@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.answering.evidence import Evidence
-from assistant.answering.learned import Kind, Weights, WeightsFile
-from assistant.answering.ranking import INDEX_FEATURES, standardised
+from assistant.answering.retrieve import INDEX_FEATURES, Kind, Weights, WeightsFile, standardised
 from assistant.evaluation.judging import is_gold
 from assistant.evaluation.observing import Observed
 from assistant.evaluation.questions import EvaluationQuestion

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 from assistant.answering.evidence import Evidence
-from assistant.answering.quoting import Headings, Quote
+from assistant.answering.quote import Headings, Quote
 from assistant.domain.answers import Certainty
-from assistant.domain.documents import Unit
-from assistant.domain.retrieval import StoredDocument
+from assistant.domain.documents import StoredDocument, Unit
 from assistant.evaluation.observing import Observed, Observer, rrf_documents
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.evaluation.results import (

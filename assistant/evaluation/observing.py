@@ -6,16 +6,14 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from assistant.answering.asking import AnswerRequest, FollowUpRequest, PreparedAnswer
-from assistant.answering.preparing import PrepareAnswer
-from assistant.answering.quoting import Headings
-from assistant.answering.services import TenantServices
-from assistant.answering.steps import elapsed_ms
+from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PrepareAnswer, PreparedAnswer
+from assistant.answering.quote import Headings
+from assistant.answering.services import TenantServices, elapsed_ms
 from assistant.domain.clock import Deadline
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument
+from assistant.domain.documents import reciprocal_rank_fusion as fuse
 from assistant.domain.errors import ConfigurationError, OverloadedError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument
-from assistant.domain.retrieval import reciprocal_rank_fusion as fuse
 from assistant.evaluation.questions import EvaluationQuestion
 
 _DEADLINE_S = 30.0

@@ -8,7 +8,7 @@ from typing import Literal
 import ir_measures
 from ir_measures import RR, R, nDCG
 
-from assistant.domain.retrieval import RankedPassage
+from assistant.domain.documents import RankedPassage
 from assistant.evaluation.questions import EvaluationQuestion
 
 Leg = Literal["hybrid", "bm25", "vectors"]

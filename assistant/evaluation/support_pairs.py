@@ -26,7 +26,7 @@ from assistant.domain.public import PublicModel
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.sources.items import SourceDocument
 from assistant.knowledge.sources.reader import read_sources
-from assistant.text.sentences import split_sentences
+from assistant.text.language import split_sentences
 
 Kind = Literal["row", "object", "negation", "merge", "number", "actor", "condition", "faithful"]
 Half = Literal["tuning", "held_out"]

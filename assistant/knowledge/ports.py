@@ -14,9 +14,9 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
     IndexedDocument,
+    IndexInfo,
     ParsedDocument,
 )
-from assistant.domain.retrieval import IndexInfo
 
 
 class PassageEmbedder(Protocol):

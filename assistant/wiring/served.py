@@ -147,8 +147,7 @@ class _Wiring:
         live: LiveDocuments,
         generates: bool,
     ) -> TenantServices:
-        from assistant.answering.index_watch import IndexWatch
-        from assistant.answering.services import ServedModel, TenantServices
+        from assistant.answering.services import IndexWatch, ServedModel, TenantServices
         from assistant.aws.sagemaker_embedder import SageMakerEmbedder
         from assistant.aws.sagemaker_generator import SageMakerGenerator
 

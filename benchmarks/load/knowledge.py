@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.retrieval import StoredDocument
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, StoredDocument
 from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts

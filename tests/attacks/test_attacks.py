@@ -17,8 +17,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from assistant.text.language import split_sentences
 from assistant.text.safe_markdown import safe_markdown
-from assistant.text.sentences import split_sentences
 from tests.attacks.active_content import active_content
 from tests.attacks.scene import (
     NEVER,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assistant.answering.ports import LogBatch, LogOpening
-from assistant.domain.answers import AnswerRecord, Outcome, PassageUse
+from assistant.domain.answers import AnswerRecord, Excerpt, Outcome, PassageUse, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import (
     Document,
@@ -16,11 +16,11 @@ from assistant.domain.documents import (
     DocumentStatus,
     IndexedDocument,
     Passage,
+    PassageQuery,
+    SearchFilters,
     Span,
     Unit,
 )
-from assistant.domain.excerpts import Excerpt, ShownAs
-from assistant.domain.retrieval import PassageQuery, SearchFilters
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 EAST = (1.0, 0.0, 0.0, 0.0)

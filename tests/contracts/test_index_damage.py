@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.index_watch import IndexWatch
 from assistant.answering.ports import PassageSearch
+from assistant.answering.services import IndexWatch
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError

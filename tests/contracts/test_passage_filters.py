@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.domain.documents import Passage
-from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
+from assistant.domain.documents import Passage, PassageQuery, Retrieved, SearchFilters
 from tests.contracts import samples
 from tests.contracts.samples import EAST, NOON, NORTH, UP, between, passage, query
 from tests.contracts.twins import Twin

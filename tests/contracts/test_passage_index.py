@@ -8,16 +8,20 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import IndexedDocument, Passage, Span, Unit, UnitKind
-from assistant.domain.errors import ConfigurationError, DeadlineExceededError, SearchUnavailableError
-from assistant.domain.retrieval import (
+from assistant.domain.documents import (
     RRF_K,
     VECTOR_LEG_WEIGHT,
     DocumentHit,
+    IndexedDocument,
     KnownWords,
+    Passage,
     PassageQuery,
     Retrieved,
+    Span,
+    Unit,
+    UnitKind,
 )
+from assistant.domain.errors import ConfigurationError, DeadlineExceededError, SearchUnavailableError
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.samples import EAST, NORTH, UP, between, card_of, indexed, passage, query

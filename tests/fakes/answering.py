@@ -26,13 +26,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.answering.excerpts import fill_record, shown_again
-from assistant.answering.index_watch import IndexWatch
 from assistant.answering.ports import (
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
 )
-from assistant.answering.services import ServedModel, TenantServices
+from assistant.answering.services import IndexWatch, ServedModel, TenantServices
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -46,28 +45,26 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
+    VECTOR_LEG_WEIGHT,
     Document,
+    DocumentHit,
     DocumentState,
     DocumentStatus,
-    ParsedDocument,
-    Passage,
-    Section,
-    Span,
-)
-from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
-from assistant.domain.identity import Identity, Role
-from assistant.domain.retrieval import (
-    VECTOR_LEG_WEIGHT,
-    DocumentHit,
     IndexInfo,
     KnownWords,
+    ParsedDocument,
+    Passage,
     PassageHit,
     PassageQuery,
     RankedPassage,
     Retrieved,
+    Section,
+    Span,
     StoredDocument,
     reciprocal_rank_fusion,
 )
+from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
+from assistant.domain.identity import Identity, Role
 from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts

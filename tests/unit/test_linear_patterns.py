@@ -27,9 +27,7 @@ from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.knowledge.sources.front_matter import read_front_matter
-from assistant.text.language import language
-from assistant.text.quantities import quantities
-from assistant.text.sentences import split_sentences
+from assistant.text.language import language, quantities, split_sentences
 from tests.unit.knowledge.knowledge import model_tokenizer
 
 MOST_GROWTH = 2.5

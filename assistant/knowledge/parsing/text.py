@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
-from assistant.text.sentences import split_sentences
+from assistant.text.language import split_sentences
 
 _SPACES = re.compile(r"[^\S\n]+")
 _AROUND_NEWLINE = re.compile(r" ?\n ?")

@@ -25,8 +25,8 @@ from assistant.aws.opensearch_schema import (
     versions_of,
 )
 from assistant.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import SearchUnavailableError
-from assistant.domain.retrieval import SearchFilters
 from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon
 
 SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering import index_watch
+from assistant.answering import services
 from tests.contracts.index_damage import DAMAGES
 from tests.fakes.running_service import RunningService, Scene, eventually, service_on
 
@@ -18,8 +18,8 @@ OF_D1 = {"filters": {"document_id": ["d1"]}}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_watch, "_EVERY_S", 0.2)
-    monkeypatch.setattr(index_watch, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(services, "_EVERY_S", 0.2)
+    monkeypatch.setattr(services, "_PAUSE_S", 0.01)
 
 
 @asynccontextmanager

@@ -8,11 +8,11 @@ import pytest
 
 from assistant.answering.evidence import clarifying_question
 from assistant.answering.excerpts import SNIPPET_CHARACTERS, Excerpts
-from assistant.answering.preparing import snippet
-from assistant.answering.quoting import Headings, Quote
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.prepare import snippet
+from assistant.answering.quote import Headings, Quote
+from assistant.answering.understand import Vocabulary
 from assistant.domain.answers import Certainty, FinishReason
-from assistant.domain.retrieval import StoredDocument
+from assistant.domain.documents import StoredDocument
 from assistant.text.language import language
 from tests.fakes.answering import REFILL, FakeTenant, document, passage
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.cosine_scale import CosineScale
-from assistant.domain.retrieval import DocumentHit, PassageHit, Retrieved
+from assistant.answering.retrieve import CosineScale
+from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from assistant.settings import EmbeddingSection
 
 PACKAGED = EmbeddingSection()

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from assistant.answering.evidence_gate import NOTHING_VISIBLE, Judged, explain, gate_features, judge
-from assistant.answering.learned import Weights, WeightsFile
-from assistant.answering.quoting import AskedOf, Headings, UnitScorer
-from assistant.answering.ranking import RankedDocument
-from assistant.answering.vocabulary import Term, Vocabulary
+from assistant.answering.gate import NOTHING_VISIBLE, Judged, explain, gate_features, judge
+from assistant.answering.quote import AskedOf, Headings, UnitScorer
+from assistant.answering.retrieve import RankedDocument, Weights, WeightsFile
+from assistant.answering.understand import Term, Vocabulary
 from assistant.domain.answers import Certainty, GateDecision
-from assistant.domain.retrieval import StoredDocument
+from assistant.domain.documents import StoredDocument
 from assistant.settings import GateSection
 from assistant.text.language import language
 from tests.fakes.answering import document

@@ -20,11 +20,10 @@ from assistant.answering.excerpts import (
     shown_reply,
     shown_unit,
 )
-from assistant.answering.preparing import snippet
+from assistant.answering.prepare import snippet
 from assistant.answering.reading import ReadAnswers
-from assistant.domain.answers import AnswerRecord
+from assistant.domain.answers import AnswerRecord, ShownAs, fill, stand_in
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
-from assistant.domain.excerpts import ShownAs, fill, stand_in
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.sources.items import SourceDocument
 from assistant.knowledge.sources.pages import page_item

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from assistant.answering import known_words
-from assistant.answering.known_words import FRESH_FOR_S, KnownWordsReader
+from assistant.answering import understand
+from assistant.answering.understand import FRESH_FOR_S, KnownWordsReader
+from assistant.domain.documents import KnownWords
 from assistant.domain.errors import SearchUnavailableError
-from assistant.domain.retrieval import KnownWords
 from tests.fakes.answering import FakeSearch, FakeTenant, Gate, document
 from tests.unit.answering.asking_and_reading import ask
 
@@ -102,7 +102,7 @@ async def test_a_question_after_that_does_not_wait_for_the_new_words(
 async def test_the_first_questions_wait_a_moment_for_one_reading(
     reader: KnownWordsReader, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_words, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(understand, "FIRST_WAIT_S", 0.01)
     search.gate = Gate()
     assert await asyncio.gather(reader.read(), reader.read()) == [None, None]
     assert search.readings == 1

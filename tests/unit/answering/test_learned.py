@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from assistant.answering.learned import Kind, read_weights, shipped_weights
-from assistant.answering.ranking import INDEX_FEATURES
+from assistant.answering.retrieve import INDEX_FEATURES, Kind, read_weights, shipped_weights
 from assistant.domain.errors import ConfigurationError
 
 CONTENT: dict[str, Any] = {

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.answering.answer_question import AnswerQuestion
-from assistant.answering.asking import PreparedAnswer
 from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.interruption import Cause
+from assistant.answering.prepare import PreparedAnswer
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, Gate

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from assistant.answering.answer_question import AnswerQuestion
-from assistant.answering.asking import AnswerRequest
 from assistant.answering.evidence import USUAL_PEAK
+from assistant.answering.prepare import AnswerRequest
 from assistant.domain.answers import FinishReason, Mode
+from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -24,7 +25,6 @@ from assistant.domain.errors import (
     SearchUnavailableError,
     TooLargeError,
 )
-from assistant.domain.retrieval import SearchFilters
 from tests.contracts import samples
 from tests.fakes.answering import WRITING_MODEL, FakeEmbedder, FakeTenant, agent, document, vector_of
 from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.answering.excerpts import shown_reply
-from assistant.answering.learned import Weights, WeightsFile
-from assistant.answering.quoting import (
+from assistant.answering.quote import (
     WITHIN_OF_BEST,
     AskedOf,
     Headings,
@@ -16,9 +15,9 @@ from assistant.answering.quoting import (
     blocks,
     choose,
 )
-from assistant.answering.vocabulary import Vocabulary
-from assistant.domain.documents import Span, Unit, UnitKind
-from assistant.domain.retrieval import StoredDocument
+from assistant.answering.retrieve import Weights, WeightsFile
+from assistant.answering.understand import Vocabulary
+from assistant.domain.documents import Span, StoredDocument, Unit, UnitKind
 from assistant.text.language import language
 from tests.fakes.answering import document
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from assistant.answering.evidence import Evidence, FindEvidence, Sought
-from assistant.answering.learned import Weights, WeightsFile
-from assistant.answering.ranking import candidates, rank, standardised
+from assistant.answering.retrieve import Weights, WeightsFile, candidates, rank, standardised
 from assistant.domain.clock import Deadline
-from assistant.domain.retrieval import DocumentHit, PassageHit, Retrieved
+from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from tests.fakes.answering import FakeTenant, document
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from assistant.answering.ending import KEPT_CANDIDATES
 from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
-from assistant.domain.retrieval import RRF_K, VECTOR_LEG_WEIGHT
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT
 from tests.fakes.answering import FakeTenant, agent, cosine, document, vector_of, word_score
 from tests.unit.answering.asking_and_reading import QUESTION, ask
 

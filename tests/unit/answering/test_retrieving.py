@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from opentelemetry import trace
 
-from assistant.answering.retrieving import RetrievePassages
-from assistant.answering.steps import Steps
+from assistant.answering.retrieve import RetrievePassages
+from assistant.answering.services import Steps
 from assistant.domain.clock import Deadline
-from assistant.domain.retrieval import Retrieved
+from assistant.domain.documents import Retrieved
 from tests.fakes.answering import FakeTenant, document, vector_of
 
 REJECTS = [

@@ -20,7 +20,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     memory = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(memory))
-    monkeypatch.setattr("assistant.answering.steps.tracer", provider.get_tracer("test"))
+    monkeypatch.setattr("assistant.answering.services.tracer", provider.get_tracer("test"))
     yield memory
     provider.shutdown()
 

@@ -6,21 +6,20 @@ import time
 
 import pytest
 
-from assistant.answering.understanding import (
+from assistant.answering.understand import (
     LONG_MESSAGE_WORDS,
     MOST_CORRECTIONS,
     MOST_SENTENCES_KEPT,
+    Vocabulary,
     corrections,
     cut_to_question,
     leans_on_history,
     split_double,
     understand,
 )
-from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import Correction
-from assistant.domain.retrieval import KnownWords
-from assistant.text.language import language
-from assistant.text.sentences import split_sentences
+from assistant.domain.documents import KnownWords
+from assistant.text.language import language, split_sentences
 
 VOCABULARY = Vocabulary(language("en"), glossary={"scrip": "prescription"})
 KNOWN = KnownWords(

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from assistant.answering import unit_vectors
-from assistant.answering.unit_vectors import LONGEST_CHARACTERS, Candidates, UnitVectors
+from assistant.answering import retrieve
+from assistant.answering.retrieve import LONGEST_CHARACTERS, Candidates, UnitVectors
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentCard, Span, Unit, UnitKind, embedding_input
 from assistant.domain.errors import (
@@ -124,7 +124,7 @@ async def test_an_endpoint_that_fails_gives_none(error: AssistantError) -> None:
 
 
 async def test_an_endpoint_that_is_late_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_vectors, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(retrieve, "TIMEOUT_S", 0.01)
     assert await cosines(made(FakeEmbedder(hangs=True))) == {}
 
 
@@ -158,7 +158,7 @@ async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
 
 
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 3)
+    monkeypatch.setattr(retrieve, "MOST_KEPT", 3)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     one, two, three, four = units("One.", "Two.", "Three.", "Four.")
@@ -174,7 +174,7 @@ async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.M
 async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 2)
+    monkeypatch.setattr(retrieve, "MOST_KEPT", 2)
     gate = Gate()
 
     class Waiting(FakeEmbedder):
@@ -195,7 +195,7 @@ async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used
 
 
 async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_vectors, "MOST_KEPT", 1)
+    monkeypatch.setattr(retrieve, "MOST_KEPT", 1)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     assert set(await cosines(vectors)) == {0, 1}

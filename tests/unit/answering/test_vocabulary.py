@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.vocabulary import Vocabulary, codes_in
+from assistant.answering.understand import Vocabulary, codes_in
 from assistant.domain.answers import Correction
-from assistant.domain.retrieval import KnownWords
+from assistant.domain.documents import KnownWords
 from assistant.text.language import language
 
 GLOSSARY = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.asking import QuotedBlock
 from assistant.answering.events import SentenceEnded, Token
+from assistant.answering.prepare import QuotedBlock
 from assistant.answering.support import SupportChecker
 from assistant.answering.written_text import LONGEST_SENTENCE_CHARACTERS, AnswerText
 from assistant.domain.answers import Support

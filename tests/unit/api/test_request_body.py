@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.answering.asking import AnswerRequest
+from assistant.answering.prepare import AnswerRequest
 from assistant.api.request_body import ClientGoneError, parse_body, read_body
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document

@@ -17,7 +17,7 @@ from assistant.aws.opensearch_schema import (
     index_body,
     pipeline_body,
 )
-from assistant.domain.retrieval import RRF_K, SearchFilters
+from assistant.domain.documents import RRF_K, SearchFilters
 from tests.contracts.samples import EAST, NOON, indexed, passage, query
 
 SCHEMA = PassageSchema(embedding_model="all-MiniLM-L6-v2", dimensions=384, model_digest="53aa")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.cli.marked_text import MarkedText
-from assistant.text.sentences import SentenceSplitter
+from assistant.text.language import SentenceSplitter
 
 
 def marked(pieces: list[str]) -> str:

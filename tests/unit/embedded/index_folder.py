@@ -7,8 +7,7 @@ from pathlib import Path
 
 import tantivy
 
-from assistant.domain.documents import Passage
-from assistant.domain.retrieval import PassageQuery, Retrieved
+from assistant.domain.documents import Passage, PassageQuery, Retrieved
 from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
 from assistant.embedded.passage_rows import IndexModel
 from tests.contracts.samples import documents_of, soon

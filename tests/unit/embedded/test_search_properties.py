@@ -11,8 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.domain.documents import IndexedDocument, Passage
-from assistant.domain.retrieval import PassageQuery, Retrieved, SearchFilters
+from assistant.domain.documents import IndexedDocument, Passage, PassageQuery, Retrieved, SearchFilters
 from tests.contracts.samples import EAST, NOON, UP, between, card_of, indexed, passage, query
 from tests.unit.embedded.index_folder import IndexFolder
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from assistant.answering.learned import read_weights, shipped_weights
+from assistant.answering.retrieve import read_weights, shipped_weights
 from assistant.evaluation.fitting import (
     Choice,
     GateRow,

@@ -2,8 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from assistant.domain.documents import Passage, Span
-from assistant.domain.retrieval import RankedPassage
+from assistant.domain.documents import Passage, RankedPassage, Span
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.evaluation.retrieval_quality import ranked_documents, retrieval_quality
 

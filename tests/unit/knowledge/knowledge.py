@@ -18,8 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.retrieval import PassageQuery, SearchFilters
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
 from assistant.embedded.tenant import EmbeddedTenant
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.consuming import ConsumerLimits

@@ -9,8 +9,7 @@ import pytest
 
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentState
-from assistant.domain.retrieval import PassageQuery, SearchFilters
+from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.knowledge_sources import Writer
 from assistant.knowledge.loads import AddSummary

@@ -12,9 +12,8 @@ from typing import Any, cast
 import pytest
 
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import INDEX_LOST, DocumentState
+from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
-from assistant.domain.retrieval import PassageQuery, SearchFilters
 from assistant.knowledge.batch_handling import MOST_TRIES_ALONE, Company
 from assistant.knowledge.consuming import ConsumerLimits
 from assistant.knowledge.embedding import EmbeddingLimits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.text.quantities import quantities, unsupported_figures
+from assistant.text.language import quantities, unsupported_figures
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.text.sentences import SentenceSpan, SentenceSplitter, split_sentences
+from assistant.text.language import SentenceSpan, SentenceSplitter, split_sentences
 from tests.unit.answering.cutting import cuts
 
 PIECES = st.lists(

@@ -13,8 +13,7 @@ from assistant.answering.support import SupportChecker
 from assistant.answering.written_text import AnswerText
 from assistant.aws.chat_chunks import ChatChunkParser
 from assistant.aws.event_stream import EventStreamParser
-from assistant.text.language import language
-from assistant.text.sentences import SentenceSplitter
+from assistant.text.language import SentenceSplitter, language
 from benchmarks.load.bare import _dechunked, _payloads, _relayed
 from benchmarks.load.http_server import decode_chunks
 from benchmarks.load.knowledge import READ_DOCUMENTS, document

@@ -16,11 +16,10 @@ from functools import cached_property
 from math import log, sqrt
 
 from assistant.answering.excerpts import shown_heading
-from assistant.answering.learned import Weights
 from assistant.answering.remembering import remember_texts
-from assistant.answering.vocabulary import Term
-from assistant.domain.documents import Passage, Unit, UnitKind
-from assistant.domain.retrieval import StoredDocument
+from assistant.answering.retrieve import Weights
+from assistant.answering.understand import Term
+from assistant.domain.documents import Passage, StoredDocument, Unit, UnitKind
 from assistant.text.language import Language, fold
 
 _NUMBER_ASKED = re.compile(

@@ -13,8 +13,7 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 
-from assistant.text.language import Language, fold
-from assistant.text.quantities import Quantities, quantities
+from assistant.text.language import Language, Quantities, fold, quantities
 
 _LEAST_WEIGHT = 0.25
 """Of the commonest content word, against 1.25 of the rarest."""

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.answering.learned import Weights
-from assistant.answering.quoting import AskedOf, ScoredUnit
-from assistant.answering.ranking import RankedDocument
-from assistant.answering.vocabulary import Term, codes_in
+from assistant.answering.quote import AskedOf, ScoredUnit
+from assistant.answering.retrieve import RankedDocument, Weights
+from assistant.answering.understand import Term, codes_in
 from assistant.domain.answers import Certainty, GateDecision
-from assistant.domain.retrieval import StoredDocument
+from assistant.domain.documents import StoredDocument
 from assistant.settings import GateSection
 
 _WINDOW = 3
