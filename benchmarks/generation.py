@@ -27,7 +27,7 @@ from assistant.answering.ports import ChatMessage, GenerationRequest
 from assistant.aws.sagemaker_generator import SageMakerGenerator
 from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.settings import GatewaySettings, ModelServerSettings, inherited_environment
+from assistant.settings.process import GatewaySettings, ModelServerSettings, inherited_environment
 from benchmarks.local_embedding import machine_line
 
 LEAST_RATIO = 0.9

@@ -10,7 +10,7 @@ import orjson
 
 from assistant.model_server.llama_runtime import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 
 
 def main() -> None:

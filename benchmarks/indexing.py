@@ -28,7 +28,8 @@ from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources.reader import read_sources
-from assistant.settings import inherited_environment, load_tenant
+from assistant.settings.process import inherited_environment
+from assistant.settings.tenant import load_tenant
 from assistant.wiring import open_stores
 from benchmarks.local_embedding import (
     TENANT,

@@ -18,7 +18,12 @@ from typing import cast
 import orjson
 import psutil
 
-from assistant.settings import GatewaySettings, ModelServerSettings, WorkerSettings, inherited_environment
+from assistant.settings.process import (
+    GatewaySettings,
+    ModelServerSettings,
+    WorkerSettings,
+    inherited_environment,
+)
 
 TENANT = "bench"
 ENDPOINT = "embedding"

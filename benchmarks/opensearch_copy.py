@@ -17,7 +17,7 @@ from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.domain.documents import IndexedDocument
 from assistant.embedded import passage_rows as rows
-from assistant.settings import load_tenant
+from assistant.settings.tenant import load_tenant
 from benchmarks.local_embedding import TENANT, BenchLayout
 
 ALIAS = f"{TENANT}-passages"

@@ -28,7 +28,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.embedded import index_reader
 from assistant.embedded.index_follower import IndexFollower, IndexView
 from assistant.embedded.vectors import VectorMatrix
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from assistant.wiring import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, running
 

@@ -28,7 +28,7 @@ from opentelemetry import trace
 from assistant.answering.retrieve import RetrievePassages
 from assistant.answering.services import Steps
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from assistant.wiring import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
 from benchmarks.opensearch_copy import copy_index

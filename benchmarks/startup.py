@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from assistant.model_server.artifact import ensure_artifact
-from assistant.settings import ModelServerSettings, ServiceSettings, inherited_environment
+from assistant.settings.process import ModelServerSettings, ServiceSettings, inherited_environment
 from benchmarks.local_embedding import BenchLayout, machine_line
 
 _ENGINES = ("tantivy", "numpy", "openvino", "xllamacpp")

@@ -18,7 +18,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import AccountConfig, load_account
+from assistant.settings.deployment import AccountConfig, load_account
 from stacks.acknowledgements import TABLE
 from stacks.constructs.account_key import account_key
 from stacks.constructs.budget_topic import BudgetTopic

@@ -16,7 +16,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import CareApp, load_care_app
+from assistant.settings.care_app import CareApp, load_care_app
 from stacks.acknowledgements import TABLE
 from stacks.constructs.called_services import called_services
 from stacks.constructs.care_groups import CareGroups

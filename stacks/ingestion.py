@@ -11,8 +11,8 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from assistant.settings import LinkSecretSettings
-from assistant.settings.search_schema import LINK_SECRET_RESOURCE
+from assistant.settings.deployed_names import LINK_SECRET_RESOURCE
+from assistant.settings.functions import LinkSecretSettings
 from stacks.constructs.capture_redaction import CaptureRedaction
 from stacks.constructs.document_functions import DocumentFunctions
 from stacks.constructs.function_rights import FunctionRights

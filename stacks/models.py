@@ -9,8 +9,13 @@ from typing import Literal
 import aws_cdk as cdk
 from constructs import Construct
 
-from assistant.settings import EmbeddingManifest, LlmManifest
-from assistant.settings.instances import DEFAULT_INSTANCES, Instance, instance_named
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    EmbeddingManifest,
+    Instance,
+    LlmManifest,
+    instance_named,
+)
 from stacks.constructs.images import image_stamp, image_uri
 from stacks.constructs.model_artifact import artifact_prefix
 from stacks.constructs.model_container import embedding_environment, llm_environment

@@ -11,7 +11,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_xray as xray
 from constructs import Construct
 
-from assistant.settings import service_metrics
+from assistant.settings import deployed_names
 from stacks.constructs import tenant_metrics as names
 from stacks.constructs.audit_trail import AuditedStores, AuditTrail
 from stacks.constructs.search_size import search_size
@@ -115,10 +115,10 @@ class ObservabilityStack(TenantStack):
     def _count_answers(self, log_group_name: str) -> None:
         """Count what the service logs once an answer: ids, reasons and times, no text."""
         namespace = self._metrics.own_namespace
-        event = f'$.event = "{service_metrics.ANSWER_ENDED}"'
-        first_token = f"$.{service_metrics.FIRST_TOKEN_MS}"
+        event = f'$.event = "{deployed_names.ANSWER_ENDED}"'
+        first_token = f"$.{deployed_names.FIRST_TOKEN_MS}"
         by_reason = logs.CfnMetricFilter.DimensionProperty(
-            key="FinishReason", value=f"$.{service_metrics.FINISH_REASON}"
+            key="FinishReason", value=f"$.{deployed_names.FINISH_REASON}"
         )
         ended = logs.CfnMetricFilter.MetricTransformationProperty(
             metric_namespace=namespace, metric_name=names.ANSWERS, metric_value="1", dimensions=[by_reason]
@@ -132,7 +132,7 @@ class ObservabilityStack(TenantStack):
         failed = logs.CfnMetricFilter.MetricTransformationProperty(
             metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1"
         )
-        without_model = f"$.{service_metrics.MODEL_FAILED} IS TRUE"
+        without_model = f"$.{deployed_names.MODEL_FAILED} IS TRUE"
         for name, pattern, transformation in (
             ("ModelFailures", f"{{ {event} && {without_model} }}", failed),
             ("AnswersEnded", f"{{ {event} }}", ended),

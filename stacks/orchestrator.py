@@ -12,8 +12,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.settings import ServiceSettings, service_metrics
-from assistant.settings.artifacts import CALLERS_PREFIX
+from assistant.settings import deployed_names
+from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import ServiceSettings
 from stacks.constructs.flows import TASK_PORT
 from stacks.constructs.orchestrator_task import CONTAINER, OrchestratorTask, TaskPlan, streams_per_task
 from stacks.constructs.search_schema import SearchAccess
@@ -171,7 +172,7 @@ class OrchestratorStack(TenantStack):
             self,
             "DeploymentFailures",
             alarm_description=described("unexpected-failures"),
-            metric=_metric(self.tenant, service_metrics.INTERNAL_ERRORS, statistic="Sum"),
+            metric=_metric(self.tenant, deployed_names.INTERNAL_ERRORS, statistic="Sum"),
             threshold=_FAILURES_IN_A_MINUTE,
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
@@ -183,7 +184,7 @@ class OrchestratorStack(TenantStack):
         scaling = service.auto_scale_task_count(min_capacity=tasks.min_tasks, max_capacity=tasks.max_tasks)
         scaling.scale_to_track_custom_metric(
             "ActiveStreams",
-            metric=_metric(self.tenant, service_metrics.ACTIVE_STREAMS, statistic="Average"),
+            metric=_metric(self.tenant, deployed_names.ACTIVE_STREAMS, statistic="Average"),
             target_value=streams_per_task(self.tenant),
             scale_out_cooldown=cdk.Duration.seconds(_SCALE_OUT_S),
             scale_in_cooldown=cdk.Duration.seconds(_SCALE_IN_S),
@@ -215,9 +216,9 @@ def _let_in(
 
 def _metric(tenant: DeployedTenant, name: str, *, statistic: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
-        namespace=service_metrics.NAMESPACE,
+        namespace=deployed_names.NAMESPACE,
         metric_name=name,
-        dimensions_map={service_metrics.DIMENSION: tenant.metrics_service},
+        dimensions_map={deployed_names.DIMENSION: tenant.metrics_service},
         statistic=statistic,
         period=cdk.Duration.minutes(1),
     )

@@ -7,19 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import (
-    EmbeddingManifest,
-    LlmManifest,
-    ModelsSection,
-    TenantConfig,
-    load_embedding_manifest,
-    load_images,
-    load_llm_manifest,
-    load_tenant,
-    load_tenants,
-)
-from assistant.settings.artifacts import released_prompts
-from assistant.settings.compatibility import CompatibilityTable, load_compatibility
+from assistant.settings.deployment import ModelsSection
 from assistant.settings.deployment_checks import (
     Contradiction,
     artifact_contradictions,
@@ -28,10 +16,22 @@ from assistant.settings.deployment_checks import (
     said_of,
     wrong_ending,
 )
-from assistant.settings.images import ImageLock
-from assistant.settings.instances import DEFAULT_INSTANCES, instance_named
-from assistant.settings.model_fit import check_embedding_fit, check_llm_fit
-from assistant.settings.strict_file import line_of
+from assistant.settings.images import ImageLock, load_images
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    CompatibilityTable,
+    EmbeddingManifest,
+    LlmManifest,
+    check_embedding_fit,
+    check_llm_fit,
+    instance_named,
+    load_compatibility,
+    load_embedding_manifest,
+    load_llm_manifest,
+    released_prompts,
+)
+from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.settings.toml_file import line_of
 from stacks.tenant import ROOT, DeployedTenant
 
 _COPIES = {"dev": 0, "standard": 1, "hipaa": 2}

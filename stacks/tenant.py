@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.settings import (
-    EdgeSection,
-    EmbeddingManifest,
-    IdentitySection,
-    ImageLock,
-    LlmManifest,
-    ModelsSection,
-    PlaceSection,
-    TenantConfig,
-)
+from assistant.settings.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection
+from assistant.settings.images import ImageLock
+from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
+from assistant.settings.tenant import TenantConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import (
-    ImageLock,
-    ModelsSection,
-    TenantConfig,
-    load_embedding_manifest,
-    load_images,
-    load_llm_manifest,
-    load_tenant,
-)
+from assistant.settings.deployment import ModelsSection
+from assistant.settings.images import ImageLock, load_images
+from assistant.settings.model_artifacts import load_embedding_manifest, load_llm_manifest
+from assistant.settings.tenant import TenantConfig, load_tenant
 from template_checks.facts import ArtifactFact, Facts, ImageFact
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 
 STATEFUL_TYPES = frozenset(
     {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from assistant.adapters.secret_files import make_secret_file
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 
 _LENGTH_BYTES = 32
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.answering.services import ServedModel
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import AnsweringTable
+from assistant.settings.model_artifacts import AnsweringTable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

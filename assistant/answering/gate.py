@@ -18,7 +18,7 @@ from assistant.answering.retrieve import RankedDocument, Weights
 from assistant.answering.understand import Term, codes_in
 from assistant.domain.answers import Certainty, GateDecision
 from assistant.domain.documents import StoredDocument
-from assistant.settings import GateSection
+from assistant.settings.tenant import GateSection
 
 _WINDOW = 3
 """Units in a row that a statement and what it leans on take at most."""

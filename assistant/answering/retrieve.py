@@ -38,7 +38,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.public import PublicModel
-from assistant.settings import EmbeddingSection
+from assistant.settings.tenant import EmbeddingSection
 
 _MOST_PIECES = 64
 

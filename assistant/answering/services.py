@@ -32,7 +32,7 @@ from assistant.domain.errors import (
     DependencyError,
     SearchUnavailableError,
 )
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 
 
 def new_id() -> str:

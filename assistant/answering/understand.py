@@ -19,7 +19,7 @@ from assistant.domain.answers import Correction
 from assistant.domain.clock import Clock
 from assistant.domain.documents import KnownWords
 from assistant.domain.errors import AssistantError
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, fold, language, split_sentences
 
 LONG_MESSAGE_WORDS = 45

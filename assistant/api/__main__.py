@@ -24,7 +24,7 @@ from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.api.wiring import Service
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, serve
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring import ServedTenant, open_key_source, open_tenants
 

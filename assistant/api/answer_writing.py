@@ -17,7 +17,7 @@ from assistant.api.metrics import AnswerObserver
 from assistant.api.outbox import OUTBOX_LIMIT_BYTES, Outbox
 from assistant.api.problems import internal_problem, problem_of
 from assistant.domain.errors import AnswerInterruptedError
-from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
+from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
 
 _GRACE_S = 5.0
 """Beyond the answer's own deadline, for its last event."""

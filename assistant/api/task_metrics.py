@@ -15,7 +15,8 @@ import orjson
 
 from assistant.api.wiring import Service
 from assistant.domain.clock import Clock
-from assistant.settings import ServiceSettings, service_metrics
+from assistant.settings import deployed_names
+from assistant.settings.process import ServiceSettings
 
 _SAMPLE_S = 1.0
 
@@ -53,20 +54,20 @@ class TaskMetrics:
                     "Timestamp": int(self._clock.now().timestamp() * 1000),
                     "CloudWatchMetrics": [_METRICS],
                 },
-                service_metrics.DIMENSION: self._service,
-                service_metrics.ACTIVE_STREAMS: samples,
-                service_metrics.INTERNAL_ERRORS: new_failures,
+                deployed_names.DIMENSION: self._service,
+                deployed_names.ACTIVE_STREAMS: samples,
+                deployed_names.INTERNAL_ERRORS: new_failures,
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
 
 
 _METRICS = {
-    "Namespace": service_metrics.NAMESPACE,
-    "Dimensions": [[service_metrics.DIMENSION]],
+    "Namespace": deployed_names.NAMESPACE,
+    "Dimensions": [[deployed_names.DIMENSION]],
     "Metrics": [
-        {"Name": service_metrics.ACTIVE_STREAMS, "Unit": "Count"},
-        {"Name": service_metrics.INTERNAL_ERRORS, "Unit": "Count"},
+        {"Name": deployed_names.ACTIVE_STREAMS, "Unit": "Count"},
+        {"Name": deployed_names.INTERNAL_ERRORS, "Unit": "Count"},
     ],
 }
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.adapters.model_artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
 from assistant.aws.s3_objects import ObjectPlace, read_object, write_whole
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import TenantName
+from assistant.settings.tenant import TenantName
 
 _LONGEST_ARTIFACT_BYTES = 64 * 1024 * 1024
 """The largest vocabularies in use make a tokenizer.json of 30 MiB."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from assistant.aws.aws_calls import ServiceRefusedError, aws_call
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.link_secret import LINK_SECRET_PURPOSE, link_secret_context
+from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, link_secret_context
 
 _LENGTH_BYTES = 32
 _LIMIT_S = 30.0

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings.dynamodb_tables import PARTITION, SORT, TableDefinition
+from assistant.settings.deployed_names import PARTITION, SORT, TableDefinition
 
 _LONGEST_RETENTION_S = 14 * 24 * 3600
 

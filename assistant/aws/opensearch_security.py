@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistant.aws.opensearch_client import call
-from assistant.settings.search_schema import IndexAccess
+from assistant.settings.deployed_names import IndexAccess
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

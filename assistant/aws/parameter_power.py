@@ -10,7 +10,7 @@ import structlog
 from assistant.aws.aws_calls import aws_call
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
-from assistant.settings.power_words import CLOSED, ON
+from assistant.settings.deployed_names import CLOSED, ON
 
 _REFRESH_S = 5.0
 _STALE_S = 10.0

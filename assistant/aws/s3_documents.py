@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.aws.aws_calls import ServiceRefusedError, aws_call
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
-from assistant.settings import StoreSettings
+from assistant.settings.process import StoreSettings
 
 _WHAT = "The document store"
 _LIMIT_S = 55.0

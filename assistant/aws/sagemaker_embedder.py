@@ -18,7 +18,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.settings.capture import CapturePurpose, capture_attribute
+from assistant.settings.deployed_names import CapturePurpose, capture_attribute
 
 _BATCH_TEXTS = 32
 """That server's own bound of one request (``max_client_batch_size``)."""

@@ -20,7 +20,7 @@ from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, InvalidRequestError
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 from assistant.wiring import open_stores
 
 LOOKS_BACK = timedelta(days=30)

@@ -18,8 +18,9 @@ from assistant.aws.aws_clients import open_client
 from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table
 from assistant.cli.ports import HOST
 from assistant.domain.errors import AssistantError
-from assistant.settings import LocalSettings, ServiceSettings, WorkerSettings, load_tenants
-from assistant.settings.dynamodb_tables import TABLES
+from assistant.settings.deployed_names import TABLES
+from assistant.settings.process import LocalSettings, ServiceSettings, WorkerSettings
+from assistant.settings.tenant import load_tenants
 
 _QUEUES = ("documents", "withdrawals")
 

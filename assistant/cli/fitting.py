@@ -46,7 +46,7 @@ from assistant.evaluation.measures import MEASURES, Results, estimates
 from assistant.evaluation.observing import Observed, Observer
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.evaluation.results import QuestionResult
-from assistant.settings import GateSection
+from assistant.settings.tenant import GateSection
 
 _SHOWN = ("right", "right_with_also", "telltale", "first", "three", "answered", "possibly", "refused")
 _SHOWN_OF_UNANSWERABLE = ("false_answered", "true_refused")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from assistant.settings import LocalSettings, TenantConfig, TenantFiles, TenantModels
+    from assistant.settings.local_models import TenantModels
+    from assistant.settings.process import LocalSettings
+    from assistant.settings.tenant import TenantConfig, TenantFiles
 
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -34,7 +36,7 @@ class GlobalOptions:
 
     def local_settings(self) -> LocalSettings:
         """Return the supervisor's settings. Raises ConfigurationError."""
-        from assistant.settings import LocalSettings
+        from assistant.settings.process import LocalSettings
 
         return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
 
@@ -53,7 +55,7 @@ class GlobalOptions:
     def local_models(self, tenants: Iterable[str]) -> dict[str, TenantModels]:
         """Return the added models that each tenant uses here. Raises ConfigurationError."""
         from assistant.cli.layout import models_dir
-        from assistant.settings import local_models
+        from assistant.settings.local_models import local_models
 
         return local_models(models_dir(self.state_dir), tenants)
 
@@ -66,7 +68,7 @@ class GlobalOptions:
 
     def _tenant_files(self) -> TenantFiles:
         from assistant.domain.errors import ConfigurationError
-        from assistant.settings import load_tenants
+        from assistant.settings.tenant import load_tenants
 
         files = load_tenants(self.tenants_dir)
         served: dict[str, TenantConfig] = {}

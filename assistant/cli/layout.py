@@ -13,17 +13,16 @@ from pathlib import Path
 
 from assistant.cli.ports import HOST, PortWishes
 from assistant.cli.processes import ProcessPlan
-from assistant.settings import (
+from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel, TenantModels
+from assistant.settings.process import (
     GatewaySettings,
     LocalIssuerSettings,
     LocalSettings,
     ModelServerSettings,
     ServiceSettings,
-    TenantConfig,
-    TenantModels,
     WorkerSettings,
 )
-from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel
+from assistant.settings.tenant import TenantConfig
 
 EMBEDDING = "embedding"
 """The server of the packaged embedding model; ``embedding-NAME`` serves an added one."""

@@ -13,7 +13,8 @@ from assistant.cli.search_node import require_node
 from assistant.cli.starting import Starter
 from assistant.cli.supervisor import Supervisor
 from assistant.cli.terminal import Terminal
-from assistant.settings import LocalSettings, TenantConfig
+from assistant.settings.process import LocalSettings
+from assistant.settings.tenant import TenantConfig
 
 
 @dataclass(frozen=True, slots=True)

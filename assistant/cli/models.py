@@ -20,24 +20,19 @@ from assistant.cli.knowledge import embed_again
 from assistant.cli.layout import models_dir
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
-from assistant.settings import (
-    AddedEmbedding,
-    AddedLlm,
-    AnsweringTable,
-    ModelServerSettings,
-    TenantConfig,
-    inherited_environment,
-)
-from assistant.settings.artifacts import WRITER
 from assistant.settings.local_models import (
     MANIFEST_FILE,
+    AddedEmbedding,
+    AddedLlm,
     AddedModel,
     added_models,
     choose,
     choose_packaged,
     read_added_model,
 )
-from assistant.settings.tenant_file import load_tenants
+from assistant.settings.model_artifacts import WRITER, AnsweringTable
+from assistant.settings.process import ModelServerSettings, inherited_environment
+from assistant.settings.tenant import TenantConfig, load_tenants
 
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12

@@ -16,26 +16,28 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError
-from assistant.settings import (
+from assistant.settings.care_app import CareApp, load_care_app
+from assistant.settings.deployment_checks import (
+    SAMPLE_ACCOUNT,
+    SAMPLE_CERTIFICATE_ID,
+    SAMPLE_SERVICE_ID,
+    clashes,
+    endpoint_names,
+    placeholders,
+    placeholders_of,
+    said_of,
+    wrong_ending,
+)
+from assistant.settings.tenant import (
     DEFAULT_SOURCE,
     WHERE_IT_STANDS,
     TenantConfig,
     TenantFiles,
     TenantName,
-    load_care_app,
     load_tenant,
     load_tenants,
 )
-from assistant.settings.care_app import CareApp
-from assistant.settings.deployment_checks import clashes, endpoint_names, said_of, wrong_ending
-from assistant.settings.placeholders import (
-    SAMPLE_ACCOUNT,
-    SAMPLE_CERTIFICATE_ID,
-    SAMPLE_SERVICE_ID,
-    placeholders,
-    placeholders_of,
-)
-from assistant.settings.toml_edits import with_values
+from assistant.settings.toml_file import with_values
 
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\n'

@@ -16,7 +16,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from assistant.adapters.private_files import make_private_folder
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 
 MARK = "ASSISTANT_SUPERVISED_BY"
 """Variable in a started process's environment: the registry it belongs to. By it a process that the

@@ -28,7 +28,7 @@ from assistant.knowledge.knowledge_sources import KnowledgeSource
 from assistant.knowledge.loads import AddSummary
 from assistant.knowledge.sources.items import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal
 from assistant.knowledge.sources.reader import read_sources
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 
 _AT_ONCE = 8
 _POLL_S = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 
 _ANSWER_WITHIN_S = 3.0
 _DEFAULT_URL = LocalSettings.model_fields["opensearch_url"].default

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from assistant.settings import ProcessSettings, ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import ProcessSettings, ServiceSettings, StoreSettings, WorkerSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "start-alone.md"
 _TABLES: dict[str, type[StoreSettings]] = {"service": ServiceSettings, "worker": WorkerSettings}

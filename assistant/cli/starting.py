@@ -15,7 +15,7 @@ from assistant.cli.logs import ProcessLog
 from assistant.cli.processes import ProcessIdentity, ProcessPlan, reap, spawn
 from assistant.cli.registry import Registry, Running, RunningProcess
 from assistant.domain.errors import LocalRuntimeError
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 
 _POLL_S = 0.02
 _MIB = 1024 * 1024

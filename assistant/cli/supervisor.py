@@ -22,7 +22,7 @@ from assistant.cli.processes import ProcessIdentity, ProcessPlan, find_marked, s
 from assistant.cli.registry import Registry, Running, Use
 from assistant.cli.starting import Starter
 from assistant.domain.errors import LocalRuntimeError
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 
 _RETRY_S = 0.2
 _RELEASE_LOCK_S = 15.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from assistant.cli.checking import refuse_mistakes
 from assistant.cli.reaching import refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.settings import TenantConfig, load_tenants
+from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks.mistakes import MISTAKES
 from template_checks.upgrades import (
     losses,

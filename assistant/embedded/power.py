@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from assistant.domain.clock import Clock
-from assistant.settings.power_words import CLOSED, ON
+from assistant.settings.deployed_names import CLOSED, ON
 
 _REFRESH_S = 2.0
 _MAX_BYTES = 64

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, Protocol, TypeVar
 
-from assistant.settings import FunctionSettings, StoreSettings
+from assistant.settings.functions import FunctionSettings
+from assistant.settings.process import StoreSettings
 from assistant.telemetry import configure_logging
 
 Event = Mapping[str, Any]

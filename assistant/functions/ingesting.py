@@ -6,7 +6,7 @@ from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
 from assistant.functions.telling import tell
 from assistant.knowledge.postponing import PAUSED_DELAY_S, BatchOutcome
-from assistant.settings import function_metrics
+from assistant.settings import deployed_names
 from assistant.wiring.functions import Ingesting
 
 
@@ -23,5 +23,5 @@ async def ingest_documents(ingesting: Ingesting, event: Event, _context: LambdaC
     else:
         outcome = await batches.handle(taken.messages)
     if outcome.postponed:
-        tell(function_metrics.DOCUMENTS_POSTPONED, outcome.postponed, service=ingesting.metrics_service)
+        tell(deployed_names.DOCUMENTS_POSTPONED, outcome.postponed, service=ingesting.metrics_service)
     return taken.failures

@@ -6,7 +6,7 @@ from assistant.domain.errors import TooLargeError
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
-from assistant.settings import function_metrics
+from assistant.settings import deployed_names
 from assistant.wiring.functions import Receiving
 
 
@@ -29,4 +29,4 @@ async def _receive(receiving: Receiving, body: str) -> None:
     except TooLargeError:
         refused = 1
     if refused:
-        tell(function_metrics.RAW_FILES_REFUSED, refused, service=receiving.metrics_service)
+        tell(deployed_names.RAW_FILES_REFUSED, refused, service=receiving.metrics_service)

@@ -7,7 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
-from assistant.settings import function_metrics
+from assistant.settings import deployed_names
 from assistant.wiring.functions import Redacting
 
 
@@ -24,7 +24,7 @@ async def sweep_quarantine(redacting: Redacting, _event: Event, _context: Lambda
     """Redact what is overdue, and say how old the oldest raw object is that is left."""
     age_s = await redacting.sweep()
     tell(
-        function_metrics.OLDEST_RAW_CAPTURE_AGE,
+        deployed_names.OLDEST_RAW_CAPTURE_AGE,
         age_s,
         service=redacting.metrics_service,
         unit=MetricUnit.Seconds,

@@ -10,7 +10,7 @@ from assistant.aws.opensearch_security import allow_index, configure_audit, forb
 from assistant.domain.errors import ConfigurationError
 from assistant.functions.cloudformation import ResourceRequest, answer
 from assistant.functions.entry import Event, LambdaContext
-from assistant.settings.search_schema import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
+from assistant.settings.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
 from assistant.wiring.functions import LinkSecret, SearchDomain
 
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
-from assistant.settings import SourceEntry, TenantConfig
+from assistant.settings.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256
 _LAST_CHARACTER = "\U0010ffff"

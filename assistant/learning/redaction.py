@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import orjson
 
-from assistant.settings.capture import CAPTURE_PURPOSES, capture_attribute
+from assistant.settings.deployed_names import CAPTURE_PURPOSES, capture_attribute
 
 SCHEMA_VERSION = 2
 """2 added ``purpose``."""

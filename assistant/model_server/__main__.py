@@ -9,7 +9,7 @@ from assistant.http_process import open_socket, run, serve
 from assistant.model_server.artifact import TOKENIZER_FILE, artifact_folder, ensure_artifact
 from assistant.model_server.container import Container
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 from assistant.telemetry import configure_logging
 
 _SHUTDOWN_TIMEOUT_S = 1.0

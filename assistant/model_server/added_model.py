@@ -15,8 +15,8 @@ from assistant.model_server.embedding_artifact import dimensions_of
 from assistant.model_server.embedding_graph import longest_input, read_bert_config, read_pooling
 from assistant.model_server.safetensors import read_safetensors
 from assistant.model_server.weights import ONNX_FILES, SAFETENSORS, Weights, weights_file
-from assistant.settings import AddedEmbedding, AddedLlm, AnsweringTable
-from assistant.settings.local_models import AddedModel
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, AddedModel
+from assistant.settings.model_artifacts import AnsweringTable
 
 _GGUF_MAGIC = b"GGUF"
 _MOST_CONTEXT_TOKENS = 4096

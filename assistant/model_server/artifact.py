@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.domain.public import PublicModel
 from assistant.model_server.weights import Weights, locate_weights
-from assistant.settings import AnsweringTable, ModelServerSettings
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.process import ModelServerSettings
 
 ARTIFACT_FILE = "artifact.json"
 TOKENIZER_FILE = "tokenizer.json"

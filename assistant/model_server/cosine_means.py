@@ -16,7 +16,7 @@ import numpy as np
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.embedding_runtime import Floats, of_unit_length
-from assistant.settings.tenant_file import SMALLEST_COSINE_GAP
+from assistant.settings.tenant import SMALLEST_COSINE_GAP
 
 _PAIRS = Path(__file__).with_name("cosine_pairs.json")
 _DECIMALS = 3

@@ -20,7 +20,7 @@ from assistant.model_server.embedding_graph import (
 )
 from assistant.model_server.embedding_runtime import PassageRunner, graph_dimensions, load_graph
 from assistant.model_server.weights import Weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 
 
 def build_embedding_artifact(

@@ -16,7 +16,7 @@ from assistant.model_server.artifact import ModelArtifact
 from assistant.model_server.gguf_tokenizer import tokenizer_from_gguf
 from assistant.model_server.llama_runtime import LlamaRuntime
 from assistant.model_server.weights import Weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 
 _PROBE_CONTEXT_TOKENS = 512
 _RUNTIME_TIMEOUT_S = 30.0

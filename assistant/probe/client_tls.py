@@ -10,7 +10,7 @@ import httpx
 from assistant.aws.aws_calls import aws_call
 from assistant.aws.aws_clients import open_client
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import ProbeSettings
+from assistant.settings.functions import ProbeSettings
 
 _LIMIT_S = 15.0
 

@@ -16,7 +16,7 @@ from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.domain.identity import Role
 from assistant.probe.client_tls import open_tls
 from assistant.probe.outcome import Outcome, ProbeResult, outcome_of
-from assistant.settings import PROBE_SUBJECT, ProbeSettings
+from assistant.settings.functions import PROBE_SUBJECT, ProbeSettings
 
 _TOKEN_LIFETIME_S = 300
 _MAX_TOKENS = 32

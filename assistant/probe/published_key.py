@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 
 from assistant.api.keys import BOUND_SUBJECT
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import PROBE_SUBJECT
+from assistant.settings.functions import PROBE_SUBJECT
 
 
 def published_key(der: bytes) -> dict[str, object]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from assistant.probe.outcome import Outcome, ProbeResult
-from assistant.settings import (
+from assistant.settings.deployed_names import NAMESPACE
+from assistant.settings.functions import (
     PROBE_DEGRADED,
     PROBE_DIMENSION,
     PROBE_DURATION,
     PROBE_FAILED,
     PROBE_PAUSED,
 )
-from assistant.settings.service_metrics import NAMESPACE
 
 _COUNTED = {
     PROBE_FAILED: Outcome.FAILED,

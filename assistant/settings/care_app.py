@@ -16,15 +16,15 @@ from typing import Literal
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment_sections import (
+from assistant.settings.deployment import (
     CidrBlock,
     DeploymentSection,
     NetworkSection,
     ParameterName,
     PlaceSection,
 )
-from assistant.settings.strict_file import read_strict
-from assistant.settings.tenant_file import TenantConfig, TenantName
+from assistant.settings.tenant import TenantConfig, TenantName
+from assistant.settings.toml_file import read_strict
 
 
 class LinkSection(DeploymentSection):

@@ -15,9 +15,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.artifacts import AnsweringTable
-from assistant.settings.strict_file import read_strict
-from assistant.settings.tenant_file import TenantConfig
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.tenant import TenantConfig
+from assistant.settings.toml_file import read_strict
 
 MANIFEST_FILE = "manifest.toml"
 CHOICES_FILE = "choices.json"

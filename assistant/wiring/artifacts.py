@@ -8,7 +8,8 @@ from dataclasses import replace
 import structlog
 
 from assistant.domain.errors import AssistantError
-from assistant.settings import StoreSettings, TenantFiles, load_tenants
+from assistant.settings.process import StoreSettings
+from assistant.settings.tenant import TenantFiles, load_tenants
 from assistant.wiring.clients import ProcessClients
 
 _log = structlog.get_logger(__name__)

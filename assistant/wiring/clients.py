@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from assistant.settings import StoreSettings
+from assistant.settings.process import StoreSettings
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

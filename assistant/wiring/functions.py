@@ -15,7 +15,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.batch_handling import BatchHandling
 from assistant.knowledge.postponing import LaterQueue, PostponingBatches
 from assistant.knowledge.worker import TenantIngestion
-from assistant.settings import (
+from assistant.settings.functions import (
     BULK_PREFIX,
     FunctionSettings,
     IngestingSettings,
@@ -24,10 +24,9 @@ from assistant.settings import (
     RedactingSettings,
     RemovingSettings,
     SchemaSettings,
-    TenantConfig,
-    WorkerSettings,
-    load_tenants,
 )
+from assistant.settings.process import WorkerSettings
+from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import ProcessClients, open_clients
 from assistant.wiring.ingestion import open_ingestion
 

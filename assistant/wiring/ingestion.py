@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from assistant.adapters.model_artifacts import TOKENIZER_FILE, read_model_facts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import TenantConfig, WorkerSettings
+from assistant.settings.process import WorkerSettings
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.artifacts import fetch_artifacts, not_served, read_tenants
 from assistant.wiring.clients import ProcessClients, open_clients
 from assistant.wiring.stores import StoreChoice

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.knowledge.stores import KnowledgeStores
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.stores import knowledge_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 
 if TYPE_CHECKING:
     from assistant.adapters.http_keys import HttpKeySource

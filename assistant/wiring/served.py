@@ -24,7 +24,8 @@ from assistant.knowledge.readable import ReadableDocuments
 from assistant.knowledge.stores import KnowledgeStores
 from assistant.knowledge.withdraw_documents import WithdrawDocuments
 from assistant.knowledge.withholding import WithholdDocuments
-from assistant.settings import ServiceSettings, TenantConfig
+from assistant.settings.process import ServiceSettings
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.artifacts import fetch_artifacts, not_served, read_tenants
 from assistant.wiring.clients import ProcessClients, open_clients
 from assistant.wiring.stores import AnswerStores, StoreChoice

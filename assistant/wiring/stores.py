@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from assistant.adapters.model_artifacts import ModelFacts
 from assistant.domain.clock import Clock
 from assistant.knowledge.stores import KnowledgeStores
-from assistant.settings import ServiceSettings, StoreSettings, TenantConfig, WorkerSettings
+from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.clients import ProcessClients
 
 if TYPE_CHECKING:

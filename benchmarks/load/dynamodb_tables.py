@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from assistant.settings.dynamodb_tables import PARTITION, SORT, TABLES
+from assistant.settings.deployed_names import PARTITION, SORT, TABLES
 from benchmarks.load.dynamodb_expressions import Expression, Item
 
 Request = Mapping[str, Any]

@@ -21,7 +21,9 @@ from assistant.aws.aws_clients import open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_schema import PassageSchema
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
-from assistant.settings import AnsweringTable, ModelServerSettings, ServiceSettings, load_tenant
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.process import ModelServerSettings, ServiceSettings
+from assistant.settings.tenant import load_tenant
 from benchmarks.load.knowledge import READ_DOCUMENTS, live_status
 from benchmarks.load.plans import LoadOutcome, LoadPlan
 from benchmarks.load.questions import ANSWER_TOKENS

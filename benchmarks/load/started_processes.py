@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import psutil
 
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0

@@ -2,7 +2,7 @@
 
 from assistant.functions import FunctionEntry
 from assistant.functions.setting_up import apply_search_schema
-from assistant.settings import SchemaSettings
+from assistant.settings.functions import SchemaSettings
 from assistant.wiring.functions import open_search_domain
 
 handle = FunctionEntry(SchemaSettings, open_search_domain, apply_search_schema)

@@ -7,7 +7,7 @@ from typing import Any
 
 from assistant.probe import probe_once
 from assistant.probe.telling import tell
-from assistant.settings import ProbeSettings
+from assistant.settings.functions import ProbeSettings
 
 
 def handle(event: Any, context: Any) -> dict[str, str | float]:

@@ -2,7 +2,7 @@
 
 from assistant.functions import FunctionEntry
 from assistant.functions.removing import purge_index
-from assistant.settings import RemovingSettings
+from assistant.settings.functions import RemovingSettings
 from assistant.wiring.functions import open_removing
 
 handle = FunctionEntry(RemovingSettings, open_removing, purge_index)

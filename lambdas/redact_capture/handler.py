@@ -2,7 +2,7 @@
 
 from assistant.functions import FunctionEntry
 from assistant.functions.redacting import redact_capture
-from assistant.settings import RedactingSettings
+from assistant.settings.functions import RedactingSettings
 from assistant.wiring.functions import open_redacting
 
 handle = FunctionEntry(RedactingSettings, open_redacting, redact_capture)

@@ -2,7 +2,7 @@
 
 from assistant.functions import FunctionEntry
 from assistant.functions.redacting import sweep_quarantine
-from assistant.settings import RedactingSettings
+from assistant.settings.functions import RedactingSettings
 from assistant.wiring.functions import open_redacting
 
 handle = FunctionEntry(RedactingSettings, open_redacting, sweep_quarantine)

@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from assistant.settings.artifacts import CALLERS_PREFIX
+from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.constructs.tenant_principals import Duty, tag_duty
 from stacks.tenant import DeployedTenant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from assistant.settings import RedactingSettings
+from assistant.settings.functions import RedactingSettings
 from stacks.constructs.function_rights import FunctionRights
 from stacks.constructs.function_schedule import FunctionSchedule
 from stacks.constructs.process_environment import process_environment

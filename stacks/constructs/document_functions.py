@@ -8,8 +8,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from assistant.settings import BULK_PREFIX, IngestingSettings, ReceivingSettings, RemovingSettings
-from assistant.settings.artifacts import CALLERS_PREFIX
+from assistant.settings.functions import BULK_PREFIX, IngestingSettings, ReceivingSettings, RemovingSettings
+from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.constructs.function_rights import FunctionRights
 from stacks.constructs.function_schedule import FunctionSchedule
 from stacks.constructs.power_switch import PowerSources, PowerSwitch

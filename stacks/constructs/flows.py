@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from assistant.settings import ReachEntry, ServiceSettings
+from assistant.settings.deployment import ReachEntry
+from assistant.settings.process import ServiceSettings
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 

@@ -9,10 +9,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings import ServiceSettings
-from assistant.settings.artifacts import CALLERS_PREFIX
-from assistant.settings.dynamodb_tables import STATES
-from assistant.settings.link_secret import link_secret_context
+from assistant.settings.deployed_names import STATES, link_secret_context
+from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import ServiceSettings
 from stacks.constructs.vpc_function import FunctionRole
 from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs
 from stacks.tenant import DeployedTenant

@@ -7,7 +7,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from assistant.settings import ImageLock
+from assistant.settings.images import ImageLock
 
 _UNTAGGED_DAYS = 14
 """What a broken push leaves. What has a tag stays: a deployment pins digests, and goes back to old ones."""

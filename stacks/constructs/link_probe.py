@@ -11,7 +11,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from assistant.settings import CareApp, ProbeSettings
+from assistant.settings.care_app import CareApp
+from assistant.settings.functions import ProbeSettings
 from stacks.constructs.function_package import PROBE
 from stacks.constructs.key_statements import administration
 from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from assistant.settings import EmbeddingManifest, LlmManifest
+from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
 
 
 def artifact_prefix(scope: Construct, *, task: str, manifest: LlmManifest | EmbeddingManifest) -> str:

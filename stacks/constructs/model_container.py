@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import EmbeddingManifest, LlmManifest, ModelServerSettings
-from assistant.settings.instances import Instance
+from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
+from assistant.settings.process import ModelServerSettings
 
 MODEL_FOLDER = Path("/opt/ml/model")
 """Where SageMaker puts an artifact into a container."""

@@ -13,7 +13,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from assistant.settings.instances import Instance
+from assistant.settings.model_artifacts import Instance
 from stacks.constructs.model_role import ModelRole
 from stacks.runbook import link
 

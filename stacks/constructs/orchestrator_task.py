@@ -13,7 +13,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from stacks.constructs.flows import OPERATIONS_PORT, TASK_PORT
 from stacks.constructs.images import TASK_IMAGES, image_repository_arn, image_uri
 from stacks.constructs.process_environment import process_environment

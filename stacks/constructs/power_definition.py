@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.settings.power_words import ON, PAUSED, PAUSING, RESUMING
+from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from stacks.constructs import power_states as states
 from stacks.constructs.power_calls import PowerCalls
 from stacks.constructs.power_states import SETTLED, State

@@ -9,8 +9,8 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from assistant.settings import PowerSection
-from assistant.settings.power_words import PAUSING, RESUMING
+from assistant.settings.deployed_names import PAUSING, RESUMING
+from assistant.settings.deployment import PowerSection
 from stacks.constructs.power_calls import PowerCalls
 from stacks.constructs.power_definition import PowerDefinition
 from stacks.constructs.power_switch import sources_parameter

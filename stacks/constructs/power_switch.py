@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from assistant.settings.power_words import PAUSED, PAUSING
+from assistant.settings.deployed_names import PAUSED, PAUSING
 from stacks.tenant import DeployedTenant
 
 

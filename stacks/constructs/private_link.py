@@ -7,7 +7,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
-from assistant.settings import LinkSection
+from assistant.settings.care_app import LinkSection
 from stacks.constructs.care_groups import CareGroups
 from stacks.constructs.tenant_vpc import TenantVpc
 

@@ -11,8 +11,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from assistant.settings import PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
-from assistant.settings.service_metrics import NAMESPACE
+from assistant.settings.deployed_names import NAMESPACE
+from assistant.settings.functions import PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
 from stacks.tenant import DeployedTenant
 
 _PERIOD_S = 300

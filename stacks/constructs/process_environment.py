@@ -7,7 +7,7 @@ from typing import Any
 
 import aws_cdk as cdk
 
-from assistant.settings import ProcessSettings
+from assistant.settings.process import ProcessSettings
 
 
 def process_environment(settings: type[ProcessSettings], given: Mapping[str, Any]) -> dict[str, str]:

@@ -13,13 +13,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings import SchemaSettings
-from assistant.settings.artifacts import CALLERS_PREFIX
-from assistant.settings.search_schema import (
-    SEARCH_ACCESS_RESOURCE,
-    SEARCH_SCHEMA_RESOURCE,
-    IndexAccess,
-)
+from assistant.settings.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
+from assistant.settings.functions import SchemaSettings
+from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.constructs.function_rights import FunctionRights
 from stacks.constructs.process_environment import process_environment
 from stacks.constructs.task_rights import search_alias

@@ -6,7 +6,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from assistant.settings.dynamodb_tables import PARTITION, SORT, TABLES, TableDefinition
+from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from stacks.constructs.pinned_id import pin
 from stacks.constructs.removal import NEVER_DELETED, removal_of
 from stacks.tenant import DeployedTenant

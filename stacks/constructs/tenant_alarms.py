@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from assistant.settings import function_metrics, service_metrics
+from assistant.settings import deployed_names
 from stacks.constructs import tenant_metrics as names
 from stacks.constructs.runbook_alarm import RunbookAlarm, sum_of
 from stacks.constructs.tenant_metrics import TenantMetrics
@@ -83,9 +83,9 @@ class TenantAlarms(Construct):
         yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
         without = metrics.counted(names.MODEL_FAILED, minutes=15)
         yield self._alarm("answers-without-a-model", without, 5)
-        unexpected = metrics.service(service_metrics.INTERNAL_ERRORS, "Sum", minutes=5)
+        unexpected = metrics.service(deployed_names.INTERNAL_ERRORS, "Sum", minutes=5)
         yield self._alarm("unexpected-failures", unexpected, 1)
-        streams = metrics.service(service_metrics.ACTIVE_STREAMS, "Average", minutes=5)
+        streams = metrics.service(deployed_names.ACTIVE_STREAMS, "Average", minutes=5)
         yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
     def _models(self) -> Iterator[RunbookAlarm]:
@@ -125,13 +125,13 @@ class TenantAlarms(Construct):
         """What functions put off, by the metrics that they tell themselves: a queue's age starts anew with
         each message that is put back, and the quarantine has none."""
         metrics = self._metrics
-        postponed = metrics.service(function_metrics.DOCUMENTS_POSTPONED, "Sum", minutes=15)
+        postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
             postponed, metrics.models.embedding_endpoint_name, label="Postponed while on", minutes=15
         )
         yield self._alarm("documents-postponed", while_on, 1, periods=4)
         if metrics.tenant.models.capture == "quarantine":
-            age = metrics.service(function_metrics.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
+            age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
             yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
     def _search(self) -> Iterator[RunbookAlarm]:

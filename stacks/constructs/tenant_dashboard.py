@@ -8,7 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from assistant.settings import service_metrics
+from assistant.settings import deployed_names
 from stacks.constructs import tenant_metrics as names
 from stacks.constructs.tenant_metrics import TenantMetrics, metric
 
@@ -47,7 +47,7 @@ class TenantDashboard(Construct):
         metrics = self._metrics
         ended = [metrics.counted(names.ANSWERS, FinishReason=reason) for reason in _FINISH_REASONS]
         return (
-            _graph("Streams a task", [metrics.service(service_metrics.ACTIVE_STREAMS, "Average")]),
+            _graph("Streams a task", [metrics.service(deployed_names.ACTIVE_STREAMS, "Average")]),
             _graph("First token (ms)", [metrics.counted(names.FIRST_TOKEN, s) for s in ("p50", "p95")]),
             _graph("Answers by finish reason", ended, stacked=True),
             _graph(

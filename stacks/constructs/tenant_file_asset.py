@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from assistant.settings import WHERE_IT_STANDS
+from assistant.settings.tenant import WHERE_IT_STANDS
 from stacks.tenant import ROOT, DeployedTenant
 
 _FOLDER = ROOT / "build" / "tenant-files"

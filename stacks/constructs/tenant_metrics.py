@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from assistant.settings import service_metrics
+from assistant.settings import deployed_names
 from stacks.constructs.model_endpoint import VARIANT
 from stacks.outputs import DataOutputs, EdgeOutputs, IngestionOutputs, ModelsOutputs, OrchestratorOutputs
 from stacks.tenant import DeployedTenant
@@ -38,7 +38,7 @@ class TenantMetrics:
     @property
     def own_namespace(self) -> str:
         """Of what metric filters count in the tenant's logs."""
-        return f"{service_metrics.NAMESPACE}/{self._service}"
+        return f"{deployed_names.NAMESPACE}/{self._service}"
 
     @property
     def _service(self) -> str:
@@ -55,8 +55,8 @@ class TenantMetrics:
         return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
 
     def service(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        dimensions = {service_metrics.DIMENSION: self._service}
-        return metric(service_metrics.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+        dimensions = {deployed_names.DIMENSION: self._service}
+        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
 
     def counted(
         self, name: str, statistic: str = "Sum", *, minutes: int = 5, **dimensions: str

@@ -10,7 +10,7 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import ExistingVpc
+from assistant.settings.deployment import ExistingVpc
 from stacks.constructs.pinned_id import pin
 from stacks.tenant import DeployedTenant
 

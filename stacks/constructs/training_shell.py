@@ -15,7 +15,7 @@ from typing import Any
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from assistant.settings.instances import INSTANCES
+from assistant.settings.model_artifacts import INSTANCES
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 

@@ -10,7 +10,7 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import ReachEntry
+from assistant.settings.deployment import ReachEntry
 from stacks.constructs.called_services import GATEWAYS, CalledService
 from stacks.constructs.endpoint_policies import endpoint_policy
 from stacks.constructs.pinned_id import pin

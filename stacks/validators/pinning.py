@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from assistant.settings import load_tenants
+from assistant.settings.tenant import load_tenants
 from stacks.tenant import ROOT
 from template_checks.upgrades import (
     STATEFUL_TYPES,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.instances import instance_named
+from assistant.settings.model_artifacts import instance_named
 from template_checks.findings import Finding, not_proven, passed, refused
 from template_checks.mistakes.mistake import Deployment, Mistake
 from template_checks.values import is_known, text

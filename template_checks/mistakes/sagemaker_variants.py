@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.instances import instance_named
+from assistant.settings.model_artifacts import instance_named
 from template_checks.facts import ArtifactFact
 from template_checks.findings import Finding, not_proven, passed, refused
 from template_checks.mistakes.mistake import Deployment, Mistake

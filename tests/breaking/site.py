@@ -15,7 +15,7 @@ from typing import Literal
 
 import httpx
 
-from assistant.settings import ServiceSettings, WorkerSettings, inherited_environment
+from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
 from tests.fakes.running_service import Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY, claims, token

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from assistant.cli.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
 from assistant.cli.processes import ProcessPlan
-from assistant.settings import LocalSettings, inherited_environment, load_tenants
-from assistant.settings.artifacts import AnsweringTable
 from assistant.settings.local_models import AddedLlm, TenantModels
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.process import LocalSettings, inherited_environment
+from assistant.settings.tenant import load_tenants
 from tests.browser.front import Front
 from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
 

@@ -13,7 +13,7 @@ from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.local_resources import create_table
 from assistant.domain.clock import Clock
-from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
+from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, server_url
 

@@ -68,7 +68,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)

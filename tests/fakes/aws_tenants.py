@@ -28,8 +28,8 @@ from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import Document, MediaType
 from assistant.knowledge.parsing import parse_document
-from assistant.settings import ServiceSettings
-from assistant.settings.dynamodb_tables import EVENTS, RECORDS, STATES, TABLES
+from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, TABLES
+from assistant.settings.process import ServiceSettings
 from tests.contracts.samples import indexed
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import DIGEST, live_status, passages_of

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from assistant.settings import GatewaySettings, ModelServerSettings
+from assistant.settings.process import GatewaySettings, ModelServerSettings
 from tests.fakes.processes import process
 
 BUILT_MODELS = Path(__file__).parents[2] / "build" / "test-models"

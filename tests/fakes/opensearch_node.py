@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 
 URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
 """Tells other processes of the same test run where the node is."""

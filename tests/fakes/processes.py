@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 
 _READY_WITHIN_S = 90
 """A busy machine needs long for what takes a second alone; a test has its own limit."""

@@ -36,7 +36,7 @@ from assistant.embedded.tenant import EmbeddedTenant
 from assistant.http_process import open_socket, server_config
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
 from assistant.wiring import ServedTenant, open_tenants
 from tests.contracts.samples import indexed

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-from assistant.settings import ServiceSettings, inherited_environment
+from assistant.settings.process import ServiceSettings, inherited_environment
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 from tests.fakes.running_service import Scene as ServiceScene

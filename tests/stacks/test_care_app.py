@@ -10,15 +10,9 @@ import aws_cdk as cdk
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import (
-    PROBE_DEGRADED,
-    PROBE_DIMENSION,
-    PROBE_FAILED,
-    CareApp,
-    ProbeSettings,
-    load_care_app,
-)
-from assistant.settings.service_metrics import NAMESPACE
+from assistant.settings.care_app import CareApp, load_care_app
+from assistant.settings.deployed_names import NAMESPACE
+from assistant.settings.functions import PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED, ProbeSettings
 from stacks.application import build
 from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.dynamodb_tables import TABLES
+from assistant.settings.deployed_names import TABLES
 from stacks.data import DataStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (

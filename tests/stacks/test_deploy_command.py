@@ -24,8 +24,8 @@ from assistant.cli.deployment.model_instances import instance_changes
 from assistant.cli.deployment.steps import Deployment, deployment_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
-from assistant.settings import load_images, load_tenant
-from assistant.settings.images import write_digest
+from assistant.settings.images import load_images, write_digest
+from assistant.settings.tenant import load_tenant
 from stacks.validators.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from tests.stacks.emulated_account import (

@@ -11,7 +11,7 @@ import pytest
 
 from assistant.api.__main__ import AFTER_DRAIN_S
 from assistant.http_process import KEEP_ALIVE_S
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.values import resources_of
 

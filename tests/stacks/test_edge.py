@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistant.http_process import server_config
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from stacks.constructs.flows import HEALTH_PORT, HTTPS_PORT, TASK_PORT
 from stacks.edge import EdgeStack
 from stacks.outputs import Workload

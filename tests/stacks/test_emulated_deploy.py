@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings import load_tenant
+from assistant.settings.tenant import load_tenant
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.emulated_account import (
     ACCOUNT,

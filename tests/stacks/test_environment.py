@@ -3,6 +3,8 @@ nobody sets but for good reason, and each value as its reader takes it."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
 import assistant.settings
-from assistant.settings import ProcessSettings
+from assistant.settings.process import ProcessSettings
 from tests.stacks.synthesized import assembly, assembly_folder, templates_in  # noqa: F401 - a fixture
 from tests.stacks.test_care_app import care_of, stack_of
 from tests.stacks.values import template_of
@@ -116,7 +118,8 @@ def written(value: Any) -> str:
 
 def settings_classes() -> set[type[ProcessSettings]]:
     """Return every class of assistant.settings that reads an environment of its own."""
-    assert assistant.settings.__all__
+    for module in pkgutil.iter_modules(assistant.settings.__path__):
+        importlib.import_module(f"assistant.settings.{module.name}")
     found: set[type[ProcessSettings]] = set()
     waiting: list[type[ProcessSettings]] = [ProcessSettings]
     while waiting:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.instances import INSTANCES
+from assistant.settings.model_artifacts import INSTANCES
 from tests.stacks.synthesized import templates_in
 from tests.stacks.values import mappings, resources_of
 

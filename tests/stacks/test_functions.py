@@ -14,7 +14,7 @@ import pytest
 from aws_cdk import assertions
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import load_tenant
+from assistant.settings.tenant import load_tenant
 from stacks.constructs import function_package
 from stacks.constructs.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
 from stacks.constructs.tenant_file_asset import TenantFileAsset, effective_tenant_file

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings import (
+from assistant.settings.functions import (
     IngestingSettings,
     LinkSecretSettings,
-    ProcessSettings,
     ReceivingSettings,
     RedactingSettings,
     RemovingSettings,
     SchemaSettings,
 )
+from assistant.settings.process import ProcessSettings
 from stacks.constructs import tenant_queue
 from stacks.constructs.search_schema import schema_stamp
 from stacks.ingestion import IngestionStack

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import function_metrics, service_metrics
+from assistant.settings import deployed_names
 from stacks.constructs import audit_patterns as patterns
 from stacks.observability import ObservabilityStack
 from stacks.tenant import DeployedTenant
@@ -133,14 +133,14 @@ def test_alarms_are_told_encrypted_and_only_by_this_account(template: dict[str, 
 
 
 def test_a_metric_of_ours_is_one_that_a_process_tells_or_a_filter_counts(template: dict[str, Any]) -> None:
-    told = {service_metrics.ACTIVE_STREAMS, service_metrics.INTERNAL_ERRORS}
-    told |= {function_metrics.DOCUMENTS_POSTPONED, function_metrics.OLDEST_RAW_CAPTURE_AGE}
+    told = {deployed_names.ACTIVE_STREAMS, deployed_names.INTERNAL_ERRORS}
+    told |= {deployed_names.DOCUMENTS_POSTPONED, deployed_names.OLDEST_RAW_CAPTURE_AGE}
     counted = set(filters(template))
     watched = {
         metric["MetricName"]
         for alarm in alarms(template).values()
         for metric in metrics_of(alarm)
-        if metric["Namespace"].startswith(service_metrics.NAMESPACE)
+        if metric["Namespace"].startswith(deployed_names.NAMESPACE)
     }
 
     assert watched <= told | counted
@@ -386,7 +386,7 @@ def test_raw_capture_that_stays_is_told_before_its_hour_is_over(capture: str) ->
 
     assert (late is not None) == (capture == "quarantine")
     if late is not None:
-        assert late["MetricName"] == function_metrics.OLDEST_RAW_CAPTURE_AGE
+        assert late["MetricName"] == deployed_names.OLDEST_RAW_CAPTURE_AGE
         assert late["Statistic"] == "Maximum"
         assert late["Threshold"] + late["Period"] * late["EvaluationPeriods"] < HOUR_S
         assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"

@@ -11,7 +11,8 @@ import pytest
 
 from assistant.api.task_metrics import TaskMetrics
 from assistant.domain.clock import SystemClock
-from assistant.settings import ServiceSettings, service_metrics
+from assistant.settings import deployed_names
+from assistant.settings.process import ServiceSettings
 from tests.stacks.orchestrator_template import Template, container, environment, only, orchestrator_of
 from tests.stacks.values import deployed, with_sections
 
@@ -52,7 +53,7 @@ def test_scaling_follows_the_very_metric_that_a_task_emits(template: Template) -
 def test_a_roll_back_follows_a_metric_that_a_task_emits(template: Template) -> None:
     line = emitted(template)
     alarm = only(template, "AWS::CloudWatch::Alarm")
-    assert alarm["MetricName"] == service_metrics.INTERNAL_ERRORS
+    assert alarm["MetricName"] == deployed_names.INTERNAL_ERRORS
     assert alarm["MetricName"] in line
     assert {each["Name"]: each["Value"] for each in alarm["Dimensions"]} == dimensions(line)
     assert alarm["TreatMissingData"] == "notBreaching"

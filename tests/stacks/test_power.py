@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.power_words import ON, PAUSED, PAUSING, RESUMING
+from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from stacks.constructs.power_definition import (
     ANSWERS_S,
     DEPLOY_POLL_S,

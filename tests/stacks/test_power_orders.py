@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.settings.power_words import ON, PAUSED
+from assistant.settings.deployed_names import ON, PAUSED
 from tests.stacks.power.machines import switched, tenant_of
 from tests.stacks.power.tenant_nights import Tenant
 

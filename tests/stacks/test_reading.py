@@ -9,8 +9,8 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.artifacts import released_prompts
 from assistant.settings.deployment_checks import artifact_contradictions
+from assistant.settings.model_artifacts import released_prompts
 from stacks.reading import read_tenants
 from stacks.tenant import ROOT, DeployedTenant
 from tests.stacks.values import deployed

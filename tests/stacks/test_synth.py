@@ -17,12 +17,12 @@ import pytest
 from assistant.cli import template_proofs
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.new_tenant import NewTenant, write_tenant
-from assistant.settings.images import load_images, write_digest
-from assistant.settings.search_schema import (
+from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
+from assistant.settings.images import load_images, write_digest
 from stacks.acknowledgements import TABLE
 from stacks.policy import Acknowledgement
 from stacks.reading import read_tenants
@@ -114,7 +114,8 @@ def test_there_is_no_literal_account_or_partition_beside_the_tenant_s_own(assemb
 
 
 def tenant_accounts() -> list[str]:
-    from assistant.settings import load_images, load_tenants
+    from assistant.settings.images import load_images
+    from assistant.settings.tenant import load_tenants
 
     own = [
         tenant.deployment.account

@@ -12,7 +12,7 @@ from typing import Any
 import botocore
 import pytest
 
-from assistant.settings.instances import instance_named
+from assistant.settings.model_artifacts import instance_named
 from stacks.constructs.training_shell import TRAINED_ON, VOLUME_GIB
 from stacks.learning import LearningStack
 from stacks.outputs import Workload

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings import load_tenant
+from assistant.settings.tenant import load_tenant
 from stacks.validators.pinning import PINS, pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,

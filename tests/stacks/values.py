@@ -12,7 +12,7 @@ from typing import Any
 
 import aws_cdk as cdk
 
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 from stacks.outputs import (
     CorpusOutputs,
     DataOutputs,

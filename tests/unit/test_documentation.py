@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.settings_table import PAGE, with_tables
-from assistant.settings import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]

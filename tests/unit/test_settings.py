@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import (
-    LocalIssuerSettings,
-    ServiceSettings,
-    TenantConfig,
-    WorkerSettings,
-    load_tenant,
-    load_tenants,
-)
+from assistant.settings.process import LocalIssuerSettings, ServiceSettings, WorkerSettings
+from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 

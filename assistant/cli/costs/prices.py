@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.strict_file import read_strict
+from assistant.settings.toml_file import read_strict
 
 FILE = Path(__file__).with_name("prices-2026-11-20.toml")
 

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from assistant.cli.deployment.account import AwsAccount
 from assistant.domain.errors import DeploymentError
-from assistant.settings import PlaceSection, TenantConfig
+from assistant.settings.deployment import PlaceSection
 from assistant.settings.deployment_checks import Contradiction, said_of
+from assistant.settings.tenant import TenantConfig
 
 Templates = Mapping[str, Mapping[str, Any]]
 

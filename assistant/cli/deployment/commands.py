@@ -64,7 +64,7 @@ def put(context: typer.Context, tenant: Tenant) -> None:
     from assistant.cli.deployment.packaged_models import PackagedModels
     from assistant.cli.terminal import Terminal
     from assistant.domain.errors import ConfigurationError
-    from assistant.settings import load_tenant
+    from assistant.settings.tenant import load_tenant
 
     file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
     config = load_tenant(file)
@@ -120,7 +120,7 @@ def lock(
 def _deployment(context: typer.Context, tenant: str, images: Path) -> Deployment:
     from assistant.cli.deployment.steps import deployment_of
     from assistant.cli.terminal import Terminal
-    from assistant.settings import load_tenant
+    from assistant.settings.tenant import load_tenant
 
     options = GlobalOptions.of(context)
     return deployment_of(

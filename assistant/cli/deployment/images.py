@@ -22,8 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings import ImageLock, LockedImage, load_images
-from assistant.settings.images import write_digest
+from assistant.settings.images import ImageLock, LockedImage, load_images, write_digest
 
 _LIMIT_S = 3600
 _BASE_LOCK = Path("containers/base-image.lock")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.settings import ModelsSection, load_embedding_manifest, load_llm_manifest
-from assistant.settings.artifacts import CALLERS_PREFIX
+from assistant.settings.deployment import ModelsSection
+from assistant.settings.model_artifacts import CALLERS_PREFIX, load_embedding_manifest, load_llm_manifest
 
 _OF_CALLERS = ("artifact.json", "tokenizer.json")
 

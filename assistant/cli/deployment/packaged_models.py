@@ -20,7 +20,9 @@ from assistant.cli.deployment.model_files import model_files
 from assistant.cli.deployment.steps import BUCKET_OUTPUT, PUBLISHER_OUTPUT
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings import ModelServerSettings, PlaceSection, TenantConfig
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.process import ModelServerSettings
+from assistant.settings.tenant import TenantConfig
 
 _TASKS = ("embedding", "generation")
 

@@ -19,9 +19,10 @@ from assistant.cli.deployment.model_instances import instance_changes
 from assistant.cli.new_tenant import refusals
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings import PlaceSection, TenantConfig, load_tenants
 from assistant.settings.care_app import load_care_app
-from assistant.settings.power_words import PAUSED
+from assistant.settings.deployed_names import PAUSED
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks.upgrades import (
     Loss,
     losses,

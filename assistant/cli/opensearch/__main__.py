@@ -16,7 +16,7 @@ from assistant.cli.opensearch.artifacts import Distribution
 from assistant.cli.opensearch.compose import ComposedNode
 from assistant.cli.opensearch.node import LocalNode
 from assistant.domain.errors import AssistantError
-from assistant.settings import ProcessSettings
+from assistant.settings.process import ProcessSettings
 
 
 class OpenSearchNodeSettings(ProcessSettings):

@@ -11,7 +11,7 @@ from pathlib import Path
 from assistant.cli.opensearch.artifacts import Say
 from assistant.cli.ports import HOST
 from assistant.domain.errors import LocalRuntimeError
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 
 COMPOSE_FILE = Path(__file__).parents[3] / "containers" / "opensearch" / "compose.yaml"
 _ASK_TIMEOUT_S = 10.0

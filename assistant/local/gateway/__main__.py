@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.http_process import open_socket, run, serve
 from assistant.local.gateway.gateway import Gateway
-from assistant.settings import GatewaySettings
+from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
 _SHUTDOWN_TIMEOUT_S = 1.0

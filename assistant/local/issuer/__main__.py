@@ -9,7 +9,8 @@ from assistant.http_process import open_socket, run, serve
 from assistant.local.issuer.application import LocalIssuer
 from assistant.local.issuer.signing_key import load_or_create_signing_key
 from assistant.local.issuer.tokens import TokenSigner
-from assistant.settings import LocalIssuerSettings, load_tenants
+from assistant.settings.process import LocalIssuerSettings
+from assistant.settings.tenant import load_tenants
 from assistant.telemetry import configure_logging
 
 _log = structlog.get_logger(__name__)

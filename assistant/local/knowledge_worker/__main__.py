@@ -8,7 +8,7 @@ import sys
 
 from assistant.domain.errors import AssistantError
 from assistant.local.knowledge_worker.process import work
-from assistant.settings import WorkerSettings
+from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
 
 

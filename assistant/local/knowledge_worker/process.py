@@ -9,7 +9,7 @@ import sys
 import orjson
 
 from assistant.knowledge.worker import IngestionWorker
-from assistant.settings import WorkerSettings
+from assistant.settings.process import WorkerSettings
 from assistant.wiring import open_ingestion
 
 

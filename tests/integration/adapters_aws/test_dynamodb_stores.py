@@ -21,7 +21,7 @@ from assistant.aws.local_resources import create_table
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
-from assistant.settings.dynamodb_tables import TABLES
+from assistant.settings.deployed_names import TABLES
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.dynamodb_twin import DynamoDbTwin

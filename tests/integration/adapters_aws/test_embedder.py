@@ -15,7 +15,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.settings.capture import CapturePurpose
+from assistant.settings.deployed_names import CapturePurpose
 from tests.fakes.scripted_http import Exchange, Script
 from tests.integration.adapters_aws.conftest import Runtime
 

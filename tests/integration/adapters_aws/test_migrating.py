@@ -13,7 +13,7 @@ from assistant.domain.documents import DocumentState
 from assistant.knowledge.knowledge_sources import KnowledgeSources
 from assistant.knowledge.migrating import Change, MigrateKnowledge
 from assistant.knowledge.stores import KnowledgeStores
-from assistant.settings import SourceEntry, TenantConfig
+from assistant.settings.tenant import SourceEntry, TenantConfig
 from tests.contracts import samples
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin

@@ -15,7 +15,7 @@ from assistant.aws.dynamodb_write_turn import DynamoDbWriteTurn
 from assistant.aws.local_resources import create_table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.settings.dynamodb_tables import STATES
+from assistant.settings.deployed_names import STATES
 from tests.fakes.aws_server import REGION
 
 Turns = Callable[..., DynamoDbWriteTurn]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings import LocalSettings, inherited_environment
+from assistant.settings.process import LocalSettings, inherited_environment
 from tests.fakes.running_service import RunningService
 
 ADA = {"agent": "ada", "roles": ["auditor"]}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from assistant import http_connection
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import sagemaker_socket

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import process
 from tests.fakes.running_service import (
     TWO_SENTENCES,

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from assistant.api.answer_writing import StreamLimits
-from assistant.settings.service_metrics import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
+from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
 from tests.fakes.running_service import (
     TWO_SENTENCES,
     RunningService,

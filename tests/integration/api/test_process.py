@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import process, start
 from tests.fakes.running_service import RunningService, Scene, events_of, published_keys, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket

@@ -18,7 +18,8 @@ import pytest_asyncio
 
 from assistant.api import alive
 from assistant.api.certificate import self_signed_context
-from assistant.settings import ServiceSettings, service_metrics
+from assistant.settings import deployed_names
+from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
     RunningService,
@@ -158,7 +159,7 @@ async def test_the_process_tells_its_active_streams(
     told: list[int] = []
     while 1 not in told:
         line = await asyncio.wait_for(running.child.stdout.readline(), 20)
-        told += orjson.loads(line)[service_metrics.ACTIVE_STREAMS]
+        told += orjson.loads(line)[deployed_names.ACTIVE_STREAMS]
     asking.cancel()
 
 

@@ -14,7 +14,8 @@ from assistant.adapters.model_artifacts import read_model_facts
 from assistant.aws.artifact_download import download_artifacts, download_tenant_file
 from assistant.aws.aws_clients import open_client
 from assistant.domain.errors import ConfigurationError, DependencyError
-from assistant.settings import WorkerSettings, load_tenants
+from assistant.settings.process import WorkerSettings
+from assistant.settings.tenant import load_tenants
 from assistant.wiring.artifacts import read_tenants
 from assistant.wiring.clients import open_clients
 from tests.fakes.aws_server import REGION

@@ -33,7 +33,8 @@ from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.cli.emulated_aws import make_resources
-from assistant.settings import ServiceSettings, WorkerSettings, service_metrics
+from assistant.settings import deployed_names
+from assistant.settings.process import ServiceSettings, WorkerSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.model_processes import artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
@@ -280,7 +281,7 @@ async def test_the_task_of_the_template_answers_a_question_and_ends_when_told(ta
     assert events[-1][1]["finish_reason"] in ("stop", "length")
 
     line = await told(task)
-    assert line[service_metrics.DIMENSION] == given(task.definition)["metrics_service"]
+    assert line[deployed_names.DIMENSION] == given(task.definition)["metrics_service"]
 
     await task.agent.aclose()
     await task.owner.aclose()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.settings import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
 from tests.fakes.processes import start
 from tests.fakes.running_service import Scene, service_settings
 

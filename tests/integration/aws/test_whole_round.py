@@ -28,11 +28,7 @@ from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
-from assistant.settings import (
-    ServiceSettings,
-    WorkerSettings,
-    inherited_environment,
-)
+from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
 from tests.fakes.aws_server import REGION
 from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process

@@ -16,7 +16,7 @@ from assistant.cli.processes import ProcessPlan
 from assistant.cli.registry import Registry, Running
 from assistant.cli.starting import Starter
 from assistant.cli.supervisor import Supervisor
-from assistant.settings import LocalSettings
+from assistant.settings.process import LocalSettings
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 HOLD = Path(__file__).with_name("hold.py")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from assistant.cli.ports import choose_free
-from assistant.settings import inherited_environment
+from assistant.settings.process import inherited_environment
 from tests.fakes.opensearch_node import BUILD
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]

@@ -27,7 +27,7 @@ from assistant.aws.opensearch_schema import PassageSchema, delete_index
 from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.documents import Document
-from assistant.settings import ModelServerSettings, ServiceSettings
+from assistant.settings.process import ModelServerSettings, ServiceSettings
 from tests.contracts.samples import indexed
 from tests.fakes.image_build import Image, build_image
 from tests.fakes.processes import RunningProcess

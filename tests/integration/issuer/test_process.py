@@ -13,7 +13,7 @@ from assistant.api.identity import TokenVerifier
 from assistant.api.keys import CachedKeySet
 from assistant.domain.clock import SystemClock
 from assistant.local.issuer.tokens import Grant, issue_token
-from assistant.settings import LocalIssuerSettings
+from assistant.settings.process import LocalIssuerSettings
 from tests.fakes.processes import process, start
 
 TENANT = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from assistant.embedded.tenant import EmbeddedTenant
-from assistant.settings import WorkerSettings, inherited_environment
+from assistant.settings.process import WorkerSettings, inherited_environment
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.unit.knowledge.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
 

@@ -32,8 +32,9 @@ from assistant.domain.documents import DocumentStatus
 from assistant.functions import FunctionEntry
 from assistant.knowledge.stores import KnowledgeStores
 from assistant.knowledge.withdraw_documents import WithdrawDocuments
-from assistant.settings import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
-from assistant.settings.dynamodb_tables import STATES
+from assistant.settings.deployed_names import STATES
+from assistant.settings.functions import IngestingSettings, ReceivingSettings, RemovingSettings
+from assistant.settings.process import ProcessSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, sqs_event
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket

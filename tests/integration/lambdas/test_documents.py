@@ -12,7 +12,7 @@ import pytest
 from assistant.domain.documents import DocumentState
 from assistant.knowledge.embedding import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings import function_metrics
+from assistant.settings import deployed_names
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.integration.lambdas.deployment import Deployment, message
 
@@ -134,7 +134,7 @@ async def test_a_compressed_file_of_many_documents_is_taken_in_without_its_bad_l
 
     assert await deployment.found() == ["q0", "q1", "q2"]
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert json.loads(told)[function_metrics.RAW_FILES_REFUSED] == [1.0]
+    assert json.loads(told)[deployed_names.RAW_FILES_REFUSED] == [1.0]
 
 
 async def test_a_file_that_is_gone_again_is_no_failure(deployment: Deployment) -> None:
@@ -187,7 +187,7 @@ async def test_documents_wait_through_a_pause_without_a_failure_or_a_call(
     assert await deployment.delayed("ids") == 1
     assert deployment.sagemaker.embeddings == []
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert json.loads(told)[function_metrics.DOCUMENTS_POSTPONED] == [1.0]
+    assert json.loads(told)[deployed_names.DOCUMENTS_POSTPONED] == [1.0]
 
 
 async def test_documents_wait_for_an_endpoint_that_fails_whatever_their_attempt(

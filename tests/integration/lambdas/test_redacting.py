@@ -19,7 +19,8 @@ from assistant.aws.s3_capture import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
-from assistant.settings import RedactingSettings, function_metrics
+from assistant.settings import deployed_names
+from assistant.settings.functions import RedactingSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, object_created, sqs_event
 
@@ -204,4 +205,4 @@ async def test_the_age_of_the_oldest_raw_object_is_told(
     await function("sweep_quarantine", buckets, aws_server_url, monkeypatch)({})
 
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert json.loads(told)[function_metrics.OLDEST_RAW_CAPTURE_AGE] == [0.0]
+    assert json.loads(told)[deployed_names.OLDEST_RAW_CAPTURE_AGE] == [0.0]

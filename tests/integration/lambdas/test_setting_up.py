@@ -17,12 +17,12 @@ from assistant.aws.local_resources import create_key
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.functions.cloudformation import ResourceRequest, answer
-from assistant.settings import LinkSecretSettings, SchemaSettings
-from assistant.settings.search_schema import (
+from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
+from assistant.settings.functions import LinkSecretSettings, SchemaSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, custom_resource
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http

@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from assistant.settings import ModelServerSettings, inherited_environment
+from assistant.settings.process import ModelServerSettings, inherited_environment
 
 STOP_LIMIT_S = 2.0
 Task = Literal["embedding", "generation"]

@@ -16,9 +16,10 @@ from assistant.cli.models import Brought, add_model, list_models, use_model
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights
-from assistant.settings import AddedEmbedding, EmbeddingSection, ModelServerSettings, TenantModels
-from assistant.settings.artifacts import WRITER
-from assistant.settings.local_models import AddedModel, read_added_model
+from assistant.settings.local_models import AddedEmbedding, AddedModel, TenantModels, read_added_model
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.process import ModelServerSettings
+from assistant.settings.tenant import EmbeddingSection
 from tests.integration.model_server.conftest import Server, Start
 from tests.integration.model_server.tiny_gguf import write_tiny_gguf
 from tests.unit.model_server.tiny_bert import TinyBert

@@ -18,7 +18,7 @@ from assistant.model_server.artifact import ModelArtifact, ensure_artifact
 from assistant.model_server.gguf_tokenizer import tokenizer_from_gguf
 from assistant.model_server.llama_runtime import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 
 TEXTS = st.lists(
     st.one_of(

@@ -14,7 +14,7 @@ from assistant.model_server.container import Container
 from assistant.model_server.generation_task import GenerationTask
 from assistant.model_server.llama_runtime import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 from tests.fakes.asgi_server import asgi_server
 from tests.integration.model_server.test_generation import LONG, chunks, first_text
 

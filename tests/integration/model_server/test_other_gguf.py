@@ -12,7 +12,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ensure_artifact
 from assistant.model_server.llama_runtime import LlamaRuntime
 from assistant.model_server.weights import locate_weights
-from assistant.settings import ModelServerSettings
+from assistant.settings.process import ModelServerSettings
 from tests.integration.model_server.conftest import Start
 from tests.integration.model_server.test_generation_artifact import runtime_tokens
 from tests.integration.model_server.tiny_gguf import write_tiny_gguf

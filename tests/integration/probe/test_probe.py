@@ -9,7 +9,7 @@ import pytest
 
 from assistant.aws.aws_clients import open_client
 from assistant.probe import Outcome, probe_once
-from assistant.settings import PROBE_FAILED, PROBE_PAUSED, ProbeSettings
+from assistant.settings.functions import PROBE_FAILED, PROBE_PAUSED, ProbeSettings
 from lambdas.ask_probe.handler import handle
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import Scene

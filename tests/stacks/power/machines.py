@@ -11,7 +11,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
-from assistant.settings.power_words import ON
+from assistant.settings.deployed_names import ON
 from stacks.constructs.power_switch import PowerSwitch
 from stacks.models import ModelsStack
 from tests.stacks.power.tenant_nights import Tenant

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from assistant.settings.power_words import CLOSED, PAUSED
+from assistant.settings.deployed_names import CLOSED, PAUSED
 from tests.stacks.power.state_language import (
     Call,
     CallFailedError,

@@ -7,7 +7,7 @@ import pytest
 
 from assistant.adapters.link_secrets import link_secret
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import TenantConfig
+from assistant.settings.tenant import TenantConfig
 
 
 def tenant(reference: str, *, name: str = "clinic") -> TenantConfig:

@@ -6,7 +6,7 @@ import pytest
 
 from assistant.answering.retrieve import CosineScale
 from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
-from assistant.settings import EmbeddingSection
+from assistant.settings.tenant import EmbeddingSection
 
 PACKAGED = EmbeddingSection()
 OTHER = CosineScale(unrelated=0.49, related=0.74)

@@ -12,7 +12,7 @@ from assistant.answering.retrieve import RankedDocument, Weights, WeightsFile
 from assistant.answering.understand import Term, Vocabulary
 from assistant.domain.answers import Certainty, GateDecision
 from assistant.domain.documents import StoredDocument
-from assistant.settings import GateSection
+from assistant.settings.tenant import GateSection
 from assistant.text.language import language
 from tests.fakes.answering import document
 

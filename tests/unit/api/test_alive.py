@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from assistant.api import alive
-from assistant.settings import ServiceSettings
+from assistant.settings.process import ServiceSettings
 
 
 def test_its_names_are_those_of_the_settings() -> None:

@@ -11,7 +11,8 @@ from assistant.api.identity import caller_is_identified
 from assistant.api.metrics import AnswerObserver, ServiceMetrics
 from assistant.api.task_metrics import TaskMetrics
 from assistant.domain.errors import AssistantError
-from assistant.settings import ServiceSettings, service_metrics
+from assistant.settings import deployed_names
+from assistant.settings.process import ServiceSettings
 from tests.fakes.clock import SteppedClock
 
 LONGEST_METRIC_VALUES = 100
@@ -42,15 +43,15 @@ def test_a_line_has_every_sample_since_the_last() -> None:
     task = Task()
     for task.active in (1, 3, 2):
         task.metrics.sample()
-    assert task.line()[service_metrics.ACTIVE_STREAMS] == [1, 3, 2]
+    assert task.line()[deployed_names.ACTIVE_STREAMS] == [1, 3, 2]
     task.metrics.sample()
-    assert task.line()[service_metrics.ACTIVE_STREAMS] == [2]
+    assert task.line()[deployed_names.ACTIVE_STREAMS] == [2]
 
 
 def test_an_idle_task_is_told_too() -> None:
     task = Task()
     task.metrics.sample()
-    assert task.line()[service_metrics.ACTIVE_STREAMS] == [0]
+    assert task.line()[deployed_names.ACTIVE_STREAMS] == [0]
 
 
 def test_nothing_is_told_of_no_time() -> None:
@@ -62,7 +63,7 @@ def test_a_failure_is_told_once() -> None:
     told: list[int] = []
     for task.failures in (2, 2, 5):
         task.metrics.sample()
-        told.append(task.line()[service_metrics.INTERNAL_ERRORS])
+        told.append(task.line()[deployed_names.INTERNAL_ERRORS])
     assert told == [2, 0, 3]
 
 
@@ -71,11 +72,11 @@ def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:
     task.metrics.sample()
     line = task.line()
     (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == service_metrics.NAMESPACE
-    assert directive["Dimensions"] == [[service_metrics.DIMENSION]]
-    assert line[service_metrics.DIMENSION] == "assistant-clinic"
+    assert directive["Namespace"] == deployed_names.NAMESPACE
+    assert directive["Dimensions"] == [[deployed_names.DIMENSION]]
+    assert line[deployed_names.DIMENSION] == "assistant-clinic"
     declared = {metric["Name"] for metric in directive["Metrics"]}
-    assert line.keys() == {"_aws", service_metrics.DIMENSION} | declared
+    assert line.keys() == {"_aws", deployed_names.DIMENSION} | declared
     assert line["_aws"]["Timestamp"] == int(SteppedClock().now().timestamp() * 1000)
 
 

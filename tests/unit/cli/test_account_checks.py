@@ -15,7 +15,7 @@ import pytest
 
 from assistant.cli.deployment.account import AwsAccount
 from assistant.cli.deployment.account_checks import AccountChecks, Finding
-from assistant.settings import load_tenant
+from assistant.settings.tenant import load_tenant
 
 ROOT = Path(__file__).parents[3]
 ACCOUNT = "210987654321"

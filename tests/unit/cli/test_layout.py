@@ -8,8 +8,10 @@ from pathlib import Path
 import orjson
 
 from assistant.cli.layout import Layout
-from assistant.settings import AddedEmbedding, AddedLlm, LocalSettings, TenantConfig, TenantModels
-from assistant.settings.artifacts import WRITER
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, TenantModels
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.process import LocalSettings
+from assistant.settings.tenant import TenantConfig
 
 EMBEDDING = AddedEmbedding(
     name="mine", path=Path("/weights/mine"), sha256="a" * 64, dimensions=768, max_tokens=512, pooling="cls"

@@ -13,8 +13,8 @@ import pytest
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.new_tenant import NewTenant, check_tenant, write_tenant
 from assistant.domain.errors import AssistantError, ConfigurationError
-from assistant.settings import load_tenants
-from assistant.settings.placeholders import placeholders
+from assistant.settings.deployment_checks import placeholders
+from assistant.settings.tenant import load_tenants
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ["pharmacy", "clinic", "sandbox"]

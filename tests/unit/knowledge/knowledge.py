@@ -31,7 +31,7 @@ from assistant.knowledge.sources.items import SourceDocument
 from assistant.knowledge.stores import KnowledgeStores
 from assistant.knowledge.withdraw_documents import WithdrawDocuments, WithdrawSummary
 from assistant.knowledge.worker import IngestionWorker, TenantIngestion, WorkerLimits
-from assistant.settings import SourceEntry
+from assistant.settings.tenant import SourceEntry
 from assistant.text.language import language
 
 DIMENSIONS = 8

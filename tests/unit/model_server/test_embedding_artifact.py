@@ -14,7 +14,9 @@ from assistant.model_server.added_model import Wishes, look_at
 from assistant.model_server.artifact import ModelArtifact, ensure_artifact, read_artifact
 from assistant.model_server.embedding_artifact import ensure_graph
 from assistant.model_server.weights import locate_weights
-from assistant.settings import AnsweringTable, EmbeddingSection, ModelServerSettings
+from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.process import ModelServerSettings
+from assistant.settings.tenant import EmbeddingSection
 from tests.unit.model_server.tiny_bert import TinyBert
 
 

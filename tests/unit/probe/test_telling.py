@@ -9,14 +9,14 @@ import pytest
 
 from assistant.probe import Outcome, ProbeResult
 from assistant.probe.telling import tell
-from assistant.settings import (
+from assistant.settings.deployed_names import NAMESPACE
+from assistant.settings.functions import (
     PROBE_DEGRADED,
     PROBE_DIMENSION,
     PROBE_DURATION,
     PROBE_FAILED,
     PROBE_PAUSED,
 )
-from assistant.settings.service_metrics import NAMESPACE
 
 
 def line_of(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings import AddedEmbedding, AddedLlm, AnsweringTable, ServiceSettings, TenantConfig
-from assistant.settings.artifacts import WRITER
 from assistant.settings.local_models import (
     MANIFEST_FILE,
     PACKAGED,
+    AddedEmbedding,
+    AddedLlm,
     AddedModel,
     TenantModels,
     added_models,
@@ -20,6 +20,9 @@ from assistant.settings.local_models import (
     local_models,
     read_added_model,
 )
+from assistant.settings.model_artifacts import WRITER, AnsweringTable
+from assistant.settings.process import ServiceSettings
+from assistant.settings.tenant import TenantConfig
 
 EMBEDDING = AddedEmbedding(
     name="e5.small",

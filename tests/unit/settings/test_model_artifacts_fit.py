@@ -9,16 +9,21 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.weights import locate_weights
-from assistant.settings import (
-    ModelServerSettings,
+from assistant.settings.images import load_images
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    INSTANCES,
+    WRITER,
+    LlmManifest,
+    check_embedding_fit,
+    check_llm_fit,
+    instance_named,
+    load_compatibility,
     load_embedding_manifest,
-    load_images,
     load_llm_manifest,
+    memory_of,
 )
-from assistant.settings.artifacts import WRITER, LlmManifest
-from assistant.settings.compatibility import load_compatibility
-from assistant.settings.instances import DEFAULT_INSTANCES, INSTANCES, instance_named
-from assistant.settings.model_fit import check_embedding_fit, check_llm_fit, memory_of
+from assistant.settings.process import ModelServerSettings
 
 ROOT = Path(__file__).parents[3]
 LLMS = sorted((ROOT / "model_artifacts" / "llm").glob("*/manifest.toml"))

@@ -10,7 +10,7 @@ import pytest
 from assistant.aws.aws_clients import open_client
 from assistant.aws.sagemaker_embedder import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.settings import WorkerSettings
+from assistant.settings.process import WorkerSettings
 from assistant.wiring import open_clients
 from assistant.wiring.clients import is_on_this_machine
 from tests.fakes.scripted_http import Exchange, scripted_http

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment_sections import (
+from assistant.settings.deployment import (
     EdgeSection,
     IdentitySection,
     ModelsSection,
@@ -24,7 +24,7 @@ from assistant.settings.deployment_sections import (
     SearchSection,
     TasksSection,
 )
-from assistant.settings.strict_file import read_strict
+from assistant.settings.toml_file import read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]

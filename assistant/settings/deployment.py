@@ -1,15 +1,18 @@
-"""The sections of a tenant file that only a deployment on AWS reads. Locally all of them may be absent.
+"""The sections of a tenant file that only a deployment on AWS reads, and the account file.
 
-They change where and how large an assistant stands, never what it answers.
+Locally all of them may be absent. They change where and how large an assistant is, never what it answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from assistant.settings.toml_file import read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
 """``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
@@ -200,3 +203,42 @@ class ReachEntry(DeploymentSection):
     """Of a VPC Lattice resource. Exactly one of the two is given."""
     caller: Literal["orchestrator", "ingestion"] = "orchestrator"
     """The one workload that may."""
+
+
+# The account file, ``accounts/<account>-<region>.toml``: what stands once in an account and region.
+
+
+Making = Literal["create", "existing"]
+
+
+class AccountConfig(DeploymentSection):
+    search_service_role: Making = "create"
+    """OpenSearch's service-linked role; any domain ever made in the account's console has made it."""
+    ecs_service_role: Making = "create"
+    """ECS's service-linked role; the first cluster of an account fails while it is being made."""
+    ecs_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for ECS services."""
+    sagemaker_scaling_role: Making = "create"
+    """Application Auto Scaling's service-linked role for SageMaker endpoints."""
+    log_policy: Making = "create"
+    """One CloudWatch Logs resource policy for all search domains' log groups; a region has room for ten."""
+    repositories: Making = "create"
+    """ECR repositories of our own images."""
+    boundary: Making = "create"
+    """Managed policy ``<name_prefix>-boundary``, which bounds every role of a tenant."""
+    budget_topic: Making = "create"
+    """SNS topic ``<name_prefix>-budget``, which every tenant's budget tells."""
+    budget_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Who hears of every tenant's budget, beside each tenant's own address."""
+    regions: tuple[Region, ...] = ()
+    """Other regions of the account with tenants under the same boundary: roles may act in these too."""
+    cost_center: TagValue = Field(default="shared", min_length=1)
+
+
+def load_account(folder: Path, *, account: str, region: str) -> AccountConfig:
+    """Read the file of an account and region; the defaults where there is none.
+
+    Raises ConfigurationError naming file, line, key and what is allowed.
+    """
+    path = folder / f"{account}-{region}.toml"
+    return read_strict(path, AccountConfig) if path.exists() else AccountConfig()
