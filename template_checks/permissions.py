@@ -2,19 +2,24 @@
 
 The order is IAM's ("Policy evaluation logic"): a Deny that applies ends it; else an Allow is needed, of the
 role's own policies or of the resource's, and of its permissions boundary where the templates hold that.
-Policies outside the templates (of the organization, a boundary, sessions) are not seen.
-"""
+Policies outside the templates (of the organization, a boundary, sessions) are not seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from template_checks.arns import spellings
-from template_checks.conditions import Context, all_of, any_of, conditions_hold, negated
-from template_checks.managed_policies import AWS_OWN, statements_of_managed
-from template_checks.patterns import covers_spelt, overlaps
-from template_checks.policies import BUCKET, Policies, Statement, plain, statements
+from template_checks.conditions import (
+    Context,
+    all_of,
+    any_of,
+    conditions_hold,
+    covers_spelt,
+    negated,
+    overlaps,
+)
+from template_checks.policies import BUCKET, Policies, Statement, plain, spellings, statements
 from template_checks.templates import Resource, Templates
 from template_checks.values import Target, Value, at, items, text
 
@@ -281,3 +286,68 @@ def _is_of(value: Value, bucket: Resource) -> bool:
         return value.resource is bucket
     name = bucket.properties.get("BucketName")
     return name is not None and plain(value) == plain(name)
+
+
+# AWS's own policies that matter to the checks, as far as they do ("AWS managed policies" reference).
+
+
+AWS_OWN = ":aws:policy/"
+_PULL = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+)
+_WRITE_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
+_SESSION = (
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+)
+_SAGEMAKER_BUCKETS = ("arn:aws:s3:::*SageMaker*", "arn:aws:s3:::*Sagemaker*", "arn:aws:s3:::*sagemaker*")
+_ON_EVERYTHING: Mapping[str, tuple[str, ...]] = {
+    "AdministratorAccess": ("*",),
+    "AmazonDynamoDBFullAccess": ("dynamodb:*",),
+    "AmazonEC2ContainerRegistryFullAccess": ("ecr:*",),
+    "AmazonEC2ContainerRegistryPowerUser": (*_PULL, "ecr:PutImage"),
+    "AmazonEC2ContainerRegistryPullOnly": _PULL,
+    "AmazonEC2ContainerRegistryReadOnly": _PULL,
+    "AmazonECSTaskExecutionRolePolicy": (*_PULL, "logs:CreateLogStream", "logs:PutLogEvents"),
+    "AmazonS3FullAccess": ("s3:*",),
+    "AmazonS3ReadOnlyAccess": ("s3:Get*", "s3:List*"),
+    "AmazonSNSFullAccess": ("sns:*",),
+    "AmazonSQSFullAccess": ("sqs:*",),
+    "AmazonSSMManagedInstanceCore": _SESSION,
+    "AmazonSSMReadOnlyAccess": ("ssm:Describe*", "ssm:Get*", "ssm:List*"),
+    "AWSLambdaBasicExecutionRole": _WRITE_LOGS,
+    "AWSLambdaVPCAccessExecutionRole": _WRITE_LOGS,
+    "AWSXRayDaemonWriteAccess": ("xray:*",),
+    "AWSXrayWriteOnlyAccess": ("xray:*",),
+    "CloudWatchAgentServerPolicy": _WRITE_LOGS,
+    "CloudWatchLogsFullAccess": ("logs:*",),
+    "SecretsManagerReadWrite": ("secretsmanager:*",),
+}
+
+
+def statements_of_managed(arn: str) -> list[Statement] | None:
+    """Return what one of AWS's own policies allows; None where it is not known here, or is not AWS's."""
+    name = arn.rpartition("/")[2] if AWS_OWN in arn else ""
+    if name == "PowerUserAccess":
+        return _statements({"Effect": "Allow", "NotAction": ["iam:*", "organizations:*", "account:*"]})
+    if name == "AmazonSageMakerFullAccess":
+        return _statements(
+            {"Effect": "Allow", "Action": [*_PULL, *_WRITE_LOGS, "cloudwatch:*"], "Resource": "*"},
+            {
+                "Effect": "Allow",
+                "Action": ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+                "Resource": [*_SAGEMAKER_BUCKETS],
+            },
+        )
+    if name not in _ON_EVERYTHING:
+        return None
+    return _statements({"Effect": "Allow", "Action": [*_ON_EVERYTHING[name]], "Resource": "*"})
+
+
+def _statements(*entries: dict[str, str | list[str]]) -> list[Statement]:
+    return statements(cast("Value", {"Statement": [*entries]}))

@@ -1,18 +1,21 @@
 """The policies in templates: their statements, and which of them a role has.
 
-What statements come to for a request is decided in ``permissions``.
-"""
+What statements come to for a request is decided in ``permissions``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from template_checks.conditions import any_of, negated
-from template_checks.patterns import covers, matches
+from template_checks.conditions import MADE_UP, any_of, covers, matches, negated
 from template_checks.templates import Resource, Templates
 from template_checks.values import Joined, Target, Value, is_known, items, mapping, text
+
+if TYPE_CHECKING:
+    from template_checks.templates import Resource, Templates
+
 
 BUCKET = "AWS::S3::Bucket"
 
@@ -171,3 +174,75 @@ def bucket_and_key(uri: Value) -> tuple[str, str]:
         address = path if host.startswith("s3") else f"{host.split('.s3')[0]}/{path}"
     bucket, _, key = address.partition("/")
     return bucket, key
+
+
+# ARNs of resources, as far as templates tell them.
+
+
+_SHORTENED = 24
+"""Signs of a stack's name that CloudFormation surely keeps in a name it makes up."""
+_FORMS = {
+    "AWS::CloudTrail::Trail": ("TrailName", "cloudtrail", "trail/{name}"),
+    "AWS::DynamoDB::Table": ("TableName", "dynamodb", "table/{name}"),
+    "AWS::ECR::Repository": ("RepositoryName", "ecr", "repository/{name}"),
+    "AWS::KMS::Key": ("", "kms", "key/{name}"),
+    "AWS::Lambda::Function": ("FunctionName", "lambda", "function:{name}"),
+    "AWS::Logs::LogGroup": ("LogGroupName", "logs", "log-group:{name}"),
+    "AWS::SNS::Topic": ("TopicName", "sns", "{name}"),
+    "AWS::SQS::Queue": ("QueueName", "sqs", "{name}"),
+    "AWS::SageMaker::Endpoint": ("EndpointName", "sagemaker", "endpoint/{name}"),
+    "AWS::SecretsManager::Secret": ("Name", "secretsmanager", "secret:{name}-${{six signs}}"),
+}
+"""Type = the property with its name, its service, and the last part of its ARN."""
+
+
+def spellings(resource: Resource) -> tuple[str, ...]:
+    """Return every way in which policies may name a resource: by reference, and by its ARN."""
+    return plain(Target(resource, "Arn")), arn_of(resource) or f"arn:${{ARN of {resource.logical_id}}}"
+
+
+def arn_of(resource: Resource) -> str | None:
+    """Return a resource's ARN with ``${…}`` for what AWS makes up; None for a type that is not known here."""
+    if resource.type == "AWS::IAM::Role":
+        path = plain(resource.properties.get("Path")) or "/"
+        return f"arn:aws:iam::{resource.account}:role{path}{_name(resource, 'RoleName')}"
+    if resource.type not in _FORMS:
+        return None
+    property_, service, form = _FORMS[resource.type]
+    name = form.format(name=_name(resource, property_))
+    return f"arn:aws:{service}:{resource.region}:{resource.account}:{name}"
+
+
+def _name(resource: Resource, property_: str) -> str:
+    own = resource.properties.get(property_)
+    if own is not None:
+        return plain(own)
+    stack = resource.template.name if resource.template.is_named else ""
+    if resource.type == "AWS::Logs::LogGroup" and stack:  # up to 512 signs: nothing is cut
+        return f"{stack}-{resource.logical_id}-${{made up}}"
+    return f"{stack[:_SHORTENED]}{MADE_UP}{resource.logical_id}}}"
+
+
+# KMS keys, as references in templates lead to them.
+
+
+def key_named(templates: Templates, value: Value) -> Resource | None:
+    """Return the key that a value names, itself or by an alias; None where it is not in the templates."""
+    if isinstance(value, Target):
+        if value.resource.type == "AWS::KMS::Alias":
+            return key_named(templates, value.resource.properties.get("TargetKeyId"))
+        return value.resource if value.resource.type == "AWS::KMS::Key" else None
+    for key in templates.of("AWS::KMS::Key"):  # an ARN that is put together
+        label = plain(Target(key, "Ref"))
+        if text(value) and plain(value).endswith(f":key/{label}"):
+            return key
+    for alias in templates.of("AWS::KMS::Alias"):
+        name = text(alias.properties.get("AliasName"))
+        if name and text(value).endswith(name):
+            return key_named(templates, alias.properties.get("TargetKeyId"))
+    return None
+
+
+def is_of_aws(value: Value) -> bool:
+    """Return whether a value names a key that AWS manages (``alias/aws/s3``), which its account may use."""
+    return "alias/aws/" in text(value)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 
-from template_checks.raw_values import pattern_of
-from template_checks.values import Joined, Target, Unknown, Value, items, joined, targets, text
+from template_checks.values import Joined, Target, Unknown, Value, items, joined, pattern_of, targets, text
 
 if TYPE_CHECKING:
     from template_checks.template_files import Template

@@ -23,10 +23,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from template_checks.raw_values import equalities, is_reference, referred
 from template_checks.resolution import Resolver, World
 from template_checks.template_files import Template, read_templates
-from template_checks.values import Value, is_known, text
+from template_checks.values import Value, equalities, is_known, is_reference, referred, text
 
 __all__ = ["Resource", "Template", "Templates"]
 

@@ -13,11 +13,14 @@ from rich.table import Table
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, plain, styled
-from assistant.domain.errors import DeploymentError
-from template_checks.checking import Report, check
-from template_checks.facts import Facts, load_facts
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.settings.deployment import ModelsSection
+from assistant.settings.images import ImageLock, load_images
+from assistant.settings.model_artifacts import load_embedding_manifest, load_llm_manifest
+from assistant.settings.tenant import TenantConfig, load_tenant
+from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
 from template_checks.findings import Finding, Status
-from template_checks.tenant_facts import facts_of
+from template_checks.mistakes import Report, check
 
 _STYLES = {
     Status.REFUSED: "bold red",
@@ -31,7 +34,7 @@ def check_templates(
     options: GlobalOptions, templates: Sequence[Path], *, facts: Path | None, tenant: str | None
 ) -> None:
     """Check and show. Ends the command with 1 unless every mistake is ruled out."""
-    known, source = _facts(options, facts=facts, tenant=tenant)
+    known, source = _known_facts(options, facts=facts, tenant=tenant)
     report = check(templates, facts=known)
     if options.json:
         sys.stdout.buffer.write(orjson.dumps(as_json(report, source), option=orjson.OPT_INDENT_2) + b"\n")
@@ -63,7 +66,9 @@ def _line(finding: Finding) -> str:
     return f"{finding.code}, {finding.status}: {place}: {finding.message} {finding.mend}"
 
 
-def _facts(options: GlobalOptions, *, facts: Path | None, tenant: str | None) -> tuple[Facts, str | None]:
+def _known_facts(
+    options: GlobalOptions, *, facts: Path | None, tenant: str | None
+) -> tuple[Facts, str | None]:
     if facts is not None and tenant is not None:
         raise typer.BadParameter("Give either --facts FILE or --tenant T.")
     if tenant is not None:
@@ -147,3 +152,64 @@ def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
             f"{report.resources} resources{worlds}; facts: {facts or 'none given'}."
         )
     )
+
+
+# Facts of a tenant of ours: its file, the image lock and the manifests of its model artifacts.
+
+
+def facts_of(tenant_file: Path, *, root: Path) -> Facts:
+    """Return what no template of the tenant holds.
+
+    ``root`` has ``images.lock.toml`` and ``model_artifacts/``. Raises ConfigurationError naming file and key.
+    """
+    tenant = load_tenant(tenant_file)
+    if tenant.deployment is None or tenant.edge is None or tenant.models is None:
+        raise ConfigurationError(
+            f"{tenant_file}: facts are of a deployed tenant; it has no [deployment], [edge] and [models]."
+        )
+    edge = tenant.edge
+    return Facts(
+        account=tenant.deployment.account,
+        region=tenant.deployment.region,
+        zones=tenant.deployment.zones,
+        consumer_cidrs=edge.consumer_cidrs,
+        host_names=(edge.host_name,),
+        answer_deadline_s=tenant.limits.answer_deadline_s,
+        existing_endpoints=tuple(tenant.network.endpoints),
+        # The company made it for the name that its clients dial; what ACM holds, only an account can show.
+        certificates={edge.certificate_arn: (edge.host_name,)},
+        images=_images(load_images(root / "images.lock.toml"), tenant),
+        artifacts=_artifacts(tenant.models, root / "model_artifacts"),
+    )
+
+
+def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
+    return tuple(
+        ImageFact(
+            repository=image.repository,
+            accounts=lock.accounts(name),
+            # `assistant images publish` takes the one that the tenant's tasks run on.
+            architecture=tenant.tasks.architecture if image.is_own else None,
+        )
+        for name, image in lock.images.items()
+    )
+
+
+def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
+    llm = load_llm_manifest(folder / "llm" / models.llm)
+    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
+    return (
+        ArtifactFact(
+            name=llm.name,
+            uri=_folder(llm.name, llm.sha256),
+            batch_size=llm.batch_size,
+            sequence_length=llm.sequence_length,
+            tensor_parallel=llm.tensor_parallel,
+        ),
+        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
+    )
+
+
+def _folder(name: str, sha256: str | None) -> str:
+    """Return the part of the S3 address that tells an artifact apart, with its hash once it is packaged."""
+    return f"/{name}/{sha256}/" if sha256 else f"/{name}/"

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import typer
 
+from assistant.cli.checking import facts_of
 from assistant.cli.global_options import GlobalOptions
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
@@ -17,7 +18,6 @@ from template_checks.findings import Status
 from template_checks.reachability import Report, prove
 from template_checks.reachability.tables import as_text, finding_as_text
 from template_checks.templates import Templates
-from template_checks.tenant_facts import facts_of
 
 
 def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tenant: str | None) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from template_checks.arns import spellings
 from template_checks.conditions import Context
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.keys import is_of_aws, key_named
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.permissions import Request, bucket_named, policy_of_bucket, policy_of_key, service_may
-from template_checks.policies import bucket_and_key, plain
+from template_checks.policies import bucket_and_key, is_of_aws, key_named, plain, spellings
 from template_checks.templates import Resource
 from template_checks.values import Value, at, flag, text
 

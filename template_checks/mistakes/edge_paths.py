@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.load_balancing import port_of
-from template_checks.mistakes.mistake import Deployment, Mistake
-from template_checks.security_groups import Key, Peer, key_of, networks_of
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
+from template_checks.networks import Key, Peer, key_of, networks_of, port_of
 from template_checks.templates import Resource
 from template_checks.values import flag, integer, items, targets
 

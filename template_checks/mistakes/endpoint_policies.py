@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from template_checks.called import Calls
-from template_checks.conditions import Context
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
-from template_checks.patterns import STRANGER
+from template_checks.conditions import STRANGER, Context
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
+from template_checks.networks import Endpoint
 from template_checks.permissions import Request, endpoint_lets
 from template_checks.policies import Statement, bucket_and_key, plain, statements
 from template_checks.templates import Resource
 from template_checks.values import Target, Value, at, flag, items
-from template_checks.vpc import Endpoint
-from template_checks.workloads import containers_of, model_addresses
+from template_checks.workloads import Calls, containers_of, model_addresses
 
 _ANY_REGION = "${AWS::Region}"
 _OBJECT_ACTIONS = ("s3:GetObject", "s3:PutObject")

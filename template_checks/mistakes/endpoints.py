@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from template_checks.called import Call, Calls
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
+from template_checks.networks import Endpoint
 from template_checks.values import Target, flag, text
-from template_checks.vpc import Endpoint
+from template_checks.workloads import Call, Calls
 
 _GATEWAYS = ("s3", "dynamodb")
 _HOSTS = {

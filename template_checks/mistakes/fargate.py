@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from template_checks.arns import spellings
 from template_checks.conditions import all_of
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.permissions import Request
-from template_checks.policies import plain
+from template_checks.policies import plain, spellings
 from template_checks.templates import Resource
 from template_checks.values import Target, Value, at, flag, items, targets, text
 from template_checks.workloads import Task, is_private_registry

@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.load_balancing import TARGET_GROUP, attribute, port_of
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.mistakes.zones import DOMAINS
+from template_checks.networks import TARGET_GROUP, attribute, port_of
 from template_checks.schemes import plaintext_in
 from template_checks.templates import Resource
 from template_checks.values import Value, at, flag, integer, items, mapping, targets, text

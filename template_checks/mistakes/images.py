@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from template_checks.facts import ImageFact
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.templates import Resource
 from template_checks.values import Target, Value, at, mapping, targets, text
 from template_checks.workloads import FUNCTIONS, containers_of

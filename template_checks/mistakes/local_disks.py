@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.values import is_known, text
 from template_checks.workloads import instance_types
 

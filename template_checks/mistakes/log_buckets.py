@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from template_checks.arns import spellings
-from template_checks.conditions import Context, any_of
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.keys import is_of_aws, key_named
-from template_checks.load_balancing import LOAD_BALANCER, attribute
-from template_checks.mistakes.mistake import Deployment, Mistake
-from template_checks.patterns import MADE_UP
+from template_checks.conditions import MADE_UP, Context, any_of
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
+from template_checks.networks import LOAD_BALANCER, attribute
 from template_checks.permissions import (
     Request,
     account_may,
@@ -20,7 +16,7 @@ from template_checks.permissions import (
     policy_of_key,
     service_may,
 )
-from template_checks.policies import BUCKET, bucket_and_key, plain
+from template_checks.policies import BUCKET, bucket_and_key, is_of_aws, key_named, plain, spellings
 from template_checks.templates import Resource
 from template_checks.values import Target, Value, at, flag, items, text
 

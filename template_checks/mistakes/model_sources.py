@@ -6,8 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.templates import Resource
 from template_checks.values import Unknown, Value, at, flag, items, text, texts_of_json
 from template_checks.workloads import containers_of, data_sources, environment_of

@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
-from template_checks.raw_values import referred
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.templates import Resource
-from template_checks.values import Value, at, flag, is_known, items, targets, text
+from template_checks.values import Value, at, flag, is_known, items, referred, targets, text
 from template_checks.workloads import ENDPOINT, ENDPOINT_CONFIG, MODEL
 
 _CAPTURE = "DataCaptureConfig"

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named
+from template_checks.conditions import overlaps
 from template_checks.facts import ArtifactFact
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
-from template_checks.patterns import overlaps
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.policies import plain
 from template_checks.templates import Resource
 from template_checks.values import Value, integer, is_known, text

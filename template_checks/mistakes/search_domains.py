@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from template_checks.conditions import Context, conditions_hold
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.conditions import STRANGER, Context, conditions_hold
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.mistakes.zones import DOMAINS, has_standby
-from template_checks.patterns import STRANGER
+from template_checks.networks import key_of
 from template_checks.policies import Statement, statements
-from template_checks.security_groups import key_of
 from template_checks.templates import Resource
 from template_checks.values import at, items, text
 

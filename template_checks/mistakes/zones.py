@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from template_checks.findings import Finding, not_proven, passed, refused
-from template_checks.mistakes.mistake import Deployment, Mistake
+from template_checks.findings import Deployment, Finding, Mistake, not_proven, passed, refused
 from template_checks.templates import Resource
 from template_checks.values import Target, Unknown, Value, at, flag, integer, is_known, items, text
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from template_checks.facts import Facts
 from template_checks.findings import Finding
-from template_checks.reachability import borders, existing_paths, required_paths
+from template_checks.reachability import borders, paths
 from template_checks.reachability.report import CallRow, Report, Row, merged
 from template_checks.reachability.scene import Scene
 from template_checks.templates import Templates
@@ -40,14 +40,14 @@ def _report(scene: Scene) -> Report:
 
 
 def _found(scene: Scene) -> Iterator[Row | CallRow | Finding]:
-    yield from existing_paths.within_vpcs(scene)
-    yield from existing_paths.to_gateways(scene)
-    yield from existing_paths.from_addresses(scene)
-    yield from existing_paths.by_routes(scene)
-    yield from existing_paths.callers_of_systems(scene)
+    yield from paths.within_vpcs(scene)
+    yield from paths.to_gateways(scene)
+    yield from paths.from_addresses(scene)
+    yield from paths.by_routes(scene)
+    yield from paths.callers_of_systems(scene)
     yield from borders.opened(scene)
     yield from borders.doors(scene)
     yield from borders.default_groups(scene)
     yield from borders.untold(scene)
-    yield from required_paths.way_in(scene)
-    yield from required_paths.calls(scene)
+    yield from paths.way_in(scene)
+    yield from paths.calls(scene)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from template_checks.findings import Finding, not_proven, refused
-from template_checks.reachability.kinds import Kind
 from template_checks.reachability.routes import openers
 from template_checks.reachability.scene import Scene
-from template_checks.reachability.stations import VPC, Station
+from template_checks.reachability.stations import VPC, Kind, Station
 from template_checks.templates import Resource
 from template_checks.values import flag
 

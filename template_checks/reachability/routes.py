@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from template_checks.security_groups import Key, Network, key_of, network_of
+from template_checks.networks import Key, Network, key_of, network_of
 from template_checks.templates import Resource, Templates
 from template_checks.values import Target, Value, flag, items, text
 

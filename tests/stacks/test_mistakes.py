@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from template_checks.checking import Report
+from assistant.cli.checking import facts_of
 from template_checks.facts import load_facts
 from template_checks.findings import Status
-from template_checks.tenant_facts import facts_of
+from template_checks.mistakes import Report
 from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
 from tests.stacks.mistakes.planted import PLANTED, Planted
 from tests.stacks.mistakes.scene import Scene

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from template_checks.pictures import network_picture, rewritten, stacks_picture
 from template_checks.reachability import prove
 from template_checks.templates import Templates
 from tests.stacks.synthesized import ROOT, assembly_folder
+from tools.architecture_pictures import network_picture, rewritten, stacks_picture
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_the_page_shows_what_is_synthesized(pharmacy: Templates) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
     assert page == rewritten(page, pharmacy), (
-        "Draw it anew: make synth && python -m template_checks.pictures cdk.out/assembly-Pharmacy "
+        "Draw it anew: make synth && python -m tools.architecture_pictures cdk.out/assembly-Pharmacy "
         "docs/architecture.md"
     )
 

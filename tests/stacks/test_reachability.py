@@ -19,7 +19,7 @@ from assistant.cli.reaching import refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report, prove
-from template_checks.reachability.kinds import DECLARED, SYSTEM_CALLERS, Kind
+from template_checks.reachability.stations import DECLARED, SYSTEM_CALLERS, Kind
 from template_checks.templates import Templates
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.checking import facts_of
 from template_checks.facts import load_facts
 from template_checks.findings import Status
 from template_checks.mistakes import MISTAKES
-from template_checks.tenant_facts import facts_of
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mistakes.written_apart import WRITTEN, Written
 from tests.stacks.mutations.harmless import HARMLESS

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from template_checks.checking import Report, check_templates
 from template_checks.facts import Facts
+from template_checks.mistakes import Report, check_templates
+from template_checks.networks import key_of
 from template_checks.resolution import World
-from template_checks.security_groups import key_of
 from template_checks.template_files import Template, read_templates
 from template_checks.templates import Resource, Templates
 from template_checks.values import items, targets, text

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from template_checks.checking import check_templates
 from template_checks.findings import Status
-from template_checks.mistakes import MISTAKES
+from template_checks.mistakes import MISTAKES, check_templates
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mutations.changes import Mutation
 from tests.stacks.mutations.in_models import models

@@ -6,9 +6,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from template_checks.checking import check
 from template_checks.facts import Facts
 from template_checks.findings import Status
+from template_checks.mistakes import check
 
 REFUSED, PASSED, OPEN, ABSENT = Status.REFUSED, Status.PASSED, Status.NOT_PROVEN, Status.NOT_APPLICABLE
 

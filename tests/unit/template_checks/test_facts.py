@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.checking import facts_of
 from assistant.domain.errors import ConfigurationError
 from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
-from template_checks.tenant_facts import facts_of
 
 ROOT = Path(__file__).parents[3]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from template_checks.patterns import covers
+from template_checks.conditions import covers
 from template_checks.policies import Statement, statements
 
 

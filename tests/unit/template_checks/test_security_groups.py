@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from template_checks.security_groups import Peer, SecurityGroups
+from template_checks.networks import Peer, SecurityGroups
 from template_checks.templates import Templates
 
 

@@ -1,6 +1,6 @@
 """Pictures and tables of a page, drawn from the templates::
 
-    python -m template_checks.pictures cdk.out/assembly-Pharmacy docs/architecture.md
+    python -m tools.architecture_pictures cdk.out/assembly-Pharmacy docs/architecture.md
 
 writes what stands between the page's markers anew. Mermaid text, because the places where the page is read
 draw it, and a difference in it can be read.
@@ -17,8 +17,7 @@ from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
 from template_checks.reachability import Report, Row, prove
-from template_checks.reachability.kinds import Kind
-from template_checks.reachability.stations import VPC, Station, stations
+from template_checks.reachability.stations import VPC, Kind, Station, stations
 from template_checks.templates import Templates
 from template_checks.values import text
 
@@ -204,7 +203,7 @@ def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m template_checks.pictures")
+    parser = argparse.ArgumentParser(prog="python -m tools.architecture_pictures")
     parser.add_argument("templates", type=Path, help="of one tenant: cdk.out/assembly-Pharmacy")
     parser.add_argument("page", type=Path)
     arguments = parser.parse_args()

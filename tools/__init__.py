@@ -1,0 +1,1 @@
+"""Tools for developing and documenting the product. Never in the wheel."""
