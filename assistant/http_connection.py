@@ -2,7 +2,7 @@
 
 uvicorn bounds none of what comes before a request is whole: a head may have any size and take any time, and
 an open connection costs its caller nothing. Bodies have their limits where they are read
-(``assistant/api/request_body.py``); here is the last bound of their time.
+(``assistant/api/limits.py``); here is the last bound of their time.
 """
 
 from __future__ import annotations

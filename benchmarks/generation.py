@@ -24,8 +24,7 @@ import httpx
 import orjson
 
 from assistant.answering.ports import ChatMessage, GenerationRequest
-from assistant.aws.sagemaker_generator import SageMakerGenerator
-from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
+from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings.process import GatewaySettings, ModelServerSettings, inherited_environment
 from benchmarks.local_embedding import machine_line

@@ -15,9 +15,8 @@ from statistics import median
 import uvloop
 
 from assistant.answering.ports import ChatMessage, GenerationRequest
+from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.aws.sagemaker_embedder import SageMakerEmbedder
-from assistant.aws.sagemaker_generator import SageMakerGenerator
-from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from benchmarks.load.http_server import HttpConnection, Request
 from benchmarks.load.pacing import Pace

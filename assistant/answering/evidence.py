@@ -8,10 +8,9 @@ from statistics import fmean
 
 from opentelemetry import trace
 
-from assistant.answering.excerpts import shown_title
+from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, gate_features, judge, missing_in
 from assistant.answering.quote import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
-from assistant.answering.remembering import remember_texts
 from assistant.answering.retrieve import (
     Candidates,
     CosineScale,

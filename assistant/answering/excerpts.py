@@ -1,12 +1,20 @@
-"""What an answer shows of documents: made from their text, kept by place, and shown again from the store."""
+"""Document text in answers and in memory.
+
+An answer keeps excerpts: where the shown text is in which document. Their text is read again from the
+document store. Results that were computed from texts are cached by text, and all these caches are emptied
+regularly: otherwise a withdrawn document would stay in memory for as long as the process runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypeVar, cast
 from urllib.parse import quote
+from weakref import WeakSet
 
 from assistant.answering.events import AnswerEvent, Done, Sources, Token
 from assistant.answering.ports import DocumentTexts
@@ -23,6 +31,58 @@ from assistant.domain.answers import (
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError
 from assistant.text.safe_markdown import safe_markdown
+
+FORGET_EVERY_S = 300.0
+"""docs/hipaa.md says so of what a withdrawal leaves."""
+
+Work = TypeVar("Work", bound=Callable[..., Hashable | object])
+
+
+class _Sized(Protocol):
+    @property
+    def currsize(self) -> int: ...
+
+
+class _Cache(Protocol):
+    def cache_clear(self) -> None: ...
+
+    def cache_info(self) -> _Sized: ...
+
+
+_CACHES: WeakSet[_Cache] = WeakSet()
+
+
+def remember_texts(most: int) -> Callable[[Work], Work]:
+    """Return a decorator like ``lru_cache`` for a function of texts; ``forget_texts`` empties it."""
+
+    def remembering(work: Work) -> Work:
+        cached = lru_cache(maxsize=most)(work)
+        _CACHES.add(cached)
+        return cast("Work", cached)
+
+    return remembering
+
+
+def forget_texts() -> None:
+    """Forget every text that this process has worked something out of."""
+    for cache in list(_CACHES):
+        cache.cache_clear()
+
+
+def remembered() -> int:
+    """Return how many texts are remembered."""
+    return sum(cache.cache_info().currsize for cache in _CACHES)
+
+
+async def forget_regularly(every_s: float) -> None:
+    """Forget all texts every so often, until cancelled."""
+    while True:
+        await asyncio.sleep(every_s)
+        forget_texts()
+
+
+# What an answer shows of documents: made from their text, kept by place, and shown again from the store.
+
 
 SNIPPET_CHARACTERS = 280
 _BETWEEN_HEADINGS = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "

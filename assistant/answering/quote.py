@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import log, sqrt
 
-from assistant.answering.excerpts import shown_heading
-from assistant.answering.remembering import remember_texts
+from assistant.answering.excerpts import remember_texts, shown_heading
 from assistant.answering.retrieve import Weights
 from assistant.answering.understand import Term
 from assistant.domain.documents import Passage, StoredDocument, Unit, UnitKind

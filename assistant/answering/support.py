@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from assistant.answering.remembering import remember_texts
+from assistant.answering.excerpts import remember_texts
 from assistant.domain.documents import Passage, Unit, UnitKind
 from assistant.text.language import Language, unsupported_figures
 from assistant.text.statements import (

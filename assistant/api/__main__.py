@@ -6,19 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from assistant.answering.remembering import FORGET_EVERY_S, forget_regularly
-from assistant.api.admission import Admission
-from assistant.api.answer_exchange import AnswerExchange
-from assistant.api.answer_logging import SignalWatch
-from assistant.api.answer_requests import AnswerRequests
-from assistant.api.answer_starting import StartAnswer
-from assistant.api.answer_writing import StreamLimits
+from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
+from assistant.api.answers import AnswerExchange, AnswerRequests, StartAnswer
 from assistant.api.application import Application, build_application
 from assistant.api.certificate import self_signed_context
 from assistant.api.identity import TokenVerifier
 from assistant.api.keys import CachedKeySet
+from assistant.api.limits import Admission, StreamLimits
 from assistant.api.metrics import ServiceMetrics
-from assistant.api.running_answers import RunningAnswers
+from assistant.api.running import RunningAnswers, SignalWatch
 from assistant.api.task_metrics import telling_metrics
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.api.wiring import Service

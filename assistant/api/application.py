@@ -14,16 +14,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api import (
-    answer_routes,
-    audit_routes,
-    console_files,
-    document_routes,
-    health_routes,
-    link_page,
-)
-from assistant.api.answer_requests import EVENTS_PATH, AnswerRequests
+from assistant.api import answers, audit_routes, console_files, document_routes, health_routes, link_page
+from assistant.api.answers import EVENTS_PATH, AnswerRequests
 from assistant.api.chat_completions import CHAT_PATH, ChatCompletions
+from assistant.api.limits import ClientGoneError
 from assistant.api.problems import (
     NOT_FOUND,
     internal_problem,
@@ -32,7 +26,6 @@ from assistant.api.problems import (
     problem_headers,
     problem_of,
 )
-from assistant.api.request_body import ClientGoneError
 from assistant.api.wiring import Service, service_of
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 
@@ -94,7 +87,7 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for module in (answer_routes, audit_routes, document_routes, health_routes, link_page, console_files):
+    for module in (answers, audit_routes, document_routes, health_routes, link_page, console_files):
         routes.include_router(module.router)
     routes.add_exception_handler(AssistantError, _on_own_error)
     routes.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -14,13 +14,12 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api.answer_requests import AnswerRequests, SendRefusal, idempotency_key
+from assistant.api.answers import AnswerRequests, SendRefusal, idempotency_key
 from assistant.api.chat_encoding import ChatEncoder, chat_completion, chat_error
 from assistant.api.chat_request import ChatAsking, RefusedChatError, read_chat_request
-from assistant.api.delivery import Reading, event_of, send_json, send_stream, whole_events
-from assistant.api.outbox import Numbered
+from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
+from assistant.api.limits import CHAT_LIMIT_BYTES, read_body
 from assistant.api.problems import problem_headers, problem_of
-from assistant.api.request_body import CHAT_LIMIT_BYTES, read_body
 
 CHAT_PATH = "/v1/chat/completions"
 

@@ -1,28 +1,184 @@
-"""The two ways to hand an answer to its reader: as a stream, or whole."""
+"""From the events of an answer to the bytes that one reader gets, as a stream or as one JSON body."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import orjson
+from pydantic import BaseModel
 from starlette.types import Send
 
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
-from assistant.api.answer_writing import StreamLimits
-from assistant.api.event_encoding import HEARTBEAT, EncodedEvent, EventEncoder, decode_event
-from assistant.api.outbox import EventReader, Numbered
-from assistant.api.reader_watch import ReaderWatch
+from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.api.limits import OUTBOX_LIMIT_BYTES, ReaderWatch, StreamLimits
 from assistant.api.wire import WholeAnswer
 from assistant.domain.answers import Certainty, Sentence
+
+HEARTBEAT = b": alive\n\n"
+_MODELS: dict[str, type[BaseModel]] = {
+    kind.event: kind for kind in (Started, Sources, SentenceEnded, Done, Problem)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """An event as its owner encoded it: passed on as it is, so that an older reader need not know it."""
+
+    frame: bytes
+
+
+class EventEncoder:
+    """Encodes the events of one answer; ids are ``<answer_id>:<sequence>``, the sequence from 1."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, answer_id: str) -> None:
+        self._prefix = b"id: " + answer_id.encode() + b":"
+
+    def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent | EncodedEvent]]) -> bytes:
+        """Return the frames of several events; nothing for none."""
+        return b"".join([self.encode(sequence, event) for sequence, event in numbered])
+
+    def encode(self, sequence: int, event: AnswerEvent | EncodedEvent) -> bytes:
+        """Return the frame. Sequence 0 has no id: the event is of this connection, not of the answer."""
+        if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line suffices
+            return b"%s%d\nevent: token\ndata: %s\n\n" % (
+                self._prefix,
+                sequence,
+                orjson.dumps({"text": event.text}),
+            )
+        if isinstance(event, EncodedEvent):
+            return event.frame
+        body = b"event: %s\ndata: %s\n\n" % (event.event.encode(), event.model_dump_json().encode())
+        return b"%s%d\n%s" % (self._prefix, sequence, body) if sequence else body
+
+
+def decode_event(frame: bytes) -> AnswerEvent | None:
+    """Return the event of a frame that ``EventEncoder`` made, without fields that a newer release added; None
+    for a kind that is not known here."""
+    fields = dict(line.split(b": ", 1) for line in frame.rstrip(b"\n").split(b"\n"))
+    name, data = fields[b"event"].decode(), fields[b"data"]
+    if name == Token.event:
+        return Token(orjson.loads(data)["text"])
+    model = _MODELS.get(name)
+    return None if model is None else model.model_validate_json(data, extra="ignore")  # pyright: ignore[reportReturnType]
+
+
+# What stands between an answer that is written and a reader who may be slow.
+
+
+_EVENT_OVERHEAD_BYTES = 100
+"""About what id, event name and JSON add to a token's text."""
+
+Numbered = tuple[int, AnswerEvent | EncodedEvent]
+"""An event with its sequence in the answer, from 1; 0 for one that is of this connection only."""
+
+
+class EventReader(Protocol):
+    """Where the events of one answer are read, by one reader."""
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        """Return all that waits; nothing when nothing came for ``beat_s``; None when nothing follows."""
+        ...
+
+
+class Outbox:
+    """Events that wait for one reader. The writer never waits: over 64 KiB adjoining tokens merge into one,
+    so what an answer can pile up is bounded by its own text. A merged token has the last one's sequence."""
+
+    __slots__ = (
+        "_beat",
+        "_closed",
+        "_due_s",
+        "_events",
+        "_limit_bytes",
+        "_merged",
+        "_merged_to",
+        "_size_bytes",
+        "_waiter",
+    )
+
+    def __init__(self, *, limit_bytes: int = OUTBOX_LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._events: list[Numbered] = []
+        self._merged: list[str] = []
+        self._merged_to = 0
+        self._size_bytes = 0
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._due_s = 0.0
+        self._beat: asyncio.TimerHandle | None = None
+
+    def put(self, sequence: int, event: AnswerEvent) -> None:
+        if isinstance(event, Token):
+            if self._size_bytes >= self._limit_bytes:
+                self._merged.append(event.text)
+                self._merged_to = sequence
+            else:
+                self._events.append((sequence, event))
+            self._size_bytes += len(event.text) + _EVENT_OVERHEAD_BYTES
+        else:
+            self._close_merged()
+            self._events.append((sequence, event))
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more is put."""
+        self._closed = True
+        self._stop_beat()
+        self._wake()
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:
+        if not (self._events or self._merged or self._closed):
+            await self._wait(beat_s)
+        self._close_merged()
+        taken, self._events = self._events, []
+        self._size_bytes = 0
+        return taken if taken or not self._closed else None
+
+    async def _wait(self, beat_s: float) -> None:
+        """Wait until something is put, or for the beat. The beat's timer outlives the wait: tokens come far
+        more often than beats, and a timer of its own for each costs more than the wait."""
+        loop = asyncio.get_running_loop()
+        self._due_s = loop.time() + beat_s
+        if self._beat is None or self._beat.when() > self._due_s:
+            self._stop_beat()
+            self._beat = loop.call_at(self._due_s, self._on_beat)
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _on_beat(self) -> None:
+        self._beat = None
+        if self._waiter is None:
+            return  # nobody waits: the next wait begins anew
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._due_s:
+            self._wake()
+        else:
+            self._beat = loop.call_at(self._due_s, self._on_beat)
+
+    def _stop_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _close_merged(self) -> None:
+        if self._merged:
+            self._events.append((self._merged_to, Token("".join(self._merged))))
+            self._merged = []
+
+
+# The two ways to hand an answer to its reader: as a stream, or whole.
+
 
 Headers = Sequence[tuple[bytes, bytes]]
 STREAM_HEADERS = [

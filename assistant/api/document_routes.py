@@ -13,10 +13,10 @@ from fastapi import APIRouter, Query, Request, Response
 from assistant.adapters.signed_links import refused_link, tenant_of_link
 from assistant.api.document_reading import ReadDocument, Reader
 from assistant.api.identity import caller_is_identified, require_role
+from assistant.api.limits import DOCUMENT_LIMIT_BYTES, parse_body, read_body
 from assistant.api.link_page import LINKED_PATH
 from assistant.api.openapi_parts import body_of, problems
 from assistant.api.problems import NOT_FOUND
-from assistant.api.request_body import DOCUMENT_LIMIT_BYTES, parse_body, read_body
 from assistant.api.wire import DocumentPage, DocumentText, LinkToken, WithholdRequest
 from assistant.api.wiring import Caller, ServiceOf
 from assistant.domain.documents import Document, DocumentState, DocumentStatus

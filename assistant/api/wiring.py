@@ -10,9 +10,9 @@ from fastapi import Depends, Request
 
 from assistant.api.identity import TokenVerifier
 from assistant.api.keys import KeySet
-from assistant.api.log_following import LogFollower
 from assistant.api.metrics import ServiceMetrics
-from assistant.api.running_answers import RunningAnswers
+from assistant.api.resume import LogFollower
+from assistant.api.running import RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock
 from assistant.domain.identity import Identity

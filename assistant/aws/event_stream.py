@@ -1,17 +1,22 @@
-"""Incremental decoding of ``application/vnd.amazon.eventstream`` as SageMaker streams a response in it.
+"""Incremental parsers for the bytes of a streamed completion: SageMaker's event stream, SSE, chat chunks.
 
-botocore's own decoder takes ten times as long an event. Framing: total length, length of headers, CRC-32 of
-these 8 bytes (4 bytes each, big-endian), headers, payload, CRC-32 of all before.
+``application/vnd.amazon.eventstream``: botocore's own decoder takes ten times as long per event. Framing:
+total length, length of headers, CRC-32 of these 8 bytes (4 bytes each, big-endian), headers, payload,
+CRC-32 of everything before. Inside are server-sent events (https://html.spec.whatwg.org, 9.2.6), of which
+only the data is read: chunks of OpenAI's streamed chat completion.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Literal, cast
 from zlib import crc32
 
 import orjson
+
+from assistant.answering.ports import GenerationDelta
+from assistant.domain.answers import Usage
 
 _PRELUDE = struct.Struct("!III")
 _CHECKED_PRELUDE_BYTES = 8
@@ -145,3 +150,150 @@ def _described(headers: dict[str, str], payload: bytes) -> StreamFault:
         parts = [str(fields[name]) for name in ("ErrorCode", "Message") if fields.get(name)]
         message = ": ".join(parts) or message
     return StreamFault(kind, message)
+
+
+# Incremental decoding of server-sent events (https://html.spec.whatwg.org, 9.2.6): only their data.
+
+
+_LARGEST_EVENT_BYTES = 1024 * 1024
+
+
+class EventTooLargeError(Exception):
+    """An event has no end within the bound."""
+
+
+class ServerSentEventParser:
+    """Takes bytes as they come, cut anywhere, and gives the data of whole events."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._after_return = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the data of the events that ``data`` completes. Raises EventTooLargeError."""
+        between_events = not (self._rest or self._data or self._after_return)
+        if between_events and (whole := _whole_events(data)) is not None:
+            return whole
+        return self._feed_lines(data)
+
+    def _feed_lines(self, data: bytes) -> list[bytes]:
+        if self._after_return and data:
+            self._after_return = False
+            if data.startswith(b"\n"):  # the second half of a line end that was cut
+                data = data[1:]
+        self._after_return = self._after_return or data.endswith(b"\r")
+        lines = (self._rest + data).splitlines(keepends=True)
+        self._rest = lines.pop() if lines and not lines[-1].endswith((b"\n", b"\r")) else b""
+        events: list[bytes] = []
+        for line in lines:
+            self._take(line.rstrip(b"\r\n"), events)
+        if self._size + len(self._rest) > _LARGEST_EVENT_BYTES:
+            raise EventTooLargeError(f"an event is over {_LARGEST_EVENT_BYTES} bytes")
+        return events
+
+    def _take(self, line: bytes, events: list[bytes]) -> None:
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(value)
+            self._size += len(value)
+        elif not line and self._data:
+            events.append(b"\n".join(self._data))
+            self._data.clear()
+            self._size = 0
+
+
+def _whole_events(data: bytes) -> list[bytes] | None:
+    """Return the data of what is nothing but whole events of one line each; None for anything else.
+
+    That is how servers write their streams: it saves taking them apart into lines.
+    """
+    if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data:
+        return None
+    events = data[6:-2].split(b"\n\ndata: ")
+    return events if data.count(b"\n") == 2 * len(events) else None
+
+
+# The chunks of a streamed chat completion (OpenAI), from the bytes of an SSE stream to deltas.
+
+
+_DONE = b"[DONE]"
+
+
+class ChatStreamError(Exception):
+    """The stream holds an error, or what is no chat completion. The message holds no generated text."""
+
+    text = ""
+    """What the same bytes held before it."""
+
+
+class ChatChunkParser:
+    """Merges what came in one read: the hot path makes one delta a read, not one a token.
+
+    ``finish_reason`` and ``usage`` are kept for the last delta; ``done`` is set by the stream's end mark.
+    """
+
+    def __init__(self) -> None:
+        self._events = ServerSentEventParser()
+        self.finish_reason: Literal["stop", "length"] | None = None
+        self.usage: Usage | None = None
+        self.done = False
+
+    def feed(self, data: bytes) -> str:
+        """Return the text that ``data`` completes, maybe none. Raises ChatStreamError."""
+        texts: list[str] = []
+        try:
+            for event in self._events.feed(data):
+                if event == _DONE:
+                    self.done = True
+                elif not self.done:
+                    texts.append(self._take(event))
+        except EventTooLargeError as error:
+            raise ChatStreamError(str(error)) from None
+        except ChatStreamError as error:
+            error.text = "".join(texts)
+            raise
+        return "".join(texts)
+
+    def last_delta(self) -> GenerationDelta:
+        return GenerationDelta("", self.finish_reason, self.usage)
+
+    def _take(self, event: bytes) -> str:
+        try:
+            chunk = cast("dict[str, Any]", orjson.loads(event))
+            if "error" in chunk:
+                raise ChatStreamError(f"the model reports {_error_code(chunk['error'])}")
+            usage = chunk.get("usage")
+            if usage is not None:
+                self.usage = Usage(
+                    prompt_tokens=usage["prompt_tokens"], completion_tokens=usage["completion_tokens"]
+                )
+            choices = cast("list[dict[str, Any]]", chunk["choices"])
+            if not choices:
+                return ""
+            choice = choices[0]
+            reason = choice.get("finish_reason")
+            if reason is not None:
+                self._finish(reason)
+            text = choice["delta"].get("content")
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError, ValueError):
+            raise ChatStreamError("the model's stream is no chat completion") from None
+        if text is None:
+            return ""
+        if not isinstance(text, str):
+            raise ChatStreamError("the model's stream is no chat completion")
+        return text
+
+    def _finish(self, reason: object) -> None:
+        if reason not in ("stop", "length"):
+            raise ChatStreamError(f"the model ended by {str(reason)[:40]!r}")
+        self.finish_reason = reason
+
+
+def _error_code(error: object) -> str:
+    """Return an error's type or code: its message may repeat the prompt."""
+    if isinstance(error, dict):
+        fields = cast("dict[str, object]", error)
+        return str(fields.get("code") or fields.get("type") or "an error")[:80]
+    return "an error"

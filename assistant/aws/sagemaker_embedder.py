@@ -8,8 +8,13 @@ from typing import Any, cast
 
 import orjson
 
-from assistant.aws.retry_budget import RetryBudget, retry_overload
-from assistant.aws.sagemaker_runtime import InvocationError, InvocationFailure, SageMakerRuntime
+from assistant.aws.sagemaker import (
+    InvocationError,
+    InvocationFailure,
+    RetryBudget,
+    SageMakerRuntime,
+    retry_overload,
+)
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     AssistantError,

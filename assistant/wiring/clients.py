@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.aws.aws_clients import AwsService
-    from assistant.aws.sagemaker_runtime import SageMakerRuntime
+    from assistant.aws.sagemaker import SageMakerRuntime
 
 _GATEWAY_KEY = "local"
 """The gateway wants a well-formed signature and knows no keys."""
@@ -58,7 +58,7 @@ class ProcessClients:
         On this machine itself it always does: no signature made for a loopback address could be meant for
         AWS, and an expired sign-in of the developer's own must not stop the local gateway.
         """
-        from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
+        from assistant.aws.sagemaker import open_sagemaker_runtime
 
         if self._sagemaker is None:
             url = self._settings.sagemaker_endpoint_url

@@ -31,10 +31,10 @@ from assistant.wiring.clients import ProcessClients, open_clients
 from assistant.wiring.stores import AnswerStores, StoreChoice
 
 if TYPE_CHECKING:
-    from assistant.answering.answer_question import AnswerQuestion
     from assistant.answering.ports import AnswerLog, EndpointPower, LiveDocuments
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.services import TenantServices
+    from assistant.answering.use_case import AnswerQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ class _Wiring:
     clients: ProcessClients
 
     async def served(self, *, generates: bool) -> ServedTenant:
-        from assistant.answering.answer_question import AnswerQuestion
         from assistant.answering.reading import AppendToAnswer, ReadAnswers
+        from assistant.answering.use_case import AnswerQuestion
 
         links = await self._links()
         answers = await self.stores.answers(self.settings)
@@ -149,8 +149,8 @@ class _Wiring:
         generates: bool,
     ) -> TenantServices:
         from assistant.answering.services import IndexWatch, ServedModel, TenantServices
+        from assistant.aws.sagemaker import SageMakerGenerator
         from assistant.aws.sagemaker_embedder import SageMakerEmbedder
-        from assistant.aws.sagemaker_generator import SageMakerGenerator
 
         embedding, generation = self.tenant.embedding, self.tenant.generation
         artifacts_dir = self.settings.model_artifacts_dir

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from assistant.aws.sagemaker_runtime import SageMakerRuntime, open_sagemaker_runtime
+from assistant.aws.sagemaker import SageMakerRuntime, open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from tests.fakes.scripted_http import Script, ScriptedServer, scripted_http
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker import SageMakerGenerator
 from assistant.domain.clock import Deadline
 from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange

@@ -8,8 +8,7 @@ import orjson
 import pytest
 
 from assistant.answering.ports import ChatMessage, GenerationDelta, GenerationRequest
-from assistant.aws.sagemaker_generator import SageMakerGenerator
-from assistant.aws.sagemaker_runtime import open_sagemaker_runtime
+from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from assistant.aws.aws_clients import open_client
-from assistant.aws.sagemaker_runtime import InvocationError, InvocationFailure, SageMakerRuntime
+from assistant.aws.sagemaker import InvocationError, InvocationFailure, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.adapters_aws.conftest import Runtime
 

@@ -12,7 +12,7 @@ import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import get_session
 
-from assistant.aws.sagemaker_runtime import InvocationError, SageMakerRuntime
+from assistant.aws.sagemaker import InvocationError, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.integration.adapters_aws.conftest import Runtime
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assistant.aws.sagemaker_generator import SageMakerGenerator
+from assistant.aws.sagemaker import SageMakerGenerator
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
 from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.answering.remembering import forget_texts, remembered
+from assistant.answering.excerpts import forget_texts, remembered
 from assistant.api import __main__ as service_main
 from assistant.domain.clock import SystemClock
 from assistant.embedded.tenant import EmbeddedTenant

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity

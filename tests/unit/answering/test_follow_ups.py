@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.prepare import FollowUpRequest
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, deadline

@@ -9,10 +9,10 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.interruption import Cause
 from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, Gate
@@ -177,7 +177,7 @@ async def test_the_record_is_there_when_done_is_read(tenant: FakeTenant) -> None
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answering.record_writing._FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr("assistant.answering.record._FIRST_RETRY_S", 0.005)
 
 
 @pytest.mark.parametrize("error", [RecordsUnavailableError("down"), ValueError("Retail refills quoted")])
@@ -211,7 +211,7 @@ async def test_a_store_that_fails_to_the_end_is_said_in_the_log() -> None:
 
 
 async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answering.record_writing.MAX_WAITING", 1)
+    monkeypatch.setattr("assistant.answering.record.MAX_WAITING", 1)
     tenant = FakeTenant()
     tenant.records.error = RecordsUnavailableError("down")
     use_case, prepared = await prepare(tenant)
@@ -224,7 +224,7 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answering.answer_question.RECORDS_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("assistant.answering.use_case.RECORDS_TIMEOUT_S", 0.02)
     tenant = FakeTenant()
     tenant.records.gate = Gate()
     use_case, prepared = await prepare(tenant)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assistant.answering.answer_question import AnswerQuestion
 from assistant.answering.evidence import USUAL_PEAK
 from assistant.answering.prepare import AnswerRequest
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answering.answer_text import LONGEST_SENTENCE_CHARACTERS, AnswerText
 from assistant.answering.events import SentenceEnded, Token
 from assistant.answering.prepare import QuotedBlock
 from assistant.answering.support import SupportChecker
-from assistant.answering.written_text import LONGEST_SENTENCE_CHARACTERS, AnswerText
 from assistant.domain.answers import Support
 from assistant.text.language import language
 from tests.fakes.answering import document

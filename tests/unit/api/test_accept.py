@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.api.answer_requests import wants_stream
+from assistant.api.answers import wants_stream
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.api.admission import Admission
+from assistant.api.limits import Admission
 from assistant.domain.errors import OverloadedError
 
 

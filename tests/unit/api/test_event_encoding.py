@@ -5,7 +5,7 @@ import json
 import pytest
 
 from assistant.answering.events import AnswerEvent, Done, Started, Token
-from assistant.api.event_encoding import EncodedEvent, EventEncoder, decode_event
+from assistant.api.delivery import EncodedEvent, EventEncoder, decode_event
 from assistant.domain.answers import FinishReason, Usage
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="i", trace_id=None)

@@ -13,11 +13,10 @@ import pytest
 from assistant.answering.events import Done, Problem, Started, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import LogBatch, LogOpening, LogReading, LogSignals
-from assistant.api import answer_logging, log_following
-from assistant.api.answer_logging import LoggedAnswer
-from assistant.api.event_encoding import EncodedEvent
-from assistant.api.kept_events import KeptEvents
-from assistant.api.log_following import LEASE_S, LogFollower
+from assistant.api import resume, running
+from assistant.api.delivery import EncodedEvent
+from assistant.api.resume import LEASE_S, KeptEvents, LogFollower
+from assistant.api.running import LoggedAnswer
 from assistant.domain.answers import FinishReason, Usage
 from assistant.domain.errors import AnswerInterruptedError, AssistantError, RecordsUnavailableError
 from tests.contracts.samples import opening
@@ -89,9 +88,9 @@ class ScriptedLog:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_following, "_POLL_S", 0.0)
-    monkeypatch.setattr(answer_logging, "BATCH_INTERVAL_S", 0.005)
-    monkeypatch.setattr(answer_logging, "_RETRY_S", 0.001)
+    monkeypatch.setattr(resume, "_POLL_S", 0.0)
+    monkeypatch.setattr(running, "BATCH_INTERVAL_S", 0.005)
+    monkeypatch.setattr(running, "_RETRY_S", 0.001)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -238,7 +237,7 @@ async def test_what_the_store_did_not_acknowledge_is_neither_lost_nor_doubled() 
 
 
 async def test_the_end_of_a_log_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_logging, "_LAST_BATCH_S", 0.02)
+    monkeypatch.setattr(running, "_LAST_BATCH_S", 0.02)
     log = ScriptedLog()
     log.is_down = True
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
@@ -251,7 +250,7 @@ async def test_the_end_of_a_log_is_given_up_after_a_while(monkeypatch: pytest.Mo
 
 
 async def test_the_first_text_is_kept_before_anybody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_logging, "BATCH_INTERVAL_S", 1e6)
+    monkeypatch.setattr(running, "BATCH_INTERVAL_S", 1e6)
     log = ScriptedLog()
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     assert not logged.put(STARTED)
@@ -266,7 +265,7 @@ async def test_the_first_text_is_kept_before_anybody_reads_it(monkeypatch: pytes
 async def test_the_first_event_is_kept_at_once_and_the_text_behind_it_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answer_logging, "BATCH_INTERVAL_S", 1e6)
+    monkeypatch.setattr(running, "BATCH_INTERVAL_S", 1e6)
     log = ScriptedLog()
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     logged.put(STARTED)

@@ -10,9 +10,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.answer_writing import StreamLimits
 from assistant.api.application import build_routes
-from assistant.api.event_encoding import HEARTBEAT
+from assistant.api.delivery import HEARTBEAT
+from assistant.api.limits import StreamLimits
 from assistant.api.openapi import EVENTS, openapi_document, rendered
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from assistant.answering.events import Done, Token
-from assistant.api.outbox import Numbered, Outbox
+from assistant.api.delivery import Numbered, Outbox
 from assistant.domain.answers import FinishReason, Usage
 
 DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assistant.api.reader_watch import ReaderWatch, StalledReaderError
+from assistant.api.limits import ReaderWatch, StalledReaderError
 
 PART: dict[str, object] = {"type": "http.response.body"}
 

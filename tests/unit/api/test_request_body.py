@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistant.answering.prepare import AnswerRequest
-from assistant.api.request_body import ClientGoneError, parse_body, read_body
+from assistant.api.limits import ClientGoneError, parse_body, read_body
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import InvalidRequestError, TooLargeError, UnreadableRequestError

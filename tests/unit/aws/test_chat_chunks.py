@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.aws.chat_chunks import ChatChunkParser, ChatStreamError
-from assistant.aws.event_stream import EventStreamParser
+from assistant.aws.event_stream import ChatChunkParser, ChatStreamError, EventStreamParser
 from assistant.domain.answers import Usage
 from assistant.local.gateway.event_stream import payload_part
 from tests.unit.aws.cutting import cut_anywhere

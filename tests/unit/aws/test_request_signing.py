@@ -10,7 +10,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from assistant.aws.request_signing import RequestSigner, SigningKey
+from assistant.aws.signed_posts import RequestSigner, SigningKey
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 REGION = "eu-central-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.aws.retry_budget import RetryBudget, retry_overload
+from assistant.aws.sagemaker import RetryBudget, retry_overload
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError
 from tests.fakes.clock import SteppedClock

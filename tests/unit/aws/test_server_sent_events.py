@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.aws.server_sent_events import EventTooLargeError, ServerSentEventParser
+from assistant.aws.event_stream import EventTooLargeError, ServerSentEventParser
 from tests.unit.aws.cutting import cut_anywhere
 
 DATA = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), max_size=30)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answering.answer_text import AnswerText
 from assistant.answering.support import SupportChecker
-from assistant.answering.written_text import AnswerText
-from assistant.aws.chat_chunks import ChatChunkParser
-from assistant.aws.event_stream import EventStreamParser
+from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.text.language import SentenceSplitter, language
 from benchmarks.load.bare import _dechunked, _payloads, _relayed
 from benchmarks.load.http_server import decode_chunks

@@ -1,23 +1,172 @@
-"""Reading an answer that another task writes, or wrote, from its event log."""
+"""Reading an answer from its event log: one that another task writes, wrote, or left unfinished."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 
+import orjson
 import structlog
 
-from assistant.answering.ports import AnswerLog, LogReading
-from assistant.api.event_encoding import EncodedEvent
-from assistant.api.kept_events import KeptEvents
-from assistant.api.outbox import Numbered
+from assistant.answering.events import SentenceEnded, Sources, Token
+from assistant.answering.excerpts import read_excerpts
+from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
+from assistant.api.delivery import EncodedEvent, Numbered, decode_event
 from assistant.api.problems import problem_of
+from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
 from assistant.domain.clock import Clock
 from assistant.domain.errors import (
+    AnswerInterruptedError,
     AssistantError,
+    DependencyError,
+    NotResumableError,
     RecordsUnavailableError,
     WithdrawnError,
 )
+
+_TIMEOUT_S = 3.0
+_log = structlog.get_logger(__name__)
+
+
+def record_of_interrupted(reading: LogReading, *, now: datetime) -> AnswerRecord:
+    """Return the record that the opening holds, with the sources, the text and the sentences that were
+    logged: documents' texts stay excerpts."""
+    frames = [frame for batch in reading.batches for frame in batch.frames]
+    excerpts = {excerpt.mark: excerpt for batch in reading.batches for excerpt in batch.excerpts}
+    events = [event for frame in frames if (event := decode_event(frame)) is not None]
+    sentences = [event for event in events if isinstance(event, SentenceEnded)]
+    sources = [source for event in events if isinstance(event, Sources) for source in event.sources]
+    return AnswerRecord.model_validate_json(reading.opening.context).model_copy(
+        update={
+            "finished_at": now,
+            "text": "".join(event.text for event in events if isinstance(event, Token)),
+            "sentences": tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
+            "passages": tuple(map(_use_of, sources)),
+            "excerpts": tuple(excerpts.values()),
+        }
+    )
+
+
+def _use_of(source: Source) -> PassageUse:
+    """Return what the sources that were sent say of a passage; how it was found is not known any more."""
+    return PassageUse(
+        passage_id="",
+        document_id=source.document_id,
+        content_hash=source.content_hash,
+        text_hash="",
+        n=source.n,
+        rank=source.n,
+        fused_score=source.score,
+        lexical_rank=None,
+        lexical_score=None,
+        vector_rank=None,
+        cosine=None,
+        in_prompt=False,
+        title=source.title,
+        span=source.span,
+        url=source.url,
+        source=source.source,
+    )
+
+
+async def settle_lapsed(
+    answer_id: str, *, log: AnswerLog, records: AnswerRecords, clock: Clock
+) -> AssistantError:
+    """Return what readers are told of an answer whose owner is gone, once that is kept, within 3 s.
+
+    Where the owner had recorded a whole answer, only its last events are lost: that stands, and its key stays
+    its own. Else what the log knows is kept, and the key is freed. A store that fails is logged.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            record = await records.get_answer(answer_id)
+            if record is not None and record.outcome is Outcome.DONE:
+                return NotResumableError(
+                    "The answer is whole, and its last events were lost with the task that wrote it. Read it:"
+                    f" GET /v1/answers/{answer_id}."
+                )
+            reading = await log.read(answer_id)
+            if reading is not None:
+                await records.put_interrupted(record_of_interrupted(reading, now=clock.now()))
+                await log.free_key(reading.opening)
+    except (AssistantError, TimeoutError) as error:
+        _log.warning("interrupted_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
+    return AnswerInterruptedError(
+        "The task that wrote this answer ended before the answer did: nothing follows. Ask again."
+    )
+
+
+# Events from a log as they were sent, with the documents' texts as they may be read now.
+
+
+_LIMIT_S = 3.0
+
+
+class KeptEvents:
+    """Fills the batches of one log for one reader."""
+
+    def __init__(self, texts: DocumentTexts, *, labels: frozenset[str]) -> None:
+        self._texts = texts
+        self._labels = labels
+        self._shown: set[str] = set()
+        """Documents that the answer has shown so far, to this reader or to the one before."""
+
+    async def frames(self, batches: Sequence[LogBatch]) -> list[Sequence[bytes]]:
+        """Return each batch's frames as they were sent, to the byte.
+
+        Raises WithdrawnError when a document that the answer has shown may not be read any more, in these
+        batches or in one before; DependencyError.
+        """
+        excerpts = {excerpt.mark: excerpt for batch in batches for excerpt in batch.excerpts}
+        read = {excerpt.document_id for excerpt in excerpts.values()}
+        if any(batch.frames for batch in batches):
+            await refuse_withdrawn(self._shown - read, self._texts, labels=self._labels)
+        self._shown |= read
+        found = await read_excerpts(list(excerpts.values()), self._texts, labels=self._labels)
+        texts = {mark: text for mark, text in found.items() if text is not None}
+        if len(texts) < len(found):
+            raise _withdrawn()
+        return [_filled(batch, texts) for batch in batches]
+
+
+def _filled(batch: LogBatch, texts: Mapping[int, str]) -> Sequence[bytes]:
+    if not batch.excerpts:
+        return batch.frames
+    return [fill(frame.decode(), texts, encode=_in_json).encode() for frame in batch.frames]
+
+
+async def refuse_withdrawn(
+    document_ids: Collection[str], texts: DocumentTexts, *, labels: frozenset[str]
+) -> None:
+    """Raises WithdrawnError when one of the documents may not be read any more, DependencyError."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            readable = await asyncio.gather(
+                *(texts.is_readable(document_id, labels=labels) for document_id in document_ids)
+            )
+    except TimeoutError:
+        raise DependencyError(
+            f"The document store took over {_LIMIT_S:.0f} s to say what may be read; try again."
+        ) from None
+    if not all(readable):
+        raise _withdrawn()
+
+
+def _in_json(text: str) -> str:
+    """Return the text as it stands inside a JSON string."""
+    return orjson.dumps(text)[1:-1].decode()
+
+
+def _withdrawn() -> WithdrawnError:
+    return WithdrawnError(
+        "A document that this answer shows was withdrawn since, or is no longer open to you: nothing of it is"
+        " sent again. Ask again."
+    )
+
+
+# Reading an answer that another task writes, or wrote, from its event log.
+
 
 LEASE_S = 5.0
 """An owner that wrote no batch for so long, by the follower's own clock, is gone. Batches come about every
@@ -27,7 +176,6 @@ _OPENING_LEASE_S = 15.0
 _POLL_S = 0.4
 _READ_TIMEOUT_S = 3.0
 _SIGNAL_INTERVAL_S = 2.0
-_log = structlog.get_logger(__name__)
 
 _STORE_DOWN = RecordsUnavailableError("The rest of the answer cannot be read just now; come back to it.")
 
