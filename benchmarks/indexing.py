@@ -30,7 +30,7 @@ from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources.reader import read_sources
 from assistant.settings.process import inherited_environment
 from assistant.settings.tenant import load_tenant
-from assistant.wiring import open_stores
+from assistant.wiring.stores import open_stores
 from benchmarks.local_embedding import (
     TENANT,
     BenchLayout,

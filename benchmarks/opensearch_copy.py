@@ -11,12 +11,12 @@ from pathlib import Path
 
 from opensearchpy import AsyncOpenSearch
 
-from assistant.adapters.model_artifacts import read_model_facts
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.domain.documents import IndexedDocument
 from assistant.embedded import passage_rows as rows
+from assistant.model_artifacts import read_model_facts
 from assistant.settings.tenant import load_tenant
 from benchmarks.local_embedding import TENANT, BenchLayout
 

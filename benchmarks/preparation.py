@@ -26,10 +26,9 @@ from assistant.answering.retrieve import RetrievePassages
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
 from assistant.embedded import index_reader
-from assistant.embedded.index_follower import IndexFollower, IndexView
-from assistant.embedded.vectors import VectorMatrix
+from assistant.embedded.index_reader import IndexFollower, IndexView, VectorMatrix
 from assistant.settings.process import ServiceSettings
-from assistant.wiring import open_tenants
+from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, running
 
 STEPS = ("embed", "search", "rank", "read", "weigh", "units", "quote", "compose")

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from assistant.answering.ports import LogBatch, LogOpening
-from assistant.aws.aws_clients import open_client
-from assistant.aws.dynamodb_calls import DynamoDbCalls
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb import DynamoDbCalls
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.domain.errors import RecordsUnavailableError

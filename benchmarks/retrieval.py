@@ -29,7 +29,7 @@ from assistant.answering.retrieve import RetrievePassages
 from assistant.answering.services import Steps
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings.process import ServiceSettings
-from assistant.wiring import open_tenants
+from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
 from benchmarks.opensearch_copy import copy_index
 from benchmarks.preparation import PreparationFigures, measure_preparation

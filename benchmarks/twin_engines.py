@@ -13,7 +13,7 @@ from assistant.domain.documents import Retrieved
 from assistant.evaluation.questions import load_questions
 from assistant.evaluation.retrieval_quality import LEGS, ranked_documents, retrieval_quality
 from assistant.settings.process import ServiceSettings
-from assistant.wiring import open_tenants
+from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT
 
 TOP = 10

@@ -22,7 +22,8 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, serve
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
-from assistant.wiring import ServedTenant, open_key_source, open_tenants
+from assistant.wiring.services import ServedTenant, open_tenants
+from assistant.wiring.stores import open_key_source
 
 _RESUME_S = 5.0
 """At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain

@@ -56,7 +56,7 @@ from assistant.domain.errors import (
     WithdrawnError,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.wiring import ServedTenant
+from assistant.wiring.services import ServedTenant
 
 Result = TypeVar("Result")
 _CANCEL_TIMEOUT_S = 1.0

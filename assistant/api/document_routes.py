@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, cast
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from assistant.adapters.signed_links import refused_link, tenant_of_link
 from assistant.api.document_reading import ReadDocument, Reader
 from assistant.api.identity import caller_is_identified, require_role
 from assistant.api.limits import DOCUMENT_LIMIT_BYTES, parse_body, read_body
@@ -19,6 +18,7 @@ from assistant.api.openapi_parts import body_of, problems
 from assistant.api.problems import NOT_FOUND
 from assistant.api.wire import DocumentPage, DocumentText, LinkToken, WithholdRequest
 from assistant.api.wiring import Caller, ServiceOf
+from assistant.document_links import refused_link, tenant_of_link
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
     AssistantError,
@@ -34,7 +34,7 @@ from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
 from assistant.knowledge.listing import ListDocuments
 from assistant.knowledge.sources.items import SourceDocument, SourceFailure, refuse_double_keys
 from assistant.knowledge.withholding import Withheld
-from assistant.wiring import ServedTenant
+from assistant.wiring.services import ServedTenant
 
 router = APIRouter(tags=["documents"])
 _LIMIT_S = 6.0

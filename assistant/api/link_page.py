@@ -13,7 +13,7 @@ import hashlib
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse
 
-from assistant.adapters.signed_links import LINK_PAGE
+from assistant.document_links import LINK_PAGE
 
 LINKED_PATH = "/v1/documents/linked"
 _STYLE = """

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from assistant.api.wire import Readiness, ReadinessCheck
 from assistant.api.wiring import Service
 from assistant.domain.errors import AssistantError
-from assistant.wiring import ServedTenant
+from assistant.wiring.services import ServedTenant
 
 _CHECK_TIMEOUT_S = 5.0
 _FRESH_S = 1.0

@@ -16,7 +16,7 @@ from assistant.api.running import RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock
 from assistant.domain.identity import Identity
-from assistant.wiring import ServedTenant
+from assistant.wiring.services import ServedTenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,23 @@ from typing import Any
 
 import orjson
 
-from assistant.adapters.log_batch_bytes import from_bytes, to_bytes
 from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogBatch, LogOpening, LogReading, LogSignals
-from assistant.aws.dynamodb_bodies import StoredBody, store_bytes, store_text
-from assistant.aws.dynamodb_calls import DynamoDbCalls, DynamoDbRefusal, Item
-from assistant.aws.dynamodb_group_commit import GroupCommit
-from assistant.aws.dynamodb_reading import DynamoDbTable, Key, partition_request, typed_key
-from assistant.aws.dynamodb_writes import Puts
+from assistant.aws.dynamodb import (
+    DynamoDbCalls,
+    DynamoDbRefusal,
+    DynamoDbTable,
+    Item,
+    Key,
+    StoredBody,
+    partition_request,
+    store_bytes,
+    store_text,
+    typed_key,
+)
+from assistant.aws.dynamodb_writes import GroupCommit, Puts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
+from assistant.stored_values import decode_log_batch, encode_log_batch
 
 _HEAD = "head"
 _SIGNALS = "signals"
@@ -79,7 +87,7 @@ class DynamoDbAnswerLog:
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         # Readers are a second behind anyway: only what begins or ends a stream is urgent.
         urgent = batch.ended or batch.urgent
-        body = store_bytes(to_bytes(batch))
+        body = store_bytes(encode_log_batch(batch))
         await self._put((_log(answer_id), _batch_name(batch.number)), body, urgent=urgent)
 
     async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
@@ -99,7 +107,7 @@ class DynamoDbAnswerLog:
         return LogReading(
             LogOpening(**orjson.loads(head)),
             tuple(
-                from_bytes(number, body)
+                decode_log_batch(number, body)
                 for expected, number, body in zip(_after(after_batch, numbers), numbers, batches, strict=True)
                 if number == expected
             ),

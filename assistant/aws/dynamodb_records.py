@@ -22,11 +22,17 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
-from assistant.aws.dynamodb_bodies import StoredBody, store_text
-from assistant.aws.dynamodb_calls import DynamoDbCalls, Item
-from assistant.aws.dynamodb_group_commit import GroupCommit
-from assistant.aws.dynamodb_reading import DynamoDbTable, Key, partition_request, typed_key
-from assistant.aws.dynamodb_writes import Inserts
+from assistant.aws.dynamodb import (
+    DynamoDbCalls,
+    DynamoDbTable,
+    Item,
+    Key,
+    StoredBody,
+    partition_request,
+    store_text,
+    typed_key,
+)
+from assistant.aws.dynamodb_writes import GroupCommit, Inserts
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,

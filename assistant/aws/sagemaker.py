@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 
 from assistant.answering.ports import GenerationDelta, GenerationRequest
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError, EventStreamParser
 from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
 from assistant.domain.clock import Deadline

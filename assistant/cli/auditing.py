@@ -21,7 +21,7 @@ from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, InvalidRequestError
 from assistant.settings.process import LocalSettings
-from assistant.wiring import open_stores
+from assistant.wiring.stores import open_stores
 
 LOOKS_BACK = timedelta(days=30)
 _DID = {

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table
 from assistant.cli.ports import HOST
 from assistant.domain.errors import AssistantError

@@ -15,7 +15,6 @@ from pathlib import Path
 import orjson
 import typer
 
-from assistant.adapters.private_files import make_private_folder, write_private
 from assistant.answering.services import TenantServices
 from assistant.cli.evaluation_view import show_changes, show_run
 from assistant.cli.global_options import GlobalOptions
@@ -44,7 +43,8 @@ from assistant.evaluation.runs import (
     read_run,
     run_path,
 )
-from assistant.wiring import open_tenants
+from assistant.private_files import make_private_folder, write_private
+from assistant.wiring.services import open_tenants
 
 DRAWN = 120
 """Questions a tenant that ``--draw`` asks, beside the clean ones that the messy ones are held against."""

@@ -28,7 +28,7 @@ from assistant.knowledge.sources.reader import read_sources
 from assistant.knowledge.stores import KnowledgeStores
 from assistant.knowledge.upkeep import pages_of
 from assistant.knowledge.withdraw_documents import WithdrawDocuments
-from assistant.wiring import open_stores
+from assistant.wiring.stores import open_stores
 
 _WITHDRAWAL_TIMEOUT_S = 30.0
 _POLL_S = 0.1

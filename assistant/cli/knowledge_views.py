@@ -16,7 +16,7 @@ from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.knowledge_sources import KnowledgeSources
 from assistant.knowledge.listing import ListDocuments
-from assistant.wiring import open_stores
+from assistant.wiring.stores import open_stores
 
 _PAGE = 1000
 _STYLES = {

@@ -13,7 +13,7 @@ from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.knowledge.knowledge_sources import KnowledgeSources
 from assistant.knowledge.migrating import Change, MigrateKnowledge, Migration
-from assistant.wiring import open_stores
+from assistant.wiring.stores import open_stores
 
 
 def migrate_knowledge(options: GlobalOptions, *, tenant: str, into: str | None, apply: bool) -> None:

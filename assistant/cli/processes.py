@@ -15,7 +15,7 @@ import orjson
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from assistant.adapters.private_files import make_private_folder
+from assistant.private_files import make_private_folder
 from assistant.settings.process import inherited_environment
 
 MARK = "ASSISTANT_SUPERVISED_BY"

@@ -20,7 +20,7 @@ from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, Stor
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.readable import ReadableDocuments
-from assistant.wiring import TenantStores, open_stores
+from assistant.wiring.stores import TenantStores, open_stores
 
 
 @dataclass(frozen=True, slots=True)

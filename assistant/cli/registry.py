@@ -12,9 +12,9 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assistant.adapters.private_files import FILE_MODE, keep_private, write_private
 from assistant.cli.processes import ProcessIdentity
 from assistant.domain.errors import LocalRuntimeError
+from assistant.private_files import FILE_MODE, keep_private, write_private
 
 
 class RunningProcess(BaseModel):

@@ -23,7 +23,7 @@ from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import RankedPassage
 from assistant.domain.errors import ConfigurationError, OverloadedError
-from assistant.wiring import open_tenants
+from assistant.wiring.services import open_tenants
 
 _AT_ONCE = 4
 """Questions in flight: two cores embed no faster with more."""

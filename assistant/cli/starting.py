@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.adapters.private_files import make_private_folder
 from assistant.cli import ports
 from assistant.cli.logs import ProcessLog
 from assistant.cli.processes import ProcessIdentity, ProcessPlan, reap, spawn
 from assistant.cli.registry import Registry, Running, RunningProcess
 from assistant.domain.errors import LocalRuntimeError
+from assistant.private_files import make_private_folder
 from assistant.settings.process import LocalSettings
 
 _POLL_S = 0.02

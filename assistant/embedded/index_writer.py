@@ -23,13 +23,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from assistant.adapters.private_files import FILE_MODE, make_private_folder
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexedDocument
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.embedded import passage_rows as rows
 from assistant.embedded.lexical import LexicalWriter, is_whole
 from assistant.embedded.sqlite_file import open_connection
+from assistant.private_files import FILE_MODE, make_private_folder
 
 LEXICAL_PREFIX = "lexical-"
 PAGE_SIZE_BYTES = 8192

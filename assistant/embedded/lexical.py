@@ -18,10 +18,10 @@ from typing import Any, Literal
 import tantivy
 from tantivy import FieldType, Filter, Occur, Query, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-from assistant.adapters.index_values import microseconds, whole_text
-from assistant.adapters.private_files import make_private_folder
 from assistant.domain.documents import DocumentCard, Passage, SearchFilters
 from assistant.embedded.passage_rows import DocumentRows
+from assistant.private_files import make_private_folder
+from assistant.stored_values import microseconds, whole_text
 
 Leg = Literal["passages", "titles", "texts"]
 WRITER_HEAP_BYTES = 15_000_000

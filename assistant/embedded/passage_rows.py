@@ -21,7 +21,8 @@ from typing import Any
 
 import orjson
 
-from assistant.adapters.index_values import (
+from assistant.domain.documents import DocumentCard, KnownWords, Passage, Span
+from assistant.stored_values import (
     card_from,
     card_values,
     from_microseconds,
@@ -30,7 +31,6 @@ from assistant.adapters.index_values import (
     unit_values,
     units_from,
 )
-from assistant.domain.documents import DocumentCard, KnownWords, Passage, Span
 
 PASSAGES_FILE = "passages.sqlite"
 SCHEMA_VERSION = 2

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from assistant.adapters.private_files import make_private_file, make_private_folder
 from assistant.domain.errors import DependencyError
+from assistant.private_files import make_private_file, make_private_folder
 
 Result = TypeVar("Result")
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.embedded.answer_log import SqliteAnswerLog
-from assistant.embedded.documents import FileDocumentStore
+from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
+from assistant.embedded.files import FileDocumentStore
 from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
-from assistant.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
 from assistant.embedded.passage_rows import IndexModel
-from assistant.embedded.records import SqliteAnswerRecords
-from assistant.embedded.states import SqliteDocumentStates
 
 
 class EmbeddedTenant:

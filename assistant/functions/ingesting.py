@@ -7,7 +7,7 @@ from assistant.functions.messages import Failures, queued_documents
 from assistant.functions.telling import tell
 from assistant.knowledge.postponing import PAUSED_DELAY_S, BatchOutcome
 from assistant.settings import deployed_names
-from assistant.wiring.functions import Ingesting
+from assistant.wiring.services import Ingesting
 
 
 async def ingest_documents(ingesting: Ingesting, event: Event, _context: LambdaContext) -> Failures:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from assistant.aws.sqs_queue import document_in
+from assistant.aws.sqs import document_in
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.ports import QueuedDocument
 

@@ -7,7 +7,7 @@ from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
 from assistant.settings import deployed_names
-from assistant.wiring.functions import Receiving
+from assistant.wiring.services import Receiving
 
 
 async def receive_documents(receiving: Receiving, event: Event, _context: LambdaContext) -> Failures:

@@ -8,7 +8,7 @@ from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, each_message, new_object
 from assistant.functions.telling import tell
 from assistant.settings import deployed_names
-from assistant.wiring.functions import Redacting
+from assistant.wiring.services import Redacting
 
 
 async def redact_capture(redacting: Redacting, event: Event, _context: LambdaContext) -> Failures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
 from assistant.knowledge.upkeep import resume_withdrawals
-from assistant.wiring.functions import Removing
+from assistant.wiring.services import Removing
 
 
 async def withdraw_documents(removing: Removing, event: Event, _context: LambdaContext) -> Failures:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast, get_args
 
-from assistant.aws.kms_secret import create_link_secret as make_link_secret
-from assistant.aws.opensearch_schema import apply_schema
-from assistant.aws.opensearch_security import allow_index, configure_audit, forbid_index
+from assistant.aws.opensearch_schema import allow_index, apply_schema, configure_audit, forbid_index
+from assistant.aws.parameters import create_link_secret as make_link_secret
 from assistant.domain.errors import ConfigurationError
 from assistant.functions.cloudformation import ResourceRequest, answer
 from assistant.functions.entry import Event, LambdaContext
 from assistant.settings.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
-from assistant.wiring.functions import LinkSecret, SearchDomain
+from assistant.wiring.services import LinkSecret, SearchDomain
 
 
 async def apply_search_schema(domain: SearchDomain, event: Event, context: LambdaContext) -> None:

@@ -7,8 +7,7 @@ import tempfile
 
 import httpx
 
-from assistant.aws.aws_calls import aws_call
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import aws_call, open_client
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.functions import ProbeSettings
 

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import Any
 
 from assistant.answering.events import Done, Problem
-from assistant.aws.aws_clients import open_client
-from assistant.aws.kms_tokens import signed_token
+from assistant.aws.clients import open_client
+from assistant.aws.parameters import signed_token
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import AssistantError, DeadlineExceededError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from benchmarks.load.efforts import Effort
 from benchmarks.load.plans import LoadOutcome

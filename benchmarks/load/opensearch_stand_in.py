@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from assistant.aws.opensearch_query import LEXICAL, PASSAGE_COSINE, TEXT, TITLE, TITLE_COSINE
-from assistant.aws.opensearch_rows import passage_row, row_id, rows_of
+from assistant.aws.opensearch_index import passage_row, row_id, rows_of
+from assistant.aws.opensearch_search import LEXICAL, PASSAGE_COSINE, TEXT, TITLE, TITLE_COSINE
 from assistant.domain.documents import IndexedDocument
 from benchmarks.load.http_server import HttpConnection, Request, response
 from benchmarks.load.knowledge import AT, READ_DOCUMENTS, document, passages

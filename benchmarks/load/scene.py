@@ -16,10 +16,10 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from assistant.adapters.model_artifacts import read_model_facts
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_schema import PassageSchema
+from assistant.model_artifacts import read_model_facts
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings, ServiceSettings

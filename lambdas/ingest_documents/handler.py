@@ -3,6 +3,6 @@
 from assistant.functions import FunctionEntry
 from assistant.functions.ingesting import ingest_documents
 from assistant.settings.functions import IngestingSettings
-from assistant.wiring.functions import open_ingesting
+from assistant.wiring.services import open_ingesting
 
 handle = FunctionEntry(IngestingSettings, open_ingesting, ingest_documents)

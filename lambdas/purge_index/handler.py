@@ -3,6 +3,6 @@
 from assistant.functions import FunctionEntry
 from assistant.functions.removing import purge_index
 from assistant.settings.functions import RemovingSettings
-from assistant.wiring.functions import open_removing
+from assistant.wiring.services import open_removing
 
 handle = FunctionEntry(RemovingSettings, open_removing, purge_index)

@@ -3,6 +3,6 @@
 from assistant.functions import FunctionEntry
 from assistant.functions.receiving import receive_documents
 from assistant.settings.functions import ReceivingSettings
-from assistant.wiring.functions import open_receiving
+from assistant.wiring.services import open_receiving
 
 handle = FunctionEntry(ReceivingSettings, open_receiving, receive_documents)

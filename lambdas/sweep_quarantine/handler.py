@@ -3,6 +3,6 @@
 from assistant.functions import FunctionEntry
 from assistant.functions.redacting import sweep_quarantine
 from assistant.settings.functions import RedactingSettings
-from assistant.wiring.functions import open_redacting
+from assistant.wiring.services import open_redacting
 
 handle = FunctionEntry(RedactingSettings, open_redacting, sweep_quarantine)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
-from assistant.aws.parameter_power import ParameterPower
+from assistant.aws.parameters import ParameterPower
 from assistant.aws.s3_documents import S3DocumentStore
-from assistant.aws.sqs_queue import SqsIngestionQueue
+from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, server_url
 

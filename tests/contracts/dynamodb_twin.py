@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates

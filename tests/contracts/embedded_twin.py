@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from assistant.domain.clock import Clock
-from assistant.embedded.answer_log import SqliteAnswerLog
-from assistant.embedded.power import FilePower
+from assistant.embedded.answers import SqliteAnswerLog
+from assistant.embedded.files import FilePower
 from assistant.embedded.tenant import EmbeddedTenant
 
 DIMENSIONS = 4

@@ -10,11 +10,10 @@ from typing import Any
 
 from opensearchpy import AsyncOpenSearch
 
-from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.aws.kms_secret import create_link_secret
 from assistant.aws.local_resources import (
     create_documents_bucket,
     create_key,
@@ -25,6 +24,7 @@ from assistant.aws.local_resources import (
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import Document, MediaType
 from assistant.knowledge.parsing import parse_document

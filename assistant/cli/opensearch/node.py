@@ -16,13 +16,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from assistant.adapters.private_files import FOLDER_MODE, write_private
 from assistant.cli.opensearch.account import Account, reachable_place
 from assistant.cli.opensearch.artifacts import Distribution, Say
 from assistant.cli.opensearch.java import find_java
 from assistant.cli.ports import HOST, choose_free, refuse_taken
 from assistant.cli.processes import ProcessIdentity, ProcessPlan, reap, spawn, stop_all
 from assistant.domain.errors import LocalRuntimeError
+from assistant.private_files import FOLDER_MODE, write_private
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0

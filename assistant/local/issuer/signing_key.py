@@ -8,8 +8,8 @@ import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from assistant.adapters.secret_files import make_secret_file
 from assistant.domain.errors import ConfigurationError
+from assistant.private_files import make_secret_file
 
 ALGORITHM = "ES256"
 

@@ -10,7 +10,7 @@ import orjson
 
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
-from assistant.wiring import open_ingestion
+from assistant.wiring.services import open_ingestion
 
 
 async def work(settings: WorkerSettings) -> None:

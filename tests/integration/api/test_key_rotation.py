@@ -14,7 +14,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.local_resources import put_parameter
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION

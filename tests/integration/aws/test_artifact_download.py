@@ -10,14 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.adapters.model_artifacts import read_model_facts
-from assistant.aws.artifact_download import download_artifacts, download_tenant_file
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
+from assistant.aws.s3_files import download_artifacts, download_tenant_file
 from assistant.domain.errors import ConfigurationError, DependencyError
+from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenants
-from assistant.wiring.artifacts import read_tenants
-from assistant.wiring.clients import open_clients
+from assistant.wiring.stores import open_clients, read_tenants
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http
 

@@ -27,11 +27,11 @@ import orjson
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from assistant.aws.aws_clients import AwsService, open_client
-from assistant.aws.kms_secret import create_link_secret
+from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
+from assistant.aws.parameters import create_link_secret
 from assistant.cli.emulated_aws import make_resources
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings, WorkerSettings

@@ -65,5 +65,5 @@ async def test_the_service_on_aws_loads_no_engine(settings: ServiceSettings) -> 
 async def test_the_worker_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
     shared = {name: getattr(settings, name) for name in StoreSettings.model_fields}
     modules = await loaded("ingesting_worker", WorkerSettings(**shared).environment())
-    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.sqs_queue"} <= modules
+    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.sqs"} <= modules
     assert unwanted(modules) == set()

@@ -18,12 +18,12 @@ import orjson
 import pytest
 
 from assistant.answering.events import Done, SentenceEnded, Sources, Started, Token
-from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.kms_secret import create_link_secret
 from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
+from assistant.aws.parameters import create_link_secret
 from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from tests.fakes.scripted_http import Exchange
 from tests.integration.gateway.conftest import Serve
 

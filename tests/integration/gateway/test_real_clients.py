@@ -11,7 +11,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from tests.fakes.scripted_http import Exchange
 from tests.integration.gateway.conftest import Serve
 

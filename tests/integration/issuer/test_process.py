@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from assistant.adapters.http_keys import HttpKeySource
 from assistant.api.identity import TokenVerifier
 from assistant.api.keys import CachedKeySet
 from assistant.domain.clock import SystemClock
 from assistant.local.issuer.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings
+from assistant.wiring.stores import HttpKeySource
 from tests.fakes.processes import process, start
 
 TENANT = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'

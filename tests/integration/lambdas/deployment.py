@@ -20,13 +20,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from assistant.aws.aws_clients import AwsService, open_client
+from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.aws.s3_documents import S3DocumentStore
-from assistant.aws.sqs_queue import SqsIngestionQueue
+from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
 from assistant.functions import FunctionEntry

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.local_resources import create_documents_bucket
-from assistant.aws.s3_capture import S3CaptureStore
+from assistant.aws.s3_documents import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.learning.redact_capture import RedactCapture, SweepQuarantine

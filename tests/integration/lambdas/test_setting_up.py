@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 import pytest
 
-from assistant.aws.aws_clients import open_client
-from assistant.aws.kms_secret import kms_link_secret
+from assistant.aws.clients import open_client
 from assistant.aws.local_resources import create_key
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
+from assistant.aws.parameters import kms_link_secret
 from assistant.functions.cloudformation import ResourceRequest, answer
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,

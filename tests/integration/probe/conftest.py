@@ -12,7 +12,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.probe.published_key import published_key
 from assistant.settings.functions import ProbeSettings
 from tests.fakes.aws_server import REGION

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from assistant.api.identity import TokenVerifier
-from assistant.aws.kms_tokens import signed_token
+from assistant.aws.parameters import signed_token
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role

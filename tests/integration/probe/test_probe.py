@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.probe import Outcome, probe_once
 from assistant.settings.functions import PROBE_FAILED, PROBE_PAUSED, ProbeSettings
 from lambdas.ask_probe.handler import handle

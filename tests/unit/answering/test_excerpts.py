@@ -8,7 +8,6 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.adapters.log_batch_bytes import from_bytes
 from assistant.answering.events import Token
 from assistant.answering.excerpts import (
     Excerpts,
@@ -27,6 +26,7 @@ from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.sources.items import SourceDocument
 from assistant.knowledge.sources.pages import page_item
+from assistant.stored_values import decode_log_batch
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.running_service import passages_of
@@ -149,4 +149,4 @@ async def test_a_record_of_an_older_release_is_read_as_it_is() -> None:
 def test_a_batch_of_an_older_release_is_read_as_it_is() -> None:
     frames = (b'id: a1:1\nevent: token\ndata: {"text":"Day 24"}\n\n', b"id: a1:2\nevent: done\ndata: {}\n\n")
     head = orjson.dumps([1, True, [len(frame) for frame in frames]])
-    assert from_bytes(3, head + b"\n" + b"".join(frames)) == samples.batch(3, frames=frames, ended=True)
+    assert decode_log_batch(3, head + b"\n" + b"".join(frames)) == samples.batch(3, frames=frames, ended=True)

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from assistant.adapters.http_keys import HttpKeySource
 from assistant.api.keys import BOUND_SUBJECT, CachedKeySet
 from assistant.domain.errors import DependencyError
+from assistant.wiring.stores import HttpKeySource
 from tests.fakes.clock import SteppedClock
 from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, RSA_KEY

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.dynamodb_bodies import StoredBody, load_body, part_names, store_bytes, store_text
+from assistant.aws.dynamodb import StoredBody, load_body, part_names, store_bytes, store_text
 
 MOST_BYTES = 400 * 1024
 SIZES = [0, 1, 32 * 1024, 32 * 1024 + 1, 350 * 1024, 350 * 1024 + 1, 2_000_000]

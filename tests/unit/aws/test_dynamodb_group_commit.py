@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from assistant.aws.dynamodb_calls import DynamoDbRefusal
-from assistant.aws.dynamodb_group_commit import GroupCommit
-from assistant.aws.dynamodb_writes import Outcome, Write
+from assistant.aws.dynamodb import DynamoDbRefusal
+from assistant.aws.dynamodb_writes import GroupCommit, Outcome, Write
 from assistant.domain.errors import RecordsUnavailableError
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.aws.opensearch_query import MOST_QUERY_WORDS, TIE_MARGIN, search_body
-from assistant.aws.opensearch_rows import card_of, passage_of, passage_row, rows_of
+from assistant.aws.opensearch_index import card_of, passage_of, passage_row, rows_of
 from assistant.aws.opensearch_schema import (
     HYBRID_WEIGHTS,
     LEG_WEIGHTS,
@@ -17,6 +16,7 @@ from assistant.aws.opensearch_schema import (
     index_body,
     pipeline_body,
 )
+from assistant.aws.opensearch_search import MOST_QUERY_WORDS, TIE_MARGIN, search_body
 from assistant.domain.documents import RRF_K, SearchFilters
 from tests.contracts.samples import EAST, NOON, indexed, passage, query
 

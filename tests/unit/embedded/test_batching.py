@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from assistant.domain.errors import SearchUnavailableError
-from assistant.embedded.batching import BatchedCalls
+from assistant.embedded.index import BatchedCalls
 
 
 class Engine:

@@ -12,7 +12,7 @@ import pytest
 
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
-from assistant.embedded.documents import FileDocumentStore
+from assistant.embedded.files import FileDocumentStore
 from tests.contracts.samples import document
 
 
@@ -82,7 +82,7 @@ async def test_a_deletion_leaves_no_file(tmp_path: Path) -> None:
 _KILLED_WRITER = """
 import asyncio, os, pathlib, signal, sys
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-from assistant.embedded.documents import FileDocumentStore
+from assistant.embedded.files import FileDocumentStore
 from assistant.domain.documents import ParsedDocument
 from tests.contracts.samples import document
 store = FileDocumentStore(pathlib.Path(sys.argv[1]))

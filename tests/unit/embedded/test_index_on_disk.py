@@ -15,7 +15,7 @@ from assistant.domain.documents import IndexedDocument, Span, Unit, UnitKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from assistant.embedded import passage_rows
 from assistant.embedded.index import EmbeddedPassageIndex
-from assistant.embedded.index_follower import IndexFollower, IndexView
+from assistant.embedded.index_reader import IndexFollower, IndexView
 from assistant.embedded.passage_rows import IndexModel, index_version
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.embedded.index_folder import MODEL, IndexFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.embedded.power import FilePower
+from assistant.embedded.files import FilePower
 from tests.fakes.clock import SteppedClock
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
-from assistant.embedded.ingestion_queue import SqliteIngestionQueue
-from assistant.embedded.records import SqliteAnswerRecords
+from assistant.embedded.answers import SqliteAnswerRecords
+from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
 from assistant.embedded.sqlite_file import SqliteFile, Transaction
-from assistant.embedded.states import SqliteDocumentStates
 from tests.contracts import samples
 
 
@@ -91,7 +90,7 @@ def test_closing_what_was_never_used_opens_nothing(tmp_path: Path) -> None:
 RECEIVER = """
 import asyncio, sys
 from pathlib import Path
-from assistant.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.embedded.ingestion import SqliteIngestionQueue
 
 async def main():
     queue = SqliteIngestionQueue(Path(sys.argv[1]))

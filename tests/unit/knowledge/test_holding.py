@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assistant.domain.errors import DependencyError
-from assistant.embedded.ingestion_queue import SqliteIngestionQueue
+from assistant.embedded.ingestion import SqliteIngestionQueue
 from assistant.knowledge.batch_handling import BatchHandling
 from assistant.knowledge.consuming import ConsumerLimits, QueueConsumer
 from assistant.knowledge.ports import QueuedDocument

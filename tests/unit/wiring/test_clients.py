@@ -7,12 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from assistant.aws.aws_clients import open_client
+from assistant.aws.clients import open_client
 from assistant.aws.sagemaker_embedder import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings.process import WorkerSettings
-from assistant.wiring import open_clients
-from assistant.wiring.clients import is_on_this_machine
+from assistant.wiring.stores import is_on_this_machine, open_clients
 from tests.fakes.scripted_http import Exchange, scripted_http
 
 AWS = "https://runtime.sagemaker.eu-west-3.amazonaws.com"

@@ -1,0 +1,216 @@
+"""The ingestion queue of one tenant on SQS.
+
+A message's body is ``{"schema_version": 1, "document_id": "…"}``. One that is not is logged on each delivery,
+no one gets it, and it is visible again at once: the redrive policy makes it a dead letter within seconds, not
+after MAX_ATTEMPTS visibility time-outs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from assistant.aws.clients import aws_call
+from assistant.domain.documents import DocumentId
+from assistant.domain.errors import DependencyError
+from assistant.knowledge.ports import QueuedDocument
+
+_WHAT = "The ingestion queue"
+_LIMIT_S = 30.0
+_BATCH = 10
+"""SQS takes and gives at most so many at once."""
+_LONGEST_POLL_S = 20
+_LONGEST_VISIBILITY_S = 12 * 3600
+_EARLY_PAUSE_S = 1.0
+"""After a long poll that came back at once with nothing, as a long poll never should."""
+_PAUSES_S = (0.1, 0.4, 1.6)
+"""Before the refused part of a batch is sent again."""
+_log = structlog.get_logger(__name__)
+
+_Batch = Callable[..., Awaitable[Mapping[str, Any]]]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    document_id: DocumentId
+
+
+class SqsIngestionQueue:
+    """One ``IngestionQueue``: ``client`` is an aiobotocore client of SQS.
+
+    The queue's redrive policy must count to MAX_ATTEMPTS. Time-outs are whole seconds, rounded up; a wait of
+    less than a second is a short poll, which may miss what was sent just before.
+
+    Raises DependencyError.
+    """
+
+    def __init__(self, client: Any, *, queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+
+    async def send_many(self, document_ids: Sequence[str]) -> None:
+        bodies = [_Body.model_construct(document_id=document_id) for document_id in document_ids]
+        await self._in_batches(
+            self._client.send_message_batch,
+            [{"MessageBody": body.model_dump_json()} for body in bodies],
+            refusal_is_error=True,
+        )
+
+    async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None:
+        """Send messages that nobody receives before ``delay_s``, 900 at most."""
+        bodies = [_Body.model_construct(document_id=document_id) for document_id in document_ids]
+        await self._in_batches(
+            self._client.send_message_batch,
+            [{"MessageBody": body.model_dump_json(), "DelaySeconds": delay_s} for body in bodies],
+            refusal_is_error=True,
+        )
+
+    async def receive(
+        self, *, limit: int, wait_s: float, visibility_timeout_s: float
+    ) -> list[QueuedDocument]:
+        until_s = time.monotonic() + wait_s
+        visibility_s = _whole_seconds(visibility_timeout_s)
+        while True:
+            left_s = max(0.0, until_s - time.monotonic())
+            asked_at_s = time.monotonic()
+            poll_s = min(int(left_s), _LONGEST_POLL_S)
+            messages = await self._receive(min(limit, _BATCH), poll_s=poll_s, visibility_s=visibility_s)
+            if messages:
+                return await self._understood(messages + await self._more(limit, len(messages), visibility_s))
+            took_s = time.monotonic() - asked_at_s
+            left_s = until_s - time.monotonic()
+            if left_s < 1.0:
+                await asyncio.sleep(max(0.0, left_s))
+                return []
+            if took_s < poll_s / 2:
+                await asyncio.sleep(_EARLY_PAUSE_S)
+
+    async def delete_many(self, receipts: Sequence[str]) -> None:
+        await self._in_batches(
+            self._client.delete_message_batch, [{"ReceiptHandle": receipt} for receipt in receipts]
+        )
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
+        visibility_s = _whole_seconds(visibility_timeout_s)
+        await self._in_batches(
+            self._client.change_message_visibility_batch,
+            [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_s} for receipt in receipts],
+        )
+
+    async def depth(self) -> int:
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ]
+        async with aws_call(_WHAT, limit_s=_LIMIT_S):
+            answer = await self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)
+        try:
+            return sum(int(answer["Attributes"][name]) for name in names)
+        except (KeyError, ValueError):
+            raise DependencyError(f"{_WHAT} answered no depth.") from None
+
+    async def _understood(self, messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:
+        """Return the messages that are ours; the others go back for their next delivery."""
+        taken: list[QueuedDocument] = []
+        strange: list[str] = []
+        for message in messages:
+            try:
+                taken.append(
+                    QueuedDocument(
+                        receipt=str(message["ReceiptHandle"]),
+                        document_id=_Body.model_validate_json(message["Body"], strict=True).document_id,
+                        attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
+                    )
+                )
+            except (KeyError, ValidationError) as error:
+                _log.error(
+                    "message_not_understood",
+                    message_id=str(message.get("MessageId")),
+                    reason=type(error).__name__,
+                )
+                if "ReceiptHandle" in message:
+                    strange.append(str(message["ReceiptHandle"]))
+        if strange:
+            try:
+                await self.extend_many(strange, visibility_timeout_s=0.0)
+            except DependencyError as error:  # they come back after their visibility time-out
+                _log.warning("messages_not_put_back", messages=len(strange), reason=error.message)
+        return taken
+
+    async def _more(self, limit: int, taken: int, visibility_s: int) -> list[Mapping[str, Any]]:
+        """Fill up to the limit with what is there at once. What was taken before is not lost by a failure."""
+        more: list[Mapping[str, Any]] = []
+        full = taken == _BATCH
+        while full and (left := limit - taken - len(more)) > 0:
+            try:
+                messages = await self._receive(min(left, _BATCH), poll_s=0, visibility_s=visibility_s)
+            except DependencyError as error:
+                _log.warning("queue_received_in_part", reason=error.message)
+                break
+            more += messages
+            full = len(messages) == _BATCH
+        return more
+
+    async def _receive(self, limit: int, *, poll_s: int, visibility_s: int) -> list[Mapping[str, Any]]:
+        async with aws_call(_WHAT, limit_s=_LIMIT_S + poll_s):
+            answer = await self._client.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=limit,
+                WaitTimeSeconds=poll_s,
+                VisibilityTimeout=visibility_s,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        return list(answer.get("Messages", ()))
+
+    async def _in_batches(
+        self, call: _Batch, entries: Sequence[Mapping[str, Any]], *, refusal_is_error: bool = False
+    ) -> None:
+        for start in range(0, len(entries), _BATCH):
+            batch = {str(n): entry for n, entry in enumerate(entries[start : start + _BATCH])}
+            for pause_s in (*_PAUSES_S, None):
+                batch = await self._call_batch(call, batch, refusal_is_error=refusal_is_error)
+                if not batch:
+                    break
+                if pause_s is None:
+                    raise DependencyError(f"{_WHAT} did not take {len(batch)} of its messages; try again.")
+                await asyncio.sleep(pause_s)
+
+    async def _call_batch(
+        self, call: _Batch, batch: Mapping[str, Mapping[str, Any]], *, refusal_is_error: bool
+    ) -> dict[str, Mapping[str, Any]]:
+        """Return the part that was not done, and may be done when it is asked for again."""
+        entries = [{"Id": number, **entry} for number, entry in batch.items()]
+        async with aws_call(_WHAT, limit_s=_LIMIT_S):
+            answer = await call(QueueUrl=self._queue_url, Entries=entries)
+        done = {str(each["Id"]) for each in answer.get("Successful", ())}
+        refused = {
+            str(each["Id"]): str(each.get("Code"))
+            for each in answer.get("Failed", ())
+            if each.get("SenderFault")
+        }
+        if refused and refusal_is_error:
+            raise DependencyError(f"{_WHAT} refused: {next(iter(refused.values()))}.")
+        if refused:  # a receipt that is no longer valid: its message was delivered anew
+            _log.info("receipts_not_valid", messages=len(refused))
+        return {number: entry for number, entry in batch.items() if number not in done | refused.keys()}
+
+
+def document_in(body: str) -> str | None:
+    """Return the document that a message's body names; None when it is none of ours."""
+    try:
+        return _Body.model_validate_json(body, strict=True).document_id
+    except ValidationError:
+        return None
+
+
+def _whole_seconds(seconds: float) -> int:
+    return min(math.ceil(seconds), _LONGEST_VISIBILITY_S)

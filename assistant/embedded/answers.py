@@ -1,0 +1,379 @@
+"""The append-only records of one tenant in SQLite: no statement here changes or deletes a row, and
+triggers refuse it to anybody else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+from datetime import UTC, datetime
+from itertools import takewhile
+from operator import itemgetter
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogBatch, LogOpening, LogReading, LogSignals
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    Sent,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+)
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConflictError, RecordsUnavailableError
+from assistant.embedded.sqlite_file import SqliteFile, Transaction
+from assistant.stored_values import decode_log_batch, encode_log_batch
+
+_RECORD_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    number INTEGER PRIMARY KEY,
+    answer_id TEXT NOT NULL UNIQUE,
+    conversation_id TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS interrupted (
+    number INTEGER PRIMARY KEY,
+    answer_id TEXT NOT NULL UNIQUE,
+    conversation_id TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
+CREATE VIEW IF NOT EXISTS known AS
+    SELECT * FROM answers UNION ALL
+    SELECT * FROM interrupted WHERE answer_id NOT IN (SELECT answer_id FROM answers);
+CREATE INDEX IF NOT EXISTS answers_by_conversation ON answers (conversation_id, asked_at, number);
+CREATE TABLE IF NOT EXISTS verdicts (
+    number INTEGER PRIMARY KEY,
+    answer_id TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL,
+    content TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS verdicts_by_answer ON verdicts (answer_id, number);
+CREATE TABLE IF NOT EXISTS sends (
+    number INTEGER PRIMARY KEY,
+    answer_id TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL,
+    content TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS sends_by_answer ON sends (answer_id, number);
+CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+"""
+_APPEND_ONLY = "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
+    f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
+    for table in ("answers", "interrupted", "verdicts", "sends", "accesses")
+    for verb in ("update", "delete")
+)
+
+Stored = TypeVar("Stored", StoredVerdict, StoredSent)
+
+
+class SqliteAnswerRecords:
+    """``AnswerRecords`` in the file ``path``."""
+
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        self._file = SqliteFile(
+            path, schema=_RECORD_TABLES + _APPEND_ONLY, unavailable=RecordsUnavailableError
+        )
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def put_answer(self, record: AnswerRecord) -> None:
+        row = (record.answer_id, record.conversation_id, _instant(record), record.model_dump_json())
+        statement = "INSERT INTO answers (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
+        try:
+            await self._file.write(lambda connection: connection.execute(statement, row))
+        except sqlite3.IntegrityError:
+            raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
+
+    async def put_interrupted(self, record: AnswerRecord) -> None:
+        row = (record.answer_id, record.conversation_id, _instant(record), record.model_dump_json())
+        statement = (
+            "INSERT INTO interrupted (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (answer_id) DO NOTHING"
+        )
+        await self._file.write(lambda connection: connection.execute(statement, row))
+
+    async def get_answer(self, answer_id: str) -> AnswerRecord | None:
+        rows = await self._bodies("SELECT body FROM known WHERE answer_id = ?", (answer_id,))
+        return AnswerRecord.model_validate_json(rows[0]) if rows else None
+
+    async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
+        newest_first = await self._bodies(
+            "SELECT body FROM known WHERE conversation_id = ? ORDER BY asked_at DESC, number DESC LIMIT ?",
+            (conversation_id, limit),
+        )
+        return [AnswerRecord.model_validate_json(body) for body in reversed(newest_first)]
+
+    async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
+        stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
+        row = (answer_id, verdict.verdict_id, agent, verdict.model_dump_json(), stored.model_dump_json())
+        kept = await self._file.write(_appending("verdicts", row))
+        return StoredVerdict.model_validate_json(kept)
+
+    async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
+        stored = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
+        row = (answer_id, sent.send_id, agent, sent.model_dump_json(), stored.model_dump_json())
+        kept = await self._file.write(_appending("sends", row))
+        return StoredSent.model_validate_json(kept)
+
+    async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
+        bodies = await self._bodies(
+            "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2",
+            (answer_id, limit),
+        )
+        return [StoredVerdict.model_validate_json(body) for body in bodies]
+
+    async def list_sent(self, answer_id: str) -> list[StoredSent]:
+        bodies = await self._bodies(
+            "SELECT body FROM sends WHERE answer_id = ? ORDER BY number", (answer_id,)
+        )
+        return [StoredSent.model_validate_json(body) for body in bodies]
+
+    async def record_access(self, entry: AccessEntry) -> None:
+        row = (entry.model_dump_json(),)
+        await self._file.write(
+            lambda connection: connection.execute("INSERT INTO accesses (body) VALUES (?)", row)
+        )
+
+    async def list_accesses(self, query: AccessQuery) -> AccessPage:
+        """As the port says. Sights of answers are read from the answers themselves."""
+
+        def work(connection: Transaction) -> AccessPage:
+            found = [
+                (place, entry)
+                for place, entry in _accesses(connection, query)
+                if place > (query.after or "")
+                and query.since <= entry.at < query.until
+                and query.wants(entry)
+            ]
+            found.sort(key=itemgetter(0))
+            page = found[: query.limit]
+            more = len(found) > query.limit
+            return AccessPage(tuple(entry for _, entry in page), page[-1][0] if more else None)
+
+        return await self._file.read(work)
+
+    async def _bodies(self, statement: str, values: Sequence[object]) -> list[str]:
+        return await self._file.read(
+            lambda connection: [str(row[0]) for row in connection.execute(statement, tuple(values))]
+        )
+
+
+def _accesses(connection: Transaction, query: AccessQuery) -> Iterator[tuple[str, AccessEntry]]:
+    """Yield what may be asked for, each with its place in the order: by time, then answers, then reads."""
+    words = [word for word in (query.agent, query.document_id) if word is not None and word.isprintable()]
+    about = " AND ".join(["true", *("instr(body, ?)" for _ in words)])  # no more than a first sieve
+    values = [orjson.dumps(word).decode() for word in words]
+    seconds = (f"{query.since.timestamp():020.6f}", f"{query.until.timestamp():020.6f}")
+    answers = f"SELECT body FROM known WHERE asked_at >= ? AND asked_at < ? AND {about}"  # noqa: S608 (our own words)
+    for (body,) in connection.execute(answers, (*seconds, *values)):
+        entry = AnswerRecord.model_validate_json(body).sight()
+        yield f"{_place(entry.at)}#asked#{entry.subject_id}", entry
+    reads = f"SELECT number, body FROM accesses WHERE {about}"  # noqa: S608
+    for number, body in connection.execute(reads, values):
+        entry = AccessEntry.model_validate_json(body)
+        yield f"{_place(entry.at)}#read#{number:012d}", entry
+
+
+def _place(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _instant(record: AnswerRecord) -> str:
+    return f"{record.asked_at.timestamp():020.6f}"
+
+
+def _appending(table: str, row: tuple[str, str, str, str, str]) -> Callable[[Transaction], str]:
+    """Return the transaction that keeps ``row`` (answer, id, agent, content, body) once and returns its body.
+
+    The id is the tenant's: the same id for another answer, agent or content is a conflict.
+    """
+    answer_id, record_id, agent, content, body = row
+
+    def work(connection: Transaction) -> str:
+        found = connection.execute(
+            f"SELECT answer_id, agent, content, body FROM {table} WHERE id = ?",  # noqa: S608 (our own names)
+            (record_id,),
+        ).fetchone()
+        if found is None:
+            connection.execute(
+                f"INSERT INTO {table} (answer_id, id, agent, content, body) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+                row,
+            )
+            return body
+        if tuple(found[:3]) != (answer_id, agent, content):
+            raise ConflictError(f"The id {record_id} was used before with other content; choose a new one.")
+        return str(found[3])
+
+    return work
+
+
+# Event logs of one tenant's answers in SQLite: what several processes tell each other for 15 minutes.
+
+
+_LOG_TABLES = """
+CREATE TABLE IF NOT EXISTS logs (
+    answer_id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    key TEXT,
+    context TEXT NOT NULL,
+    expires_at REAL NOT NULL,
+    UNIQUE (agent, key)
+);
+CREATE INDEX IF NOT EXISTS logs_by_expiry ON logs (expires_at);
+CREATE TABLE IF NOT EXISTS batches (
+    answer_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (answer_id, number)
+);
+CREATE INDEX IF NOT EXISTS batches_by_expiry ON batches (expires_at);
+CREATE TABLE IF NOT EXISTS signals (
+    answer_id TEXT PRIMARY KEY,
+    cancelled INTEGER NOT NULL,
+    readers INTEGER NOT NULL,
+    expires_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
+"""
+_DELETED_AT_ONCE = 50
+"""Expired rows of a table that one opening deletes: more than an answer mostly writes, and little work."""
+_OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
+_HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
+_SIGNAL = """
+INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
+    readers = readers + excluded.readers, expires_at = excluded.expires_at
+"""
+_SIGNALS = """
+SELECT answer_id, cancelled, readers FROM signals
+WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?
+"""
+
+
+class SqliteAnswerLog:
+    """``AnswerLog`` in the file ``path``. Several processes may use one file.
+
+    A crash of the machine may lose the last batches (the file is not forced to disk with every write): they
+    are a transport, and the process that wrote them is gone too.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        self._file = SqliteFile(
+            path, schema=_LOG_TABLES, unavailable=RecordsUnavailableError, pragmas=("synchronous = NORMAL",)
+        )
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def open(self, opening: LogOpening) -> LogOpening:
+        now_s = self._now_s()
+
+        def work(connection: Transaction) -> LogOpening:
+            _delete_expired(connection, now_s)
+            found = _find(connection, opening, now_s)
+            if found is None:
+                row = (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S)
+                connection.execute(_OPEN, row)
+            return found or opening
+
+        return await self._file.write(work)
+
+    async def release(self, opening: LogOpening) -> None:
+        statement = (
+            "DELETE FROM logs WHERE answer_id = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
+        )
+        await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
+
+    async def free_key(self, opening: LogOpening) -> None:
+        statement = "UPDATE logs SET key = NULL WHERE answer_id = ?"
+        await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
+
+    async def append(self, answer_id: str, batch: LogBatch) -> None:
+        row = (answer_id, batch.number, encode_log_batch(batch), self._now_s() + LOG_EXPIRES_AFTER_S)
+        await self._file.write(
+            lambda connection: connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
+        )
+
+    async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
+        now_s = self._now_s()
+
+        def work(connection: Transaction) -> LogReading | None:
+            head = connection.execute(
+                f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s)
+            ).fetchone()
+            if head is None:
+                return None
+            rows = connection.execute(
+                "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number",
+                (answer_id, after_batch),
+            )
+            # What stands behind a missing batch waits until that one is there.
+            whole = takewhile(
+                lambda numbered: numbered[0] == numbered[1][0], enumerate(rows, after_batch + 1)
+            )
+            return LogReading(LogOpening(*head), tuple(decode_log_batch(*row) for _, row in whole))
+
+        return await self._file.read(work)
+
+    async def signal_cancel(self, answer_id: str) -> None:
+        await self._signal(answer_id, cancelled=1, readers=0)
+
+    async def signal_reader(self, answer_id: str) -> None:
+        await self._signal(answer_id, cancelled=0, readers=1)
+
+    async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
+        values = (orjson.dumps(list(answer_ids)).decode(), self._now_s())
+
+        def work(connection: Transaction) -> dict[str, LogSignals]:
+            rows = connection.execute(_SIGNALS, values)
+            return {
+                answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
+                for answer_id, cancelled, readers in rows
+            }
+
+        return await self._file.read(work)
+
+    async def _signal(self, answer_id: str, *, cancelled: int, readers: int) -> None:
+        row = (answer_id, cancelled, readers, self._now_s() + LOG_EXPIRES_AFTER_S)
+        await self._file.write(lambda connection: connection.execute(_SIGNAL, row))
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpening | None:
+    """Return the opening that the key stands for, or the same opening written before; drop an expired one."""
+    same = "(answer_id = ? OR (agent = ? AND key = ?))"
+    values = (opening.answer_id, opening.agent, opening.key)
+    connection.execute(f"DELETE FROM logs WHERE {same} AND expires_at <= ?", (*values, now_s))  # noqa: S608
+    row = connection.execute(f"{_HEAD} {same}", values).fetchone()
+    return None if row is None else LogOpening(*row)
+
+
+def _delete_expired(connection: Transaction, now_s: float) -> None:
+    for table in ("logs", "batches", "signals"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 (our own names)
+            f" (SELECT rowid FROM {table} WHERE expires_at <= ? LIMIT {_DELETED_AT_ONCE})",
+            (now_s,),
+        )

@@ -1,0 +1,231 @@
+"""One call to DynamoDB, and what goes wrong on its way. The faults are made on the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import zlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import orjson
+import pytest
+from aiobotocore.credentials import AioRefreshableCredentials
+from aiobotocore.session import get_session
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb import DynamoDbCalls, DynamoDbRefusal
+from assistant.domain.errors import RecordsUnavailableError
+from tests.fakes.scripted_http import Exchange, Script, scripted_http
+
+ATTEMPTS = 3
+Answer = Callable[[Exchange], Any]
+
+
+async def well(exchange: Exchange) -> None:
+    await exchange.respond(200, b'{"Item":{}}')
+
+
+async def test_a_call_is_sent_and_its_answer_read() -> None:
+    async with _calls(well) as (calls, exchanges):
+        assert await calls.call("GetItem", {"TableName": "t"}) == {"Item": {}}
+    (exchange,) = exchanges
+    assert orjson.loads(exchange.body) == {"TableName": "t"}
+    assert exchange.headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
+    assert exchange.headers["content-type"] == "application/x-amz-json-1.0"
+
+
+async def test_calls_share_connections() -> None:
+    async with _calls(well) as (calls, exchanges):
+        for _ in range(3):
+            await calls.call("GetItem", {})
+    assert {exchange.connection for exchange in exchanges} == {0}
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        async with _calls_to(url) as calls:
+            with pytest.raises(RecordsUnavailableError):
+                await calls.call("GetItem", {})
+
+
+async def stall(exchange: Exchange) -> None:
+    await exchange.peer_left()
+
+
+async def stall_midway(exchange: Exchange) -> None:
+    await exchange.respond_in_chunks(b'{"Item"', end=False)
+    await exchange.peer_left()
+
+
+async def reset(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+async def reset_midway(exchange: Exchange) -> None:
+    await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    exchange.reset()
+
+
+async def cut(exchange: Exchange) -> None:
+    exchange.cut()
+
+
+async def internal_error(exchange: Exchange) -> None:
+    await exchange.respond(500, _refusal("InternalServerError"))
+
+
+async def error_page(exchange: Exchange) -> None:
+    await exchange.respond(503, b"<html>", Content_Type="text/html")
+
+
+async def garbage(exchange: Exchange) -> None:
+    await exchange.respond(200, b"\x00\xff garbage")
+
+
+async def no_object(exchange: Exchange) -> None:
+    await exchange.respond(200, b"[1]")
+
+
+async def wrong_checksum(exchange: Exchange) -> None:
+    await exchange.respond(200, b'{"Item":{}}', x_amz_crc32=str(zlib.crc32(b"another")))
+
+
+async def throttled(exchange: Exchange) -> None:
+    await exchange.respond(400, _refusal("ThrottlingException"))
+
+
+async def over_capacity(exchange: Exchange) -> None:
+    await exchange.respond(400, _refusal("ProvisionedThroughputExceededException"))
+
+
+FAULTS = [
+    *(stall, stall_midway, reset, reset_midway, cut, internal_error, error_page),
+    *(garbage, no_object, wrong_checksum, throttled, over_capacity),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+async def test_a_fault_that_lasts_is_an_error_after_three_attempts(fault: Script) -> None:
+    async with _calls(fault) as (calls, exchanges):
+        with pytest.raises(RecordsUnavailableError):
+            await asyncio.wait_for(calls.call("GetItem", {}), 10)
+    assert len(exchanges) == ATTEMPTS
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+async def test_a_fault_that_passes_is_not_noticed(fault: Script) -> None:
+    first: list[Exchange] = []
+
+    async def script(exchange: Exchange) -> None:
+        first.append(exchange)
+        await (fault if len(first) == 1 else well)(exchange)
+
+    async with _calls(script) as (calls, _):
+        assert await calls.call("GetItem", {}) == {"Item": {}}
+
+
+async def test_a_right_checksum_is_accepted() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond(200, b"{}", x_amz_crc32=str(zlib.crc32(b"{}")))
+
+    async with _calls(script) as (calls, exchanges):
+        assert await calls.call("GetItem", {}) == {}
+    assert len(exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDeniedException", "ValidationException", "ResourceNotFoundException"]
+)
+async def test_a_refusal_is_not_repeated(code: str) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond(400, _refusal(code))
+
+    async with _calls(script) as (calls, exchanges):
+        with pytest.raises(DynamoDbRefusal) as refused:
+            await calls.call("PutItem", {})
+        assert refused.value.code == code
+        with pytest.raises(RecordsUnavailableError):
+            await calls.ask("PutItem", {})
+    assert len(exchanges) == 2
+
+
+async def test_a_clock_that_is_wrong_is_put_right() -> None:
+    """A signature is refused from 5 minutes of difference on; the answer's Date tells the right time."""
+    right = datetime.now(UTC) + timedelta(hours=3)
+
+    async def script(exchange: Exchange) -> None:
+        signed = datetime.strptime(exchange.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if abs(signed - right) > timedelta(minutes=5):
+            body = _refusal("InvalidSignatureException")
+            await exchange.respond(400, body, Date=format_datetime(right, usegmt=True))
+        else:
+            await well(exchange)
+
+    async with _calls(script) as (calls, exchanges):
+        for _ in range(2):
+            assert await calls.call("GetItem", {}) == {"Item": {}}
+    assert len(exchanges) == 3
+
+
+async def test_a_signature_that_is_wrong_at_the_right_time_is_refused() -> None:
+    async def script(exchange: Exchange) -> None:
+        body = _refusal("InvalidSignatureException")
+        await exchange.respond(400, body, Date=format_datetime(datetime.now(UTC), usegmt=True))
+
+    async with _calls(script) as (calls, exchanges):
+        with pytest.raises(DynamoDbRefusal):
+            await calls.call("GetItem", {})
+    assert len(exchanges) == 1
+
+
+async def test_credentials_near_their_end_are_refreshed() -> None:
+    """A task role's credentials last for hours: botocore fetches the next ones, and they sign."""
+
+    async def fetch() -> dict[str, str]:
+        return _credentials("FRESH", valid_for=timedelta(hours=6))
+
+    ending = AioRefreshableCredentials.create_from_metadata(
+        _credentials("ENDING", valid_for=timedelta(minutes=1)), refresh_using=fetch, method="test"
+    )
+    session: Any = get_session()
+    session._credentials = ending
+    async with scripted_http(well) as server:
+        opening = session.create_client("dynamodb", region_name="us-east-1", endpoint_url=server.url)
+        async with opening as client:
+            calls = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
+            await calls.call("GetItem", {})
+            await calls.close()
+        (exchange,) = server.exchanges
+    assert "Credential=FRESH/" in exchange.headers["authorization"]
+    assert exchange.headers["x-amz-security-token"] == "token of FRESH"
+
+
+def _credentials(name: str, *, valid_for: timedelta) -> dict[str, str]:
+    expiry = (datetime.now(UTC) + valid_for).isoformat()
+    return {"access_key": name, "secret_key": "s", "token": f"token of {name}", "expiry_time": expiry}
+
+
+def _refusal(code: str) -> bytes:
+    return orjson.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"})
+
+
+@asynccontextmanager
+async def _calls(script: Script) -> AsyncGenerator[tuple[DynamoDbCalls, list[Exchange]]]:
+    async with scripted_http(script) as server, _calls_to(server.url) as calls:
+        yield calls, server.exchanges
+
+
+@asynccontextmanager
+async def _calls_to(url: str) -> AsyncGenerator[DynamoDbCalls]:
+    async with open_client("dynamodb", region="us-east-1", endpoint_url=url) as client:
+        calls = DynamoDbCalls(client, unavailable=RecordsUnavailableError, attempt_timeout_s=0.3)
+        try:
+            yield calls
+        finally:
+            await calls.close()

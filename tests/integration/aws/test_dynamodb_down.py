@@ -1,0 +1,112 @@
+"""Every method of the DynamoDB stores while DynamoDB is down, throttles, answers garbage or resets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from tests.contracts import samples
+from tests.contracts.dynamodb_twin import DynamoDbTwin
+from tests.fakes.aws_server import REGION
+from tests.fakes.scripted_http import Exchange, Script, scripted_http
+
+Use = Callable[[DynamoDbTwin], Awaitable[object]]
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+READ = AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
+
+RECORDS: dict[str, Use] = {
+    "put_answer": lambda twin: twin.records.put_answer(samples.answer()),
+    "put_interrupted": lambda twin: twin.records.put_interrupted(samples.answer()),
+    "get_answer": lambda twin: twin.records.get_answer("a1"),
+    "list_conversation": lambda twin: twin.records.list_conversation("c1"),
+    "append_verdict": lambda twin: twin.records.append_verdict("a1", GOOD, agent="ana"),
+    "append_sent": lambda twin: twin.records.append_sent("a1", Sent(send_id="s1", text="x"), agent="ana"),
+    "list_verdicts": lambda twin: twin.records.list_verdicts(),
+    "list_sent": lambda twin: twin.records.list_sent("a1"),
+    "record_access": lambda twin: twin.records.record_access(READ),
+}
+LOG: dict[str, Use] = {
+    "open": lambda twin: twin.log.open(samples.opening()),
+    "open with a key": lambda twin: twin.log.open(samples.opening(key="k1")),
+    "release": lambda twin: twin.log.release(samples.opening(key="k1")),
+    "append": lambda twin: twin.log.append("a1", samples.batch()),
+    "read": lambda twin: twin.log.read("a1"),
+    "signal_cancel": lambda twin: twin.log.signal_cancel("a1"),
+    "signal_reader": lambda twin: twin.log.signal_reader("a1"),
+    "signals": lambda twin: twin.log.signals(["a1"]),
+}
+STATES: dict[str, Use] = {
+    "get": lambda twin: twin.states.get("refill"),
+    "get_many": lambda twin: twin.states.get_many(["refill"]),
+    "put_many": lambda twin: twin.states.put_many([samples.status()]),
+    "advance_many": lambda twin: twin.states.advance_many([samples.status()]),
+    "list": lambda twin: twin.states.list(),
+    "list of states": lambda twin: twin.states.list(states=[DocumentState.LIVE]),
+    "count_by_state": lambda twin: twin.states.count_by_state(),
+}
+USES = [
+    pytest.param(use, error, id=name)
+    for uses, error in (
+        (RECORDS, RecordsUnavailableError),
+        (LOG, RecordsUnavailableError),
+        (STATES, DependencyError),
+    )
+    for name, use in uses.items()
+]
+
+
+async def reset(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+async def garbage(exchange: Exchange) -> None:
+    await exchange.respond(200, b"<html>")
+
+
+async def throttle(exchange: Exchange) -> None:
+    code = "com.amazonaws.dynamodb.v20120810#ThrottlingException"
+    await exchange.respond(400, orjson.dumps({"__type": code}))
+
+
+async def refuse_rights(exchange: Exchange) -> None:
+    await exchange.respond(400, orjson.dumps({"__type": "com.amazon.coral.service#AccessDeniedException"}))
+
+
+@pytest.mark.parametrize("fault", [reset, garbage, throttle, refuse_rights], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(("use", "error"), USES)
+async def test_a_fault_has_its_code(fault: Script, use: Use, error: type[DependencyError]) -> None:
+    async with scripted_http(fault) as server, _twin(server.url) as twin:
+        await _raises(use, twin, error)
+
+
+@pytest.mark.parametrize(("use", "error"), USES)
+async def test_nobody_there_has_its_code(use: Use, error: type[DependencyError]) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        async with _twin(f"http://127.0.0.1:{closed.getsockname()[1]}") as twin:
+            await _raises(use, twin, error)
+
+
+async def _raises(use: Use, twin: DynamoDbTwin, error: type[DependencyError]) -> None:
+    with pytest.raises(DependencyError) as raised:
+        await asyncio.wait_for(use(twin), 10)
+    assert type(raised.value) is error
+
+
+@asynccontextmanager
+async def _twin(url: str) -> AsyncGenerator[DynamoDbTwin]:
+    async with open_client("dynamodb", region=REGION, endpoint_url=url) as client:
+        twin = DynamoDbTwin(client, name="t")
+        try:
+            yield twin
+        finally:
+            await twin.close()

@@ -1,0 +1,291 @@
+"""The DynamoDB stores beyond their contracts: lost answers, pages, refused parts, what the tables hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.local_resources import create_table
+from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.settings.deployed_names import TABLES
+from tests.contracts import samples
+from tests.contracts.aws_twins import tenant_name
+from tests.contracts.dynamodb_twin import DynamoDbTwin
+from tests.fakes.aws_server import REGION
+from tests.fakes.lossy_proxy import LossyProxy, lossy_proxy
+from tests.fakes.scripted_http import Exchange, scripted_http
+
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+
+
+@dataclass
+class Stores:
+    twin: DynamoDbTwin
+    way: LossyProxy
+    client: Any
+    name: str
+
+    async def items(self, role: str) -> list[dict[str, Any]]:
+        pages = self.client.get_paginator("scan").paginate(TableName=f"{self.name}-{role}")
+        return [item async for page in pages for item in page["Items"]]
+
+
+@pytest.fixture
+async def stores(aws_server_url: str, tmp_path: Path) -> AsyncGenerator[Stores]:
+    """A tenant's tables behind a way on which answers can get lost."""
+    name = tenant_name(tmp_path)
+    async with lossy_proxy(aws_server_url) as way, _client(way.url) as client:
+        for definition in TABLES:
+            await create_table(client, definition, name=f"{name}-{definition.role}")
+        twin = DynamoDbTwin(client, name=name)
+        yield Stores(twin, way, client, name)
+        await twin.close()
+
+
+async def test_an_answer_whose_receipt_was_lost_is_recorded_once(stores: Stores) -> None:
+    stores.way.lose("PutItem", "TransactWriteItems")
+    await stores.twin.records.put_answer(samples.answer())
+    assert stores.way.lost != ["PutItem", "TransactWriteItems"]
+    assert await stores.twin.records.list_conversation("c1") == [samples.answer()]
+
+
+async def test_many_answers_whose_receipts_were_lost_are_recorded_once(stores: Stores) -> None:
+    stores.way.lose("TransactWriteItems", "PutItem")
+    answers = [samples.answer(f"a{number:02d}", minute=number) for number in range(30)]
+    await asyncio.gather(*(stores.twin.records.put_answer(answer) for answer in answers))
+    assert "TransactWriteItems" not in stores.way.lost
+    assert await stores.twin.records.list_conversation("c1") == answers
+
+
+async def test_one_conflict_among_many_answers_is_told_to_its_own_writer(stores: Stores) -> None:
+    await stores.twin.records.put_answer(samples.answer("a03"))
+    answers = [samples.answer(f"a{number:02d}", minute=number) for number in range(10)]
+    results = await asyncio.gather(
+        *(stores.twin.records.put_answer(answer) for answer in answers), return_exceptions=True
+    )
+    assert [type(result).__name__ for result in results if result is not None] == ["ConflictError"]
+    assert results[3] is not None
+    for answer in answers[4:]:
+        assert await stores.twin.records.get_answer(answer.answer_id) == answer
+
+
+async def test_a_verdict_whose_receipt_was_lost_is_kept_once(stores: Stores) -> None:
+    stores.way.lose("PutItem", "PutItem")
+    stored = await stores.twin.records.append_verdict("a1", GOOD, agent="ana")
+    assert stores.way.lost == []
+    assert await stores.twin.records.list_verdicts("a1") == [stored]
+    assert await stores.twin.records.list_verdicts() == [stored]
+
+
+async def test_a_verdict_that_missed_its_answer_s_list_enters_it_when_repeated(stores: Stores) -> None:
+    stored = await stores.twin.records.append_verdict("a1", GOOD, agent="ana")
+    (place,) = [item for item in await stores.items("records") if item["pk"]["S"] == "answer#a1"]
+    key = {"pk": place["pk"], "sk": place["sk"]}
+    await stores.client.delete_item(TableName=f"{stores.name}-records", Key=key)
+    assert await stores.twin.records.append_verdict("a1", GOOD, agent="ana") == stored
+    assert await stores.twin.records.list_verdicts("a1") == [stored]
+
+
+async def test_an_opening_whose_receipt_was_lost_keeps_its_key(stores: Stores) -> None:
+    stores.way.lose("BatchWriteItem", "PutItem")
+    opening = samples.opening("a1", key="k1")
+    assert await stores.twin.log.open(opening) == opening
+    assert stores.way.lost == []
+    assert await stores.twin.log.open(samples.opening("a2", key="k1")) == opening
+
+
+async def test_a_batch_whose_receipt_was_lost_is_one(stores: Stores) -> None:
+    await stores.twin.log.open(samples.opening())
+    stores.way.lose("BatchWriteItem")
+    await stores.twin.log.append("a1", samples.batch(frames=[b"data: x\n\n"]))
+    reading = await stores.twin.log.read("a1")
+    assert reading is not None
+    assert reading.batches == (samples.batch(frames=[b"data: x\n\n"]),)
+
+
+async def test_an_advance_whose_receipt_was_lost_was_made(stores: Stores) -> None:
+    await stores.twin.states.put_many([samples.status()])
+    stores.way.lose("PutItem")
+    assert await stores.twin.states.advance_many([samples.status(state=DocumentState.LIVE)]) == {"refill"}
+
+
+async def test_everything_in_the_event_log_expires_in_a_quarter_of_an_hour(stores: Stores) -> None:
+    opening = samples.opening(key="k1")
+    await stores.twin.log.open(opening)
+    await stores.twin.log.append("a1", samples.batch(frames=[bytes(10)]))
+    await stores.twin.log.append("a1", samples.batch(2, frames=[_noise(800_000)]))
+    await stores.twin.log.signal_cancel("a1")
+    await stores.twin.log.signal_reader("a1")
+    items = await stores.items("events")
+    assert {item["sk"]["S"].partition("#")[0] for item in items} == {
+        "batch",
+        "head",
+        "key",
+        "part",
+        "signals",
+    }
+    now = _epoch_s()
+    assert all(880 <= int(item["expires_at"]["N"]) - now <= 900 for item in items)
+
+
+async def test_documents_of_many_pages_are_listed_and_counted(stores: Stores) -> None:
+    """Each status has 30 kB: a page of DynamoDB's ends at 1 MB, and a batch has 25 of them or 100."""
+    statuses = [
+        samples.status(f"d{number:03d}", state=DocumentState.LIVE).model_copy(
+            update={"failure_reason": "x" * 30_000}
+        )
+        for number in range(120)
+    ]
+    await stores.twin.states.put_many(statuses)
+    assert await stores.twin.states.list(limit=1000) == statuses
+    assert await stores.twin.states.list(states=[DocumentState.LIVE], limit=1000) == statuses
+    assert await stores.twin.states.count_by_state() == {DocumentState.LIVE: 120}
+    assert len(await stores.twin.states.get_many([status.document_id for status in statuses])) == 120
+
+
+async def test_a_conversation_of_many_pages_is_listed(stores: Stores) -> None:
+    answers = [
+        samples.answer(f"a{number:02d}", minute=number).model_copy(update={"text": _noise(150_000).hex()})
+        for number in range(12)
+    ]
+    for answer in answers:
+        await stores.twin.records.put_answer(answer)
+    assert await stores.twin.records.list_conversation("c1") == answers
+
+
+async def test_sends_of_many_pages_are_listed(stores: Stores) -> None:
+    sends = [Sent(send_id=f"s{number:02d}", text="µ" * 15_000) for number in range(45)]
+    stored = [await stores.twin.records.append_sent("a1", sent, agent="ana") for sent in sends]
+    assert await stores.twin.records.list_sent("a1") == stored
+
+
+async def test_reads_are_kept_by_the_day(stores: Stores) -> None:
+    entry = AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
+    for _ in range(2):
+        await stores.twin.records.record_access(entry)
+    items = await stores.items("records")
+    assert {item["pk"]["S"] for item in items} == {"access#2026-11-20"}
+    assert [AccessEntry.model_validate_json(item["body"]["S"]) for item in items] == [entry, entry]
+
+
+async def test_tables_are_made_once_and_as_they_are_defined(stores: Stores) -> None:
+    for definition in TABLES:
+        name = f"{stores.name}-{definition.role}"
+        await create_table(stores.client, definition, name=name)
+        expiry = await stores.client.describe_time_to_live(TableName=name)
+        backups = await stores.client.describe_continuous_backups(TableName=name)
+        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        found = expiry["TimeToLiveDescription"].get("AttributeName")
+        assert (found, recovery["PointInTimeRecoveryStatus"] == "ENABLED") == (
+            definition.expiry_attribute,
+            definition.recoverable,
+        )
+
+
+async def test_what_a_batch_left_unread_is_asked_for_again() -> None:
+    async def script(exchange: Exchange) -> None:
+        ((table, asked),) = orjson.loads(exchange.body)["RequestItems"].items()
+        first, *left = asked["Keys"]
+        row = {**first, "body": {"S": samples.status(first["sk"]["S"]).model_dump_json()}}
+        fields: dict[str, Any] = {"Responses": {table: [row]}, "UnprocessedKeys": {}}
+        if left:
+            fields["UnprocessedKeys"] = {table: {"Keys": left, "ConsistentRead": True}}
+        await exchange.respond(200, orjson.dumps(fields))
+
+    async with scripted_http(script) as server, _states(server.url) as states:
+        assert sorted(await states.get_many(["a", "b", "c"])) == ["a", "b", "c"]
+
+
+async def test_what_a_batch_left_unwritten_is_written_again() -> None:
+    written: list[str] = []
+
+    async def script(exchange: Exchange) -> None:
+        ((table, puts),) = orjson.loads(exchange.body)["RequestItems"].items()
+        written.append(puts[0]["PutRequest"]["Item"]["sk"]["S"])
+        left = {table: puts[1:]} if puts[1:] else {}
+        await exchange.respond(200, orjson.dumps({"UnprocessedItems": left}))
+
+    async with scripted_http(script) as server, _states(server.url) as states:
+        await states.put_many([samples.status(name) for name in "abc"])
+    assert written == ["a", "b", "c"]
+
+
+async def test_what_the_index_has_too_late_is_passed_over() -> None:
+    """The index still calls ``a`` failed; the row itself is live already. A page must not end there."""
+    rows = {
+        "a": samples.status("a", state=DocumentState.LIVE),
+        "b": samples.status("b", state=DocumentState.FAILED),
+    }
+
+    async def script(exchange: Exchange) -> None:
+        request = orjson.loads(exchange.body)
+        if exchange.headers["x-amz-target"].endswith("Query"):
+            after = request["ExpressionAttributeValues"][":after"]["S"]
+            found = [name for name in rows if name > after][: request["Limit"]]
+            fields: dict[str, Any] = {"Items": [{"sk": {"S": name}} for name in found]}
+        else:
+            keys = request["RequestItems"]["t"]["Keys"]
+            items = [{**key, "body": {"S": rows[key["sk"]["S"]].model_dump_json()}} for key in keys]
+            fields = {"Responses": {"t": items}}
+        await exchange.respond(200, orjson.dumps(fields))
+
+    async with scripted_http(script) as server, _states(server.url) as states:
+        assert await states.list(states=[DocumentState.FAILED], limit=1) == [rows["b"]]
+
+
+async def test_batches_that_never_end_are_an_error() -> None:
+    async def script(exchange: Exchange) -> None:
+        asked = orjson.loads(exchange.body)["RequestItems"]
+        left = {"UnprocessedItems": asked, "UnprocessedKeys": asked, "Responses": {}}
+        await exchange.respond(200, orjson.dumps(left))
+
+    async with scripted_http(script) as server, _states(server.url) as states:
+        with pytest.raises(DependencyError):
+            await states.get_many(["a"])
+        with pytest.raises(DependencyError):
+            await states.put_many([samples.status()])
+
+
+async def test_records_without_their_table_are_unavailable(stores: Stores) -> None:
+    records = DynamoDbAnswerRecords(stores.client, table="nothing")
+    with pytest.raises(RecordsUnavailableError):
+        await records.get_answer("a1")
+    with pytest.raises(RecordsUnavailableError):
+        await records.put_answer(samples.answer())
+    await records.close()
+
+
+@asynccontextmanager
+async def _client(url: str) -> AsyncGenerator[Any]:
+    async with open_client("dynamodb", region=REGION, endpoint_url=url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _states(url: str) -> AsyncGenerator[DynamoDbDocumentStates]:
+    async with _client(url) as client:
+        states = DynamoDbDocumentStates(client, table="t")
+        yield states
+        await states.close()
+
+
+def _noise(size: int) -> bytes:
+    return Random(size).randbytes(size)  # noqa: S311 : no secret
+
+
+def _epoch_s() -> int:
+    return int(time.time())

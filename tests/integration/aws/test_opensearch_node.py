@@ -1,0 +1,236 @@
+"""What only a real node proves: versions behind an alias, what a broken write leaves, fusion, isolation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from opensearchpy import AsyncOpenSearch
+
+from assistant.aws.opensearch_client import call, open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import (
+    HYBRID_WEIGHTS,
+    PIPELINE,
+    PassageSchema,
+    apply_schema,
+    delete_index,
+    index_body,
+    swap_alias,
+    versions_of,
+)
+from assistant.aws.opensearch_search import OpenSearchPassageSearch, search_body
+from assistant.domain.documents import SearchFilters
+from assistant.domain.errors import SearchUnavailableError
+from tests.contracts.samples import EAST, NORTH, UP, between, documents_of, indexed, passage, query, soon
+
+SCHEMA = PassageSchema(embedding_model="model-of-four", dimensions=4)
+NEWER = replace(SCHEMA, model_digest="other weights")
+
+
+@pytest.fixture
+async def client(opensearch_url: str) -> AsyncIterator[AsyncOpenSearch]:
+    async with open_opensearch(url=opensearch_url, auth="none") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alias(client: AsyncOpenSearch) -> AsyncIterator[str]:
+    name = f"t-{uuid4().hex[:12]}-passages"
+    yield name
+    await delete_index(client, alias=name)
+
+
+def index_of(
+    client: AsyncOpenSearch, alias: str, schema: PassageSchema = SCHEMA, *, applies: bool = True
+) -> OpenSearchPassageIndex:
+    return OpenSearchPassageIndex(client, alias=alias, schema=schema, applies_schema=applies)
+
+
+async def found(
+    client: AsyncOpenSearch, alias: str, text: str = "when to refill", *, schema: PassageSchema = SCHEMA
+) -> list[str]:
+    search = OpenSearchPassageSearch(client, alias=alias, schema=schema)
+    retrieved = await search.search(query(text), deadline=soon())
+    return [one.passage.passage_id for one in retrieved.passages]
+
+
+async def test_a_new_version_is_searched_only_when_the_alias_is_swapped(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    await index_of(client, alias).replace_documents(documents_of((passage("old"), EAST)))
+    await index_of(client, alias, NEWER).replace_documents(documents_of((passage("new"), EAST)))
+    assert await found(client, alias) == ["old#0"]
+    await swap_alias(client, alias=alias, schema=NEWER)
+    assert await found(client, alias, schema=NEWER) == ["new#0"]
+
+
+async def test_after_a_swap_questions_of_the_older_model_are_refused(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    await apply_schema(client, alias=alias, schema=SCHEMA)
+    await index_of(client, alias, NEWER).replace_documents(documents_of((passage("new"), EAST)))
+    await swap_alias(client, alias=alias, schema=NEWER)
+    with pytest.raises(SearchUnavailableError, match="vectors of another model"):
+        await found(client, alias)
+
+
+async def test_a_withdrawal_reaches_every_version(client: AsyncOpenSearch, alias: str) -> None:
+    older, newer = index_of(client, alias), index_of(client, alias, NEWER)
+    for index in (older, newer):
+        await index.replace_documents(documents_of((passage("gone"), EAST), (passage("stays"), EAST)))
+    await newer.delete_documents(["gone"])
+    assert [(await index.info()).document_count for index in (older, newer)] == [1, 1]
+
+
+async def test_applying_the_schema_again_keeps_what_is_there(client: AsyncOpenSearch, alias: str) -> None:
+    await index_of(client, alias).replace_documents(documents_of((passage("kept"), EAST)))
+    await asyncio.gather(*(apply_schema(client, alias=alias, schema=SCHEMA) for _ in range(2)))
+    assert await found(client, alias) == ["kept#0"]
+    assert await versions_of(client, alias, timeout_s=30.0) == [SCHEMA.index_name(alias)]
+
+
+async def test_a_swap_to_a_version_that_is_not_there_changes_nothing(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    await index_of(client, alias).replace_documents(documents_of((passage("old"), EAST)))
+    with pytest.raises(SearchUnavailableError):
+        await swap_alias(client, alias=alias, schema=NEWER)
+    assert await found(client, alias) == ["old#0"]
+
+
+async def test_without_a_schema_a_search_says_so(client: AsyncOpenSearch, alias: str) -> None:
+    with pytest.raises(SearchUnavailableError, match="schema was not applied"):
+        await found(client, alias)
+
+
+async def test_passages_that_a_broken_write_left_behind_go_with_the_next_write(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    index = index_of(client, alias)
+    await apply_schema(client, alias=alias, schema=SCHEMA)
+    whole = indexed(*((passage("refill", ordinal), EAST) for ordinal in range(4)))
+    await index._bulk.write(index._puts(whole))  # and then the process ended: no refresh
+    await index.replace_documents(documents_of((passage("refill", 0, text="Only this."), EAST)))
+    assert await found(client, alias) == ["refill#0"]
+    assert (await index.info()).passage_count == 1
+
+
+async def test_what_was_deleted_has_left_the_segments_after_optimizing(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    index = index_of(client, alias)
+    await index.replace_documents(documents_of(*((passage(f"d{number}"), EAST) for number in range(50))))
+    await index.delete_documents(["d7"])  # 2 %: under the share at which merges take deletions along
+    until_s = time.monotonic() + 60.0  # the domain lets go of deletions every 30 s
+    docs = {"deleted": 1}
+    while docs["deleted"] and time.monotonic() < until_s:
+        await asyncio.sleep(1.0)
+        await index.optimize()
+        said = await call(client, f"GET /{alias}/_stats/docs", timeout_s=30.0)
+        docs = said["_all"]["primaries"]["docs"]
+    assert (docs["count"], docs["deleted"]) == (2 * 49, 0)  # a passage and a title each
+
+
+async def test_the_pipeline_s_own_order_and_scores_are_the_ones_returned(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    words = ("refill", "early", "claim", "rejected", "override", "vacation", "supply", "lost")
+    entries = [
+        (
+            # each of its own length, so that no two score alike: ties are not the node's to order
+            passage(f"d{number}", text=" ".join((words[: number % 8 + 1] + ("else",) * 40)[: number + 8])),
+            between(EAST, NORTH if number % 2 else UP, share=0.013 * (number * 7 % 32)),
+        )
+        for number in range(32)
+    ]
+    await index_of(client, alias).replace_documents(documents_of(*entries))
+    asked = query("refill a rejected claim early", between(EAST, UP, share=0.1), size=20)
+    search = OpenSearchPassageSearch(client, alias=alias, schema=SCHEMA)
+    ours = (await search.search(asked, deadline=soon())).passages
+    fused = await call(
+        client,
+        f"POST /{alias}/_search",
+        body=search_body(asked),
+        params={"search_pipeline": PIPELINE},
+        timeout_s=30.0,
+    )
+    theirs = [hit for hit in fused["hits"]["hits"] if "kept" in hit["fields"]][:20]
+    scale = sum(HYBRID_WEIGHTS.values())  # the node's weights sum up to 1
+    assert [one.passage.passage_id for one in ours] == [hit["fields"]["row_id"][0] for hit in theirs]
+    assert [one.fused_score for one in ours] == pytest.approx([scale * hit["_score"] for hit in theirs])
+
+
+ATTEMPTS: Sequence[SearchFilters] = (
+    SearchFilters(),
+    SearchFilters(document_id=("secret",)),
+    SearchFilters(document_id=("*",)),
+    SearchFilters(source=("procedures",)),
+    SearchFilters(source=("procedures OR *",), type=("claims",)),
+)
+
+
+@pytest.mark.parametrize("filters", ATTEMPTS)
+async def test_no_filter_reaches_another_tenant_s_passages(
+    client: AsyncOpenSearch, alias: str, filters: SearchFilters
+) -> None:
+    owner = f"t-{uuid4().hex[:12]}-passages"
+    asked = query("the secret dose", filters=filters, labels=["staff", "*", "secret"])
+    try:
+        await index_of(client, owner).replace_documents(
+            documents_of((passage("secret", text="The secret dose.", labels=("staff",)), EAST))
+        )
+        await index_of(client, alias).replace_documents(documents_of((passage("own"), NORTH)))
+        mine, theirs = (OpenSearchPassageSearch(client, alias=name, schema=SCHEMA) for name in (owner, alias))
+        first = await mine.search(query("the secret dose", labels=["staff"]), deadline=soon())
+        assert [one.passage.document_id for one in first.passages] == ["secret"]
+        crossed = await theirs.search(asked, deadline=soon())
+        assert {one.passage.document_id for one in crossed.passages} <= {"own"}
+        assert crossed.best_cosine == 0.0
+    finally:
+        await delete_index(client, alias=owner)
+
+
+async def test_no_write_reaches_another_tenant_s_passages(client: AsyncOpenSearch, alias: str) -> None:
+    """Also where one tenant's alias begins like the name of the other's index."""
+    longer = f"{alias}-v1-passages"
+    try:
+        for name in (alias, longer):
+            await index_of(client, name).replace_documents(documents_of((passage("doc"), EAST)))
+        await index_of(client, alias).delete_documents(["doc"])
+        await index_of(client, alias).optimize()
+        assert await found(client, alias) == []
+        assert await found(client, longer) == ["doc#0"]
+        await delete_index(client, alias=alias)
+        assert await found(client, longer) == ["doc#0"]
+    finally:
+        await delete_index(client, alias=longer)
+
+
+async def test_a_swap_takes_no_other_tenant_s_alias_away(client: AsyncOpenSearch, alias: str) -> None:
+    longer = f"{alias}-v1-passages"
+    try:
+        for name in (alias, longer):
+            await apply_schema(client, alias=name, schema=SCHEMA)
+        await swap_alias(client, alias=alias, schema=SCHEMA)
+        assert await found(client, longer) == []
+    finally:
+        await delete_index(client, alias=longer)
+
+
+async def test_a_local_worker_moves_readers_away_from_an_index_of_another_format(
+    client: AsyncOpenSearch, alias: str
+) -> None:
+    older = index_body(SCHEMA, alias=alias)
+    older["mappings"]["_meta"]["schema_version"] = 1
+    name = f"{alias}-v1-{SCHEMA.model_version}"
+    await call(client, f"PUT /{name}", body=older, timeout_s=30.0)
+    await call(client, f"PUT /{name}/_alias/{alias}", timeout_s=30.0)
+    worker = index_of(client, alias)
+    assert (await worker.info()).document_count == 0
+    await worker.replace_documents(documents_of((passage("new"), EAST)))
+    assert await found(client, alias) == ["new#0"]

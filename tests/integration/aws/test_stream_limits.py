@@ -1,0 +1,81 @@
+"""The one timer of a stream: it ends what is silent or too late, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from assistant.aws.sagemaker import SageMakerGenerator
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.errors import DeadlineExceededError, GenerationInterruptedError
+from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
+from tests.fakes.scripted_http import Exchange, Script
+from tests.integration.aws.conftest import Runtime
+from tests.integration.aws.test_generator_streams import END, REQUEST, token
+
+TOKENS = 12
+
+
+def flowing(*, every_s: float, tokens: int) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond_in_chunks(end=False, Content_Type=CONTENT_TYPE)
+        for part in [payload_part(token("x"))] * tokens + [payload_part(END)]:
+            await asyncio.sleep(every_s)  # the pace of a model
+            await exchange.write(b"%x\r\n%b\r\n" % (len(part), part))
+        await exchange.write(b"0\r\n\r\n")
+
+    return script
+
+
+async def test_a_stream_may_last_longer_than_the_longest_silence(
+    runtime: Runtime, deadline: Deadline
+) -> None:
+    async with runtime(flowing(every_s=0.1, tokens=TOKENS)) as (client, _):
+        generator = SageMakerGenerator(client, endpoint="llm", stall_timeout_s=0.8)
+        async with generator.stream(REQUEST, deadline=deadline) as stream:
+            text = "".join([delta.text async for delta in stream])
+
+    assert text == "x" * TOKENS
+
+
+async def test_the_deadline_ends_a_stream_that_still_flows(runtime: Runtime) -> None:
+    deadline = Deadline.after(0.5, clock=SystemClock())
+
+    async def read() -> None:
+        async with SageMakerGenerator(client, endpoint="llm").stream(REQUEST, deadline=deadline) as stream:
+            async for _delta in stream:
+                pass
+
+    async with runtime(flowing(every_s=0.02, tokens=1000)) as (client, _):
+        with pytest.raises(DeadlineExceededError):
+            await read()
+
+
+async def test_time_between_two_reads_is_no_silence(runtime: Runtime, deadline: Deadline) -> None:
+    async with runtime(flowing(every_s=0.0, tokens=2)) as (client, _):
+        generator = SageMakerGenerator(client, endpoint="llm", stall_timeout_s=0.2)
+        async with generator.stream(REQUEST, deadline=deadline) as stream:
+            text = ""
+            async for delta in stream:
+                text += delta.text
+                await asyncio.sleep(0.3)  # the answer's reader is slow, not the model
+
+    assert text == "xx"
+
+
+async def test_silence_after_a_long_flow_is_noticed(runtime: Runtime, deadline: Deadline) -> None:
+    async def script(exchange: Exchange) -> None:
+        parts = [payload_part(token("x"))] * 3
+        await exchange.respond_in_chunks(*parts, end=False, Content_Type=CONTENT_TYPE)
+        await exchange.peer_left()
+
+    async with runtime(script) as (client, _):
+        generator = SageMakerGenerator(client, endpoint="llm", stall_timeout_s=0.2)
+        async with generator.stream(REQUEST, deadline=deadline) as stream:
+            deltas = aiter(stream)
+            await anext(deltas)
+            await asyncio.sleep(0.25)  # the timer fired once while nobody read
+            with pytest.raises(GenerationInterruptedError, match="silent"):
+                async for _delta in deltas:
+                    pass

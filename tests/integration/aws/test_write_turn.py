@@ -1,0 +1,104 @@
+"""One writer of an index at a time, over processes that know nothing of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_states import DynamoDbWriteTurn
+from assistant.aws.local_resources import create_table
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import DependencyError
+from assistant.settings.deployed_names import STATES
+from tests.fakes.aws_server import REGION
+
+Turns = Callable[..., DynamoDbWriteTurn]
+
+
+class ShiftedClock(SystemClock):
+    def __init__(self, ahead_s: float) -> None:
+        self._ahead = timedelta(seconds=ahead_s)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+
+@pytest.fixture
+async def turns(aws_server_url: str) -> AsyncIterator[Turns]:
+    """Makes turns as other processes would have them."""
+    made: list[DynamoDbWriteTurn] = []
+    async with open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as client:
+        table = f"states-{uuid.uuid4().hex[:12]}"
+        await create_table(client, STATES, name=table)
+
+        def turn(**given: Any) -> DynamoDbWriteTurn:
+            made.append(DynamoDbWriteTurn(client, table=table, **given))
+            return made[-1]
+
+        yield turn
+        for each in made:
+            await each.close()
+
+
+async def test_only_one_writes_at_a_time(turns: Turns) -> None:
+    writing: list[int] = []
+    most = 0
+
+    async def write(turn: DynamoDbWriteTurn) -> None:
+        nonlocal most
+        async with turn:
+            writing.append(1)
+            most = max(most, len(writing))
+            await asyncio.sleep(0.02)
+            writing.pop()
+
+    here, there = turns(), turns()
+    await asyncio.gather(*(write(turn) for turn in (here, there, here, there)))
+
+    assert most == 1
+
+
+async def test_who_waits_too_long_is_told_to_come_again(turns: Turns) -> None:
+    async with turns():
+        with pytest.raises(DependencyError, match="written by others"):
+            async with turns(waits_s=0.1):
+                pass
+
+
+async def test_a_turn_whose_holder_died_ends_by_itself(turns: Turns) -> None:
+    await turns().__aenter__()
+
+    async with turns(clock=ShiftedClock(ahead_s=91)):
+        pass
+
+
+async def test_a_holder_is_stopped_before_its_turn_ends(turns: Turns) -> None:
+    with pytest.raises(DependencyError, match="took too long"):
+        async with turns(lasts_s=15.05):
+            await asyncio.Event().wait()
+    async with turns():
+        pass
+
+
+async def test_a_failure_inside_gives_the_turn_back(turns: Turns) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with turns():
+            raise ZeroDivisionError
+
+    async with turns(waits_s=0.1):
+        pass
+
+
+async def test_a_lost_turn_is_not_taken_from_who_has_it_now(turns: Turns) -> None:
+    slow, quick, third = turns(), turns(clock=ShiftedClock(ahead_s=91)), turns(waits_s=0.1)
+    await slow.__aenter__()
+    async with quick:
+        await slow.__aexit__(None, None, None)
+        with pytest.raises(DependencyError):
+            await third.__aenter__()
