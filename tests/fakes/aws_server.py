@@ -55,7 +55,7 @@ def _serve() -> None:
     one_at_a_time = threading.Lock()
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """moto undoes a cancelled transaction by putting all tables back, also what others wrote meanwhile."""
+        """moto undoes a cancelled transaction by putting all tables back: writes of other calls are lost."""
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
             return application(environ, start_response)
         with one_at_a_time:
