@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import orjson
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import FlakyStrategyDefinition, Unsatisfiable
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -47,7 +48,6 @@ LIMITS = settings(
     phases=(Phase.generate,),  # a finding is reported as it was found: shrinking costs minutes of requests
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-MORE_WALKS = 6
 DOCUMENT = Path(__file__).parents[3] / "docs" / "openapi.json"
 OPERATIONS = [
     (path, method)
@@ -75,17 +75,6 @@ OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/sent", {"json": {"send_id": "crossing", "text": "Theirs."}}),
     ("DELETE", "", {}),
 )
-OWNED = {
-    "GET /v1/answers/{answer_id}",
-    "GET /v1/answers/{answer_id}/events",
-    "POST /v1/answers/{answer_id}/verdict",
-    "POST /v1/answers/{answer_id}/sent",
-    "DELETE /v1/answers/{answer_id}",
-    "GET /v1/documents/{document_id}/status",
-    "DELETE /v1/documents/{document_id}",
-    "conversations",
-}
-"""What a walk must have had replayed by others to prove anything."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +100,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         try:
             async with running_service(tmp_path_factory.mktemp("api")) as service:
                 await service.know("wait", "The wait is two days.")
+                await service.know("queue", "The queue is in the hall.")
                 await service.know("refill", "A refill is due after 25 days.", tenant="pharmacy")
                 started.set_result(service)
                 await asyncio.to_thread(ending.wait)
@@ -179,25 +169,15 @@ def test_chains_of_requests_keep_to_the_document_and_to_their_tenant(
     served: Served, good_requests: OpenApiSchema
 ) -> None:
     replayed: Counter[str] = Counter()
+    found: list[Exception] = []
 
     class Walk(good_requests.as_state_machine()):  # type: ignore[misc]  # made from the schema
         def setup(self) -> None:
-            """Begin every walk with an answer whose events are kept, and with the two reads of it:
-            generated requests do not reach the events in every run.
-            """
-            body = {"question": "How long is the wait?", "resume_window_s": 15}
-            made = served.ask_as(served.owner, "POST", "/v1/answers", json=body)
-            assert made.status_code == 200, made.text
-            self.answer_id, self.conversation_id = made.json()["answer_id"], made.json()["conversation_id"]
-            path = f"/v1/answers/{self.answer_id}"
-            for method, rest, call in OF_AN_ANSWER[:2]:
-                assert served.ask_as(served.owner, method, path + rest, **call).is_success
-                for other in (served.stranger, served.colleague):
-                    refuse(served, other, method, path + rest, **call)
-                replayed[f"{method} /v1/answers/{{answer_id}}{rest}"] += 1
+            """Begin every walk with an answer whose events are kept."""
+            self.answer_id, self.conversation_id = resumable_answer(served)
 
         def before_call(self, case: Case) -> None:
-            """Ids that nobody gave out find nothing: the walk's own stand in for them."""
+            """Replace ids that the service did not give out by those of the walk's first answer."""
             if not is_given_out(case.path_parameters.get("answer_id", self.answer_id)):
                 case.path_parameters["answer_id"] = self.answer_id
             case.headers.pop("Last-Event-ID", None)  # a generated one is of no answer
@@ -214,15 +194,46 @@ def test_chains_of_requests_keep_to_the_document_and_to_their_tenant(
         def validate_response(
             self, response: Response, case: Case, additional_checks: Any = None, **_: Any
         ) -> None:
-            case.validate_response(response, checks=CHECKS)
-            replayed.update(refuse_others(served, response, case))
+            try:
+                case.validate_response(response, checks=CHECKS)
+                replayed.update(refuse_others(served, response, case))
+            except Exception as error:
+                found.append(error)
+                raise
 
-    # Which requests a walk makes hangs on the process's own hashes too: go on until all were made.
-    for limits in (LIMITS, *[settings(LIMITS, derandomize=False)] * MORE_WALKS):
-        if not set(replayed) >= OWNED:
-            Walk.run(settings=limits)
-    missing = OWNED - set(replayed)
-    assert not missing, f"never replayed by another: {missing}"
+    # What a walk draws depends on ids in responses, which Hypothesis refuses when it draws a walk twice.
+    with suppress(FlakyStrategyDefinition):
+        Walk.run(settings=LIMITS)
+    assert found == []
+    assert replayed
+
+
+@pytest.mark.parametrize(("method", "rest", "call"), OF_AN_ANSWER, ids=lambda part: str(part))
+def test_an_operation_on_an_answer_succeeds_for_its_agent_alone(
+    served: Served, method: str, rest: str, call: dict[str, Any]
+) -> None:
+    path = f"/v1/answers/{resumable_answer(served)[0]}{rest}"
+    assert served.ask_as(served.owner, method, path, **call).is_success
+    for other in (served.stranger, served.colleague):
+        refuse(served, other, method, path, **call)
+
+
+@pytest.mark.parametrize(("method", "rest"), [("GET", "/status"), ("DELETE", "")])
+def test_an_operation_on_a_document_succeeds_in_its_tenant_alone(
+    served: Served, method: str, rest: str
+) -> None:
+    path = f"/v1/documents/queue{rest}"
+    refuse(served, served.stranger, method, path)
+    assert served.ask_as(served.owner, method, path).is_success
+    refuse(served, served.stranger, method, path)
+
+
+def resumable_answer(served: Served) -> tuple[str, str]:
+    """Return the ids of a new answer of the owner whose events are kept, and of its conversation."""
+    body = {"question": "How long is the wait?", "resume_window_s": 15}
+    made = served.ask_as(served.owner, "POST", "/v1/answers", json=body)
+    assert made.status_code == 200, made.text
+    return made.json()["answer_id"], made.json()["conversation_id"]
 
 
 def is_given_out(answer_id: object) -> bool:
