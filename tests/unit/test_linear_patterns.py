@@ -82,12 +82,12 @@ RUNS = (
 
 
 FOR_A_KNOWN_PLACE = {
-    "answering.prompting._PROMPT_ID": "matched with the whole of a manifest's value",
-    "answering.vocabulary._CODE": "matched with the whole of a word of a question",
-    "answering.vocabulary._COUNTED": "matched with the whole of a word of a question",
-    "ingesting.sources.front_matter._SAYS_LABELS": "matched at the start of a line",
-    "text.sentences._LAST_WORD": "searched for in 40 characters",
-    "text.quantities._COUNTED": "matched with the whole of a code",
+    "answering.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
+    "answering.understand._CODE": "matched with the whole of a word of a question",
+    "answering.understand._COUNTED": "matched with the whole of a word of a question",
+    "knowledge.sources.front_matter._SAYS_LABELS": "matched at the start of a line",
+    "text.language._LAST_WORD": "searched for in 40 characters",
+    "text.language._COUNTED": "matched with the whole of a code",
     "text.safe_markdown._DESTINATION": "matched at the bracket of a link",
     "text.safe_markdown._DEFINITION": "matched within 2,100 characters",
 }
