@@ -19,7 +19,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import AccountConfig, load_account
-from stacks.acknowledgements import TABLE
+from stacks.acknowledgements.account import ROWS
 from stacks.constructs.account_key import account_key
 from stacks.constructs.budget_topic import BudgetTopic
 from stacks.constructs.image_repositories import ImageRepositories
@@ -79,7 +79,7 @@ class AccountStage(cdk.Stage):
         tags = {**place.required_tags, "tenant": SHARED, "cost-center": config.cost_center}
         for key, value in {**tags, "data-class": "internal"}.items():
             cdk.Tags.of(self).add(key, value)
-        acknowledge(self, TABLE)
+        acknowledge(self, ROWS)
 
     @classmethod
     def for_places(

@@ -17,7 +17,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.care_app import CareApp, load_care_app
-from stacks.acknowledgements import TABLE
+from stacks.acknowledgements.care_app import ROWS
 from stacks.constructs.called_services import called_services
 from stacks.constructs.care_groups import CareGroups
 from stacks.constructs.flow_logs import FlowLogs
@@ -61,7 +61,7 @@ class CareAppStage(cdk.Stage):
         for key, value in on_care_side(tenant, care).tags().items():
             cdk.Tags.of(self).add(key, value)
         set_role_path(self, path=place.role_path)
-        acknowledge(self, TABLE)
+        acknowledge(self, ROWS)
 
     @classmethod
     def for_tenants(

@@ -8,7 +8,7 @@ A row that explains nothing is an error: it is held against the report's ``suppr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -35,23 +35,22 @@ class Acknowledgement:
 _BY_CDK_NAG = ("AwsSolutions::", "HIPAA.Security::")
 
 
-def acknowledge(stage: cdk.Stage, table: Mapping[str, Iterable[Acknowledgement]]) -> list[Acknowledgement]:
-    """Tell the validators of every row whose construct is in the stage; return those rows.
+def acknowledge(stage: cdk.Stage, rows: Iterable[Acknowledgement]) -> list[Acknowledgement]:
+    """Acknowledge the findings of every row whose construct is in the stage; return those rows.
 
-    A tenant without the construct (no reach entry, no power schedule) is not asked for it.
+    A row whose construct this tenant does not have (no reach entry, no power schedule) is skipped.
     """
     applied: list[Acknowledgement] = []
-    for rows in table.values():
-        for row in rows:
-            construct = _find(stage, row.construct)
-            if construct is None:
-                continue
-            applied.append(row)
-            for finding in row.findings:
-                if finding.startswith(_BY_CDK_NAG):
-                    cdk.Validations.of(construct).acknowledge(
-                        cdk.Acknowledgment(id=_of_stage(finding, stage), reason=_reason(row))
-                    )
+    for row in rows:
+        construct = _find(stage, row.construct)
+        if construct is None:
+            continue
+        applied.append(row)
+        for finding in row.findings:
+            if finding.startswith(_BY_CDK_NAG):
+                cdk.Validations.of(construct).acknowledge(
+                    cdk.Acknowledgment(id=_of_stage(finding, stage), reason=_reason(row))
+                )
     return applied
 
 

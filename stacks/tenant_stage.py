@@ -5,7 +5,14 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.acknowledgements import TABLE
+from stacks.acknowledgements.corpus import ROWS as CORPUS_EXCEPTIONS
+from stacks.acknowledgements.data import ROWS as DATA_EXCEPTIONS
+from stacks.acknowledgements.edge import ROWS as EDGE_EXCEPTIONS
+from stacks.acknowledgements.ingestion import ROWS as INGESTION_EXCEPTIONS
+from stacks.acknowledgements.learning import ROWS as LEARNING_EXCEPTIONS
+from stacks.acknowledgements.models import ROWS as MODELS_EXCEPTIONS
+from stacks.acknowledgements.network import ROWS as NETWORK_EXCEPTIONS
+from stacks.acknowledgements.orchestrator import ROWS as ORCHESTRATOR_EXCEPTIONS
 from stacks.constructs.images import refuse_unlocked
 from stacks.constructs.role_path import set_role_path
 from stacks.corpus import CorpusStack
@@ -20,6 +27,18 @@ from stacks.observability import ObservabilityStack
 from stacks.orchestrator import OrchestratorStack
 from stacks.policy import acknowledge
 from stacks.tenant import DeployedTenant
+
+EXCEPTIONS = (
+    *DATA_EXCEPTIONS,
+    *EDGE_EXCEPTIONS,
+    *MODELS_EXCEPTIONS,
+    *INGESTION_EXCEPTIONS,
+    *ORCHESTRATOR_EXCEPTIONS,
+    *LEARNING_EXCEPTIONS,
+    *CORPUS_EXCEPTIONS,
+    *NETWORK_EXCEPTIONS,
+)
+"""Findings of validators that stay, each with its reason: those of every stack of a tenant."""
 
 
 class TenantStage(cdk.Stage):
@@ -47,7 +66,7 @@ class TenantStage(cdk.Stage):
         for key, value in tenant.tags().items():
             cdk.Tags.of(self).add(key, value)
         set_role_path(self, path=tenant.role_path)
-        acknowledge(self, TABLE)
+        acknowledge(self, EXCEPTIONS)
 
     def _add_stacks(self) -> None:
         tenant = self.tenant

@@ -1,34 +1,8 @@
-"""The rows of the table of exceptions, by stack."""
+"""The rows of the table of exceptions, by stage."""
 
-from stacks.acknowledgements import (
-    account,
-    care_app,
-    corpus,
-    data,
-    edge,
-    ingestion,
-    keys,
-    learning,
-    models,
-    network,
-    observability,
-    orchestrator,
-)
+from stacks.acknowledgements.account import ROWS as ACCOUNT_EXCEPTIONS
+from stacks.acknowledgements.care_app import ROWS as CARE_APP_EXCEPTIONS
+from stacks.tenant_stage import EXCEPTIONS as TENANT_EXCEPTIONS
 
-TABLE = {
-    "account": account.ROWS,
-    "keys": keys.ROWS,
-    "network": network.ROWS,
-    "edge": edge.ROWS,
-    "data": data.ROWS,
-    "models": models.ROWS,
-    "ingestion": ingestion.ROWS,
-    "orchestrator": orchestrator.ROWS,
-    "learning": learning.ROWS,
-    "corpus": corpus.ROWS,
-    "observability": observability.ROWS,
-    "care_app": care_app.ROWS,
-}
-"""All rows, by the module of the stack."""
-
-__all__ = ["TABLE"]
+TABLE = {"account": ACCOUNT_EXCEPTIONS, "tenant": TENANT_EXCEPTIONS, "care_app": CARE_APP_EXCEPTIONS}
+"""All rows, by stage."""
