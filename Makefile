@@ -142,7 +142,7 @@ $(RIGHTS): tests/stacks/rights/package.json tests/stacks/rights/package-lock.jso
 FUNCTIONS := build/functions/stamp
 $(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.txt
 	@echo "· packages of the functions"
-	$(call fetched,$(BIN)/python -m stacks.constructs.function_package --this-python-too,packages of the functions)
+	$(call fetched,$(BIN)/python -m stacks.function_package --this-python-too,packages of the functions)
 	@touch $@
 
 CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
@@ -175,7 +175,7 @@ bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## S
 
 .PHONY: pin
 pin: synth ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
-	@$(BIN)/python -m stacks.validators.pinning cdk.out
+	@$(BIN)/python -m stacks.pinning cdk.out
 
 .PHONY: evaluate
 evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged against evaluation/baseline.json (docs/evaluation.md)

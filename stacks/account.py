@@ -1,8 +1,4 @@
-"""The account stage: what stands once in an account and region, for all tenants in it.
-
-It is safe to repeat, each item is created or already there (``accounts/<account>-<region>.toml``), and all of
-it stays when its stack or the last tenant goes.
-"""
+"""The key of what an account's tenants share: images and word of their budgets. No patient's data."""
 
 from __future__ import annotations
 
@@ -10,23 +6,114 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import AccountConfig, load_account
-from stacks.acknowledgements.account import ROWS
-from stacks.constructs.account_key import account_key
-from stacks.constructs.budget_topic import BudgetTopic
-from stacks.constructs.image_repositories import ImageRepositories
-from stacks.constructs.removal import OUTLIVES
-from stacks.constructs.tenant_boundary import SHARED, TenantBoundary
+from assistant.settings.images import ImageLock
+from stacks.boundary import EXCEPTIONS, SHARED, TenantBoundary
 from stacks.policy import acknowledge
 from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant_stack import OUTLIVES
+
+
+def account_key(scope: Construct, construct_id: str) -> kms.IKey:
+    key = kms.Key(
+        scope,
+        construct_id,
+        description="Images of the assistant and word of its budgets",
+        enable_key_rotation=True,
+        pending_window=cdk.Duration.days(30),
+    )
+    key.add_to_resource_policy(told_by_budgets(cdk.Stack.of(key), ["kms:Decrypt", "kms:GenerateDataKey*"]))
+    return cast("kms.IKey", key)
+
+
+def told_by_budgets(stack: cdk.Stack, actions: list[str], resource: str = "*") -> iam.PolicyStatement:
+    """Return what AWS Budgets of this account may do with a topic or its key (there ``*`` is the key).
+
+    https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-sns-policy.html
+    """
+    budgets = stack.format_arn(
+        service="budgets", region="", resource="*", arn_format=cdk.ArnFormat.NO_RESOURCE_NAME
+    )
+    statement = iam.PolicyStatement(
+        sid="BudgetsTell",
+        actions=actions,
+        resources=[resource],
+        conditions={
+            "StringEquals": {"aws:SourceAccount": stack.account},
+            "ArnLike": {"aws:SourceArn": budgets},
+        },
+    )
+    statement.add_service_principal("budgets.amazonaws.com")
+    return statement
+
+
+# Where every tenant's budget is told of in an account and region.
+
+
+class BudgetTopic(sns.Topic):
+    """Named ``<name_prefix>-budget``: tenants refer to it by that name."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name_prefix: str, key: kms.IKey, email: str | None
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            topic_name=f"{name_prefix}-budget",
+            display_name="Budgets of the assistant's tenants",
+            master_key=key,
+            enforce_ssl=True,
+        )
+        self.add_to_resource_policy(told_by_budgets(cdk.Stack.of(self), ["sns:Publish"], self.topic_arn))
+        if email is not None:
+            sns.CfnSubscription(self, "Email", topic_arn=self.topic_arn, protocol="email", endpoint=email)
+
+
+# The registry's places for our own images, as ``images.lock.toml`` names them.
+
+
+_UNTAGGED_DAYS = 14
+"""What a broken push leaves. What has a tag stays: a deployment pins digests, and goes back to old ones."""
+
+
+class ImageRepositories(Construct):
+    """One repository an image that is kept in the deployment account, scanned on push, tags never moved."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, images: ImageLock, key: kms.IKey) -> None:
+        super().__init__(scope, construct_id)
+        for name, image in images.images.items():
+            if not image.is_own:
+                continue
+            ecr.Repository(
+                self,
+                "".join(part.capitalize() for part in name.split("_")),
+                repository_name=image.repository,
+                image_scan_on_push=True,
+                image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+                encryption=ecr.RepositoryEncryption.KMS,
+                encryption_key=key,
+                lifecycle_rules=[
+                    ecr.LifecycleRule(
+                        description="What a broken push leaves",
+                        tag_status=ecr.TagStatus.UNTAGGED,
+                        max_image_age=cdk.Duration.days(_UNTAGGED_DAYS),
+                    )
+                ],
+            )
+
+
+# The account stage: what stands once in an account and region, for all tenants in it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +166,7 @@ class AccountStage(cdk.Stage):
         tags = {**place.required_tags, "tenant": SHARED, "cost-center": config.cost_center}
         for key, value in {**tags, "data-class": "internal"}.items():
             cdk.Tags.of(self).add(key, value)
-        acknowledge(self, ROWS)
+        acknowledge(self, EXCEPTIONS)
 
     @classmethod
     def for_places(

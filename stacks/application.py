@@ -13,8 +13,7 @@ from typing import Any
 import aws_cdk as cdk
 
 from assistant.domain.errors import ConfigurationError
-from stacks.reading import read_tenants
-from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant import ROOT, DeployedTenant, read_tenants
 
 _VALIDATION = "CDK_VALIDATION"
 """The CDK's own switch, ``cdk synth --no-validation``: it knows its own rules, and not these packs."""
@@ -57,7 +56,7 @@ def _account(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
 
 
 def _care_app(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
-    from stacks.care_app import CareAppStage
+    from stacks.care_app.stack import CareAppStage
 
     folder = Path(_context(app, "care_app") or ROOT / "care_app")
     CareAppStage.for_tenants(app, tenants, folder=folder, is_asked_for=_context(app, "tenant") is not None)

@@ -1,6 +1,5 @@
 """The corpus stack: an EMR Serverless application that makes corpora of the tenant's documents, and their
-bucket. The jobs come later: an application that runs none costs nothing.
-"""
+bucket. The jobs come later: an application that runs none costs nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +8,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.constructs.job_rights import JobRights
-from stacks.constructs.tenant_bucket import Keeping, TenantBucket
-from stacks.constructs.tenant_stack import TenantStack
-from stacks.constructs.workload_role import WorkloadRole
+from stacks.data.buckets import Keeping, TenantBucket
+from stacks.learning import JobRights
 from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.policy import Acknowledgement
+from stacks.roles import WorkloadRole
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import TenantStack
 
 _RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
@@ -104,3 +104,29 @@ class CorpusStack(TenantStack):
                 ),
             ),
         )
+
+
+# Findings that stay in the corpus stack, each with its reason.
+
+
+_S3 = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::"
+
+EXCEPTIONS: tuple[Acknowledgement, ...] = (
+    Acknowledgement(
+        construct="Corpus/Job",
+        findings=(
+            _S3 + '{"Fn::GetStackOutput":{"StackName":"{stage}-Data","Region":"{region}",'
+            '"OutputName":"PublishOutputRefDocumentsBucketC67A8896"}}/*]',
+            _S3 + "<CorpusBucket>/corpora/*]",
+            _S3 + "<CorpusBucket>/logs/*]",
+        ),
+        reason="A corpus is made of all documents: read is the whole store of them, written are two folders "
+        "of one bucket, whose objects the job names.",
+    ),
+    Acknowledgement(
+        construct="Corpus/CorpusBucket",
+        findings=("HIPAA.Security::HIPAA.Security-S3BucketReplicationEnabled",),
+        reason="A corpus is made anew of the documents, and goes after 90 days; a copy in a second region "
+        "is a second place to withdraw from.",
+    ),
+)

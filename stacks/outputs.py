@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Workload(StrEnum):
-    """What has a security group of its own in the tenant's VPC. Their flows stand in ``stacks.network``."""
+    """What has a security group of its own in the tenant's VPC. See ``stacks.network.security_groups``."""
 
     NLB = "Nlb"
     ALB = "Alb"

@@ -1,7 +1,7 @@
 """The one table of exceptions: what a validator finds, where, and why it stays.
 
 A row names a construct by its path below the stage, a finding by its full id, the reason, and the decision
-record where there was a choice. Rows stand by stack in ``stacks.acknowledgements``; ``TABLE`` is all of them.
+record where there was a choice. Rows stand beside the stack; ``stacks.validators.TABLE`` is all of them.
 A row that explains nothing is an error: it is held against the report's ``suppressedViolations``.
 """
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.acknowledgements.corpus import ROWS as CORPUS_EXCEPTIONS
-from stacks.acknowledgements.data import ROWS as DATA_EXCEPTIONS
-from stacks.acknowledgements.edge import ROWS as EDGE_EXCEPTIONS
-from stacks.acknowledgements.ingestion import ROWS as INGESTION_EXCEPTIONS
-from stacks.acknowledgements.learning import ROWS as LEARNING_EXCEPTIONS
-from stacks.acknowledgements.models import ROWS as MODELS_EXCEPTIONS
-from stacks.acknowledgements.network import ROWS as NETWORK_EXCEPTIONS
-from stacks.acknowledgements.orchestrator import ROWS as ORCHESTRATOR_EXCEPTIONS
-from stacks.constructs.images import refuse_unlocked
-from stacks.constructs.role_path import set_role_path
+from stacks.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
 from stacks.corpus import CorpusStack
-from stacks.data import DataStack
+from stacks.data.exceptions import EXCEPTIONS as DATA_EXCEPTIONS
+from stacks.data.stack import DataStack
+from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
 from stacks.edge import EdgeStack
-from stacks.ingestion import IngestionStack
+from stacks.ingestion.exceptions import EXCEPTIONS as INGESTION_EXCEPTIONS
+from stacks.ingestion.stack import IngestionStack
 from stacks.keys import KeysStack
+from stacks.learning import EXCEPTIONS as LEARNING_EXCEPTIONS
 from stacks.learning import LearningStack
-from stacks.models import ModelsStack
-from stacks.network import NetworkStack
-from stacks.observability import ObservabilityStack
-from stacks.orchestrator import OrchestratorStack
+from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
+from stacks.models.stack import ModelsStack
+from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS
+from stacks.network.stack import NetworkStack
+from stacks.observability.stack import ObservabilityStack
+from stacks.orchestrator.stack import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
+from stacks.orchestrator.stack import OrchestratorStack
 from stacks.policy import acknowledge
+from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import set_role_path
 
 EXCEPTIONS = (
     *DATA_EXCEPTIONS,

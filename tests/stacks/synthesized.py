@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from stacks.constructs.images import REVIEW, UNLOCKED
+from stacks.processes import REVIEW, UNLOCKED
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 100

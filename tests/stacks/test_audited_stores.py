@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.constructs.audit_trail import UNRECORDED
+from stacks.observability.audit import UNRECORDED
 from tests.stacks.synthesized import ROOT, assembly_folder, templates_in
 from tests.stacks.values import mappings, resources_of
 

@@ -10,7 +10,7 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import TABLES
-from stacks.data import DataStack
+from stacks.data.stack import DataStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     KEYS,

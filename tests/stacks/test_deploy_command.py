@@ -26,7 +26,7 @@ from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 from assistant.settings.images import load_images, write_digest
 from assistant.settings.tenant import load_tenant
-from stacks.validators.pinning import replacing_properties
+from stacks.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins
 from tests.stacks.emulated_account import (
     ACCOUNT,

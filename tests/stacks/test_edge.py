@@ -8,8 +8,8 @@ import pytest
 
 from assistant.http_process import server_config
 from assistant.settings.process import ServiceSettings
-from stacks.constructs.flows import HEALTH_PORT, HTTPS_PORT, TASK_PORT
 from stacks.edge import EdgeStack
+from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT, TASK_PORT
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (

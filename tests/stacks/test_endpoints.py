@@ -9,8 +9,8 @@ import pytest
 from aws_cdk import aws_iam as iam
 
 from assistant.domain.errors import ConfigurationError
-from stacks.constructs.workload_role import WorkloadRole
-from stacks.network import NetworkStack
+from stacks.network.stack import NetworkStack
+from stacks.roles import WorkloadRole
 from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
 
 

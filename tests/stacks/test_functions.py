@@ -15,10 +15,10 @@ from aws_cdk import assertions
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.tenant import load_tenant
-from stacks.constructs import function_package
-from stacks.constructs.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
-from stacks.constructs.tenant_file_asset import TenantFileAsset, effective_tenant_file
-from stacks.constructs.vpc_function import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
+from stacks import function_package
+from stacks.function_package import FUNCTIONS, PROBE, FunctionDependencies, code_archive
+from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
+from stacks.processes import TenantFileAsset, effective_tenant_file
 from stacks.tenant import ROOT
 from tests.stacks.values import KEYS, deployed, stage_for, template_of
 

@@ -17,9 +17,8 @@ from assistant.settings.functions import (
     SchemaSettings,
 )
 from assistant.settings.process import ProcessSettings
-from stacks.constructs import tenant_queue
-from stacks.constructs.search_schema import schema_stamp
-from stacks.ingestion import IngestionStack
+from stacks.ingestion.search_schema import schema_stamp
+from stacks.ingestion.stack import IngestionStack
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (
@@ -128,7 +127,7 @@ def test_every_queue_is_encrypted_and_those_that_work_have_dead_letters(template
     assert all(queue["Properties"]["KmsMasterKeyId"] == KEYS.data_key_arn for queue in queues)
     assert 2 * len(working) == len(queues)
     assert {queue["Properties"]["RedrivePolicy"]["maxReceiveCount"] for queue in working} == {MAX_ATTEMPTS}
-    assert tenant_queue.MAX_ATTEMPTS == MAX_ATTEMPTS
+    assert queues.MAX_ATTEMPTS == MAX_ATTEMPTS
 
 
 def test_every_queue_refuses_what_comes_without_tls(template: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from stacks.models import ModelsStack
+from stacks.models.stack import ModelsStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     DATA,

@@ -11,8 +11,8 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings import deployed_names
-from stacks.constructs import audit_patterns as patterns
-from stacks.observability import ObservabilityStack
+from stacks.observability import audit as patterns
+from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.trail_filters import matches
 from tests.stacks.values import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.settings.process import ServiceSettings
-from stacks.constructs.trace_collector import OTLP_ENDPOINT
+from stacks.orchestrator.task import OTLP_ENDPOINT
 from stacks.outputs import Workload
 from tests.stacks.orchestrator_template import (
     Template,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
-from stacks.constructs.power_definition import (
+from stacks.models.power_definition import (
     ANSWERS_S,
     DEPLOY_POLL_S,
     DEPLOY_POLLS,

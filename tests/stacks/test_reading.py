@@ -11,8 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_checks import artifact_contradictions
 from assistant.settings.model_artifacts import released_prompts
-from stacks.reading import read_tenants
-from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from tests.stacks.values import deployed
 
 IMAGES = ROOT / "images.lock.toml"

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from stacks.runbook import PAGE, entry, with_alarms
-from stacks.runbook_entries import ENTRIES
+from stacks.runbook import ENTRIES, PAGE, entry, with_alarms
 from tests.stacks.synthesized import assembly_folder, templates_in
 
 TENANTS = ("pharmacy", "clinic", "sandbox")

@@ -23,11 +23,9 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
 )
 from assistant.settings.images import load_images, write_digest
-from stacks.acknowledgements import TABLE
 from stacks.policy import Acknowledgement
-from stacks.reading import read_tenants
-from stacks.validators.findings import Finding, explains, templates_of
-from stacks.validators.nag_report import read_silenced, rows_without_effect
+from stacks.tenant import read_tenants
+from stacks.validators import TABLE, Finding, explains, read_silenced, rows_without_effect, templates_of
 from tests.stacks.synthesized import ROOT, synthesize
 
 PLANTED = """

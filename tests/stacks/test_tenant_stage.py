@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stacks.validators.findings import StackTemplate, templates_of
+from stacks.validators import StackTemplate, templates_of
 from tests.stacks.synthesized import ROOT, synthesize
 
 OURS = """

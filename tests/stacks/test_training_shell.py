@@ -13,8 +13,7 @@ import botocore
 import pytest
 
 from assistant.settings.model_artifacts import instance_named
-from stacks.constructs.training_shell import TRAINED_ON, VOLUME_GIB
-from stacks.learning import LearningStack
+from stacks.learning import TRAINED_ON, VOLUME_GIB, LearningStack
 from stacks.outputs import Workload
 from tests.stacks.values import (
     DATA,

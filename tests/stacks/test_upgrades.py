@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.settings.tenant import load_tenant
-from stacks.validators.pinning import PINS, pin_tenants, replacing_properties
+from stacks.pinning import PINS, pin_tenants, replacing_properties
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,

@@ -25,8 +25,7 @@ from stacks.outputs import (
     OrchestratorOutputs,
     Workload,
 )
-from stacks.reading import read_tenants
-from stacks.tenant import ROOT, DeployedTenant
+from stacks.tenant import ROOT, DeployedTenant, read_tenants
 
 _ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
 

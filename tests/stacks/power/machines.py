@@ -12,8 +12,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
 from assistant.settings.deployed_names import ON
-from stacks.constructs.power_switch import PowerSwitch
-from stacks.models import ModelsStack
+from stacks.models.power import PowerSwitch
+from stacks.models.stack import ModelsStack
 from tests.stacks.power.tenant_nights import Tenant
 from tests.stacks.values import DATA, KEYS, NETWORK, deployed, resources_of, stage_for, template_of
 

@@ -1,4 +1,4 @@
-"""Every wildcard of every policy, and its reason: a row of ``stacks.acknowledgements`` for what identities
+"""Every wildcard of every policy, and its reason: a row of ``stacks.validators`` for what identities
 may do, and a row here for what stores, keys, roles and endpoints let others do.
 
 Only statements that allow are asked: in a Deny a wildcard takes more away.
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stacks.acknowledgements import TABLE
 from stacks.policy import pattern_of
+from stacks.validators import TABLE
 from tests.stacks.rights.asking import listed
 
 _IDENTITY = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")

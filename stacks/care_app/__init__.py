@@ -1,0 +1,1 @@
+"""The care side of the private link: network, endpoint and probe."""

@@ -1,0 +1,1 @@
+"""The data stack: buckets, tables and the search domain."""

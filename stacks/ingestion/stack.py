@@ -1,0 +1,148 @@
+"""The ingestion stack: everything that happens to documents and captured calls outside an answer, and what is
+set up once inside the VPC.
+
+Raw files: inbox bucket → EventBridge → queue → ``receive_documents`` → queue → ``ingest_documents`` → index.
+Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket → EventBridge → queue →
+``redact_capture``. Schema and key of document links: custom resources of functions in the VPC.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from assistant.settings.deployed_names import LINK_SECRET_RESOURCE
+from assistant.settings.functions import LinkSecretSettings
+from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
+from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions
+from stacks.ingestion.permissions import FunctionRights
+from stacks.ingestion.queues import TenantQueue
+from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchAccess, SearchSchema
+from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
+from stacks.processes import process_environment
+from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import TenantStack
+
+
+class IngestionStack(TenantStack):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
+        models: ModelsOutputs,
+    ) -> None:
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="ingestion")
+        self._keys = keys
+        self._network = network
+        rights = FunctionRights(scope=self, tenant=tenant, keys=keys, data=data, models=models)
+        set_up = self._place(Workload.SCHEMA)
+        schema = SearchSchema(self, "SearchSchema", tenant=tenant, rights=rights, place=set_up)
+        secret = self._link_secret(rights, set_up)
+        documents = DocumentFunctions(
+            self,
+            "Documents",
+            tenant=tenant,
+            rights=rights,
+            place=self._place(Workload.INGESTION),
+            metrics_service=tenant.metrics_service,
+        )
+        self._open_index(schema, documents)
+        queues = documents.queues.all()
+        functions = (schema.function, secret, *documents.functions)
+        if tenant.models.capture == "quarantine":
+            redaction = self._redaction(rights)
+            queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
+        cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
+        self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
+
+    def _place(self, workload: Workload) -> FunctionPlace:
+        return FunctionPlace(
+            subnet_ids=self._network.subnet_ids,
+            security_group_id=self._network.security_group_ids[workload],
+            logs_key_arn=self._keys.logs_key_arn,
+            environment_key_arn=self._keys.data_key_arn,
+        )
+
+    def _redaction(self, rights: FunctionRights) -> CaptureRedaction:
+        return CaptureRedaction(
+            self,
+            "Redaction",
+            tenant=self.tenant,
+            rights=rights,
+            place=self._place(Workload.REDACTOR),
+            metrics_service=self.tenant.metrics_service,
+        )
+
+    def _link_secret(self, rights: FunctionRights, place: FunctionPlace) -> VpcFunction:
+        """Make the key of document links once. It outlives the stack: links that are out stay good."""
+        tenant = self.tenant
+        environment = {
+            "region": tenant.place.region,
+            "tenant": tenant.name,
+            "parameter": tenant.link_secret_parameter,
+            "key_id": self._keys.data_key_arn,
+        }
+        function = VpcFunction(
+            self,
+            "LinkSecret",
+            tenant=tenant,
+            program=FunctionProgram(
+                folder="create_link_secret",
+                timeout_s=120,
+                memory_mib=1024,
+                environment=process_environment(LinkSecretSettings, environment),
+            ),
+            place=place,
+            role=rights.role(
+                "LinkSecretRole",
+                description="Makes the key of document links, which it cannot read",
+                rights=[*rights.make_link_secret(), rights.environment_key()],
+            ),
+        )
+        cdk.CustomResource(
+            self,
+            "LinkSecretMade",
+            service_token=function.function_arn,
+            resource_type=LINK_SECRET_RESOURCE,
+            service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
+            properties={"Parameter": tenant.link_secret_parameter},
+        )
+        return function
+
+    def _open_index(self, schema: SearchSchema, documents: DocumentFunctions) -> None:
+        access = SearchAccess(
+            self,
+            "IndexWriters",
+            function_arn=schema.function.function_arn,
+            role_arns=[role.role_arn for role in documents.index_writers],
+            access="write",
+        )
+        access.node.add_dependency(schema.applied)
+        for source in documents.sources:
+            source.node.add_dependency(access)
+
+
+def _outputs(
+    documents: DocumentFunctions,
+    schema: SearchSchema,
+    *,
+    queues: tuple[TenantQueue, ...],
+    functions: tuple[VpcFunction, ...],
+) -> IngestionOutputs:
+    ingestion, withdrawals = documents.queues.documents, documents.queues.withdrawals
+    return IngestionOutputs(
+        ingestion_queue_url=ingestion.url,
+        ingestion_queue_arn=ingestion.arn,
+        withdrawals_queue_url=withdrawals.url,
+        withdrawals_queue_arn=withdrawals.arn,
+        queue_names=tuple(queue.queue.queue_name for queue in queues),
+        dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
+        function_names=tuple(function.function_name for function in functions),
+        schema_function_arn=schema.function.function_arn,
+        schema_stamp=schema.stamp,
+    )

@@ -1,0 +1,1 @@
+"""The models stack: the two SageMaker endpoints and the power switch."""

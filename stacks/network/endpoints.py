@@ -1,0 +1,378 @@
+"""Which AWS services the workloads of a stage call: read off the policies of their roles, listed nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct, IConstruct
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployment import ReachEntry
+from stacks.network.vpc import TenantVpc
+from stacks.roles import TENANT_TAG, WorkloadRole
+from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import pin
+
+_ENDPOINTS = {
+    "cloudwatch": "monitoring",
+    "dynamodb": "dynamodb",
+    "ecs": "ecs",
+    "events": "events",
+    "kms": "kms",
+    "lambda": "lambda",
+    "logs": "logs",
+    "s3": "s3",
+    "secretsmanager": "secretsmanager",
+    "sns": "sns",
+    "sqs": "sqs",
+    "ssm": "ssm",
+    "ssmmessages": "ssmmessages",
+    "states": "states",
+    "sts": "sts",
+    "xray": "xray",
+}
+"""Prefix of an IAM action = service of the endpoint, as ``com.amazonaws.<region>.<service>`` names it ("AWS
+services that integrate with AWS PrivateLink")."""
+_SEVERAL_ENDPOINTS = {
+    # A pull asks both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
+    "ecr": {"": ("ecr.api", "ecr.dkr")},
+    "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
+}
+"""Prefix = how an action's name begins = its endpoints; the first that fits."""
+_IN_THE_VPC = frozenset({"es"})
+"""Requests to the search domain go to its own addresses in the VPC."""
+_BY_PLATFORM = {
+    "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
+    "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),
+}
+"""What a service does with the role it runs something by, over its own network: network interfaces, log
+lines and traces of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an
+Amazon VPC"); images and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
+GATEWAYS = frozenset({"s3", "dynamodb"})
+
+
+@dataclass(frozen=True, slots=True)
+class CalledService:
+    """``service`` names the endpoint; ``actions`` are all that the workloads may call of it."""
+
+    service: str
+    actions: tuple[str, ...]
+
+
+def called_services(scope: Construct) -> tuple[CalledService, ...]:
+    """Return every service that a workload role below ``scope`` calls, by name.
+
+    Raises ConfigurationError where the policies do not tell: an action of an unknown service, ``NotAction``,
+    a managed policy that the role's own stack does not make.
+    """
+    everything = scope.node.find_all()
+    policies = _Policies(everything)
+    found: dict[str, set[str]] = {}
+    for role in everything:
+        if not isinstance(role, WorkloadRole):
+            continue
+        for service in role.through:
+            found.setdefault(_known(service), set())
+        for action in policies.actions(role):
+            for service in _services(action, role=role):
+                found.setdefault(service, set()).add(action)
+    return tuple(
+        CalledService(name, tuple(sorted(actions)) or _any_action(name))
+        for name, actions in sorted(found.items())
+    )
+
+
+class _Policies:
+    """The policies of a stage as plain documents: by the role that each is attached to, and by own id."""
+
+    def __init__(self, constructs: Iterable[IConstruct]) -> None:
+        self._attached: dict[str, list[Any]] = {}
+        self._managed: dict[str, Any] = {}
+        for construct in constructs:
+            if not isinstance(construct, iam.CfnPolicy | iam.CfnManagedPolicy):
+                continue
+            stack = cdk.Stack.of(construct)
+            document = stack.resolve(construct.policy_document)
+            if isinstance(construct, iam.CfnManagedPolicy):
+                self._managed[_key(stack, {"Ref": stack.resolve(construct.logical_id)})] = document
+            for role in stack.resolve(construct.roles) or ():
+                self._attached.setdefault(_key(stack, role), []).append(document)
+
+    def actions(self, role: WorkloadRole) -> Iterator[str]:
+        """Yield each action that the role's holder may call by itself."""
+        for document in self._documents(role):
+            for statement in _as_list(document["Statement"]):
+                yield from _called(statement, role=role)
+
+    def _documents(self, role: WorkloadRole) -> list[Any]:
+        resource = role.node.default_child
+        if not isinstance(resource, iam.CfnRole):
+            raise TypeError(f"{role.node.path} has no role of its own")
+        stack = cdk.Stack.of(role)
+        inline = [policy["policyDocument"] for policy in stack.resolve(resource.policies) or ()]
+        attached = self._attached.get(_key(stack, {"Ref": stack.resolve(resource.logical_id)}), [])
+        managed: list[Any] = []
+        for arn in stack.resolve(resource.managed_policy_arns) or ():
+            document = self._managed.get(_key(stack, arn))
+            if document is None:
+                raise ConfigurationError(
+                    f"{role.node.path}: what the managed policy {json.dumps(arn)} allows is not in the "
+                    "stack, so the endpoints it needs are not known. Give the role statements of its own."
+                )
+            managed.append(document)
+        return [*inline, *attached, *managed]
+
+
+def _key(stack: cdk.Stack, reference: Any) -> str:
+    return f"{stack.artifact_id} {json.dumps(reference, sort_keys=True)}"
+
+
+def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str]:
+    """Yield a statement's actions, except what a service asks KMS for on the holder's behalf."""
+    if statement["Effect"] != "Allow":
+        return
+    if "NotAction" in statement:
+        raise ConfigurationError(
+            f"{role.node.path}: NotAction does not tell what is called. Name the actions."
+        )
+    through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
+    for action in _as_list(statement["Action"]):
+        if not (through_service and action.startswith("kms:")):
+            yield action
+
+
+def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
+    """Return the endpoints that an action is called through: none where it stays in the VPC."""
+    prefix, _, name = action.partition(":")
+    if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
+        return ()
+    if prefix in _SEVERAL_ENDPOINTS:
+        endpoints = _SEVERAL_ENDPOINTS[prefix]
+        if name == "*":
+            return tuple(service for services in endpoints.values() for service in services)
+        return next(
+            services for beginning, services in endpoints.items() if name.lower().startswith(beginning)
+        )
+    if prefix in _ENDPOINTS:
+        return (_ENDPOINTS[prefix],)
+    raise ConfigurationError(
+        f"{role.node.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
+        "cannot. Add the service to stacks/network/endpoints.py, or take the action away."
+    )
+
+
+def _known(service: str) -> str:
+    if service not in _prefixes():
+        raise ConfigurationError(
+            f'through="{service}": no such endpoint is known. Add it to stacks/network/endpoints.py.'
+        )
+    return service
+
+
+def _any_action(service: str) -> tuple[str, ...]:
+    """Return what a platform may call ``through`` a service of which no policy names an action."""
+    return (f"{_prefixes()[service]}:*",)
+
+
+def _prefixes() -> dict[str, str]:
+    """Return service of an endpoint = prefix of its IAM actions."""
+    of_one = {service: prefix for prefix, service in _ENDPOINTS.items()}
+    of_several = {
+        service: prefix
+        for prefix, endpoints in _SEVERAL_ENDPOINTS.items()
+        for services in endpoints.values()
+        for service in services
+    }
+    return {**of_one, **of_several}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+# The data perimeter: what may pass through the VPC's endpoints. Only principals of the tenant, only to what
+
+
+def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_images: bool) -> dict[str, Any]:
+    """Return the policy document of a service's endpoint."""
+    statements = [_tenants_own(called, tenant)]
+    if called.service == "s3":
+        statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
+    if called.service in ("ecr.api", "ecr.dkr"):
+        statements += _images_of_aws(tenant)
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _tenants_own(called: CalledService, tenant: DeployedTenant) -> dict[str, Any]:
+    return _allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))
+
+
+def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[str, Any]]:
+    """Signed by AWS's own principals, so the buckets alone can bound them."""
+    region = tenant.place.region
+    # "Setting up VPC endpoints for AWS CloudFormation": the region stands there without dashes.
+    responses = f"cloudformation-custom-resource-response-{region.replace('-', '')}"
+    statements = [_allow("AnswerOfCustomResource", ["s3:PutObject"], None, bucket=responses)]
+    if pulls_images:
+        layers = f"prod-{region}-starport-layer-bucket"
+        statements.append(_allow("LayersOfImages", ["s3:GetObject"], None, bucket=layers))
+    return statements
+
+
+def _images_of_aws(tenant: DeployedTenant) -> list[dict[str, Any]]:
+    """AWS publishes images in accounts of its own; those of the lock, and reading only."""
+    publishers = sorted(
+        {
+            accounts[tenant.place.region]
+            for name in tenant.images.images
+            if tenant.place.region in (accounts := tenant.images.accounts(name))
+        }
+    )
+    pulls = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    return [_allow("PullImagesOfAws", pulls, _own(tenant, publishers))] if publishers else []
+
+
+def _own(tenant: DeployedTenant, resource_accounts: list[str]) -> Mapping[str, Any]:
+    return {
+        "StringEquals": {
+            "aws:PrincipalAccount": tenant.place.account,
+            TENANT_TAG: tenant.name,
+            "aws:ResourceAccount": resource_accounts,
+        }
+    }
+
+
+def _allow(
+    sid: str, actions: Sequence[str], conditions: Mapping[str, Any] | None, *, bucket: str | None = None
+) -> dict[str, Any]:
+    statement = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": list(actions),
+        "Resource": "*" if bucket is None else f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/*",
+    }
+    return statement if conditions is None else {**statement, "Condition": conditions}
+
+
+# The ways out of the tenant's VPC: endpoints of AWS services, and of the company's systems.
+
+
+MOST_ENDPOINTS = 50
+"""Interface endpoints in one VPC (Amazon VPC quotas)."""
+
+
+class ServiceEndpoints(Construct):
+    """An endpoint for each service that is called, unless the tenant file names one that is there."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        vpc: TenantVpc,
+        security_group_id: str,
+        called: Sequence[CalledService],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._vpc = vpc
+        self._security_group_id = security_group_id
+        existing = tenant.config.network.endpoints
+        names = {service.service for service in called}
+        _check_existing(existing, called=names)
+        _check_number(names - GATEWAYS, reached=tenant.config.reach)
+        for service in called:
+            if service.service not in existing:
+                policy = endpoint_policy(service, tenant=tenant, pulls_images="ecr.dkr" in names)
+                self._make(service.service, policy)
+
+    def _make(self, service: str, policy: dict[str, Any]) -> None:
+        name = _pascal_case(service)
+        if service in GATEWAYS:
+            endpoint = ec2.CfnVPCEndpoint(
+                self,
+                name,
+                vpc_endpoint_type="Gateway",
+                service_name=ec2.GatewayVpcEndpointAwsService(service).name,
+                vpc_id=self._vpc.id,
+                route_table_ids=list(self._vpc.route_table_ids),
+                policy_document=policy,
+            )
+        else:
+            endpoint = ec2.CfnVPCEndpoint(
+                self,
+                name,
+                vpc_endpoint_type="Interface",
+                service_name=ec2.InterfaceVpcEndpointAwsService(service).name,
+                vpc_id=self._vpc.id,
+                subnet_ids=list(self._vpc.subnet_ids),
+                security_group_ids=[self._security_group_id],
+                private_dns_enabled=True,
+                policy_document=policy,
+            )
+        pin(endpoint, f"{name}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", service)
+
+
+class ReachEndpoint(Construct):
+    """The way to one internal system: an endpoint service, or a resource of VPC Lattice."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        entry: ReachEntry,
+        vpc: TenantVpc,
+        security_group_id: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        by_service = entry.service_name is not None
+        endpoint = ec2.CfnVPCEndpoint(
+            self,
+            "Endpoint",
+            vpc_endpoint_type="Interface" if by_service else "Resource",
+            service_name=entry.service_name,
+            resource_configuration_arn=entry.resource_configuration_arn,
+            vpc_id=vpc.id,
+            subnet_ids=list(vpc.subnet_ids),
+            security_group_ids=[security_group_id],
+            # The provider's own name needs the provider's consent; the endpoint's name always answers.
+            private_dns_enabled=False if by_service else None,
+        )
+        pin(endpoint, f"Reach{_pascal_case(entry.name)}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", entry.name)
+        if by_service:
+            # As `<hosted zone>:<name>`; the first one is that of all zones.
+            cdk.CfnOutput(
+                self, "Names", value=cdk.Fn.join(",", endpoint.attr_dns_entries), description=entry.name
+            )
+
+
+def _check_existing(existing: Iterable[str], *, called: set[str]) -> None:
+    unknown = sorted(set(existing) - called)
+    if unknown:
+        raise ConfigurationError(
+            f"[network.endpoints] {', '.join(unknown)}: nothing of this tenant calls that. It calls "
+            f"{', '.join(sorted(called))}."
+        )
+
+
+def _check_number(interfaces: set[str], *, reached: Sequence[ReachEntry]) -> None:
+    number = len(interfaces) + len(reached)
+    if number > MOST_ENDPOINTS:
+        raise ConfigurationError(
+            f"{number} interface endpoints ({len(interfaces)} of AWS services, {len(reached)} of [[reach]]): "
+            f"a VPC holds {MOST_ENDPOINTS}. Put several systems behind one endpoint service."
+        )
+
+
+def _pascal_case(name: str) -> str:
+    return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))

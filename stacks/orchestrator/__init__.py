@@ -1,0 +1,1 @@
+"""The orchestrator stack: the service on Fargate."""

@@ -1,0 +1,60 @@
+"""``python -m stacks.pinning cdk.out``: writes the files of ``stacks/pins`` anew.
+
+Which properties force a replacement is read from CloudFormation's own schemas, as cfn-lint carries them.
+Run it on purpose only: it accepts whatever is lost.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from assistant.settings.tenant import load_tenants
+from stacks.tenant import ROOT
+from template_checks.upgrades import (
+    STATEFUL_TYPES,
+    pin,
+    pins_file,
+    stage_folder,
+    templates_by_stack_name,
+    write_pins,
+)
+
+PINS = ROOT / "stacks" / "pins"
+_REGION = "us-east-1"
+_PREFIX = "/properties/"
+
+
+def replacing_properties() -> dict[str, tuple[str, ...]]:
+    """Return, for each stateful type, the paths whose change replaces it always or in some cases."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind in sorted(STATEFUL_TYPES):
+        schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema(_REGION, kind).schema)
+        paths: list[Any] = [
+            *(schema.get("createOnlyProperties") or ()),
+            *(schema.get("conditionalCreateOnlyProperties") or ()),
+        ]
+        found[kind] = tuple(sorted(str(path).removeprefix(_PREFIX) for path in paths))
+    return found
+
+
+def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path = PINS) -> list[Path]:
+    """Write the pins of every deployed tenant; return the files."""
+    written: list[Path] = []
+    for tenant in load_tenants(tenants).tenants.values():
+        if tenant.deployment is None:
+            continue
+        path = pins_file(pins, tenant)
+        templates = templates_by_stack_name(stage_folder(assembly, tenant))
+        write_pins(path, pin(templates, replacing_properties()))
+        written.append(path)
+    return written
+
+
+if __name__ == "__main__":
+    for each in pin_tenants(Path(sys.argv[1])):
+        sys.stdout.write(f"{each.name}\n")

@@ -1,0 +1,231 @@
+"""One finding, and which row of the table explains it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assistant.domain.errors import ConfigurationError
+from stacks.boundary import EXCEPTIONS as ACCOUNT_EXCEPTIONS
+from stacks.care_app.stack import EXCEPTIONS as CARE_APP_EXCEPTIONS
+from stacks.policy import Acknowledgement, pattern_of
+from stacks.tenant import ROOT
+from stacks.tenant_stage import EXCEPTIONS as TENANT_EXCEPTIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """``construct`` is a path below the stage; ``rule`` an id with its validator (``cfn-lint::W3010``)."""
+
+    stage: str
+    construct: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackTemplate:
+    """One synthesized template: its stage and stack, and where each logical id came from."""
+
+    stage: str
+    stack: str
+    path: Path
+    body: Mapping[str, Any]
+
+    def construct_of(self, logical_id: str | None) -> str:
+        """Return the construct's path below the stage; the stack's own where the resource names none."""
+        resource = self.body.get("Resources", {}).get(logical_id, {})
+        path = str(resource.get("Metadata", {}).get("aws:cdk:path", ""))
+        return path.split("/", 1)[1] if "/" in path else self.stack
+
+
+def templates_of(assembly: Path) -> Iterator[StackTemplate]:
+    """Yield every template of every stage below ``cdk.out``."""
+    for manifest in sorted(assembly.glob("assembly-*/manifest.json")):
+        artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        for artifact in artifacts.values():
+            if artifact["type"] == "aws:cloudformation:stack":
+                stage, stack = artifact["displayName"].split(" ")[0].split("/")[:2]
+                path = manifest.parent / artifact["properties"]["templateFile"]
+                body = json.loads(path.read_text(encoding="utf-8"))
+                yield StackTemplate(stage=stage, stack=stack, path=path, body=body)
+
+
+def explains(row: Acknowledgement, finding: Finding) -> bool:
+    """Say whether the row is about this rule on this construct or above it."""
+    below = finding.construct == row.construct or finding.construct.startswith(f"{row.construct}/")
+    return below and finding.rule in row.findings
+
+
+# cfn-lint: every template against CloudFormation's own schemas of the stage's region, offline.
+
+
+_LIMIT_S = 300
+
+
+def run_cfn_lint(templates: Sequence[StackTemplate]) -> list[Finding]:
+    """Return what it finds. Raises ConfigurationError when it does not run."""
+    by_path = {str(template.path): template for template in templates}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", "--", *by_path],
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+    if done.returncode & ~0b1110:  # 2 errors, 4 warnings, 8 remarks; 1 is its own failure
+        raise ConfigurationError(f"cfn-lint failed: {done.stderr.strip()[-500:]}")
+    return [_finding_of_cfn_lint(item, by_path[item["Filename"]]) for item in json.loads(done.stdout or "[]")]
+
+
+def _finding_of_cfn_lint(item: Mapping[str, Any], template: StackTemplate) -> Finding:
+    match item["Location"].get("Path"):
+        case ["Resources", str(logical_id), *_]:
+            construct = template.construct_of(logical_id)
+        case _:
+            construct = template.stack
+    return Finding(
+        stage=template.stage,
+        construct=construct,
+        rule=f"cfn-lint::{item['Rule']['Id']}",
+        message=str(item["Message"]),
+    )
+
+
+# checkov, in an environment of its own: it pins an old boto3.
+
+
+COMMAND = ROOT / "build" / "checkov" / "bin" / "checkov"
+_OPTIONS = ("--skip-download", "--framework", "cloudformation", "--quiet", "--compact", "--soft-fail")
+
+
+def run_checkov(templates: Sequence[StackTemplate]) -> list[Finding]:
+    """Return what it finds. Raises ConfigurationError when it does not run."""
+    if not COMMAND.exists():
+        raise ConfigurationError(f"{COMMAND}: checkov is not installed; run make setup-checkov.")
+    named = [argument for template in templates for argument in ("--file", str(template.path))]
+    done = subprocess.run(
+        [str(COMMAND), *_OPTIONS, "--output", "json", *named],
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+    try:
+        report = json.loads(done.stdout)
+        failed = report.get("results", {}).get("failed_checks", [])
+        broken = report.get("summary", report).get("parsing_errors", 0)
+    except (ValueError, AttributeError):
+        raise ConfigurationError(f"checkov failed: {done.stderr.strip()[-500:]}") from None
+    if broken:
+        raise ConfigurationError(f"checkov could not read {broken} templates.")
+    by_name = {template.path.name: template for template in templates}
+    return [_finding_of_checkov(item, by_name[Path(item["file_path"]).name]) for item in failed]
+
+
+def _finding_of_checkov(item: dict[str, str], template: StackTemplate) -> Finding:
+    return Finding(
+        stage=template.stage,
+        construct=template.construct_of(item["resource"].rpartition(".")[2]),
+        rule=f"checkov::{item['check_id']}",
+        message=item["check_name"],
+    )
+
+
+# cdk-nag's own report: each row of the table must have silenced something in it.
+
+
+REPORT = "validation-report.json"
+PACKS = ("AwsSolutions", "HIPAA.Security")
+
+
+def read_silenced(report: Path) -> set[tuple[str, str]]:
+    """Return (construct path below its stage, finding id) of everything that a row silenced."""
+    plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
+    return {
+        (str(violation["acknowledgedAt"]).split("/", 1)[-1], str(violation["acknowledgedId"]))
+        for plugin in plugins
+        for violation in plugin.get("suppressedViolations", ())
+    }
+
+
+def rows_without_effect(
+    rows: Iterable[Acknowledgement], silenced: set[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return (construct, finding) of every cdk-nag row that silenced nothing anywhere."""
+    return [
+        (row.construct, finding)
+        for row in rows
+        for finding in row.findings
+        if finding.startswith(tuple(f"{pack}::" for pack in PACKS))
+        and not any(
+            row.construct == construct and pattern_of(finding).fullmatch(found)
+            for construct, found in silenced
+        )
+    ]
+
+
+# The rows of the table of exceptions, by stage.
+
+
+TABLE = {"account": ACCOUNT_EXCEPTIONS, "tenant": TENANT_EXCEPTIONS, "care_app": CARE_APP_EXCEPTIONS}
+"""All rows, by stage."""
+
+
+# ``python -m stacks.validators cdk.out``: cfn-lint, checkov, and the table of exceptions itself.
+
+
+def main(assemblies: Sequence[str]) -> int:
+    folders = [Path(name) for name in assemblies]
+    rows = [row for stack_rows in TABLE.values() for row in stack_rows]
+    templates = [template for folder in folders for template in templates_of(folder)]
+    silenced: set[tuple[str, str]] = set()
+    for folder in folders:
+        silenced |= read_silenced(folder / REPORT)
+        _require_packs(folder / REPORT)
+    findings = [*run_cfn_lint(templates), *run_checkov(templates)]
+    unexplained = [finding for finding in findings if not any(explains(row, finding) for row in rows)]
+    idle = [*rows_without_effect(rows, silenced), *_idle(rows, findings)]
+    for finding in unexplained:
+        print(f"{finding.stage}/{finding.construct}: {finding.rule}: {finding.message}")
+    for construct, rule in idle:
+        print(f"{construct}: {rule}: this exception explains nothing; delete the row")
+    resources = sum(len(template.body.get("Resources", {})) for template in templates)
+    print(
+        f"{len(templates)} templates, {resources} resources: {len(findings)} findings of cfn-lint and "
+        f"checkov, {len(unexplained)} unexplained; {len(silenced)} of cdk-nag silenced; "
+        f"{len(rows)} rows, {len(idle)} findings in them without effect"
+    )
+    return 1 if unexplained or idle else 0
+
+
+def _require_packs(report: Path) -> None:
+    plugins = {
+        plugin["pluginName"] for plugin in json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
+    }
+    if missing := set(PACKS) - plugins:
+        raise ConfigurationError(
+            f"{report}: no report of {', '.join(sorted(missing))}: synthesize validated."
+        )
+
+
+def _idle(rows: Iterable[Acknowledgement], findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [
+        (row.construct, rule)
+        for row in rows
+        for rule in row.findings
+        if rule.startswith(("cfn-lint::", "checkov::"))
+        and not any(explains(row, finding) and finding.rule == rule for finding in findings)
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ConfigurationError as error:
+        sys.exit(error.message)

@@ -1,1 +1,0 @@
-"""What outside validators say of the synthesized templates, held against the table of exceptions."""
