@@ -198,7 +198,7 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
-	@for pair in client:assistant.client service:assistant.api.__main__ worker:assistant.local.knowledge_worker.__main__ \
+	@for pair in client:assistant.client service:assistant.api.__main__ worker:assistant.local.knowledge_worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe.handler; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \

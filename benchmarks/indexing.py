@@ -25,9 +25,9 @@ import orjson
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
+from assistant.knowledge.files import read_sources
 from assistant.knowledge.ports import DocumentStates
-from assistant.knowledge.sources.reader import read_sources
+from assistant.knowledge.sources import KnowledgeSources, Writer
 from assistant.settings.process import inherited_environment
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.stores import open_stores

@@ -12,7 +12,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import NotFoundError
 from assistant.knowledge.ports import DocumentStates, DocumentStore
-from assistant.knowledge.readable import ReadableDocument, ReadableDocuments
+from assistant.knowledge.reading import ReadableDocument, ReadableDocuments
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ from assistant.domain.errors import (
     UnreadableRequestError,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
-from assistant.knowledge.listing import ListDocuments
-from assistant.knowledge.sources.items import SourceDocument, SourceFailure, refuse_double_keys
-from assistant.knowledge.withholding import Withheld
+from assistant.knowledge.items import SourceDocument, SourceFailure, refuse_double_keys
+from assistant.knowledge.reading import ListDocuments
+from assistant.knowledge.sources import KnowledgeSources, Writer
+from assistant.knowledge.withdrawal import Withheld
 from assistant.wiring.services import ServedTenant
 
 router = APIRouter(tags=["documents"])

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError, TooLargeError
-from assistant.learning.redact_capture import RawCapture
+from assistant.learning.redaction import RawCapture
 from assistant.settings.process import StoreSettings
 
 _WHAT = "The document store"

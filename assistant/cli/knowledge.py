@@ -21,13 +21,12 @@ from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.knowledge_sources import KnowledgeSource, KnowledgeSources, Writer
-from assistant.knowledge.loads import AddSummary
-from assistant.knowledge.sources.reader import read_sources
-from assistant.knowledge.stores import KnowledgeStores
-from assistant.knowledge.upkeep import pages_of
-from assistant.knowledge.withdraw_documents import WithdrawDocuments
+from assistant.knowledge.add_documents import AddDocuments, AddSummary
+from assistant.knowledge.files import read_sources
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.reading import pages_of
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
+from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.wiring.stores import open_stores
 
 _WITHDRAWAL_TIMEOUT_S = 30.0

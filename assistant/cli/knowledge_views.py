@@ -14,8 +14,8 @@ from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.knowledge.knowledge_sources import KnowledgeSources
-from assistant.knowledge.listing import ListDocuments
+from assistant.knowledge.reading import ListDocuments
+from assistant.knowledge.sources import KnowledgeSources
 from assistant.wiring.stores import open_stores
 
 _PAGE = 1000

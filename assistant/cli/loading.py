@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import LocalRuntimeError
-from assistant.knowledge.loads import AddSummary
+from assistant.knowledge.add_documents import AddSummary
 from assistant.knowledge.ports import DocumentStates
 
 _POLL_S = 0.2

@@ -11,8 +11,8 @@ import typer
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
-from assistant.knowledge.knowledge_sources import KnowledgeSources
-from assistant.knowledge.migrating import Change, MigrateKnowledge, Migration
+from assistant.knowledge.migration import Change, MigrateKnowledge, Migration
+from assistant.knowledge.sources import KnowledgeSources
 from assistant.wiring.stores import open_stores
 
 

@@ -19,7 +19,7 @@ from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain.answers import AccessEntry, AnswerRecord, PassageUse, StoredVerdict, VerdictLabel
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.knowledge.readable import ReadableDocuments
+from assistant.knowledge.reading import ReadableDocuments
 from assistant.wiring.stores import TenantStores, open_stores
 
 

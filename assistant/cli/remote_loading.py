@@ -24,10 +24,10 @@ from assistant.domain.errors import (
     LabelsWidenedError,
     LocalRuntimeError,
 )
-from assistant.knowledge.knowledge_sources import KnowledgeSource
-from assistant.knowledge.loads import AddSummary
-from assistant.knowledge.sources.items import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal
-from assistant.knowledge.sources.reader import read_sources
+from assistant.knowledge.add_documents import AddSummary
+from assistant.knowledge.files import read_sources
+from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal
+from assistant.knowledge.sources import KnowledgeSource
 from assistant.settings.process import LocalSettings
 
 _AT_ONCE = 8

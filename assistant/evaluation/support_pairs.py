@@ -23,9 +23,9 @@ from typing import Literal, TypeVar
 
 from assistant.domain.documents import Document, Unit, UnitKind
 from assistant.domain.public import PublicModel
+from assistant.knowledge.files import read_sources
+from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.sources.items import SourceDocument
-from assistant.knowledge.sources.reader import read_sources
 from assistant.text.language import split_sentences
 
 Kind = Literal["row", "object", "negation", "merge", "number", "actor", "condition", "faithful"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
 from assistant.functions.telling import tell
-from assistant.knowledge.postponing import PAUSED_DELAY_S, BatchOutcome
+from assistant.knowledge.batches import PAUSED_DELAY_S, BatchOutcome
 from assistant.settings import deployed_names
 from assistant.wiring.services import Ingesting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.functions.entry import Event, LambdaContext
 from assistant.functions.messages import Failures, queued_documents
-from assistant.knowledge.upkeep import resume_withdrawals
+from assistant.knowledge.withdrawal import resume_withdrawals
 from assistant.wiring.services import Removing
 
 

@@ -1,4 +1,4 @@
-"""Cuts a parsed document into passages that the embedding model reads whole."""
+"""A received document taken apart: its text, passages and card, in this process or in the parsing process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
+import orjson
+from pydantic import TypeAdapter
 from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
 
 from assistant.domain.documents import (
     Document,
+    DocumentCard,
     ParsedDocument,
     Passage,
     Section,
@@ -22,8 +26,134 @@ from assistant.domain.documents import (
     Unit,
     embedding_input,
 )
-from assistant.domain.errors import ConfigurationError, DocumentInvalidError
-from assistant.text.language import Language
+from assistant.domain.errors import AssistantError, ConfigurationError, DocumentInvalidError
+from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.parsing_process import Parsing, ParsingRequest
+from assistant.text.language import Language, fold, language
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A document as it was received."""
+
+    document: Document
+    content_hash: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedParts:
+    """What the index needs of a document, but for vectors."""
+
+    parsed: ParsedDocument
+    passages: tuple[Passage, ...]
+    card: DocumentCard
+    titles: tuple[str | None, ...]
+    """The title and each question; None where the embedding model cannot read it whole."""
+
+
+class DocumentParser(Protocol):
+    """Takes documents apart. Blocks: for one thread at a time, and never on an event loop."""
+
+    def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
+        """Yield the parts of each document in order, or why it has none.
+
+        Raises LocalRuntimeError when documents cannot be parsed at all.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class ParsingHere:
+    """In this process: for the parsing process itself, and for documents of our own."""
+
+    def __init__(self, cutter: PassageCutter) -> None:
+        self._cutter = cutter
+
+    @classmethod
+    def load(cls, tokenizer_json: Path, *, max_tokens: int, language_code: str) -> ParsingHere:
+        """Raises ConfigurationError when the file is missing or not a tokenizer."""
+        counts = TokenCounts.load(tokenizer_json)
+        return cls(PassageCutter(counts, max_tokens=max_tokens, language=language(language_code)))
+
+    def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
+        for received in documents:
+            try:
+                yield self.parse_one(received)
+            except AssistantError as error:
+                yield error
+
+    def parse_one(self, received: Received) -> ParsedParts:
+        """Raises DocumentInvalidError."""
+        document, content_hash, updated_at = received.document, received.content_hash, received.received_at
+        parsed = parse_document(document)
+        asked = (document.title, *document.questions)
+        return ParsedParts(
+            parsed=parsed,
+            passages=self._cutter.cut(document, parsed, content_hash=content_hash, updated_at=updated_at),
+            card=build_card(document, parsed, content_hash=content_hash, updated_at=updated_at),
+            titles=tuple(title if self._cutter.fits(title) else None for title in asked),
+        )
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class ParsingApart:
+    """In the parsing process, under its limits."""
+
+    def __init__(
+        self, parsing: Parsing, *, tokenizer_json: Path, max_tokens: int, language_code: str
+    ) -> None:
+        self._parsing = parsing
+        self._header = {
+            "tokenizer": str(tokenizer_json.resolve()),
+            "max_tokens": max_tokens,
+            "language": language_code,
+        }
+
+    def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
+        for answer in self._parsing.run(map(self._request, documents)):
+            yield answer if isinstance(answer, AssistantError) else _read(answer)
+
+    def close(self) -> None:
+        self._parsing.close()
+
+    def _request(self, received: Received) -> ParsingRequest:
+        return ParsingRequest(
+            operation="document",
+            header={
+                **self._header,
+                "content_hash": received.content_hash,
+                "received_at": received.received_at.isoformat(),
+            },
+            body=received.document.model_dump_json().encode(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingAnswer:
+    """What the parsing process says of a document: one of the two."""
+
+    parts: ParsedParts | None = None
+    refused: str | None = None
+
+
+_ANSWER = TypeAdapter(ParsingAnswer)
+
+
+def write_answer(answer: ParsingAnswer) -> bytes:
+    return orjson.dumps(answer)
+
+
+def _read(body: bytes) -> ParsedParts | AssistantError:
+    answer = _ANSWER.validate_json(body)
+    return answer.parts if answer.parts is not None else DocumentInvalidError(answer.refused or "")
+
+
+# Cuts a parsed document into passages that the embedding model reads whole.
+
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 MOST_CACHED_WORDS = 200_000
@@ -206,3 +336,90 @@ def _below_title(title: str, heading: str) -> str:
     if f"{heading}{_JOINT}"[: len(prefix)].casefold() == prefix.casefold():
         return heading[len(prefix) :]
     return heading
+
+
+# Builds a document's card: what the index keeps of it beside its passages.
+
+
+SHORTEST_WORD = 3
+LONGEST_WORD = 40
+"""What is longer is no word: a code, an address, a line of dashes without spaces."""
+_CARD_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
+_SHORT_FORM = re.compile(r"[^\S\n]\(([A-Za-z]{2,6}s?)[),;]")
+"""2 to 6 letters in brackets, alone or before a remark; a plural "s" more."""
+_LONGEST_BEFORE = 200
+"""Characters before a bracket that are searched for the long form."""
+_SENTENCE_END = re.compile(r"[.!?;:]\s|[()\n]")
+
+
+def build_card(
+    document: Document, parsed: ParsedDocument, *, content_hash: str, updated_at: datetime
+) -> DocumentCard:
+    """Return the document's card with its words and the abbreviations that its text defines."""
+    return DocumentCard(
+        document_id=document.document_id,
+        content_hash=content_hash,
+        title=document.title,
+        questions=document.questions,
+        source=document.source,
+        type=document.type,
+        url=document.url,
+        owner=document.owner,
+        effective_date=document.effective_date,
+        updated_at=updated_at,
+        labels=document.labels,
+        abbreviations=find_abbreviations(parsed.text),
+        words=distinct_words("\n".join((document.title, *document.questions, parsed.text))),
+    )
+
+
+def distinct_words(text: str) -> tuple[str, ...]:
+    """Return each different word of SHORTEST_WORD to LONGEST_WORD letters and nothing else, folded."""
+    words = {word.removesuffix("'s") for word in _CARD_WORD.findall(fold(text))}
+    return tuple(
+        sorted(word for word in words if SHORTEST_WORD <= len(word) <= LONGEST_WORD and word.isalpha())
+    )
+
+
+def find_abbreviations(text: str) -> tuple[tuple[str, str], ...]:
+    """Return (short form, long form) that the text defines as "long form (SF)", folded, in order.
+
+    The method is Schwartz and Hearst's (A simple algorithm for identifying abbreviation definitions in
+    biomedical text, PSB 2003). A short form that the text defines differently is left out.
+    """
+    found: dict[str, set[str]] = {}
+    for short, long in _definitions(text):
+        found.setdefault(fold(short), set()).add(fold(long))
+    return tuple((short, longs.pop()) for short, longs in found.items() if len(longs) == 1)
+
+
+def _definitions(text: str) -> Iterator[tuple[str, str]]:
+    for bracket in _SHORT_FORM.finditer(text):
+        short = bracket[1]
+        if sum(map(str.isupper, short)) < 2:
+            continue  # a word in brackets, not an abbreviation
+        before = _SENTENCE_END.split(text[max(0, bracket.start() - _LONGEST_BEFORE) : bracket.start()])[-1]
+        plural = short.endswith("s") and len(short) > 2
+        short = short[:-1] if plural else short
+        words = before.split()[-min(len(short) + 5, 2 * len(short)) :]
+        long = _long_form(short.casefold(), " ".join(words))
+        if long is not None:
+            yield short, long.removesuffix("s") if plural and not long.endswith("ss") else long
+
+
+def _long_form(short: str, before: str) -> str | None:
+    """Return the shortest end of ``before`` that holds the letters in order, the first at a word's start."""
+    at = len(before)
+    folded = before.casefold()
+    if len(folded) != len(before):
+        return None  # folding moved the letters
+    for place in range(len(short) - 1, -1, -1):
+        at -= 1
+        while at >= 0 and not (
+            folded[at] == short[place] and (place > 0 or at == 0 or not folded[at - 1].isalnum())
+        ):
+            at -= 1
+        if at < 0:
+            return None
+    long = before[at:]
+    return long if len(long) > len(short) and short not in long.casefold().split() else None

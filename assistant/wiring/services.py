@@ -15,13 +15,11 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.embedded.files import link_secret
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.batch_handling import BatchHandling
-from assistant.knowledge.knowledge_sources import KnowledgeSources
-from assistant.knowledge.postponing import LaterQueue, PostponingBatches
-from assistant.knowledge.readable import ReadableDocuments
-from assistant.knowledge.stores import KnowledgeStores
-from assistant.knowledge.withdraw_documents import WithdrawDocuments
-from assistant.knowledge.withholding import WithholdDocuments
+from assistant.knowledge.batches import BatchHandling, LaterQueue, PostponingBatches
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.reading import ReadableDocuments
+from assistant.knowledge.sources import KnowledgeSources
+from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.knowledge.worker import TenantIngestion
 from assistant.model_artifacts import (
     TOKENIZER_FILE,
@@ -62,10 +60,10 @@ if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
+    from assistant.knowledge.inbox import ReceiveRawFiles
     from assistant.knowledge.ports import PassageIndex
-    from assistant.knowledge.receive_raw_files import ReceiveRawFiles
     from assistant.knowledge.worker import TenantIngestion
-    from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
+    from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +258,9 @@ async def _ingestion(
     tenant: TenantConfig, stores: StoreChoice, index: PassageIndex, clients: ProcessClients
 ) -> TenantIngestion:
     from assistant.aws.sagemaker_embedder import SageMakerEmbedder
-    from assistant.knowledge.embedding import BatchEmbedder
-    from assistant.knowledge.parsed_documents import ParsingApart
     from assistant.knowledge.parsing_process import ParsingProcess
-    from assistant.knowledge.passages import TokenCounts
+    from assistant.knowledge.passages import ParsingApart, TokenCounts
+    from assistant.knowledge.pipeline import BatchEmbedder
     from assistant.knowledge.worker import TenantIngestion
 
     embedding = tenant.embedding
@@ -379,10 +376,10 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.aws.s3_files import S3RawFiles
     from assistant.aws.sqs import SqsIngestionQueue
     from assistant.knowledge.add_documents import AddDocuments
-    from assistant.knowledge.knowledge_sources import KnowledgeSources
+    from assistant.knowledge.inbox import ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
-    from assistant.knowledge.receive_raw_files import ReceiveRawFiles
-    from assistant.knowledge.stores import KnowledgeStores
+    from assistant.knowledge.ports import KnowledgeStores
+    from assistant.knowledge.sources import KnowledgeSources
 
     async with AsyncExitStack() as stack:
         s3, sqs, dynamodb = [await _open(service, settings, stack) for service in ("s3", "sqs", "dynamodb")]
@@ -454,7 +451,7 @@ async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkS
 @asynccontextmanager
 async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
     from assistant.aws.s3_documents import S3CaptureStore
-    from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
+    from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
     async with AsyncExitStack() as stack:
         store = S3CaptureStore(

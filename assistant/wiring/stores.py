@@ -17,7 +17,7 @@ import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError, DependencyError
-from assistant.knowledge.stores import KnowledgeStores
+from assistant.knowledge.ports import KnowledgeStores
 from assistant.model_artifacts import ModelFacts
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants

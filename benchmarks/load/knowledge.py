@@ -13,9 +13,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, StoredDocument
-from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.text.language import language
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge" / "pharmacy"

@@ -65,9 +65,8 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.identity import Identity, Role
-from assistant.knowledge.cards import build_card
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 

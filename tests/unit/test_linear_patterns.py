@@ -23,10 +23,9 @@ import assistant.knowledge
 import assistant.text
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.cards import build_card
+from assistant.knowledge.front_matter import read_front_matter
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.passages import PassageCutter, TokenCounts
-from assistant.knowledge.sources.front_matter import read_front_matter
+from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.text.language import language, quantities, split_sentences
 from tests.unit.knowledge.knowledge import model_tokenizer
 

@@ -19,11 +19,10 @@ import orjson
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
-from assistant.knowledge.parsed_documents import ParsingAnswer, ParsingHere, Received, write_answer
+from assistant.knowledge.formats import line_item, page_item
+from assistant.knowledge.items import SourceItem, invalid, write_item
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
-from assistant.knowledge.sources.items import SourceItem, invalid, write_item
-from assistant.knowledge.sources.jsonl import line_item
-from assistant.knowledge.sources.pages import page_item
+from assistant.knowledge.passages import ParsingAnswer, ParsingHere, Received, write_answer
 
 _MIB = 1 << 20
 _parsers: dict[tuple[str, int, str], ParsingHere] = {}

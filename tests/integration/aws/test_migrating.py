@@ -10,9 +10,9 @@ import pytest
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.knowledge_sources import KnowledgeSources
-from assistant.knowledge.migrating import Change, MigrateKnowledge
-from assistant.knowledge.stores import KnowledgeStores
+from assistant.knowledge.migration import Change, MigrateKnowledge
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.sources import KnowledgeSources
 from assistant.settings.tenant import SourceEntry, TenantConfig
 from tests.contracts import samples
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin

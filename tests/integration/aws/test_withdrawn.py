@@ -15,7 +15,7 @@ from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.clock import SystemClock
-from assistant.knowledge.removal import DocumentRemoval
+from assistant.knowledge.withdrawal import DocumentRemoval
 from assistant.settings.deployed_names import STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA

@@ -16,7 +16,7 @@ import pytest
 
 from assistant.domain.documents import DocumentState
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.sources.reader import read_sources
+from assistant.knowledge.files import read_sources
 from tests.hostile.files import HostileFile, hostile_files
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.integration.knowledge_worker.site import Site

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.batch_handling import MOST_TRIES_ALONE
+from assistant.knowledge.batches import MOST_TRIES_ALONE
 from tests.fakes.file_modes import wider
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.integration.knowledge_worker.site import Site

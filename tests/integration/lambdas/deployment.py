@@ -30,8 +30,8 @@ from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
 from assistant.functions import FunctionEntry
-from assistant.knowledge.stores import KnowledgeStores
-from assistant.knowledge.withdraw_documents import WithdrawDocuments
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import STATES
 from assistant.settings.functions import IngestingSettings, ReceivingSettings, RemovingSettings
 from assistant.settings.process import ProcessSettings

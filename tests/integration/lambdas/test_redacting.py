@@ -18,7 +18,7 @@ from assistant.aws.local_resources import create_documents_bucket
 from assistant.aws.s3_documents import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
-from assistant.learning.redact_capture import RedactCapture, SweepQuarantine
+from assistant.learning.redaction import RedactCapture, SweepQuarantine
 from assistant.settings import deployed_names
 from assistant.settings.functions import RedactingSettings
 from tests.fakes.aws_server import REGION

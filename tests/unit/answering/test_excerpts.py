@@ -23,9 +23,9 @@ from assistant.answering.prepare import snippet
 from assistant.answering.reading import ReadAnswers
 from assistant.domain.answers import AnswerRecord, ShownAs, fill, stand_in
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
+from assistant.knowledge.formats import page_item
+from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.sources.items import SourceDocument
-from assistant.knowledge.sources.pages import page_item
 from assistant.stored_values import decode_log_batch
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent

@@ -15,8 +15,8 @@ from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import LocalRuntimeError
 from assistant.embedded.tenant import EmbeddedTenant
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.sources.items import SourceDocument, SourceFailure, SourceItem
-from assistant.knowledge.stores import KnowledgeStores
+from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem
+from assistant.knowledge.ports import KnowledgeStores
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA
 
 

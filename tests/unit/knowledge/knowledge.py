@@ -20,17 +20,14 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
 from assistant.embedded.tenant import EmbeddedTenant
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.consuming import ConsumerLimits
-from assistant.knowledge.embedding import BatchEmbedder, EmbeddingLimits
-from assistant.knowledge.knowledge_sources import KnowledgeSource, Writer
-from assistant.knowledge.loads import AddSummary
-from assistant.knowledge.parsed_documents import ParsingHere
-from assistant.knowledge.passages import PassageCutter, TokenCounts
-from assistant.knowledge.sources.items import SourceDocument
-from assistant.knowledge.stores import KnowledgeStores
-from assistant.knowledge.withdraw_documents import WithdrawDocuments, WithdrawSummary
-from assistant.knowledge.worker import IngestionWorker, TenantIngestion, WorkerLimits
+from assistant.knowledge.add_documents import AddDocuments, AddSummary
+from assistant.knowledge.items import SourceDocument
+from assistant.knowledge.passages import ParsingHere, PassageCutter, TokenCounts
+from assistant.knowledge.pipeline import BatchEmbedder, EmbeddingLimits
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.sources import KnowledgeSource, Writer
+from assistant.knowledge.withdrawal import WithdrawDocuments, WithdrawSummary
+from assistant.knowledge.worker import ConsumerLimits, IngestionWorker, TenantIngestion, WorkerLimits
 from assistant.settings.tenant import SourceEntry
 from assistant.text.language import language
 

@@ -6,9 +6,8 @@ import pytest
 
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.loads import AddSummary
-from assistant.knowledge.sources.items import SourceDocument, SourceFailure, SourceItem
+from assistant.knowledge.add_documents import AddDocuments, AddSummary
+from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document
 
 

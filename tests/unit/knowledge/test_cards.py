@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from assistant.knowledge.cards import LONGEST_WORD, build_card, distinct_words, find_abbreviations
 from assistant.knowledge.parsing import parse_document
+from assistant.knowledge.passages import LONGEST_WORD, build_card, distinct_words, find_abbreviations
 from tests.unit.knowledge.knowledge import document
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from assistant.knowledge.sources.front_matter import read_front_matter
-from assistant.knowledge.sources.front_matter_schema import PATH, front_matter_schema, schema_bytes
+from assistant.knowledge.front_matter import read_front_matter
+from tools.front_matter_schema import PATH, front_matter_schema, schema_bytes
 
 KNOWLEDGE = Path(__file__).resolve().parents[3] / "knowledge" / "pharmacy"
 
@@ -19,9 +19,7 @@ def is_valid(meta: Any) -> bool:
 
 
 def test_the_published_schema_is_the_one_of_this_release() -> None:
-    assert PATH.read_bytes() == schema_bytes(), (
-        "run python -m assistant.knowledge.sources.front_matter_schema"
-    )
+    assert PATH.read_bytes() == schema_bytes(), "run python -m tools.front_matter_schema"
 
 
 @pytest.mark.parametrize("path", sorted(KNOWLEDGE.glob("*.md")), ids=lambda path: path.stem)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from assistant.domain.errors import DependencyError
 from assistant.embedded.ingestion import SqliteIngestionQueue
-from assistant.knowledge.batch_handling import BatchHandling
-from assistant.knowledge.consuming import ConsumerLimits, QueueConsumer
+from assistant.knowledge.batches import BatchHandling
 from assistant.knowledge.ports import QueuedDocument
+from assistant.knowledge.worker import ConsumerLimits, QueueConsumer
 from tests.fakes.clock import SteppedClock
 from tests.unit.knowledge.knowledge import until
 

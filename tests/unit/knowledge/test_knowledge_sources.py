@@ -9,7 +9,7 @@ import pytest
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
-from assistant.knowledge.knowledge_sources import KnowledgeSource, KnowledgeSources
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 from assistant.settings.tenant import SourceEntry, TenantConfig, WritersSection
 
 LABELS = ("controlled", "hr", "staff")

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
-from assistant.knowledge.parsed_documents import ParsedParts, ParsingApart, ParsingHere, Received
+from assistant.knowledge.items import SourceDocument, read_item
 from assistant.knowledge.parsing_process import ParsingLimits, ParsingProcess, ParsingRequest
-from assistant.knowledge.sources.items import SourceDocument, read_item
+from assistant.knowledge.passages import ParsedParts, ParsingApart, ParsingHere, Received
 from tests.unit.knowledge.knowledge import document
 
 LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000

@@ -9,9 +9,8 @@ from contextlib import suppress
 import pytest
 
 from assistant.domain.errors import DependencyError, EmbeddingUnavailableError
-from assistant.knowledge.batch_handling import BatchHandling
+from assistant.knowledge.batches import UNAVAILABLE_DELAY_S, BatchHandling, BatchOutcome, PostponingBatches
 from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
-from assistant.knowledge.postponing import UNAVAILABLE_DELAY_S, BatchOutcome, PostponingBatches
 
 
 class Later:

@@ -14,11 +14,10 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
-from assistant.knowledge.batch_handling import MOST_TRIES_ALONE, Company
-from assistant.knowledge.consuming import ConsumerLimits
-from assistant.knowledge.embedding import EmbeddingLimits
+from assistant.knowledge.batches import MOST_TRIES_ALONE, Company
+from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS, PassageIndex
-from assistant.knowledge.worker import WorkerLimits
+from assistant.knowledge.worker import ConsumerLimits, WorkerLimits
 from tests.unit.knowledge.knowledge import QUICK, CommandedEmbedder, Knowledge, document, until, vector_of
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import DocumentStates, DocumentStore
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +72,56 @@ class ReadableDocuments:
 
 def _opens(labels: Sequence[str], held: frozenset[str]) -> bool:
     return not labels or not held.isdisjoint(labels)
+
+
+# Lists the documents of some of a tenant's sources, as if there were no others.
+
+
+class ListDocuments:
+    """The use case behind ``GET /v1/documents`` and ``assistant knowledge list``."""
+
+    def __init__(self, states: DocumentStates, *, sources: KnowledgeSources) -> None:
+        self._states = states
+        self._sources = sources
+
+    async def page(
+        self,
+        of: Sequence[KnowledgeSource],
+        *,
+        states: Sequence[DocumentState] = (),
+        after: str | None = None,
+        limit: int,
+    ) -> list[DocumentStatus]:
+        """Return the next documents in order of their ids, each with the name of its source."""
+        found: list[DocumentStatus] = []
+        for ids in self._sources.ranges_of(of):
+            if after is not None and ids.until is not None and after >= ids.until:
+                continue
+            found += await self._states.list(
+                states=states,
+                after=max(after or "", ids.after) or None,
+                until=ids.until,
+                limit=limit - len(found),
+            )
+            if len(found) >= limit:
+                break
+        return [self._sources.shown(status) for status in found]
+
+    async def counts(self, of: Sequence[KnowledgeSource]) -> Mapping[DocumentState, int]:
+        counts: Counter[DocumentState] = Counter()
+        for ids in self._sources.ranges_of(of):
+            counts.update(await self._states.count_by_state(after=ids.after or None, until=ids.until))
+        return counts
+
+
+PAGE = 1000
+
+
+async def pages_of(
+    states: DocumentStates, wanted: Sequence[DocumentState]
+) -> AsyncIterator[Sequence[DocumentStatus]]:
+    """Yield the documents in these states, some at a time, in order of their ids."""
+    after: str | None = None
+    while page := await states.list(states=wanted, after=after, limit=PAGE):
+        yield page
+        after = page[-1].document_id

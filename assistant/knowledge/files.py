@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assistant.domain.errors import NotFoundError, ParsingStoppedError
+from assistant.knowledge.formats import jsonl_lines, named_by_file, named_by_line, page_request
+from assistant.knowledge.items import SourceFailure, SourceItem, invalid, read_item
 from assistant.knowledge.parsing_process import Parsing, ParsingProcess, ParsingRequest
-from assistant.knowledge.sources.items import SourceFailure, SourceItem, invalid, read_item
-from assistant.knowledge.sources.jsonl import jsonl_lines, named_by_line
-from assistant.knowledge.sources.pages import named_by_file, page_request
 
 _LINES = (".jsonl", ".jsonl.gz")
 _PAGES = (".md", ".markdown", ".html", ".htm")

@@ -2,19 +2,19 @@
 
 A worker that is killed says nothing about its documents: a delivery is no attempt. A message that was
 delivered often is a suspect, no more, and handled alone. An attempt is what is written into the document's
-status before that; a document that was begun alone so often and never ended is what stops the worker.
-"""
+status before that; a document that was begun alone so often and never ended is what stops the worker."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from assistant.domain.errors import AssistantError
+from assistant.domain.errors import AssistantError, DependencyError
 from assistant.knowledge.ports import QueuedDocument
 
 MOST_TRIES_ALONE = 3
@@ -182,3 +182,68 @@ class BatchHandling:
             await self._give_up(message.document_id, code=code, reason=reason)
         except AssistantError as error:
             raise BatchInterruptedError(error) from None
+
+
+# Handles a batch that somebody else took from the queue, and will delete when we say so: a function's.
+
+
+PAUSED_DELAY_S = 900
+"""The longest that SQS knows: so often each waiting message is looked at while the endpoints are paused."""
+UNAVAILABLE_DELAY_S = 60
+
+
+class LaterQueue(Protocol):
+    """A queue whose messages may be sent now and received later."""
+
+    async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None: ...
+
+    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    done: int
+    postponed: int
+
+
+class PostponingBatches:
+    """``queue`` is where the messages came from."""
+
+    def __init__(self, handling: BatchHandling, *, queue: LaterQueue) -> None:
+        self._handling = handling
+        self._queue = queue
+
+    async def handle(self, messages: Sequence[QueuedDocument]) -> BatchOutcome:
+        """Handle all of them. On return each is either done or waits in the queue as a new message.
+
+        Raises DependencyError when the queue does not take them back: then the old ones must stay.
+        """
+        left = list(messages)
+
+        async def done(handled: Sequence[QueuedDocument]) -> None:
+            for message in handled:
+                left.remove(message)
+
+        try:
+            await self._handling.run(messages, done=done)
+        except BatchInterruptedError:
+            await self.postpone(left, delay_s=UNAVAILABLE_DELAY_S)
+        return BatchOutcome(done=len(messages) - len(left), postponed=len(left))
+
+    async def put_back(self, receipts: Sequence[str]) -> None:
+        """Let messages that are none of ours come again at once: so each is soon a dead letter, and does not
+        wait for as many visibility time-outs as it may be delivered."""
+        if not receipts:
+            return
+        try:
+            await self._queue.extend_many(receipts, visibility_timeout_s=0.0)
+        except DependencyError as error:  # they come back after their visibility time-out
+            _log.warning("messages_not_put_back", messages=len(receipts), reason=error.message)
+
+    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
+        """Put all of them back untouched. Raises DependencyError."""
+        await self._queue.send_later(
+            list(dict.fromkeys(message.document_id for message in messages)), delay_s=delay_s
+        )
+        _log.info("documents_postponed", documents=len(messages), delay_s=delay_s)
+        return BatchOutcome(done=0, postponed=len(messages))

@@ -13,11 +13,10 @@ from enum import StrEnum
 from assistant.domain.clock import Clock
 from assistant.domain.documents import ID_SEPARATOR, Document, DocumentState, DocumentStatus
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.knowledge_sources import KnowledgeSource, KnowledgeSources
-from assistant.knowledge.stores import KnowledgeStores
-from assistant.knowledge.upkeep import pages_of
-from assistant.knowledge.withdraw_documents import WithdrawDocuments
-from assistant.knowledge.withholding import Withheld, WithholdDocuments
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.reading import pages_of
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
 
 
 class Change(StrEnum):

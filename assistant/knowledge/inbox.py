@@ -9,11 +9,10 @@ from typing import Protocol
 
 import structlog
 
-from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.knowledge_sources import KnowledgeSources, Writer
-from assistant.knowledge.loads import AddSummary
+from assistant.knowledge.add_documents import AddDocuments, AddSummary
+from assistant.knowledge.files import read_source
 from assistant.knowledge.parsing_process import Parsing
-from assistant.knowledge.sources.reader import read_source
+from assistant.knowledge.sources import KnowledgeSources, Writer
 
 INBOX = Writer("inbox")
 """Whoever may put files into it holds no labels: what it brings never becomes readable to more."""

@@ -1,4 +1,4 @@
-"""Writes docs/front-matter.schema.json: ``python -m assistant.knowledge.sources.front_matter_schema``."""
+"""Writes docs/front-matter.schema.json: ``python -m tools.front_matter_schema``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from assistant.domain.documents import Document
-from assistant.knowledge.sources.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS
+from assistant.knowledge.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS
 
-PATH = Path(__file__).resolve().parents[3] / "docs" / "front-matter.schema.json"
+PATH = Path(__file__).resolve().parents[1] / "docs" / "front-matter.schema.json"
 _SAID = {
     "id": "What the source calls the document: no white space, none of : / ? #. By default the file's path.",
     "title": "By default the first heading of the highest level.",

@@ -1,1 +1,0 @@
-"""Files and folders → canonical documents. ``reader`` needs the worker's parsers, ``items`` nothing."""
