@@ -87,20 +87,20 @@ tenant: $(VENV)/local.stamp ## Begin a tenant from another one's file: make tena
 
 .PHONY: opensearch-up opensearch-down
 opensearch-up: $(VENV)/local.stamp ## A real OpenSearch node on port 9200, by Docker or assembled (needs Java 21 and Maven, or MAVEN_REPOSITORY)
-	@exec $(BIN)/python -m assistant.cli.opensearch up
+	@exec $(BIN)/python -m tools.opensearch up
 
 opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
-	@exec $(BIN)/python -m assistant.cli.opensearch down
+	@exec $(BIN)/python -m tools.opensearch down
 
 # --- proof ------------------------------------------------------------------------------------------------
 .PHONY: test
 test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
-	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.cli.opensearch fetch
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
 	@$(BIN)/python -m pytest tests --ignore=tests/browser --ignore=tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
-	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m assistant.cli.opensearch fetch
+	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
 	@$(BIN)/python -m pytest tests/unit tests/contracts -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-browser
@@ -127,9 +127,9 @@ typecheck: $(VENV)/dev.stamp node_modules/.package-lock.json ## pyright (strict)
 bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
 	@rm -rf build/bench-opensearch
 	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' --keep build/bench-opensearch
-	@$(BIN)/python -m assistant.cli.opensearch up
+	@$(BIN)/python -m tools.opensearch up
 	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS) || status=$$?; \
-		$(BIN)/python -m assistant.cli.opensearch down; exit $$status
+		$(BIN)/python -m tools.opensearch down; exit $$status
 
 # --- stacks -----------------------------------------------------------------------------------------------
 RIGHTS := tests/stacks/rights/node_modules/.package-lock.json
@@ -159,7 +159,7 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
 	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
-	@$(BIN)/python -m assistant.cli.template_proofs cdk.out
+	@$(BIN)/python -m tools.template_proofs cdk.out
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
@@ -183,7 +183,7 @@ evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged
 
 .PHONY: fit
 fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files)
-	@exec $(BIN)/python -m assistant.cli.fitting $(ARGS)
+	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
@@ -254,5 +254,5 @@ lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
 
 .PHONY: clean
 clean: ## Stop local processes and remove state and builds (not .venv)
-	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; $(BIN)/python -m assistant.cli.opensearch down || true; fi
+	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; $(BIN)/python -m tools.opensearch down || true; fi
 	@rm -rf .state $(CONSOLE)/dist build

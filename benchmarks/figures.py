@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.cli.evaluating import EvaluationPlan, committed, questions_of, run_questions
+from assistant.cli.evaluate import EvaluationPlan, committed, questions_of, run_questions
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local_runtime import local_runtime
+from assistant.cli.local import local_runtime
 from assistant.cli.terminal import Terminal
 from assistant.evaluation.measures import MEASURES
 from assistant.evaluation.report import asked_text

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from assistant.cli.asking import Asked, answer_on, client_for
+from assistant.cli.ask import Asked, answer_on, client_for
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import check_paths, load, own_folders
-from assistant.cli.layout import SERVICE, url_of
-from assistant.cli.local_runtime import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.search_node import bring_up_node
-from assistant.cli.supervisor import Joined
 from assistant.cli.terminal import Terminal, styled
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
+from assistant.local.layout import SERVICE, url_of
+from assistant.local.supervisor import Joined
 
 _AGENT = "demo"
 _QUESTIONS = {

@@ -54,7 +54,7 @@ class GlobalOptions:
 
     def local_models(self, tenants: Iterable[str]) -> dict[str, TenantModels]:
         """Return the added models that each tenant uses here. Raises ConfigurationError."""
-        from assistant.cli.layout import models_dir
+        from assistant.local.layout import models_dir
         from assistant.settings.local_models import local_models
 
         return local_models(models_dir(self.state_dir), tenants)

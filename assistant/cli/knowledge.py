@@ -13,10 +13,8 @@ import orjson
 import typer
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.layout import WORKER
-from assistant.cli.load_view import report_as_json, show_report
-from assistant.cli.loading import LoadFollower, LoadReport
-from assistant.cli.local_runtime import LocalRuntime, local_runtime
+from assistant.cli.loading import LoadFollower, LoadReport, report_as_json, show_report
+from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
@@ -27,6 +25,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import pages_of
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments
+from assistant.local.layout import WORKER
 from assistant.wiring.stores import open_stores
 
 _WITHDRAWAL_TIMEOUT_S = 30.0

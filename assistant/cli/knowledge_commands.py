@@ -79,7 +79,7 @@ def list_(
     ] = None,
 ) -> None:
     """List the documents with their state."""
-    from assistant.cli.knowledge_views import list_documents
+    from assistant.cli.documents import list_documents
 
     list_documents(GlobalOptions.of(context), tenant=tenant, source=source, states=only or [])
 
@@ -91,7 +91,7 @@ def status(
     tenant: Tenant,
 ) -> None:
     """Show one document: its state, its age, and why it failed."""
-    from assistant.cli.knowledge_views import show_document
+    from assistant.cli.documents import show_document
 
     show_document(GlobalOptions.of(context), tenant=tenant, document_id=document_id)
 
@@ -109,7 +109,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring documents under the sources and labels of the tenant file; says what it would do."""
-    from assistant.cli.migrating_knowledge import migrate_knowledge
+    from assistant.cli.documents import migrate_knowledge
 
     migrate_knowledge(GlobalOptions.of(context), tenant=tenant, into=into, apply=apply)
 

@@ -1,4 +1,4 @@
-"""``assistant``: the command line. Here stand the commands and the edge; the work is in the other modules.
+"""``assistant``: the command line and its exit statuses. The work is in the other modules.
 
 Exit statuses: 0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 ended by Ctrl-C;
 143 ended by SIGTERM, 129 by a closed terminal.
@@ -10,22 +10,184 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from assistant.cli.check_commands import add_check_commands
-from assistant.cli.deployment.commands import add_commands
-from assistant.cli.evaluation_command import add_evaluation_command
+from assistant.cli.deploy_commands import add_check_commands, add_commands, add_reach_command, tenant_app
 from assistant.cli.global_options import GlobalOptions, hoist
-from assistant.cli.interruption import end_in_order_on_signals
 from assistant.cli.knowledge_commands import knowledge_app
-from assistant.cli.local_commands import local_app
-from assistant.cli.models_commands import models_app
-from assistant.cli.reach_command import add_reach_command
-from assistant.cli.tenant_commands import tenant_app
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
+from assistant.local.interruption import end_in_order_on_signals
+
+local_app = typer.Typer(help="Start, stop and show the local processes.", no_args_is_help=True)
+
+
+@local_app.command()
+def up(context: typer.Context) -> None:
+    """Start everything and keep it running, so that the next commands answer at once."""
+    from assistant.cli.local import bring_up
+
+    bring_up(GlobalOptions.of(context))
+
+
+@local_app.command()
+def down(context: typer.Context) -> None:
+    """Stop everything that runs for this state folder."""
+    from assistant.cli.local import take_down
+
+    take_down(GlobalOptions.of(context))
+
+
+@local_app.command()
+def status(context: typer.Context) -> None:
+    """Show what runs, where, for whom."""
+    from assistant.cli.local import show_status
+
+    show_status(GlobalOptions.of(context))
+
+
+# ``assistant models add|list|use``: other models than the packaged ones, on this machine.
+
+
+models_app = typer.Typer(help="Bring a model of your own; list and choose models.", no_args_is_help=True)
+
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+
+
+@models_app.command()
+def add(
+    context: typer.Context,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, "
+            "tokenizer.json, config.json. It stays where it is.",
+            show_default=False,
+        ),
+    ],
+    tenant: Tenant,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="By default the file's or folder's.", show_default=False),
+    ] = None,
+    writes_answers: Annotated[
+        bool,
+        typer.Option("--writes-answers", help="Let the LLM write answers; else they are quoted."),
+    ] = False,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Of the LLM: answer/2, or answer/1 for a small one.", show_default=False
+        ),
+    ] = None,
+    passages: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, metavar="N", help="How many the LLM reads.", show_default=False),
+    ] = None,
+    context_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=256, metavar="N", help="Of the LLM: prompt and answer together.", show_default=False
+        ),
+    ] = None,
+    pooling: Annotated[
+        Literal["mean", "cls"] | None,
+        typer.Option(help="Of an embedding model whose folder does not say it.", show_default=False),
+    ] = None,
+) -> None:
+    """Check a model, describe it under the state folder, and use it for the tenant from now on."""
+    from assistant.cli.models import Brought, add_model
+
+    add_model(
+        GlobalOptions.of(context),
+        tenant=tenant,
+        brought=Brought(path, name, writes_answers, prompt, passages, context_tokens, pooling),
+    )
+
+
+@models_app.command(name="list")
+def list_(context: typer.Context) -> None:
+    """List the models of this machine, and who uses them."""
+    from assistant.cli.models import list_models
+
+    list_models(GlobalOptions.of(context))
+
+
+@models_app.command()
+def use(
+    context: typer.Context,
+    tenant: Tenant,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A model that was added.", show_default=False)
+    ] = None,
+    packaged: Annotated[bool, typer.Option("--packaged", help="Go back to the packaged models.")] = False,
+) -> None:
+    """Choose a tenant's model: one that was added, or the packaged ones."""
+    from assistant.cli.models import use_model
+
+    if (name is None) != packaged:
+        raise typer.BadParameter("Give either the NAME of an added model, or --packaged.")
+    use_model(GlobalOptions.of(context), tenant=tenant, name=name)
+
+
+# ``assistant evaluate``: its options. The work is in ``evaluating``.
+
+
+def add_evaluation_command(app: typer.Typer) -> None:
+    """Give the command line its evaluation."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    context: typer.Context,
+    tenant: Annotated[
+        list[str], typer.Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare with a kept run.", show_default=False)
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl", help="Questions of your own (docs/evaluation.md).", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the HTML report.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the run under this name.", show_default=False)
+    ] = None,
+    draw: Annotated[
+        str | None, typer.Option(metavar="SEED", help="Ask only some, drawn by a seed.", show_default=False)
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the result into evaluation/baseline.json.")
+    ] = False,
+) -> None:
+    """Ask a tenant's questions with known answers, and show how good the answers are."""
+    from assistant.cli.evaluate import EvaluationPlan
+    from assistant.cli.evaluate import evaluate as run
+
+    run(
+        GlobalOptions.of(context),
+        EvaluationPlan(
+            tenants=tuple(tenant),
+            against=against,
+            questions=questions,
+            out=out,
+            name=name,
+            drawn=draw,
+            accepts=accept,
+        ),
+    )
+
+
+# ``assistant``: the command line. Here stand the commands and the edge; the work is in the other modules.
+
 
 app = typer.Typer(
     name="assistant",
@@ -43,8 +205,6 @@ app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(tenant_app, name="tenant")
-
-Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")]
 
 
@@ -81,7 +241,7 @@ def ask(
     ] = False,
 ) -> None:
     """Ask a question and read the answer as it is written."""
-    from assistant.cli.asking import Asked, ask_once
+    from assistant.cli.ask import Asked, ask_once
 
     ask_once(GlobalOptions.of(context), Asked(tenant, agent, question), explain_it=explain)
 
@@ -102,15 +262,15 @@ def search(
     ] = None,
 ) -> None:
     """Retrieve without an answer, by the code of the answer path: one QUESTION, or a file of them."""
-    from assistant.cli import searching
+    from assistant.cli import search
 
     options = GlobalOptions.of(context)
     if queries is not None and question is None:
         if out is None:
             raise typer.BadParameter("--queries needs --out RUN.jsonl.")
-        searching.search_file(options, tenant=tenant, queries=queries, top=top, out=out)
+        search.search_file(options, tenant=tenant, queries=queries, top=top, out=out)
     elif question is not None and queries is None and out is None:
-        searching.search_once(options, tenant=tenant, question=question, top=top)
+        search.search_once(options, tenant=tenant, question=question, top=top)
     else:
         raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
 
@@ -137,7 +297,7 @@ def token(
     ] = None,
 ) -> None:
     """Print a bearer token of the local issuer, and nothing else."""
-    from assistant.cli.signing_in import print_token
+    from assistant.cli.ask import print_token
 
     print_token(
         GlobalOptions.of(context), tenant=tenant, agent=agent, roles=role or [Role.AGENT], labels=label or []
@@ -190,7 +350,7 @@ def audit(
     ] = None,
 ) -> None:
     """List who saw a document or what an agent saw: texts read, and answers with their sources."""
-    from assistant.cli.auditing import AuditOrder, show_audit
+    from assistant.cli.audit import AuditOrder, show_audit
 
     if document is None and agent is None:
         raise typer.BadParameter("Give --document ID, --agent NAME, or both.")

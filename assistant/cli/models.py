@@ -16,9 +16,9 @@ from rich.table import Table
 from assistant.answering.prompt import load_prompt
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
-from assistant.cli.layout import models_dir
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from assistant.local.layout import models_dir
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.local_models import (
     MANIFEST_FILE,

@@ -13,8 +13,7 @@ import typer
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import SourceFolders, chosen_folders
-from assistant.cli.load_view import report_as_json, show_report
-from assistant.cli.loading import LoadReport
+from assistant.cli.loading import LoadReport, report_as_json, show_report
 from assistant.cli.terminal import Terminal
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.documents import DocumentState, DocumentStatus

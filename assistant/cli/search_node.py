@@ -33,7 +33,7 @@ def bring_up_node(settings: LocalSettings, *, say: Callable[[str], None]) -> Non
         say(f"searching the OpenSearch node at {settings.opensearch_url}")
         return
     if settings.opensearch_url == _DEFAULT_URL:
-        from assistant.cli.opensearch.__main__ import OpenSearchNodeSettings, choose_node
+        from tools.opensearch.__main__ import OpenSearchNodeSettings, choose_node
 
         say(f"no OpenSearch node answers at {settings.opensearch_url}: starting one (make opensearch-up)")
         choose_node(OpenSearchNodeSettings.read()).up(say)

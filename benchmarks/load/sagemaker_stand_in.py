@@ -11,7 +11,7 @@ import random
 
 import orjson
 
-from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
+from assistant.local.gateway import CONTENT_TYPE, payload_part
 from benchmarks.load.http_server import LAST_CHUNK, HttpConnection, Request, chunk, response
 from benchmarks.load.pacing import Pace
 from benchmarks.load.questions import ANSWER_TOKENS, first_piece, later_pieces, tag_in, variant_of

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assistant.cli.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
-from assistant.cli.processes import ProcessPlan
+from assistant.local.layout import GATEWAY, ISSUER, SERVICE, Layout, port_wishes
+from assistant.local.processes import ProcessPlan
 from assistant.settings.local_models import AddedLlm, TenantModels
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import LocalSettings, inherited_environment

@@ -70,7 +70,7 @@ def _command(action: str) -> str:
         "ASSISTANT_OPENSEARCH_DOCKER": "false",
     }
     ran = subprocess.run(
-        [sys.executable, "-m", "assistant.cli.opensearch", action],
+        [sys.executable, "-m", "tools.opensearch", action],
         cwd=_ROOT,
         env=inherited_environment() | settings,
         capture_output=True,

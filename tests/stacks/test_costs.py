@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.costs.priced_resources import Line, priced, unknown_types
-from assistant.cli.costs.prices import FILE, load_prices
-from assistant.cli.costs.table import PAGE, markdown, with_costs
 from assistant.domain.errors import ConfigurationError
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder
+from tools.costs import FILE, PAGE, Line, load_prices, markdown, priced, unknown_types, with_costs
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 
@@ -20,7 +18,7 @@ TENANTS = ("pharmacy", "clinic", "sandbox")
 def test_of_every_resource_it_is_said_whether_it_costs_by_the_hour(assembly: Path, tenant: str) -> None:
     unknown = unknown_types(templates_by_stack_name(assembly_folder(assembly, tenant)).values())
 
-    assert not unknown, f"say it in assistant/cli/costs/priced_resources.py: {sorted(unknown)}"
+    assert not unknown, f"say it in tools/costs.py: {sorted(unknown)}"
 
 
 def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:

@@ -18,10 +18,8 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.deployment.cdk_command import DEPLOY_LIMIT_S
-from assistant.cli.deployment.model_files import model_files
-from assistant.cli.deployment.model_instances import instance_changes
-from assistant.cli.deployment.steps import Deployment, deployment_of
+from assistant.cli.artifacts import model_files
+from assistant.cli.deploy import DEPLOY_LIMIT_S, Deployment, deployment_of, instance_changes
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 from assistant.settings.images import load_images, write_digest

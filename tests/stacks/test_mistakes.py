@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.checking import facts_of
+from assistant.cli.check import facts_of
 from template_checks.facts import load_facts
 from template_checks.findings import Status
 from template_checks.mistakes import Report

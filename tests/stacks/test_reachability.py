@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.cli.check import refuse_paths
 from assistant.cli.main import run
-from assistant.cli.reaching import refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report, prove

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from assistant.cli import template_proofs
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.new_tenant import NewTenant, write_tenant
+from assistant.cli.tenant import NewTenant, write_tenant
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
@@ -27,6 +26,7 @@ from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
 from stacks.validators import TABLE, Finding, explains, read_silenced, rows_without_effect, templates_of
 from tests.stacks.synthesized import ROOT, synthesize
+from tools import template_proofs
 
 PLANTED = """
 import aws_cdk as cdk

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.settings_table import PAGE, with_tables
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
+from tools.settings_table import PAGE, with_tables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,7 +63,7 @@ def test_every_target_named_in_the_readme_is_explained_by_make_help() -> None:
 
 def test_the_variables_of_the_page_are_those_of_the_settings() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == with_tables(page), "run: python -m assistant.cli.settings_table"
+    assert page == with_tables(page), "run: python -m tools.settings_table"
 
 
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings])

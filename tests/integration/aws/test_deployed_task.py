@@ -32,7 +32,6 @@ from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
-from assistant.cli.emulated_aws import make_resources
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from tests.fakes.aws_server import REGION
@@ -41,6 +40,7 @@ from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import events_of, eventually
 from tests.fakes.tokens import EC_KEY, claims, token
 from tests.stacks.synthesized import assembly_folder, synthesize, templates_in
+from tools.emulated_aws import make_resources
 
 pytestmark = pytest.mark.timeout(300)  # a synth and five processes on a busy machine; 30 s on an idle one
 ROOT = Path(__file__).parents[3]

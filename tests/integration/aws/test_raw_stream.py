@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.aws.clients import open_client
 from assistant.aws.event_stream import EventStreamParser
-from assistant.local.gateway.event_stream import CONTENT_TYPE, payload_part
+from assistant.local.gateway import CONTENT_TYPE, payload_part
 from tests.fakes.scripted_http import Exchange
 from tests.integration.aws.conftest import Runtime
 

@@ -24,7 +24,6 @@ from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
-from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
@@ -34,6 +33,7 @@ from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_mode
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
+from tools.emulated_aws import make_resources
 
 pytestmark = pytest.mark.timeout(300)  # seven processes on a busy machine; 25 s on an idle one
 QUESTION = "When does the help desk answer the phone?"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.processes import find_marked, stop_all
+from assistant.local.processes import find_marked, stop_all
 
 sys.path.insert(0, str(Path(__file__).parent))
 

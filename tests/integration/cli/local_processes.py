@@ -11,11 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.cli.ports import PortWishes
-from assistant.cli.processes import ProcessPlan
-from assistant.cli.registry import Registry, Running
-from assistant.cli.starting import Starter
-from assistant.cli.supervisor import Supervisor
+from assistant.local.processes import PortWishes, ProcessPlan
+from assistant.local.registry import Registry, Running
+from assistant.local.starting import Starter
+from assistant.local.supervisor import Supervisor
 from assistant.settings.process import LocalSettings
 
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.checking import refuse_mistakes
+from assistant.cli.check import refuse_mistakes
 from assistant.domain.errors import DeploymentError
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""``python -m assistant.cli.opensearch``: a real node, started, kept and ended."""
+"""``python -m tools.opensearch``: a real node, started, kept and ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 import psutil
 import pytest
 
-from assistant.cli.ports import choose_free
+from assistant.local.processes import choose_free
 from assistant.settings.process import inherited_environment
 from tests.fakes.opensearch_node import BUILD
 
@@ -37,7 +37,7 @@ async def command(state: Path) -> AsyncIterator[Command]:
     async def run(action: str, *, port: int = free) -> tuple[int, str, str]:
         """Return status, stdout and stderr."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "assistant.cli.opensearch", action),
+            *(sys.executable, "-m", "tools.opensearch", action),
             env=inherited_environment() | settings | {"ASSISTANT_OPENSEARCH_PORT": str(port)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

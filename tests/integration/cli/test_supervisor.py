@@ -12,8 +12,8 @@ import psutil
 import pytest
 from local_processes import Command, Local, eventually, listens, running
 
-from assistant.cli.processes import find_marked
 from assistant.domain.errors import LocalRuntimeError
+from assistant.local.processes import find_marked
 
 Start = Callable[..., Command]
 

@@ -24,7 +24,6 @@ from assistant.answering.events import Done, Token
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, delete_index
-from assistant.cli.emulated_aws import make_resources
 from assistant.client import AssistantClient
 from assistant.domain.documents import Document
 from assistant.settings.process import ModelServerSettings, ServiceSettings
@@ -40,6 +39,7 @@ from tests.fakes.running_service import (
 )
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
 from tests.fakes.tokens import EC_KEY, claims, token
+from tools.emulated_aws import make_resources
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(400)  # the steps of an image install its packages

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from assistant.local.gateway.gateway import Gateway
+from assistant.local.gateway import Gateway
 from tests.fakes.asgi_server import asgi_server
 from tests.fakes.scripted_http import Script, ScriptedServer, scripted_http
 

@@ -11,7 +11,7 @@ import pytest
 from assistant.api.identity import TokenVerifier
 from assistant.api.keys import CachedKeySet
 from assistant.domain.clock import SystemClock
-from assistant.local.issuer.tokens import Grant, issue_token
+from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings
 from assistant.wiring.stores import HttpKeySource
 from tests.fakes.processes import process, start

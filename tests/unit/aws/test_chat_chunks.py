@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError, EventStreamParser
 from assistant.domain.answers import Usage
-from assistant.local.gateway.event_stream import payload_part
+from assistant.local.gateway import payload_part
 from tests.unit.aws.cutting import cut_anywhere
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.aws.event_stream import EventStreamParser
-from assistant.local.gateway.event_stream import encode_message, payload_part, stream_exception
+from assistant.local.gateway import encode_message, payload_part, stream_exception
 from tests.unit.aws.cutting import cut_anywhere
 
 PAYLOADS = st.lists(st.binary(max_size=200), max_size=8)

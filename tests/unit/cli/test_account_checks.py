@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from assistant.cli.deployment.account import AwsAccount
-from assistant.cli.deployment.account_checks import AccountChecks, Finding
+from assistant.cli.account_checks import AccountChecks, Finding
+from assistant.cli.aws_account import AwsAccount
 from assistant.settings.tenant import load_tenant
 
 ROOT = Path(__file__).parents[3]

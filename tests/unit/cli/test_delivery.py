@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from assistant.cli.deployment.cdk_command import DEPLOY_LIMIT_S
-from assistant.cli.deployment.tenant_matrix import matrix
+from assistant.cli.deploy import DEPLOY_LIMIT_S
+from tools.tenant_matrix import matrix
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / ".github/workflows/deliver.yml"
@@ -289,7 +289,7 @@ def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -
 
 @pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])
 def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> None:
-    source = (ROOT / "assistant/cli/deployment/account.py").read_text(encoding="utf-8")
+    source = (ROOT / "assistant/cli/aws_account.py").read_text(encoding="utf-8")
     calls = re.findall(r'_call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
     called = {f"{service.replace('-', '')}:{_camel(name)}" for service, name in calls}
     called |= {f"servicequotas:{_camel(name)}" for name in re.findall(r'"(list_\w+quotas)"', source)}

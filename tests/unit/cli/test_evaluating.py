@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.evaluating import DRAWN, SUBJECT_CHANGES, EvaluationPlan, questions_of, subject_changes
+from assistant.cli.evaluate import DRAWN, SUBJECT_CHANGES, EvaluationPlan, questions_of, subject_changes
 from assistant.cli.global_options import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.questions import draw, load_questions

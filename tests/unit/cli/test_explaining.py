@@ -7,8 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from assistant.cli.explaining import explain
-from assistant.cli.records import Replayed, show_replayed
+from assistant.cli.records import Replayed, explain, show_replayed
 from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
     AnswerRecord,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.cli.marked_text import MarkedText
+from assistant.cli.answer_view import MarkedText
 from assistant.text.language import SentenceSplitter
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.new_tenant import NewTenant, check_tenant, write_tenant
+from assistant.cli.tenant import NewTenant, check_tenant, write_tenant
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.deployment_checks import placeholders
 from assistant.settings.tenant import load_tenants

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.queries import LONGEST_LINE_BYTES, BadLine, Query, read_queries
+from assistant.cli.search import LONGEST_LINE_BYTES, BadLine, Query, read_queries
 from assistant.domain.errors import NotFoundError
 
 

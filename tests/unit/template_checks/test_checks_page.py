@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import re
 
-from assistant.cli.checks_page import PAGE, with_mistakes
 from template_checks.facts import Facts
 from template_checks.mistakes import MISTAKES
+from tools.checks_page import PAGE, with_mistakes
 
 
 def test_the_page_lists_the_mistakes_of_the_registry() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == with_mistakes(page), "run: python -m assistant.cli.checks_page"
+    assert page == with_mistakes(page), "run: python -m tools.checks_page"
 
 
 def test_the_page_explains_every_fact() -> None:

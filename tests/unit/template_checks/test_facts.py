@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.checking import facts_of
+from assistant.cli.check import facts_of
 from assistant.domain.errors import ConfigurationError
 from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
 

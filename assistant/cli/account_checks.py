@@ -1,0 +1,214 @@
+"""What a deployment would meet in its account, asked before it begins. No call here changes anything.
+
+A refusal would fail the deployment for certain. A remark is what the account allows less of than the tenant
+may use, or what could not be asked: the deployment goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from assistant.cli.aws_account import AwsAccount
+from assistant.domain.errors import DeploymentError
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.deployment_checks import Contradiction, said_of
+from assistant.settings.tenant import TenantConfig
+
+Templates = Mapping[str, Mapping[str, Any]]
+
+_VCPU_QUOTAS = {"inf2": "Running On-Demand Inf instances", "trn1": "Running On-Demand Trn instances"}
+_COMPILE_VCPUS = {"inf2": 32, "trn1": 8}
+"""Of the smallest machine that compiles the shipped artifact: inf2.8xlarge, trn1.2xlarge."""
+_LAMBDA_QUOTA = "L-B99A9384"
+"""Concurrent executions; 1,000 is what an account is meant to have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What the account answers, and what to do."""
+
+    kind: Literal["refused", "remark"]
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChecks:
+    """The questions of one tenant's templates to its account."""
+
+    aws: AwsAccount
+    tenant: TenantConfig
+    place: PlaceSection
+    tenant_file: Path
+    templates: Templates
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what would fail, and what is worth knowing before.
+
+        A question that is refused is a remark: who deploys may be allowed less than to ask.
+        """
+        for question in (self._zones, self._certificate, self._publishers, self._functions, self._instances):
+            try:
+                yield from question()
+            except DeploymentError as error:
+                yield Finding(kind="remark", said=f"not asked: {error.message}")
+
+    def _zones(self) -> Iterator[Finding]:
+        """Names of zones differ from account to account, so only the account knows which service is where."""
+        known: dict[str, frozenset[str]] = {}
+        for name in interface_services(self.templates):
+            zones = self.aws.zones_of_service(name)
+            if zones is None:
+                yield self._absent_service(name)
+            else:
+                known[name] = zones
+        wanted = self.place.zones
+        lacking = {name: [zone for zone in wanted if zone not in known[name]] for name in known}
+        listed = [f"{name} is not in {', '.join(zones)}" for name, zones in lacking.items() if zones]
+        if not listed:
+            return
+        everywhere = sorted(set[str]().union(*known.values()).intersection(*known.values()))
+        kept = [zone for zone in wanted if zone in everywhere]
+        named = (kept + [zone for zone in everywhere if zone not in kept])[: len(wanted)]
+        if len(named) == len(wanted):
+            advice = f"Every service is in these: zones = {json.dumps(sorted(named))}"
+        else:
+            advice = f"All services together are in {', '.join(everywhere) or 'no zone'}: another region."
+        yield self._refused(("deployment", "zones"), f"in this account {'; '.join(listed)}. {advice}")
+
+    def _absent_service(self, name: str) -> Finding:
+        if "vpce-svc-" not in name:
+            return self._refused(("deployment", "region"), f"{name} is not offered in {self.aws.region}.")
+        numbers = [number for number, each in enumerate(self.tenant.reach) if each.service_name == name]
+        return self._refused(
+            ("reach", *numbers[:1], "service_name"),
+            f"{name} is not offered to this account. Is the name right, and does its owner allow "
+            f"arn:aws:iam::{self.aws.account}:root (aws ec2 modify-vpc-endpoint-service-permissions)?",
+        )
+
+    def _certificate(self) -> Iterator[Finding]:
+        edge = self.tenant.edge
+        if edge is None:
+            return
+        found = self.aws.certificate(edge.certificate_arn)
+        place = ("edge", "certificate_arn")
+        if found is None:
+            yield self._refused(
+                place,
+                "there is no such certificate. Ask for one: aws acm request-certificate --validation-method "
+                f"DNS --domain-name {edge.host_name}",
+            )
+            return
+        names = {str(found.get("DomainName")), *map(str, found.get("SubjectAlternativeNames", []))}
+        if not names & {edge.host_name, f"*.{edge.host_name.partition('.')[2]}"}:
+            yield self._refused(place, f"it is for {', '.join(sorted(names))}, not {edge.host_name}.")
+        if found.get("Status") != "ISSUED":
+            yield self._refused(place, f"it is {found.get('Status')}. {_record(found)}")
+
+    def _publishers(self) -> Iterator[Finding]:
+        for number, arn in enumerate(self.place.artifact_publishers):
+            name = arn.rpartition("/")[2]
+            if f":{self.aws.account}:" in arn and self.aws.role(name) is None:
+                yield self._refused(
+                    ("deployment", "artifact_publishers", number),
+                    f"there is no role {name}, and IAM trusts none that is not there. Make it first, or "
+                    "delete the key.",
+                )
+
+    def _functions(self) -> Iterator[Finding]:
+        wanted = concurrent_functions(self.templates)
+        limit = self.aws.concurrent_functions()
+        if limit < wanted:
+            yield Finding(
+                kind="remark",
+                said=f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
+                f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}",
+            )
+
+    def _instances(self) -> Iterator[Finding]:
+        models = self.tenant.models
+        if models is None:
+            return
+        counts = endpoint_instances(self.templates)
+        yield from self._quotas("sagemaker", {f"{kind} for endpoint usage": n for kind, n in counts.items()})
+        if models.accelerator in _VCPU_QUOTAS:
+            vcpus = {_VCPU_QUOTAS[models.accelerator]: _COMPILE_VCPUS[models.accelerator]}
+            yield from self._quotas("ec2", vcpus, why=f" (vCPUs, to compile {models.llm} on)")
+
+    def _quotas(self, service: str, wanted: Mapping[str, int], *, why: str = "") -> Iterator[Finding]:
+        found = self.aws.quotas(service, names=wanted.keys())
+        for name, count in wanted.items():
+            if name not in found:
+                yield Finding(kind="remark", said=f"{service} has no quota {name} in this region.")
+            elif found[name].value < count:
+                increase = _increase(service, found[name].code, count)
+                allowed = f"{found[name].value:g}"
+                yield Finding(
+                    kind="remark", said=f"quota {name}: {allowed}, and {count} are wanted{why}. {increase}"
+                )
+
+    def _refused(self, place: Sequence[str | int], said: str) -> Finding:
+        (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
+        return Finding(kind="refused", said=line)
+
+
+def interface_services(templates: Templates) -> list[str]:
+    """Return the full name of each service that an interface endpoint of the templates leads to."""
+    return sorted(
+        {
+            str(properties["ServiceName"])
+            for properties in _of_type(templates, "AWS::EC2::VPCEndpoint")
+            if properties.get("VpcEndpointType") == "Interface"
+        }
+    )
+
+
+def concurrent_functions(templates: Templates) -> int:
+    """Return how many executions the queues of the templates may ask for at once."""
+    sources = _of_type(templates, "AWS::Lambda::EventSourceMapping")
+    return sum(int(source.get("ScalingConfig", {}).get("MaximumConcurrency", 1)) for source in sources)
+
+
+def endpoint_instances(templates: Templates) -> dict[str, int]:
+    """Return how many instances of each type the endpoints may want.
+
+    That is all of a fleet and one more: a blue/green deployment runs both fleets for a while.
+    """
+    targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
+    most = [int(each["MaxCapacity"]) for each in targets if each.get("ServiceNamespace") == "sagemaker"]
+    wanted: dict[str, int] = {}
+    for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
+        for variant in config["ProductionVariants"]:
+            kind = str(variant["InstanceType"])
+            wanted[kind] = wanted.get(kind, 0) + max(most, default=1) + 1
+    return wanted
+
+
+def _increase(service: str, code: str, count: int) -> str:
+    return (
+        "Ask for more: aws service-quotas request-service-quota-increase "
+        f"--service-code {service} --quota-code {code} --desired-value {count}"
+    )
+
+
+def _record(certificate: Mapping[str, Any]) -> str:
+    """Return the DNS record that the certificate waits for."""
+    records = [
+        each["ResourceRecord"]
+        for each in certificate.get("DomainValidationOptions", [])
+        if "ResourceRecord" in each and each.get("ValidationStatus") != "SUCCESS"
+    ]
+    if not records:
+        return "aws acm describe-certificate says why."
+    listed = ", ".join(f"{each['Name']} {each['Type']} {each['Value']}" for each in records)
+    return f"Put this record into the domain's public zone, and wait until it is ISSUED: {listed}"
+
+
+def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
+    for template in templates.values():
+        for resource in template.get("Resources", {}).values():
+            if resource["Type"] == kind:
+                yield resource.get("Properties", {})

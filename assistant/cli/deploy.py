@@ -1,0 +1,464 @@
+"""``assistant deploy`` and ``assistant diff``: checks before the plain CDK command, and a probe after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from assistant.cli.account_checks import AccountChecks
+from assistant.cli.artifacts import BUCKET_OUTPUT, PUBLISHER_OUTPUT, model_files
+from assistant.cli.aws_account import AwsAccount
+from assistant.cli.tenant import refusals
+from assistant.cli.terminal import Terminal
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.settings.care_app import load_care_app
+from assistant.settings.deployed_names import PAUSED
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.tenant import TenantConfig, load_tenants
+from template_checks.upgrades import (
+    Loss,
+    losses,
+    pin,
+    pins_file,
+    read_pins,
+    read_replacing,
+    templates_by_stack_name,
+    unpinned,
+)
+
+_TIMEOUT_S = 15.0
+_WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+def published_keys(issuer: str) -> str:
+    """Return the key set (JWKS) that the issuer publishes, as JSON. Raises DeploymentError in a sentence."""
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        found = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
+        if found.get("issuer") != issuer:
+            raise DeploymentError(
+                f"{issuer} calls itself {found.get('issuer')}: identity.issuer must be that."
+            )
+        address = str(found.get("jwks_uri", ""))
+        if not address.startswith(f"{httpx.URL(issuer).scheme}://"):
+            raise DeploymentError(
+                f"{issuer} names its keys at {address!r}, which is no address like its own."
+            )
+        keys = _json(client, address)
+    if not keys.get("keys"):
+        raise DeploymentError(f"{address} holds no key.")
+    return json.dumps(keys)
+
+
+def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
+    try:
+        answer = client.get(address).raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise DeploymentError(f"{address} cannot be read ({type(error).__name__}).") from None
+    if not isinstance(answer, dict):
+        raise DeploymentError(f"{address} holds no JSON object.")
+    return cast("Mapping[str, Any]", answer)
+
+
+# Changes of an endpoint's instance that SageMaker refuses.
+
+
+Templates = Mapping[str, Mapping[str, Any]]
+"""By stack name."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """A variant that scales, and would run on another instance."""
+
+    endpoint: str
+    variant: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"endpoint {self.endpoint}, variant {self.variant}: from {self.before} to {self.after}"
+
+
+def instance_changes(deployed: Templates, new: Templates) -> list[InstanceChange]:
+    """Return the changes that an update of standing endpoints cannot make."""
+    before, after = dict(_instances(deployed)), dict(_instances(new))
+    scaled = {
+        resource["Properties"].get("ResourceId")
+        for resource in _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
+    }
+    return [
+        InstanceChange(endpoint, variant, before[endpoint, variant], after[endpoint, variant])
+        for endpoint, variant in sorted(before.keys() & after.keys())
+        if before[endpoint, variant] != after[endpoint, variant]
+        and f"endpoint/{endpoint}/variant/{variant}" in scaled
+    ]
+
+
+def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield ((endpoint's name, variant), instance type)."""
+    for template in templates.values():
+        resources = template.get("Resources", {})
+        for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
+            properties = endpoint["Properties"]
+            config = resources.get(_referred(properties.get("EndpointConfigName")), {})
+            for variant in config.get("Properties", {}).get("ProductionVariants", []):
+                yield (
+                    (str(properties.get("EndpointName")), str(variant.get("VariantName"))),
+                    str(variant.get("InstanceType")),
+                )
+
+
+def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
+    for template in templates.values():
+        for resource in template.get("Resources", {}).values():
+            if resource["Type"] == kind:
+                yield resource
+
+
+def _referred(value: Any) -> str | None:
+    """Return the logical id that a property points at."""
+    if not isinstance(value, dict):
+        return None
+    match cast("dict[str, Any]", value):
+        case {"Ref": str(logical_id)}:
+            return logical_id
+        case {"Fn::GetAtt": [str(logical_id), *_]}:
+            return logical_id
+        case _:
+            return None
+
+
+# The CDK's own command line, as a clone of this repository has it.
+
+
+_SYNTH_LIMIT_S = 300
+DEPLOY_LIMIT_S = 330 * 60
+"""More than the templates permit, or a deployment that is well would be cut off: four hours for an endpoint's
+blue/green deployment (within them capacity 60 minutes, download 30, start 60, twice ten of baking; the two
+endpoints go at once), and one and a half for the stacks around it, half of that the search domain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdkCommand:
+    """Runs in ``root``, a clone with ``cdk.json`` and its packages installed."""
+
+    root: Path
+    tenant: str
+    tenants_dir: Path
+    images: Path
+
+    @property
+    def assembly(self) -> Path:
+        """What ``synth`` writes and every later step reads, so that all of them see the same templates. A
+        folder of its own: ``cdk synth`` leaves in ``cdk.out`` what another run wrote there."""
+        return self.root / "build" / "deploy" / self.tenant
+
+    @property
+    def stage(self) -> Path:
+        """The folder of the tenant's templates. Raises DeploymentError before ``synth``."""
+        found = sorted(self.assembly.glob("assembly-*"))
+        if len(found) != 1:
+            raise DeploymentError(f"{self.assembly} holds {len(found)} stages, not the one of {self.tenant}.")
+        return found[0]
+
+    def synth(self) -> None:
+        """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
+        shutil.rmtree(self.assembly, ignore_errors=True)
+        context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
+        context += ["-c", f"images={self.images.resolve()}"]
+        self._run(
+            ["synth", "--quiet", "--output", str(self.assembly), *context, "**"], limit_s=_SYNTH_LIMIT_S
+        )
+
+    def deploy(self, extra: Sequence[str], *, stacks: Sequence[str] = ()) -> None:
+        """Deploy what was synthesized, stack after stack: all of it, or the ``stacks`` by their names in the
+        tenant's stage (``Data``). Raises DeploymentError."""
+        stage = self.stage.name.removeprefix("assembly-")
+        chosen = [f"{stage}/{name}" for name in stacks] or ["**"]
+        self._run(["deploy", "--app", str(self.assembly), *extra, *chosen], limit_s=DEPLOY_LIMIT_S)
+
+    def diff(self, extra: Sequence[str]) -> None:
+        """Show what deploying would change. Raises DeploymentError."""
+        self._run(["diff", "--app", str(self.assembly), *extra, "**"], limit_s=_SYNTH_LIMIT_S)
+
+    def _run(self, arguments: Sequence[str], *, limit_s: float) -> None:
+        command = self.root / "node_modules" / ".bin" / "cdk"
+        if not command.exists() or not (self.root / "cdk.json").exists():
+            raise ConfigurationError(
+                f"{self.root}: no CDK here. Run this in a clone of the repository, after make setup."
+            )
+        try:
+            done = subprocess.run(
+                [str(command), *arguments],
+                cwd=self.root,
+                env=_with_our_node(os.environ),
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
+        if done.returncode:
+            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; what it said is above.")
+
+
+def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
+    """The Node beside our Python first: a machine's own may be too old, or absent."""
+    beside = str(Path(sys.executable).parent)
+    return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
+
+
+# The steps of ``assistant deploy`` and ``assistant diff``.
+
+
+SCHEMA_OUTPUT = "SchemaStamp"
+PROBE_OUTPUT = "ProbeFunctionName"
+_FIRST = ("Keys", "Network", "Data")
+"""What a first deployment makes by itself: endpoints, tasks and the schema function read the models bucket
+when they start, so it must be there, and filled, before they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One tenant on its way to its account."""
+
+    tenant: TenantConfig
+    tenant_file: Path
+    cdk: CdkCommand
+    aws: AwsAccount
+    terminal: Terminal
+    place: PlaceSection
+    stack_prefix: str
+    """Of the tenant's stacks: ``assistant-pharmacy-``."""
+
+    def deploy(self, extra: Sequence[str]) -> None:
+        """Placeholders, checks, images, account, parameters, deploy, schema, probe.
+
+        The first that fails raises DeploymentError.
+
+        So does a first deployment, after the part that artifacts can be put into.
+        """
+        self._refuse_made_up()
+        self.check()
+        self._images()
+        self.aws.require()
+        self._ask_account()
+        self._parameters()
+        deployed = self._deployed()
+        self._hold_against(deployed)
+        if f"{self.stack_prefix}Data" not in deployed:
+            self._deploy_first_part(extra)
+        self.terminal.step("deploying")
+        self.cdk.deploy(extra)
+        self._schema()
+        self._probe()
+
+    def diff(self, extra: Sequence[str]) -> None:
+        """Checks, the CDK's own difference, and what of it would be lost. Raises DeploymentError."""
+        self.check()
+        self.aws.require()
+        self.cdk.diff(extra)
+        self._hold_against(self._deployed())
+
+    def check(self) -> None:
+        """Synthesize with validation, check the templates, hold them against the pins."""
+        from assistant.cli.check import refuse_mistakes, refuse_paths
+
+        self.terminal.step("synthesizing and validating")
+        self.cdk.synth()
+        self.terminal.step("checking the templates")
+        refuse_mistakes(self.cdk.stage, tenant_file=self.tenant_file)
+        refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
+        if self._pins.exists():
+            pinned = read_pins(self._pins)
+            self._refuse(losses(pinned, self._templates()))
+            for name in unpinned(pinned, self._templates()):
+                self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
+
+    def _refuse_made_up(self) -> None:
+        """Refuse a file whose values were made up, and one that clashes with another tenant's."""
+        wrong = list(refusals(self.tenant, load_tenants(self.tenant_file.parent)))
+        if wrong:
+            raise DeploymentError("\n".join(wrong))
+
+    def _ask_account(self) -> None:
+        self.terminal.step("asking the account for zones, certificate, roles and quotas")
+        checks = AccountChecks(
+            aws=self.aws,
+            tenant=self.tenant,
+            place=self.place,
+            tenant_file=self.tenant_file,
+            templates=self._templates(),
+        )
+        found = list(checks.findings())
+        for finding in found:
+            if finding.kind == "remark":
+                self.terminal.say(finding.said)
+        if refused := [finding.said for finding in found if finding.kind == "refused"]:
+            raise DeploymentError("\n".join(refused))
+
+    def _images(self) -> None:
+        asked = [
+            f"{stack}: {name}: {parameter.get('Description', 'no description')}"
+            for stack, template in self._templates().items()
+            for name, parameter in template.get("Parameters", {}).items()
+            if "Default" not in parameter
+        ]
+        if asked:
+            raise DeploymentError("These have no value yet:\n  " + "\n  ".join(asked))
+
+    def _parameters(self) -> None:
+        power = self._power
+        if self.aws.parameter(power) is None:
+            self.aws.create_parameter(power, value=PAUSED)
+            self.terminal.say(f"made {power} = {PAUSED}: no endpoint costs anything until you resume")
+        identity = self.tenant.identity
+        given = identity.jwks_parameter if identity else None
+        jwks = given or self.place.parameter(self.tenant.name, "jwks")
+        if self.aws.parameter(jwks) is None and identity is not None:
+            try:
+                keys = published_keys(identity.issuer)
+            except DeploymentError as error:
+                raise DeploymentError(
+                    f"The parameter {jwks} is not there, and {error.message} Put the issuer's public keys "
+                    f"into it: aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
+                ) from None
+            self.aws.create_parameter(jwks, value=keys)
+            self.terminal.say(f"made {jwks} from the keys that {identity.issuer} publishes")
+
+    @property
+    def _pins(self) -> Path:
+        return pins_file(self.cdk.root / "stacks" / "pins", self.tenant)
+
+    @property
+    def _power(self) -> str:
+        return self.place.parameter(self.tenant.name, "power")
+
+    def _deployed(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the templates of the tenant's stacks that stand."""
+        found = {stack: self.aws.template(stack) for stack in self._templates()}
+        return {stack: template for stack, template in found.items() if template is not None}
+
+    def _hold_against(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse a change that what stands would not survive, and one that nobody could have reviewed."""
+        if deployed:
+            self._refuse(losses(pin(deployed, read_replacing(self._pins.parent)), self._templates()))
+            self._refuse_instances(deployed)
+        if self._pins.exists():
+            return
+        first = {f"{self.stack_prefix}{name}" for name in _FIRST}
+        if deployed and not deployed.keys() <= first:
+            raise DeploymentError(
+                f"{self._pins} is not there, and {', '.join(deployed)} stand: a later change that replaces "
+                "what they hold would pass every review. Run make pin, look at what it wrote, commit it."
+            )
+        self.terminal.say(
+            f"{self.tenant.name} is not pinned yet: once all of it stands, make pin, and commit the file"
+        )
+
+    def _refuse(self, lost: Sequence[Loss]) -> None:
+        if lost:
+            listed = "\n  ".join(str(loss) for loss in lost)
+            raise DeploymentError(f"This would take away what must stay:\n  {listed}")
+
+    def _refuse_instances(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
+        changes = instance_changes(deployed, self._templates())
+        word = self.aws.parameter(self._power)
+        if changes and word != PAUSED:
+            listed = "\n  ".join(str(change) for change in changes)
+            raise DeploymentError(
+                f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
+                "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
+            )
+
+    def _deploy_first_part(self, extra: Sequence[str]) -> None:
+        self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")
+        self.cdk.deploy(extra, stacks=_FIRST)
+        outputs = self.aws.outputs(f"{self.stack_prefix}Data")
+        if BUCKET_OUTPUT not in outputs or self.tenant.models is None:
+            raise DeploymentError(f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see what cdk said.")
+        listed = "\n  ".join(
+            f"s3://{outputs[BUCKET_OUTPUT]}/{each.prefix}: {', '.join(each.files)}"
+            for each in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
+        )
+        who = outputs.get(PUBLISHER_OUTPUT)
+        raise DeploymentError(
+            f"{', '.join(_FIRST)} stand; the rest waits for the model artifacts, which it reads when it "
+            "starts. Put these (model_artifacts/README.md"
+            + (f"; by the role {PUBLISHER_OUTPUT} = {who}" if who else "")
+            + f"), then run the same command again:\n  {listed}"
+        )
+
+    def _schema(self) -> None:
+        applied = [
+            value
+            for stack in self._templates()
+            for key, value in self.aws.outputs(stack).items()
+            if key == SCHEMA_OUTPUT
+        ]
+        if not applied:
+            raise DeploymentError("No stack says which search schema it applied: see the ingestion stack.")
+        self.terminal.step(f"search schema: {applied[0]}")
+
+    def _probe(self) -> None:
+        file = self.cdk.root / "care_app" / f"{self.tenant.name}.toml"
+        if not file.exists():
+            self.terminal.say(f"no probe: there is no {file}, the care side's own file")
+            return
+        care = load_care_app(file, tenant=self.tenant).config.deployment
+        if care.account != self.aws.account:
+            self.terminal.say(f"the probe stands in account {care.account} and asks from there by itself")
+            return
+        stack = f"{care.name_prefix}-{self.tenant.name}-care-Link"
+        care_side = AwsAccount(account=care.account, region=care.region)
+        name = care_side.outputs(stack).get(PROBE_OUTPUT)
+        if name is None:
+            self.terminal.say("no probe yet: deploy the care side, cdk deploy -c stage=care_app")
+            return
+        self._judge(care_side.invoke(name))
+
+    def _judge(self, probed: Mapping[str, Any]) -> None:
+        """Take an answer with a source for working, and nothing else. Raises DeploymentError."""
+        outcome, reason = probed.get("outcome"), probed.get("reason")
+        match outcome:
+            case "working":
+                self.terminal.step("probe: an answer with a source came the whole way")
+            case "paused":
+                self.terminal.say("probe: the tenant is paused; resume it, and invoke the probe again")
+            case "degraded":
+                self.terminal.say(
+                    f"probe: no answer with a source came ({reason}). no_evidence: bring documents "
+                    "that answer the probe's question; everything else: docs/private-link.md, Alarms"
+                )
+            case _:
+                raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
+
+    def _templates(self) -> Mapping[str, Mapping[str, Any]]:
+        return templates_by_stack_name(self.cdk.stage)
+
+
+def deployment_of(
+    tenant: TenantConfig, *, tenants_dir: Path, images: Path, root: Path, terminal: Terminal
+) -> Deployment:
+    """Raises ConfigurationError when the tenant is only served locally."""
+    place = tenant.deployment
+    file = tenants_dir / f"{tenant.name}.toml"
+    if place is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    return Deployment(
+        tenant=tenant,
+        tenant_file=file,
+        cdk=CdkCommand(root=root, tenant=tenant.name, tenants_dir=tenants_dir, images=images),
+        aws=AwsAccount(account=place.account, region=place.region),
+        terminal=terminal,
+        place=place,
+        stack_prefix=f"{place.name_prefix}-{tenant.name}-",
+    )

@@ -1,0 +1,241 @@
+"""The commands for tenant files, templates and deployments."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assistant.cli.global_options import GlobalOptions
+
+if TYPE_CHECKING:
+    from assistant.cli.deploy import Deployment
+
+
+def add_check_commands(app: typer.Typer) -> None:
+    """Give the command line its commands that read templates."""
+    app.command()(check)
+    app.command()(facts)
+
+
+def check(
+    context: typer.Context,
+    templates: Annotated[
+        list[Path],
+        typer.Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.", show_default=False),
+    ],
+    facts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What no template holds: docs/checks.md.", show_default=False),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Take the facts of this tenant instead.", show_default=False),
+    ] = None,
+) -> None:
+    """Hold CloudFormation templates, anyone's, against twenty-three mistakes."""
+    from assistant.cli.check import check_templates
+
+    check_templates(GlobalOptions.of(context), templates, facts=facts, tenant=tenant)
+
+
+def facts(
+    context: typer.Context,
+    tenant: Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")],
+) -> None:
+    """Print what no template of a tenant holds: a file for `check --facts`."""
+    from assistant.cli.check import print_facts
+
+    print_facts(GlobalOptions.of(context), tenant=tenant)
+
+
+# The command that shows reachability. The work is in ``reaching``.
+
+
+def add_reach_command(app: typer.Typer) -> None:
+    """Give the command line ``assistant reach``."""
+    app.command()(reach)
+
+
+def reach(
+    context: typer.Context,
+    templates: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TEMPLATE…", help="Those of one tenant: cdk.out/assembly-T.", show_default=False
+        ),
+    ],
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Whose consumers and existing endpoints.", show_default=False),
+    ] = None,
+) -> None:
+    """Show what can be reached on which port, by a tenant's templates alone."""
+    from assistant.cli.check import show_reachability
+
+    show_reachability(GlobalOptions.of(context), templates, tenant=tenant)
+
+
+# ``assistant tenant new|check``: a file for another tenant, and whether one can be deployed.
+
+
+tenant_app = typer.Typer(help="Begin a tenant's file; look for what is made up in one.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the tenant and its file.", show_default=False)]
+
+
+@tenant_app.command(name="new")
+def new_tenant(
+    context: typer.Context,
+    name: Name,
+    source: Annotated[str, typer.Option("--from", metavar="T", help="The tenant whose file is copied.")],
+    display_name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What people read; made of NAME when absent.", show_default=False),
+    ] = None,
+    knowledge: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Documents; knowledge/NAME when absent.", show_default=False),
+    ] = None,
+    cidr: Annotated[
+        str | None,
+        typer.Option(metavar="BLOCK", help="Of its VPC; the next free one when absent.", show_default=False),
+    ] = None,
+) -> None:
+    """Write tenants/NAME.toml from another tenant's, with names of its own and placeholders for its place."""
+    from assistant.cli.tenant import NewTenant, write_tenant
+
+    wanted = NewTenant(name=name, source=source, display_name=display_name, knowledge=knowledge, cidr=cidr)
+    write_tenant(GlobalOptions.of(context), wanted)
+
+
+@tenant_app.command(name="check")
+def check_tenant(context: typer.Context, name: Name) -> None:
+    """Name each placeholder of a tenant's files by file, line and key, and each clash with another tenant."""
+    from assistant.cli.tenant import check_tenant
+
+    check_tenant(GlobalOptions.of(context), name)
+
+
+# The commands that lead to AWS. Each is a few lines; the steps stand beside.
+
+
+images_app = typer.Typer(
+    name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
+)
+artifacts_app = typer.Typer(
+    name="artifacts", help="The model artifacts of a deployment.", no_args_is_help=True
+)
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+CdkArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
+]
+
+
+class ImagePlatform(StrEnum):
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
+
+
+_LOCK = Path("images.lock.toml")
+ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the command line its deployment commands."""
+    app.command()(deploy)
+    app.command()(diff)
+    app.add_typer(images_app)
+    app.add_typer(artifacts_app)
+
+
+def deploy(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
+    _deployment(context, tenant, images).deploy(cdk or [])
+
+
+def diff(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Show what deploying a tenant would change; fail when it would take away what must stay."""
+    _deployment(context, tenant, images).diff(cdk or [])
+
+
+@artifacts_app.command()
+def put(context: typer.Context, tenant: Tenant) -> None:
+    """Put the models that come as Python packages into a tenant's models bucket, as its publisher."""
+    from assistant.cli.artifacts import PackagedModels
+    from assistant.cli.aws_account import AwsAccount
+    from assistant.cli.terminal import Terminal
+    from assistant.domain.errors import ConfigurationError
+    from assistant.settings.tenant import load_tenant
+
+    file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
+    config = load_tenant(file)
+    if config.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    place = config.deployment
+    PackagedModels(
+        tenant=config,
+        place=place,
+        aws=AwsAccount(account=place.account, region=place.region),
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    ).put()
+
+
+@images_app.command()
+def publish(
+    to: Annotated[
+        list[str],
+        typer.Option("--to", metavar="ACCOUNT/REGION", help="First the one to push to, then copies."),
+    ],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    platform: Annotated[
+        ImagePlatform, typer.Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+    ] = ImagePlatform.AMD64,
+    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = _LOCK,
+) -> None:
+    """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
+    from assistant.cli.images import Publication, Registry
+    from assistant.cli.terminal import Terminal
+
+    publication = Publication(
+        root=Path.cwd(), lock_file=lock, terminal=Terminal(steps=True), platform=platform.value
+    )
+    publication.publish([Registry.parse(text) for text in to], only=image or ())
+
+
+@images_app.command()
+def lock(
+    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.", show_default=False)],
+    region: Annotated[str, typer.Option(help="Whose registry is asked.")],
+    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = _LOCK,
+) -> None:
+    """Write the digest that an image published by AWS has today into the lock."""
+    from assistant.cli.images import Publication
+    from assistant.cli.terminal import Terminal
+
+    Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
+
+
+def _deployment(context: typer.Context, tenant: str, images: Path) -> Deployment:
+    from assistant.cli.deploy import deployment_of
+    from assistant.cli.terminal import Terminal
+    from assistant.settings.tenant import load_tenant
+
+    options = GlobalOptions.of(context)
+    return deployment_of(
+        load_tenant(options.tenants_dir / f"{tenant}.toml"),
+        tenants_dir=options.tenants_dir,
+        images=images,
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    )

@@ -1,0 +1,381 @@
+"""``assistant evaluate``: asks the committed questions, judges the answers, compares the results."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+import typer
+from rich.table import Table
+
+from assistant.answering.services import TenantServices
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import answers_something, load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.terminal import Terminal, plain
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.evaluation.judging import Judge, by_qid, subject_change
+from assistant.evaluation.measures import MEASURES, Estimate, estimates, latencies, lengths, paired
+from assistant.evaluation.observing import Observed, Observer
+from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions
+from assistant.evaluation.report import asked_text, report_page, told
+from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.runs import (
+    JUDGED,
+    Baseline,
+    Fall,
+    Run,
+    TenantRun,
+    accept,
+    bound_of,
+    changed,
+    falls,
+    read_asked,
+    read_baseline,
+    read_run,
+    run_path,
+)
+from assistant.private_files import make_private_folder, write_private
+from assistant.wiring.services import open_tenants
+
+_CHANGED_SHOWN = 20
+
+
+def show_run(terminal: Terminal, run: TenantRun, *, asked: Mapping[str, float]) -> None:
+    """Show a tenant's measures: the held-out half beside the tuning half."""
+    held, tuning = (estimates(run.by_qid, split=split) for split in ("held_out", "tuning"))
+    drawn = "" if run.drawn is None else f", drawn by {run.drawn}"
+    table = Table(title=f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s{drawn}")
+    for column in ("measure", "held out", "95 of 100", "n", "tuning", "asked", ""):
+        table.add_column(column, justify="left" if column in ("measure", "") else "right")
+    missed: list[str] = []
+    for measure in MEASURES:
+        now, other = held.get(measure.name), tuning.get(measure.name)
+        if now is None:
+            continue
+        bound = bound_of(measure, now, asked)
+        if bound is not None and not bound.is_met:
+            missed.append(f"{measure.title} {now.value:.3f} ({asked_text(measure, bound)})")
+        table.add_row(
+            measure.title,
+            f"{now.value:.3f}",
+            f"{now.low:.3f} to {now.high:.3f}",
+            str(now.questions),
+            "" if other is None else f"{other.value:.3f}",
+            "" if bound is None else asked_text(measure, bound),
+            "" if bound is None else ("met" if bound.is_met else "missed"),
+        )
+    terminal.out.print(table)
+    for title, spreads, unit in (
+        ("Words", lengths(run.results), ""),
+        ("Time", latencies(run.results), " ms"),
+    ):
+        said = ", ".join(f"{name} {one.p50:g} / {one.p95:g}{unit}" for name, one in spreads.items())
+        terminal.out.print(plain(f"{title}, p50 / p95: {said}"))
+    late = sum(one.without_unit_vectors for one in run.results)
+    if late:
+        terminal.err.print(
+            plain(f"{late} questions were quoted without vectors of units: the machine is busy.")
+        )
+    for one in missed:
+        terminal.out.print(plain(f"standing miss, {run.tenant}: {one}", style="yellow"))
+
+
+def show_changes(
+    terminal: Terminal,
+    name: str,
+    differences: Mapping[str, Estimate],
+    changed: Sequence[tuple[QuestionResult, QuestionResult]],
+) -> None:
+    """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
+    table = Table(title=f"against {name}: differences of the held-out half, question by question")
+    for column in ("measure", "difference", "95 of 100"):
+        table.add_column(column, justify="left" if column == "measure" else "right")
+    for measure in MEASURES:
+        one = differences.get(measure.name)
+        if one is not None and (one.low or one.high):
+            table.add_row(measure.title, f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
+    terminal.out.print(table if table.row_count else plain(f"No measure differs from {name}."))
+    for before, after in changed[:_CHANGED_SHOWN]:
+        terminal.out.print(
+            plain(f"  {after.qid}: {told(before)} → {told(after)}  {after.question.question[:90]}")
+        )
+    if len(changed) > _CHANGED_SHOWN:
+        terminal.out.print(f"  … and {len(changed) - _CHANGED_SHOWN} more: the report lists them")
+
+
+# ``assistant evaluate``: the committed questions through the answer path, judged, kept and compared.
+
+
+DRAWN = 120
+"""Questions a tenant that ``--draw`` asks, beside the clean ones that the messy ones are held against."""
+SUBJECT_CHANGES = 12
+"""Pairs of plain questions asked in one conversation."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What to ask, and where the results go."""
+
+    tenants: tuple[str, ...]
+    against: str | None = None
+    questions: Path | None = None
+    """A file in place of the committed ones: then nothing is held against the baseline."""
+    out: Path | None = None
+    """Folder of the report; that of the runs when absent."""
+    name: str | None = None
+    drawn: str | None = None
+    """Seed of a draw; None asks all questions."""
+    accepts: bool = False
+
+    def checked(self) -> EvaluationPlan:
+        """Return the plan. Raises ConfigurationError for options that contradict each other."""
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"--name {self.name}: use letters, digits, dots, hyphens and underscores."
+            )
+        if self.questions is not None and len(self.tenants) > 1:
+            raise ConfigurationError("--questions takes one --tenant: its documents answer them.")
+        if self.accepts and (self.questions is not None or self.drawn is not None):
+            raise ConfigurationError(
+                "--accept needs all committed questions: leave --questions and --draw out."
+            )
+        return self
+
+
+def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
+    """Ask, judge, keep, show. Status 1 where a measure fell by more than its noise."""
+    plan = plan.checked()
+    terminal = Terminal()
+    folder = committed(options)
+    asked = questions_of(options, plan)
+    evaluations_dir = options.state_dir / "evaluations"
+    against = None if plan.against is None else read_run(evaluations_dir, plan.against)
+    baseline = read_baseline(folder / "baseline.json")
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
+        for tenant in asked:
+            asyncio.run(load_if_empty(runtime, tenant))
+        run = asyncio.run(run_questions(runtime, ports, asked, plan))
+    make_private_folder(evaluations_dir)
+    write_private(run_path(evaluations_dir, run.name), run.model_dump_json().encode())
+    bounds = {one.tenant: read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
+    fallen: list[Fall] = []
+    if plan.questions is None and not plan.accepts:
+        for one in run.tenants:
+            fallen += _falls(terminal, one, baseline)
+    report = (plan.out or evaluations_dir) / f"{run.name}.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    write_private(report, report_page(run, bounds=bounds, against=against).encode())
+    if options.json:
+        terminal.line(_as_json(run, report, fallen))
+    else:
+        for one in run.tenants:
+            show_run(terminal, one, asked=bounds[one.tenant])
+            _show_against(terminal, one, against)
+        terminal.out.print(plain(f"Report: {report}", style="bold"))
+    if plan.accepts:
+        accept(folder / "baseline.json", run.tenants)
+        terminal.say(f"{folder / 'baseline.json'} holds this run now")
+    for fall in fallen:
+        terminal.err.print(
+            plain(
+                f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}; "
+                f"its noise is {fall.allowed:.3f}",
+                style="bold red",
+            )
+        )
+    if fallen:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantQuestions:
+    """One tenant's questions and the file that they come from."""
+
+    path: Path
+    sha256: str
+    all: tuple[EvaluationQuestion, ...]
+    asked: tuple[EvaluationQuestion, ...]
+
+
+def committed(options: GlobalOptions) -> Path:
+    """Return the folder of committed questions, bounds and baseline: beside that of the tenant files."""
+    return options.tenants_dir.parent / "evaluation"
+
+
+def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
+    """Read each tenant's questions. Raises NotFoundError, ConfigurationError naming file and line."""
+    return {tenant: _questions(options, plan, tenant=tenant) for tenant in dict.fromkeys(plan.tenants)}
+
+
+def _questions(options: GlobalOptions, plan: EvaluationPlan, *, tenant: str) -> TenantQuestions:
+    options.tenant(tenant)
+    path = plan.questions or committed(options) / f"{tenant}.jsonl"
+    if not path.is_file():
+        what = "There is no such file" if plan.questions else f"{tenant} has no committed questions"
+        raise NotFoundError(f"{what}: {path}. Name a file of questions with --questions.")
+    every = load_questions(path)
+    if not every:
+        raise ConfigurationError(f"{path} holds no question.")
+    asked = every if plan.drawn is None else _drawn(every, seed=plan.drawn)
+    return TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(asked))
+
+
+def _drawn(questions: Sequence[EvaluationQuestion], *, seed: str) -> list[EvaluationQuestion]:
+    chosen = {question.qid for question in draw(questions, count=DRAWN, seed=seed)}
+    chosen |= {question.clean for question in questions if question.qid in chosen and question.clean}
+    return [question for question in questions if question.qid in chosen]
+
+
+@asynccontextmanager
+async def open_services(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
+) -> AsyncGenerator[Mapping[str, TenantServices]]:
+    """Open the tenants' answer paths. Raises ConfigurationError for one that has nothing to search."""
+    settings = runtime.layout.service_settings(ports)
+    async with open_tenants(settings, only=tenants, generates=False, clock=SystemClock()) as opened:
+        for tenant in tenants:
+            if not await answers_something(opened[tenant].knowledge):
+                raise ConfigurationError(
+                    f"{tenant} has no knowledge yet: add some with "
+                    f"assistant knowledge add --tenant {tenant} PATH."
+                )
+        yield {tenant: opened[tenant].answering for tenant in tenants}
+
+
+async def run_questions(
+    runtime: LocalRuntime,
+    ports: Mapping[str, int],
+    asked: Mapping[str, TenantQuestions],
+    plan: EvaluationPlan,
+) -> Run:
+    made_at = datetime.now(UTC)
+    async with open_services(runtime, ports, list(asked)) as services:
+        tenants = [
+            await _tenant_run(runtime, services[tenant], questions, drawn=plan.drawn)
+            for tenant, questions in asked.items()
+        ]
+    name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
+    return Run(name=name, made_at=made_at, tenants=tuple(tenants))
+
+
+async def _tenant_run(
+    runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, *, drawn: str | None
+) -> TenantRun:
+    began_s = time.monotonic()
+    observer = Observer(services)
+    await observer.check(questions.asked)
+    judge = Judge(observer)
+    earlier = {question.qid: question.question for question in questions.all}
+    pairs = subject_changes(questions.asked)
+    results: list[QuestionResult] = []
+    with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
+        total = len(questions.asked) + len(pairs)
+        async for observed in observe_all(observer, questions.asked, earlier):
+            results.append(await judge.result(observed))
+            show(len(results), total)
+        changes = await _changes(
+            observer, judge, pairs, by_qid(results), lambda done: show(len(results) + done, total)
+        )
+    info = await services.search.info()
+    return TenantRun(
+        tenant=services.tenant.name,
+        questions=str(questions.path),
+        questions_sha256=questions.sha256,
+        drawn=drawn,
+        index_version=info.index_version,
+        embedding_model=info.embedding_model,
+        answered_from=services.tenant.gate.answered,
+        possibly_from=services.tenant.gate.possibly,
+        weights=observer.weights,
+        seconds=round(time.monotonic() - began_s, 1),
+        results=tuple(changes.get(result.qid, result) for result in results),
+    )
+
+
+async def observe_all(
+    observer: Observer, questions: Sequence[EvaluationQuestion], earlier: Mapping[str, str]
+) -> AsyncGenerator[Observed]:
+    """Ask one question after the other, a follow-up after the one that it names, so that times are true."""
+    for question in questions:
+        before = None if question.after is None else earlier[question.after]
+        yield await observer.ask(question, before=before)
+
+
+def subject_changes(
+    questions: Sequence[EvaluationQuestion],
+) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
+    """Return pairs of plain questions about different documents, always the same of the same questions."""
+    plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
+    order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
+    pairs = zip(order[::2], order[1::2], strict=False)
+    return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
+
+
+async def _changes(
+    observer: Observer,
+    judge: Judge,
+    pairs: Sequence[tuple[EvaluationQuestion, EvaluationQuestion]],
+    alone: Mapping[str, QuestionResult],
+    show: Callable[[int], None],
+) -> dict[str, QuestionResult]:
+    """Ask each second question after the first; return its result alone with the comparison, by id."""
+    found: dict[str, QuestionResult] = {}
+    for done, (first, second) in enumerate(pairs, start=1):
+        after = await judge.result(await observer.ask(second, before=first.question))
+        change = subject_change(alone[second.qid], after, before=first.qid)
+        found[second.qid] = alone[second.qid].model_copy(update={"change": change})
+        show(done)
+    return found
+
+
+def _falls(terminal: Terminal, run: TenantRun, baseline: Baseline | None) -> list[Fall]:
+    """Return what fell below the baseline, and say where that is not what it seems."""
+    known = baseline.tenants.get(run.tenant) if baseline else None
+    if known is None:
+        terminal.say(f"{run.tenant} has no baseline, so nothing can fall: write one with --accept")
+        return []
+    if run.questions_sha256 != known.questions_sha256:
+        terminal.say(
+            f"the questions of {run.tenant} are others than the baseline's: "
+            "when they are meant to be, write it anew with --accept"
+        )
+    return falls(run, known)
+
+
+def _show_against(terminal: Terminal, run: TenantRun, against: Run | None) -> None:
+    if against is None:
+        return
+    before = against.of(run.tenant)
+    if before is None:
+        terminal.say(f"{against.name} did not ask {run.tenant}")
+        return
+    differences = paired(before.by_qid, run.by_qid, split=JUDGED)
+    show_changes(terminal, against.name, differences, changed(before, run))
+
+
+def _as_json(run: Run, report: Path, fallen: Sequence[Fall]) -> str:
+    tenants = {
+        one.tenant: {name: estimate.model_dump() for name, estimate in one.judged.items()}
+        for one in run.tenants
+    }
+    known = {measure.name: measure.title for measure in MEASURES}
+    content = {
+        "name": run.name,
+        "report": str(report),
+        "held_out": tenants,
+        "titles": known,
+        "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
+    }
+    return orjson.dumps(content).decode()

@@ -1,0 +1,284 @@
+"""``assistant search``: the retrieval of the answer path, for one question or a file of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from assistant.answering.evidence import Evidence, FindEvidence, Sought
+from assistant.answering.ports import AnswerRecords
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import answers_something
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.records import cli_reader
+from assistant.cli.terminal import Terminal, plain, styled
+from assistant.domain.answers import AccessEntry
+from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.documents import RankedPassage
+from assistant.domain.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    UnreadableRequestError,
+)
+from assistant.wiring.services import open_tenants
+
+LONGEST_LINE_BYTES = 1_000_000
+
+
+class Query(BaseModel):
+    """One line: ``{"qid": …, "question": …}``; what else is on it is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    qid: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+
+
+def checked_question(argument: str) -> str:
+    """Return a question given as an argument. Raises UnreadableRequestError, InvalidRequestError."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise UnreadableRequestError("The question is not UTF-8.") from None
+    if not argument.strip():
+        raise InvalidRequestError("The question is empty.")
+    return argument
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no question."""
+
+    number: int
+    """From 1."""
+    reason: str
+
+
+def read_queries(path: Path) -> Iterator[Query | BadLine]:
+    """Yield what each line that is not blank holds; a second line with the same qid is a bad one.
+
+    Raises NotFoundError when there is no such file.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file.")
+    seen: set[str] = set()
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE_BYTES + 1):
+            number += 1
+            if len(line) > LONGEST_LINE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE_BYTES)
+                yield BadLine(number, f"longer than {LONGEST_LINE_BYTES:,} bytes")
+            elif line.strip():
+                yield _read(number, line, seen)
+
+
+def _read(number: int, line: bytes, seen: set[str]) -> Query | BadLine:
+    try:
+        query = Query.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return BadLine(number, f"{where}: {first['msg']}" if where else first["msg"])
+    if not query.question.strip():
+        return BadLine(number, "question: it is empty")
+    if query.qid in seen:
+        return BadLine(number, f"qid {query.qid} came before")
+    seen.add(query.qid)
+    return query
+
+
+# ``assistant search``: the retrieval of the answer path, for one question or a file of them.
+
+
+_AT_ONCE = 4
+"""Questions in flight: two cores embed no faster with more."""
+_IN_MEMORY = 200
+"""Results that wait to be written in their order."""
+_DEADLINE_S = 30.0
+_ATTEMPTS = 6
+_BACK_OFF_S = 0.2
+_SNIPPET = 160
+
+
+def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int) -> None:
+    """Show the best documents of one question, each by its best passage."""
+    options.tenant(tenant)
+    checked_question(question)
+    terminal = Terminal()
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+        best = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question, top=top))
+    if options.json:
+        terminal.line(orjson.dumps({"question": question, "documents": [_row(one) for one in best]}).decode())
+    else:
+        _show(terminal, best)
+
+
+def search_file(options: GlobalOptions, *, tenant: str, queries: Path, top: int, out: Path) -> None:
+    """Write a line of document ids for every question; status 1 if a line was not one."""
+    options.tenant(tenant)
+    terminal = Terminal()
+    read = list(read_queries(queries))
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+        good = [one for one in read if isinstance(one, Query)]
+        asyncio.run(_search_all(runtime, ports, tenant=tenant, queries=good, run=Run(out, top)))
+    bad = [one for one in read if isinstance(one, BadLine)]
+    for line in bad:
+        terminal.err.print(plain(f"{queries}:{line.number}: {line.reason}", style="red"))
+    if options.json:
+        terminal.line(
+            orjson.dumps({"answered": len(good), "bad_lines": [one.number for one in bad]}).decode()
+        )
+    else:
+        terminal.err.print(f"{len(good):,} questions answered in {out}, {len(bad):,} bad lines", markup=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+def best_passages(found: Evidence) -> list[RankedPassage]:
+    """Return each document's best passage, in the order of documents."""
+    best: dict[str, RankedPassage] = {}
+    for ranked in found.retrieved.passages:
+        best.setdefault(ranked.passage.document_id, ranked)
+    return [best[one.document_id] for one in found.ranked if one.document_id in best]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where the results of a file of questions go: whole or not at all."""
+
+    path: Path
+    top: int
+
+    def line(self, query: Query, found: Evidence) -> bytes:
+        ids = [ranked.passage.document_id for ranked in best_passages(found)[: self.top]]
+        return orjson.dumps({"qid": query.qid, "ids": ids}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Retrieval of one tenant, patient with an endpoint that is busy."""
+
+    find: FindEvidence
+    size: int
+    clock: Clock
+    records: AnswerRecords
+
+    async def __call__(self, question: str) -> Evidence:
+        attempt = 0
+        while True:
+            deadline = Deadline.after(_DEADLINE_S, clock=self.clock)
+            try:
+                return await self.find.find(
+                    Sought(question), labels=frozenset(), deadline=deadline, size=self.size
+                )
+            except OverloadedError:
+                attempt += 1
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_BACK_OFF_S * 2**attempt)
+
+
+@asynccontextmanager
+async def _search_of(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
+) -> AsyncGenerator[_Search]:
+    """Open the tenant's retrieval. Raises ConfigurationError when it has nothing to search."""
+    clock = SystemClock()
+    settings = runtime.layout.service_settings(ports)
+    async with open_tenants(settings, only=(tenant,), generates=False, clock=clock) as tenants:
+        served = tenants[tenant]
+        if not await answers_something(served.knowledge):
+            raise ConfigurationError(
+                f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant}."
+            )
+        size = 2 * served.answering.tenant.retrieval.leg_size  # all that both legs can give
+        yield _Search(FindEvidence(served.answering), size, clock, served.answering.records)
+
+
+async def _search_one(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, question: str, top: int
+) -> list[RankedPassage]:
+    """Return the best passages, once it is recorded that somebody saw them."""
+    async with _search_of(runtime, ports, tenant=tenant) as search:
+        best = best_passages(await search(question))[:top]
+        entry = AccessEntry(
+            at=search.clock.now(),
+            agent=cli_reader(),
+            kind="search",
+            subject_id="search",
+            documents=tuple(one.passage.document_id for one in best),
+        )
+        await search.records.record_access(entry)
+        return best
+
+
+async def _search_all(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, queries: Sequence[Query], run: Run
+) -> None:
+    part = run.path.with_name(f".{run.path.name}.part")
+    try:
+        async with _search_of(runtime, ports, tenant=tenant) as search:
+            with runtime.terminal.counting("searching", "questions") as show, part.open("wb") as file:
+                for start in range(0, len(queries), _IN_MEMORY):
+                    batch = queries[start : start + _IN_MEMORY]
+                    for query, retrieved in zip(batch, await _search_batch(search, batch), strict=True):
+                        file.write(run.line(query, retrieved))
+                    show(start + len(batch), len(queries))
+        part.replace(run.path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _search_batch(search: _Search, queries: Sequence[Query]) -> list[Evidence]:
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(query: Query) -> Evidence:
+        async with free:
+            return await search(query.question)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(query)) for query in queries]
+    return [task.result() for task in tasks]
+
+
+def _row(ranked: RankedPassage) -> dict[str, object]:
+    passage = ranked.passage
+    return {
+        "document_id": passage.document_id,
+        "title": passage.title,
+        "url": passage.url,
+        "passage_id": passage.passage_id,
+        "fused_score": ranked.fused_score,
+        "lexical_score": ranked.lexical_score,
+        "cosine": ranked.cosine,
+        "text": passage.text,
+    }
+
+
+def _show(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
+    if not best:
+        terminal.out.print("Nothing found.")
+    for number, ranked in enumerate(best, start=1):
+        passage = ranked.passage
+        scores = f"BM25 {_score(ranked.lexical_score, 2)}, cosine {_score(ranked.cosine, 3)}"
+        title = (f"{number:>3}  {passage.title}", "bold")
+        terminal.out.print(styled(title, (f"  {passage.document_id}  {scores}", "dim")))
+        snippet = " ".join(passage.text.split())
+        terminal.out.print(plain(f"     {snippet[:_SNIPPET]}{'…' if len(snippet) > _SNIPPET else ''}"))
+
+
+def _score(score: float | None, digits: int) -> str:
+    return "-" if score is None else f"{score:.{digits}f}"

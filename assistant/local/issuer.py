@@ -1,0 +1,408 @@
+"""``python -m assistant.local.issuer``: the local OpenID provider, configured by LocalIssuerSettings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from assistant.domain.clock import SystemClock
+from assistant.domain.identity import Role
+from assistant.http_process import open_socket, run, serve
+from assistant.local.tokens import (
+    ALGORITHM,
+    SESSION_COOKIE,
+    TOKEN_LIFETIME_S,
+    AuthorizationCodes,
+    AuthorizationError,
+    AuthorizationRequest,
+    Grant,
+    Sessions,
+    TokenSigner,
+    UntrustedClientError,
+    authorization_request,
+    load_or_create_signing_key,
+    public_key_set,
+    trusted_client,
+)
+from assistant.settings.process import LocalIssuerSettings
+from assistant.settings.tenant import load_tenants
+from assistant.telemetry import configure_logging
+
+STYLE = """
+:root { color-scheme: light; font: 16px/1.5 system-ui, sans-serif; color: #17202a; background: #eef2f5; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; }
+main { background: #fff; border: 1px solid #c3ccd5; border-radius: 8px; padding: 24px 32px 32px;
+  width: min(26rem, calc(100vw - 32px)); box-sizing: border-box; }
+h1 { font-size: 1.4rem; margin: 0 0 .25rem; }
+p.note { margin: 0 0 1rem; color: #46535f; }
+label, legend { font-weight: 600; }
+.field { margin: 0 0 1rem; border: 0; padding: 0; }
+.field > label { display: block; }
+.choice label { font-weight: 400; }
+input[type=text], select { font: inherit; width: 100%; box-sizing: border-box; padding: 8px 10px;
+  border: 1px solid #66737f; border-radius: 4px; background: #fff; color: inherit; }
+button { font: inherit; font-weight: 600; padding: 10px 20px; border: 0; border-radius: 4px;
+  background: #0b5394; color: #fff; cursor: pointer; }
+:focus-visible { outline: 3px solid #0b5394; outline-offset: 2px; }
+.error { border-left: 4px solid #a61b1b; background: #fdf0f0; padding: 8px 12px; margin: 0 0 1rem; }
+"""
+
+_ROLE_NAMES = {
+    Role.AGENT: "Care agent: asks questions and answers patients",
+    Role.KNOWLEDGE_OWNER: "Knowledge owner: brings and withdraws documents",
+    Role.AUDITOR: "Auditor: reads all answers; each read is recorded",
+}
+
+
+def sign_in_page(
+    *,
+    tenants: Mapping[str, str],
+    hidden: Mapping[str, str],
+    entered: Mapping[str, Sequence[str]],
+    problem: str | None = None,
+) -> str:
+    """Return the page. ``tenants``: name → display name; ``hidden``: the client's request, carried through
+    the form; ``entered``: what was filled in before; ``problem``: what to mend."""
+    tenant = next(iter(entered.get("tenant", ())), "")
+    agent = next(iter(entered.get("agent", ())), "")
+    roles = entered.get("role", (Role.AGENT,)) or ()
+    options = _tenant_options(tenants, chosen=next(iter(tenants)) if len(tenants) == 1 else tenant)
+    alert = f'<p class="error" id="problem" role="alert">{escape(problem)}</p>' if problem else ""
+    described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
+    return _page(
+        "Sign in",
+        f"""<h1>Sign in</h1>
+<p class="note">The local issuer: it believes what you enter.</p>
+{alert}<form method="post" action="/authorize">
+{_hidden_inputs(hidden)}
+<div class="field"><label for="tenant">Tenant</label>
+<select id="tenant" name="tenant" required>{options}</select></div>
+<div class="field"><label for="agent">Agent name</label>
+<input type="text" id="agent" name="agent" value="{escape(agent)}" required maxlength="64"
+ autocomplete="username" spellcheck="false"{described}></div>
+<fieldset class="field choice"><legend>Roles</legend>
+{_role_inputs(roles)}</fieldset>
+<button type="submit">Sign in</button>
+</form>""",
+    )
+
+
+def refusal_page(description: str) -> str:
+    """Return the page for a request that may not be answered to the client."""
+    return _page("Sign-in refused", f'<h1>Sign-in refused</h1>\n<p role="alert">{escape(description)}</p>')
+
+
+def _tenant_options(tenants: Mapping[str, str], *, chosen: str) -> str:
+    """Begin each option with the tenant's own name: display names may be alike, and typing finds beginnings.
+
+    Nobody signs in to a tenant that they did not choose, so the first option is none.
+    """
+    options = "".join(
+        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>'
+        f"{escape(name)} · {escape(shown)}</option>"
+        for name, shown in tenants.items()
+    )
+    return options if chosen in tenants else f'<option value="" selected>Choose a tenant</option>{options}'
+
+
+def _hidden_inputs(hidden: Mapping[str, str]) -> str:
+    return "\n".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in hidden.items()
+    )
+
+
+def _role_inputs(chosen: Sequence[str]) -> str:
+    return "\n".join(
+        f'<div><input type="checkbox" id="role-{role}" name="role" value="{role}"'
+        f'{" checked" if role in chosen else ""}> <label for="role-{role}">{escape(shown)}</label></div>'
+        for role, shown in _ROLE_NAMES.items()
+    )
+
+
+def _page(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<link rel="stylesheet" href="/sign-in.css">
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+# The local OpenID provider: discovery, keys, sign-in page and token endpoint.
+
+
+_FORM_LIMIT_BYTES = 16 * 1024
+_CARRIED = (
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "scope",
+)
+_PLAIN_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_NO_STORE = {"Cache-Control": "no-store", **_PLAIN_HEADERS}
+
+
+@dataclass(slots=True)
+class LocalIssuer:
+    """The routes and what they need. The signer's issuer is the base URL that discovery promises."""
+
+    signer: TokenSigner
+    tenants: Mapping[str, str]
+    """Name → display name."""
+    redirect_origins: frozenset[str]
+    _codes: AuthorizationCodes = field(init=False)
+    _sessions: Sessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._codes = AuthorizationCodes(clock=self.signer.clock)
+        self._sessions = Sessions(clock=self.signer.clock)
+
+    def application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/.well-known/openid-configuration", self.discovery, methods=["GET"]),
+                Route("/jwks.json", self.keys, methods=["GET"]),
+                Route("/authorize", self.show_sign_in, methods=["GET"]),
+                Route("/authorize", self.sign_in, methods=["POST"]),
+                Route("/token", self.token, methods=["POST"]),
+                Route("/token", self.preflight, methods=["OPTIONS"]),
+                Route("/end-session", self.sign_out, methods=["GET"]),
+                Route("/sign-in.css", self.style, methods=["GET"]),
+                Route("/healthz", self.alive, methods=["GET"]),
+            ]
+        )
+
+    async def discovery(self, request: Request) -> Response:
+        document = {
+            "issuer": self.signer.issuer,
+            "authorization_endpoint": f"{self.signer.issuer}/authorize",
+            "token_endpoint": f"{self.signer.issuer}/token",
+            "end_session_endpoint": f"{self.signer.issuer}/end-session",
+            "jwks_uri": f"{self.signer.issuer}/jwks.json",
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "scopes_supported": ["openid"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+        return JSONResponse(document, headers=_PLAIN_HEADERS | self._cors(request))
+
+    async def keys(self, request: Request) -> Response:
+        headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
+        return JSONResponse(public_key_set(self.signer.key), headers=headers | self._cors(request))
+
+    async def show_sign_in(self, request: Request) -> Response:
+        """Show the page; with ``prompt=none`` answer at once, from the session or with login_required."""
+        parameters = dict(request.query_params)
+        asked = self._checked(parameters)
+        if isinstance(asked, Response):
+            return asked
+        if parameters.get("prompt") == "none":
+            grant = self._sessions.find(request.cookies.get(SESSION_COOKIE))
+            return (
+                self._back(asked, {"error": "login_required"}) if grant is None else self._code(asked, grant)
+            )
+        return self._page(parameters, entered={})
+
+    async def sign_in(self, request: Request) -> Response:
+        form = await _read_form(request) or {}
+        parameters = {name: values[0] for name, values in form.items() if name in _CARRIED}
+        asked = self._checked(parameters)
+        if isinstance(asked, Response):
+            return asked
+        grant = _grant(form, tenants=self.tenants)
+        if not isinstance(grant, Grant):
+            return self._page(parameters, entered=form, problem=grant)
+        response = self._code(asked, grant)
+        response.set_cookie(SESSION_COOKIE, self._sessions.begin(grant), httponly=True, samesite="lax")
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """Forget the session (OpenID Connect RP-Initiated Logout 1.0) and go back to the console."""
+        self._sessions.end(request.cookies.get(SESSION_COOKIE))
+        wanted = {
+            **request.query_params,
+            "redirect_uri": request.query_params.get("post_logout_redirect_uri", ""),
+        }
+        try:
+            target = trusted_client(wanted, redirect_origins=self.redirect_origins)
+        except UntrustedClientError as error:
+            return self._html(refusal_page(error.description), status=400)
+        response = RedirectResponse(target, 303, headers=_NO_STORE)
+        response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+        return response
+
+    def _checked(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
+        """Return what the client asks for, or the answer to a request that breaks the protocol."""
+        try:
+            redirect_uri = trusted_client(parameters, redirect_origins=self.redirect_origins)
+        except UntrustedClientError as error:
+            return self._html(refusal_page(error.description), status=400)
+        try:
+            return authorization_request(parameters, redirect_uri=redirect_uri)
+        except AuthorizationError as error:
+            client = AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
+            return self._back(client, {"error": error.error, "error_description": error.description})
+
+    def _back(self, asked: AuthorizationRequest, answer: Mapping[str, str]) -> Response:
+        return RedirectResponse(asked.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
+
+    def _code(self, asked: AuthorizationRequest, grant: Grant) -> Response:
+        return self._back(asked, {"code": self._codes.issue(asked, grant)})
+
+    def _page(
+        self,
+        parameters: Mapping[str, str],
+        *,
+        entered: Mapping[str, Sequence[str]],
+        problem: str | None = None,
+    ) -> Response:
+        hidden = {name: parameters[name] for name in _CARRIED if name in parameters}
+        page = sign_in_page(tenants=self.tenants, hidden=hidden, entered=entered, problem=problem)
+        return self._html(page, status=400 if problem else 200)
+
+    async def token(self, request: Request) -> Response:
+        headers = _NO_STORE | self._cors(request)
+        form = await _read_form(request) or {}
+        try:
+            issued = self._codes.redeem({name: values[0] for name, values in form.items()})
+        except AuthorizationError as error:
+            body = {"error": error.error, "error_description": error.description}
+            return JSONResponse(body, 400, headers=headers)
+        client_id, nonce = issued.request.client_id, issued.request.nonce
+        return JSONResponse(
+            {
+                "access_token": self.signer.access_token(issued.grant),
+                "id_token": self.signer.id_token(issued.grant, client_id=client_id, nonce=nonce),
+                "token_type": "Bearer",
+                "expires_in": TOKEN_LIFETIME_S,
+                "scope": "openid",
+            },
+            headers=headers,
+        )
+
+    async def preflight(self, request: Request) -> Response:
+        allowed = self._cors(request)
+        if "Access-Control-Allow-Origin" in allowed:
+            allowed |= {
+                "Access-Control-Allow-Methods": "POST",
+                "Access-Control-Allow-Headers": "content-type",
+                "Access-Control-Max-Age": "600",
+            }
+        return Response(status_code=204, headers=allowed)
+
+    async def style(self, _request: Request) -> Response:
+        headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
+        return Response(STYLE, media_type="text/css", headers=headers)
+
+    async def alive(self, _request: Request) -> Response:
+        return JSONResponse({"alive": True}, headers=_NO_STORE)
+
+    def _cors(self, request: Request) -> dict[str, str]:
+        origin = request.headers.get("origin", "")
+        allowed = {"Access-Control-Allow-Origin": origin} if origin in self.redirect_origins else {}
+        return {"Vary": "Origin", **allowed}
+
+    def _html(self, page: str, *, status: int) -> Response:
+        # form-action covers where a submitted form is redirected to, so the consoles stand in it
+        targets = " ".join(["'self'", *sorted(self.redirect_origins)])
+        policy = (
+            "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+            f"form-action {targets}"
+        )
+        headers = {"Content-Security-Policy": policy, "X-Frame-Options": "DENY", **_NO_STORE}
+        return HTMLResponse(page, status, headers=headers)
+
+
+async def _read_form(request: Request) -> dict[str, list[str]] | None:
+    """Return the form's fields, or None when it is too large, not UTF-8 or not a form."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return None
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > _FORM_LIMIT_BYTES:
+                return None
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=50, errors="strict")
+    except (ValueError, ClientDisconnect):
+        return None
+
+
+def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> Grant | str:
+    """Return who signed in, or what to mend in the form."""
+    tenant = next(iter(entered.get("tenant", ())), "")
+    agent = next(iter(entered.get("agent", ())), "").strip()
+    if tenant not in tenants:
+        return f"Choose one of the tenants by its exact name: {', '.join(tenants)}."
+    if not 1 <= len(agent) <= 64 or not agent.isprintable():
+        return "Enter an agent name of 1 to 64 printable characters."
+    try:
+        roles = tuple(Role(role) for role in entered.get("role", ()))
+    except ValueError:
+        return "Choose among the roles shown."
+    if not roles:
+        return "Choose at least one role."
+    return Grant(tenant=tenant, agent=agent, roles=roles)
+
+
+# ``python -m assistant.local.issuer``: settings from the environment, see LocalIssuerSettings.
+
+
+_log = structlog.get_logger(__name__)
+
+
+async def main() -> None:
+    settings = LocalIssuerSettings.read()
+    configure_logging(settings.log_level)
+    listener = open_socket(settings.host, settings.port)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    signer = TokenSigner(
+        key=load_or_create_signing_key(settings.state_dir),
+        issuer=f"http://{host}:{listener.getsockname()[1]}",
+        audience=settings.audience,
+        clock=SystemClock(),
+    )
+    issuer = LocalIssuer(
+        signer=signer,
+        tenants=_tenants(settings),
+        redirect_origins=frozenset(settings.redirect_origins),
+    )
+    await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
+
+
+def _tenants(settings: LocalIssuerSettings) -> dict[str, str]:
+    """Return the display names of the tenants that sign-in offers, by name."""
+    files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
+    for name, error in files.refused.items():
+        _log.warning("tenant_left_out", tenant=name, reason=error.message)
+    return {name: one.display_name for name, one in files.tenants.items()}
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,253 @@
+"""The local processes of the product: which there are, what each is told, who waits for whom.
+
+This module alone decides which model servers run: one for each embedding model that a tenant uses, and one
+for each LLM that may write a tenant's answers. The packaged LLM may not, so it is never started.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assistant.local.processes import HOST, PortWishes, ProcessPlan
+from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel, TenantModels
+from assistant.settings.process import (
+    GatewaySettings,
+    LocalIssuerSettings,
+    LocalSettings,
+    ModelServerSettings,
+    ServiceSettings,
+    WorkerSettings,
+)
+from assistant.settings.tenant import TenantConfig
+
+EMBEDDING = "embedding"
+"""The server of the packaged embedding model; ``embedding-NAME`` serves an added one."""
+LLM = "llm"
+"""What the server of an added LLM begins with: ``llm-NAME``."""
+GATEWAY = "gateway"
+ISSUER = "issuer"
+WORKER = "worker"
+SERVICE = "service"
+
+_DRAIN_S = 5.0
+"""A local service that is told to stop lets answers go on no longer: somebody pressed Ctrl-C."""
+
+
+def port_wishes(settings: LocalSettings, *, model_servers: tuple[str, ...] = ()) -> PortWishes:
+    """Service, issuer and gateway on ports that people know; the model servers on any."""
+    first = settings.port
+    return PortWishes(
+        {
+            SERVICE: first,
+            ISSUER: first + 1 if first else 0,
+            GATEWAY: first + 2 if first else 0,
+            **dict.fromkeys(model_servers, 0),
+        },
+        asked_for="port" in settings.model_fields_set,
+    )
+
+
+def url_of(name: str, ports: Mapping[str, int]) -> str:
+    """Return the base URL of a process, without a slash at its end."""
+    return f"http://{HOST}:{ports[name]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Makes the plans of all local processes. Each is configured by its own settings class only."""
+
+    tenants_dir: Path
+    state_dir: Path
+    tenants: Mapping[str, TenantConfig]
+    settings: LocalSettings
+    models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
+    """Tenant = the added models that it uses; ``tenants`` are as served with them."""
+
+    @property
+    def models_dir(self) -> Path:
+        return models_dir(self.state_dir)
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Names of all processes that serve answers."""
+        return (*self.model_servers, GATEWAY, ISSUER, WORKER, SERVICE)
+
+    @property
+    def for_search(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, GATEWAY)
+
+    @property
+    def for_loading(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, GATEWAY, WORKER)
+
+    @property
+    def model_servers(self) -> tuple[str, ...]:
+        return (*self._embedding_servers, *self._llm_servers)
+
+    @property
+    def _embedding_servers(self) -> dict[str, list[TenantConfig]]:
+        """Process = the tenants that it embeds for."""
+        return self._served(
+            {name: _server_name(EMBEDDING, self._of(name).embedding) for name in self.tenants}
+        )
+
+    @property
+    def _llm_servers(self) -> dict[str, list[TenantConfig]]:
+        """Process = the tenants whose answers it may write."""
+        writing = [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
+        return self._served({name: _server_name(LLM, self._of(name).generation) for name in writing})
+
+    def _of(self, tenant: str) -> TenantModels:
+        return self.models.get(tenant, PACKAGED)
+
+    def _served(self, servers: Mapping[str, str]) -> dict[str, list[TenantConfig]]:
+        found: dict[str, list[TenantConfig]] = {}
+        for tenant, server in servers.items():
+            found.setdefault(server, []).append(self.tenants[tenant])
+        return found
+
+    def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:
+        """Return a plan a process, in the order of ``everything``. Raises ConfigurationError."""
+        plans = (
+            *(self._embedding(name, served, ports) for name, served in self._embedding_servers.items()),
+            *(self._llm(name, served, ports) for name, served in self._llm_servers.items()),
+            self._gateway(ports),
+            self._issuer(ports),
+            self._worker(ports),
+            self._service(ports),
+        )
+        return {plan.name: plan for plan in plans}
+
+    def _embedding(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
+        settings = ModelServerSettings.read(
+            task="embedding",
+            port=ports[name],
+            manifest=self._manifest(self._of(served[0].name).embedding),
+            artifacts_dir=self.models_dir,
+            max_input_tokens=max(tenant.embedding.max_tokens for tenant in served),
+        )
+        return self._model_server(name, settings)
+
+    def _llm(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
+        settings = ModelServerSettings.read(
+            task="generation",
+            port=ports[name],
+            manifest=self._manifest(self._of(served[0].name).generation),
+            artifacts_dir=self.models_dir,
+            context_tokens=max(tenant.generation.context_tokens for tenant in served),
+        )
+        return self._model_server(name, settings)
+
+    def _model_server(self, name: str, settings: ModelServerSettings) -> ProcessPlan:
+        reads = () if settings.manifest is None else (settings.manifest,)
+        return ProcessPlan(name, _module("model_server"), settings.environment(), settings.port, reads=reads)
+
+    def _manifest(self, model: AddedModel | None) -> Path | None:
+        return None if model is None else self.models_dir / model.name / MANIFEST_FILE
+
+    def _gateway(self, ports: Mapping[str, int]) -> ProcessPlan:
+        endpoints: dict[str, str] = {}
+        for name, served in self._embedding_servers.items():
+            endpoints |= {tenant.embedding.endpoint: url_of(name, ports) for tenant in served}
+        for name, served in self._llm_servers.items():
+            endpoints |= {tenant.generation.endpoint: url_of(name, ports) for tenant in served}
+        settings = GatewaySettings.read(port=ports[GATEWAY], endpoints=endpoints)
+        return ProcessPlan(
+            GATEWAY, _module("local.gateway"), settings.environment(), port=settings.port, fixed_port=True
+        )
+
+    def _issuer(self, ports: Mapping[str, int]) -> ProcessPlan:
+        settings = LocalIssuerSettings.read(
+            port=ports[ISSUER],
+            tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
+            state_dir=self.state_dir.resolve(),
+            redirect_origins=(url_of(SERVICE, ports), f"http://localhost:{ports[SERVICE]}"),
+        )
+        return ProcessPlan(
+            ISSUER,
+            _module("local.issuer"),
+            settings.environment(),
+            settings.port,
+            fixed_port=True,
+            reads=self._tenant_files(),
+        )
+
+    def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
+        settings = WorkerSettings.read(
+            tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
+            state_dir=self.state_dir.resolve(),
+            model_artifacts_dir=self.models_dir,
+            sagemaker_endpoint_url=url_of(GATEWAY, ports),
+            opensearch_applies_schema=True,
+            local_models=self.models,
+            **self._search(),
+        )
+        return ProcessPlan(
+            WORKER,
+            _module("local.knowledge_worker"),
+            settings.environment(),
+            port=None,
+            after=(*self._embedding_servers, GATEWAY),
+            reads=self._tenant_files(),
+        )
+
+    def _service(self, ports: Mapping[str, int]) -> ProcessPlan:
+        return ProcessPlan(
+            SERVICE,
+            _module("api"),
+            self.service_settings(ports).environment(),
+            ports[SERVICE],
+            fixed_port=True,
+            after=(*self.model_servers, GATEWAY, ISSUER),
+            reads=self._tenant_files(),
+        )
+
+    def service_settings(self, ports: Mapping[str, int]) -> ServiceSettings:
+        """Return what the service runs with; a command that works in its own process takes the same."""
+        return ServiceSettings.read(
+            port=ports[SERVICE],
+            tenants_dir=self.tenants_dir.resolve(),
+            only_tenants=tuple(self.tenants),
+            state_dir=self.state_dir.resolve(),
+            model_artifacts_dir=self.models_dir,
+            sagemaker_endpoint_url=url_of(GATEWAY, ports),
+            issuer=url_of(ISSUER, ports),
+            jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
+            drain_timeout_s=_DRAIN_S,
+            local_models=self.models,
+            quoted_tenants=self._quoted_tenants,
+            **self._search(),
+        )
+
+    @property
+    def _quoted_tenants(self) -> tuple[str, ...]:
+        return tuple(name for name, tenant in self.tenants.items() if not self._of(name).writes(tenant))
+
+    def _search(self) -> dict[str, str]:
+        """Return the settings of the index; none where it is the embedded one."""
+        if self.settings.search == "embedded":
+            return {}
+        url = self.settings.opensearch_url
+        return {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
+
+    def _tenant_files(self) -> tuple[Path, ...]:
+        return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)
+
+
+def models_dir(state_dir: Path) -> Path:
+    """Return the folder of added models and of what is derived from weights."""
+    return state_dir.resolve() / "models"
+
+
+def _server_name(kind: str, model: AddedModel | None) -> str:
+    return kind if model is None else f"{kind}-{model.name}"
+
+
+def _module(room: str) -> tuple[str, ...]:
+    """Return what runs a room; -P keeps modules of the current folder out of it."""
+    return (sys.executable, "-P", "-m", f"assistant.{room}")

@@ -1,0 +1,272 @@
+"""The local issuer's signing key, tokens, authorization codes and sessions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.identity import Role
+from assistant.private_files import make_secret_file
+
+ALGORITHM = "ES256"
+
+
+def load_or_create_signing_key(state_dir: Path) -> ECKey:
+    """Return the key of ``STATE/issuer/signing-key.json``. Raises ConfigurationError when it is broken.
+
+    Two processes that make it at once end with the same key.
+    """
+    path = state_dir / "issuer" / "signing-key.json"
+    make_secret_file(path, content=_new_key)
+    try:
+        key = ECKey.import_key(orjson.loads(path.read_bytes()))
+    except (orjson.JSONDecodeError, JoseError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}: not a private key ({type(error).__name__}); delete it and sign in again."
+        ) from None
+    if not key.is_private or key.curve_name != "P-256":
+        raise ConfigurationError(f"{path}: not a private P-256 key; delete it and sign in again.")
+    return key
+
+
+def public_key_set(key: ECKey) -> dict[str, list[dict[str, object]]]:
+    """Return the JWKS document of the key."""
+    return {"keys": [{**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
+
+
+def _new_key() -> bytes:
+    return orjson.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
+
+
+# Access tokens of the local issuer, as design.md has them: 8 hours, ES256.
+
+
+TOKEN_LIFETIME_S = 8 * 3600
+"""A working day: a local sign-in has no refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Whom a token speaks for."""
+
+    tenant: str
+    agent: str
+    roles: tuple[Role, ...] = (Role.AGENT,)
+    labels: tuple[str, ...] = ()
+
+
+def issue_token(
+    grant: Grant, *, state_dir: Path, issuer: str, audience: str = "assistant", clock: Clock | None = None
+) -> str:
+    """Return a signed access token for the service, with the key of ``state_dir`` (made when absent).
+
+    Raises ConfigurationError when the key is broken.
+    """
+    signer = TokenSigner(
+        key=load_or_create_signing_key(state_dir),
+        issuer=issuer,
+        audience=audience,
+        clock=clock or SystemClock(),
+    )
+    return signer.access_token(grant)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSigner:
+    """Signs in the name of ``issuer``."""
+
+    key: ECKey
+    issuer: str
+    audience: str
+    clock: Clock
+
+    def access_token(self, grant: Grant) -> str:
+        return self._sign(grant, audience=self.audience, kind="at+jwt", extra={"labels": list(grant.labels)})
+
+    def id_token(self, grant: Grant, *, client_id: str, nonce: str | None) -> str:
+        """Return the token that tells the client who signed in (OpenID Connect Core 1.0, section 2)."""
+        extra = {} if nonce is None else {"nonce": nonce}
+        return self._sign(grant, audience=client_id, kind="JWT", extra=extra)
+
+    def _sign(self, grant: Grant, *, audience: str, kind: str, extra: Mapping[str, object]) -> str:
+        now = int(self.clock.now().timestamp())
+        claims: dict[str, object] = {
+            "iss": self.issuer,
+            "aud": audience,
+            "iat": now,
+            "exp": now + TOKEN_LIFETIME_S,
+            "sub": grant.agent,
+            "tenant": grant.tenant,
+            "roles": list(grant.roles),
+            **extra,
+        }
+        header: dict[str, object] = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
+        return jwt.encode(header, claims, self.key, algorithms=[ALGORITHM])
+
+
+# Authorization code with PKCE (RFC 6749, RFC 7636, only S256) for public clients such as the console.
+
+
+CLIENT_ID = "assistant-console"
+CODE_LIFETIME_S = 60.0
+_MAX_CODES = 1_000
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+"""base64url of a SHA-256, unpadded."""
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+_MAX_PARAMETER = 2_000
+
+
+class AuthorizationError(Exception):
+    """A request that breaks the protocol: ``error`` and ``description`` go to the client as RFC 6749 says."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+
+
+class UntrustedClientError(AuthorizationError):
+    """Unknown client or redirect address: nothing may be sent there, the person is told instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A valid request of a client to have somebody sign in."""
+
+    client_id: str
+    redirect_uri: str
+    state: str
+    code_challenge: str
+    nonce: str | None
+
+    def redirect(self, parameters: Mapping[str, str], *, issuer: str) -> str:
+        """Return the client's address with ``parameters``, its state and our name (RFC 9207)."""
+        joint = "&" if urlsplit(self.redirect_uri).query else "?"
+        query = {**parameters, "iss": issuer} | ({"state": self.state} if self.state else {})
+        return f"{self.redirect_uri}{joint}{urlencode(query)}"
+
+
+def trusted_client(parameters: Mapping[str, str], *, redirect_origins: frozenset[str]) -> str:
+    """Return the redirect address. Raises UntrustedClientError."""
+    if parameters.get("client_id") != CLIENT_ID:
+        raise UntrustedClientError("unauthorized_client", f"The only client here is {CLIENT_ID}.")
+    redirect_uri = parameters.get("redirect_uri", "")
+    try:
+        parts = urlsplit(redirect_uri)
+    except ValueError:
+        parts = urlsplit("")
+    clear = redirect_uri.isascii() and redirect_uri.isprintable() and "\\" not in redirect_uri
+    allowed = clear and not parts.fragment and len(redirect_uri) <= _MAX_PARAMETER
+    if not allowed or f"{parts.scheme}://{parts.netloc}" not in redirect_origins:
+        raise UntrustedClientError(
+            "invalid_request",
+            "The address to return to is not of an allowed origin (setting redirect_origins).",
+        )
+    return redirect_uri
+
+
+def authorization_request(parameters: Mapping[str, str], *, redirect_uri: str) -> AuthorizationRequest:
+    """Check what a trusted client asks for. Raises AuthorizationError."""
+    if parameters.get("response_type") != "code":
+        raise AuthorizationError("unsupported_response_type", "response_type must be code.")
+    if parameters.get("code_challenge_method") != "S256":
+        raise AuthorizationError("invalid_request", "code_challenge_method must be S256.")
+    challenge = parameters.get("code_challenge", "")
+    if not _CHALLENGE.fullmatch(challenge):
+        raise AuthorizationError("invalid_request", "code_challenge must be the base64url of a SHA-256.")
+    state, nonce = parameters.get("state", ""), parameters.get("nonce")
+    if len(state) > _MAX_PARAMETER or len(nonce or "") > _MAX_PARAMETER:
+        raise AuthorizationError("invalid_request", "state and nonce may have 2,000 characters.")
+    return AuthorizationRequest(
+        client_id=CLIENT_ID, redirect_uri=redirect_uri, state=state, code_challenge=challenge, nonce=nonce
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    request: AuthorizationRequest
+    grant: Grant
+    expires_s: float
+
+
+class AuthorizationCodes:
+    """Codes that are given out and not yet taken back: each once, for 60 s, at most 1,000 of them."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._codes: OrderedDict[str, IssuedCode] = OrderedDict()
+
+    def issue(self, request: AuthorizationRequest, grant: Grant) -> str:
+        code = secrets.token_urlsafe(32)
+        self._codes[code] = IssuedCode(request, grant, self._clock.monotonic_s() + CODE_LIFETIME_S)
+        while len(self._codes) > _MAX_CODES:
+            self._codes.popitem(last=False)
+        return code
+
+    def redeem(self, parameters: Mapping[str, str]) -> IssuedCode:
+        """Take a code back for what it stands for; a wrong attempt uses it up. Raises AuthorizationError."""
+        if parameters.get("grant_type") != "authorization_code":
+            raise AuthorizationError("unsupported_grant_type", "grant_type must be authorization_code.")
+        issued = self._codes.pop(parameters.get("code", ""), None)
+        if issued is None or issued.expires_s < self._clock.monotonic_s():
+            raise AuthorizationError("invalid_grant", "The code is unknown, used or older than 60 s.")
+        matches = (
+            parameters.get("client_id") == issued.request.client_id,
+            parameters.get("redirect_uri") == issued.request.redirect_uri,
+            _verifies(parameters.get("code_verifier", ""), issued.request.code_challenge),
+        )
+        if not all(matches):
+            raise AuthorizationError("invalid_grant", "Client, address or verifier is not the code's.")
+        return issued
+
+
+def _verifies(verifier: str, challenge: str) -> bool:
+    if not _VERIFIER.fullmatch(verifier):
+        return False
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), challenge)
+
+
+# Who is signed in at the issuer: a reloaded console then gets a token without a page (``prompt=none``).
+
+
+SESSION_COOKIE = "assistant_issuer_session"
+_MAX_SESSIONS = 1_000
+
+
+class Sessions:
+    """Kept in memory: a restart of the issuer asks everybody to sign in again. At most 1,000."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._sessions: OrderedDict[str, tuple[Grant, float]] = OrderedDict()
+
+    def begin(self, grant: Grant) -> str:
+        """Return the secret that stands for the session in a cookie."""
+        secret = secrets.token_urlsafe(32)
+        self._sessions[secret] = (grant, self._clock.monotonic_s() + TOKEN_LIFETIME_S)
+        while len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return secret
+
+    def find(self, secret: str | None) -> Grant | None:
+        grant, expires_s = self._sessions.get(secret or "", (None, 0.0))
+        return grant if expires_s > self._clock.monotonic_s() else None
+
+    def end(self, secret: str | None) -> None:
+        self._sessions.pop(secret or "", None)

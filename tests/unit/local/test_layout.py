@@ -1,0 +1,86 @@
+"""Which local processes there are, by the models that tenants use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from assistant.local.layout import Layout
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, TenantModels
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.process import LocalSettings
+from assistant.settings.tenant import TenantConfig
+
+EMBEDDING = AddedEmbedding(
+    name="mine", path=Path("/weights/mine"), sha256="a" * 64, dimensions=768, max_tokens=512, pooling="cls"
+)
+LLM = AddedLlm(
+    name="good", path=Path("/weights/good.gguf"), sha256="b" * 64, context_tokens=4096, answering=WRITER
+)
+ALWAYS = ("gateway", "issuer", "worker", "service")
+
+
+def layout_of(folder: Path, models: Mapping[str, TenantModels]) -> Layout:
+    """Two tenants whose files have the same endpoints."""
+    tenants = {
+        name: TenantConfig(schema_version=1, name=name, display_name=name) for name in ("shop", "branch")
+    }
+    for name in tenants:
+        (folder / f"{name}.toml").write_text("")
+    for model in (EMBEDDING, LLM):
+        (folder / "models" / model.name).mkdir(parents=True)
+        (folder / "models" / model.name / "manifest.toml").write_text(model.as_toml())
+    served = {name: models.get(name, TenantModels()).applied_to(one) for name, one in tenants.items()}
+    return Layout(folder, folder, served, LocalSettings(), models)
+
+
+def environment(layout: Layout, process: str) -> dict[str, str]:
+    return layout.plans(ports_of(layout))[process].environment
+
+
+def ports_of(layout: Layout) -> dict[str, int]:
+    return {name: 20_000 + number for number, name in enumerate(layout.everything)}
+
+
+def test_a_model_that_may_not_write_is_not_started(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {})
+
+    assert layout.everything == ("embedding", *ALWAYS)
+    service = environment(layout, "service")
+    assert orjson.loads(service["ASSISTANT_SERVICE_QUOTED_TENANTS"]) == ["shop", "branch"]
+    assert set(orjson.loads(environment(layout, "gateway")["ASSISTANT_GATEWAY_ENDPOINTS"])) == {"embedding"}
+
+
+def test_one_tenant_s_writer_is_started_for_it_alone(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=LLM)})
+
+    assert layout.everything == ("embedding", "llm-good", *ALWAYS)
+    assert orjson.loads(environment(layout, "service")["ASSISTANT_SERVICE_QUOTED_TENANTS"]) == ["branch"]
+    server = environment(layout, "llm-good")
+    assert server["ASSISTANT_MODEL_MANIFEST"].endswith("models/good/manifest.toml")
+    assert server["ASSISTANT_MODEL_CONTEXT_TOKENS"] == "4096"
+
+
+def test_each_embedding_model_in_use_has_a_server_and_an_endpoint(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {"shop": TenantModels(embedding=EMBEDDING)})
+
+    assert layout.for_search == ("embedding-mine", "embedding", "gateway")
+    assert layout.for_loading == (*layout.for_search, "worker")
+    endpoints = orjson.loads(environment(layout, "gateway")["ASSISTANT_GATEWAY_ENDPOINTS"])
+    assert len(set(endpoints.values())) == 2
+    told = orjson.loads(environment(layout, "worker")["ASSISTANT_WORKER_LOCAL_MODELS"])
+    assert told["shop"]["embedding"]["name"] == "mine"
+
+
+def test_a_changed_manifest_restarts_the_server_of_its_model(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=LLM)})
+    ports = ports_of(layout)
+    before = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
+
+    manifest = tmp_path / "models" / LLM.name / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace("passages = 5", "passages = 3"))
+
+    after = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
+    assert [name for name in before if before[name] != after[name]] == ["llm-good"]

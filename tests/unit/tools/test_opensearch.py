@@ -1,0 +1,193 @@
+"""The files of an OpenSearch node, and the Java that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.errors import LocalRuntimeError
+from tools.opensearch import node
+from tools.opensearch.artifacts import Artifact, Distribution, Manifest, unpack
+from tools.opensearch.node import find_java
+
+pytestmark = pytest.mark.loopback
+
+
+class Repository:
+    """A Maven repository of one file; the first answer ends after ``cut_after`` bytes."""
+
+    def __init__(self, content: bytes, *, cut_after: int | None = None) -> None:
+        self.content = content
+        self.cut_after = cut_after
+        self.ranges: list[str | None] = []
+        self.paths: list[str] = []
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        repository = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                repository.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/maven"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers["Range"]
+        self.ranges.append(asked)
+        self.paths.append(request.path)
+        begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if begin >= len(self.content):
+            request.send_error(416)
+            return
+        rest = self.content[begin:]
+        request.send_response(206 if asked else 200)
+        request.send_header("Content-Length", str(len(rest)))
+        request.end_headers()
+        request.wfile.write(rest[: self.cut_after] if self.cut_after and len(self.ranges) == 1 else rest)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    path = tmp_path / "made.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        runs = zipfile.ZipInfo("engine-1.0/bin/engine")
+        runs.external_attr = 0o755 << 16
+        zipped.writestr(runs, "#!/bin/sh\n")
+        zipped.writestr("engine-1.0/config/engine.yml", "x" * 5000)
+    return path.read_bytes()
+
+
+def distribution(folder: Path, content: bytes, address: str | None) -> Distribution:
+    sha256 = hashlib.sha256(content).hexdigest()
+    artifact = Artifact("org.example.search", "engine", "1.0", "zip", sha256, ".")
+    return Distribution(folder, address, Manifest("1.0", 21, (artifact,)))
+
+
+def silent(text: str) -> None: ...
+
+
+def test_a_file_is_fetched_by_its_coordinates_and_unpacked_runnable(tmp_path: Path, archive: bytes) -> None:
+    repository = Repository(archive)
+    with repository.serve() as address:
+        home = distribution(tmp_path / "build", archive, address).ensure(silent)
+    assert repository.paths == ["/maven/org/example/search/engine/1.0/engine-1.0.zip"]
+    assert (home / "bin" / "engine").stat().st_mode & 0o777 == 0o755
+    assert (home / "config" / "engine.yml").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path: Path, archive: bytes) -> None:
+    repository = Repository(archive)
+    with repository.serve() as address:
+        first = distribution(tmp_path / "build", archive, address).ensure(silent)
+        assert distribution(tmp_path / "build", archive, address).ensure(silent) == first
+    assert len(repository.paths) == 1
+
+
+def test_a_broken_download_goes_on_where_it_ended(tmp_path: Path, archive: bytes) -> None:
+    repository = Repository(archive, cut_after=100)
+    with repository.serve() as address:
+        home = distribution(tmp_path / "build", archive, address).ensure(silent)
+    assert repository.ranges == [None, "bytes=100-"]
+    assert (home / "config" / "engine.yml").read_text() == "x" * 5000
+
+
+def test_a_file_of_another_checksum_is_thrown_away(tmp_path: Path, archive: bytes) -> None:
+    repository = Repository(archive + b"!")
+    with repository.serve() as address, pytest.raises(LocalRuntimeError, match="was thrown away"):
+        distribution(tmp_path / "build", archive, address).ensure(silent)
+    assert list((tmp_path / "build" / "files").iterdir()) == []
+
+
+def test_a_repository_that_is_down_is_said_with_the_file_s_name(tmp_path: Path, archive: bytes) -> None:
+    wanted = distribution(tmp_path / "build", archive, "http://127.0.0.1:9/maven")
+    with pytest.raises(LocalRuntimeError, match=r"engine-1\.0\.zip could not be fetched"):
+        wanted.ensure(silent)
+
+
+def test_without_maven_or_an_address_the_message_names_both(
+    tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LocalRuntimeError, match=r"install Maven.*MAVEN_REPOSITORY"):
+        distribution(tmp_path / "build", archive, None).ensure(silent)
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("a.txt", "a")
+        zipped.writestr("../../evil.txt", "b")
+    with pytest.raises(LocalRuntimeError, match="outside"):
+        unpack(path, tmp_path / "build")
+    assert not (tmp_path.parent / "evil.txt").exists()
+
+
+def test_every_file_of_the_real_node_is_pinned_to_one_version() -> None:
+    manifest = Manifest.read()
+    assert all(artifact.version.startswith(manifest.version) for artifact in manifest.artifacts)
+    assert all(len(artifact.sha256) == 64 for artifact in manifest.artifacts)
+
+
+# Which Java the local OpenSearch node gets.
+
+
+def home_of(folder: Path, version: str) -> Path:
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "java").write_text("#!/bin/sh\n")
+    (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose only place for Java is this folder."""
+    monkeypatch.setattr(node, "_PLACES", (str(tmp_path / "jvm"),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    (tmp_path / "jvm").mkdir()
+    return tmp_path / "jvm"
+
+
+def test_the_first_that_is_new_enough_is_taken(places: Path) -> None:
+    home_of(places / "java-17", "17.0.15")
+    wanted = home_of(places / "java-25", "25")
+    assert find_java(21) == wanted
+
+
+def test_java_home_comes_first(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home_of(places / "java-25", "25.0.1")
+    named = home_of(tmp_path / "named", "21.0.2")
+    monkeypatch.setenv("JAVA_HOME", str(named))
+    assert find_java(21) == named
+
+
+def test_a_java_home_that_is_too_old_is_passed_over(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(home_of(tmp_path / "named", "1.8.0_402")))
+    newer = home_of(places / "java-21", "21")
+    assert find_java(21) == newer
+
+
+def test_none_that_is_new_enough_is_said_with_what_was_found(places: Path) -> None:
+    home_of(places / "java-17", "17.0.15")
+    with pytest.raises(LocalRuntimeError, match=r"needs Java 21.*Java 17.*JAVA_HOME"):
+        find_java(21)

@@ -1,0 +1,77 @@
+"""``python -m tools.opensearch up|down|status|fetch``: one node on this machine.
+
+By Docker Compose where Docker works, else assembled; ``fetch`` only gets the files of an assembled one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from assistant.domain.errors import AssistantError
+from assistant.settings.process import ProcessSettings
+from tools.opensearch.artifacts import Distribution
+from tools.opensearch.node import ComposedNode, LocalNode
+
+
+class OpenSearchNodeSettings(ProcessSettings):
+    """The local OpenSearch node."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_OPENSEARCH_")
+
+    port: int = Field(default=9200, ge=0, le=65535)
+    """0 chooses a free one."""
+    heap_mib: int = Field(default=768, ge=256)
+    state_dir: Path = Path(".state/opensearch")
+    """Data, log and pid file."""
+    build_dir: Path = Path("build/opensearch")
+    """What was fetched and unpacked; it may be kept between checkouts."""
+    maven_repository: str | None = Field(default=None, validation_alias="MAVEN_REPOSITORY")
+    """Address of a Maven repository that has OpenSearch's packages; ``mvn`` and its settings when absent."""
+    docker: bool = True
+    """Whether Docker is used where it works."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("action", choices=("up", "down", "status", "fetch"))
+    action = parser.parse_args().action
+    try:
+        settings = OpenSearchNodeSettings.read()
+        if action == "fetch":
+            Distribution(settings.build_dir, settings.maven_repository).ensure(_say)
+            return 0
+        node = choose_node(settings)
+        if action == "up":
+            print(f"OpenSearch answers at {node.up(_say).url}")
+        elif action == "down":
+            print("stopped" if node.down() else "nothing ran")
+        else:
+            running = node.running()
+            print(running.url if running else "not running")
+    except AssistantError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    return 0
+
+
+def choose_node(settings: OpenSearchNodeSettings) -> LocalNode | ComposedNode:
+    """Return the node that runs, else Docker's where Docker works, else one to be assembled."""
+    distribution = Distribution(settings.build_dir, settings.maven_repository)
+    local = LocalNode(settings.state_dir, distribution, port=settings.port, heap_mib=settings.heap_mib)
+    composed = ComposedNode(
+        port=settings.port, heap_mib=settings.heap_mib, version=distribution.manifest.version
+    )
+    return composed if settings.docker and local.running() is None and composed.works() else local
+
+
+def _say(text: str) -> None:
+    print(f"· {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

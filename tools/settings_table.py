@@ -1,0 +1,93 @@
+"""The tables of environment variables in docs/start-alone.md, made from the settings classes themselves.
+
+``python -m tools.settings_table`` writes them anew; a test finds drift.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from assistant.settings.process import ProcessSettings, ServiceSettings, StoreSettings, WorkerSettings
+
+PAGE = Path(__file__).parents[1] / "docs" / "start-alone.md"
+_TABLES: dict[str, type[StoreSettings]] = {"service": ServiceSettings, "worker": WorkerSettings}
+
+
+def with_tables(page: str) -> str:
+    """Return the page with what stands between its markers made anew."""
+    for name, settings in _TABLES.items():
+        block = re.compile(rf"(<!-- variables of the {name},.*? -->\n).*?(<!-- end -->)", re.DOTALL)
+        table = _table(settings)
+        page, count = block.subn(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)
+        if count != 1:
+            raise ValueError(f"the page has {count} places for the variables of the {name}")
+    return page
+
+
+def _table(settings: type[StoreSettings]) -> str:
+    lines = ["| variable | values | default | what |", "| --- | --- | --- | --- |"]
+    said = dict(_docstrings(settings))
+    for name, field in settings.model_fields.items():
+        default = "needed with `stores=aws`" if name in settings.on_aws else _default(field)
+        what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), said[name])
+        cells = (f"`{settings.variable(name)}`", _values(field.annotation), default, what)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _named(found: re.Match[str], settings: type[StoreSettings]) -> str:
+    """Return a field that a sentence names as the variable that a reader sets."""
+    return f"`{settings.variable(found[1])}`" if found[1] in settings.model_fields else found[0]
+
+
+def _docstrings(settings: type[ProcessSettings]) -> Iterator[tuple[str, str]]:
+    """Yield each field with the sentence under it, fields of parents too."""
+    for owner in reversed(settings.__mro__):
+        if not issubclass(owner, ProcessSettings):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for field, sentence in pairwise(statements):
+            match field, sentence:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str() as text)),
+                ):
+                    yield name, " ".join(text.split())
+                case _:
+                    pass
+
+
+def _values(annotation: Any) -> str:
+    if get_origin(annotation) is Union or type(annotation).__name__ == "UnionType":
+        choices = [_values(part) for part in get_args(annotation) if part is not type(None)]
+        return ", ".join(choice for choice in choices if choice != '""')
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation) if value) or '""'
+    if get_origin(annotation) in (dict, tuple):
+        return "JSON"
+    if get_args(annotation):  # Annotated
+        return "URL"
+    names = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
+    return names[annotation]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    if field.default_factory is not None or field.default in (None, "", ()):
+        return ""
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""``python -m tools.template_proofs cdk.out``: what is proven of every tenant's templates.
+
+The template mistakes, reachability, and that nothing pinned is lost; a line a tenant, each proven alone.
+The exit status is 1 when a file or a proof fails.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.cli.check import refuse_mistakes, refuse_paths
+from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.settings.tenant import TenantConfig, load_tenants
+from template_checks.mistakes import MISTAKES
+from template_checks.upgrades import (
+    losses,
+    pins_file,
+    read_pins,
+    stage_folder,
+    templates_by_stack_name,
+    unpinned,
+)
+
+_TENANTS = Path("tenants")
+_PINS = Path("stacks/pins")
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """A line for each tenant whose templates are proven, and an error for each other."""
+
+    proven: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> Proofs:
+    """Prove the templates of each deployed tenant alone. Raises ConfigurationError when no file is read."""
+    files = load_tenants(tenants)
+    proven: list[str] = []
+    refused = [error.message for error in files.refused.values()]
+    for tenant in files.tenants.values():
+        if tenant.deployment is None:
+            continue
+        try:
+            proven.append(_proof(tenant, assembly, tenants=tenants, pins=pins))
+        except AssistantError as error:
+            refused.append(error.message)
+    return Proofs(tuple(proven), tuple(refused))
+
+
+def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
+    stage = stage_folder(assembly, tenant)
+    if not stage.is_dir():
+        raise ConfigurationError(
+            f"{tenant.name}: {assembly} has no templates of it; what cdk synth said of its file is above."
+        )
+    file = tenants / f"{tenant.name}.toml"
+    refuse_mistakes(stage, tenant_file=file)
+    refuse_paths(stage, tenant_file=file)
+    pinned = _pinned(stage, pins_file(pins, tenant), tenant.name)
+    return f"{tenant.name}: {len(MISTAKES)} mistakes ruled out; every path declared; {pinned}"
+
+
+def _pinned(stage: Path, file: Path, name: str) -> str:
+    if not file.exists():
+        return f"nothing pinned yet (make pin writes {file})"
+    pins, stacks = read_pins(file), templates_by_stack_name(stage)
+    wrong = [str(loss) for loss in losses(pins, stacks)]
+    wrong += [f"{new} is stateful and not pinned: run make pin, and commit" for new in unpinned(pins, stacks)]
+    if wrong:
+        raise ConfigurationError("\n  ".join([f"{name}: this would take away what must stay:", *wrong]))
+    return f"{sum(len(resources) for resources in pins.stacks.values())} stateful resources stay"
+
+
+def main(assembly: Path) -> None:
+    try:
+        found = prove(assembly)
+    except AssistantError as error:
+        sys.exit(error.message)
+    for line in found.proven:
+        sys.stdout.write(f"{line}\n")
+    if found.refused:
+        sys.exit("\n".join(found.refused))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

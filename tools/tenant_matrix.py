@@ -1,0 +1,53 @@
+"""``python -m tools.tenant_matrix``: the tenants that a delivery goes to.
+
+Prints ``tenants=[{"tenant", "region", "profile", "environment"}, …]``. The environment is the tenant's own,
+``hipaa-<tenant>`` where the profile asks for a reviewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+
+
+def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
+    """Return a row a deployed tenant. Raises ConfigurationError naming file and key."""
+    tenants = [load_tenant(folder / f"{only}.toml")] if only else _readable(folder)
+    return [
+        {
+            "tenant": tenant.name,
+            "region": tenant.deployment.region,
+            "profile": tenant.deployment.profile,
+            "environment": f"hipaa-{tenant.name}" if tenant.deployment.profile == "hipaa" else tenant.name,
+        }
+        for tenant in tenants
+        if tenant.deployment is not None
+    ]
+
+
+def _readable(folder: Path) -> list[TenantConfig]:
+    """Return the tenants whose files can be read; a wrong file is named and stops no other's delivery."""
+    files = load_tenants(folder)
+    for error in files.refused.values():
+        sys.stderr.write(f"warning: {error.message}\n")
+    return list(files.tenants.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tenants", type=Path, default=Path("tenants"))
+    parser.add_argument("--only", default="")
+    given = parser.parse_args()
+    try:
+        sys.stdout.write(f"tenants={json.dumps(matrix(given.tenants, only=given.only))}\n")
+    except ConfigurationError as error:
+        sys.exit(error.message)
+
+
+if __name__ == "__main__":
+    main()
