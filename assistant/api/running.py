@@ -86,9 +86,14 @@ class LoggedAnswer:
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
+        due_s = loop.time()
         while True:
-            # All answers of the process at the same instants: their batches then share calls of the store.
-            await _set_within(self._due, BATCH_INTERVAL_S - loop.time() % BATCH_INTERVAL_S)
+            # All answers of the process write at the same instants, so that their batches share store calls.
+            # The next instant counts from the beginning of a write: when a slow write passes it, the next
+            # batch follows at once.
+            due_s += BATCH_INTERVAL_S - due_s % BATCH_INTERVAL_S
+            await _set_within(self._due, due_s - loop.time())
+            due_s = loop.time()
             batch, has_text = self._next_batch(), self._has_text
             if not await self._append(batch) or batch.ended:
                 return

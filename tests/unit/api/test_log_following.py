@@ -277,6 +277,34 @@ async def test_the_first_event_is_kept_at_once_and_the_text_behind_it_too(
     await asyncio.wait_for(logged.task, 5)
 
 
+async def test_a_write_that_passes_the_next_instant_does_not_delay_the_text_after_it_by_an_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interval_s = 0.4
+    monkeypatch.setattr(running, "BATCH_INTERVAL_S", interval_s)
+    loop, log = asyncio.get_running_loop(), ScriptedLog()
+    took_s: list[float] = []
+
+    async def append_slowly(answer_id: str, batch: LogBatch) -> None:
+        if not log.batches:
+            until_s = loop.time() + 2 * interval_s - loop.time() % interval_s + 0.01
+            await asyncio.sleep(until_s - loop.time())
+        log.batches.append(batch)
+        took_s.append(loop.time())
+
+    monkeypatch.setattr(log, "append", append_slowly)
+    logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
+    logged.put(Token("a"))
+    await asyncio.sleep(0)  # the first batch is being written
+    await asyncio.sleep(0)
+    logged.put(Token("b"))
+    await until(lambda: len(log.batches) == 2)
+    assert took_s[1] - took_s[0] < interval_s / 2
+    assert len(log.batches[1].frames) == 1
+    logged.end()
+    await asyncio.wait_for(logged.task, 5)
+
+
 async def test_a_store_that_is_down_holds_the_first_text_back_for_a_moment_only() -> None:
     log = ScriptedLog()
     log.is_down = True
