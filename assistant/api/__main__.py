@@ -8,18 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import AnswerExchange, AnswerRequests, StartAnswer
-from assistant.api.application import Application, build_application
-from assistant.api.certificate import self_signed_context
-from assistant.api.identity import TokenVerifier
-from assistant.api.keys import CachedKeySet
+from assistant.api.app import Application, build_application
+from assistant.api.auth import CachedKeySet, Service, TokenVerifier
 from assistant.api.limits import Admission, StreamLimits
 from assistant.api.metrics import ServiceMetrics
 from assistant.api.running import RunningAnswers, SignalWatch
 from assistant.api.task_metrics import telling_metrics
 from assistant.api.wire import ConsoleConfig, DeployedVersions
-from assistant.api.wiring import Service
 from assistant.domain.clock import Clock, SystemClock
-from assistant.http_process import open_socket, run, serve
+from assistant.http_process import open_socket, run, self_signed_context, serve
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.services import ServedTenant, open_tenants

@@ -25,8 +25,17 @@ from assistant.answering.interruption import Cause
 from assistant.answering.ports import DocumentTexts, LogOpening, LogReading
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.reading import AnswerReading
+from assistant.api.auth import Caller, Service, ServiceOf, require_role
 from assistant.api.delivery import Numbered, ProblemBeforeFirstEventError, Reading, send_stream, send_whole
-from assistant.api.identity import require_role
+from assistant.api.errors import (
+    NOT_FOUND,
+    body_of,
+    internal_problem,
+    log_failure,
+    problem_of,
+    problems,
+    send_problem,
+)
 from assistant.api.limits import (
     Admission,
     ClientGoneError,
@@ -36,12 +45,9 @@ from assistant.api.limits import (
     read_body,
 )
 from assistant.api.metrics import AnswerObserver
-from assistant.api.openapi_parts import body_of, problems
-from assistant.api.problems import NOT_FOUND, internal_problem, log_failure, problem_of, send_problem
 from assistant.api.resume import KeptEvents, LogFollower, refuse_withdrawn, settle_lapsed
 from assistant.api.running import LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
-from assistant.api.wiring import Caller, Service, ServiceOf
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (

@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from assistant.api.auth import Service, ServiceOf
 from assistant.api.metrics import CONTENT_TYPE
 from assistant.api.openapi import openapi_document, rendered
 from assistant.api.readiness import ReadinessProbe
 from assistant.api.wire import Readiness
-from assistant.api.wiring import Service, ServiceOf
 
 router = APIRouter(tags=["operation"])
 _operations = APIRouter()

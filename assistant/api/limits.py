@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from assistant.api.problems import invalid_request
+from assistant.api.errors import invalid_request
 from assistant.domain.errors import OverloadedError, TooLargeError, UnreadableRequestError
 
 _RETRY_AFTER_S = 2.0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from assistant.answering.events import AnswerEvent, Done, Problem, Token
 from assistant.answering.use_case import FAILED_CHECKS
-from assistant.api.identity import caller_is_identified
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 
 _STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
+caller_is_identified: ContextVar[bool] = ContextVar("caller_is_identified", default=False)
+"""Whether the caller of this request showed a valid token, or the valid token of a link."""
 
 
 class ServiceMetrics:

@@ -1,7 +1,4 @@
-"""The OpenAPI file: what FastAPI knows of the routes, the raw streaming paths, and the schemas of all events.
-
-``python -m assistant.api.openapi`` writes docs/openapi.json anew; a test finds drift.
-"""
+"""Which operation goes on from which answer, as links of the OpenAPI file: stateful tests walk along them."""
 
 from __future__ import annotations
 
@@ -15,15 +12,238 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import AnswerRequest
-from assistant.api.chat_request import ChatRequest
-from assistant.api.chat_wire import ChatCompletion, ChatCompletionChunk, ChatError
-from assistant.api.openapi_links import link_operations
-from assistant.api.openapi_parts import REFERENCE, SHARED_HEADERS
-from assistant.api.openapi_streams import EVENTS, stream_operations
-from assistant.api.wire import LinkToken, WholeAnswer, WithholdRequest
+from assistant.api.chat import ChatRequest
+from assistant.api.errors import REFERENCE, SHARED_HEADERS, body_of, problems, reference, refusals
+from assistant.api.wire import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatError,
+    LinkToken,
+    WholeAnswer,
+    WithholdRequest,
+)
 from assistant.domain.answers import Sent, Verdict
 from assistant.domain.documents import Document
+
+_OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
+_OF_A_DOCUMENT = ("document_status", "read_document", "withdraw_document")
+
+
+def link_operations(document: dict[str, Any]) -> None:
+    """Add the links to the operations that make something."""
+    paths = document["paths"]
+    _add(paths["/v1/answers"]["post"], "200", _answer_links("answer_id", "conversation_id"))
+    chat = _answer_links("id", "answer/conversation_id")
+    _add(paths["/v1/chat/completions"]["post"], "200", chat)
+    made = {name: _link(name, document_id="document_id") for name in _OF_A_DOCUMENT}
+    _add(paths["/v1/documents"]["post"], "202", made)
+
+
+def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
+    links = {name: _link(name, answer_id=answer_id) for name in _OF_AN_ANSWER}
+    return links | {"read_conversation": _link("read_conversation", conversation_id=conversation_id)}
+
+
+def _link(operation_id: str, **parameters: str) -> dict[str, Any]:
+    """Return a link; each parameter is a place in the response's body."""
+    found = {name: f"$response.body#/{place}" for name, place in parameters.items()}
+    return {"operationId": operation_id, "parameters": found}
+
+
+def _add(operation: dict[str, Any], status: str, links: dict[str, Any]) -> None:
+    operation["responses"][status]["links"] = links
+
+
+# The operations that run on raw ASGI, as the OpenAPI file tells of them: FastAPI does not know them.
+
+
+EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
+_STREAM = (
+    "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
+    " sources, any number of token and sentence, then done or error, and nothing after it. `data` is "
+    "JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
+    "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
+    " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
+    "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
+    "a document. A stream that ends without done or error was cut."
+)
+_CHUNKS = (
+    "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
+    "has the role, the last choice the finish reason and the annotations. A stream that breaks off ends "
+    "with an error (x-error) and without `[DONE]`. When nothing flows for 10 s the comment `: alive` "
+    "comes."
+)
+_EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repeat under the same key, by the same agent within 15 minutes, joins the first "
+    "answer; with another request it is refused (409). A key keeps the answer's events as "
+    "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
+    "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
+    "shows 5 s after its last event (15 s before the first): whoever joins then gets what was kept and the "
+    "error interrupted. An error that is not retryable comes again for 15 minutes.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+}
+_LAST_EVENT_ID: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "Id of the last event that was seen: those after it come. Without it, all.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"},
+}
+_ANSWER_ID: dict[str, Any] = {
+    "name": "answer_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$"},
+}
+
+
+def stream_operations() -> dict[str, dict[str, Any]]:
+    """Return the paths with their operations, to be merged into those that FastAPI knows."""
+    return {
+        "/v1/answers": {"post": _ask()},
+        "/v1/answers/{answer_id}/events": {"get": _follow()},
+        "/v1/chat/completions": {"post": _chat()},
+    }
+
+
+def _ask() -> dict[str, Any]:
+    return {
+        "tags": ["answers"],
+        "summary": "Ask",
+        "operationId": "ask",
+        "description": "Answer a question: streamed when Accept takes text/event-stream at least as gladly "
+        "as JSON, else whole. Leaving ends the answer, after resume_window_s seconds.",
+        "parameters": [_KEY],
+        **body_of(AnswerRequest),
+        "responses": _responses(
+            {
+                "description": "The answer",
+                "content": {
+                    "text/event-stream": _event_stream(),
+                    "application/json": {"schema": reference("WholeAnswer")},
+                },
+            },
+            problems(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
+        ),
+    }
+
+
+def _follow() -> dict[str, Any]:
+    not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
+    return {
+        "tags": ["answers"],
+        "summary": "Come back to an answer",
+        "operationId": "follow_answer",
+        "description": "The events of the caller's own answer that was asked with a resume_window_s or a "
+        "key: those after Last-Event-ID, then what follows. They are kept for 15 minutes. "
+        "When the process that wrote the answer is gone, an error of code interrupted "
+        "ends the stream; of code not_resumable where only the end of its events is lost "
+        "and the whole answer is recorded: read it. When a document that it shows was "
+        "withdrawn since, or is no longer open to the caller, all that comes is an error "
+        "of code withdrawn.",
+        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
+        "responses": _responses(
+            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
+            problems(401, 403, 404, 409, 422, 429, 503, meanings=not_kept),
+        ),
+    }
+
+
+def _chat() -> dict[str, Any]:
+    stream = {
+        "schema": {
+            "description": _CHUNKS,
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "data": {
+                    "anyOf": [
+                        {"const": "[DONE]"},
+                        _json_text("ChatCompletionChunk"),
+                        _json_text("ChatError"),
+                    ]
+                }
+            },
+        },
+        "x-chunk": reference("ChatCompletionChunk"),
+        "x-error": reference("ChatError"),
+    }
+    answers = {
+        "description": "The answer; its sentences' citations are annotations of type url_citation",
+        "headers": {"X-Answer-Id": {"$ref": "#/components/headers/AnswerId"}},
+        "content": {
+            "text/event-stream": stream,
+            "application/json": {"schema": reference("ChatCompletion")},
+        },
+    }
+    errors = refusals(
+        *(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
+        content={"application/json": {"schema": reference("ChatError")}},
+    )
+    return {
+        "tags": ["answers"],
+        "summary": "Ask, in OpenAI's form",
+        "operationId": "chat",
+        "description": _CHAT_RULES,
+        "parameters": [_KEY],
+        **body_of(ChatRequest),
+        "responses": _responses(answers, errors),
+    }
+
+
+_CHAT_RULES = (
+    "The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; "
+    "the id of the completion is its answer_id. The last message, of role user, is the question; the "
+    "user's message before it joins in the prompt, and in retrieval where the question leans on it. "
+    "Messages of role assistant are never read; with conversation_id (ours, from answer.conversation_id) "
+    "the recorded turns are used instead. Roles system and developer, unknown parameters, and those that "
+    "would change what comes back are refused (422); parameters of sampling and bookkeeping are taken "
+    "without effect. The content is the answer's text. An uncertain answer begins with a line that says "
+    "so, or ends with it where only the last event tells. Without evidence the content is the reason and "
+    "whom to ask. Both end with finish_reason stop; answer.finish_reason and answer.certainty tell them "
+    "apart."
+)
+
+
+def _event_stream() -> dict[str, Any]:
+    return {
+        "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
+        "x-events": {event.event: reference(event.__name__) for event in EVENTS},
+        "x-event-order": ["started", "sources", ["token", "sentence"], ["done", "error"]],
+        "x-event-id": _EVENT_ID,
+        "x-heartbeat": {"comment": "alive", "after_s": 10},
+    }
+
+
+def _event_schema(event: type[Any]) -> dict[str, Any]:
+    """Return the schema of one event: the stream's is that of each of its events."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": _EVENT_ID},
+            "event": {"const": event.event},
+            "data": _json_text(event.__name__),
+        },
+    }
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": reference(model)}
+
+
+def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    return {"200": good} | {str(status): response for status, response in bad.items()}
+
+
+# The OpenAPI file: what FastAPI knows of the routes, the raw streaming paths, and the schemas of all events.
+
 
 API_VERSION = "2.0.0"
 _READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document, WithholdRequest, LinkToken)
@@ -70,6 +290,6 @@ def rendered(document: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    from assistant.api.application import build_routes
+    from assistant.api.app import build_routes
 
     _DEFAULT_PATH.write_bytes(rendered(openapi_document(build_routes())))

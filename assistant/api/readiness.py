@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from assistant.api.auth import Service
 from assistant.api.wire import Readiness, ReadinessCheck
-from assistant.api.wiring import Service
 from assistant.domain.errors import AssistantError
 from assistant.wiring.services import ServedTenant
 

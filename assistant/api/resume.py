@@ -13,7 +13,7 @@ from assistant.answering.events import SentenceEnded, Sources, Token
 from assistant.answering.excerpts import read_excerpts
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
 from assistant.api.delivery import EncodedEvent, Numbered, decode_event
-from assistant.api.problems import problem_of
+from assistant.api.errors import problem_of
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
 from assistant.domain.clock import Clock
 from assistant.domain.errors import (

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 
-from assistant.api.wiring import Service
+from assistant.api.auth import Service
 from assistant.domain.clock import Clock
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings

@@ -18,7 +18,7 @@ from assistant.cli.records import explain
 from assistant.cli.search import checked_question
 from assistant.cli.terminal import Terminal
 from assistant.client import AssistantClient, Question
-from assistant.client.errors import refusal
+from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import Role
 from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of

@@ -11,18 +11,18 @@ the events of ``ask``. Unknown events and fields are passed over.
 
 from assistant.client.blocking import BlockingAssistantClient
 from assistant.client.client import AssistantClient
-from assistant.client.errors import (
+from assistant.client.connection import (
     ConflictingError,
     NotAllowedError,
     NotThereError,
+    Patience,
     RefusedByServiceError,
     RejectedError,
     SignInError,
     UnavailableError,
     UnreachableError,
 )
-from assistant.client.patience import Patience
-from assistant.client.question import Question
+from assistant.client.streaming import Question
 
 __all__ = [
     "AssistantClient",

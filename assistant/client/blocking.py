@@ -12,8 +12,8 @@ from typing import Self
 from assistant.answering.events import AnswerEvent
 from assistant.api.wire import DocumentPage, DocumentText, StoredAnswer, WholeAnswer
 from assistant.client.client import AssistantClient
-from assistant.client.patience import Patience
-from assistant.client.question import Question
+from assistant.client.connection import Patience
+from assistant.client.streaming import Question
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentStatus
 

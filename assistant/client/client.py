@@ -15,13 +15,17 @@ import orjson
 from pydantic import BaseModel
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.chat_wire import ChatCompletion
-from assistant.api.wire import AuditPage, Conversation, DocumentPage, DocumentText, StoredAnswer, WholeAnswer
-from assistant.client.connection import Call, Connection
-from assistant.client.patience import Patience
-from assistant.client.question import Question, asked
-from assistant.client.reading import understand
-from assistant.client.streaming import AnswerStream
+from assistant.api.wire import (
+    AuditPage,
+    ChatCompletion,
+    Conversation,
+    DocumentPage,
+    DocumentText,
+    StoredAnswer,
+    WholeAnswer,
+)
+from assistant.client.connection import Call, Connection, Patience, understand
+from assistant.client.streaming import AnswerStream, Question, asked
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 

@@ -20,8 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.domain.errors import TooLargeError
-from assistant.http_exchange import read_body, while_connected
-from assistant.http_process import open_socket, run, serve
+from assistant.http_process import open_socket, read_body, run, serve, while_connected
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 

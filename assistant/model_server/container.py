@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.domain.errors import TooLargeError
-from assistant.http_exchange import read_body, while_connected
+from assistant.http_process import read_body, while_connected
 
 MOST_BODY_BYTES = 6 * 1024 * 1024
 """SageMaker's limit of a real-time request is 25 MB since 2025; no request of ours needs a quarter of it."""

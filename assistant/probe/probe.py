@@ -1,22 +1,160 @@
-"""One probe: a token, a question, its events to the last."""
+"""What came of a probe, in the words of its metrics."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import tempfile
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
+import httpx
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
 from assistant.answering.events import Done, Problem
-from assistant.aws.clients import open_client
+from assistant.answering.interruption import Cause
+from assistant.aws.clients import aws_call, open_client
 from assistant.aws.parameters import signed_token
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError
+from assistant.domain.answers import FinishReason
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    DeadlineExceededError,
+    EndpointPausedError,
+    GenerationInterruptedError,
+    GenerationUnavailableError,
+    OverloadedError,
+)
 from assistant.domain.identity import Role
-from assistant.probe.client_tls import open_tls
-from assistant.probe.outcome import Outcome, ProbeResult, outcome_of
-from assistant.settings.functions import PROBE_SUBJECT, ProbeSettings
+from assistant.settings.deployed_names import NAMESPACE
+from assistant.settings.functions import (
+    PROBE_DEGRADED,
+    PROBE_DIMENSION,
+    PROBE_DURATION,
+    PROBE_FAILED,
+    PROBE_PAUSED,
+    PROBE_SUBJECT,
+    ProbeSettings,
+)
+
+_MODEL_FAILED = frozenset(
+    {
+        GenerationUnavailableError.code,
+        GenerationInterruptedError.code,
+        OverloadedError.code,
+        DeadlineExceededError.code,
+        Cause.LATE.value,
+        Cause.DEADLINE.value,
+    }
+)
+"""Values of ``done.fallback`` that tell of the generation endpoint. The others tell of a text that a check
+refused: the model answered."""
+
+
+class Outcome(StrEnum):
+    WORKING = "working"
+    DEGRADED = "degraded"
+    """The path works, but not all behind it: the model failed and quotes took its place, or the knowledge
+    base has no answer to the probe's question."""
+    PAUSED = "paused"
+    """The path works as far as the service, whose endpoints are paused: nothing is wrong."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """``reason`` is a finish reason, or the code of an error: never a text of anybody's."""
+
+    outcome: Outcome
+    reason: str
+    duration_ms: float
+
+
+def outcome_of(last: Done | Problem) -> tuple[Outcome, str]:
+    """Return what an answer's last event, or the problem in place of an answer, says of the path."""
+    if isinstance(last, Problem):
+        paused = last.code == EndpointPausedError.code
+        return (Outcome.PAUSED if paused else Outcome.FAILED), last.code
+    code = last.fallback or (last.reason if last.finish_reason is FinishReason.SOURCES_ONLY else None)
+    if code == EndpointPausedError.code:
+        return Outcome.PAUSED, EndpointPausedError.code
+    if last.citations and code not in _MODEL_FAILED:
+        return Outcome.WORKING, last.finish_reason.value
+    return Outcome.DEGRADED, code or last.finish_reason.value
+
+
+# What a probe found, as one line of CloudWatch's embedded metric format: log and figures in one.
+
+
+_COUNTED = {
+    PROBE_FAILED: Outcome.FAILED,
+    PROBE_DEGRADED: Outcome.DEGRADED,
+    PROBE_PAUSED: Outcome.PAUSED,
+}
+
+
+def tell(result: ProbeResult, *, tenant: str) -> None:
+    """Write the line to stdout, where Lambda takes it from: no endpoint of the VPC is needed."""
+    metrics = EphemeralMetrics(namespace=NAMESPACE)
+    metrics.add_dimension(PROBE_DIMENSION, tenant)
+    for name, outcome in _COUNTED.items():
+        metrics.add_metric(name, unit=MetricUnit.Count, value=float(result.outcome is outcome))
+    metrics.add_metric(PROBE_DURATION, unit=MetricUnit.Milliseconds, value=result.duration_ms)
+    metrics.add_metadata("outcome", result.outcome.value)
+    metrics.add_metadata("reason", result.reason)
+    metrics.flush_metrics()
+
+
+# How the probe judges the service's certificate, and which one it shows.
+
+
+_LIMIT_S = 15.0
+
+
+async def open_tls(settings: ProbeSettings) -> ssl.SSLContext:
+    """Return TLS as the settings ask for it. Raises ConfigurationError, DependencyError."""
+    try:
+        context = _judging(settings.certificate_authority)
+        if settings.client_certificate_parameter is not None:
+            _show(context, await _client_certificate(settings, settings.client_certificate_parameter))
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"A certificate of the probe cannot be read ({error.reason}): give certificates and key in PEM."
+        ) from None
+    return context
+
+
+def _judging(authority: str | None) -> ssl.SSLContext:
+    """Without an authority of the company's own, the public ones do, as httpx ships them."""
+    if authority is None:
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.create_default_context(cadata=authority)
+
+
+async def _client_certificate(settings: ProbeSettings, name: str) -> str:
+    async with (
+        open_client("ssm", region=settings.region, endpoint_url=settings.aws_endpoint_url) as ssm,
+        aws_call("The parameter of the client certificate", limit_s=_LIMIT_S),
+    ):
+        answer = await ssm.get_parameter(Name=name, WithDecryption=True)
+    return str(answer["Parameter"]["Value"])
+
+
+def _show(context: ssl.SSLContext, pem: str) -> None:
+    """Python reads a private key from files alone: this one is the process's own, and gone at once."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+# One probe: a token, a question, its events to the last.
+
 
 _TOKEN_LIFETIME_S = 300
 _MAX_TOKENS = 32

@@ -11,7 +11,7 @@ import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from assistant.api.keys import BOUND_SUBJECT
+from assistant.api.auth import BOUND_SUBJECT
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.functions import PROBE_SUBJECT
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from assistant.probe import probe_once
-from assistant.probe.telling import tell
+from assistant.probe.probe import tell
 from assistant.settings.functions import ProbeSettings
 
 

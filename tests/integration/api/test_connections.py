@@ -12,7 +12,7 @@ from random import Random
 import httpx
 import pytest
 
-from assistant import http_connection
+from assistant import http_process
 from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import RunningService, Scene, published_keys, service_settings
@@ -64,8 +64,8 @@ async def raw(url: str) -> AsyncIterator[Raw]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "HEAD_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(http_connection, "BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_process, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_process, "BODY_TIMEOUT_S", 0.3)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.api import console_files
+from assistant.api import app
 from tests.fakes.running_service import RunningService, Scene, running_service
 from tests.fakes.tokens import ISSUER
 
@@ -83,7 +83,7 @@ async def console(tmp_path: Path, dist: Path) -> AsyncIterator[RunningService]:
 def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "dist"
     folder.mkdir()
-    monkeypatch.setattr(console_files, "DIST", folder)
+    monkeypatch.setattr(app, "DIST", folder)
     return folder
 
 

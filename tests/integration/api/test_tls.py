@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from assistant.api import alive
-from assistant.api.certificate import self_signed_context
+from assistant.http_process import self_signed_context
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import RunningProcess, process

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey
 
-from assistant.api.keys import CachedKeySet
+from assistant.api.auth import CachedKeySet
 from assistant.aws.clients import ClientLimits, open_client
 from assistant.aws.local_resources import put_parameter
 from assistant.aws.parameters import ParameterKeySource, ParameterPower

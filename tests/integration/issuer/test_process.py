@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from assistant.api.identity import TokenVerifier
-from assistant.api.keys import CachedKeySet
+from assistant.api.auth import CachedKeySet, TokenVerifier
 from assistant.domain.clock import SystemClock
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings

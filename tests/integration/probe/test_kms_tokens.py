@@ -11,7 +11,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from assistant.api.identity import TokenVerifier
+from assistant.api.auth import TokenVerifier
 from assistant.aws.parameters import signed_token
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError, UnauthenticatedError

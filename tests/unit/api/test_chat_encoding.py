@@ -19,8 +19,8 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.api.chat_encoding import ChatEncoder, chat_completion, chat_error
-from assistant.api.chat_wire import ChatCompletionChunk
+from assistant.api.chat import ChatEncoder, chat_completion, chat_error
+from assistant.api.wire import ChatCompletionChunk
 from assistant.domain.answers import AlsoPossible, Certainty, FinishReason, Mode, Source, Support, Usage
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="tiny", index_version="v1", trace_id=None)

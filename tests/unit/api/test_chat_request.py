@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS
-from assistant.api.chat_request import ChatAsking, RefusedChatError, read_chat_request
+from assistant.api.chat import ChatAsking, RefusedChatError, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from assistant.api.identity import TokenVerifier, require_role
-from assistant.api.keys import BOUND_SUBJECT
+from assistant.api.auth import BOUND_SUBJECT, TokenVerifier, require_role
 from assistant.domain.errors import DependencyError, ForbiddenError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
 from tests.fakes.clock import SteppedClock

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from assistant.api.keys import BOUND_SUBJECT, CachedKeySet
+from assistant.api.auth import BOUND_SUBJECT, CachedKeySet
 from assistant.domain.errors import DependencyError
 from assistant.wiring.stores import HttpKeySource
 from tests.fakes.clock import SteppedClock

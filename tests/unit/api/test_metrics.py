@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.api.identity import caller_is_identified
-from assistant.api.metrics import ServiceMetrics
+from assistant.api.metrics import ServiceMetrics, caller_is_identified
 from assistant.domain.errors import AssistantError
 
 

@@ -10,7 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.application import build_routes
+from assistant.api.app import build_routes
 from assistant.api.delivery import HEARTBEAT
 from assistant.api.limits import StreamLimits
 from assistant.api.openapi import EVENTS, openapi_document, rendered

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.api.problems import problem_headers, problem_of
+from assistant.api.errors import problem_headers, problem_of
 from assistant.domain import errors
 from assistant.domain.errors import (
     AssistantError,

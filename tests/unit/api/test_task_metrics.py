@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 
 from assistant.answering.events import Problem
-from assistant.api.identity import caller_is_identified
-from assistant.api.metrics import AnswerObserver, ServiceMetrics
+from assistant.api.metrics import AnswerObserver, ServiceMetrics, caller_is_identified
 from assistant.api.task_metrics import TaskMetrics
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names

@@ -6,7 +6,7 @@ import pytest
 
 from assistant.answering.events import Done, Problem
 from assistant.domain.answers import FinishReason, Usage
-from assistant.probe.outcome import Outcome, outcome_of
+from assistant.probe.probe import Outcome, outcome_of
 
 
 def done(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assistant.probe import Outcome, ProbeResult
-from assistant.probe.telling import tell
+from assistant.probe.probe import tell
 from assistant.settings.deployed_names import NAMESPACE
 from assistant.settings.functions import (
     PROBE_DEGRADED,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import hashlib
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api import answers, audit_routes, console_files, document_routes, health_routes, link_page
+from assistant.api import answers, documents, health_routes
 from assistant.api.answers import EVENTS_PATH, AnswerRequests
-from assistant.api.chat_completions import CHAT_PATH, ChatCompletions
-from assistant.api.limits import ClientGoneError
-from assistant.api.problems import (
+from assistant.api.auth import Service, ServiceOf, service_of
+from assistant.api.chat import CHAT_PATH, ChatCompletions
+from assistant.api.errors import (
     NOT_FOUND,
     internal_problem,
     log_failure,
@@ -26,7 +29,8 @@ from assistant.api.problems import (
     problem_headers,
     problem_of,
 )
-from assistant.api.wiring import Service, service_of
+from assistant.api.limits import ClientGoneError
+from assistant.api.wire import ConsoleConfig
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 
 _DEFAULT_HEADERS = (
@@ -68,7 +72,7 @@ def build_application(
 ) -> Application:
     routes = build_routes()
     routes.state.service = service
-    routes.state.console_files = console_files.read_console()
+    routes.state.console_files = read_console()
     return Application(
         answers=answers,
         chat=ChatCompletions(answers),
@@ -87,8 +91,15 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for module in (answers, audit_routes, document_routes, health_routes, link_page, console_files):
-        routes.include_router(module.router)
+    for router in (
+        answers.router,
+        documents.audit_router,
+        documents.router,
+        health_routes.router,
+        documents.page_router,
+        console_router,
+    ):
+        routes.include_router(router)
     routes.add_exception_handler(AssistantError, _on_own_error)
     routes.add_exception_handler(RequestValidationError, _on_validation_error)
     routes.add_exception_handler(HTTPException, _on_http_error)
@@ -154,3 +165,89 @@ def _with_default_headers(send: Send) -> Send:
         await send(message)
 
     return with_headers
+
+
+# The console as it was built, under a policy that lets nothing in from outside.
+
+
+DIST = Path(__file__).parent / "console" / "dist"
+_MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+_PAGE = "index.html"
+_NOT_BUILT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
+<body><main><h1>The console is not built</h1>
+<p>Run <code>make demo</code>, or <code>node assistant/api/console/build.mjs</code> in the repository.</p>
+</main></body></html>
+"""
+
+console_router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleFile:
+    """A file of the build, as it was when the process started."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def read_console() -> Mapping[str, ConsoleFile]:
+    """Return the build's files by name. They are read once: no name that a caller sends is looked for on
+    the disk."""
+    return {
+        path.name: _read(path)
+        for path in (sorted(DIST.iterdir()) if DIST.is_dir() else ())
+        if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file()
+    }
+
+
+def _read(path: Path) -> ConsoleFile:
+    content = path.read_bytes()
+    return ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+
+
+def content_security_policy(issuer: str) -> str:
+    parts = urlsplit(issuer)
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self' {parts.scheme}://{parts.netloc}; "
+        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+@console_router.get("/config.json")
+async def console_config(service: ServiceOf) -> ConsoleConfig:
+    return service.console
+
+
+@console_router.get("/")
+async def console_page(request: Request, service: ServiceOf) -> Response:
+    if _PAGE not in request.app.state.console_files:
+        return HTMLResponse(_NOT_BUILT, 404, headers=_headers(service.console))
+    return _file(request, service.console, _PAGE)
+
+
+@console_router.get("/{name}")
+async def console_file(request: Request, service: ServiceOf, name: str) -> Response:
+    """A file of the build."""
+    return _file(request, service.console, name)
+
+
+def _file(request: Request, console: ConsoleConfig, name: str) -> Response:
+    files: Mapping[str, ConsoleFile] = request.app.state.console_files
+    if (found := files.get(name)) is None:
+        raise NotFoundError(NOT_FOUND)
+    headers = _headers(console) | {"etag": found.etag}
+    if request.headers.get("if-none-match") == found.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(found.content, media_type=found.media_type, headers=headers)
+
+
+def _headers(console: ConsoleConfig) -> dict[str, str]:
+    return {
+        "content-security-policy": content_security_policy(console.issuer),
+        "cache-control": "no-cache",  # asked for anew each time; an unchanged file answers 304 by its ETag
+        "cross-origin-opener-policy": "same-origin",
+        "x-frame-options": "DENY",
+    }

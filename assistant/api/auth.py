@@ -1,0 +1,321 @@
+"""Callers of the API: the issuer's keys, bearer tokens, and the service that the routes share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NoReturn, Protocol, cast
+
+import structlog
+from fastapi import Depends, Request
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from assistant.api.metrics import ServiceMetrics, caller_is_identified
+from assistant.api.resume import LogFollower
+from assistant.api.running import RunningAnswers
+from assistant.api.wire import ConsoleConfig, DeployedVersions
+from assistant.domain.clock import Clock
+from assistant.domain.errors import DependencyError, ForbiddenError, UnauthenticatedError
+from assistant.domain.identity import Identity, Role
+from assistant.wiring.services import ServedTenant
+
+VerificationKey = ECKey | RSAKey
+
+BOUND_SUBJECT = "assistant_subject"
+"""Member of a key in the set, beside those of RFC 7517: the one ``sub`` that the key may speak for, as an
+agent without labels. So a key that is the probe's, not the issuer's, is no way to become somebody else."""
+_MAX_KEYS = 100
+_MIN_MODULUS_CHARACTERS = 342
+"""2,048 bits in base64url."""
+_UNAVAILABLE = "The issuer's keys cannot be had; try again."
+_log = structlog.get_logger(__name__)
+
+
+class KeySet(Protocol):
+    """Public keys by id."""
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        """Return the key, or None when the issuer has no such key.
+
+        Raises DependencyError when no key set that is young enough can be had.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raises DependencyError when no key set that is young enough can be had."""
+        ...
+
+
+class KeySource(Protocol):
+    """Where the issuer's keys are published: a JWKS address, or a versioned parameter on AWS."""
+
+    async def fetch(self) -> bytes:
+        """Return the key set as it is published now (JWKS, JSON). Raises DependencyError."""
+        ...
+
+
+class CachedKeySet:
+    """Keys of a source, kept in memory.
+
+    They are fetched anew after ``fresh_s``, and at once when an unknown key id comes, so that a new key
+    works from its first token on. Whoever makes key ids up causes no more than ``burst`` fetches in
+    ``burst_s``. While the source is down, or publishes what is no key set, the kept keys serve until they
+    are ``max_age_s`` old, and an id that is not among them cannot be judged.
+    """
+
+    def __init__(
+        self,
+        source: KeySource,
+        *,
+        clock: Clock,
+        burst: int = 3,
+        burst_s: float = 15.0,
+        fresh_s: float = 300.0,
+        max_age_s: float = 3600.0,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._burst_s = burst_s
+        self._fresh_s = fresh_s
+        self._max_age_s = max_age_s
+        self._keys: dict[str, VerificationKey] = {}
+        self._fetched_s: float | None = None
+        self._is_source_down = False
+        self._begun_s: deque[float] = deque(maxlen=burst)
+        """When the latest fetches began."""
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        if kid not in self._keys or self._age_s() > self._max_age_s:
+            await self._fetch_if_due()
+        elif self._age_s() > self._fresh_s:
+            self._start_fetch_if_due()  # nobody waits for what is only a refresh
+        self._require_young()
+        if kid not in self._keys and self._is_source_down:
+            # it may be a key that was published just now: who holds it must not be told to sign in again
+            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+        return self._keys.get(kid)
+
+    async def check(self) -> None:
+        if self._age_s() > self._fresh_s:
+            await self._fetch_if_due()
+        self._require_young()
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+
+    def _age_s(self) -> float:
+        return float("inf") if self._fetched_s is None else self._clock.monotonic_s() - self._fetched_s
+
+    def _require_young(self) -> None:
+        if self._age_s() > self._max_age_s:
+            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+
+    async def _fetch_if_due(self) -> None:
+        self._start_fetch_if_due()
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)  # others wait for the same fetch
+
+    def _start_fetch_if_due(self) -> None:
+        if self._fetching is not None and not self._fetching.done():
+            return
+        now_s = self._clock.monotonic_s()
+        begun_s = self._begun_s
+        if len(begun_s) < (begun_s.maxlen or 0) or now_s - begun_s[0] >= self._burst_s:
+            begun_s.append(now_s)
+            self._fetching = asyncio.create_task(self._fetch())
+
+    async def _fetch(self) -> None:
+        started_s = self._clock.monotonic_s()
+        try:
+            self._keys = _parse(await self._source.fetch())
+        except (DependencyError, ValueError) as error:
+            reason = error.message if isinstance(error, DependencyError) else "no key set"
+            _log.warning("keys_not_fetched", reason=reason)
+            self._is_source_down = True
+        else:
+            self._fetched_s = started_s
+            self._is_source_down = False
+
+
+class _Document(BaseModel):
+    keys: list[dict[str, object]]
+
+
+def _parse(body: bytes) -> dict[str, VerificationKey]:
+    """Return the usable keys by id. Raises ValueError when the body is no key set or holds no usable key."""
+    entries = _Document.model_validate_json(body).keys[:_MAX_KEYS]
+    keys = {str(key.kid): key for entry in entries if (key := _usable_key(entry)) is not None}
+    if not keys:
+        raise ValueError("no usable key")
+    return keys
+
+
+def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
+    """Return a P-256 or RSA signing key (2,048 bits or more); None for any other key of the set."""
+    if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        return None
+    try:
+        if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
+            return ECKey.import_key(_members(entry, "kty", "crv", "x", "y", "kid"))
+        if entry.get("kty") == "RSA" and len(str(entry["n"])) >= _MIN_MODULUS_CHARACTERS:
+            return RSAKey.import_key(_members(entry, "kty", "n", "e", "kid"))
+    except (JoseError, ValueError, KeyError):
+        _log.warning("key_unusable")
+    return None
+
+
+def _members(entry: Mapping[str, object], *needed: str) -> dict[str, str | list[str]]:
+    """Return what of a key is read. Raises KeyError."""
+    names = [*needed, BOUND_SUBJECT] if BOUND_SUBJECT in entry else needed
+    return {name: str(entry[name]) for name in names}
+
+
+# From a bearer token to the identity that chooses tenant, rights and labels.
+
+
+SKEW_S = 60
+_MAX_TOKEN_CHARACTERS = 8 * 1024
+_ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
+_ROLE_NAMES = frozenset(Role)
+
+
+class _TenantClaims(BaseModel):
+    """The claims that are ours; joserfc checks those of RFC 7519."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    sub: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
+    labels: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=200)] = []
+
+
+class TokenVerifier:
+    """Turns ``Authorization`` headers into identities. Whatever is wrong with a token is one and the same
+    UnauthenticatedError: who tries tokens learns nothing from the answers."""
+
+    def __init__(
+        self, keys: KeySet, *, issuer: str, audience: str, tenants: Collection[str], clock: Clock
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._tenants = frozenset(tenants)
+        self._clock = clock
+
+    async def identify(self, authorization: str | None) -> Identity:
+        """Return who the header speaks for. Raises UnauthenticatedError, DependencyError (no keys)."""
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            _refuse("no_bearer_token")
+        if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
+            _refuse("unreadable")
+        claims, key = await self._verified_claims(token)
+        try:
+            found = _TenantClaims.model_validate(claims)
+        except ValidationError:
+            _refuse("claims_of_ours")
+        if not _may_say(key, found):
+            _refuse("beyond_its_key")
+        if found.tenant not in self._tenants:
+            _refuse("unknown_tenant")
+        roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)
+        caller_is_identified.set(True)
+        return Identity(tenant=found.tenant, agent=found.sub, roles=roles, labels=frozenset(found.labels))
+
+    async def _verified_claims(self, token: str) -> tuple[Mapping[str, Any], VerificationKey]:
+        try:
+            header = jws.extract_compact(token.encode("ascii")).headers()
+        except (JoseError, ValueError):
+            _refuse("unreadable")
+        kid = header.get("kid")
+        if header.get("alg") not in _ALGORITHMS.values() or not isinstance(kid, str):
+            _refuse("algorithm_or_key_id")
+        key = await self._keys.key(kid)
+        if key is None:
+            _refuse("unknown_key")
+        # The key's own type decides the algorithm, never the token: RS256 cannot be turned into HS256.
+        algorithm = _ALGORITHMS["EC" if isinstance(key, ECKey) else "RSA"]
+        try:
+            verified = jwt.decode(token, key, algorithms=[algorithm])
+            self._registry().validate(verified.claims)
+        except (JoseError, ValueError) as error:
+            _refuse(error.error if isinstance(error, JoseError) else "unreadable")
+        return verified.claims, key
+
+    def _registry(self) -> jwt.JWTClaimsRegistry:
+        return jwt.JWTClaimsRegistry(
+            now=int(self._clock.now().timestamp()),
+            leeway=SKEW_S,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._audience},
+            exp={"essential": True},
+            iat={"essential": True},
+            sub={"essential": True},
+        )
+
+
+def _may_say(key: VerificationKey, claims: _TenantClaims) -> bool:
+    """Say whether the key is not bound to a subject, or the claims are no more than its subject has."""
+    subject = key.get(BOUND_SUBJECT)
+    return subject is None or (
+        claims.sub == subject and set(claims.roles) <= {Role.AGENT} and not claims.labels
+    )
+
+
+def require_role(identity: Identity, *roles: Role) -> None:
+    """Raises ForbiddenError when the identity has none of the roles."""
+    if not identity.roles.intersection(roles):
+        names = " or ".join(roles)
+        raise ForbiddenError(f"This needs the role {names}; ask whoever manages sign-in to add it.")
+
+
+def _refuse(reason: str) -> NoReturn:
+    _log.info("token_refused", reason=reason)
+    raise UnauthenticatedError("No valid bearer token; sign in again.")
+
+
+# What the routes of one process share.
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Made once by ``build_application`` and kept on the application's state."""
+
+    tenants: Mapping[str, ServedTenant]
+    keys: KeySet
+    verifier: TokenVerifier
+    running: RunningAnswers
+    metrics: ServiceMetrics
+    clock: Clock
+    console: ConsoleConfig
+    deployed: DeployedVersions
+    followers: set[LogFollower] = field(default_factory=set[LogFollower])
+    """Readers of answers that other tasks write."""
+
+    def begin_draining(self) -> None:
+        """The process will stop: readers of other tasks' answers are let go, to come back elsewhere."""
+        for follower in self.followers:
+            follower.stop()
+
+
+def service_of(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
+
+
+async def caller_of(request: Request) -> Identity:
+    """Return who calls. Raises UnauthenticatedError."""
+    return await service_of(request).verifier.identify(request.headers.get("authorization"))
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Caller = Annotated[Identity, Depends(caller_of)]

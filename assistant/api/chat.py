@@ -1,0 +1,543 @@
+"""What of OpenAI's chat request is honoured, and the question that it asks.
+
+- The last message is the question, by the role ``user``. The user's message before it, if there is one, is
+  joined on for retrieval and in the prompt, as the question before a follow-up is.
+- What the client says that the assistant said is never read: an answer rests on passages, and a client could
+  put anything into its mouth. Whoever wants the recorded turns in the prompt sends ``conversation_id`` (given
+  by the first answer, ``answer.conversation_id``); then earlier messages are not read at all.
+- The system prompt is the tenant's, versioned and in the record: roles ``system`` and ``developer`` are
+  refused, as is every parameter that would change what comes back.
+- Parameters of sampling and bookkeeping are taken and have no effect: the tenant's own stand in the record.
+- ``conversation_id`` and ``filters`` are as in ``POST /v1/answers``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field, StringConstraints, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
+from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.api.answers import AnswerRequests, SendRefusal, idempotency_key
+from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
+from assistant.api.errors import invalid_request, problem_headers, problem_of
+from assistant.api.limits import CHAT_LIMIT_BYTES, read_body
+from assistant.api.wire import (
+    ChatAnnotation,
+    ChatAnswer,
+    ChatChoice,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    ChatDelta,
+    ChatError,
+    ChatErrorBody,
+    ChatUsage,
+    UrlCitation,
+)
+from assistant.domain.answers import Certainty, FinishReason, RecordId, Sentence, Source
+from assistant.domain.documents import SearchFilters
+from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
+from assistant.domain.public import PublicModel
+from assistant.text.safe_markdown import safe_markdown
+
+DEFAULT_MODEL = "default"
+_MAX_MESSAGES = 200
+_Empty = Annotated[tuple[Any, ...], Field(max_length=0)]
+_Text = Annotated[str, StringConstraints(max_length=50_000)]
+
+
+class ChatTextPart(PublicModel):
+    type: Literal["text"]
+    text: _Text
+
+
+class ChatRequestMessage(PublicModel):
+    role: Literal["user", "assistant"]
+    """``system`` and ``developer`` are refused: the prompt is the tenant's own."""
+    content: _Text | Annotated[tuple[ChatTextPart, ...], Field(min_length=1, max_length=50)]
+    name: Any = None
+    refusal: Any = None
+    annotations: Any = None
+    """As a client gives a former message back."""
+
+    def text(self) -> str:
+        parts = (self.content,) if isinstance(self.content, str) else (part.text for part in self.content)
+        return "".join(parts).strip()
+
+
+class ChatStreamOptions(PublicModel):
+    include_usage: bool | None = None
+    include_obfuscation: Any = None
+
+
+class ChatResponseFormat(PublicModel):
+    type: Literal["text"]
+
+
+class ChatRequest(PublicModel):
+    """A chat request. What is not named here is refused (422)."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """The served model's id, or ``default``."""
+    messages: tuple[ChatRequestMessage, ...] = Field(min_length=1, max_length=_MAX_MESSAGES)
+    """The last one is the question, of role user."""
+    stream: bool | None = None
+    stream_options: ChatStreamOptions | None = None
+    """Only with ``stream``."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    """Stands above ``max_tokens``; the tenant's own limit above both."""
+    conversation_id: RecordId | None = None
+    filters: SearchFilters = SearchFilters()
+
+    # Served in one way only: any other value is refused.
+    n: int | None = Field(default=None, ge=1, le=1)
+    response_format: ChatResponseFormat | None = None
+    modalities: tuple[Literal["text"], ...] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=0)
+    tools: _Empty | None = None
+    tool_choice: Literal["none"] | None = None
+    functions: _Empty | None = None
+    function_call: Literal["none"] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    stop: _Empty | None = None
+    audio: None = None
+    prediction: None = None
+    moderation: None = None
+    web_search_options: None = None
+
+    # Taken, without effect.
+    temperature: Any = None
+    top_p: Any = None
+    frequency_penalty: Any = None
+    presence_penalty: Any = None
+    seed: Any = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    parallel_tool_calls: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+
+
+class RefusedChatError(AssistantError):
+    """A chat request was refused; ``param`` names the parameter, where one was to blame."""
+
+    def __init__(self, refused: AssistantError, *, param: str | None) -> None:
+        super().__init__(refused.message, retry_after_s=refused.retry_after_s)
+        self.refused = refused
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAsking:
+    """A chat request as a question of ours."""
+
+    model: str
+    request: AnswerRequest
+    streamed: bool
+    include_usage: bool
+
+    def check_model(self, served: str) -> None:
+        """Raises RefusedChatError (404) unless the served model or the default one is asked for."""
+        if self.model not in (DEFAULT_MODEL, served):
+            raise RefusedChatError(
+                NotFoundError(f'The model here is "{served}"; ask for it, or for "{DEFAULT_MODEL}".'),
+                param="model",
+            )
+
+
+def read_chat_request(body: bytes) -> ChatAsking:
+    """Return what the body asks. Raises RefusedChatError (400, 413, 422)."""
+    try:
+        return _asking(ChatRequest.model_validate_json(body, strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            unreadable = UnreadableRequestError("The body is not valid JSON in UTF-8.")
+            raise RefusedChatError(unreadable, param=None) from None
+        raise RefusedChatError(invalid_request(error), param=_param(first["loc"])) from None
+
+
+def _asking(chat: ChatRequest) -> ChatAsking:
+    last = chat.messages[-1]
+    if last.role != "user":
+        raise _refused("The last message must be the user's question.", param=f"messages.{_last(chat)}.role")
+    if chat.stream_options is not None and not chat.stream:
+        raise _refused("stream_options goes only with stream: true; leave it out.", param="stream_options")
+    try:
+        request = AnswerRequest(
+            question=last.text(),
+            conversation_id=chat.conversation_id,
+            filters=chat.filters,
+            max_tokens=chat.max_completion_tokens or chat.max_tokens,
+        )
+        if earlier := _earlier_question(chat):
+            request = FollowUpRequest(**dict(request), earlier_question=earlier)
+    except ValidationError as error:
+        param = f"messages.{_last(chat)}.content"
+        raise RefusedChatError(invalid_request(error), param=param) from None
+    return ChatAsking(
+        model=chat.model,
+        request=request,
+        streamed=bool(chat.stream),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+    )
+
+
+def _earlier_question(chat: ChatRequest) -> str | None:
+    """Return the user's message before the last, unless records have it. One too long is left out."""
+    if chat.conversation_id is not None:
+        return None
+    for message in reversed(chat.messages[:-1]):
+        if message.role == "user":
+            text = message.text()
+            return text if 0 < len(text) <= MAX_EARLIER_CHARACTERS else None
+    return None
+
+
+def _param(location: Sequence[int | str]) -> str | None:
+    """Return the parameter's path; what pydantic adds to tell a union's branches apart is left out."""
+    parts = [str(part)[:64] for part in location if isinstance(part, int) or part.isidentifier()]
+    return ".".join(parts) or None
+
+
+def _last(chat: ChatRequest) -> int:
+    return len(chat.messages) - 1
+
+
+def _refused(message: str, *, param: str) -> RefusedChatError:
+    return RefusedChatError(InvalidRequestError(message), param=param)
+
+
+# From answer events to OpenAI's chat chunks, to one chat completion, and from problems to its errors.
+
+
+_END = b"data: [DONE]\n\n"
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
+_POSSIBLY = "Possibly: check before you send."
+_LEAD = f"{_POSSIBLY}\n\n"
+_NO_ANSWER = {
+    FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
+    FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
+    FinishReason.REFUSED: "The sources do not answer this question.",
+}
+"""What the content says where ``done`` has no reason in words."""
+
+
+class ChatEncoder:
+    """Encodes the events of one answer as chat chunks.
+
+    ``created`` is Unix time in seconds. ``certainty`` is what is known of it before the first event: an
+    uncertain answer begins with a notice. Where only ``done`` tells, the notice ends it.
+    """
+
+    __slots__ = ("_certainty", "_created", "_include_usage", "_prefix", "_reading", "_suffix")
+
+    def __init__(self, *, created: int, include_usage: bool, certainty: Certainty | None = None) -> None:
+        self._created = created
+        self._certainty = certainty
+        self._include_usage = include_usage
+        self._reading = ChatReading()
+        self._prefix = b""
+        self._suffix = b""
+
+    def encode(self, event: AnswerEvent) -> bytes:
+        """Return the server-sent events for one answer event; there may be none."""
+        if isinstance(event, Token):  # the hot path: everything but the text was encoded once
+            lead = b""
+            if self._certainty is Certainty.POSSIBLY and not self._reading.lead:
+                self._reading.lead = _LEAD
+                lead = self._text(_LEAD)
+            self._reading.see(event)
+            return lead + self._text(event.text)
+        if isinstance(event, Problem):
+            return _data(chat_error(event).model_dump_json().encode())
+        self._reading.see(event)
+        if isinstance(event, Started):
+            return self._begin()
+        return self._end(event) if isinstance(event, Done) else b""
+
+    def _begin(self) -> bytes:
+        delta = ChatDelta(role="assistant", content="")
+        marked = self._chunk(ChatDelta(content="\0"))
+        self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
+        return self._chunk(delta, answer=self._reading.answer())
+
+    def _text(self, text: str) -> bytes:
+        return self._prefix + orjson.dumps(text) + self._suffix
+
+    def _end(self, done: Done) -> bytes:
+        reading = self._reading
+        notice = reading.notice(done)
+        parts = [self._chunk(ChatDelta(content=notice))] if notice else []
+        parts.append(
+            self._chunk(
+                ChatDelta(annotations=reading.annotations()),
+                finish_reason=_finish_reason(done),
+                answer=reading.answer(done),
+            )
+        )
+        if self._include_usage:
+            parts.append(self._chunk(None, usage=_usage(done)))
+        return b"".join([*parts, _END])
+
+    def _chunk(
+        self,
+        delta: ChatDelta | None,
+        *,
+        finish_reason: Literal["stop", "length"] | None = None,
+        usage: ChatUsage | None = None,
+        answer: ChatAnswer | None = None,
+    ) -> bytes:
+        chunk = ChatCompletionChunk(
+            id=self._reading.started.answer_id,
+            created=self._created,
+            model=self._reading.started.model,
+            choices=() if delta is None else (ChatChunkChoice(delta=delta, finish_reason=finish_reason),),
+            usage=usage,
+            answer=answer,
+        )
+        found = chunk.model_dump(mode="json")
+        if answer is None:
+            del found["answer"]
+        if not self._include_usage:
+            del found["usage"]
+        for choice in found["choices"]:
+            choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
+        return _data(orjson.dumps(found))
+
+
+class ChatReading:
+    """What the chat's last chunk, or its one body, says of the events before."""
+
+    __slots__ = ("_sentences", "_sources", "_texts", "lead", "started")
+
+    started: Started
+
+    def __init__(self) -> None:
+        self.lead = ""
+        """What stands before the answer's text in the content: offsets count it."""
+        self._sources: tuple[Source, ...] = ()
+        self._texts: list[str] = []
+        self._sentences: list[Sentence] = []
+
+    def see(self, event: AnswerEvent) -> None:
+        match event:
+            case Token():
+                self._texts.append(event.text)
+            case Started():
+                self.started = event
+            case Sources():
+                self._sources = event.sources
+            case SentenceEnded():
+                lead = len(self.lead)
+                moved: dict[str, Any] = {"start": event.start + lead, "end": event.end + lead}
+                self._sentences.append(Sentence(**event.model_dump() | moved))
+            case _:
+                pass
+
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def notice(self, done: Done) -> str:
+        """Return what the content says after the answer's text; empty where the text says all.
+
+        Without a text: why there is none, and whom to ask. After one: that it is uncertain, where the lead
+        does not say so.
+        """
+        if self.text().strip():
+            is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
+            return f"\n\n{_POSSIBLY}" if is_unsaid else ""
+        if done.finish_reason not in _NO_ANSWER:
+            return ""
+        if done.finish_reason is FinishReason.SOURCES_ONLY:
+            titles = [
+                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}" for source in self._sources
+            ]
+            return "\n".join([_NO_ANSWER[done.finish_reason], *titles])
+        reason = done.reason or _NO_ANSWER[done.finish_reason]
+        return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
+
+    def annotations(self) -> tuple[ChatAnnotation, ...]:
+        """Return one annotation for each source that a sentence cites, over the sentence."""
+        sources = {source.n: source for source in self._sources}
+        return tuple(
+            ChatAnnotation(
+                url_citation=UrlCitation(
+                    start_index=sentence.start,
+                    end_index=sentence.end,
+                    url=sources[n].url or sources[n].document_url,
+                    title=sources[n].title,
+                )
+            )
+            for sentence in self._sentences
+            for n in sentence.citations
+            if n in sources
+        )
+
+    def answer(self, done: Done | None = None) -> ChatAnswer:
+        """Return our own field of the first chunk, with ``done`` that of the last one."""
+        started = self.started
+        begun = ChatAnswer(
+            answer_id=started.answer_id,
+            conversation_id=started.conversation_id,
+            index_version=started.index_version,
+        )
+        if done is None:
+            return begun
+        of_done = {name: getattr(done, name) for name in Done.model_fields if name in ChatAnswer.model_fields}
+        marks = {"sources": self._sources, "sentences": tuple(self._sentences)}
+        return begun.model_copy(update=of_done | marks)
+
+
+def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompletion:
+    """Return the events of an answer that ended with ``done`` as one body."""
+    reading, done = ChatReading(), events[-1]
+    assert isinstance(done, Done)  # noqa: S101 - as promised by the caller
+    if done.certainty is Certainty.POSSIBLY:
+        reading.lead = _LEAD
+    for event in events:
+        reading.see(event)
+    message = ChatCompletionMessage(
+        content=reading.lead + reading.text() + reading.notice(done), annotations=reading.annotations()
+    )
+    return ChatCompletion(
+        id=reading.started.answer_id,
+        created=created,
+        model=reading.started.model,
+        choices=(ChatChoice(message=message, finish_reason=_finish_reason(done)),),
+        usage=_usage(done),
+        answer=reading.answer(done),
+    )
+
+
+def chat_error(problem: Problem, *, param: str | None = None) -> ChatError:
+    """Return the problem in OpenAI's shape, with our own code."""
+    return ChatError(
+        error=ChatErrorBody(
+            message=problem.detail,
+            type=_TYPES.get(problem.status, "invalid_request_error"),
+            code=problem.code,
+            param=param,
+            retryable=problem.retryable,
+        )
+    )
+
+
+def _finish_reason(done: Done) -> Literal["stop", "length"]:
+    return "length" if done.finish_reason is FinishReason.LENGTH else "stop"
+
+
+def _usage(done: Done) -> ChatUsage:
+    usage = done.usage
+    return ChatUsage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+    )
+
+
+def _data(payload: bytes) -> bytes:
+    return b"data: " + payload + b"\n\n"
+
+
+# ``POST /v1/chat/completions``: the same answer as ``POST /v1/answers``, for clients of OpenAI's API.
+
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    """The endpoint, on the flow of ``AnswerRequests``."""
+
+    answers: AnswerRequests
+
+    async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work() -> None:
+            headers = Headers(scope=scope)
+            identity = await self.answers.identify(headers)
+            try:
+                chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
+                asked = self.answers.asked(chat.request, identity, key=idempotency_key(headers))
+                chat.check_model(asked.tenant.answering.model.model_id)
+            except RefusedChatError as error:
+                await self.answers.refuse(send, problem_of(error.refused), _sending_error(param=error.param))
+                return
+            async with self.answers.exchange.asking(asked, receive) as reading:
+                deliver = self._send_chunks if chat.streamed else self._send_completion
+                await deliver(reading, send, chat)
+
+        await self.answers.at_edge(work, send, send_refusal=_sending_error())
+
+    async def _send_chunks(self, reading: Reading, send: Send, chat: ChatAsking) -> None:
+        """Send chunks until the answer ends. Raises as ``send_stream``."""
+        encoder = ChatEncoder(
+            created=self._created(), include_usage=chat.include_usage, certainty=reading.certainty
+        )
+
+        def encode(numbered: Sequence[Numbered]) -> bytes:
+            events = [event for _, item in numbered if (event := event_of(item)) is not None]
+            return b"".join(map(encoder.encode, events))
+
+        await send_stream(
+            reading, send, limits=self.answers.limits, encode=encode, headers=[_answer_id(reading)]
+        )
+
+    async def _send_completion(self, reading: Reading, send: Send, _chat: ChatAsking) -> None:
+        """Send one body once the answer has ended. Raises as ``send_whole``."""
+        if events := await whole_events(reading):
+            body = chat_completion(events, created=self._created()).model_dump_json().encode()
+            await send_json(send, body, limits=self.answers.limits, headers=[_answer_id(reading)])
+
+    def _created(self) -> int:
+        return int(self.answers.service.clock.now().timestamp())
+
+
+def _answer_id(reading: Reading) -> tuple[bytes, bytes]:
+    return (b"x-answer-id", reading.answer_id.encode())
+
+
+def _sending_error(*, param: str | None = None) -> SendRefusal:
+    """Return how a refusal is sent here: in OpenAI's shape, with what its clients ask before a retry."""
+
+    async def send_error(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
+        body = orjson.dumps(chat_error(problem, param=param).model_dump())
+        headers = problem_headers(problem, retry_after_s=retry_after_s) | {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "x-should-retry": "true" if problem.retryable else "false",
+        }
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": problem.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
+
+    return send_error
