@@ -27,13 +27,6 @@ def main() -> None:
         sys.exit(error.message)
 
 
-if __name__ == "__main__":
-    main()
-
-
-# The ingestion worker's process: a worker a tenant, until a signal.
-
-
 async def work(settings: WorkerSettings) -> None:
     """Work for every tenant of the folder until SIGTERM or SIGINT.
 
@@ -53,3 +46,7 @@ async def work(settings: WorkerSettings) -> None:
 def _stop_all(workers: list[IngestionWorker]) -> None:
     for worker in workers:
         worker.stop()
+
+
+if __name__ == "__main__":
+    main()
