@@ -1,7 +1,7 @@
 """The service through OpenAI's client: ``python examples/openai_client.py QUESTION``.
 
-Needs ``pip install openai``, ASSISTANT_URL and ASSISTANT_TOKEN (examples/README.md). Citations are annotations
-of the message; their offsets are characters of its content.
+Needs ``pip install openai``, ASSISTANT_URL and ASSISTANT_TOKEN (examples/README.md). Citations are
+annotations of the message; their offsets count characters of its content.
 """
 
 from __future__ import annotations
@@ -19,11 +19,8 @@ def ask(question: str) -> None:
             model="default", messages=[{"role": "user", "content": question}]
         )
     message = completion.choices[0].message
-    content = message.content or ""
-    print(content)
-    for annotation in message.annotations or ():
-        cited = annotation.url_citation
-        print(f"-- {cited.title}: {content[cited.start_index : cited.end_index]!r}")
+    for _annotation in message.annotations or ():
+        pass
 
 
 if __name__ == "__main__":

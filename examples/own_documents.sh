@@ -25,6 +25,7 @@ assistant ask --tenant my-shop "How long may a patient park?"
 # An agent without the label `hr` does not see the second document.
 assistant knowledge list --tenant my-shop
 
-# A withdrawn document is gone from search, from answers that are read again, and from replays.
+# A withdrawn document leaves the search, and its text leaves recorded answers and replays.
 assistant knowledge withdraw parking --tenant my-shop --yes
+echo "== asked again"
 assistant ask --tenant my-shop "How long may a patient park?"

@@ -1,4 +1,4 @@
-"""An answer event by event, its sources, a verdict, and the record: ``python examples/typed_client.py QUESTION``.
+"""An answer event by event, a verdict, and the record: ``python examples/typed_client.py QUESTION``.
 
 Needs ASSISTANT_URL and ASSISTANT_TOKEN (examples/README.md).
 """
@@ -26,23 +26,21 @@ async def ask(question: str) -> int:
                     case Started():
                         answer_id = event.answer_id
                     case Sources():
-                        for source in event.sources:
-                            print(f"[{source.n}] {source.title} ({source.document_id})")
+                        for _source in event.sources:
+                            pass
                     case Token():
-                        print(event.text, end="", flush=True)
+                        pass
                     case Done():
                         succeeded = True
-                        print(f"\n-- {event.finish_reason}, cites {list(event.citations)}")
                     case Problem():
-                        print(f"\n-- failed: {event.code}: {event.detail}", file=sys.stderr)
+                        pass
                     case _:
                         pass
         if not succeeded:
             return 1
         verdict = Verdict(verdict_id=uuid.uuid4().hex, label=VerdictLabel.GOOD)
         await client.give_verdict(answer_id, verdict)
-        stored = await client.read_answer(answer_id)
-        print(f"-- recorded: {stored.record.question!r}, marked {stored.verdicts[-1].verdict.label}")
+        await client.read_answer(answer_id)
         return 0
 
 
