@@ -1,8 +1,28 @@
-"""The key of document links: a custom resource of CloudFormation."""
+"""Creates the key of document links: a custom resource of CloudFormation."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.setting_up import create_link_secret
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import CustomResourceEntry, ResourceRequest
+from assistant.aws.parameters import create_link_secret
 from assistant.settings.functions import LinkSecretSettings
-from assistant.wiring.services import open_link_secret
+from assistant.wiring.services import LinkSecret, open_link_secret
 
-handle = FunctionEntry(LinkSecretSettings, open_link_secret, create_link_secret)
+
+async def run(services: LinkSecret, request: ResourceRequest) -> str:
+    """Create the secret once, and return its parameter's name.
+
+    A delete leaves the secret: without it every link that was given out would stop working.
+    """
+    settings = services.settings
+    if not request.is_delete:
+        await create_link_secret(
+            ssm=services.ssm,
+            kms=services.kms,
+            name=settings.parameter,
+            tenant=settings.tenant,
+            key_id=settings.key_id,
+        )
+    return settings.parameter
+
+
+handle = CustomResourceEntry(LinkSecretSettings, open_link_secret, run)

@@ -1,8 +1,31 @@
-"""Documents go into the index."""
+"""Parses, embeds and indexes the documents whose ids are in a queue."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.ingesting import ingest_documents
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
+from assistant.knowledge.batches import PAUSED_DELAY_S
+from assistant.settings import deployed_names
 from assistant.settings.functions import IngestingSettings
-from assistant.wiring.services import open_ingesting
+from assistant.wiring.services import Ingesting, open_ingesting
 
-handle = FunctionEntry(IngestingSettings, open_ingesting, ingest_documents)
+
+async def run(services: Ingesting, event: Event) -> BatchFailures:
+    """Process the batch. Return only invalid messages as failures: they become dead letters.
+
+    Documents that must wait for an endpoint are sent to the queue again as new messages.
+    """
+    batch = queue_batch(event)
+    batches = services.batches_of(batch.queue_name)
+    await batches.put_back(batch.invalid_receipts)
+    if not batch.messages:
+        return batch.failures
+    if await services.power.read():
+        outcome = await batches.postpone(batch.messages, delay_s=PAUSED_DELAY_S)
+    else:
+        outcome = await batches.handle(batch.messages)
+    if outcome.postponed:
+        emit_metric(deployed_names.DOCUMENTS_POSTPONED, outcome.postponed, service=services.metrics_service)
+    return batch.failures
+
+
+handle = FunctionEntry(IngestingSettings, open_ingesting, run)

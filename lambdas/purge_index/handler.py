@@ -1,8 +1,17 @@
-"""What was deleted leaves the domain's disks; no withdrawal is forgotten."""
+"""Purges deleted passages from the search domain's disks and resumes interrupted withdrawals, by schedule."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.removing import purge_index
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import Event, FunctionEntry
+from assistant.knowledge.withdrawal import resume_withdrawals
 from assistant.settings.functions import RemovingSettings
-from assistant.wiring.services import open_removing
+from assistant.wiring.services import Removing, open_removing
 
-handle = FunctionEntry(RemovingSettings, open_removing, purge_index)
+
+async def run(services: Removing, _event: Event) -> None:
+    """OpenSearch retains deletes for 30 s: the next run purges what this run could not."""
+    await resume_withdrawals(services.ingestion.stores)
+    await services.ingestion.index.optimize()
+
+
+handle = FunctionEntry(RemovingSettings, open_removing, run)

@@ -1,8 +1,36 @@
-"""Raw files of the inbox become documents."""
+"""Turns new raw files of the inbox bucket into documents, and enqueues their ids."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.receiving import receive_documents
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import (
+    BatchFailures,
+    Event,
+    FunctionEntry,
+    emit_metric,
+    for_each_message,
+    object_key,
+)
+from assistant.domain.errors import TooLargeError
+from assistant.settings import deployed_names
 from assistant.settings.functions import ReceivingSettings
-from assistant.wiring.services import open_receiving
+from assistant.wiring.services import Receiving, open_receiving
 
-handle = FunctionEntry(ReceivingSettings, open_receiving, receive_documents)
+
+async def run(services: Receiving, event: Event) -> BatchFailures:
+    """Read each file. Return the messages of files that could not be processed: SQS delivers them again."""
+
+    async def receive(body: str) -> None:
+        key = object_key(body)
+        if key.endswith("/"):  # a folder that was created in the console
+            return
+        try:
+            refused = len((await services.receive(key)).failures)
+        except TooLargeError:
+            refused = 1
+        if refused:
+            emit_metric(deployed_names.RAW_FILES_REFUSED, refused, service=services.metrics_service)
+
+    return await for_each_message(event, receive)
+
+
+handle = FunctionEntry(ReceivingSettings, open_receiving, run)

@@ -1,8 +1,19 @@
-"""Raw captured calls leave the quarantine, redacted."""
+"""Replaces raw captured calls in the quarantine by redacted copies in the capture bucket."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.redacting import redact_capture
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, for_each_message, object_key
 from assistant.settings.functions import RedactingSettings
-from assistant.wiring.services import open_redacting
+from assistant.wiring.services import Redacting, open_redacting
 
-handle = FunctionEntry(RedactingSettings, open_redacting, redact_capture)
+
+async def run(services: Redacting, event: Event) -> BatchFailures:
+    """Redact each object. Return the messages whose objects failed: SQS delivers them again."""
+
+    async def redact(body: str) -> None:
+        await services.redact(object_key(body))
+
+    return await for_each_message(event, redact)
+
+
+handle = FunctionEntry(RedactingSettings, open_redacting, run)

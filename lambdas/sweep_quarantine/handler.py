@@ -1,8 +1,24 @@
-"""No raw captured call stays in the quarantine."""
+"""Redacts raw captured calls that are overdue in the quarantine, by schedule."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.redacting import sweep_quarantine
+from __future__ import annotations
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
+from assistant.settings import deployed_names
 from assistant.settings.functions import RedactingSettings
-from assistant.wiring.services import open_redacting
+from assistant.wiring.services import Redacting, open_redacting
 
-handle = FunctionEntry(RedactingSettings, open_redacting, sweep_quarantine)
+
+async def run(services: Redacting, _event: Event) -> None:
+    """Redact the overdue objects, and emit the age of the oldest raw object that is left."""
+    age_s = await services.sweep()
+    emit_metric(
+        deployed_names.OLDEST_RAW_CAPTURE_AGE,
+        age_s,
+        service=services.metrics_service,
+        unit=MetricUnit.Seconds,
+    )
+
+
+handle = FunctionEntry(RedactingSettings, open_redacting, run)

@@ -1,8 +1,22 @@
-"""Withdrawn documents come out of the index."""
+"""Removes withdrawn documents from the index and the document store."""
 
-from assistant.functions import FunctionEntry
-from assistant.functions.removing import withdraw_documents
+from __future__ import annotations
+
+from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, queue_batch
 from assistant.settings.functions import RemovingSettings
-from assistant.wiring.services import open_removing
+from assistant.wiring.services import Removing, open_removing
 
-handle = FunctionEntry(RemovingSettings, open_removing, withdraw_documents)
+
+async def run(services: Removing, event: Event) -> BatchFailures:
+    """Remove the documents. Return only invalid messages as failures.
+
+    Documents that must wait for the search domain are sent to the queue again as new messages.
+    """
+    batch = queue_batch(event)
+    await services.batches.put_back(batch.invalid_receipts)
+    if batch.messages:
+        await services.batches.handle(batch.messages)
+    return batch.failures
+
+
+handle = FunctionEntry(RemovingSettings, open_removing, run)

@@ -23,9 +23,9 @@ import httpx
 import orjson
 import pytest
 
+from assistant.aws.lambda_entry import FunctionEntry
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
-from assistant.functions import FunctionEntry
 from assistant.settings.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
 from assistant.settings.functions import (
     IngestingSettings,

@@ -84,7 +84,7 @@ FOR_A_KNOWN_PLACE = {
     "answering.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
     "answering.understand._CODE": "matched with the whole of a word of a question",
     "answering.understand._COUNTED": "matched with the whole of a word of a question",
-    "knowledge.sources.front_matter._SAYS_LABELS": "matched at the start of a line",
+    "knowledge.front_matter._SAYS_LABELS": "matched at the start of a line",
     "text.language._LAST_WORD": "searched for in 40 characters",
     "text.language._COUNTED": "matched with the whole of a code",
     "text.safe_markdown._DESTINATION": "matched at the bracket of a link",

@@ -22,6 +22,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.lambda_entry import FunctionEntry
 from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
@@ -29,7 +30,6 @@ from assistant.aws.s3_documents import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
-from assistant.functions import FunctionEntry
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import STATES

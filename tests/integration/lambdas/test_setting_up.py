@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from assistant.aws.clients import open_client
+from assistant.aws.lambda_entry import ResourceRequest, reply_to_cloudformation
 from assistant.aws.local_resources import create_key
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import kms_link_secret
-from assistant.functions.cloudformation import ResourceRequest, answer
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
@@ -72,7 +72,7 @@ async def test_a_resource_that_was_made_is_told_with_its_id(cloudformation: Clou
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
-    await answer(make, request(cloudformation), Context())
+    await reply_to_cloudformation(make, request(cloudformation), Context())
 
     (told,) = cloudformation.told
     assert (told["Status"], told["PhysicalResourceId"]) == ("SUCCESS", "made-1")
@@ -83,7 +83,7 @@ async def test_the_answer_goes_to_the_address_as_it_was_signed(cloudformation: C
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
-    await answer(make, request(cloudformation), Context())
+    await reply_to_cloudformation(make, request(cloudformation), Context())
 
     (exchange,) = cloudformation.server.exchanges
     assert f"{cloudformation.server.url}{exchange.target}" == cloudformation.url
@@ -94,7 +94,7 @@ async def test_a_failure_is_told_and_its_text_is_not(cloudformation: CloudFormat
     async def fail(_asked: ResourceRequest) -> str:
         raise ZeroDivisionError("Mrs Doe")
 
-    await answer(fail, request(cloudformation), Context())
+    await reply_to_cloudformation(fail, request(cloudformation), Context())
 
     (told,) = cloudformation.told
     assert told["Status"] == "FAILED"
@@ -107,7 +107,9 @@ async def test_what_hangs_is_answered_for_in_the_functions_time(cloudformation: 
         await asyncio.Event().wait()
         return ""
 
-    await answer(hang, request(cloudformation, physical_id="made-0"), Context(remaining_ms=20_050))
+    await reply_to_cloudformation(
+        hang, request(cloudformation, physical_id="made-0"), Context(remaining_ms=20_050)
+    )
 
     (told,) = cloudformation.told
     assert (told["Status"], told["PhysicalResourceId"]) == ("FAILED", "made-0")
@@ -118,7 +120,7 @@ async def test_an_answer_is_repeated_until_it_is_taken(cloudformation: CloudForm
         return "made-1"
 
     cloudformation.fails = 2
-    await answer(make, request(cloudformation), Context())
+    await reply_to_cloudformation(make, request(cloudformation), Context())
 
     assert len(cloudformation.told) == 1
 

@@ -1,0 +1,1 @@
+"""The functions that Lambda runs: one folder a function, ``lambdas/<verb_noun>/handler.py``."""
