@@ -19,8 +19,11 @@ def ask(question: str) -> None:
             model="default", messages=[{"role": "user", "content": question}]
         )
     message = completion.choices[0].message
-    for _annotation in message.annotations or ():
-        pass
+    content = message.content or ""
+    print(content)
+    for annotation in message.annotations or ():
+        cited = annotation.url_citation
+        print(f"-- {cited.title}: {content[cited.start_index : cited.end_index]!r}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ DOCUMENT
 
 assistant tenant new my-shop --from "${FROM:-pharmacy}" --knowledge my-shop
 assistant knowledge add --tenant my-shop
-assistant ask --tenant my-shop "How long may a patient park?"
+assistant ask --tenant my-shop "For how many hours do patients park free of charge?"
 
 # An agent without the label `hr` does not see the second document.
 assistant knowledge list --tenant my-shop
@@ -28,4 +28,4 @@ assistant knowledge list --tenant my-shop
 # A withdrawn document leaves the search, and its text leaves recorded answers and replays.
 assistant knowledge withdraw parking --tenant my-shop --yes
 echo "== asked again"
-assistant ask --tenant my-shop "How long may a patient park?"
+assistant ask --tenant my-shop "For how many hours do patients park free of charge?"

@@ -6,5 +6,5 @@ set -euo pipefail
 
 assistant models add "$MODEL" --tenant "$TENANT" --name my-llm
 assistant models list
-assistant ask --tenant "$TENANT" "${QUESTION:-How long may a patient park?}"
+assistant ask --tenant "$TENANT" "${QUESTION:-For how many hours do patients park free of charge?}"
 assistant models use --tenant "$TENANT" --packaged

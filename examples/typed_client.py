@@ -26,21 +26,23 @@ async def ask(question: str) -> int:
                     case Started():
                         answer_id = event.answer_id
                     case Sources():
-                        for _source in event.sources:
-                            pass
+                        for source in event.sources:
+                            print(f"[{source.n}] {source.title} ({source.document_id})")
                     case Token():
-                        pass
+                        print(event.text, end="", flush=True)
                     case Done():
                         succeeded = True
+                        print(f"\n-- {event.finish_reason}, cites {list(event.citations)}")
                     case Problem():
-                        pass
+                        print(f"\n-- failed: {event.code}: {event.detail}", file=sys.stderr)
                     case _:
                         pass
         if not succeeded:
             return 1
         verdict = Verdict(verdict_id=uuid.uuid4().hex, label=VerdictLabel.GOOD)
         await client.give_verdict(answer_id, verdict)
-        await client.read_answer(answer_id)
+        stored = await client.read_answer(answer_id)
+        print(f"-- recorded: {stored.record.question!r}, marked {stored.verdicts[-1].verdict.label}")
         return 0
 
 

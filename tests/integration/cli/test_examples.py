@@ -51,7 +51,7 @@ def own_documents(folder: Shop) -> str:
 
 def test_own_documents_are_answered_from_until_they_are_withdrawn(own_documents: str) -> None:
     before, after = own_documents.split("== asked again", 1)
-    assert "two hours" in before
+    assert "two hours" in before, before
     assert "two hours" not in after
 
 
@@ -73,6 +73,7 @@ def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -
     [("typed_client.py", "marked good"), ("openai_client.py", "-- Help desk")],
 )
 def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: str) -> None:
+    folder.run("knowledge", "add", "--tenant", "shop")
     up = folder.run("local", "up", "--json")
     address = next(row["address"] for row in json.loads(up)["processes"] if row["name"] == "service")
     token = folder.run("token", "--tenant", "shop", "--agent", "ann").strip()
