@@ -1,4 +1,4 @@
-"""``python -m assistant.api``: settings from the environment, see ServiceSettings."""
+"""``python -m assistant.api``: the service process. ``ServiceSettings`` are read from the environment."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import AnswerExchange, AnswerRequests, StartAnswer
 from assistant.api.app import Application, build_application
 from assistant.api.auth import CachedKeySet, Service, TokenVerifier
+from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
 from assistant.api.limits import Admission, StreamLimits
-from assistant.api.metrics import ServiceMetrics
 from assistant.api.running import RunningAnswers, SignalWatch
-from assistant.api.task_metrics import telling_metrics
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
@@ -23,13 +22,12 @@ from assistant.wiring.services import ServedTenant, open_tenants
 from assistant.wiring.stores import open_key_source
 
 _RESUME_S = 5.0
-"""At the end, for answers that nobody reads just now but somebody may come back to on another task. Drain
-(103 s by default), this and three times the next are below the 120 s after which a container is killed."""
+"""At shutdown, for answers that nobody reads now but that a reader may resume on another task."""
 _CANCEL_AGAIN_S = 0.2
 _RECORD_S = 3.0
-"""For each of: answers that the end of the process cut off, the last batches of their logs, their records."""
+"""At shutdown, for each of: cancelled answers, the last batches of their logs, their records."""
 AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
-"""What may follow the drain."""
+"""Longest shutdown after the drain (103 s by default). ECS kills a container after 120 s."""
 
 
 async def main() -> None:
@@ -37,16 +35,17 @@ async def main() -> None:
     configure_logging(settings.log_level)
     configure_tracing("assistant-service", otlp_endpoint=settings.otlp_endpoint)
     listener = open_socket(settings.host, settings.port)
-    operations = None
-    if settings.operations_port is not None:
-        operations = open_socket(settings.operations_host, settings.operations_port)
-    port = None if operations is None else operations.getsockname()[1]
+    operations, port = None, settings.operations_port
+    if port is not None:
+        operations = open_socket(settings.operations_host, port)
+        port = operations.getsockname()[1]
     async with (
         open_tenants(settings) as tenants,
         open_application(settings, tenants, operations_port=port) as application,
     ):
         service = application.answers.service
-        async with telling_metrics(settings, service):
+        metrics = _task_metrics(settings, service)
+        async with report_metrics(metrics, interval_s=settings.metrics_interval_s):
             await serve(
                 application,
                 listener,
@@ -67,7 +66,7 @@ async def open_application(
     settle_s: float = _RESUME_S,
     operations_port: int | None = None,
 ) -> AsyncGenerator[Application]:
-    """Put the application together; on leaving, end what is still written and have it recorded."""
+    """Build the application. At the end, settle the answers in progress and write their records."""
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
@@ -90,8 +89,8 @@ async def open_application(
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel the tasks until they have ended: Python 3.11's ``wait_for`` loses a cancellation that comes with
-    its result."""
+    """Cancel the tasks until they have ended: ``wait_for`` of Python 3.11 loses a cancellation that arrives
+    together with its result."""
     left = set(tasks)
     while left:
         for task in left:
@@ -132,6 +131,17 @@ def _admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
         name: Admission(streams=limit.streams, streams_per_agent=limit.streams_per_agent)
         for name, limit in limits.items()
     }
+
+
+def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | None:
+    if settings.metrics_service is None:
+        return None
+    return TaskMetrics(
+        service=settings.metrics_service,
+        active=lambda: len(service.running) + len(service.followers),
+        failures=service.metrics.internal_error_count,
+        clock=service.clock,
+    )
 
 
 if __name__ == "__main__":

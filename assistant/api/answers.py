@@ -36,6 +36,7 @@ from assistant.api.errors import (
     problems,
     send_problem,
 )
+from assistant.api.health import AnswerObserver
 from assistant.api.limits import (
     Admission,
     ClientGoneError,
@@ -44,7 +45,6 @@ from assistant.api.limits import (
     parse_body,
     read_body,
 )
-from assistant.api.metrics import AnswerObserver
 from assistant.api.resume import KeptEvents, LogFollower, refuse_withdrawn, settle_lapsed
 from assistant.api.running import LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer

@@ -1,4 +1,4 @@
-"""The ASGI application of the service: the streaming path on its own, FastAPI for the rest."""
+"""The ASGI application of the service: streams on raw ASGI, FastAPI for the rest; the console's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api import answers, documents, health_routes
+from assistant.api import answers, documents, health
 from assistant.api.answers import EVENTS_PATH, AnswerRequests
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, ChatCompletions
@@ -29,7 +29,9 @@ from assistant.api.errors import (
     problem_headers,
     problem_of,
 )
+from assistant.api.health import ReadinessProbe, operations_application
 from assistant.api.limits import ClientGoneError
+from assistant.api.openapi import openapi_document, rendered
 from assistant.api.wire import ConsoleConfig
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 
@@ -38,7 +40,19 @@ _DEFAULT_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_JSON_OBJECT: dict[str, Any] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+DIST = Path(__file__).parent / "console" / "dist"
+_MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+_PAGE = "index.html"
+_NOT_BUILT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
+<body><main><h1>The console is not built</h1>
+<p>Run <code>make demo</code>, or <code>node assistant/api/console/build.mjs</code> in the repository.</p>
+</main></body></html>
+"""
 _log = structlog.get_logger(__name__)
+_description_router = APIRouter(tags=["operation"])
+_console_router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class Application:
     routes: ASGIApp
     operations: ASGIApp
     operations_port: int | None
-    """The listener for operators: what comes in there is served by ``operations`` alone."""
+    """Port of the operators' listener; ``operations`` alone serves its requests."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,17 +86,21 @@ def build_application(
 ) -> Application:
     routes = build_routes()
     routes.state.service = service
-    routes.state.console_files = read_console()
+    routes.state.console_files = _read_console()
+    readiness = ReadinessProbe(
+        service.tenants, check_keys=service.keys.check, deployed=service.deployed, clock=service.clock
+    )
     return Application(
         answers=answers,
         chat=ChatCompletions(answers),
         routes=routes,
-        operations=health_routes.operations_application(service),
+        operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,
     )
 
 
 def build_routes() -> FastAPI:
+    """Return the routes that FastAPI serves; their state is set by ``build_application``."""
     routes = FastAPI(
         title="Private care assistant",
         openapi_url=None,
@@ -91,21 +109,27 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for router in (
-        answers.router,
-        documents.audit_router,
-        documents.router,
-        health_routes.router,
-        documents.page_router,
-        console_router,
-    ):
-        routes.include_router(router)
+    routes.include_router(answers.router)
+    routes.include_router(documents.router)
+    routes.include_router(documents.audit_router)
+    routes.include_router(health.router)
+    routes.include_router(_description_router)
+    routes.include_router(_console_router)  # last: it takes every name at the top
     routes.add_exception_handler(AssistantError, _on_own_error)
     routes.add_exception_handler(RequestValidationError, _on_validation_error)
     routes.add_exception_handler(HTTPException, _on_http_error)
     routes.add_exception_handler(ClientGoneError, _on_client_gone)
     routes.add_exception_handler(Exception, _on_unexpected)
     return routes
+
+
+@_description_router.get("/openapi.json", response_class=Response, responses={200: _JSON_OBJECT})
+async def openapi(request: Request) -> Response:
+    """This description."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        state.openapi = rendered(openapi_document(request.app))
+    return Response(state.openapi, media_type="application/json")
 
 
 async def _on_own_error(_request: Request, error: Exception) -> Response:
@@ -122,7 +146,7 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown path, a method that a path does not have."""
+    """Handle the router's own refusals: an unknown path, a method that a path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
     if error.status_code == 404:
         return _response(problem_of(NotFoundError(NOT_FOUND)))
@@ -167,44 +191,27 @@ def _with_default_headers(send: Send) -> Send:
     return with_headers
 
 
-# The console as it was built, under a policy that lets nothing in from outside.
-
-
-DIST = Path(__file__).parent / "console" / "dist"
-_MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
-_PAGE = "index.html"
-_NOT_BUILT = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
-<body><main><h1>The console is not built</h1>
-<p>Run <code>make demo</code>, or <code>node assistant/api/console/build.mjs</code> in the repository.</p>
-</main></body></html>
-"""
-
-console_router = APIRouter(include_in_schema=False)
-
-
 @dataclass(frozen=True, slots=True)
-class ConsoleFile:
-    """A file of the build, as it was when the process started."""
+class _ConsoleFile:
+    """A file of the console's build, read when the process started."""
 
     content: bytes
     media_type: str
     etag: str
 
 
-def read_console() -> Mapping[str, ConsoleFile]:
-    """Return the build's files by name. They are read once: no name that a caller sends is looked for on
-    the disk."""
+def _read_console() -> Mapping[str, _ConsoleFile]:
+    """Return the build's files by name. No request reads the disk: a caller's name is looked up here only."""
     return {
-        path.name: _read(path)
+        path.name: _read_file(path)
         for path in (sorted(DIST.iterdir()) if DIST.is_dir() else ())
         if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file()
     }
 
 
-def _read(path: Path) -> ConsoleFile:
+def _read_file(path: Path) -> _ConsoleFile:
     content = path.read_bytes()
-    return ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    return _ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def content_security_policy(issuer: str) -> str:
@@ -216,26 +223,26 @@ def content_security_policy(issuer: str) -> str:
     )
 
 
-@console_router.get("/config.json")
+@_console_router.get("/config.json")
 async def console_config(service: ServiceOf) -> ConsoleConfig:
     return service.console
 
 
-@console_router.get("/")
+@_console_router.get("/")
 async def console_page(request: Request, service: ServiceOf) -> Response:
     if _PAGE not in request.app.state.console_files:
         return HTMLResponse(_NOT_BUILT, 404, headers=_headers(service.console))
     return _file(request, service.console, _PAGE)
 
 
-@console_router.get("/{name}")
+@_console_router.get("/{name}")
 async def console_file(request: Request, service: ServiceOf, name: str) -> Response:
     """A file of the build."""
     return _file(request, service.console, name)
 
 
 def _file(request: Request, console: ConsoleConfig, name: str) -> Response:
-    files: Mapping[str, ConsoleFile] = request.app.state.console_files
+    files: Mapping[str, _ConsoleFile] = request.app.state.console_files
     if (found := files.get(name)) is None:
         raise NotFoundError(NOT_FOUND)
     headers = _headers(console) | {"etag": found.etag}
@@ -247,7 +254,7 @@ def _file(request: Request, console: ConsoleConfig, name: str) -> Response:
 def _headers(console: ConsoleConfig) -> dict[str, str]:
     return {
         "content-security-policy": content_security_policy(console.issuer),
-        "cache-control": "no-cache",  # asked for anew each time; an unchanged file answers 304 by its ETag
+        "cache-control": "no-cache",  # browsers ask each time; an unchanged file answers 304 by its ETag
         "cross-origin-opener-policy": "same-origin",
         "x-frame-options": "DENY",
     }

@@ -15,7 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from assistant.api.metrics import ServiceMetrics, caller_is_identified
+from assistant.api.health import ServiceMetrics, caller_is_identified
 from assistant.api.resume import LogFollower
 from assistant.api.running import RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions

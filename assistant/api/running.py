@@ -15,8 +15,8 @@ from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
 from assistant.api.delivery import EventEncoder, Outbox
 from assistant.api.errors import internal_problem, problem_of
+from assistant.api.health import AnswerObserver
 from assistant.api.limits import StreamLimits
-from assistant.api.metrics import AnswerObserver
 from assistant.domain.errors import AnswerInterruptedError, AssistantError
 from assistant.domain.identity import Identity
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED

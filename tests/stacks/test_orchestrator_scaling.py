@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.api.task_metrics import TaskMetrics
+from assistant.api.health import TaskMetrics
 from assistant.domain.clock import SystemClock
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings

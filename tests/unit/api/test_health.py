@@ -1,14 +1,14 @@
-"""What a task tells CloudWatch: lines of the embedded metric format, bounded, without a word of anybody's."""
+"""Metrics: lines of the embedded metric format for CloudWatch, and which failures count."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import orjson
+import pytest
 
 from assistant.answering.events import Problem
-from assistant.api.metrics import AnswerObserver, ServiceMetrics, caller_is_identified
-from assistant.api.task_metrics import TaskMetrics
+from assistant.api.health import AnswerObserver, ServiceMetrics, TaskMetrics, caller_is_identified
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
@@ -47,23 +47,23 @@ def test_a_line_has_every_sample_since_the_last() -> None:
     assert task.line()[deployed_names.ACTIVE_STREAMS] == [2]
 
 
-def test_an_idle_task_is_told_too() -> None:
+def test_an_idle_task_writes_a_line_too() -> None:
     task = Task()
     task.metrics.sample()
     assert task.line()[deployed_names.ACTIVE_STREAMS] == [0]
 
 
-def test_nothing_is_told_of_no_time() -> None:
+def test_without_samples_there_is_no_line() -> None:
     assert Task().metrics.line() is None
 
 
-def test_a_failure_is_told_once() -> None:
+def test_a_failure_is_counted_in_one_line() -> None:
     task = Task()
-    told: list[int] = []
+    reported: list[int] = []
     for task.failures in (2, 2, 5):
         task.metrics.sample()
-        told.append(task.line()[deployed_names.INTERNAL_ERRORS])
-    assert told == [2, 0, 3]
+        reported.append(task.line()[deployed_names.INTERNAL_ERRORS])
+    assert reported == [2, 0, 3]
 
 
 def test_every_metric_that_is_declared_has_its_values_and_dimension() -> None:
@@ -88,7 +88,7 @@ def test_the_longest_interval_fits_a_line() -> None:
     assert longest_s <= LONGEST_METRIC_VALUES
 
 
-def test_only_what_nobody_expected_counts_as_a_failure() -> None:
+def test_only_unexpected_errors_count_as_failures() -> None:
     metrics = ServiceMetrics()
     observer = AnswerObserver(metrics, tenant="clinic", started_s=0.0, clock=SteppedClock())
     for code in ("endpoint_paused", "overloaded", "dependency_unavailable"):
@@ -100,6 +100,22 @@ def test_only_what_nobody_expected_counts_as_a_failure() -> None:
     observer.see(problem(AssistantError.code))
     caller_is_identified.reset(identified)
     assert metrics.internal_error_count() == 2
+
+
+@pytest.mark.parametrize(("identified", "counted"), [(True, 2), (False, 0)])
+def test_only_failures_of_identified_callers_count_against_a_deployment(
+    identified: bool, counted: int
+) -> None:
+    metrics = ServiceMetrics()
+    token = caller_is_identified.set(identified)
+    try:
+        metrics.count_internal_error()
+        metrics.refuse(AssistantError.code)
+    finally:
+        caller_is_identified.reset(token)
+    assert metrics.internal_error_count() == counted
+    caller = "identified" if identified else "anonymous"
+    assert f'assistant_internal_errors_total{{caller="{caller}"}} 2.0' in metrics.text().decode()
 
 
 def problem(code: str) -> Problem:

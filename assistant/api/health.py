@@ -1,0 +1,346 @@
+"""Health, readiness and metrics of one service process.
+
+Callers see ``/healthz`` only. Readiness and Prometheus metrics are on the operators' listener. CloudWatch
+reads its metrics from stdout. Labels of metrics are our own names, never text that a client sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+
+import orjson
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from assistant.answering.events import AnswerEvent, Done, Problem, Token
+from assistant.answering.use_case import FAILED_CHECKS
+from assistant.api.wire import DeployedVersions, Readiness, ReadinessCheck
+from assistant.domain.clock import Clock
+from assistant.domain.errors import AssistantError
+from assistant.settings import deployed_names
+from assistant.wiring.services import ServedTenant
+
+_STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
+_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+_SAMPLE_S = 1.0
+_CHECK_TIMEOUT_S = 5.0
+_READINESS_MAX_AGE_S = 1.0
+
+caller_is_identified: ContextVar[bool] = ContextVar("caller_is_identified", default=False)
+"""Whether the caller of this request showed a valid token, or the valid token of a link."""
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/healthz")
+async def alive() -> dict[str, bool]:
+    """The process answers; nothing else is asked. The only check for balancers."""
+    return {"alive": True}
+
+
+def operations_application(metrics: ServiceMetrics, *, readiness: ReadinessProbe) -> FastAPI:
+    """Return the application of the operators' listener."""
+    application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+
+    async def ready(response: Response) -> Readiness:
+        found = await readiness.latest()
+        response.status_code = 200 if found.ready else 503
+        return found
+
+    async def metrics_text() -> Response:
+        return Response(metrics.text(), media_type=_CONTENT_TYPE)
+
+    application.add_api_route("/healthz", alive)
+    application.add_api_route("/readyz", ready)
+    application.add_api_route("/metrics", metrics_text)
+    return application
+
+
+class ServiceMetrics:
+    """The Prometheus metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry, buckets=_STEP_BUCKETS_S)
+        self.active_streams = Gauge(
+            "assistant_active_streams", "Answers in progress.", ["tenant"], registry=self.registry
+        )
+        self.answers = counter(
+            "assistant_answers",
+            "Answers by how they ended: a finish reason, the code of an error, or disconnected.",
+            ["tenant", "finish_reason"],
+        )
+        self.fallbacks = counter(
+            "assistant_answer_fallbacks",
+            "Answers whose written text a quote replaced, by the failed check or error.",
+            ["tenant", "fallback"],
+        )
+        self.refused = counter(
+            "assistant_answers_refused",
+            "Questions answered with a status before the first event, by code.",
+            ["code"],
+        )
+        self.internal_errors = counter(
+            "assistant_internal_errors",
+            "Unexpected failures, by whether the caller had a valid token: only identified callers' roll a"
+            " deployment back.",
+            ["caller"],
+        )
+        self.stalled = counter(
+            "assistant_stalled_readers",
+            "Connections closed because their reader took nothing for too long.",
+        )
+        self.first_token = histogram(
+            "assistant_first_token_seconds",
+            "From the request to the first token handed to the client.",
+            ["tenant"],
+        )
+        self.step = histogram("assistant_step_seconds", "Time of one step of an answer.", ["tenant", "step"])
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def refuse(self, code: str) -> None:
+        """Count a question that was answered with an error status."""
+        self.refused.labels(code).inc()
+        if code == AssistantError.code:
+            self.count_internal_error()
+
+    def count_internal_error(self) -> None:
+        """Count an unexpected failure of the request that this task, or its parent, handles."""
+        self.internal_errors.labels("identified" if caller_is_identified.get() else "anonymous").inc()
+
+    def internal_error_count(self) -> int:
+        """Return the failures in requests of identified callers: nobody without a token can raise it."""
+        found = self.registry.get_sample_value("assistant_internal_errors_total", {"caller": "identified"})
+        return int(found or 0)
+
+
+class AnswerObserver:
+    """Counts the events of one answer."""
+
+    __slots__ = ("_clock", "_metrics", "_started_s", "_tenant", "fallback", "finish_reason", "first_token_s")
+
+    def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
+        self._metrics = metrics
+        self._tenant = tenant
+        self._started_s = started_s
+        self._clock = clock
+        self.finish_reason: str | None = None
+        self.first_token_s: float | None = None
+        """From the request to the first token; None before it."""
+        self.fallback: str | None = None
+        """Why a quote replaced written text."""
+
+    @property
+    def model_failed(self) -> bool:
+        """Whether the model was unavailable, late or interrupted; a failed check of its text is not that."""
+        return self.fallback is not None and self.fallback not in FAILED_CHECKS
+
+    def see(self, event: AnswerEvent) -> None:
+        if isinstance(event, Token):
+            if self.first_token_s is None:
+                self.first_token_s = self.elapsed_s()
+                self._metrics.first_token.labels(self._tenant).observe(self.first_token_s)
+        elif isinstance(event, Done):
+            self._count(event.finish_reason.value)
+            self.fallback = event.fallback
+            if event.fallback is not None:
+                self._metrics.fallbacks.labels(self._tenant, event.fallback).inc()
+            for step, milliseconds in event.timings_ms.items():
+                self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
+        elif isinstance(event, Problem):
+            self._count(event.code)
+            if event.code == AssistantError.code:
+                self._metrics.count_internal_error()
+
+    def end(self) -> None:
+        """Count the answer as disconnected unless it has ended by an event."""
+        if self.finish_reason is None:
+            self._count("disconnected")
+
+    def elapsed_s(self) -> float:
+        return self._clock.monotonic_s() - self._started_s
+
+    def _count(self, finish_reason: str) -> None:
+        self.finish_reason = finish_reason
+        self._metrics.answers.labels(self._tenant, finish_reason).inc()
+
+
+class TaskMetrics:
+    """Samples the answers in progress each second, and formats the samples of an interval as one line.
+
+    Every task writes as often as every other, with or without work, so the average of all samples is the
+    average of a task. A line has at most 60 samples; the embedded metric format allows 100. CloudWatch Logs
+    turns such lines into metrics without an agent or a permission of the task.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+
+    def __init__(
+        self, *, service: str, active: Callable[[], int], failures: Callable[[], int], clock: Clock
+    ) -> None:
+        self._service = service
+        self._active = active
+        self._failures = failures
+        self._clock = clock
+        self._samples: list[int] = []
+        self._reported_failures = failures()
+
+    def sample(self) -> None:
+        self._samples.append(self._active())
+
+    def line(self) -> bytes | None:
+        """Return the line for the samples since the last one; None without samples."""
+        if not self._samples:
+            return None
+        samples, self._samples = self._samples, []
+        failures = self._failures()
+        new_failures, self._reported_failures = failures - self._reported_failures, failures
+        directive = {
+            "Namespace": deployed_names.NAMESPACE,
+            "Dimensions": [[deployed_names.DIMENSION]],
+            "Metrics": [
+                {"Name": deployed_names.ACTIVE_STREAMS, "Unit": "Count"},
+                {"Name": deployed_names.INTERNAL_ERRORS, "Unit": "Count"},
+            ],
+        }
+        timestamp_ms = int(self._clock.now().timestamp() * 1000)
+        return orjson.dumps(
+            {
+                "_aws": {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]},
+                deployed_names.DIMENSION: self._service,
+                deployed_names.ACTIVE_STREAMS: samples,
+                deployed_names.INTERNAL_ERRORS: new_failures,
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+
+
+@asynccontextmanager
+async def report_metrics(metrics: TaskMetrics | None, *, interval_s: int) -> AsyncGenerator[None]:
+    """Write a line of metrics to stdout every ``interval_s`` inside the block, and the rest at its end.
+
+    Without ``metrics`` nothing is written.
+    """
+    if metrics is None:
+        yield
+        return
+    reports = asyncio.create_task(_report(metrics, samples_in_line=interval_s))
+    try:
+        yield
+    finally:
+        reports.cancel()
+        await asyncio.wait([reports])
+        _write(metrics.line())
+
+
+async def _report(metrics: TaskMetrics, *, samples_in_line: int) -> None:
+    while True:
+        for _ in range(samples_in_line):
+            await asyncio.sleep(_SAMPLE_S)
+            metrics.sample()
+        _write(metrics.line())
+
+
+def _write(line: bytes | None) -> None:
+    if line is not None:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+
+class ReadinessProbe:
+    """Checks keys, and each tenant's records, index and models: one round at a time, at most one a second."""
+
+    def __init__(
+        self,
+        tenants: Mapping[str, ServedTenant],
+        *,
+        check_keys: Callable[[], Awaitable[None]],
+        deployed: DeployedVersions,
+        clock: Clock,
+    ) -> None:
+        self._tenants = tenants
+        self._check_keys = check_keys
+        self._deployed = deployed
+        self._clock = clock
+        self._round: asyncio.Task[Readiness] | None = None
+        self._round_began_s = float("-inf")
+
+    async def latest(self) -> Readiness:
+        """Return the state of every dependency, at most one second old."""
+        now_s = self._clock.monotonic_s()
+        age_s = now_s - self._round_began_s
+        if self._round is None or (self._round.done() and age_s >= _READINESS_MAX_AGE_S):
+            self._round_began_s = now_s
+            self._round = asyncio.create_task(self._check_all())
+        return await asyncio.shield(self._round)
+
+    async def _check_all(self) -> Readiness:
+        """Run all checks concurrently, each within 5 s."""
+        running = [_check("keys", None, self._keys())]
+        for name, tenant in self._tenants.items():
+            running += [
+                _check("records", name, _records(tenant)),
+                _check("index", name, _index(tenant)),
+                _check("models", name, _models(tenant)),
+            ]
+        checks = await asyncio.gather(*running)
+        return Readiness(
+            ready=all(check.ok for check in checks),
+            checked_at=self._clock.now(),
+            checks=tuple(checks),
+            deployed=self._deployed,
+        )
+
+    async def _keys(self) -> str:
+        await self._check_keys()
+        return "loaded"
+
+
+class _MismatchError(Exception):
+    """Two parts of a deployment do not match."""
+
+
+async def _check(name: str, tenant: str | None, work: Awaitable[str]) -> ReadinessCheck:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            return ReadinessCheck(name=name, tenant=tenant, ok=True, detail=await work)
+    except TimeoutError:
+        detail = f"no answer within {_CHECK_TIMEOUT_S:.0f} s"
+    except (AssistantError, _MismatchError) as error:
+        detail = str(error)
+    return ReadinessCheck(name=name, tenant=tenant, ok=False, detail=detail)
+
+
+async def _records(tenant: ServedTenant) -> str:
+    await tenant.answering.records.get_answer("readiness")
+    return "readable"
+
+
+async def _index(tenant: ServedTenant) -> str:
+    info = await tenant.answering.search.info()
+    model = tenant.embedding_model
+    if (info.embedding_model, info.dimensions) != (model.model, model.dimensions):
+        raise _MismatchError(
+            f"index {info.index_version} was built with {info.embedding_model} "
+            f"({info.dimensions} dimensions), the endpoint serves {model.model} ({model.dimensions})"
+        )
+    await tenant.answering.index_watch.require_whole()
+    return f"{info.index_version}: {info.document_count} documents, {info.passage_count} passages"
+
+
+async def _models(tenant: ServedTenant) -> str:
+    if not tenant.answering.writes_answers:  # the generation model is never called, and need not run
+        return "answers are quoted; no model writes"
+    served, config = tenant.answering.model, tenant.answering.tenant
+    if served.model_id != config.generation.model:
+        raise _MismatchError(f"the tenant names {config.generation.model}, the artifact {served.model_id}")
+    return f"{served.model_id} {(served.digest or 'unknown')[:12]}"
