@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from assistant.model_server.llama_runtime import LlamaRuntime
+from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 

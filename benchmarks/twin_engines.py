@@ -10,8 +10,8 @@ from statistics import fmean
 from assistant.answering.retrieve import RetrievePassages, candidates, rank, shipped_weights
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
+from assistant.evaluation.measures import LEGS, ranked_documents, retrieval_quality
 from assistant.evaluation.questions import load_questions
-from assistant.evaluation.retrieval_quality import LEGS, ranked_documents, retrieval_quality
 from assistant.settings.process import ServiceSettings
 from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT

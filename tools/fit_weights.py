@@ -41,11 +41,9 @@ from assistant.evaluation.fitting import (
     reranker_choices,
     weights_file,
 )
-from assistant.evaluation.judging import Judge
+from assistant.evaluation.judging import Judge, Observed, Observer
 from assistant.evaluation.measures import MEASURES, Results, estimates
-from assistant.evaluation.observing import Observed, Observer
-from assistant.evaluation.questions import EvaluationQuestion, load_questions
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, load_questions
 from assistant.settings.tenant import GateSection
 
 _SHOWN = ("right", "right_with_also", "telltale", "first", "three", "answered", "possibly", "refused")

@@ -23,12 +23,10 @@ from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation.judging import Judge, by_qid, subject_change
+from assistant.evaluation.judging import Judge, Observed, Observer, by_qid, subject_change
 from assistant.evaluation.measures import MEASURES, Estimate, estimates, latencies, lengths, paired
-from assistant.evaluation.observing import Observed, Observer
-from assistant.evaluation.questions import EvaluationQuestion, draw, load_questions
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import asked_text, report_page, told
-from assistant.evaluation.results import QuestionResult
 from assistant.evaluation.runs import (
     JUDGED,
     Baseline,

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from assistant.answering.evidence import Evidence
 from assistant.answering.retrieve import INDEX_FEATURES, Kind, Weights, WeightsFile, standardised
-from assistant.evaluation.judging import is_gold
-from assistant.evaluation.observing import Observed
+from assistant.evaluation.judging import Observed, is_gold
 from assistant.evaluation.questions import EvaluationQuestion
 
 DECIMALS = 4

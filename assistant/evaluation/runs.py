@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, ValidationError
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import MEASURES, Estimate, Measure, estimates
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import QuestionResult
 
 JUDGED = "held_out"
 """The half that bounds and baseline are about: nothing was learned of it."""

@@ -1,16 +1,88 @@
-"""``python -m assistant.model_server``: one model, configured by ModelServerSettings."""
+"""``python -m assistant.model_server``: one model behind the SageMaker container contract.
+
+``GET /ping`` and ``POST /invocations`` on one port; configured by ModelServerSettings."""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any, Protocol
 
-from assistant.http_process import open_socket, run, serve
+import structlog
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from assistant.domain.errors import TooLargeError
+from assistant.http_process import open_socket, read_body, run, serve, while_connected
 from assistant.model_server.artifact import TOKENIZER_FILE, artifact_folder, ensure_artifact
-from assistant.model_server.container import Container
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from assistant.telemetry import configure_logging
+
+MOST_BODY_BYTES = 6 * 1024 * 1024
+"""SageMaker's limit of a real-time request is 25 MB since 2025; no request of ours needs a quarter of it."""
+_log = structlog.get_logger(__name__)
+
+
+class ServedTask(Protocol):
+    """What stands behind the two routes."""
+
+    async def healthy(self) -> bool:
+        """Return whether the model is loaded and answers."""
+        ...
+
+    async def invoke(self, body: bytes, *, send: Send) -> None:
+        """Answer one request with a whole ASGI response. Cancelled when the client leaves."""
+        ...
+
+    def refuse(self, status: int, message: str) -> Response:
+        """Return an error in the task's own shape."""
+        ...
+
+
+class Container:
+    """The ASGI application."""
+
+    def __init__(self, task: ServedTask) -> None:
+        self._task = task
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = (scope["method"], scope["path"])
+        if route == ("POST", "/invocations"):
+            await self._invoke(scope, receive, send)
+        elif route == ("GET", "/ping"):
+            status = 200 if await self._task.healthy() else 503
+            await Response(status_code=status)(scope, receive, send)
+        else:
+            status = 405 if scope["path"] in ("/ping", "/invocations") else 404
+            await PlainTextResponse("", status)(scope, receive, send)
+
+    async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(receive, limit_bytes=MOST_BODY_BYTES)
+        except TooLargeError as error:
+            await self._task.refuse(413, error.message)(scope, receive, send)
+            return
+        if body is None:
+            return
+        started = False
+
+        async def send_noting_start(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await while_connected(self._task.invoke(body, send=send_noting_start), receive)
+        except Exception:
+            _log.exception("invocation_failed")
+            if started:
+                raise  # the server then cuts the connection: the only sign that is left
+            await self._task.refuse(500, "The model failed on this request.")(scope, receive, send)
+
+
+# ``python -m assistant.model_server``: one model, configured by ModelServerSettings.
+
 
 _SHUTDOWN_TIMEOUT_S = 1.0
 
@@ -27,9 +99,8 @@ async def serve_model() -> None:
 async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:
     from tokenizers import Tokenizer
 
-    from assistant.model_server.embedding_artifact import ensure_graph, pooling_of
-    from assistant.model_server.embedding_engine import EmbeddingEngine
-    from assistant.model_server.embedding_task import EmbeddingTask
+    from assistant.model_server.artifact import ensure_graph, pooling_of
+    from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
 
     artifact = ensure_artifact(settings)
     weights = locate_weights(settings)
@@ -54,9 +125,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
 
 
 async def _serve_generation(settings: ModelServerSettings, listener: socket.socket) -> None:
-    from assistant.model_server.admission import Admission
-    from assistant.model_server.generation_task import GenerationTask
-    from assistant.model_server.llama_runtime import LlamaRuntime
+    from assistant.model_server.generation import Admission, GenerationTask, LlamaRuntime
 
     ensure_artifact(settings)
     weights = locate_weights(settings)

@@ -11,9 +11,13 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.embedding_artifact import dimensions_of
-from assistant.model_server.embedding_graph import longest_input, read_bert_config, read_pooling
-from assistant.model_server.safetensors import read_safetensors
+from assistant.model_server.artifact import dimensions_of
+from assistant.model_server.embedding_graph import (
+    longest_input,
+    read_bert_config,
+    read_pooling,
+    read_safetensors,
+)
 from assistant.model_server.weights import ONNX_FILES, SAFETENSORS, Weights, weights_file
 from assistant.settings.local_models import AddedEmbedding, AddedLlm, AddedModel
 from assistant.settings.model_artifacts import AnsweringTable

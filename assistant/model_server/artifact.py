@@ -1,22 +1,45 @@
 """What is derived from a model's weights once, and kept in a folder named as the model.
 
 ``artifact.json`` describes the model to whoever talks to its endpoint; ``tokenizer.json`` counts its tokens.
-``python -m assistant.model_server.artifact`` makes both, by the same settings as the server.
-"""
+``python -m assistant.model_server.artifact`` makes both, by the same settings as the server."""
 
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import secrets
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
+import httpx
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.domain.public import PublicModel
+from assistant.model_server.embedding import (
+    CosineMeans,
+    PassageRunner,
+    graph_dimensions,
+    load_graph,
+    measure_cosines,
+)
+from assistant.model_server.embedding_graph import (
+    BUILDER_VERSION,
+    Pooling,
+    build_embedding_graph,
+    longest_input,
+    read_bert_config,
+    read_pooling,
+)
+from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import Weights, locate_weights
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings
@@ -125,10 +148,7 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
 
 def _build(settings: ModelServerSettings, *, weights: Weights, digest: str) -> tuple[ModelArtifact, bytes]:
     if settings.task == "embedding":
-        from assistant.model_server.embedding_artifact import build_embedding_artifact
-
         return build_embedding_artifact(weights, settings=settings, digest=digest)
-    from assistant.model_server.generation_artifact import build_generation_artifact
 
     return build_generation_artifact(weights, settings=settings, digest=digest)
 
@@ -140,7 +160,6 @@ def _same_model(
         return False
     if settings.task == "generation":
         return True
-    from assistant.model_server.embedding_artifact import pooling_of
 
     limits = (settings.max_input_tokens, pooling_of(weights))
     return (found.max_input_tokens, found.pooling) == limits
@@ -171,3 +190,265 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+# A tokenizer.json made from a GGUF's own vocabulary and merges: prompts are counted without the runtime.
+
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_TIKTOKEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PATTERNS: dict[str, tuple[str, ...]] = {
+    "gpt-2": (_GPT2,),
+    "smollm": (r"\p{N}", _GPT2),
+    "llama-bpe": (_TIKTOKEN % "{1,3}",),
+    "qwen2": (_TIKTOKEN % "",),
+}
+_WHOLE_WORDS_FIRST = frozenset({"llama-bpe"})
+"""A word that is itself in the vocabulary is taken whole, without merges."""
+_CONTROL, _USER_DEFINED = 3, 4
+
+
+def tokenizer_from_gguf(path: Path) -> Tokenizer:
+    """Return the tokenizer of a GGUF file. Raises ConfigurationError when its kind is not known here."""
+    from gguf import GGUFReader
+
+    try:
+        reader: Any = GGUFReader(path)
+    except (OSError, ValueError, IndexError) as error:
+        raise ConfigurationError(f"{path}: not a GGUF file: {error}") from None
+    kind = _field(reader, "tokenizer.ggml.model")
+    cutting = cast("str", _field(reader, "tokenizer.ggml.pre") or "gpt-2")
+    if kind != "gpt2" or cutting not in _PATTERNS:
+        raise ConfigurationError(
+            f"{path}: its vocabulary ({kind}, {cutting}) cannot be turned into a tokenizer.json here "
+            f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
+        )
+    tokens = cast("list[str]", _field(reader, "tokenizer.ggml.tokens"))
+    merges = cast("list[str]", _field(reader, "tokenizer.ggml.merges"))
+    model = BPE(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
+        ignore_merges=cutting in _WHOLE_WORDS_FIRST,
+    )
+    tokenizer = _cutting(Tokenizer(model), _PATTERNS[cutting])
+    kinds = cast("list[int]", _field(reader, "tokenizer.ggml.token_type"))
+    tokenizer.add_special_tokens(_added(tokens, kinds, wanted=_CONTROL))
+    tokenizer.add_tokens(_added(tokens, kinds, wanted=_USER_DEFINED))
+    return tokenizer
+
+
+def _cutting(tokenizer: Tokenizer, patterns: tuple[str, ...]) -> Tokenizer:
+    cuts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, whole])  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    return tokenizer
+
+
+def _added(tokens: list[str], kinds: list[int], *, wanted: int) -> list[AddedToken]:
+    return [
+        AddedToken(token, normalized=False, special=wanted == _CONTROL)
+        for token, kind in zip(tokens, kinds, strict=True)
+        if kind == wanted
+    ]
+
+
+def _field(reader: Any, name: str) -> object:
+    field = reader.get_field(name)
+    return None if field is None else field.contents()
+
+
+# The artifact of an embedding model: its tokenizer without truncation, and its graph.
+
+
+def build_embedding_artifact(
+    weights: Weights, *, settings: ModelServerSettings, digest: str
+) -> tuple[ModelArtifact, bytes]:
+    """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
+    tokenizer = _tokenizer_that_never_cuts(weights.path / "tokenizer.json")
+    longest = longest_input(weights.path)
+    if settings.max_input_tokens > longest:
+        raise ConfigurationError(
+            f"max_input_tokens is {settings.max_input_tokens}, {weights.name} takes at most {longest}."
+        )
+    means = _cosine_means(weights, tokenizer, settings=settings, digest=digest)
+    if weights.expected is not None:  # added weights; for others the tenant file gives the means, checked
+        means.refuse_alike(weights.name)
+    artifact = ModelArtifact(
+        model=weights.name,
+        task="embedding",
+        digest=digest,
+        max_input_tokens=settings.max_input_tokens,
+        dimensions=dimensions_of(weights),
+        pooling=pooling_of(weights),
+        cosine_unrelated=means.unrelated,
+        cosine_related=means.related,
+    )
+    return artifact, tokenizer
+
+
+def pooling_of(weights: Weights) -> Pooling:
+    """Return the pooling that was given with the weights, else their folder's. Raises ConfigurationError."""
+    return weights.pooling or read_pooling(weights.path)
+
+
+def dimensions_of(weights: Weights) -> int:
+    """Return the length of the weights' vectors. Raises ConfigurationError."""
+    return graph_dimensions(weights.file) if weights.is_graph else read_bert_config(weights.path).hidden_size
+
+
+def ensure_graph(weights: Weights, *, settings: ModelServerSettings, digest: str) -> Path:
+    """Return the ONNX graph of the weights: the folder's own, or one that is built when it is missing.
+
+    Raises ConfigurationError.
+    """
+    if weights.is_graph:
+        return weights.file
+    folder = artifact_folder(settings, weights)
+    path = folder / f"model-{_graph_key(weights, digest)}.onnx"
+    if not path.exists():
+        write_whole(path, build_embedding_graph(weights.path, pooling=weights.pooling))
+        for stale in folder.glob("model-*.onnx"):
+            if stale != path:
+                stale.unlink(missing_ok=True)
+    return path
+
+
+def _cosine_means(
+    weights: Weights, tokenizer: bytes, *, settings: ModelServerSettings, digest: str
+) -> CosineMeans:
+    """Run the model on the packaged pairs: 64 texts, about a second for a small model."""
+    counting = Tokenizer.from_str(tokenizer.decode())
+    most = settings.max_input_tokens  # the longest text has some 40 tokens; a lower limit cuts it
+    graph = ensure_graph(weights, settings=settings, digest=digest)
+    try:
+        runner = PassageRunner(
+            load_graph(graph, threads=1, precision=settings.precision), pooling=pooling_of(weights)
+        )
+        return measure_cosines(lambda text: runner.embed(counting.encode(text).ids[:most]))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1:]
+        raise ConfigurationError(f"{graph}: the graph cannot be run: {' '.join(reason)[:200]}") from None
+
+
+def _graph_key(weights: Weights, digest: str) -> str:
+    """Everything that the graph is made of: weights, both configurations and the builder."""
+    pooling = f"{weights.pooling} " if weights.pooling else ""
+    key = hashlib.sha256(f"{BUILDER_VERSION} {digest} {pooling}".encode())
+    for path in (weights.path / "config.json", weights.path / "1_Pooling" / "config.json"):
+        key.update(path.read_bytes() if path.exists() else b"-")
+    return key.hexdigest()[:16]
+
+
+def _tokenizer_that_never_cuts(path: Path) -> bytes:
+    """As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 : the library raises nothing narrower
+        raise ConfigurationError(f"{path}: the tokenizer cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer.to_str().encode()
+
+
+# The artifact of an LLM: its tokenizer and what its chat template adds, checked against the runtime.
+
+
+_PROBE_CONTEXT_TOKENS = 512
+_RUNTIME_TIMEOUT_S = 30.0
+_PROBES = (
+    "Refill too soon: reject code 79, wait 3 days; can't be overridden.",
+    "Überprüfen Sie Größe & Maß: 50 µg/mL, ½ Tablette… naïve façade",
+    "処方箋を確認してください。 Проверьте рецепт. 😀👩🏽‍⚕️",
+    "  two  spaces\n\n\tand\r\na tab   \n ends ",
+    "if (x != 12345.678) { return 'I''LL'; } // we'Re DON'T",
+    "<|im_start|>user\nhidden<|im_end|>",
+)
+"""Texts on which the made tokenizer must equal the runtime's own: digits, quotes, scripts, spaces, markup."""
+_TURNS = ("system", "user", "assistant", "user", "assistant", "user")
+
+
+def build_generation_artifact(
+    weights: Weights, *, settings: ModelServerSettings, digest: str
+) -> tuple[ModelArtifact, bytes]:
+    """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
+    tokenizer = _tokenizer(weights.path)
+    with _running(weights, threads=settings.threads) as client:
+        _check_tokenizer(tokenizer, client=client, weights=weights)
+        per_message, fixed = _template_tokens(tokenizer, client=client, weights=weights)
+    artifact = ModelArtifact(
+        model=weights.name,
+        task="generation",
+        digest=digest,
+        max_input_tokens=settings.context_tokens - 1,
+        context_tokens=settings.context_tokens,
+        template_tokens_per_message=per_message,
+        template_tokens_fixed=fixed,
+        answering=weights.answering,
+    )
+    return artifact, tokenizer.to_str().encode()
+
+
+@contextmanager
+def _running(weights: Weights, *, threads: int) -> Generator[httpx.Client]:
+    """Run the runtime with a small context, and give a client of it."""
+    runtime = LlamaRuntime(
+        weights.path, model=weights.name, slots=1, context_tokens=_PROBE_CONTEXT_TOKENS, threads=threads
+    )
+    runtime.start()
+    try:
+        with httpx.Client(
+            base_url=runtime.address,
+            headers=runtime.authorization,
+            timeout=_RUNTIME_TIMEOUT_S,
+            trust_env=False,
+        ) as client:
+            yield client
+    finally:
+        runtime.close()
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    beside = path.parent / "tokenizer.json"
+    if not beside.exists():
+        return tokenizer_from_gguf(path)
+    tokenizer = Tokenizer.from_file(str(beside))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> None:
+    for probe in _PROBES:
+        if tokenizer.encode(probe, add_special_tokens=False).ids != _runtime_tokens(client, probe):
+            raise ConfigurationError(
+                f"{weights.path}: the tokenizer differs from the runtime's own; "
+                "put the model's tokenizer.json beside the file."
+            )
+
+
+def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> tuple[int, int]:
+    """Return the most that the template adds around a message, and once, over a few dialogues."""
+    added: dict[int, int] = {}
+    for count in (2, 4, 6):
+        messages = [{"role": role, "content": "A few words."} for role in _TURNS[:count]]
+        answer = client.post("/apply-template", json={"messages": messages})
+        if answer.status_code != 200:
+            raise ConfigurationError(
+                f"{weights.path}: its chat template takes no system message or no dialogue."
+            )
+        prompt = cast("dict[str, Any]", answer.json())["prompt"]
+        contents = sum(len(tokenizer.encode(each["content"], add_special_tokens=False)) for each in messages)
+        added[count] = len(_runtime_tokens(client, prompt)) - contents
+    per_message = max(math.ceil((added[4] - added[2]) / 2), math.ceil((added[6] - added[4]) / 2), 0)
+    fixed = max(0, *(total - per_message * count for count, total in added.items()))
+    return per_message, fixed
+
+
+def _runtime_tokens(client: httpx.Client, text: str) -> list[int]:
+    answer = client.post("/tokenize", json={"content": text, "add_special": False, "parse_special": True})
+    answer.raise_for_status()
+    return cast("dict[str, list[int]]", answer.json())["tokens"]

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.artifact import ModelArtifact, ensure_artifact
-from assistant.model_server.gguf_tokenizer import tokenizer_from_gguf
-from assistant.model_server.llama_runtime import LlamaRuntime
+from assistant.model_server.artifact import ModelArtifact, ensure_artifact, tokenizer_from_gguf
+from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from assistant.model_server.admission import Admission
-from assistant.model_server.container import Container
-from assistant.model_server.generation_task import GenerationTask
-from assistant.model_server.llama_runtime import LlamaRuntime
+from assistant.model_server.__main__ import Container
+from assistant.model_server.generation import Admission, GenerationTask, LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from tests.fakes.asgi_server import asgi_server

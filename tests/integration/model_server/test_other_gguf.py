@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import ensure_artifact
-from assistant.model_server.llama_runtime import LlamaRuntime
+from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from tests.integration.model_server.conftest import Start

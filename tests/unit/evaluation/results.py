@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistant.evaluation.questions import EvaluationQuestion
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from assistant.evaluation.runs import TenantRun
 
 HELD_OUT, TUNING = "doc-2", "doc-0"

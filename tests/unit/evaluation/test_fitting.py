@@ -19,7 +19,7 @@ from assistant.evaluation.fitting import (
     reranker_choices,
     weights_file,
 )
-from assistant.evaluation.observing import Observer
+from assistant.evaluation.judging import Observer
 from tests.fakes.answering import FakeTenant, document
 from tests.unit.evaluation.results import question, unanswerable
 

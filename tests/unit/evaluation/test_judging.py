@@ -9,6 +9,7 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
     Judge,
+    Observer,
     best_window_holds,
     chance_level,
     holds_all,
@@ -16,9 +17,7 @@ from assistant.evaluation.judging import (
     normal,
     subject_change,
 )
-from assistant.evaluation.observing import Observer
-from assistant.evaluation.questions import EvaluationQuestion
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from tests.fakes.answering import FakeTenant, document
 from tests.unit.evaluation.results import question
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.evaluation.measures import MEASURES, Measure, estimate, estimates, paired, spread, values_of
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import QuestionResult
 from tests.unit.evaluation.results import HELD_OUT, TUNING, question, result, unanswerable
 
 

@@ -4,9 +4,15 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
-from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.questions import (
+    EvaluationQuestion,
+    PartResult,
+    QuestionResult,
+    QuotedUnit,
+    RankedCandidate,
+    ShownQuote,
+)
 from assistant.evaluation.report import report_page
-from assistant.evaluation.results import PartResult, QuestionResult, QuotedUnit, RankedCandidate, ShownQuote
 from assistant.evaluation.runs import Run
 from tests.unit.evaluation.results import HELD_OUT, question, result, run, unanswerable
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from assistant.domain.documents import Passage, RankedPassage, Span
+from assistant.evaluation.measures import ranked_documents, retrieval_quality
 from assistant.evaluation.questions import EvaluationQuestion
-from assistant.evaluation.retrieval_quality import ranked_documents, retrieval_quality
 
 
 def ranked(passage_id: str, *, rank: int, lexical: int | None, vector: int | None) -> RankedPassage:

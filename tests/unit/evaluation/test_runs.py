@@ -7,7 +7,7 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.measures import MEASURES, Estimate
-from assistant.evaluation.results import QuestionResult
+from assistant.evaluation.questions import QuestionResult
 from assistant.evaluation.runs import (
     JUDGED,
     BaselineValue,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from assistant.domain.errors import OverloadedError
-from assistant.model_server.admission import Admission
+from assistant.model_server.generation import Admission
 
 
 class Holders:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from assistant.domain.errors import InvalidRequestError, UnreadableRequestError
-from assistant.model_server.chat_request import parse_chat_request
+from assistant.model_server.generation import parse_chat_request
 
 MESSAGES = [{"role": "user", "content": "What is code 79?"}]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.cosine_means import CosineMeans, Floats, measure_cosines, packaged_pairs
+from assistant.model_server.embedding import CosineMeans, Floats, measure_cosines, packaged_pairs
 
 PAIRS = packaged_pairs()
 

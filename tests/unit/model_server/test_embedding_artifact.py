@@ -11,8 +11,7 @@ from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.added_model import Wishes, look_at
-from assistant.model_server.artifact import ModelArtifact, ensure_artifact, read_artifact
-from assistant.model_server.embedding_artifact import ensure_graph
+from assistant.model_server.artifact import ModelArtifact, ensure_artifact, ensure_graph, read_artifact
 from assistant.model_server.weights import locate_weights
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings

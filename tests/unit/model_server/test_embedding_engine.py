@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assistant.domain.errors import OverloadedError
-from assistant.model_server.embedding_engine import EmbeddingEngine
+from assistant.model_server.embedding import EmbeddingEngine
 from assistant.model_server.embedding_graph import build_embedding_graph
 from tests.unit.model_server.tiny_bert import TinyBert
 

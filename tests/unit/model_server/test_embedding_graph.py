@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.embedding_graph import build_embedding_graph
-from assistant.model_server.embedding_runtime import load_graph
-from assistant.model_server.safetensors import read_safetensors
+from assistant.model_server.embedding import load_graph
+from assistant.model_server.embedding_graph import build_embedding_graph, read_safetensors
 from tests.unit.model_server.tiny_bert import Floats, TinyBert, safetensors
 
 PASSAGES = [[2, 4, 3], [2, 4, 5, 6, 7, 8, 9, 3], [2, *([4, 5] * 18), 3]]

@@ -1,0 +1,358 @@
+"""Chat completions over HTTP as OpenAI (and vLLM) answer them, proxied to the runtime on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from starlette.responses import Response
+from starlette.types import Scope, Send
+
+from assistant.domain.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    OverloadedError,
+    UnreadableRequestError,
+)
+
+_SCOPE: Scope = {"type": "http"}
+_CONNECT_TIMEOUT_S = 5.0
+_SILENCE_TIMEOUT_S = 60.0
+"""Between two reads from the runtime: a long prompt in a full batch takes seconds, not a minute."""
+_STREAM_TIMEOUT_S = 480.0
+"""SageMaker ends every stream after 8 minutes."""
+_HEALTH_TIMEOUT_S = 1.5
+"""SageMaker wants an answer to a ping within 2 s."""
+_CONTEXT_ERROR = "exceed_context_size_error"
+
+
+class GenerationTask:
+    """A ``ServedTask`` over a running runtime. Use as an async context manager: it holds connections."""
+
+    def __init__(self, runtime: LlamaRuntime, *, admission: Admission, context_tokens: int) -> None:
+        self._runtime = runtime
+        self._admission = admission
+        self._context_tokens = context_tokens
+        self._session: aiohttp.ClientSession | None = None
+        self._addresses = runtime.addresses
+        self._free = deque(self._addresses)
+        """Slots that answer nothing, longest free first: one that was left inside a prompt still reads it.
+        Admission lets in as many requests as there are slots."""
+
+    async def __aenter__(self) -> GenerationTask:
+        self._session = aiohttp.ClientSession(
+            headers=self._runtime.authorization,
+            connector=aiohttp.TCPConnector(limit=0),  # bounded by admission
+            timeout=aiohttp.ClientTimeout(
+                total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_SILENCE_TIMEOUT_S
+            ),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connections.close()
+
+    @property
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("enter the task's context first")
+        return self._session
+
+    async def healthy(self) -> bool:
+        return all(await asyncio.gather(*map(self._is_healthy, self._addresses)))
+
+    async def _is_healthy(self, address: str) -> bool:
+        timeout = aiohttp.ClientTimeout(total=_HEALTH_TIMEOUT_S)
+        try:
+            async with self._connections.get(f"{address}/health", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def invoke(self, body: bytes, *, send: Send) -> None:
+        try:
+            request = parse_chat_request(body)
+            async with self._admission.slot():
+                address = self._free.popleft()
+                try:
+                    await self._generate(request, send, address=address)
+                finally:
+                    self._free.append(address)
+        except (UnreadableRequestError, InvalidRequestError) as error:
+            await _respond(_error(400, error.message, kind="invalid_request_error"), send)
+        except OverloadedError as error:
+            await _respond(_error(429, error.message, kind="rate_limit_error", code="queue_full"), send)
+
+    def refuse(self, status: int, message: str) -> Response:
+        return _error(status, message, kind="invalid_request_error" if status < 500 else "server_error")
+
+    async def _generate(self, request: ChatRequest, send: Send, *, address: str) -> None:
+        response = await self._connections.post(
+            f"{address}/v1/chat/completions",
+            data=request.for_runtime(most_tokens=self._context_tokens),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            if response.status != 200:
+                await _respond(_translated(response.status, await response.read()), send)
+            elif request.stream:
+                await _relay(response, send)
+            else:
+                await _respond(Response(await response.read(), media_type="application/json"), send)
+        finally:
+            if not response.content.at_eof():
+                response.close()  # at once: only a closed connection stops the runtime's generation
+
+
+async def _relay(response: aiohttp.ClientResponse, send: Send) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")],
+        }
+    )
+    async for part in response.content.iter_any():
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _translated(status: int, body: bytes) -> Response:
+    """Turn the runtime's error into OpenAI's."""
+    try:
+        error = cast("dict[str, Any]", orjson.loads(body))["error"]
+        kind, message = str(error["type"]), str(error["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return _error(502, "The runtime answered garbage.", kind="server_error")
+    if kind == _CONTEXT_ERROR:
+        found = f"The prompt has {error.get('n_prompt_tokens')} tokens, the context {error.get('n_ctx')}."
+        return _error(400, found, kind="invalid_request_error", code="context_length_exceeded")
+    return _error(status, message, kind=kind)
+
+
+def _error(status: int, message: str, *, kind: str, code: str | None = None) -> Response:
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return Response(orjson.dumps({"error": error}), status, media_type="application/json")
+
+
+async def _respond(response: Response, send: Send) -> None:
+    await response(_SCOPE, _nothing_to_receive, send)
+
+
+async def _nothing_to_receive() -> dict[str, str]:
+    raise AssertionError("a whole response reads nothing from its client")
+
+
+# How many generations run and wait at once.
+
+
+LONGEST_WAIT_S = 60.0
+"""SageMaker gives up on a response that has not begun after 60 s."""
+
+
+class Admission:
+    """``slots`` requests are in at once, ``queue_size`` wait in order of arrival, more are refused."""
+
+    def __init__(self, *, slots: int, queue_size: int) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._queue_size = queue_size
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncGenerator[None]:
+        """Hold a slot. Raises OverloadedError when the queue is full, or no slot came free in time."""
+        if self._slots.locked() and self._waiting >= self._queue_size:
+            raise OverloadedError("Every slot of the model is taken and its queue is full; try again later.")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise OverloadedError(f"No slot of the model came free within {LONGEST_WAIT_S:.0f} s.") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+# The chat completions that are served: OpenAI's request, with types checked.
+
+
+_NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", "audio", "prediction", "modalities")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["text"]
+    text: StrictStr
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: StrictStr | list[_Part]
+
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    include_usage: StrictBool = False
+
+
+class _ResponseFormat(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["text"]
+
+
+class ChatRequest(BaseModel):
+    """The fields that are honoured."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    messages: list[_Message] = Field(min_length=1)
+    stream: StrictBool = False
+    stream_options: _StreamOptions | None = None
+    max_tokens: StrictInt | None = Field(default=None, ge=1)
+    max_completion_tokens: StrictInt | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0, strict=True)
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0, strict=True)
+    frequency_penalty: float | None = Field(default=None, ge=-2.0, le=2.0, strict=True)
+    presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0, strict=True)
+    seed: StrictInt | None = None
+    stop: StrictStr | list[StrictStr] | None = None
+    n: Literal[1] | None = None
+    response_format: _ResponseFormat | None = None
+
+    def for_runtime(self, *, most_tokens: int) -> bytes:
+        """Return the body for the runtime's own chat route: JSON."""
+        data = self.model_dump(exclude_none=True, exclude={"max_completion_tokens", "n", "response_format"})
+        data["messages"] = [_message_for_runtime(message) for message in self.messages]
+        asked = self.max_completion_tokens or self.max_tokens or most_tokens
+        data["max_tokens"] = min(asked, most_tokens)
+        if self.seed is not None:
+            data["seed"] = self.seed & 0xFFFFFFFF  # the runtime's seed has 32 bits
+        return orjson.dumps(data)
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Read a request. Raises UnreadableRequestError (not JSON), InvalidRequestError (names the field)."""
+    try:
+        data: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise UnreadableRequestError("The body is not UTF-8 JSON.") from None
+    if isinstance(data, dict):
+        for name in _NOT_SERVED:
+            if data.get(name):  # pyright: ignore[reportUnknownMemberType]
+                raise InvalidRequestError(f"{name}: not served by this model.")
+    try:
+        return ChatRequest.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in found["loc"]) or "the body"
+        raise InvalidRequestError(f"{place}: {found['msg']}") from None
+
+
+def _message_for_runtime(message: _Message) -> dict[str, str]:
+    content = message.content
+    text = content if isinstance(content, str) else "".join(part.text for part in content)
+    return {"role": "system" if message.role == "developer" else message.role, "content": text}
+
+
+# The LLM runtime (llama.cpp through xllamacpp): a server a slot, each on a loopback port of this process.
+
+
+_PROMPT_BATCH_TOKENS = 256
+_CACHE_RAM_MIB = 0
+"""Prompts of finished slots are not kept aside: by default that takes up to 8 GiB."""
+_SPARE_HTTP_THREADS = 4
+
+
+class LlamaRuntime:
+    """A running model. ``addresses`` and ``api_key`` are what its HTTP servers are asked with."""
+
+    def __init__(self, path: Path, *, model: str, slots: int, context_tokens: int, threads: int) -> None:
+        self._path = path
+        self._model = model
+        self._slots = slots
+        self._context_tokens = context_tokens
+        self._threads = threads
+        self._servers: list[Any] = []
+        self.api_key = secrets.token_urlsafe(32)
+
+    def start(self) -> None:
+        """Load the model and open the ports. Raises ConfigurationError when the weights cannot be loaded."""
+        xllamacpp: Any = import_module("xllamacpp")
+        try:
+            for _ in range(self._slots):
+                self._servers.append(xllamacpp.Server(self._parameters(xllamacpp)))
+        except RuntimeError as error:
+            raise ConfigurationError(f"{self._path}: the weights cannot be loaded: {error}") from None
+
+    @property
+    def address(self) -> str:
+        """Base URL of the first slot on the loopback interface."""
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Base URLs on the loopback interface, one a slot; a slot takes one request at once."""
+        return tuple(str(server.listening_address) for server in self._servers)
+
+    @property
+    def servers(self) -> tuple[Any, ...]:
+        """The library's own objects, one a slot: benchmarks ask them without HTTP."""
+        return tuple(self._servers)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    def close(self) -> None:
+        """Stop the runtime; running generations end at once."""
+        self._servers = []
+
+    def _parameters(self, xllamacpp: Any) -> Any:
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(self._path)
+        parameters.model_alias = {self._model}
+        # Answers in one batch, and prompts read in part from a cache, are computed by other kernels than
+        # an answer alone from its first token: their numbers differ in the last bits, and so do the words.
+        parameters.n_parallel = 1
+        parameters.cache_prompt = False
+        parameters.n_ctx = self._context_tokens
+        # Weights that are mapped are one copy for all slots; repacked ones would be a copy each.
+        parameters.no_extra_bufts = self._slots > 1
+        parameters.kv_unified = False
+        parameters.fit_params = False
+        parameters.n_batch = parameters.n_ubatch = _PROMPT_BATCH_TOKENS
+        # One thread of two, for prompts as well: a server's threads wait for each other at barriers by
+        # spinning, and beside other busy processes a prompt of 500 tokens took 36 s with two, 9 s with one.
+        threads = max(1, min(self._threads // 2, self._threads // self._slots))
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+        parameters.cache_ram_mib = _CACHE_RAM_MIB
+        parameters.n_threads_http = 1 + _SPARE_HTTP_THREADS
+        parameters.hostnames = ["127.0.0.1"]
+        parameters.port = 0
+        parameters.api_keys = [self.api_key]
+        parameters.ui = False
+        parameters.sse_ping_interval = -1
+        parameters.verbosity = 0
+        return parameters
