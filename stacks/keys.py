@@ -11,7 +11,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.outputs import KeysOutputs
-from stacks.roles import TENANT_TAG, execution_role_arn, of_tenant
+from stacks.roles import TENANT_TAG, execution_role_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, TenantStack, pin
 
@@ -58,7 +58,12 @@ def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.Po
     deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
     return [
         _allow("GrantByDeployment", tenant, ["kms:CreateGrant"], {**for_resource, **deployment}),
-        _allow("GrantByTenant", tenant, ["kms:CreateGrant"], {**for_resource, **of_tenant(tenant)}),
+        _allow(
+            "GrantByTenant",
+            tenant,
+            ["kms:CreateGrant"],
+            {**for_resource, "StringEquals": {TENANT_TAG: tenant.name}},
+        ),
     ]
 
 
@@ -67,7 +72,7 @@ def use_by_tenant(
 ) -> iam.PolicyStatement:
     """Roles with the tenant's tag that have a policy for it; ``through`` (``s3``) through those services
     alone."""
-    conditions: dict[str, dict[str, Any]] = {key: dict(value) for key, value in of_tenant(tenant).items()}
+    conditions: dict[str, dict[str, Any]] = {"StringEquals": {TENANT_TAG: tenant.name}}
     if through:
         conditions["StringEquals"]["kms:ViaService"] = _services(tenant, through)
     return _allow(sid, tenant, _USE, conditions)

@@ -1,14 +1,14 @@
-"""The one table of exceptions: what a validator finds, where, and why it stays.
+"""Exceptions to the validators' rules: which finding stays, on which construct, and why.
 
-A row names a construct by its path below the stage, a finding by its full id, the reason, and the decision
-record where there was a choice. Rows stand beside the stack; ``stacks.validators.TABLE`` is all of them.
-A row that explains nothing is an error: it is held against the report's ``suppressedViolations``.
+Rows are declared beside the construct that they excuse; ``stacks.validators.TABLE`` is all of them. A row
+without effect is an error: ``python -m stacks.validators`` compares rows with the report's
+``suppressedViolations``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -20,9 +20,9 @@ class Acknowledgement:
     """``construct`` is a path below the stage (``Network/Vpc/FlowLog``); its descendants are covered too.
 
     ``findings`` are ids with their pack: ``AwsSolutions::AwsSolutions-IAM5[Resource::*]``,
-    ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. All of a row
-    have the one reason. Where an id holds what differs by tenant, ``{account}``, ``{region}`` and ``{stage}``
-    (``assistant-pharmacy``) stand for it.
+    ``HIPAA.Security::HIPAA.Security-LambdaDLQ``, ``cfn-lint::W3005``, ``checkov::CKV_AWS_18``. In an id,
+    ``{account}``, ``{region}`` and ``{stage}`` (``assistant-pharmacy``) are placeholders for what differs by
+    tenant.
     """
 
     construct: str
@@ -32,46 +32,100 @@ class Acknowledgement:
     """``0015-name-of-record`` under docs/decisions."""
 
 
+def exceptions(
+    constructs: str | Iterable[str],
+    findings: str | Sequence[str],
+    reason: str,
+    *,
+    decision: str | None = None,
+) -> tuple[Acknowledgement, ...]:
+    """Return one row for each construct."""
+    return tuple(
+        Acknowledgement(
+            construct=construct,
+            findings=(findings,) if isinstance(findings, str) else tuple(findings),
+            reason=reason,
+            decision=decision,
+        )
+        for construct in ((constructs,) if isinstance(constructs, str) else constructs)
+    )
+
+
+def nag(rule: str) -> str:
+    """Return the id of a finding of cdk-nag's pack ``AwsSolutions`` (``L1``, ``IAM5[Resource::*]``)."""
+    return f"AwsSolutions::AwsSolutions-{rule}"
+
+
+def hipaa(rule: str) -> str:
+    """Return the id of a finding of cdk-nag's pack ``HIPAA.Security`` (``LambdaDLQ``)."""
+    return f"HIPAA.Security::HIPAA.Security-{rule}"
+
+
+def wildcard(*resources: str) -> tuple[str, ...]:
+    """Return the ids of findings on statements with these wildcard resources."""
+    return tuple(nag(f"IAM5[Resource::{resource}]") for resource in resources)
+
+
+def of_data_stack(output: str) -> str:
+    """Return how a finding shows a value of the data stack, given the output that a weak reference reads."""
+    place = '"StackName":"{stage}-Data","Region":"{region}"'
+    return f'{{"Fn::GetStackOutput":{{{place},"OutputName":"{output}"}}}}'
+
+
+DOCUMENTS_BUCKET = of_data_stack("PublishOutputRefDocumentsBucketC67A8896")
+QUARANTINE_BUCKET = of_data_stack("PublishOutputRefQuarantineBucket320A5204")
+CAPTURE_BUCKET = of_data_stack("PublishOutputRefCaptureBucket9F69268F")
+
+ANY_RESOURCE = (*wildcard("*"), "checkov::CKV_AWS_111")
+LAMBDA_PLATFORM = (
+    "Lambda creates network interfaces with the function's role; those actions and X-Ray's support no "
+    "resources (Service Authorization Reference). The function's own code is denied the former."
+)
+PYTHON_RUNTIME = (
+    "Python 3.13 is the newest that this package supports and is tested with; Lambda runs it until "
+    "2029-06-30 (Lambda Developer Guide, runtimes)."
+)
+OWN_INLINE_POLICY = (
+    "The permissions of exactly this role, created and deleted with it. Whoever may attach policies could "
+    "attach a managed policy to another role."
+)
+NO_REPLICATION = hipaa("S3BucketReplicationEnabled")
+DEFAULT_GROUP = hipaa("VPCDefaultSecurityGroupClosed")
+
 _BY_CDK_NAG = ("AwsSolutions::", "HIPAA.Security::")
 
 
-def acknowledge(stage: cdk.Stage, rows: Iterable[Acknowledgement]) -> list[Acknowledgement]:
-    """Acknowledge the findings of every row whose construct is in the stage; return those rows.
+def acknowledge(stage: cdk.Stage, rows: Iterable[Acknowledgement]) -> None:
+    """Acknowledge the findings of every row whose construct is in the stage.
 
     A row whose construct this tenant does not have (no reach entry, no power schedule) is skipped.
     """
-    applied: list[Acknowledgement] = []
     for row in rows:
         construct = _find(stage, row.construct)
         if construct is None:
             continue
-        applied.append(row)
+        reason = f"{row.reason} (docs/decisions/{row.decision}.md)" if row.decision else row.reason
         for finding in row.findings:
             if finding.startswith(_BY_CDK_NAG):
                 cdk.Validations.of(construct).acknowledge(
-                    cdk.Acknowledgment(id=_of_stage(finding, stage), reason=_reason(row))
+                    cdk.Acknowledgment(id=_of_stage(finding, stage), reason=reason)
                 )
-    return applied
 
 
-def _reason(row: Acknowledgement) -> str:
-    return f"{row.reason} (docs/decisions/{row.decision}.md)" if row.decision else row.reason
-
-
-_DIFFERING = ("account", "region", "stage")
+_PLACEHOLDERS = ("account", "region", "stage")
 
 
 def pattern_of(finding: str) -> re.Pattern[str]:
-    """Return what matches the finding's id in whatever stage."""
+    """Return a pattern that matches the finding's id in every stage."""
     pattern = re.escape(finding)
-    for name in _DIFFERING:
+    for name in _PLACEHOLDERS:
         pattern = pattern.replace(re.escape(f"{{{name}}}"), "[^:/]+")
     return re.compile(pattern)
 
 
 def _of_stage(finding: str, stage: cdk.Stage) -> str:
     values = (stage.account, stage.region, stage.stage_name)
-    for name, value in zip(_DIFFERING, values, strict=True):
+    for name, value in zip(_PLACEHOLDERS, values, strict=True):
         finding = finding.replace(f"{{{name}}}", value or "")
     return finding
 

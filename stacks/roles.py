@@ -1,5 +1,8 @@
-"""Who a key or bucket of a tenant lets in, as policy conditions: the tenant's tag, the deployment, the few
-named in the tenant file. No policy names a role of a later stack."""
+"""Roles, the tags that identify them in policies, and the statements that several stacks share.
+
+No policy names a role of a later stack: a key or bucket identifies callers by the tenant's tag, the
+deployment's roles, and the few principals that the tenant file declares.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from stacks.outputs import NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 
 TENANT_TAG = "aws:PrincipalTag/tenant"
-"""Of the calling role; what services do on its behalf carries it too. ``TenantStage`` tags every role."""
+"""Tag of the calling role; what services do on its behalf carries it too. ``TenantStage`` tags every role."""
 DUTY_TAG = "aws:PrincipalTag/duty"
 INBOX_TAG = "aws:PrincipalTag/inbox"
-"""Folder of the inbox that a pusher's role may put into, and all that it may."""
+"""The only folder of the inbox that a pusher's role may put into."""
 
 Conditions = Mapping[str, Mapping[str, Any]]
 
 
 class Duty(StrEnum):
-    """What a role is for, where a store lets in one kind of role only: the value of its tag ``duty``."""
+    """Value of the tag ``duty``: the purpose of a role, for stores that admit one kind of role only."""
 
     CAPTURE_WRITER = "capture-writer"
     """SageMaker's execution role: puts captured calls, reads none."""
@@ -40,26 +43,95 @@ def tag_duty(role: iam.Role, duty: Duty) -> None:
     cdk.Tags.of(role).add("duty", duty)
 
 
-def of_tenant(tenant: DeployedTenant) -> Conditions:
-    return {"StringEquals": {TENANT_TAG: tenant.name}}
+class WorkloadRole(iam.Role):
+    """A role whose holder runs in the tenant's VPC and reaches AWS only through the VPC's endpoints.
+
+    The endpoints are derived from what these roles may call. Path and boundary come from the stage.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        assumed_by: str,
+        description: str,
+        through: Sequence[str] = (),
+    ) -> None:
+        """``through`` names services that the platform calls for the holder and that no policy shows
+        (``ecr.dkr`` for a task that pulls an image)."""
+        super().__init__(
+            scope,
+            construct_id,
+            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by)),
+            description=description,
+        )
+        self.platform = assumed_by
+        """The service that runs the holder; its own calls with the role use its own network."""
+        self.through = tuple(through)
+
+
+class ServiceRole(Construct):
+    """A role that an AWS service uses outside the tenant's VPC (a state machine, a schedule).
+
+    Create ``policy`` before what uses the role.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        service: str,
+        description: str,
+        statements: Sequence[iam.PolicyStatement],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        trust = {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": service},
+            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
+        }
+        role = iam.CfnRole(
+            self,
+            "Role",
+            description=description,
+            assume_role_policy_document={"Version": "2012-10-17", "Statement": [trust]},
+        )
+        self.arn = role.attr_arn
+        self.policy = attach(self, "Rights", role.ref, statements, description=description)
+
+
+def attach(
+    scope: Construct,
+    construct_id: str,
+    role_name: str,
+    statements: Sequence[iam.PolicyStatement],
+    *,
+    description: str | None = None,
+) -> iam.CfnManagedPolicy:
+    """Create a managed policy and attach it to a role by name, so that the role does not depend on it."""
+    return iam.CfnManagedPolicy(
+        scope,
+        construct_id,
+        description=description,
+        roles=[role_name],
+        policy_document=iam.PolicyDocument(statements=list(statements)),
+    )
 
 
 def execution_role_arn(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the ARN of the role with which CloudFormation deploys: ``cdk bootstrap`` makes it."""
+    """Return the ARN of the role with which CloudFormation deploys; ``cdk bootstrap`` creates it."""
     return _bootstrap_role(scope, tenant, "cfn-exec-role")
 
 
-def deploy_role_arn(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the ARN of the role with which the CDK command starts a deployment."""
-    return _bootstrap_role(scope, tenant, "deploy-role")
-
-
 def exempt_principals(scope: Construct, *, tenant: DeployedTenant) -> list[str]:
-    """Return ARNs of those outside the tenant that its stores do not refuse: the deployment, and who the
-    tenant file names as break-glass or as a declared reader."""
+    """Return ARNs of the principals outside the tenant that its stores admit: the deployment's roles,
+    break-glass principals and declared readers."""
     return [
         execution_role_arn(scope, tenant=tenant),
-        deploy_role_arn(scope, tenant=tenant),
+        _bootstrap_role(scope, tenant, "deploy-role"),
         *tenant.place.break_glass,
         *tenant.config.observability.declared_principals,
     ]
@@ -75,117 +147,70 @@ def _bootstrap_role(scope: Construct, tenant: DeployedTenant, name: str) -> str:
     )
 
 
-# Roles of what runs inside the tenant's VPC. The VPC's endpoints are derived from what they may call.
+def allow(
+    actions: str | Sequence[str], *resources: str, conditions: Conditions | None = None
+) -> iam.PolicyStatement:
+    """Return a statement of an identity's policy."""
+    return iam.PolicyStatement(
+        actions=[actions] if isinstance(actions, str) else list(actions),
+        resources=list(resources),
+        conditions=None if conditions is None else dict(conditions),
+    )
 
 
-class WorkloadRole(iam.Role):
-    """A role whose holder has only the VPC's endpoints to reach AWS through.
-
-    Path and boundary come from the stage. ``through`` names services that its platform calls on its behalf
-    and no policy shows (``ecr.dkr`` for a task that pulls an image).
-    """
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        assumed_by: str,
-        description: str,
-        through: Sequence[str] = (),
-    ) -> None:
-        super().__init__(
-            scope,
-            construct_id,
-            assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by)),
-            description=description,
-        )
-        self.platform = assumed_by
-        """The service that runs the holder; its own calls with the role go over its own network."""
-        self.through = tuple(through)
+def resource_arn(scope: Construct, service: str, resource: str, name: str) -> str:
+    """Return the ARN ``arn:…:<service>:<region>:<account>:<resource>/<name>`` in the stack's account and
+    region."""
+    return cdk.Stack.of(scope).format_arn(service=service, resource=resource, resource_name=name)
 
 
-# A role that a service of AWS uses outside the tenant's VPC: a state machine, a schedule.
+def bucket_arn(scope: Construct, name: str) -> str:
+    return cdk.Stack.of(scope).format_arn(service="s3", region="", account="", resource=name)
 
 
-class ServiceRole(Construct):
-    """``rights`` must be there before what uses the role is made."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        service: str,
-        description: str,
-        statements: Sequence[iam.PolicyStatement],
-    ) -> None:
-        super().__init__(scope, construct_id)
-        role = iam.CfnRole(
-            self,
-            "Role",
-            description=description,
-            assume_role_policy_document={
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Action": "sts:AssumeRole",
-                        "Principal": {"Service": service},
-                        "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
-                    }
-                ],
-            },
-        )
-        self.arn = role.attr_arn
-        self.rights = iam.CfnManagedPolicy(
-            self,
-            "Rights",
-            description=description,
-            roles=[role.ref],
-            policy_document=iam.PolicyDocument(statements=list(statements)),
-        )
+def parameter_arn(scope: Construct, name: str) -> str:
+    """Return the ARN of an SSM parameter, given its full name (``/assistant/…``)."""
+    return resource_arn(scope, "ssm", "parameter", name.removeprefix("/"))
 
 
-# What SageMaker does with a role to stand in the tenant's subnets: its network interfaces.
+def via(tenant: DeployedTenant, *services: str) -> Conditions:
+    """Return the condition that a key is used through one of these services (``s3``) only."""
+    hosts = [f"{service}.{tenant.place.region}.amazonaws.com" for service in services]
+    return {"StringEquals": {"kms:ViaService": hosts}}
+
+
+def via_s3(scope: Construct) -> Conditions:
+    """Return the condition that a key is used through S3 only."""
+    return {"StringEquals": {"kms:ViaService": f"s3.{cdk.Stack.of(scope).region}.amazonaws.com"}}
 
 
 def interface_statements(
     scope: Construct, *, network: NetworkOutputs, workload: Workload
 ) -> list[iam.PolicyStatement]:
-    """Return the rights to make and remove interfaces in these subnets, in the workload's group alone."""
-    stack = cdk.Stack.of(scope)
-    subnets = [
-        stack.format_arn(service="ec2", resource="subnet", resource_name=name) for name in network.subnet_ids
-    ]
-    group = network.security_group_ids[workload]
-    interface = stack.format_arn(service="ec2", resource="network-interface", resource_name="*")
+    """Let SageMaker create and delete network interfaces in the tenant's subnets, in the workload's group
+    only."""
+    subnets = [resource_arn(scope, "ec2", "subnet", name) for name in network.subnet_ids]
+    group = resource_arn(scope, "ec2", "security-group", network.security_group_ids[workload])
+    interface = resource_arn(scope, "ec2", "network-interface", "*")
     return [
-        iam.PolicyStatement(
-            actions=["ec2:CreateNetworkInterface"],
-            resources=[
-                interface,
-                *subnets,
-                stack.format_arn(service="ec2", resource="security-group", resource_name=group),
-            ],
-        ),
-        # An interface's id is not known before it is made; its subnet bounds which ones. Taking a permission
-        # away is no action that a subnet bounds.
-        iam.PolicyStatement(
-            actions=["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"],
-            resources=[interface],
+        allow("ec2:CreateNetworkInterface", interface, *subnets, group),
+        # An interface has no id before it is created; its subnet restricts which ones. Deleting a permission
+        # supports no condition on the subnet.
+        allow(
+            ("ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"),
+            interface,
             conditions={"StringEquals": {"ec2:Subnet": subnets}},
         ),
-        iam.PolicyStatement(actions=["ec2:DeleteNetworkInterfacePermission"], resources=[interface]),
-        # Describe actions of EC2 know no resources.
-        iam.PolicyStatement(
-            actions=[
+        allow("ec2:DeleteNetworkInterfacePermission", interface),
+        # Describe actions of EC2 support no resources.
+        allow(
+            (
                 "ec2:DescribeDhcpOptions",
                 "ec2:DescribeNetworkInterfaces",
                 "ec2:DescribeSecurityGroups",
                 "ec2:DescribeSubnets",
                 "ec2:DescribeVpcs",
-            ],
-            resources=["*"],
+            ),
+            "*",
         ),
     ]

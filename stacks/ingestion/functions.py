@@ -19,7 +19,7 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, FunctionSchedule, VpcFunction
 from stacks.ingestion.permissions import FunctionRights
 from stacks.ingestion.queues import TenantQueue, object_created
-from stacks.models.power import PowerSources, PowerSwitch
+from stacks.models.power import PowerSwitch, publish_power_sources
 from stacks.orchestrator.permissions import search_alias
 from stacks.processes import TenantFileAsset, process_environment
 from stacks.roles import Duty, tag_duty
@@ -187,7 +187,7 @@ class DocumentFunctions(Construct):
             )
         ]
         self.sources += sources
-        PowerSources(
+        publish_power_sources(
             self,
             "PowerSources",
             tenant=self._tenant,

@@ -26,7 +26,7 @@ from stacks.tenant import ROOT, DeployedTenant
 _TIMEOUT_S = 300
 SERVICE_TIMEOUT_S = 360
 """So long CloudFormation waits for an answer: an hour by default."""
-_APPLIED_BY = ("aws/opensearch_schema.py", "aws/opensearch_security.py")
+_APPLIED_BY = ("aws/opensearch_schema.py",)
 
 
 class SearchSchema(Construct):

@@ -1,9 +1,13 @@
-"""The environment of each model container: what its image reads, from the artifact's manifest alone."""
+"""One SageMaker endpoint: model, role, log, configuration, scaling, and the alarms that roll a deployment
+back.
+
+The power switch removes the endpoint, its scaling and its alarms; model and configuration stay and cost
+nothing.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,318 +15,343 @@ from typing import Literal
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    EmbeddingManifest,
+    Instance,
+    LlmManifest,
+    instance_named,
+)
 from assistant.settings.process import ModelServerSettings
-from stacks.models.permissions import ModelRole
+from stacks.models.permissions import (
+    artifact_statements,
+    capture_bucket,
+    capture_statements,
+    serving_statements,
+)
+from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.processes import image_uri
+from stacks.roles import Duty, WorkloadRole, tag_duty
 from stacks.runbook import link
-
-MODEL_FOLDER = Path("/opt/ml/model")
-"""Where SageMaker puts an artifact into a container."""
-_EMBEDDINGS_IN_ONE_REQUEST = 32
-"""What the embedding client sends at most."""
-_CLOSED = {"HF_HUB_OFFLINE": "1"}
-"""The container reaches no network: it shall say so at once instead of trying."""
-
-
-def llm_environment(manifest: LlmManifest, *, instance: Instance) -> dict[str, str]:
-    """Raises ConfigurationError for an image that serves no chat model."""
-    if manifest.image == "llm_neuronx":
-        return _CLOSED | _neuron(manifest)
-    if manifest.image == "llm_gpu":
-        return _CLOSED | _gpu(manifest)
-    if manifest.image == "model_server":
-        (weights,) = manifest.files
-        return ModelServerSettings.variables(
-            {
-                "task": "generation",
-                "path": MODEL_FOLDER / weights,
-                "slots": manifest.batch_size,
-                "context_tokens": manifest.sequence_length,
-                "threads": instance.vcpus,
-            }
-        )
-    raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no chat model.")
-
-
-def embedding_environment(manifest: EmbeddingManifest, *, instance: Instance) -> dict[str, str]:
-    """Raises ConfigurationError for an image that serves no embedding model."""
-    if manifest.image == "embedding_tei_cpu":
-        return _CLOSED | {
-            "HF_MODEL_ID": str(MODEL_FOLDER),
-            "POOLING": manifest.pooling,
-            "DTYPE": manifest.dtype,
-            "MAX_CLIENT_BATCH_SIZE": str(_EMBEDDINGS_IN_ONE_REQUEST),
-            "AUTO_TRUNCATE": "false",  # true by default from 1.9 on; an input is never cut unseen
-        }
-    if manifest.image == "model_server":
-        return ModelServerSettings.variables(
-            {
-                "task": "embedding",
-                "path": MODEL_FOLDER,
-                "max_input_tokens": manifest.max_tokens,
-                "threads": instance.vcpus,
-            }
-        )
-    raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")
-
-
-def _neuron(manifest: LlmManifest) -> dict[str, str]:
-    """``SM_ON_<NAME>`` becomes ``optimum-cli neuron serve --<name>``, which refuses to start where a value
-    is not what the artifact was compiled with."""
-    return {
-        "SM_ON_MODEL": str(MODEL_FOLDER),
-        "SM_ON_SERVED_MODEL_NAME": manifest.served_name,
-        "SM_ON_BATCH_SIZE": str(manifest.batch_size),
-        "SM_ON_SEQUENCE_LENGTH": str(manifest.sequence_length),
-        "SM_ON_TENSOR_PARALLEL_SIZE": str(manifest.tensor_parallel),
-        **_template("SM_ON_CHAT_TEMPLATE", manifest),
-    }
-
-
-def _gpu(manifest: LlmManifest) -> dict[str, str]:
-    """``SM_VLLM_<NAME>`` becomes vLLM's ``--<name>``."""
-    return {
-        "SM_VLLM_MODEL": str(MODEL_FOLDER),
-        "SM_VLLM_SERVED_MODEL_NAME": manifest.served_name,
-        "SM_VLLM_MAX_NUM_SEQS": str(manifest.batch_size),
-        "SM_VLLM_MAX_MODEL_LEN": str(manifest.sequence_length),
-        "SM_VLLM_TENSOR_PARALLEL_SIZE": str(manifest.tensor_parallel),
-        "SM_VLLM_DTYPE": manifest.dtype,
-        "STANDARD_AUTO_INSTALL_REQ": "false",  # else it installs what an artifact's requirements.txt names
-        **_template("SM_VLLM_CHAT_TEMPLATE", manifest),
-    }
-
-
-def _template(variable: str, manifest: LlmManifest) -> dict[str, str]:
-    return {variable: str(MODEL_FOLDER / manifest.chat_template)} if manifest.chat_template else {}
-
-
-# One SageMaker endpoint: its model, its configuration, and what stands only while the power is on.
-
+from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import tenant_log_group
 
 VARIANT = "AllTraffic"
+_MODEL_FOLDER = Path("/opt/ml/model")
+"""Where SageMaker puts an artifact into a container."""
+_MAX_EMBEDDINGS_PER_REQUEST = 32
+"""The embedding client's batch size."""
+_OFFLINE = {"HF_HUB_OFFLINE": "1"}
+"""The container reaches no network: a download fails at once instead of timing out."""
 _BAKE_S = 600
-"""How long the new fleet answers before the old one goes; an alarm in it brings the old one back."""
-_LONGEST_DEPLOYMENT_S = 4 * 3600
+"""The old fleet stays this long beside the new one; an alarm in this time restores it."""
+_MAX_DEPLOYMENT_S = 4 * 3600
 _SCALE_OUT_S = 60
 _SCALE_IN_S = 900
-"""An instance takes many minutes to be useful: it is not given up for a short lull."""
+"""An instance takes many minutes to start: a short lull does not remove it."""
 _SYSTEM_GB = 30
-"""Of an endpoint's volume, for what is not weights: the image's layers and what it unpacks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
-    """Seconds that SageMaker allows each step of a start."""
-
-    provision: int
-    """Waiting for capacity, 300 to 3,600."""
-    download: int
-    """Fetching the artifact from S3."""
-    startup: int
-    """From the container's start until it answers /ping."""
-
+"""Space of an endpoint's volume for the image's layers and what it unpacks."""
 
 CaptureMode = Literal["Input", "Output"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
-    """Where copies of calls and answers are written."""
+class ServedModel:
+    """What differs between the two endpoints."""
 
-    uri: str
-    key_arn: str
-    percent: int
-    modes: tuple[CaptureMode, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointPlan:
-    """What an endpoint serves, by what, on what."""
-
-    name: str
-    """Of the endpoint: fixed, so that nothing refers to what is absent while the power is off."""
-    image_uri: str
-    environment: Mapping[str, str]
-    artifact_uri: str
-    """``s3://…/``, a prefix: with the slash, or S3 would take every sibling that begins alike."""
-    weights_bytes: int
+    task: Literal["embedding", "llm"]
+    endpoint_name: str
+    """Fixed, so that nothing refers to the endpoint itself, which is absent while paused."""
+    manifest: EmbeddingManifest | LlmManifest
     instance: Instance
-    ami: str | None
-    waits: Waits
-    min_instances: int
-    max_instances: int
+    environment: dict[str, str]
     concurrent_requests: int
-    """Of one copy of the model, at which another instance is started."""
+    """Per copy of the model; at this load another instance starts."""
     slow_ms: int
     slow_metric: Literal["ModelLatency", "FirstChunkModelLatency"]
-    capture: Capture | None
-    volume_key_arn: str
-    """Of the EBS volume; an instance with local disks takes none."""
-    subnet_ids: tuple[str, ...]
-    security_group_id: str
+    captured: tuple[CaptureMode, ...]
+    """Parts of a call that are captured; empty: none."""
+
+
+def embedding_model(tenant: DeployedTenant) -> ServedModel:
+    """Captures texts, not vectors: vectors teach nothing and are many times as large.
+
+    One percentage holds for the whole endpoint, and passages come in thousands: the redactor drops them.
+    Where raw capture is kept (``direct``), nothing would drop them, so it captures only if the tenant wants
+    all passages.
+    """
+    models, manifest = tenant.models, tenant.embedding
+    instance = instance_named(models.embedding_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    is_captured = models.capture != "direct" or models.capture_passages_percent == 100
+    return ServedModel(
+        task="embedding",
+        endpoint_name=tenant.config.embedding.endpoint,
+        manifest=manifest,
+        instance=instance,
+        environment=_embedding_environment(manifest, instance=instance),
+        concurrent_requests=max(2, 2 * instance.vcpus),
+        slow_ms=2000,
+        slow_metric="ModelLatency",
+        captured=("Input",) if is_captured else (),
+    )
+
+
+def llm(tenant: DeployedTenant) -> ServedModel:
+    manifest = tenant.llm
+    instance = instance_named(tenant.models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    return ServedModel(
+        task="llm",
+        endpoint_name=tenant.config.generation.endpoint,
+        manifest=manifest,
+        instance=instance,
+        environment=_llm_environment(manifest, instance=instance),
+        # Three quarters of the compiled batch size: another instance takes many minutes.
+        concurrent_requests=max(1, manifest.batch_size * 3 // 4),
+        slow_ms=10_000,
+        slow_metric="FirstChunkModelLatency",  # the whole of a stream is as long as its answer
+        captured=("Input", "Output"),
+    )
 
 
 class ModelEndpoint(Construct):
-    """Model and configuration are always there, and cost nothing. Endpoint, scaling and alarms stand behind
-    ``stands``. Names of model and configuration are generated: either changes by being replaced."""
+    """Names of model and configuration are generated: a change replaces them."""
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
         *,
-        plan: EndpointPlan,
-        role: ModelRole,
-        stands: cdk.CfnCondition,
+        tenant: DeployedTenant,
+        served: ServedModel,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
+        condition: cdk.CfnCondition,
     ) -> None:
+        """``condition`` holds while the endpoint exists."""
         super().__init__(scope, construct_id)
-        self._plan = plan
-        self._stands = stands
-        model = self._model(role)
-        config = self._config(model)
-        alarms = [self._errors_alarm(), self._latency_alarm()]
-        endpoint = self._endpoint(config, alarms)
-        self._scale(endpoint)
+        self._tenant = tenant
+        self._served = served
+        self._keys = keys
+        self._network = network
+        self._data = data
+        self._condition = condition
+        self._prefix = _artifact_prefix(self, served)
+        self._capture_bucket = capture_bucket(tenant, data) if served.captured else None
+        role, policy = self._role()
+        serving = Construct(self, "Serving")
+        model = self._model(serving, role)
+        model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
+        config = self._config(serving, model)
+        name = served.endpoint_name
+        alarms = [
+            self._alarm(
+                serving,
+                "Errors",
+                metric="Invocation5XXErrors",
+                description=f"{name} fails: a deployment of it in progress is rolled back.",
+                threshold=5,
+                statistic="Sum",
+            ),
+            self._alarm(
+                serving,
+                "Latency",
+                metric=served.slow_metric,
+                description=f"{name} is slow: a deployment of it in progress is rolled back.",
+                threshold=served.slow_ms * 1000,  # the metric is in microseconds
+                extended_statistic="p90",
+            ),
+        ]
+        endpoint = self._endpoint(serving, config, alarms)
+        self._scale(serving, endpoint)
 
-    def _model(self, role: ModelRole) -> sagemaker.CfnModel:
-        plan = self._plan
-        model = sagemaker.CfnModel(
+    def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
+        served, tenant, keys, data = self._served, self._tenant, self._keys, self._data
+        log_group = tenant_log_group(
             self,
+            "Log",
+            tenant=tenant,
+            logs_key_arn=keys.logs_key_arn,
+            # SageMaker chooses the name; it would create the group itself, without key or retention.
+            name=f"/aws/sagemaker/Endpoints/{served.endpoint_name}",
+        )
+        statements = [
+            *serving_statements(
+                self,
+                tenant=tenant,
+                image=served.manifest.image,
+                log_group_arn=log_group.log_group_arn,
+                network=self._network,
+            ),
+            *artifact_statements(
+                self,
+                bucket=data.models_bucket,
+                prefix=self._prefix,
+                files=served.manifest.files,
+                key_arn=keys.models_key_arn,
+            ),
+        ]
+        role = WorkloadRole(
+            self,
+            "Role",
+            assumed_by="sagemaker.amazonaws.com",
+            description=f"Runs the containers of the endpoint {served.endpoint_name}",
+        )
+        if self._capture_bucket is not None:
+            prefix = f"{served.task}/"
+            statements += capture_statements(self, bucket=self._capture_bucket, prefix=prefix, keys=keys)
+            tag_duty(role, Duty.CAPTURE_WRITER)
+        policy = iam.ManagedPolicy(
+            role,
+            "Rights",
+            description=f"What the endpoint {served.endpoint_name} reads and writes",
+            statements=statements,
+        )
+        role.add_managed_policy(policy)
+        return role, policy
+
+    def _model(self, serving: Construct, role: WorkloadRole) -> sagemaker.CfnModel:
+        source = sagemaker.CfnModel.S3DataSourceProperty(
+            s3_uri=f"s3://{self._data.models_bucket}/{self._prefix}",
+            s3_data_type="S3Prefix",
+            compression_type="None",
+        )
+        return sagemaker.CfnModel(
+            serving,
             "Model",
             execution_role_arn=role.role_arn,
             enable_network_isolation=True,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                image=plan.image_uri,
-                environment=dict(sorted(plan.environment.items())),
-                model_data_source=sagemaker.CfnModel.ModelDataSourceProperty(
-                    s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
-                        s3_uri=plan.artifact_uri, s3_data_type="S3Prefix", compression_type="None"
-                    )
-                ),
+                image=image_uri(self, self._tenant, self._served.manifest.image),
+                environment=dict(sorted(self._served.environment.items())),
+                model_data_source=sagemaker.CfnModel.ModelDataSourceProperty(s3_data_source=source),
             ),
             vpc_config=sagemaker.CfnModel.VpcConfigProperty(
-                subnets=list(plan.subnet_ids), security_group_ids=[plan.security_group_id]
+                subnets=list(self._network.subnet_ids),
+                security_group_ids=[self._network.security_group_ids[Workload.MODELS]],
             ),
         )
-        model.node.add_dependency(role.policy)  # it reads the artifact when it is made
-        return model
 
-    def _config(self, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig:
-        plan = self._plan
-        volume_gb = None if plan.instance.has_local_disk else _volume_gb(plan.weights_bytes)
+    def _config(self, serving: Construct, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig:
+        """With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that
+        disk."""
+        manifest, instance = self._served.manifest, self._served.instance
+        # SageMaker's timeouts of a start. An accelerator is scarce, 16 GB are read, and loading them onto
+        # cores takes up to half an hour.
+        provision_s, download_s, startup_s = (
+            (1800, 600, 600) if instance.accelerator == "cpu" else (3600, 1800, 3600)
+        )
+        variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+            variant_name=VARIANT,
+            model_name=model.attr_model_name,
+            instance_type=instance.name,
+            initial_instance_count=self._tenant.models.min_instances,
+            initial_variant_weight=1.0,
+            inference_ami_version=manifest.ami,
+            volume_size_in_gb=None if instance.has_local_disk else _volume_gb(manifest.weights_bytes),
+            routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
+                routing_strategy="LEAST_OUTSTANDING_REQUESTS"
+            ),
+            variant_instance_provision_timeout_in_seconds=provision_s,
+            model_data_download_timeout_in_seconds=download_s,
+            container_startup_health_check_timeout_in_seconds=startup_s,
+            enable_ssm_access=False,
+        )
         return sagemaker.CfnEndpointConfig(
-            self,
+            serving,
             "Config",
-            # With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that.
-            kms_key_id=None if plan.instance.has_local_disk else plan.volume_key_arn,
-            data_capture_config=_capture(plan.capture),
-            production_variants=[
-                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    variant_name=VARIANT,
-                    model_name=model.attr_model_name,
-                    instance_type=plan.instance.name,
-                    initial_instance_count=plan.min_instances,
-                    initial_variant_weight=1.0,
-                    inference_ami_version=plan.ami,
-                    volume_size_in_gb=volume_gb,
-                    routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
-                        routing_strategy="LEAST_OUTSTANDING_REQUESTS"
-                    ),
-                    variant_instance_provision_timeout_in_seconds=plan.waits.provision,
-                    model_data_download_timeout_in_seconds=plan.waits.download,
-                    container_startup_health_check_timeout_in_seconds=plan.waits.startup,
-                    enable_ssm_access=False,
-                )
+            kms_key_id=None if instance.has_local_disk else self._keys.models_key_arn,
+            data_capture_config=self._capture(),
+            production_variants=[variant],
+        )
+
+    def _capture(self) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:
+        if self._capture_bucket is None:
+            return None
+        kinds = sagemaker.CfnEndpointConfig
+        return kinds.DataCaptureConfigProperty(
+            enable_capture=True,
+            initial_sampling_percentage=self._tenant.models.capture_percent,
+            destination_s3_uri=f"s3://{self._capture_bucket}/{self._served.task}/",
+            kms_key_id=self._keys.capture_key_arn,
+            capture_options=[
+                kinds.CaptureOptionProperty(capture_mode=mode) for mode in self._served.captured
             ],
+            # A content type that is named here is captured unchanged; any other in base64.
+            capture_content_type_header=kinds.CaptureContentTypeHeaderProperty(
+                json_content_types=["application/json"]
+            ),
         )
 
     def _endpoint(
-        self, config: sagemaker.CfnEndpointConfig, alarms: list[cloudwatch.CfnAlarm]
+        self,
+        serving: Construct,
+        config: sagemaker.CfnEndpointConfig,
+        alarms: list[cloudwatch.CfnAlarm],
     ) -> sagemaker.CfnEndpoint:
-        endpoint = sagemaker.CfnEndpoint(
-            self,
+        kinds = sagemaker.CfnEndpoint
+        endpoint = kinds(
+            serving,
             "Endpoint",
-            endpoint_name=self._plan.name,
+            endpoint_name=self._served.endpoint_name,
             endpoint_config_name=config.attr_endpoint_config_name,
-            retain_all_variant_properties=True,  # else an update resets the count that scaling has reached
-            deployment_config=sagemaker.CfnEndpoint.DeploymentConfigProperty(
-                auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
-                    alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref) for alarm in alarms]
+            retain_all_variant_properties=True,  # an update keeps the instance count that scaling has reached
+            deployment_config=kinds.DeploymentConfigProperty(
+                auto_rollback_configuration=kinds.AutoRollbackConfigProperty(
+                    alarms=[kinds.AlarmProperty(alarm_name=alarm.ref) for alarm in alarms]
                 ),
-                blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
-                    maximum_execution_timeout_in_seconds=_LONGEST_DEPLOYMENT_S,
+                blue_green_update_policy=kinds.BlueGreenUpdatePolicyProperty(
+                    maximum_execution_timeout_in_seconds=_MAX_DEPLOYMENT_S,
                     termination_wait_in_seconds=_BAKE_S,
                     # In one step: a canary is half of the instances at most, and there may be one.
-                    traffic_routing_configuration=sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
+                    traffic_routing_configuration=kinds.TrafficRoutingConfigProperty(
                         type="ALL_AT_ONCE", wait_interval_in_seconds=_BAKE_S
                     ),
                 ),
             ),
         )
-        endpoint.cfn_options.condition = self._stands
+        endpoint.cfn_options.condition = self._condition
         return endpoint
 
-    def _scale(self, endpoint: sagemaker.CfnEndpoint) -> None:
-        plan = self._plan
+    def _scale(self, serving: Construct, endpoint: sagemaker.CfnEndpoint) -> None:
+        models = self._tenant.models
         target = scaling.CfnScalableTarget(
-            self,
+            serving,
             "ScalableTarget",
             service_namespace="sagemaker",
             scalable_dimension="sagemaker:variant:DesiredInstanceCount",
-            resource_id=f"endpoint/{plan.name}/variant/{VARIANT}",
-            min_capacity=plan.min_instances,
-            max_capacity=plan.max_instances,
+            resource_id=f"endpoint/{self._served.endpoint_name}/variant/{VARIANT}",
+            min_capacity=models.min_instances,
+            max_capacity=models.max_instances,
         )
-        target.add_resource_dependency(endpoint)  # its id is a name, so nothing else says which is first
-        target.cfn_options.condition = self._stands
-        policy = scaling.CfnScalingPolicy(
-            self,
+        target.add_resource_dependency(endpoint)  # the resource id is a name, so it implies no order
+        target.cfn_options.condition = self._condition
+        kinds = scaling.CfnScalingPolicy
+        policy = kinds(
+            serving,
             "ScalingPolicy",
             policy_name="ConcurrentRequests",
             policy_type="TargetTrackingScaling",
             scaling_target_id=target.ref,
-            target_tracking_scaling_policy_configuration=(
-                scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
-                    target_value=plan.concurrent_requests,
-                    scale_in_cooldown=_SCALE_IN_S,
-                    scale_out_cooldown=_SCALE_OUT_S,
-                    predefined_metric_specification=(
-                        scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                            predefined_metric_type=(
-                                "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-                            )
-                        )
-                    ),
-                )
+            target_tracking_scaling_policy_configuration=kinds.TargetTrackingScalingPolicyConfigurationProperty(
+                target_value=self._served.concurrent_requests,
+                scale_in_cooldown=_SCALE_IN_S,
+                scale_out_cooldown=_SCALE_OUT_S,
+                predefined_metric_specification=kinds.PredefinedMetricSpecificationProperty(
+                    predefined_metric_type="SageMakerVariantConcurrentRequestsPerModelHighResolution"
+                ),
             ),
         )
-        policy.cfn_options.condition = self._stands
-
-    def _errors_alarm(self) -> cloudwatch.CfnAlarm:
-        return self._alarm(
-            "Errors",
-            metric="Invocation5XXErrors",
-            description=f"{self._plan.name} fails: a deployment of it in progress is rolled back.",
-            threshold=5,
-            statistic="Sum",
-        )
-
-    def _latency_alarm(self) -> cloudwatch.CfnAlarm:
-        return self._alarm(
-            "Latency",
-            metric=self._plan.slow_metric,
-            description=f"{self._plan.name} is slow: a deployment of it in progress is rolled back.",
-            threshold=self._plan.slow_ms * 1000,  # the metric is in microseconds
-            extended_statistic="p90",
-        )
+        policy.cfn_options.condition = self._condition
 
     def _alarm(
         self,
+        serving: Construct,
         construct_id: str,
         *,
         metric: str,
@@ -331,9 +360,9 @@ class ModelEndpoint(Construct):
         statistic: str | None = None,
         extended_statistic: str | None = None,
     ) -> cloudwatch.CfnAlarm:
-        dimensions = {"EndpointName": self._plan.name, "VariantName": VARIANT}
+        dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": VARIANT}
         alarm = cloudwatch.CfnAlarm(
-            self,
+            serving,
             construct_id,
             alarm_description=f"{description} What to do: {link('new-endpoint-failing')}",
             namespace="AWS/SageMaker",
@@ -349,30 +378,98 @@ class ModelEndpoint(Construct):
             period=60,
             evaluation_periods=3,
             datapoints_to_alarm=2,
-            treat_missing_data="notBreaching",  # nobody asks at night, and an endpoint begins without data
+            treat_missing_data="notBreaching",  # no calls at night, and a new endpoint has no data yet
         )
-        alarm.cfn_options.condition = self._stands
+        alarm.cfn_options.condition = self._condition
         return alarm
 
 
-def _capture(capture: Capture | None) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:
-    if capture is None:
-        return None
-    return sagemaker.CfnEndpointConfig.DataCaptureConfigProperty(
-        enable_capture=True,
-        initial_sampling_percentage=capture.percent,
-        destination_s3_uri=capture.uri,
-        kms_key_id=capture.key_arn,
-        capture_options=[
-            sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in capture.modes
-        ],
-        # Named, it is captured as it is; all else in base64.
-        capture_content_type_header=sagemaker.CfnEndpointConfig.CaptureContentTypeHeaderProperty(
-            json_content_types=["application/json"]
-        ),
-    )
+def _artifact_prefix(scope: Construct, served: ServedModel) -> str:
+    """Return ``<task>/<name>/<sha256>/``, the folder of the artifact in the models bucket; it never changes.
+
+    The hash of an artifact that was never packaged is a parameter of the stack without default: synth and
+    review need no artifact, and a deployment stops at once and names it.
+    """
+    name, sha256 = served.manifest.name, served.manifest.sha256
+    if sha256 is None:
+        how = f"model_artifacts/README.md says how {name} is made"
+        sha256 = cdk.CfnParameter(
+            cdk.Stack.of(scope),
+            f"{served.task.capitalize()}ArtifactSha256",
+            type="String",
+            allowed_pattern="^[0-9a-f]{64}$",
+            description=f"SHA-256 of the packaged artifact {name}, written to its manifest.toml; {how}.",
+            constraint_description=f"is 64 hexadecimal digits. {how[0].upper()}{how[1:]}.",
+        ).value_as_string
+    return f"{served.task}/{name}/{sha256}/"
 
 
 def _volume_gb(weights_bytes: int) -> int:
-    """The artifact, room for what the container derives from it, and the image: in steps of 10."""
+    """Return the size of the artifact, of what the container derives from it, and of the image, in steps of
+    10."""
     return 10 * math.ceil((_SYSTEM_GB + 2 * weights_bytes / 1e9) / 10)
+
+
+def _llm_environment(manifest: LlmManifest, *, instance: Instance) -> dict[str, str]:
+    """Return the variables of the model's container. Raises ConfigurationError for an image of no chat model.
+
+    ``SM_ON_<NAME>`` becomes ``optimum-cli neuron serve --<name>``, which refuses to start where a value
+    differs from what the artifact was compiled with. ``SM_VLLM_<NAME>`` becomes vLLM's ``--<name>``.
+    """
+    batch, context, degree = (
+        str(number) for number in (manifest.batch_size, manifest.sequence_length, manifest.tensor_parallel)
+    )
+    template = manifest.chat_template and str(_MODEL_FOLDER / manifest.chat_template)
+    if manifest.image == "llm_neuronx":
+        return _OFFLINE | {
+            "SM_ON_MODEL": str(_MODEL_FOLDER),
+            "SM_ON_SERVED_MODEL_NAME": manifest.served_name,
+            "SM_ON_BATCH_SIZE": batch,
+            "SM_ON_SEQUENCE_LENGTH": context,
+            "SM_ON_TENSOR_PARALLEL_SIZE": degree,
+            **({"SM_ON_CHAT_TEMPLATE": template} if template else {}),
+        }
+    if manifest.image == "llm_gpu":
+        return _OFFLINE | {
+            "SM_VLLM_MODEL": str(_MODEL_FOLDER),
+            "SM_VLLM_SERVED_MODEL_NAME": manifest.served_name,
+            "SM_VLLM_MAX_NUM_SEQS": batch,
+            "SM_VLLM_MAX_MODEL_LEN": context,
+            "SM_VLLM_TENSOR_PARALLEL_SIZE": degree,
+            "SM_VLLM_DTYPE": manifest.dtype,
+            "STANDARD_AUTO_INSTALL_REQ": "false",  # true installs what an artifact's requirements.txt names
+            **({"SM_VLLM_CHAT_TEMPLATE": template} if template else {}),
+        }
+    if manifest.image == "model_server":
+        (weights,) = manifest.files
+        values = {
+            "task": "generation",
+            "path": _MODEL_FOLDER / weights,
+            "slots": manifest.batch_size,
+            "context_tokens": manifest.sequence_length,
+            "threads": instance.vcpus,
+        }
+        return ModelServerSettings.variables(values)
+    raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no chat model.")
+
+
+def _embedding_environment(manifest: EmbeddingManifest, *, instance: Instance) -> dict[str, str]:
+    """Return the variables of the model's container. Raises ConfigurationError for an image of no embedding
+    model."""
+    if manifest.image == "embedding_tei_cpu":
+        return _OFFLINE | {
+            "HF_MODEL_ID": str(_MODEL_FOLDER),
+            "POOLING": manifest.pooling,
+            "DTYPE": manifest.dtype,
+            "MAX_CLIENT_BATCH_SIZE": str(_MAX_EMBEDDINGS_PER_REQUEST),
+            "AUTO_TRUNCATE": "false",  # true by default from 1.9 on; an input is never cut silently
+        }
+    if manifest.image == "model_server":
+        values = {
+            "task": "embedding",
+            "path": _MODEL_FOLDER,
+            "max_input_tokens": manifest.max_tokens,
+            "threads": instance.vcpus,
+        }
+        return ModelServerSettings.variables(values)
+    raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")

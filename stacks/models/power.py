@@ -1,9 +1,26 @@
-"""The power switch as templates read it: a parameter outside every stack, which no deployment changes."""
+"""The power switch: a parameter outside every stack, and two state machines that act on it.
+
+The SSM parameter holds the desired state: ``on``, ``pausing``, ``paused`` or ``resuming``. The two machines
+run the same reconciliation (``power.asl.json``) and differ only in the state that they request. Each round
+reads the parameter, acts on what it found and reads it again; if it was written meanwhile, another round
+follows. So two executions may run at once, in any order, and the last request wins.
+
+- ``pausing``: sources of work stop, work in progress ends, then the state becomes ``paused``.
+- ``paused``: an update of the stack removes the endpoints. No other state does that, so no deployment and no
+  other execution removes them under work in progress.
+- ``resuming``: an update of the stack creates the endpoints, sources start, the state becomes ``on``. A pause
+  that fails requests this, because an earlier one may have removed the endpoints.
+
+The stack is updated only with its previous template and parameters, and only while no update of it runs.
+Every wait is bounded, and a failed execution leaves the service usable or cleanly paused.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -13,19 +30,21 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from assistant.settings.deployed_names import PAUSED, PAUSING, RESUMING
+from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from assistant.settings.deployment import PowerSection
-from stacks.models.power_definition import PowerCalls, PowerDefinition
-from stacks.roles import ServiceRole
+from stacks.roles import ServiceRole, allow, parameter_arn
 from stacks.tenant import DeployedTenant
+
+_DEFINITION = Path(__file__).with_name("power.asl.json")
+"""Amazon States Language with placeholders (``${StackId}``) that ``PowerMachines`` fills."""
 
 
 class PowerSwitch(Construct):
-    """What a template makes of the word.
+    """Conditions of a template that depend on the power parameter. Create one per stack.
 
     CloudFormation reads the parameter's value at each update, also by ``UsePreviousValue``, which keeps the
     parameter's name ("Systems Manager parameter types", CloudFormation User Guide). So a deployment while
-    paused leaves it paused. One a stack.
+    paused leaves it paused.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
@@ -40,63 +59,60 @@ class PowerSwitch(Construct):
         )
 
     @cached_property
-    def stands(self) -> cdk.CfnCondition:
-        """Whether the endpoints shall be there: for every word but ``paused``."""
-        return self._condition("Stands", cdk.Fn.condition_not(self._says(PAUSED)))
+    def has_endpoints(self) -> cdk.CfnCondition:
+        """True in every state but ``paused``: the endpoints exist."""
+        return self._condition("Stands", cdk.Fn.condition_not(self._is(PAUSED)))
 
     @cached_property
     def enabled(self) -> cdk.IResolvable:
-        """``Enabled`` of an event source mapping whose function calls an endpoint: else a deployment that
-        changes the mapping in a paused night would start it.
+        """``Enabled`` of an event source mapping whose function calls an endpoint: false while pausing or
+        paused.
 
-        It is true while ``resuming`` too: were it not, a deployment begun then and ended later would leave
-        the mapping off. A function that is started too early puts its messages back.
+        A constant would let a deployment that changes the mapping start it in a paused night. It is true
+        while ``resuming``, because a deployment that begins then and ends later would otherwise leave the
+        mapping off. A function that starts too early returns its messages to the queue.
         """
-        goes = cdk.Fn.condition_or(self._says(PAUSING), self._says(PAUSED))
-        takes_work = self._condition("TakesWork", cdk.Fn.condition_not(goes))
+        is_pausing = cdk.Fn.condition_or(self._is(PAUSING), self._is(PAUSED))
+        takes_work = self._condition("TakesWork", cdk.Fn.condition_not(is_pausing))
         return cdk.Fn.condition_if(takes_work.logical_id, True, False)
 
-    def _says(self, word: str) -> cdk.ICfnRuleConditionExpression:
-        return cdk.Fn.condition_equals(self._parameter.value_as_string, word)
+    def _is(self, state: str) -> cdk.ICfnRuleConditionExpression:
+        return cdk.Fn.condition_equals(self._parameter.value_as_string, state)
 
     def _condition(self, construct_id: str, expression: cdk.ICfnRuleConditionExpression) -> cdk.CfnCondition:
         return cdk.CfnCondition(cdk.Stack.of(self), construct_id, expression=expression)
 
 
-def sources_parameter(tenant: DeployedTenant) -> str:
-    """Return the name of the SSM parameter by which the ingestion stack tells what a pause stops."""
+def _sources_parameter(tenant: DeployedTenant) -> str:
     return tenant.parameter("power-sources")
 
 
-class PowerSources(Construct):
-    """What a pause stops and a resume starts again: event source mappings, and the queues that they read."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        event_source_ids: Sequence[str],
-        queue_urls: Sequence[str],
-    ) -> None:
-        super().__init__(scope, construct_id)
-        found = {"event_sources": list(event_source_ids), "queues": list(queue_urls)}
-        ssm.CfnParameter(
-            self,
-            "Parameter",
-            type="String",
-            name=sources_parameter(tenant),
-            description="Event source mappings that the power machines stop, and the queues they read.",
-            value=cdk.Stack.of(self).to_json_string(found),
-        )
-
-
-# The two state machines of the power switch, their one narrow role, and the hours at which they run.
+def publish_power_sources(
+    scope: Construct,
+    construct_id: str,
+    *,
+    tenant: DeployedTenant,
+    event_source_ids: Sequence[str],
+    queue_urls: Sequence[str],
+) -> None:
+    """Write the event source mappings that a pause stops, and their queues, into an SSM parameter."""
+    sources = {"event_sources": list(event_source_ids), "queues": list(queue_urls)}
+    ssm.CfnParameter(
+        Construct(scope, construct_id),
+        "Parameter",
+        type="String",
+        name=_sources_parameter(tenant),
+        description="Event source mappings that the power machines stop, and the queues they read.",
+        value=cdk.Stack.of(scope).to_json_string(sources),
+    )
 
 
 class PowerMachines(Construct):
-    """Made last in the stack of the endpoints: an update by them keeps every parameter that the stack has."""
+    """The machines ``pause`` and ``resume``, their role, and the hours at which they run.
+
+    Create it last in the stack of the endpoints: its update of the stack keeps every parameter declared so
+    far.
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, log_group: logs.LogGroup
@@ -104,130 +120,67 @@ class PowerMachines(Construct):
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self._log_group = log_group
-        role = self._role()
-        stack = cdk.Stack.of(self)
-        calls = PowerCalls(
-            partition=stack.partition,
-            stack_id=stack.stack_id,
-            parameters=[
-                found.logical_id for found in stack.node.find_all() if isinstance(found, cdk.CfnParameter)
-            ],
-            power_parameter=tenant.power_parameter,
-            sources_parameter=sources_parameter(tenant),
+        role = ServiceRole(
+            self,
+            "Switching",
+            service="states.amazonaws.com",
+            description=f"Switches the endpoints of {tenant.name} off and on",
+            statements=_switching_statements(self, tenant),
         )
-        definition = PowerDefinition(calls=calls)
-        self.pause = self._machine("Pause", PAUSING, definition=definition, role=role)
-        self.resume = self._machine("Resume", RESUMING, definition=definition, role=role)
+        self.pause = self._machine("Pause", PAUSING, PAUSED, role=role)
+        self.resume = self._machine("Resume", RESUMING, ON, role=role)
         if tenant.config.power is not None:
             self._schedule(tenant.config.power)
 
     def _machine(
-        self,
-        construct_id: str,
-        word: str,
-        *,
-        definition: PowerDefinition,
-        role: ServiceRole,
+        self, construct_id: str, requested: str, reached: str, *, role: ServiceRole
     ) -> stepfunctions.CfnStateMachine:
-        machine = stepfunctions.CfnStateMachine(
+        kinds = stepfunctions.CfnStateMachine
+        group = kinds.CloudWatchLogsLogGroupProperty(log_group_arn=self._log_group.log_group_arn)
+        machine = kinds(
             self,
             construct_id,
             role_arn=role.arn,
-            definition_string=cdk.Stack.of(self).to_json_string(definition.asking_for(word)),
-            logging_configuration=stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
+            definition_string=self._definition(requested, reached),
+            logging_configuration=kinds.LoggingConfigurationProperty(
                 level="ALL",
                 include_execution_data=True,
-                destinations=[
-                    stepfunctions.CfnStateMachine.LogDestinationProperty(
-                        cloud_watch_logs_log_group=(
-                            stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
-                                log_group_arn=self._log_group.log_group_arn
-                            )
-                        )
-                    )
-                ],
+                destinations=[kinds.LogDestinationProperty(cloud_watch_logs_log_group=group)],
             ),
-            tracing_configuration=stepfunctions.CfnStateMachine.TracingConfigurationProperty(enabled=True),
+            tracing_configuration=kinds.TracingConfigurationProperty(enabled=True),
         )
-        machine.node.add_dependency(role.rights)  # a machine is refused whose role may not write its log
+        # Step Functions refuses a machine whose role cannot write its log yet.
+        machine.node.add_dependency(role.policy)
         return machine
 
-    def _role(self) -> ServiceRole:
-        return ServiceRole(
-            self,
-            "Switching",
-            service="states.amazonaws.com",
-            description=f"Switches the endpoints of {self._tenant.name} off and on",
-            statements=[*self._on_stack(), *self._on_parameters(), *self._on_sources(), *_on_logs()],
-        )
-
-    def _on_stack(self) -> list[iam.PolicyStatement]:
-        """CloudFormation acts by the stack's own role, which stays: this one is only allowed to ask."""
+    def _definition(self, requested: str, reached: str) -> str:
+        """Return the definition with every placeholder filled, as JSON."""
         stack = cdk.Stack.of(self)
-        return [
-            iam.PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[stack.stack_id]),
-            iam.PolicyStatement(
-                actions=["cloudformation:UpdateStack"],
-                resources=[stack.stack_id],
-                conditions={
-                    "Null": {"cloudformation:TemplateUrl": "true", "cloudformation:RoleArn": "true"},
-                },
-            ),
+        parameters = [
+            {"ParameterKey": found.logical_id, "UsePreviousValue": True}
+            for found in stack.node.find_all()
+            if isinstance(found, cdk.CfnParameter)
         ]
-
-    def _on_parameters(self) -> list[iam.PolicyStatement]:
-        power = self._parameter(self._tenant.power_parameter)
-        qualifier = self._tenant.place.bootstrap_qualifier
-        return [
-            iam.PolicyStatement(actions=["ssm:PutParameter"], resources=[power]),
-            iam.PolicyStatement(
-                actions=["ssm:GetParameter"],
-                resources=[power, self._parameter(sources_parameter(self._tenant))],
-            ),
-            # CloudFormation reads a stack's parameters of SSM's kind as who asks for the update.
-            iam.PolicyStatement(
-                actions=["ssm:GetParameters"],
-                resources=[power, self._parameter(f"/cdk-bootstrap/{qualifier}/version")],
-            ),
-        ]
-
-    def _on_sources(self) -> list[iam.PolicyStatement]:
-        """They belong to a stack that is deployed later: told by their tag, not by their names."""
-        stack = cdk.Stack.of(self)
-        own = {"StringEquals": {"aws:ResourceTag/tenant": self._tenant.name}}
-        return [
-            iam.PolicyStatement(
-                actions=["lambda:UpdateEventSourceMapping"],
-                resources=[
-                    stack.format_arn(
-                        service="lambda",
-                        resource="event-source-mapping",
-                        resource_name="*",
-                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                    )
-                ],
-                conditions=own,
-            ),
-            iam.PolicyStatement(
-                actions=["sqs:GetQueueAttributes"],
-                resources=[stack.format_arn(service="sqs", resource="*")],
-                conditions=own,
-            ),
-        ]
-
-    def _parameter(self, name: str) -> str:
-        return cdk.Stack.of(self).format_arn(
-            service="ssm", resource="parameter", resource_name=name.removeprefix("/")
-        )
+        text = _DEFINITION.read_text(encoding="utf-8")
+        text = text.replace('"${StackParameters}"', json.dumps(parameters))
+        for name, value in {
+            "Partition": stack.partition,
+            "StackId": stack.stack_id,
+            "PowerParameter": self._tenant.power_parameter,
+            "SourcesParameter": _sources_parameter(self._tenant),
+            "RequestedState": requested,
+            "ReachedState": reached,
+        }.items():
+            text = text.replace(f"${{{name}}}", value)
+        return stack.to_json_string(json.loads(text))
 
     def _schedule(self, power: PowerSection) -> None:
-        machines = [self.pause.attr_arn, self.resume.attr_arn]
         role = ServiceRole(
             self,
             "Scheduling",
             service="scheduler.amazonaws.com",
             description=f"Starts the power machines of {self._tenant.name} by the clock",
-            statements=[iam.PolicyStatement(actions=["states:StartExecution"], resources=machines)],
+            statements=[allow("states:StartExecution", self.pause.attr_arn, self.resume.attr_arn)],
         )
         resume_days = "MON-FRI" if power.weekdays_only else "*"
         for name, machine, at, days in (
@@ -243,25 +196,47 @@ class PowerMachines(Construct):
                 flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
                 target=scheduler.CfnSchedule.TargetProperty(arn=machine.attr_arn, role_arn=role.arn),
             )
-            schedule.node.add_dependency(role.rights)
+            schedule.node.add_dependency(role.policy)
 
 
-def _on_logs() -> list[iam.PolicyStatement]:
-    """What Step Functions needs to deliver its log, and to trace; neither knows resources ("Logging using
-    CloudWatch Logs", "Tracing with X-Ray", Step Functions developer guide)."""
+def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    stack = cdk.Stack.of(scope)
+    power = parameter_arn(scope, tenant.power_parameter)
+    sources = parameter_arn(scope, _sources_parameter(tenant))
+    version = parameter_arn(scope, f"/cdk-bootstrap/{tenant.place.bootstrap_qualifier}/version")
+    mappings = stack.format_arn(
+        service="lambda",
+        resource="event-source-mapping",
+        resource_name="*",
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+    # CloudFormation acts by the stack's own role, which stays: this one may only ask for an update as it is.
+    unchanged = {"Null": {"cloudformation:TemplateUrl": "true", "cloudformation:RoleArn": "true"}}
+    # Mappings and queues belong to a stack that is deployed later: the tag identifies them, not a name.
+    tagged = {"StringEquals": {"aws:ResourceTag/tenant": tenant.name}}
     return [
-        iam.PolicyStatement(
-            actions=[
-                "logs:CreateLogDelivery",
-                "logs:DeleteLogDelivery",
-                "logs:DescribeLogGroups",
-                "logs:DescribeResourcePolicies",
-                "logs:GetLogDelivery",
-                "logs:ListLogDeliveries",
-                "logs:PutResourcePolicy",
-                "logs:UpdateLogDelivery",
-            ],
-            resources=["*"],
-        ),
-        iam.PolicyStatement(actions=["xray:PutTelemetryRecords", "xray:PutTraceSegments"], resources=["*"]),
+        allow("cloudformation:DescribeStacks", stack.stack_id),
+        allow("cloudformation:UpdateStack", stack.stack_id, conditions=unchanged),
+        allow("ssm:PutParameter", power),
+        allow("ssm:GetParameter", power, sources),
+        # CloudFormation reads a stack's SSM parameters as the caller who asks for the update.
+        allow("ssm:GetParameters", power, version),
+        allow("lambda:UpdateEventSourceMapping", mappings, conditions=tagged),
+        allow("sqs:GetQueueAttributes", stack.format_arn(service="sqs", resource="*"), conditions=tagged),
+        # Log delivery and tracing support no resources ("Logging using CloudWatch Logs", "Tracing with
+        # X-Ray", Step Functions developer guide).
+        allow(_LOG_DELIVERY, "*"),
+        allow(("xray:PutTelemetryRecords", "xray:PutTraceSegments"), "*"),
     ]
+
+
+_LOG_DELIVERY = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+)

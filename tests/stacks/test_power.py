@@ -12,22 +12,28 @@ from typing import Any
 import pytest
 
 from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
-from stacks.models.power_definition import (
-    ANSWERS_S,
-    DEPLOY_POLL_S,
-    DEPLOY_POLLS,
-    DRAIN_POLL_S,
-    DRAIN_POLLS,
-    LONGEST_S,
-    RETRY_UPDATE_S,
-    ROUNDS,
-    UPDATE_POLL_S,
-    UPDATE_POLLS,
-    UPDATES,
-)
 from tests.stacks.power.machines import machines, models_template, switched, tenant_of
 from tests.stacks.power.tenant_nights import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
 from tests.stacks.values import resources_of
+
+
+def _state(name: str) -> Any:
+    """Return a state of the machines; both have the same."""
+    return machines()["pause"]["States"][name]
+
+
+def _most(state: Any, variable: str) -> int:
+    """Return the bound in a choice on how often something is counted."""
+    rules = [part for rule in state["Choices"] for part in rule.get("And", [rule])]
+    (bound,) = (
+        value
+        for rule in rules
+        if rule["Variable"] == variable
+        for name, value in rule.items()
+        if name.startswith("Numeric")
+    )
+    return int(bound)
+
 
 HISTORY_EVENTS = 25_000
 """Step Functions ends an execution with more."""
@@ -194,27 +200,59 @@ def test_a_deployment_that_never_ends_is_not_waited_for_without_end(tenant: Tena
 
 
 def test_an_event_source_that_is_gone_stops_nothing() -> None:
-    (catch,) = machines()["pause"]["States"]["StopSources"]["ItemProcessor"]["States"]["Set"]["Catch"]
+    (catch,) = machines()["pause"]["States"]["StopSources"]["ItemProcessor"]["States"]["SetEventSource"][
+        "Catch"
+    ]
 
-    assert catch == {"ErrorEquals": ["Lambda.ResourceNotFoundException"], "Next": "Gone"}
+    assert catch == {"ErrorEquals": ["Lambda.ResourceNotFoundException"], "Next": "EventSourceDeleted"}
 
 
 def test_the_bounds_together_stay_within_what_step_functions_keeps() -> None:
-    looks, watches, drains = 3 * DEPLOY_POLLS, UPDATES * UPDATE_POLLS, DRAIN_POLLS * 2
+    rounds, looks, watches, drains = _polls()
     events_of_a_poll = 2 + 2 + 2 + 5  # wait, count, choice, call
 
-    assert ROUNDS * (looks + watches + drains) * events_of_a_poll < HISTORY_EVENTS
+    assert rounds * (looks + watches + drains) * events_of_a_poll < HISTORY_EVENTS
 
 
 def test_the_bounds_together_are_shorter_than_the_machine_s_own_limit() -> None:
-    looks_s, updates_s = 3 * DEPLOY_POLLS * DEPLOY_POLL_S, UPDATES * UPDATE_POLLS * UPDATE_POLL_S
-    drains_s = ANSWERS_S + 2 * DRAIN_POLLS * DRAIN_POLL_S
+    rounds, looks, watches, drains = _polls()
+    waits_s = {
+        name: _state(name)["Seconds"]
+        for name in (
+            "WaitForDeployment",
+            "WaitBeforeUpdate",
+            "WaitForUpdate",
+            "WaitBeforeRetry",
+            "WaitForAnswers",
+        )
+    }
+    looks_s = looks * max(waits_s["WaitForDeployment"], waits_s["WaitBeforeUpdate"])
+    updates_s = watches * waits_s["WaitForUpdate"]
+    retries_s = waits_s["WaitBeforeRetry"] * _most(_state("CheckUpdateAttempts"), "$.counters.updates")
+    drains_s = waits_s["WaitForAnswers"] + drains * _queue_states()["WaitForMessages"]["Seconds"]
 
-    assert ROUNDS * (looks_s + updates_s + RETRY_UPDATE_S * UPDATES + drains_s) < LONGEST_S
+    assert rounds * (looks_s + updates_s + retries_s + drains_s) < machines()["pause"]["TimeoutSeconds"]
+
+
+def _queue_states() -> Any:
+    return _state("WaitForQueues")["ItemProcessor"]["States"]
+
+
+def _polls() -> tuple[int, int, int, int]:
+    """Return the most rounds, and in a round the most looks at deployments, at its own updates, at queues."""
+    polls = "$.counters.polls"
+    assert _most(_state("CheckStack"), polls) == _most(_state("CheckStackBeforeUpdate"), polls)
+    updates = _most(_state("CheckUpdateAttempts"), "$.counters.updates")
+    return (
+        _most(_state("CheckRounds"), "$.counters.round"),
+        3 * _most(_state("CheckStack"), polls),
+        updates * _most(_state("CheckUpdate"), polls),
+        2 * _most(_queue_states()["CheckQueue"], "$.polls"),
+    )
 
 
 def test_a_pause_waits_longer_than_any_answer_that_was_begun_by_an_old_word() -> None:
-    assert ANSWERS_S > LONGEST_ANSWER_S + STALEST_WORD_S
+    assert _state("WaitForAnswers")["Seconds"] > LONGEST_ANSWER_S + STALEST_WORD_S
 
 
 # --- what stands only while the power is on ---------------------------------------------------------------
@@ -262,7 +300,7 @@ def test_the_word_comes_from_a_parameter_that_no_stack_makes() -> None:
 
 
 def test_an_update_by_a_machine_keeps_every_parameter_of_the_stack() -> None:
-    asked = machines()["pause"]["States"]["Update"]["Parameters"]["Parameters"]
+    asked = machines()["pause"]["States"]["UpdateStack"]["Parameters"]["Parameters"]
 
     # BootstrapVersion is the deployment tool's: its default is what every deployment gives.
     kept = {parameter["ParameterKey"] for parameter in asked}
