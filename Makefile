@@ -191,7 +191,7 @@ bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jso
 
 .PHONY: bench-load
 bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 8 minutes; ARGS=--quick judges no times)
-	@$(BIN)/python -m benchmarks.load $(ARGS)
+	@$(BIN)/python -m tools.load $(ARGS)
 
 .PHONY: check
 check: lint typecheck test synth check-stacks test-browser ## All that CI asks before a change lands

@@ -18,9 +18,9 @@ from assistant.aws.dynamodb import DynamoDbCalls
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.domain.errors import RecordsUnavailableError
-from benchmarks.load.http_server import HttpConnection, Request, response
 from benchmarks.own_process import SERVE, serve, stand_in_process
 from tests.contracts import samples
+from tools.load.http_server import HttpConnection, Request, response
 
 _MODULE = "benchmarks.record_calls"
 GROUP = 25

@@ -1,15 +1,4 @@
-"""How long retrieval takes over an index that ``benchmarks.indexing --keep FOLDER`` built.
-
-    python -m benchmarks.retrieval --index FOLDER --questions FILE.jsonl [--count N] [--search opensearch]
-
-With ``--search opensearch`` the same passages are searched on a real node (``make opensearch-up``, or
-``--opensearch-url``), and the two engines' answers are compared: nDCG@10 on the clinic's committed questions,
-and how much of the top 10 is the same. A bound that does not hold fails the run.
-
-One retrieval is what an answer begins with: the question is embedded through the SageMaker client, the
-gateway and the model server, then all legs are searched. On the embedded engine the rest of an answer's
-preparation follows (``benchmarks.preparation``). Questions are ``{"question": …}`` lines, plain or gzip.
-"""
+"""Puts what the embedded index holds into OpenSearch: embedding the same texts twice takes minutes."""
 
 from __future__ import annotations
 
@@ -17,23 +6,190 @@ import argparse
 import asyncio
 import gzip
 import random
+import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from array import array
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import orjson
+from opensearchpy import AsyncOpenSearch
 from opentelemetry import trace
 
-from assistant.answering.retrieve import RetrievePassages
+from assistant.answering.retrieve import RetrievePassages, candidates, rank, shipped_weights
 from assistant.answering.services import Steps
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_index import OpenSearchPassageIndex
+from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import IndexedDocument, Retrieved
+from assistant.embedded import passage_rows as rows
+from assistant.evaluation.measures import LEGS, ranked_documents, retrieval_quality
+from assistant.evaluation.questions import load_questions
+from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import ServiceSettings
+from assistant.settings.tenant import load_tenant
 from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
-from benchmarks.opensearch_copy import copy_index
 from benchmarks.preparation import PreparationFigures, measure_preparation
-from benchmarks.twin_engines import TwinFigures, compare_engines
+
+ALIAS = f"{TENANT}-passages"
+_DOCUMENTS_A_WRITE = 200
+
+
+async def copy_index(layout: BenchLayout, *, url: str) -> float | None:
+    """Fill the alias's index with the embedded one's passages, and no others, unless it has as many already;
+    return the seconds it took."""
+    tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
+    name, dimensions = tenant.embedding.model, tenant.embedding.dimensions
+    digest = read_model_facts(layout.models_dir, name).digest
+    version = rows.index_version(rows.IndexModel(name, dimensions, digest))
+    folder = layout.state_dir / "tenants" / TENANT / "index" / version
+    schema = PassageSchema(embedding_model=name, dimensions=dimensions, model_digest=digest)
+    async with open_opensearch(url=url, auth="none") as client:
+        return await _fill(client, schema, folder / rows.PASSAGES_FILE)
+
+
+async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> float | None:
+    await apply_schema(client, alias=ALIAS, schema=schema)
+    index = OpenSearchPassageIndex(client, alias=ALIAS, schema=schema)
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    try:
+        passages, _ = rows.count_rows(connection)
+        if (await index.info()).passage_count == passages:
+            return None
+        await delete_index(client, alias=ALIAS)  # another run's passages would be found too
+        await apply_schema(client, alias=ALIAS, schema=schema)
+        documents = _documents(connection)
+        began_s = time.monotonic()
+        while batch := list(islice(documents, _DOCUMENTS_A_WRITE)):
+            await index.replace_documents(batch)
+        await index.optimize()
+        return time.monotonic() - began_s
+    finally:
+        connection.close()
+
+
+def _documents(connection: sqlite3.Connection) -> Iterator[IndexedDocument]:
+    passages = {entry.row: _floats(entry.vector) for entry in rows.passage_vectors(connection, None)}
+    titles = {entry.row: _floats(entry.vector) for entry in rows.title_vectors(connection, None)}
+    for document in rows.documents_of(connection, None, with_units=True):
+        yield IndexedDocument(
+            card=document.card,
+            title_vectors=[titles[row] for row, _ in document.titles],
+            passages=[(passage, passages[row]) for row, passage in document.passages],
+        )
+
+
+def _floats(vector: bytes) -> list[float]:
+    return array("f", vector).tolist()
+
+
+# How alike two search engines answer the same questions over the same passages and vectors.
+
+
+TOP = 10
+_QUESTIONS = Path(__file__).parents[1] / "evaluation" / "clinic.jsonl"
+_TIMEOUT_S = 30.0
+_WHOLE_LEGS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TwinFigures:
+    """Each engine's quality on the committed questions, and how much of their answers is the same."""
+
+    ndcg: Mapping[str, tuple[float, float]]
+    """By leg: nDCG@10 of the embedded engine and of OpenSearch."""
+    overlap: float
+    """Mean share of the embedded engine's best 10 passages that are among OpenSearch's."""
+    legs_overlap: Mapping[str, float]
+    same_first: float
+    same_document: float
+    """Share of the questions for which the first ranking puts the same document first."""
+    cosine_apart: float
+    """The largest difference between the two best raw cosines of a question."""
+
+    def ndcg_apart(self) -> float:
+        embedded, real = self.ndcg["hybrid"]
+        return abs(embedded - real)
+
+    def lines(self) -> list[str]:
+        """Return the report, one figure a line."""
+        lines = [
+            f"nDCG@10         {leg}: embedded {embedded:.3f}, opensearch {real:.3f}"
+            for leg, (embedded, real) in self.ndcg.items()
+        ]
+        legs = ", ".join(f"{leg} {share:.3f}" for leg, share in self.legs_overlap.items())
+        lines.append(f"top {TOP} alike     {self.overlap:.3f} ({legs}); the first {self.same_first:.3f}")
+        lines.append(f"best document   {self.same_document:.3f} alike, by the ranking of all legs")
+        lines.append(f"best cosines    {self.cosine_apart:.1e} apart at most")
+        return lines
+
+
+async def compare_engines(
+    embedded: ServiceSettings, real: ServiceSettings, *, questions: Sequence[str]
+) -> TwinFigures:
+    """Ask both engines the committed questions and the given ones. The first stands for what is right."""
+    judged = [question for question in load_questions(_QUESTIONS) if question.answerable]
+    asked = list(dict.fromkeys([*(question.question for question in judged), *questions]))
+    answers = [await _ask(settings, asked) for settings in (embedded, real)]
+    ndcg: dict[str, tuple[float, float]] = {}
+    for leg in LEGS:
+        first, second = (
+            retrieval_quality(
+                judged, {q.qid: ranked_documents(found[q.question].passages, leg=leg) for q in judged}
+            )["ndcg@10"]
+            for found in answers
+        )
+        ndcg[leg] = (first, second)
+    pairs = [(answers[0][question], answers[1][question]) for question in asked]
+    return TwinFigures(
+        ndcg=ndcg,
+        overlap=fmean(_overlap(a, b, key="rank") for a, b in pairs),
+        legs_overlap={
+            "bm25": fmean(_overlap(a, b, key="lexical_rank") for a, b in pairs),
+            "vectors": fmean(_overlap(a, b, key="vector_rank") for a, b in pairs),
+        },
+        same_first=fmean(_best(a, 1, "rank") == _best(b, 1, "rank") for a, b in pairs),
+        same_document=fmean(_best_document(a) == _best_document(b) for a, b in pairs),
+        cosine_apart=max(abs(a.best_cosine - b.best_cosine) for a, b in pairs),
+    )
+
+
+async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str, Retrieved]:
+    clock = SystemClock()
+    async with open_tenants(settings, generates=False) as tenants:
+        retrieval = RetrievePassages(tenants[TENANT].answering)
+        found: dict[str, Retrieved] = {}
+        for question in questions:
+            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
+            (vector,) = await retrieval.embed([question], deadline=deadline)
+            found[question] = await retrieval.retrieve(
+                question, vector=vector, labels=frozenset(), deadline=deadline, size=_WHOLE_LEGS
+            )
+        return found
+
+
+def _overlap(first: Retrieved, second: Retrieved, *, key: str) -> float:
+    wanted = _best(first, TOP, key)
+    return len(wanted & _best(second, TOP, key)) / len(wanted) if wanted else 1.0
+
+
+def _best_document(found: Retrieved) -> str | None:
+    ranked = rank(candidates(found), weights=shipped_weights("ranker"))
+    return ranked[0].document_id if ranked else None
+
+
+def _best(found: Retrieved, count: int, key: str) -> set[str]:
+    ranked = [(getattr(one, key), one.passage.passage_id) for one in found.passages]
+    return {name for rank, name in ranked if rank is not None and rank <= count}
+
+
+# How long retrieval takes over an index that ``benchmarks.indexing --keep FOLDER`` built.
+
 
 AT_ONCE = 8
 MOST_P50_MS = 30.0
@@ -42,7 +198,6 @@ LEAST_OVERLAP = 0.85
 """What is asked of a real node, over 16,407 documents."""
 _WARM_UP = 20
 _SEED = 20261120
-_TIMEOUT_S = 30.0
 
 Timings = Mapping[str, float]
 """Milliseconds by step: ``embed``, ``search``, and ``both`` around them."""

@@ -18,10 +18,10 @@ from assistant.answering.ports import ChatMessage, GenerationRequest
 from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
 from assistant.aws.sagemaker_embedder import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
-from benchmarks.load.http_server import HttpConnection, Request
-from benchmarks.load.pacing import Pace
-from benchmarks.load.sagemaker_stand_in import DIMENSIONS, SageMakerStandIn
 from benchmarks.own_process import SERVE, serve, stand_in_process
+from tools.load.http_server import HttpConnection, Request
+from tools.load.stand_ins import DIMENSIONS, SageMakerStandIn
+from tools.load.workload import Pace
 
 _ROUNDS = 5
 _EMBEDDINGS = 300

@@ -23,7 +23,7 @@ import httpx
 
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
-from assistant.wiring import open_ingestion
+from assistant.wiring.services import open_ingestion
 from tests.fakes.running_service import RunningService, running_service
 
 _ROOT = str(Path(__file__).parents[1])

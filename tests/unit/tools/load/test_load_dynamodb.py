@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.load.dynamodb_expressions import ExpressionError
-from benchmarks.load.dynamodb_tables import RefusedError, Tables
+from tools.load.dynamodb import ExpressionError, RefusedError, Tables
 
 INSERT = "INSERT INTO \"records\" VALUE {'pk': ?, 'sk': ?, 'body': ?}"
 

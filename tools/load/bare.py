@@ -1,6 +1,6 @@
 """``bare``: the same calls by hand on asyncio's streams, and nothing else.
 
-    python -m benchmarks.load.bare < plan.json
+    python -m tools.load.bare < plan.json
 
 No identity, no ranking, no checks, no records, no framework, no client library, no signature: embedding, as
 many calls of the index as the service makes, the model's stream from AWS's framing to server-sent events.
@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from benchmarks.load.pacing import SEARCHES
-from benchmarks.load.process_main import read_plan, run_until_told, say_ready
+from tools.load.http_server import read_plan, run_until_told, say_ready
+from tools.load.workload import SEARCHES
 
 _PRELUDE = struct.Struct("!III")
 _EMPTY_LINE = b"\r\n\r\n"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.load.endurance import Rounds
-from benchmarks.load.figures import killed_row, pair_rows, resumed_row, rounds_rows, table
-from benchmarks.load.pacing import ADDED_TO_MS
-from benchmarks.load.pairs import Pair, Pairs, percentile
-from benchmarks.load.plans import LoadOutcome
-from benchmarks.load.profiling import costs
-from benchmarks.load.scene import Run
+from tools.load.figures import killed_row, pair_rows, resumed_row, rounds_rows, table
+from tools.load.measuring import Pair, Pairs, Rounds, costs, percentile
+from tools.load.scene import Run
+from tools.load.workload import ADDED_TO_MS, LoadOutcome
 
 MIB = 1024 * 1024
 

@@ -1,8 +1,8 @@
 """The service under load, beside a relay by hand: every figure with what is asked of it.
 
-python -m benchmarks.load              about eight minutes on two cores; fails unless every figure holds
-python -m benchmarks.load --quick      less than a minute; fails unless every answer is right
-python -m benchmarks.load --profile F  where the service's CPU goes, into the file F (wants py-spy)
+python -m tools.load              about eight minutes on two cores; fails unless every figure holds
+python -m tools.load --quick      less than a minute; fails unless every answer is right
+python -m tools.load --profile F  where the service's CPU goes, into the file F (wants py-spy)
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.load.efforts import FULL, QUICK, Effort
-from benchmarks.load.endurance import count_missing_records, measure_killed, measure_resumed, measure_rounds
-from benchmarks.load.figures import Row, killed_row, pair_rows, resumed_row, rounds_rows, table
-from benchmarks.load.pairs import measure_pairs
-from benchmarks.load.profiling import profile_service
-from benchmarks.load.scene import Scene
-from benchmarks.load.started_processes import Processes, end_on_signals
+from tools.load.figures import Row, killed_row, pair_rows, resumed_row, rounds_rows, table
+from tools.load.measuring import (
+    count_missing_records,
+    measure_killed,
+    measure_pairs,
+    measure_resumed,
+    measure_rounds,
+    profile_service,
+)
+from tools.load.scene import Processes, Scene, end_on_signals
+from tools.load.workload import FULL, QUICK, Effort
 
 
 def measure(scene: Scene, effort: Effort) -> list[Row]:

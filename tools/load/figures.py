@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.load.endurance import Rounds
-from benchmarks.load.pairs import RATE_TOKENS, Pair, Pairs, added_ms, median_of
-from benchmarks.load.plans import LoadOutcome
-from benchmarks.load.scene import Run
+from tools.load.measuring import RATE_TOKENS, Pair, Pairs, Rounds, added_ms, median_of
+from tools.load.scene import Run
+from tools.load.workload import LoadOutcome
 
 MOST_GENERATOR_CPU = 0.9
 """Above it the load generator is what is measured."""

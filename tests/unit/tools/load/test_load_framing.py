@@ -13,12 +13,14 @@ from assistant.answering.answer_text import AnswerText
 from assistant.answering.support import SupportChecker
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.text.language import SentenceSplitter, language
-from benchmarks.load.bare import _dechunked, _payloads, _relayed
-from benchmarks.load.http_server import decode_chunks
-from benchmarks.load.knowledge import READ_DOCUMENTS, document
-from benchmarks.load.questions import (
+from tools.load.bare import _dechunked, _payloads, _relayed
+from tools.load.http_server import decode_chunks
+from tools.load.stand_ins import AnswerFrames, framed, sse_chunk
+from tools.load.workload import (
+    READ_DOCUMENTS,
     VARIANTS,
     answer_pieces,
+    document,
     expected_text,
     first_piece,
     question,
@@ -26,7 +28,6 @@ from benchmarks.load.questions import (
     tag_of,
     variant_of,
 )
-from benchmarks.load.sagemaker_stand_in import AnswerFrames, framed, sse_chunk
 
 NUMBER = 4_711
 SIZES = st.lists(st.integers(1, 700), min_size=1, max_size=40)

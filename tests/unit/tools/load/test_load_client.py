@@ -7,10 +7,9 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.load.answer_client import AnswerClient, parse_events, received_body, text_of
-from benchmarks.load.http_server import LAST_CHUNK, MalformedError, RequestReader, chunk
-from benchmarks.load.interrupted_runs import Followed
-from benchmarks.load.plans import LoadPlan
+from tools.load.generator import AnswerClient, Followed, parse_events, received_body, text_of
+from tools.load.http_server import LAST_CHUNK, MalformedError, RequestReader, chunk
+from tools.load.workload import LoadPlan
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 STARTED = b'id: a1:1\nevent: started\ndata: {"answer_id":"a1"}\n\n'

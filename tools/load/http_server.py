@@ -1,15 +1,23 @@
 """A small HTTP/1.1 server on asyncio's protocols: whole requests in, raw bytes out.
 
-It knows what the benchmark's clients send: ``content-length`` or chunked bodies, connections that stay open.
-"""
+It knows what the benchmark sends: ``content-length`` or chunked bodies, connections that stay open."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import re
+import signal
+import sys
 from abc import abstractmethod
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
+
+import orjson
+import uvloop
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
@@ -163,3 +171,50 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+# What the benchmark's own processes do alike: read a plan, say that they are ready, end when told to.
+
+
+def read_plan() -> dict[str, Any]:
+    """Return the plan: JSON on the first line of stdin."""
+    line = b""
+    while not line.endswith(b"\n"):  # unbuffered: what follows is looked at by the event loop
+        data = os.read(sys.stdin.fileno(), 1 << 16)
+        if not data:
+            raise SystemExit("no plan on stdin")
+        line += data
+    return orjson.loads(line)
+
+
+def say_ready(port: int) -> None:
+    """Print the ready line, as the service does."""
+    say({"ready": True, "host": "127.0.0.1", "port": port})
+
+
+def say(line: dict[str, Any]) -> None:
+    """Print one line of JSON for whoever started this process."""
+    sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def run_until_told(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop until the coroutine returns, SIGTERM, SIGINT, or the end of stdin."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # a pause here would be charged to who is measured
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, suppress(asyncio.CancelledError):
+        runner.run(_until_told(main))
+
+
+async def _until_told(main: Coroutine[Any, Any, None]) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+
+    def on_stdin() -> None:
+        if not os.read(sys.stdin.fileno(), 1 << 16):
+            loop.remove_reader(sys.stdin.fileno())
+            task.cancel()
+
+    loop.add_reader(sys.stdin.fileno(), on_stdin)
+    await task
