@@ -1,12 +1,12 @@
 """The events of a streamed answer, in the order started, sources, (token | sentence)*, done | error.
 
-They are the wire format: their JSON Schema stands in the OpenAPI file. Clients ignore unknown events
-and fields.
+They are the wire format: the OpenAPI file has their JSON Schema. Clients ignore unknown events and fields.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 from assistant.domain.answers import (
@@ -20,6 +20,15 @@ from assistant.domain.answers import (
     Usage,
 )
 from assistant.domain.public import PublicModel
+
+
+class Cause(StrEnum):
+    """Why an answer ends before the model's text does."""
+
+    CANCELLED = "cancelled"
+    DISCONNECTED = "disconnected"
+    LATE = "generation_late"
+    DEADLINE = "deadline"
 
 
 class Started(PublicModel):

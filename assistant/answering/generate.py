@@ -1,138 +1,204 @@
-"""One call of the model, under the first token's limit and the answer's deadline."""
+"""One streamed call of the model, and what interrupts it: its limits, the agent, or a reader who leaves."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import TracebackType
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 
-from assistant.answering.interruption import Cause, InterruptedAnswerError
+from assistant.answering.events import Cause
 from assistant.answering.ports import GenerationDelta, GenerationRequest, GenerationStream
-from assistant.answering.prepare import PreparedAnswer
-from assistant.answering.prompt import Prompt
-from assistant.answering.services import PROVIDER, TenantServices, elapsed_ms, fail_span
+from assistant.answering.services import PROVIDER, Steps, TenantServices, elapsed_ms, fail_span
 from assistant.domain.answers import FinishReason, Usage
-from assistant.domain.errors import AssistantError, GenerationInterruptedError
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import GenerationInterruptedError
 
 
-class Generation:
-    """The model's text as it comes, and what is known of the call when it has ended."""
+class InterruptedAnswerError(Exception):
+    """Raised inside ``with interruption:`` after an interruption. It never leaves answering."""
 
-    def __init__(self, services: TenantServices, prepared: PreparedAnswer) -> None:
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class Interruption:
+    """Interrupts the awaits inside ``with interruption:``, and no others.
+
+    ``asyncio.timeout`` around a loop that yields to a reader would also cancel the reader's own awaits. Here
+    only the wait itself is cancelled. The first cause counts. A cause that comes between two waits is raised
+    at the next one. Bound to one event loop; a wait costs half a microsecond more.
+    """
+
+    __slots__ = ("_cancel_sent", "_cancelling_before", "_task", "cause")
+
+    def __init__(self) -> None:
+        self.cause: Cause | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling_before = 0
+        self._cancel_sent = False
+
+    def interrupt(self, cause: Cause) -> None:
+        """Interrupt the present wait, or the next one. A second cause changes nothing."""
+        if self.cause is not None:
+            return
+        self.cause = cause
+        if self._task is not None:
+            self._cancel_sent = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        if self.cause is not None:
+            raise InterruptedAnswerError(self.cause)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("An interruptible wait must run inside a task.")
+        self._task = task
+        self._cancelling_before = task.cancelling()
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if task is None or not self._cancel_sent:
+            return
+        # As in asyncio.timeout: a cancellation that something else requested meanwhile must go on.
+        if task.uncancel() > self._cancelling_before or self.cause is None:
+            return
+        if exception_type is None or issubclass(exception_type, asyncio.CancelledError):
+            raise InterruptedAnswerError(self.cause) from exception
+
+
+class ModelCall:
+    """One call of the model: ``begin``, ``open``, ``read`` until None, ``close``."""
+
+    def __init__(
+        self,
+        services: TenantServices,
+        request: GenerationRequest,
+        *,
+        conversation_id: str,
+        deadline: Deadline,
+        interruption: Interruption,
+        steps: Steps,
+    ) -> None:
         self._services = services
-        self._prepared = prepared
+        self._request = request
+        self._conversation_id = conversation_id
+        self._deadline = deadline
+        self._interruption = interruption
+        self._steps = steps
+        self._span = trace.INVALID_SPAN
         self._started_s = 0.0
         self._connection = AsyncExitStack()
         self._opening: asyncio.Task[GenerationStream] | None = None
-        self._span: Span = trace.INVALID_SPAN
-        self._late: asyncio.TimerHandle | None = None
+        self._deltas: AsyncIterator[GenerationDelta] | None = None
+        self._limits: tuple[asyncio.TimerHandle, ...] = ()
+        """For the first text and for the whole answer."""
+        self._has_reached_reader = False
+        self._first_chunk_ms: float | None = None
+        self.inference_id: str | None = None
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
-        """As the endpoint counted; None when it broke off before it said."""
-        self.inference_id: str | None = None
-        self.answered = False
-        """Whether the endpoint took the request."""
-        self._pieces: list[str] = []
-        self._first_chunk_ms: float | None = None
+        """As the endpoint counted; None when its stream broke off before it said so."""
 
     @property
-    def written(self) -> str:
-        """The model's own text so far, unchecked: for counting and for its refusal, never for a reader."""
-        return "".join(self._pieces)
+    def is_accepted(self) -> bool:
+        """Whether the endpoint accepted the request."""
+        return self._deltas is not None
 
-    def begin(self, prompt: Prompt) -> None:
-        """Send the request: what is shown of the sources meanwhile costs the answer no time."""
+    def begin(self) -> None:
+        """Send the request. The caller can show the sources while it is under way."""
         self._started_s = self._services.clock.monotonic_s()
         self._span = self._begin_span()
-        context = self._services.generator.stream(self._request(prompt), deadline=self._prepared.deadline)
+        context = self._services.generator.stream(self._request, deadline=self._deadline)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
-    async def texts(self) -> AsyncGenerator[str, None]:
-        """Yield the model's text, once begun. Leaving the generator closes the endpoint's connection.
-
-        Raises InterruptedAnswerError (the first token is late, the deadline passed, or somebody
-        interrupted), GenerationUnavailableError, GenerationInterruptedError, OverloadedError,
-        DeadlineExceededError.
-        """
+    async def open(self) -> None:
+        """Return when the endpoint has accepted the request. The limits of the first text and of the answer
+        run from here. Raises as ``read``."""
         if self._opening is None:
-            raise RuntimeError("Begin the generation before its text is read.")
-        interruption = self._prepared.interruption
-        try:
-            with self._described(), self._timers():
-                with interruption:
-                    stream = await self._opening
-                self.inference_id, self.answered = stream.inference_id, True
-                deltas = aiter(stream)
-                while True:
-                    with interruption:
-                        delta = await anext(deltas, None)
-                    if delta is None:
-                        break
-                    self._note(delta)
-                    if delta.text:
-                        if not self._pieces:
-                            self._first_chunk_ms = elapsed_ms(self._started_s, clock=self._services.clock)
-                        self._pieces.append(delta.text)
-                        yield delta.text
+            raise RuntimeError("Begin the call before it is opened.")
+        loop, interrupt = asyncio.get_running_loop(), self._interruption.interrupt
+        limit_s = self._services.tenant.limits.first_token_timeout_s
+        self._limits = (
+            loop.call_later(limit_s, interrupt, Cause.LATE),
+            loop.call_later(self._deadline.remaining_s(), interrupt, Cause.DEADLINE),
+        )
+        with self._interruption:
+            stream = await self._opening
+        self.inference_id = stream.inference_id
+        self._deltas = aiter(stream)
+
+    async def read(self) -> str | None:
+        """Return the next text of the model; None at the end of its stream.
+
+        Raises InterruptedAnswerError (the first text is late, the deadline passed, or somebody interrupted),
+        GenerationUnavailableError, GenerationInterruptedError, OverloadedError, DeadlineExceededError.
+        """
+        if self._deltas is None:
+            raise RuntimeError("Open the call before its text is read.")
+        while True:
+            with self._interruption:
+                delta = await anext(self._deltas, None)
+            if delta is None:
                 if self.finish_reason is None:
                     raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
-        finally:
-            await self.close()
+                return None
+            if delta.finish_reason is not None:
+                self.finish_reason = FinishReason(delta.finish_reason)
+            if delta.usage is not None:
+                self.usage = delta.usage
+            if delta.text:
+                if self._first_chunk_ms is None:
+                    self._first_chunk_ms = self._elapsed_ms()
+                return delta.text
 
-    async def close(self) -> None:
-        """Close the endpoint's connection, or give up opening it. A second call does nothing."""
+    def note_first_text(self) -> None:
+        """Note that text of the answer was given out: from the first one on, it cannot be late."""
+        if self._limits and not self._has_reached_reader:
+            self._has_reached_reader = True
+            self._limits[0].cancel()
+            self._steps.timings_ms["first_token"] = self._elapsed_ms()
+
+    async def close(self, *, failure: str | None = None) -> None:
+        """Close the endpoint's connection, or stop opening it. A second call does nothing.
+
+        ``failure`` is a code for the span of the call.
+        """
         opening, self._opening = self._opening, None
         if opening is None:
             return
+        for limit in self._limits:
+            limit.cancel()
+        if failure is not None:
+            fail_span(self._span, failure)
+        if self._limits:
+            self._steps.timings_ms["generate"] = self._elapsed_ms()
+            self._describe()
         if not opening.done():
             opening.cancel()
             await asyncio.wait([opening])
         if not opening.cancelled():
-            opening.exception()  # whoever waited for it has seen it
+            opening.exception()  # ``open`` has raised it
         await self._connection.aclose()
         self._span.end()
 
-    def reached_reader(self) -> None:
-        """Note that the answer's first text was given out: from now on it cannot be late."""
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-            timings_ms = self._prepared.steps.timings_ms
-            timings_ms["first_token"] = elapsed_ms(self._started_s, clock=self._services.clock)
+    def _elapsed_ms(self) -> float:
+        return elapsed_ms(self._started_s, clock=self._services.clock)
 
-    def _request(self, prompt: Prompt) -> GenerationRequest:
-        return GenerationRequest(
-            messages=prompt.messages,
-            max_tokens=self._prepared.max_tokens,
-            temperature=self._services.tenant.generation.temperature,
-        )
-
-    def _note(self, delta: GenerationDelta) -> None:
-        if delta.finish_reason is not None:
-            self.finish_reason = FinishReason(delta.finish_reason)
-        if delta.usage is not None:
-            self.usage = delta.usage
-
-    @contextmanager
-    def _timers(self) -> Generator[None, None, None]:
-        loop, interrupt = asyncio.get_running_loop(), self._prepared.interruption.interrupt
-        limit_s = self._services.tenant.limits.first_token_timeout_s
-        late = self._late = loop.call_later(limit_s, interrupt, Cause.LATE)
-        deadline = loop.call_later(self._prepared.deadline.remaining_s(), interrupt, Cause.DEADLINE)
-        try:
-            yield
-        finally:
-            late.cancel()
-            deadline.cancel()
-
-    def _begin_span(self) -> Span:
+    def _begin_span(self) -> trace.Span:
         """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
         model = self._services.tenant.generation.model
-        return self._prepared.steps.begin(
+        return self._steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -140,31 +206,16 @@ class Generation:
                 "gen_ai.provider.name": PROVIDER,
                 "gen_ai.request.model": model,
                 "gen_ai.request.stream": True,
-                "gen_ai.request.max_tokens": self._prepared.max_tokens,
-                "gen_ai.request.temperature": self._services.tenant.generation.temperature,
-                "gen_ai.conversation.id": self._prepared.conversation_id,
+                "gen_ai.request.max_tokens": self._request.max_tokens,
+                "gen_ai.request.temperature": self._request.temperature,
+                "gen_ai.conversation.id": self._conversation_id,
                 "gen_ai.output.type": "text",
             },
         )
 
-    @contextmanager
-    def _described(self) -> Generator[None, None, None]:
-        """Time the call, and say in its span how it went."""
+    def _describe(self) -> None:
+        """Put the outcome of the call into its span."""
         span = self._span
-        try:
-            yield
-        except InterruptedAnswerError as interrupted:
-            fail_span(span, interrupted.cause.value)
-            raise
-        except AssistantError as error:
-            fail_span(span, error.code)
-            raise
-        finally:
-            elapsed = elapsed_ms(self._started_s, clock=self._services.clock)
-            self._prepared.steps.timings_ms["generate"] = elapsed
-            self._describe(span)
-
-    def _describe(self, span: Span) -> None:
         if self.inference_id is not None:
             span.set_attribute("gen_ai.response.id", self.inference_id)
         if self.finish_reason is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from assistant.answering.events import Cause
 from assistant.answering.evidence import Evidence, FindEvidence, Sought, merged_quote
 from assistant.answering.excerpts import (
     SNIPPET_CHARACTERS,
@@ -28,7 +29,7 @@ from assistant.answering.excerpts import (
     shown_unit,
     shown_url,
 )
-from assistant.answering.interruption import Cause, Interruption
+from assistant.answering.generate import Interruption
 from assistant.answering.prompt import Prompt, PromptBuilder
 from assistant.answering.quote import Quote, ScoredUnit, blocks
 from assistant.answering.services import Steps, TenantServices, begin_answer, fail_span, within

@@ -20,8 +20,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import Problem
-from assistant.answering.interruption import Cause
+from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import DocumentTexts, LogOpening, LogReading
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.reading import AnswerReading

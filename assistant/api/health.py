@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 from assistant.answering.events import AnswerEvent, Done, Problem, Token
-from assistant.answering.use_case import FAILED_CHECKS
+from assistant.answering.stream import FAILED_CHECKS
 from assistant.api.wire import DeployedVersions, Readiness, ReadinessCheck
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError

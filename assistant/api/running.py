@@ -8,9 +8,8 @@ from contextlib import aclosing
 
 import structlog
 
-from assistant.answering.events import AnswerEvent, Done, Problem, Token
+from assistant.answering.events import AnswerEvent, Cause, Done, Problem, Token
 from assistant.answering.excerpts import Excerpts
-from assistant.answering.interruption import Cause
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
 from assistant.api.delivery import EventEncoder, Outbox

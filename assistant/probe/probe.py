@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from assistant.answering.events import Done, Problem
-from assistant.answering.interruption import Cause
+from assistant.answering.events import Cause, Done, Problem
 from assistant.aws.clients import aws_call, open_client
 from assistant.aws.parameters import signed_token
 from assistant.client import AssistantClient, Patience, Question, RefusedByServiceError

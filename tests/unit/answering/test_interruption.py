@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from assistant.answering.interruption import Cause, InterruptedAnswerError, Interruption
+from assistant.answering.events import Cause
+from assistant.answering.generate import InterruptedAnswerError, Interruption
 
 LIMIT_S = 5.0
 

@@ -9,8 +9,7 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.answering.events import AnswerEvent, Done, Problem
-from assistant.answering.interruption import Cause
+from assistant.answering.events import AnswerEvent, Cause, Done, Problem
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Outcome

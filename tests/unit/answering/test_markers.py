@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.answer_text import MarkerFilter
+from assistant.answering.stream import MarkerFilter
 from tests.unit.answering.cutting import cuts
 
 PIECES = st.lists(

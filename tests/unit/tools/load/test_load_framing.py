@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.answer_text import AnswerText
+from assistant.answering.stream import AnswerText
 from assistant.answering.support import SupportChecker
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.text.language import SentenceSplitter, language

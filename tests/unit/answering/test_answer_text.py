@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.answer_text import LONGEST_SENTENCE_CHARACTERS, AnswerText
 from assistant.answering.events import SentenceEnded, Token
 from assistant.answering.prepare import QuotedBlock
+from assistant.answering.stream import LONGEST_SENTENCE_CHARACTERS, AnswerText
 from assistant.answering.support import SupportChecker
 from assistant.domain.answers import Support
 from assistant.text.language import language
