@@ -85,8 +85,8 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
     with ExitStack() as stack:
         server = stack.enter_context(running("model_server", model.environment(), logs))
         gateway_settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
-        gateway = stack.enter_context(running("sagemaker_gateway", gateway_settings.environment(), logs))
-        path = EmbeddingPath(gateway.url, {"model_server": server, "sagemaker_gateway": gateway})
+        gateway = stack.enter_context(running("local.gateway", gateway_settings.environment(), logs))
+        path = EmbeddingPath(gateway.url, {"model_server": server, "local.gateway": gateway})
         if with_worker:
             worker = WorkerSettings(
                 tenants_dir=layout.tenants_dir,
@@ -94,8 +94,8 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
                 model_artifacts_dir=layout.models_dir,
                 sagemaker_endpoint_url=gateway.url,
             )
-            path.processes["ingesting_worker"] = stack.enter_context(
-                running("ingesting_worker", worker.environment(), logs)
+            path.processes["local.knowledge_worker"] = stack.enter_context(
+                running("local.knowledge_worker", worker.environment(), logs)
             )
         yield path
 

@@ -150,7 +150,7 @@ def _over_http(
             update={"port": 0, "issuer": _ISSUER, "jwks_url": jwks_url, "quoted_tenants": (TENANT,)}
         )
         with (
-            running("service", served.environment(), layout.state_dir / "logs") as service,
+            running("api", served.environment(), layout.state_dir / "logs") as service,
             httpx.Client(base_url=service.url, headers=_headers(key), timeout=_TIMEOUT_S) as client,
         ):
             for question in questions[:_WARM_UP]:

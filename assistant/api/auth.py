@@ -27,12 +27,16 @@ from assistant.wiring.services import ServedTenant
 VerificationKey = ECKey | RSAKey
 
 BOUND_SUBJECT = "assistant_subject"
-"""Member of a key in the set, beside those of RFC 7517: the one ``sub`` that the key may speak for, as an
-agent without labels. So a key that is the probe's, not the issuer's, is no way to become somebody else."""
+"""Extra member of a key in the set (RFC 7517): the only ``sub`` that the key may sign for, as an agent
+without labels. The probe's key has it, so that it cannot sign tokens of anybody else."""
 _MAX_KEYS = 100
 _MIN_MODULUS_CHARACTERS = 342
 """2,048 bits in base64url."""
-_UNAVAILABLE = "The issuer's keys cannot be had; try again."
+_FRESH_S = 300.0
+_MAX_AGE_S = 3600.0
+_BURST = 3
+_BURST_S = 15.0
+_UNAVAILABLE = "Cannot fetch the issuer's signing keys. Retry shortly."
 _log = structlog.get_logger(__name__)
 
 
@@ -42,12 +46,12 @@ class KeySet(Protocol):
     async def key(self, kid: str) -> VerificationKey | None:
         """Return the key, or None when the issuer has no such key.
 
-        Raises DependencyError when no key set that is young enough can be had.
+        Raises DependencyError when the keys are too old and cannot be fetched.
         """
         ...
 
     async def check(self) -> None:
-        """Raises DependencyError when no key set that is young enough can be had."""
+        """Raises DependencyError when the keys are too old and cannot be fetched."""
         ...
 
 
@@ -55,54 +59,40 @@ class KeySource(Protocol):
     """Where the issuer's keys are published: a JWKS address, or a versioned parameter on AWS."""
 
     async def fetch(self) -> bytes:
-        """Return the key set as it is published now (JWKS, JSON). Raises DependencyError."""
+        """Return the published key set (JWKS, JSON). Raises DependencyError."""
         ...
 
 
 class CachedKeySet:
-    """Keys of a source, kept in memory.
+    """Keys of a source, cached in memory.
 
-    They are fetched anew after ``fresh_s``, and at once when an unknown key id comes, so that a new key
-    works from its first token on. Whoever makes key ids up causes no more than ``burst`` fetches in
-    ``burst_s``. While the source is down, or publishes what is no key set, the kept keys serve until they
-    are ``max_age_s`` old, and an id that is not among them cannot be judged.
+    They are refreshed after 5 minutes, and at once for an unknown key id, so that a new key works from its
+    first token on. Invented key ids cause at most 3 fetches in 15 s. While the source is unavailable, or
+    publishes no valid key set, the cached keys are used for up to an hour; an unknown id is then an error.
     """
 
-    def __init__(
-        self,
-        source: KeySource,
-        *,
-        clock: Clock,
-        burst: int = 3,
-        burst_s: float = 15.0,
-        fresh_s: float = 300.0,
-        max_age_s: float = 3600.0,
-    ) -> None:
+    def __init__(self, source: KeySource, *, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._burst_s = burst_s
-        self._fresh_s = fresh_s
-        self._max_age_s = max_age_s
         self._keys: dict[str, VerificationKey] = {}
         self._fetched_s: float | None = None
         self._is_source_down = False
-        self._begun_s: deque[float] = deque(maxlen=burst)
-        """When the latest fetches began."""
+        self._fetch_times_s: deque[float] = deque(maxlen=_BURST)
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> VerificationKey | None:
-        if kid not in self._keys or self._age_s() > self._max_age_s:
+        if kid not in self._keys or self._age_s() > _MAX_AGE_S:
             await self._fetch_if_due()
-        elif self._age_s() > self._fresh_s:
-            self._start_fetch_if_due()  # nobody waits for what is only a refresh
+        elif self._age_s() > _FRESH_S:
+            self._start_fetch_if_due()  # in the background: the cached keys still count
         self._require_young()
         if kid not in self._keys and self._is_source_down:
-            # it may be a key that was published just now: who holds it must not be told to sign in again
+            # it may be a key that was published just now: its holder must not be asked to sign in again
             raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
         return self._keys.get(kid)
 
     async def check(self) -> None:
-        if self._age_s() > self._fresh_s:
+        if self._age_s() > _FRESH_S:
             await self._fetch_if_due()
         self._require_young()
 
@@ -115,7 +105,7 @@ class CachedKeySet:
         return float("inf") if self._fetched_s is None else self._clock.monotonic_s() - self._fetched_s
 
     def _require_young(self) -> None:
-        if self._age_s() > self._max_age_s:
+        if self._age_s() > _MAX_AGE_S:
             raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
 
     async def _fetch_if_due(self) -> None:
@@ -127,9 +117,9 @@ class CachedKeySet:
         if self._fetching is not None and not self._fetching.done():
             return
         now_s = self._clock.monotonic_s()
-        begun_s = self._begun_s
-        if len(begun_s) < (begun_s.maxlen or 0) or now_s - begun_s[0] >= self._burst_s:
-            begun_s.append(now_s)
+        times_s = self._fetch_times_s
+        if len(times_s) < _BURST or now_s - times_s[0] >= _BURST_S:
+            times_s.append(now_s)
             self._fetching = asyncio.create_task(self._fetch())
 
     async def _fetch(self) -> None:
@@ -137,7 +127,7 @@ class CachedKeySet:
         try:
             self._keys = _parse(await self._source.fetch())
         except (DependencyError, ValueError) as error:
-            reason = error.message if isinstance(error, DependencyError) else "no key set"
+            reason = error.message if isinstance(error, DependencyError) else "not a key set"
             _log.warning("keys_not_fetched", reason=reason)
             self._is_source_down = True
         else:
@@ -150,7 +140,7 @@ class _Document(BaseModel):
 
 
 def _parse(body: bytes) -> dict[str, VerificationKey]:
-    """Return the usable keys by id. Raises ValueError when the body is no key set or holds no usable key."""
+    """Return the usable keys by id. Raises ValueError unless the body is a key set with a usable key."""
     entries = _Document.model_validate_json(body).keys[:_MAX_KEYS]
     keys = {str(key.kid): key for entry in entries if (key := _usable_key(entry)) is not None}
     if not keys:
@@ -173,12 +163,9 @@ def _usable_key(entry: Mapping[str, object]) -> VerificationKey | None:
 
 
 def _members(entry: Mapping[str, object], *needed: str) -> dict[str, str | list[str]]:
-    """Return what of a key is read. Raises KeyError."""
+    """Return the members that are used. Raises KeyError."""
     names = [*needed, BOUND_SUBJECT] if BOUND_SUBJECT in entry else needed
     return {name: str(entry[name]) for name in names}
-
-
-# From a bearer token to the identity that chooses tenant, rights and labels.
 
 
 SKEW_S = 60
@@ -188,7 +175,7 @@ _ROLE_NAMES = frozenset(Role)
 
 
 class _TenantClaims(BaseModel):
-    """The claims that are ours; joserfc checks those of RFC 7519."""
+    """Our own claims; joserfc checks those of RFC 7519."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -199,8 +186,10 @@ class _TenantClaims(BaseModel):
 
 
 class TokenVerifier:
-    """Turns ``Authorization`` headers into identities. Whatever is wrong with a token is one and the same
-    UnauthenticatedError: who tries tokens learns nothing from the answers."""
+    """Turns ``Authorization`` headers into identities.
+
+    Every invalid token gets the same UnauthenticatedError, so that responses do not help to guess tokens.
+    """
 
     def __init__(
         self, keys: KeySet, *, issuer: str, audience: str, tenants: Collection[str], clock: Clock
@@ -212,7 +201,7 @@ class TokenVerifier:
         self._clock = clock
 
     async def identify(self, authorization: str | None) -> Identity:
-        """Return who the header speaks for. Raises UnauthenticatedError, DependencyError (no keys)."""
+        """Return the caller. Raises UnauthenticatedError, DependencyError (keys unavailable)."""
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -224,7 +213,7 @@ class TokenVerifier:
             found = _TenantClaims.model_validate(claims)
         except ValidationError:
             _refuse("claims_of_ours")
-        if not _may_say(key, found):
+        if not _allows(key, found):
             _refuse("beyond_its_key")
         if found.tenant not in self._tenants:
             _refuse("unknown_tenant")
@@ -264,8 +253,8 @@ class TokenVerifier:
         )
 
 
-def _may_say(key: VerificationKey, claims: _TenantClaims) -> bool:
-    """Say whether the key is not bound to a subject, or the claims are no more than its subject has."""
+def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
+    """Return whether the key may sign the claims: it is not bound, or they are those of its subject."""
     subject = key.get(BOUND_SUBJECT)
     return subject is None or (
         claims.sub == subject and set(claims.roles) <= {Role.AGENT} and not claims.labels
@@ -276,7 +265,7 @@ def require_role(identity: Identity, *roles: Role) -> None:
     """Raises ForbiddenError when the identity has none of the roles."""
     if not identity.roles.intersection(roles):
         names = " or ".join(roles)
-        raise ForbiddenError(f"This needs the role {names}; ask whoever manages sign-in to add it.")
+        raise ForbiddenError(f"The role {names} is required. Ask your sign-in administrator to add it.")
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -284,12 +273,9 @@ def _refuse(reason: str) -> NoReturn:
     raise UnauthenticatedError("No valid bearer token; sign in again.")
 
 
-# What the routes of one process share.
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Made once by ``build_application`` and kept on the application's state."""
+    """The parts that all endpoints of one process share; FastAPI routes get it as ``ServiceOf``."""
 
     tenants: Mapping[str, ServedTenant]
     keys: KeySet
@@ -300,10 +286,10 @@ class Service:
     console: ConsoleConfig
     deployed: DeployedVersions
     followers: set[LogFollower] = field(default_factory=set[LogFollower])
-    """Readers of answers that other tasks write."""
+    """Readers, here, of answers that other tasks write."""
 
     def begin_draining(self) -> None:
-        """The process will stop: readers of other tasks' answers are let go, to come back elsewhere."""
+        """End the followers before the process stops; their readers resume on another task."""
         for follower in self.followers:
             follower.stop()
 

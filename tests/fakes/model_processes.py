@@ -37,7 +37,7 @@ async def start_models(
     )
     endpoints = dict(zip((embedding, llm), (server.url for server in started), strict=True))
     settings = GatewaySettings(port=0, endpoints=endpoints)
-    return (await stack.enter_async_context(process("sagemaker_gateway", settings.environment()))).url
+    return (await stack.enter_async_context(process("local.gateway", settings.environment()))).url
 
 
 def artifact_files(folder: Path = BUILT_MODELS) -> list[Path]:

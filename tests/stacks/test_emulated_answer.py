@@ -203,7 +203,7 @@ async def asked(deployed: Deployed) -> dict[str, Any]:
     issuer = environment[ServiceSettings.variable("issuer")]
     own = {"PYTHONPATH": str(ROOT), "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"}
     async with (
-        process("service", environment | own) as service,
+        process("api", environment | own) as service,
         client(f"https://127.0.0.1:{service.ready['port']}", issuer=issuer) as agent,
     ):
         return dict(events_of((await agent.post("/v1/answers", json=QUESTION)).text))

@@ -156,7 +156,7 @@ async def settings(tmp_path: Path) -> AsyncIterator[ServiceSettings]:
 
 @pytest.fixture
 async def running(settings: ServiceSettings) -> AsyncIterator[RunningProcess]:
-    async with process("service", settings.environment()) as started:
+    async with process("api", settings.environment()) as started:
         yield started
 
 

@@ -71,7 +71,7 @@ async def test_a_whole_answer_whose_last_events_are_lost_stays_the_one_of_its_ke
     """The record is written, the log's last batch is not: the process is killed between the two."""
     go_on = sagemaker.hold_after(2)
     folder = settings.state_dir / "tenants" / "clinic"
-    async with process("service", settings.environment()) as first:
+    async with process("api", settings.environment()) as first:
         service = calling(first.url, sagemaker, settings)
         await service.know("wait", "The wait is two days.")
         headers = service.headers(accept="text/event-stream") | KEY
@@ -85,7 +85,7 @@ async def test_a_whole_answer_whose_last_events_are_lost_stays_the_one_of_its_ke
                 await first.child.wait()
         await service.client.aclose()
     answer_id = events_of(text)[0][1]["answer_id"]
-    async with process("service", settings.environment()) as second:
+    async with process("api", settings.environment()) as second:
         service = calling(second.url, sagemaker, settings)
         resumed = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
         name, problem = events_of(resumed.text)[-1]
@@ -103,7 +103,7 @@ async def test_an_interrupted_answer_s_sources_are_recorded_as_seen(
     settings: ServiceSettings, sagemaker: SageMakerSocket
 ) -> None:
     sagemaker.hold_after(2)
-    async with process("service", settings.environment()) as first:
+    async with process("api", settings.environment()) as first:
         service = calling(first.url, sagemaker, settings)
         await service.know("wait", "The wait is two days.")
         headers = service.headers(accept="text/event-stream") | KEY
@@ -113,7 +113,7 @@ async def test_an_interrupted_answer_s_sources_are_recorded_as_seen(
             await first.child.wait()
         await service.client.aclose()
     answer_id = events_of(text)[0][1]["answer_id"]
-    async with process("service", settings.environment()) as second:
+    async with process("api", settings.environment()) as second:
         service = calling(second.url, sagemaker, settings)
         resumed = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
         assert events_of(resumed.text)[-1][1]["code"] == "interrupted"

@@ -34,7 +34,7 @@ async def settings(tmp_path: Path, sagemaker: SageMakerSocket):
 
 async def test_it_says_when_it_is_ready(settings: ServiceSettings) -> None:
     async with (
-        process("service", settings.environment()) as service,
+        process("api", settings.environment()) as service,
         httpx.AsyncClient(base_url=service.url, trust_env=False) as client,
     ):
         assert service.ready["ready"] is True
@@ -47,7 +47,7 @@ async def test_it_says_when_it_is_ready(settings: ServiceSettings) -> None:
 
 
 async def test_told_to_stop_while_idle_it_ends_at_once(settings: ServiceSettings) -> None:
-    async with process("service", settings.environment()) as service:
+    async with process("api", settings.environment()) as service:
         service.child.terminate()
         assert await service.ended() == (0, "")
 
@@ -57,7 +57,7 @@ async def test_told_to_stop_it_finishes_the_stream(
     settings: ServiceSettings, sagemaker: SageMakerSocket, sent: signal.Signals
 ) -> None:
     gate = sagemaker.hold_after(1)
-    async with process("service", settings.environment()) as service:
+    async with process("api", settings.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
         await known.know("wait", "The wait is two days.")
         asking = asyncio.create_task(known.ask(accept="text/event-stream"))
@@ -75,7 +75,7 @@ async def test_a_stream_that_does_not_end_is_ended_and_recorded(
 ) -> None:
     sagemaker.stall_after = 1
     short = settings.model_copy(update={"drain_timeout_s": 0.5})
-    async with process("service", short.environment()) as service:
+    async with process("api", short.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
         await known.know("wait", "The wait is two days.")
         asking = asyncio.create_task(known.ask(accept="text/event-stream"))
@@ -113,7 +113,7 @@ async def refuses_connections(url: str) -> None:
 
 
 async def one_sentence(environment: dict[str, str]) -> str:
-    child = await start("service", environment)
+    child = await start("api", environment)
     said = (await asyncio.wait_for(child.communicate(), 30))[1].decode().strip()
     assert child.returncode == 1
     assert "\n" not in said
@@ -136,7 +136,7 @@ async def test_where_answers_are_quoted_no_artifact_of_the_llm_is_waited_for(
 ) -> None:
     shutil.rmtree(settings.model_artifacts_dir / "tiny-llm")
     quoted = settings.model_copy(update={"quoted_tenants": ("clinic", "pharmacy")})
-    async with process("service", quoted.environment()) as service:
+    async with process("api", quoted.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
         ready = await known.client.get(f"{service.operations_url}/readyz")
         models = [check for check in ready.json()["checks"] if check["name"] == "models"]
@@ -164,7 +164,7 @@ async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_serve
     added = "oven = 1\n" if wrong == "a typo" else '[secrets]\ndocument_links = "file:nowhere"\n'
     bad = good.replace('name = "clinic"', 'name = "bakery"', 1)
     (settings.tenants_dir / "bakery.toml").write_text(added + bad if wrong == "a typo" else bad + added)
-    async with process("service", settings.environment()) as service:
+    async with process("api", settings.environment()) as service:
         known = known_service(service.url, sagemaker, settings)
         await known.know("wait", "The wait is two days.")
         assert events_of((await known.ask(accept="text/event-stream")).text)[-1][0] == "done"

@@ -318,7 +318,7 @@ async def doomed(service: RunningService) -> AsyncIterator[tuple[RunningProcess,
     assert service.settings is not None
     environment = service.settings.model_copy(update={"port": 0}).environment()
     async with (
-        process("service", environment) as running,
+        process("api", environment) as running,
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
     ):
         yield running, RunningService(running.url, service.sagemaker, {}, service.state_dir, client)

@@ -83,7 +83,7 @@ async def settings(
 
 @for_module
 async def running(settings: ServiceSettings) -> AsyncIterator[RunningProcess]:
-    async with process("service", settings.environment()) as started:
+    async with process("api", settings.environment()) as started:
         yield started
 
 
@@ -113,7 +113,7 @@ async def test_a_stream_in_progress_outlives_the_signal_to_stop(
     service: RunningService, settings: ServiceSettings, sagemaker: SageMakerSocket
 ) -> None:
     gate = sagemaker.hold_after(1)
-    async with process("service", settings.environment()) as other, balanced(other.url) as client:
+    async with process("api", settings.environment()) as other, balanced(other.url) as client:
         there = replace(service, url=other.url, client=client)
         asking = asyncio.create_task(there.ask(accept="text/event-stream"))
         await sagemaker.generation()

@@ -121,7 +121,7 @@ async def task(
         environment = environment_of(definition, made=made, emulated=emulated, tmp=tmp_path)
         stack.push_async_callback(remove_index, opensearch_url)
         worker = worker_beside(environment, folder=tmp_path / "worker")
-        await stack.enter_async_context(process("ingesting_worker", worker.environment()))
+        await stack.enter_async_context(process("local.knowledge_worker", worker.environment()))
         running = await stack.enter_async_context(started(environment, folder=tmp_path))
         clients = [
             await stack.enter_async_context(client(running.ready["port"], definition, role))

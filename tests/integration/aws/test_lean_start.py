@@ -57,13 +57,13 @@ def unwanted(modules: frozenset[str]) -> set[str]:
 
 
 async def test_the_service_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
-    modules = await loaded("service", settings.environment())
+    modules = await loaded("api", settings.environment())
     assert {"opensearchpy", "aiobotocore.client", "assistant.aws.dynamodb_log"} <= modules
     assert unwanted(modules) == set()
 
 
 async def test_the_worker_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
     shared = {name: getattr(settings, name) for name in StoreSettings.model_fields}
-    modules = await loaded("ingesting_worker", WorkerSettings(**shared).environment())
+    modules = await loaded("local.knowledge_worker", WorkerSettings(**shared).environment())
     assert {"opensearchpy", "aiobotocore.client", "assistant.aws.sqs"} <= modules
     assert unwanted(modules) == set()

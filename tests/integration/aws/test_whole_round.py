@@ -123,8 +123,8 @@ async def deployment(tmp_path: Path, aws_server_url: str, opensearch_url: str) -
         await _deploy(tenant, aws_server_url, artifacts=BUILT_MODELS)
         stack.push_async_callback(_remove_index, tenant, opensearch_url)
         service, worker = await _settings(tenant, tmp_path, aws_server_url, opensearch_url, gateway_url)
-        await stack.enter_async_context(process("ingesting_worker", worker.environment()))
-        running = await stack.enter_async_context(process("service", service.environment()))
+        await stack.enter_async_context(process("local.knowledge_worker", worker.environment()))
+        running = await stack.enter_async_context(process("api", service.environment()))
         yield Deployment(tenant, tmp_path, running, opensearch_url, aws_server_url)
 
 

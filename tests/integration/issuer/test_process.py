@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> LocalIssuerSettings:
 async def test_a_token_of_the_command_line_verifies_against_the_issuer_s_keys(
     settings: LocalIssuerSettings,
 ) -> None:
-    async with process("local_issuer", settings.environment()) as issuer:
+    async with process("local.issuer", settings.environment()) as issuer:
         keys = CachedKeySet(HttpKeySource(f"{issuer.url}/jwks.json"), clock=SystemClock())
         verifier = TokenVerifier(
             keys, issuer=issuer.url, audience="assistant", tenants=("clinic",), clock=SystemClock()
@@ -45,7 +45,7 @@ async def test_a_token_of_the_command_line_verifies_against_the_issuer_s_keys(
 
 async def test_discovery_names_the_port_that_was_chosen(settings: LocalIssuerSettings) -> None:
     async with (
-        process("local_issuer", settings.environment()) as issuer,
+        process("local.issuer", settings.environment()) as issuer,
         httpx.AsyncClient(base_url=issuer.url, trust_env=False) as client,
     ):
         found = (await client.get("/.well-known/openid-configuration")).json()
@@ -53,7 +53,7 @@ async def test_discovery_names_the_port_that_was_chosen(settings: LocalIssuerSet
 
 
 async def test_it_stops_when_told(settings: LocalIssuerSettings) -> None:
-    async with process("local_issuer", settings.environment()) as issuer:
+    async with process("local.issuer", settings.environment()) as issuer:
         issuer.child.terminate()
         assert await issuer.ended() == (0, "")
 
@@ -61,7 +61,7 @@ async def test_it_stops_when_told(settings: LocalIssuerSettings) -> None:
 async def test_a_port_in_use_is_one_clear_sentence(settings: LocalIssuerSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        child = await start("local_issuer", settings.model_copy(update={"port": port}).environment())
+        child = await start("local.issuer", settings.model_copy(update={"port": port}).environment())
         said = (await child.communicate())[1].decode()
     assert child.returncode == 1
     assert said.strip().count("\n") == 0
@@ -72,7 +72,7 @@ async def test_a_broken_tenant_file_is_logged_and_sign_in_offers_the_others(
     settings: LocalIssuerSettings,
 ) -> None:
     (settings.tenants_dir / "cafe.toml").write_text("name =")
-    async with process("local_issuer", settings.environment()) as issuer:
+    async with process("local.issuer", settings.environment()) as issuer:
         issuer.child.terminate()
         status, said = await issuer.ended()
     assert status == 0
