@@ -22,7 +22,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer
-from assistant.answering.retrieve import RetrievePassages
+from assistant.answering.retrieve import RetrievePassages, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
 from assistant.embedded import index_reader
@@ -108,8 +108,8 @@ async def _in_process(
 
         async def searched_ms(question: str, vector: Sequence[float]) -> float:
             began_s = time.perf_counter()
-            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
-            await retrieval.retrieve(question, vector=vector, labels=frozenset(), deadline=deadline)
+            scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock))
+            await retrieval.search(question, vector=vector, scope=scope)
             return (time.perf_counter() - began_s) * 1000
 
         for question in questions[:_WARM_UP]:
@@ -118,7 +118,8 @@ async def _in_process(
         with_legs: list[float] = []
         without_legs: list[float] = []
         for question in questions[_WARM_UP:]:
-            (vector,) = await retrieval.embed([question], deadline=Deadline.after(_TIMEOUT_S, clock=clock))
+            scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock))
+            (vector,) = await retrieval.embed([question], scope)
             with_legs.append(await searched_ms(question, vector))
             with _without_document_legs(services.tenant.embedding.dimensions):
                 without_legs.append(await searched_ms(question, vector))

@@ -19,7 +19,7 @@ import orjson
 from opensearchpy import AsyncOpenSearch
 from opentelemetry import trace
 
-from assistant.answering.retrieve import RetrievePassages, candidates, rank, shipped_weights
+from assistant.answering.retrieve import RetrievePassages, SearchScope, candidates, rank, shipped_weights
 from assistant.answering.services import Steps
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
@@ -165,11 +165,9 @@ async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str,
         retrieval = RetrievePassages(tenants[TENANT].answering)
         found: dict[str, Retrieved] = {}
         for question in questions:
-            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
-            (vector,) = await retrieval.embed([question], deadline=deadline)
-            found[question] = await retrieval.retrieve(
-                question, vector=vector, labels=frozenset(), deadline=deadline, size=_WHOLE_LEGS
-            )
+            scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock), size=_WHOLE_LEGS)
+            (vector,) = await retrieval.embed([question], scope)
+            found[question] = await retrieval.search(question, vector=vector, scope=scope)
         return found
 
 
@@ -315,10 +313,9 @@ def _timed(retrieval: RetrievePassages) -> Retrieve:
         steps = Steps(trace.INVALID_SPAN, clock=clock)
         deadline = Deadline.after(_TIMEOUT_S, clock=clock)
         with steps.step("both"):
-            (vector,) = await retrieval.embed([question], deadline=deadline, steps=steps)
-            found = await retrieval.retrieve(
-                question, vector=vector, labels=frozenset(), deadline=deadline, steps=steps
-            )
+            scope = SearchScope(frozenset(), deadline, steps)
+            (vector,) = await retrieval.embed([question], scope)
+            found = await retrieval.search(question, vector=vector, scope=scope)
         assert found.passages
         return steps.timings_ms
 

@@ -1,31 +1,28 @@
-"""From a question to the document that answers it: search, rank, read, score units, judge, quote."""
+"""Finds the document that answers a question: search, rank, read, score units, judge, quote."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
-
-from opentelemetry import trace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from assistant.answering.excerpts import remember_texts, shown_title
-from assistant.answering.gate import NOTHING_VISIBLE, gate_features, judge, missing_in
+from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
 from assistant.answering.quote import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.retrieve import (
     Candidates,
     CosineScale,
     RankedDocument,
     RetrievePassages,
+    SearchScope,
     UnitVectors,
     candidates,
     rank,
     shipped_weights,
 )
-from assistant.answering.services import Steps, TenantServices
+from assistant.answering.services import TenantServices
 from assistant.answering.understand import Term, Vocabulary, codes_in, is_known
 from assistant.domain.answers import Certainty, Correction, GateDecision
-from assistant.domain.clock import Deadline
-from assistant.domain.documents import KnownWords, Retrieved, SearchFilters, StoredDocument
+from assistant.domain.documents import KnownWords, Passage, RankedPassage, Retrieved, StoredDocument
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""
@@ -33,16 +30,13 @@ _TITLES_KEPT = 5_000
 UNITS_EMBEDDED = 12
 """Units of the best document that get a vector of their own: some 450 tokens."""
 UNITS_EMBEDDED_ALSO = 4
-"""Of the document that contends with it."""
-USUAL_PEAK = 0.11
-"""By how much the nearest unit is nearer than the mean. The gate reads it where units have no vectors: a late
-endpoint refuses nothing that would be let through."""
+"""Units of the contending document that get one."""
 _CONTENDS_WITHIN = 2.0
-"""In second-stage scores: a document that is behind by less is shown as "also possible"."""
+"""Largest difference of second-stage scores at which the second document is shown as "also possible"."""
 _EARLIER_WEIGHT = 0.3
-"""Of the terms of the question before, where a follow-up leans on it."""
+"""Weight of the terms of the question before, where a follow-up depends on it."""
 _ALIKE = 0.5
-"""Share of their words that two titles have in common when one condition tells their documents apart."""
+"""Share of their words that two titles have in common when one condition distinguishes their documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,7 @@ class Sought:
     corrections: tuple[Correction, ...] = ()
     known: KnownWords | None = None
     beside: str | None = None
-    """Id of the document that answers the other half of a double question: where it contends, it is taken."""
+    """Id of the document that answers the other half of a double question: preferred if it contends."""
     max_words: int = 120
     also_words: int = 60
 
@@ -69,84 +63,61 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the knowledge base holds for one question."""
+    """What the knowledge base holds for one question. It is completed step by step."""
 
     sought: Sought
     searched: str
-    """What was searched: the question with the words that were added."""
-    terms: tuple[Term, ...]
+    """The question with the words that were added for the search."""
+    codes: tuple[str, ...]
+    """Codes that the question names."""
+    asked: AskedOf
     retrieved: Retrieved
     ranked: tuple[RankedDocument, ...]
     """Every candidate, best first."""
     documents: Mapping[str, StoredDocument]
-    """Those that were read, by id."""
-    scored: Mapping[str, Sequence[ScoredUnit]]
-    gate: GateDecision
-    gate_features: Mapping[str, float]
-    certainty: Certainty | None
-    quote: Quote | None
-    """Of the best document; there also where it is not let through the gate, for evaluation."""
-    also: Quote | None
+    """The documents that were read, by id; so are the three mappings below."""
+    passage_cosines: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    """Cosines of the passages, by passage id, where a leg gave them."""
+    scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
+    stems: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """All stems, title and headings included."""
+    gate: GateDecision = NOTHING_VISIBLE
+    gate_features: Mapping[str, float] = field(default_factory=dict[str, float])
+    certainty: Certainty | None = None
+    quote: Quote | None = None
+    """Of the best document; also where the gate refuses it, for evaluation."""
+    also: Quote | None = None
     """Of the document that contends with it."""
-    clarify: str | None
+    clarify: str | None = None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return self.asked.terms
 
     @property
     def best(self) -> StoredDocument | None:
         return self.documents.get(self.ranked[0].document_id) if self.ranked else None
 
-
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    """The documents that were read, ranked by what their units say."""
-
-    asked: AskedOf
-    ranked: tuple[RankedDocument, ...]
-    read: Mapping[str, StoredDocument]
-    near: Mapping[str, Mapping[str, float]]
-    """By document: the cosines of its passages, where a leg gave them."""
-    scored: Mapping[str, Sequence[ScoredUnit]]
-    held: Mapping[str, frozenset[str]]
-    """By document: all its stems."""
-
     @property
-    def best(self) -> StoredDocument:
-        return self.read[self.ranked[0].document_id]
+    def best_id(self) -> str | None:
+        return self.best.card.document_id if self.best is not None else None
 
     @property
     def contending(self) -> StoredDocument | None:
         """The second document, where it is close behind the best one."""
         if len(self.ranked) < 2 or self.ranked[0].score - self.ranked[1].score > _CONTENDS_WITHIN:
             return None
-        return self.read.get(self.ranked[1].document_id)
+        return self.documents.get(self.ranked[1].document_id)
 
-    def likely(self) -> list[Candidates]:
-        """Return the units of the documents to quote that are worth a vector: the best so far."""
-        quoted = [(self.best, UNITS_EMBEDDED)]
-        if self.contending is not None:
-            quoted.append((self.contending, UNITS_EMBEDDED_ALSO))
+    def units_to_embed(self) -> list[Candidates]:
+        """Return the best units so far of the documents to quote."""
+        quoted = [(self.best, UNITS_EMBEDDED), (self.contending, UNITS_EMBEDDED_ALSO)]
         return [
-            Candidates(document.card, [one.unit for one in sorted(scored, key=_by_score)[:count]])
+            Candidates(document.card, [one.unit for one in sorted(scored, key=_negative_score)[:count]])
             for document, count in quoted
+            if document is not None
             for scored in [self.scored[document.card.document_id]]
         ]
-
-    def nothing(self, sought: Sought, searched: str, retrieved: Retrieved) -> Evidence:
-        """Return the evidence where no document is let through, or all went away meanwhile."""
-        return Evidence(
-            sought=sought,
-            searched=searched,
-            terms=self.asked.terms,
-            retrieved=retrieved,
-            ranked=self.ranked,
-            documents=self.read,
-            scored=self.scored,
-            gate=NOTHING_VISIBLE,
-            gate_features={},
-            certainty=None,
-            quote=None,
-            also=None,
-            clarify=None,
-        )
 
 
 class FindEvidence:
@@ -154,7 +125,6 @@ class FindEvidence:
 
     def __init__(self, services: TenantServices) -> None:
         tenant = services.tenant
-        self._services = services
         self._retrieve = RetrievePassages(services)
         self.vocabulary = Vocabulary.of(tenant)
         self.headings = Headings.of(
@@ -162,80 +132,112 @@ class FindEvidence:
         )
         self.scorer = UnitScorer(self.vocabulary.language, shipped_weights("quoter"), self.headings)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
-        self._gate = shipped_weights("gate")
+        self._gate = Gate(shipped_weights("gate"), tenant.gate)
         self._polar_title = remember_texts(_TITLES_KEPT)(self.vocabulary.language.polar_stems)
-        self._unit_vectors = UnitVectors(services.embedder, clock=services.clock)
+        self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
 
     @property
     def weights(self) -> dict[str, str]:
         """SHA-256 (hex) of each weights file, by kind."""
-        used = (self._ranker, self._reranker, self.scorer.weights, self._gate)
+        used = (self._ranker, self._reranker, self.scorer.weights, self._gate.weights)
         return {weights.kind: weights.sha256 for weights in used}
 
-    async def find(
-        self,
-        sought: Sought,
-        *,
-        labels: frozenset[str],
-        deadline: Deadline,
-        filters: SearchFilters | None = None,
-        size: int | None = None,
-        steps: Steps | None = None,
-    ) -> Evidence:
-        """Find the document that answers; ``size`` as in ``RetrievePassages.retrieve``.
+    async def find(self, sought: Sought, scope: SearchScope) -> Evidence:
+        """Find the document that answers.
 
         Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         searched = self.vocabulary.expand(sought.joined, known=sought.known, corrections=sought.corrections)
         codes = self.vocabulary.named_codes(sought.question)
-        # Units are compared with the question as it was asked: glossary words would draw them to themselves.
+        # Units are compared with the question as asked: glossary words would distort the comparison.
         texts = list(dict.fromkeys((searched, sought.joined)))
-        vectors = await self._retrieve.embed(texts, deadline=deadline, steps=steps)
-        retrieved = await self._retrieve.retrieve(
-            searched,
-            vector=vectors[0],
-            labels=labels,
-            deadline=deadline,
-            filters=filters,
-            size=size,
-            with_codes=codes,
-            steps=steps,
+        vectors = await self._retrieve.embed(texts, scope)
+        retrieved = await self._retrieve.search(
+            searched, vector=vectors[0], scope=scope, whole_legs=bool(codes)
         )
-        with steps.step("rank"):
+        with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
-            ranked = self._first_stage(scaled, codes)
-        read = await self._retrieve.read(
-            [one.document_id for one in ranked[:DOCUMENTS_READ]],
-            labels=labels,
-            deadline=deadline,
-            steps=steps,
-        )
-        with steps.step("weigh"):
-            weighed = self._weigh(sought, searched, scaled, ranked, read, codes)
-        if not weighed.ranked or not weighed.read:
-            return weighed.nothing(sought, searched, retrieved)
-        with steps.step("units"):
-            found = await self._unit_vectors.cosines(vectors[-1], weighed.likely(), deadline=deadline)
-        with steps.step("quote"):
-            cosines = {name: self._cosines.values(units) for name, units in found.items()}
-            return self._judged(weighed, sought, searched, retrieved, codes, unit_cosines=cosines)
+            ranked = self._rank_by_index(scaled, codes)
+        read = await self._retrieve.read([one.document_id for one in ranked[:DOCUMENTS_READ]], scope)
+        with scope.steps.step("weigh"):
+            asked = AskedOf(self._terms(sought), sought.question)
+            found = Evidence(sought, searched, codes, asked, retrieved, tuple(ranked), read)
+            found = self._rank_by_units(self._score_units(found, scaled))
+        if found.best is None:
+            return found
+        with scope.steps.step("units"):
+            raw = await self._unit_vectors.cosines(
+                vectors[-1], found.units_to_embed(), deadline=scope.deadline
+            )
+        with scope.steps.step("quote"):
+            return self._judge(found, {name: self._cosines.values(units) for name, units in raw.items()})
 
-    def _first_stage(self, retrieved: Retrieved, codes: Sequence[str]) -> list[RankedDocument]:
+    def _rank_by_index(self, retrieved: Retrieved, codes: Sequence[str]) -> list[RankedDocument]:
         ranked = rank(candidates(retrieved), weights=self._ranker)
         if not codes:
             return ranked
         named = frozenset(codes)
-        holding = {
+        with_codes = {
             one.passage.document_id
             for one in retrieved.passages
             if named <= codes_in(one.passage.embedding_input)
         }
-        return _raised(ranked, holding)
+        return _move_to_front(ranked, with_codes)
+
+    def _score_units(self, found: Evidence, scaled: Retrieved) -> Evidence:
+        """Add the scores of the units of the documents that were read."""
+        hits = {hit.passage_id: hit.cosine for hit in scaled.hits if hit.cosine is not None}
+        cosines: dict[str, dict[str, float]] = {}
+        scored: dict[str, Sequence[ScoredUnit]] = {}
+        stems: dict[str, frozenset[str]] = {}
+        for name, document in found.documents.items():
+            ids = [passage.passage_id for passage in document.passages]
+            cosines[name] = {one: hits[one] for one in ids if one in hits}
+            scored[name] = self.scorer.score(found.asked, document, passage_cosines=cosines[name])
+            headings = {one.unit.heading for one in scored[name]}
+            names = "\n".join((document.card.title, *document.card.questions, *headings))
+            stems[name] = self.vocabulary.language.content_stems(names).union(
+                *(one.unit.terms for one in scored[name])
+            )
+        return replace(found, passage_cosines=cosines, scored=scored, stems=stems)
+
+    def _rank_by_units(self, found: Evidence) -> Evidence:
+        """Rank the documents that were read again, by their units too; the others follow in their order."""
+        again = [self._rank_again(one, found) for one in found.ranked if one.document_id in found.scored]
+        if not again:
+            return found
+        again.sort(key=lambda one: (-one.score, one.document_id))
+        last = again[-1].score
+        rest = [one for one in found.ranked if one.document_id not in found.scored]
+        first = rest[0].score if rest else 0.0
+        ranked = again + [replace(one, score=last - (first - one.score) - 1.0) for one in rest]
+        beside = found.sought.beside
+        if beside in found.documents:
+            best = ranked[0].score
+            contending = {one.document_id for one in ranked if best - one.score <= _CONTENDS_WITHIN}
+            ranked = _move_to_front(ranked, contending & {beside})
+        if found.codes:
+            # A code is an exact key: a neighbouring code's document is similar and wrong.
+            with_codes = {
+                name for name, document in found.documents.items() if not missing_in(found.codes, document)
+            }
+            ranked = _move_to_front(ranked, with_codes)
+        return replace(found, ranked=tuple(ranked))
+
+    def _rank_again(self, one: RankedDocument, found: Evidence) -> RankedDocument:
+        scores = sorted((unit.score for unit in found.scored[one.document_id]), reverse=True)
+        features = {
+            "index": one.score,
+            "best_unit": scores[0] if scores else 0.0,
+            "best_units": sum(scores[:3]) / 3 if scores else 0.0,
+            "coverage": found.asked.coverage(found.stems[one.document_id]),
+            **self._title_features(found.documents[one.document_id].card.title, found.searched),
+        }
+        return RankedDocument(one.document_id, self._reranker.score(features), {**one.features, **features})
 
     def _title_features(self, title: str, searched: str) -> dict[str, float]:
-        """Return what a title and the question agree and disagree in: "not controlled" is not "controlled",
+        """Return in what a title and the question agree and disagree: "not controlled" is not "controlled",
         and a number in a title names one thing."""
         ours, theirs = self.vocabulary.language.polar_stems(searched), self._polar_title(title)
         opposed = sum(_opposite(stem) in ours and stem not in ours for stem in theirs)
@@ -243,118 +245,63 @@ class FindEvidence:
         numbers = codes_in(title) & codes_in(searched)
         return {"title_opposed": float(opposed - agreed), "title_number": float(bool(numbers))}
 
-    def _weigh(
-        self,
-        sought: Sought,
-        searched: str,
-        retrieved: Retrieved,
-        ranked: Sequence[RankedDocument],
-        read: Mapping[str, StoredDocument],
-        codes: Sequence[str],
-    ) -> _Weighed:
-        """Score the units of the documents that were read, and rank the documents again by them."""
-        asked = AskedOf(self._terms(sought), sought.question)
-        known = {hit.passage_id: hit.cosine for hit in retrieved.hits if hit.cosine is not None}
-        near = {
-            document_id: {
-                passage.passage_id: known[passage.passage_id]
-                for passage in document.passages
-                if passage.passage_id in known
-            }
-            for document_id, document in read.items()
-        }
-        scored = {
-            document_id: self.scorer.score(asked, document, passage_cosines=near[document_id])
-            for document_id, document in read.items()
-        }
-        held = {
-            document_id: self._held(document, scored[document_id]) for document_id, document in read.items()
-        }
-        again = self._second_stage(ranked, read, scored, held, asked, searched)
-        if sought.beside in read:
-            best = again[0].score
-            contending = {one.document_id for one in again if best - one.score <= _CONTENDS_WITHIN}
-            again = _raised(again, contending & {sought.beside})
-        if codes:
-            holding = {name for name, document in read.items() if not missing_in(codes, document)}
-            # A code is an exact key: a neighbouring code's document is similar and wrong.
-            again = _raised(again, holding)
-        return _Weighed(asked, tuple(again), read, near, scored, held)
-
-    def _judged(
-        self,
-        weighed: _Weighed,
-        sought: Sought,
-        searched: str,
-        retrieved: Retrieved,
-        codes: Sequence[str],
-        *,
-        unit_cosines: Mapping[str, Mapping[int, float]],
-    ) -> Evidence:
+    def _judge(self, found: Evidence, unit_cosines: Mapping[str, Mapping[int, float]]) -> Evidence:
         """Score the units to quote with their own vectors, judge the best document and quote it."""
-        best = weighed.best
+        best, second, sought = found.documents[found.ranked[0].document_id], found.contending, found.sought
         name = best.card.document_id
-        scored = dict(weighed.scored)
+        scored = dict(found.scored)
         for document_id, cosines in unit_cosines.items():
             scored[document_id] = self.scorer.score(
-                weighed.asked,
-                weighed.read[document_id],
-                passage_cosines=weighed.near[document_id],
+                found.asked,
+                found.documents[document_id],
+                passage_cosines=found.passage_cosines[document_id],
                 unit_cosines=cosines,
             )
         features = gate_features(
-            weighed.asked.terms,
-            weighed.ranked,
+            found.asked,
+            found.ranked,
             scored[name],
-            held=weighed.held[name],
-            unknown=self._unknown(weighed.asked.terms, sought),
+            stems=found.stems[name],
+            unknown=self._unknown_words(found.terms, sought),
+            unit_cosines=unit_cosines.get(name, {}).values(),
         )
-        nearest = unit_cosines.get(name, {}).values()
-        features["unit_cosine"] = max(nearest, default=features["passage_cosine"])
-        features["unit_peak"] = features["unit_cosine"] - fmean(nearest) if nearest else USUAL_PEAK
-        judged = judge(
+        judged = self._gate.judge(
             features,
-            terms=weighed.asked.terms,
-            named_codes=codes,
-            document=best,
-            held=weighed.held[name],
-            weights=self._gate,
-            thresholds=self._services.tenant.gate,
+            terms=found.terms,
+            missing_codes=missing_in(found.codes, best),
+            stems=found.stems[name],
             own_terms=self._own_terms(sought) if sought.before is not None and not sought.leans else (),
         )
-        second = weighed.contending
         also = self._quote(second, scored, max_words=sought.also_words) if second is not None else None
-        return Evidence(
-            sought=sought,
-            searched=searched,
-            terms=weighed.asked.terms,
-            retrieved=retrieved,
-            ranked=weighed.ranked,
-            documents=weighed.read,
+        return replace(
+            found,
             scored=scored,
             gate=judged.decision,
-            gate_features=judged.features,
+            gate_features=features,
             certainty=judged.certainty,
             quote=self._quote(best, scored, max_words=sought.max_words),
             also=also,
             clarify=clarifying_question(
-                searched, best, also, vocabulary=self.vocabulary, headings=self.headings
+                found.searched, best, also, vocabulary=self.vocabulary, headings=self.headings
             ),
         )
 
     def _terms(self, sought: Sought) -> tuple[Term, ...]:
-        """Return the question's terms, and at a lower weight those of the question that it leans on."""
+        """Return the question's terms, and at a lower weight those of the question before it."""
         own = self._own_terms(sought)
         if sought.before is None:
             return own
-        said = frozenset[str]().union(*(term.forms for term in own))
+        forms = frozenset[str]().union(*(term.forms for term in own))
         earlier = self.vocabulary.terms(sought.before, known=sought.known)
         return own + tuple(
-            replace(term, weight=_EARLIER_WEIGHT * term.weight) for term in earlier if not term.forms & said
+            replace(term, weight=_EARLIER_WEIGHT * term.weight) for term in earlier if not term.forms & forms
         )
 
-    def _unknown(self, terms: Sequence[Term], sought: Sought) -> frozenset[str]:
-        """Return the words of the question that neither any document nor the glossary has."""
+    def _own_terms(self, sought: Sought) -> tuple[Term, ...]:
+        return self.vocabulary.terms(sought.question, known=sought.known, corrections=sought.corrections)
+
+    def _unknown_words(self, terms: Sequence[Term], sought: Sought) -> frozenset[str]:
+        """Return the words of the question that neither a document nor the glossary has."""
         if sought.known is None:
             return frozenset()
         corrected = {one.said for one in sought.corrections}
@@ -366,46 +313,6 @@ class FindEvidence:
             and not is_known(term.word, self.vocabulary, sought.known.words, common=False)
         )
 
-    def _own_terms(self, sought: Sought) -> tuple[Term, ...]:
-        return self.vocabulary.terms(sought.question, known=sought.known, corrections=sought.corrections)
-
-    def _held(self, document: StoredDocument, scored: Sequence[ScoredUnit]) -> frozenset[str]:
-        headings = {one.unit.heading for one in scored}
-        names = "\n".join((document.card.title, *document.card.questions, *headings))
-        return self.vocabulary.language.content_stems(names).union(*(one.unit.terms for one in scored))
-
-    def _second_stage(
-        self,
-        ranked: Sequence[RankedDocument],
-        read: Mapping[str, StoredDocument],
-        scored: Mapping[str, Sequence[ScoredUnit]],
-        held: Mapping[str, frozenset[str]],
-        asked: AskedOf,
-        searched: str,
-    ) -> list[RankedDocument]:
-        """Rank the documents that were read by what their units say too; the others follow as they were."""
-        weighed = [one for one in ranked if one.document_id in scored]
-        if not weighed:
-            return list(ranked)
-        again: list[RankedDocument] = []
-        for one in weighed:
-            units = scored[one.document_id]
-            scores = sorted((unit.score for unit in units), reverse=True)
-            features = {
-                "index": one.score,
-                "best_unit": scores[0] if scores else 0.0,
-                "best_units": sum(scores[:3]) / 3 if scores else 0.0,
-                "coverage": asked.coverage(held[one.document_id]),
-                **self._title_features(read[one.document_id].card.title, searched),
-            }
-            score = self._reranker.score(features)
-            again.append(RankedDocument(one.document_id, score, {**one.features, **features}))
-        again.sort(key=lambda one: (-one.score, one.document_id))
-        least = again[-1].score
-        rest = [one for one in ranked if one.document_id not in scored]
-        first = rest[0].score if rest else 0.0
-        return again + [replace(one, score=least - (first - one.score) - 1.0) for one in rest]
-
     def _quote(
         self, document: StoredDocument, scored: Mapping[str, Sequence[ScoredUnit]], *, max_words: int
     ) -> Quote | None:
@@ -413,30 +320,15 @@ class FindEvidence:
         return choose(document, units, headings=self.headings, max_words=max_words) if units else None
 
 
-def _raised(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
+def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
     """Return the documents with these ids before all others, each group in its order."""
-    raised = [one for one in ranked if one.document_id in names]
+    front = [one for one in ranked if one.document_id in names]
     others = [one for one in ranked if one.document_id not in names]
-    lift = max(0.0, others[0].score - raised[-1].score) if raised and others else 0.0
-    return [replace(one, score=one.score + lift) for one in raised] + others
+    lift = max(0.0, others[0].score - front[-1].score) if front and others else 0.0
+    return [replace(one, score=one.score + lift) for one in front] + others
 
 
-def merged_quote(found: Sequence[Evidence], *, headings: Headings, max_words: int) -> Quote | None:
-    """Return one quote for several questions that the same document answers: of each unit the better score,
-    relative to the best unit for that question."""
-    first = found[0]
-    if first.best is None:
-        return None
-    name = first.best.card.document_id
-    best = [max((one.score for one in evidence.scored[name]), default=0.0) for evidence in found]
-    merged = [
-        replace(units[0], score=max(unit.score - top for unit, top in zip(units, best, strict=True)))
-        for units in zip(*(evidence.scored[name] for evidence in found), strict=True)
-    ]
-    return choose(first.best, merged, headings=headings, max_words=max_words)
-
-
-def _by_score(one: ScoredUnit) -> float:
+def _negative_score(one: ScoredUnit) -> float:
     return -one.score
 
 
@@ -444,12 +336,32 @@ def _opposite(stem: str) -> str:
     return stem.removeprefix("not ") if stem.startswith("not ") else f"not {stem}"
 
 
+def merged_quote(found: Sequence[Evidence], *, headings: Headings, max_words: int) -> Quote | None:
+    """Return one quote for several questions that the same document answers.
+
+    Each unit has the better of its scores, relative to the best unit for that question.
+    """
+    best = found[0].best
+    if best is None:
+        return None
+    scored = [evidence.scored[best.card.document_id] for evidence in found]
+    tops = [max((one.score for one in units), default=0.0) for units in scored]
+    merged = [
+        replace(units[0], score=max(unit.score - top for unit, top in zip(units, tops, strict=True)))
+        for units in zip(*scored, strict=True)
+    ]
+    return choose(best, merged, headings=headings, max_words=max_words)
+
+
 def clarifying_question(
     searched: str, best: StoredDocument, also: Quote | None, *, vocabulary: Vocabulary, headings: Headings
 ) -> str | None:
-    """Return a short question back where two procedures with nearly the same title contend, each for a
-    condition of its own, and the question says nothing of what tells them apart."""
-    if also is None or not all(_is_conditioned(one, headings) for one in (best, also.document)):
+    """Return a short question back, or None.
+
+    It is asked where two procedures with nearly the same title contend, each for a condition of its own, and
+    the question does not say which of them applies.
+    """
+    if also is None or not all(_has_condition(one, headings) for one in (best, also.document)):
         return None
     titles = (best.card.title, also.document.card.title)
     first, second = (vocabulary.language.polar_stems(title) for title in titles)
@@ -461,5 +373,58 @@ def clarifying_question(
     return f"Which of these applies: “{shown_title(titles[0])}” or “{shown_title(titles[1])}”?"
 
 
-def _is_conditioned(document: StoredDocument, headings: Headings) -> bool:
+def _has_condition(document: StoredDocument, headings: Headings) -> bool:
     return any(headings.is_condition(unit) for passage in document.passages for unit in passage.units)
+
+
+class SourceList:
+    """The numbered sources of one answer: the quoted passages first, then the best of each document."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self.passages: list[RankedPassage] = []
+
+    def number(self, passage: Passage, found: Evidence) -> int:
+        """Return the passage's number, a new one when it has none yet."""
+        number = self._numbers.get(passage.passage_id)
+        if number is None:
+            number = self._numbers[passage.passage_id] = len(self.passages) + 1
+            self.passages.append(_ranked_passage(passage, found, rank=number))
+        return number
+
+    def fill(self, found: Evidence, *, up_to: int) -> None:
+        """Add the best passage of each ranked document, then their others, until there are ``up_to``."""
+        by_document = [
+            _best_first(found.documents[one.document_id].passages, found)
+            for one in found.ranked
+            if one.document_id in found.documents
+        ]
+        firsts = [passages[0] for passages in by_document if passages]
+        others = [passage for passages in by_document for passage in passages[1:]]
+        for passage in (*firsts, *others):
+            if len(self.passages) >= up_to:
+                return
+            self.number(passage, found)
+
+
+def _best_first(passages: Iterable[Passage], found: Evidence) -> list[Passage]:
+    scores = {
+        hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100 for hit in found.retrieved.hits
+    }
+    return sorted(passages, key=lambda one: (-scores.get(one.passage_id, -1.0), one.ordinal))
+
+
+def _ranked_passage(passage: Passage, found: Evidence, *, rank: int) -> RankedPassage:
+    """Return the passage with the raw scores of both legs."""
+    passages, hits = found.retrieved.passages, found.retrieved.hits
+    fused = next((one for one in passages if one.passage.passage_id == passage.passage_id), None)
+    hit = next((one for one in hits if one.passage_id == passage.passage_id), None)
+    return RankedPassage(
+        passage=passage,
+        rank=rank,
+        fused_score=fused.fused_score if fused else 0.0,
+        lexical_rank=fused.lexical_rank if fused else None,
+        lexical_score=hit.lexical_score if hit else None,
+        vector_rank=fused.vector_rank if fused else None,
+        cosine=hit.cosine if hit else None,
+    )

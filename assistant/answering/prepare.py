@@ -1,10 +1,10 @@
-"""What is asked, and what stands ready to be streamed once it was prepared."""
+"""Prepares an answer: understand → retrieve → gate → quote or prompt. Nothing is streamed yet."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.answering.events import Cause
-from assistant.answering.evidence import Evidence, FindEvidence, Sought, merged_quote
+from assistant.answering.evidence import Evidence, FindEvidence, Sought, SourceList, merged_quote
 from assistant.answering.excerpts import (
     SNIPPET_CHARACTERS,
     Excerpts,
@@ -32,7 +32,8 @@ from assistant.answering.excerpts import (
 from assistant.answering.generate import Interruption
 from assistant.answering.prompt import Prompt, PromptBuilder
 from assistant.answering.quote import Quote, ScoredUnit, blocks
-from assistant.answering.services import Steps, TenantServices, begin_answer, fail_span, within
+from assistant.answering.retrieve import SearchScope
+from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
 from assistant.answering.understand import KnownWordsReader, Understood, leans_on_history, understand
 from assistant.domain.answers import (
     AlsoPossible,
@@ -57,7 +58,7 @@ from assistant.text.safe_markdown import safe_markdown
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
-"""Of the question before a follow-up: it takes room of the passages."""
+"""Of the question before a follow-up: it takes prompt space from the passages."""
 
 
 class AnswerRequest(PublicModel):
@@ -67,21 +68,21 @@ class AnswerRequest(PublicModel):
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARACTERS)
     ]
     conversation_id: RecordId | None = None
-    """A conversation of the same agent; a new one is begun when absent."""
+    """A conversation of the same agent; absent: a new conversation."""
     filters: SearchFilters = SearchFilters()
     max_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens; the tenant's own limit stands above it."""
+    """Longest answer in tokens, at most the tenant's own limit."""
     resume_window_s: int = Field(default=0, ge=0, le=30)
-    """How long the answer goes on without a reader, for one that comes back; at 0 leaving ends it."""
+    """How long the answer continues without a reader, so that the reader can resume; 0: it ends at once."""
 
     @property
     def question_before(self) -> str | None:
-        """The question that this one follows, where no record has it."""
+        """The question before this one, where no record has it."""
         return None
 
 
 class FollowUpRequest(AnswerRequest):
-    """A question of a conversation that only its client knows, as chats of OpenAI's form are."""
+    """A question of a conversation that only the client keeps, as in OpenAI's chat API."""
 
     earlier_question: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EARLIER_CHARACTERS)]
 
@@ -101,12 +102,12 @@ class QuotedBlock:
     span: tuple[int, int]
     """[start, end) in the document's parsed text."""
     n: int
-    """Number of the source that it stands in."""
+    """Number of the source that contains it."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuotedAnswer:
-    """The quoted answer, ready: the answer itself, or what takes the place of written text that fails."""
+    """The quoted answer: the answer itself, or the fallback when written text fails."""
 
     blocks: tuple[QuotedBlock, ...]
     also: tuple[AlsoPossible, ...]
@@ -115,40 +116,40 @@ class QuotedAnswer:
 
 @dataclass(slots=True)
 class PreparedAnswer:
-    """An answer whose sources are known and whose text is not yet written."""
+    """An answer whose sources are known and whose text is not written yet."""
 
     answer_id: str
     conversation_id: str
     identity: Identity
     request: AnswerRequest
     evidence: tuple[Evidence, ...]
-    """One for each question that was asked: of a double question two. Never empty."""
+    """One for each question; two for a double question. Never empty."""
     corrections: tuple[Correction, ...]
     asked_at: datetime
     started_s: float
-    """Monotonic clock when the question came in."""
+    """Monotonic clock when the request arrived."""
     deadline: Deadline
     shown: tuple[RankedPassage, ...]
     """The sources, in the order of their numbers."""
     make_sources: Callable[[], tuple[Source, ...]]
-    """What the agent is shown; made while the model is waited for."""
+    """Makes the sources for the agent; called while the model prepares its first token."""
     excerpts: Excerpts
-    """What is shown of documents; complete when ``make_sources`` was called."""
+    """What the answer shows of documents; complete after ``make_sources``."""
     certainty: Certainty | None
     """None: not in the knowledge base."""
     quoted: QuotedAnswer
     clarify: str | None
     escalation: str | None
-    """Whom to ask, told where the answer turns out to be less than sure."""
+    """Whom to ask; shown where the answer is not sure."""
     prompt: Prompt | None
-    """None when nothing is written by a model: it may not, or there is no evidence."""
+    """None when no model writes: it may not, or there is no evidence."""
     max_tokens: int
     steps: Steps
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
     def retrieval_question(self) -> str:
-        """What was searched."""
+        """The text that was searched."""
         return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
@@ -156,20 +157,20 @@ class PreparedAnswer:
         self.interruption.interrupt(cause)
 
 
-# What happens to a question before the first event: everything that may still become an HTTP status.
-
-
 RECORDS_TIMEOUT_S = 3.0
-"""For one reading from or writing to the store of answers."""
-_SUBSTANCE = re.compile(r"[^\W_]")
-"""A unit without a letter or digit, as of an address that was taken out, is not quoted."""
+"""For one read from or write to the store of answers."""
 _DEFAULT_SUBJECT = "default"
 _SHARE_OF_DOUBLE = 0.75
-"""Of the words of one quote, for each of the two that answer a double question."""
+"""Share of the words of one quote that each half of a double question gets."""
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 class PrepareAnswer:
-    """The first of the two steps of ``AnswerQuestion``."""
+    """Does everything before the first event, while an error may still become an HTTP status.
+
+    Understand the question, find and judge evidence, compose the quoted answer and its sources, and build the
+    prompt where a model may write.
+    """
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
@@ -187,7 +188,12 @@ class PrepareAnswer:
         answer_id: str | None = None,
         conversation_id: str | None = None,
     ) -> PreparedAnswer:
-        """See ``AnswerQuestion.prepare``."""
+        """Return the prepared answer. Ids that are not given are made.
+
+        Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
+        fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
+        OverloadedError, DeadlineExceededError. Nothing is recorded then.
+        """
         services = self._services
         services.index_watch.require_own()
         asked_at, started_s = services.clock.now(), services.clock.monotonic_s()
@@ -196,23 +202,22 @@ class PrepareAnswer:
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )
-        with _ended_on_error(steps):
-            history = await self._history(asking, identity=identity, deadline=deadline, steps=steps)
-            seeking = _Seeking(self.find_evidence, asking, identity, deadline, steps)
+        with _end_root_on_error(steps):
+            scope = SearchScope(identity.labels, deadline, steps, asking.filters)
+            history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
-            understood, evidence = await self._find(seeking, before)
-            if any(one.certainty is None for one in evidence):  # by damage nothing is ever "not known"
-                await services.index_watch.require_whole(deadline=deadline)
+            understood, evidence = await self._find(asking.question, before, scope)
+            if any(one.certainty is None for one in evidence):  # damage must never look like "not known"
+                await services.index_watch.require_complete(deadline=deadline)
+            certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
-                certainty = _certainty(evidence)
-                excerpts = Excerpts()
-                shown, quoted = self._composed(evidence, excerpts)
+                shown, quoted = self._compose(evidence, excerpts)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
-            max_tokens = self._max_tokens(asking)
+            limit = services.tenant.generation.max_tokens
+            max_tokens = min(asking.max_tokens or limit, limit)
             prompt = None
-            if certainty is not None and self._prompts is not None:
-                told = await self._told(history, identity=identity, deadline=deadline)
-                prompt = self._prompt(asking, shown, told, max_tokens, steps)
+            if certainty is not None:
+                prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
             return PreparedAnswer(
                 answer_id=answer_id,
                 conversation_id=conversation_id,
@@ -224,7 +229,7 @@ class PrepareAnswer:
                 started_s=started_s,
                 deadline=deadline,
                 shown=shown,
-                make_sources=partial(self._sources, evidence, shown, excerpts, identity=identity),
+                make_sources=partial(self._make_sources, evidence, shown, excerpts, identity=identity),
                 excerpts=excerpts,
                 certainty=certainty,
                 quoted=quoted,
@@ -235,171 +240,134 @@ class PrepareAnswer:
                 steps=steps,
             )
 
-    async def _history(
-        self, asking: AnswerRequest, *, identity: Identity, deadline: Deadline, steps: Steps
-    ) -> list[AnswerRecord]:
+    async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.
 
         No such conversation and another agent's take the same path: one query, one error.
         """
-        if asking.conversation_id is None:
+        conversation_id = asking.conversation_id
+        if conversation_id is None:
             return []
-        with steps.step("conversation"):
-            step = Deadline.after(deadline.within_s(RECORDS_TIMEOUT_S), clock=self._services.clock)
-            turns = await within(
-                self._services.records.list_conversation(
-                    asking.conversation_id, limit=max(1, self._services.model.history_turns)
-                ),
-                step=step,
-                whole=deadline,
+        limit = max(1, self._services.model.history_turns)
+        with scope.steps.step("conversation"):
+            turns = await call_within(
+                RECORDS_TIMEOUT_S,
+                lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
+                deadline=scope.deadline,
                 late=RecordsUnavailableError("The store of answers does not answer; ask again."),
             )
-        if not turns or any(turn.agent != identity.agent for turn in turns):
+        if not turns or any(turn.agent != agent for turn in turns):
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    async def _told(
-        self, history: Sequence[AnswerRecord], *, identity: Identity, deadline: Deadline
-    ) -> list[AnswerRecord]:
-        """Return the turns that a model may be told, with their texts: one that showed what is withdrawn
-        since, or what cannot be read now, is left out with all before it, so that there is no gap."""
-        step = Deadline.after(deadline.within_s(RECORDS_TIMEOUT_S), clock=self._services.clock)
-        told: list[AnswerRecord] = []
-        for turn in reversed(history):
-            try:
-                shown = await within(
-                    read_excerpts(turn.excerpts, self._services.texts, labels=identity.labels),
-                    step=step,
-                    whole=deadline,
-                    late=RecordsUnavailableError("The texts of earlier answers cannot be read."),
-                )
-            except DependencyError:
-                break
-            if gone_from(turn, shown):
-                break
-            told.insert(0, fill_record(turn, shown))
-        return told
-
-    async def _find(self, seeking: _Seeking, before: str | None) -> tuple[Understood, tuple[Evidence, ...]]:
+    async def _find(
+        self, message: str, before: str | None, scope: SearchScope
+    ) -> tuple[Understood, tuple[Evidence, ...]]:
         """Find evidence for each question of the message.
 
-        A question is searched alone; the question before it (for the second half of a double one the first)
-        joins only where this one leans on it, or where nothing was found without.
+        A question is searched alone. The question before it (for the second half of a double one the first
+        half) is added only where this one depends on it, or where nothing was found without.
         """
         known = await self._known_words.read()
-        understood = understand(seeking.asking.question, vocabulary=self._vocabulary, known=known)
+        understood = understand(message, vocabulary=self._vocabulary, known=known)
         answers = self._services.tenant.answers
         share = 1.0 if len(understood.parts) == 1 else _SHARE_OF_DOUBLE
+        find = self.find_evidence.find
         found: list[Evidence] = []
-        for part, question in enumerate(understood.parts):
-            previous = before if part == 0 else understood.parts[0]
+        for question in understood.parts:
+            previous = understood.parts[0] if found else before
             alone = Sought(
                 question,
                 corrections=understood.corrections,
                 known=known,
-                beside=_best_id(found[0]) if found else None,
+                beside=found[0].best_id if found else None,
                 max_words=int(answers.max_words * share),
                 also_words=int(answers.also_words * share),
             )
             if previous is not None and leans_on_history(question, vocabulary=self._vocabulary):
-                found.append(await seeking.find(replace(alone, before=previous, leans=True)))
+                found.append(await find(replace(alone, before=previous, leans=True), scope))
                 continue
-            evidence = await seeking.find(alone)
+            evidence = await find(alone, scope)
             if previous is not None and evidence.certainty is None:
-                joined = await seeking.find(replace(alone, before=previous))
+                joined = await find(replace(alone, before=previous), scope)
                 evidence = joined if joined.certainty is not None else evidence
             found.append(evidence)
-        if len(found) > 1 and _contends(found[0], _best_id(found[-1])):
-            found[0] = await seeking.find(replace(found[0].sought, beside=_best_id(found[-1])))
+        also = found[0].also
+        if len(found) > 1 and also is not None and also.document.card.document_id == found[-1].best_id:
+            found[0] = await find(replace(found[0].sought, beside=found[-1].best_id), scope)
         return understood, tuple(found)
 
-    def _composed(
+    def _compose(
         self, evidence: Sequence[Evidence], excerpts: Excerpts
     ) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
         """Return the sources in the order of their numbers, and the quoted answer that cites them."""
-        sources = _SourceList(excerpts)
-        built: list[QuotedBlock] = []
+        sources = SourceList()
+        blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
         answering = [one for one in evidence if one.certainty is not None]
         quotes = self._quotes(answering)
         for one, quote in quotes:
             title = _as_title(one.sought.question) if len(quotes) > 1 else ""
-            built += self._blocks(quote, sources, one, title=title, begun=bool(built))
+            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
+            blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening)
         shown = {quote.document.card.document_id for _, quote in quotes}
         for one in answering:
             if one.also is not None and one.also.document.card.document_id not in shown:
                 shown.add(one.also.document.card.document_id)
-                parts = self._blocks(one.also, sources, one, title="", begun=False)
-                also.append(_also_possible(one.also, parts))
+                also.append(_also_possible(one.also, _quoted_blocks(one.also, one, sources, excerpts)))
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         sure = (one.quote for one in answering if one.certainty is Certainty.ANSWERED)
         reply = next((_reply_draft(quote, excerpts) for quote in sure if quote is not None), None)
-        return sources.passages, QuotedAnswer(tuple(built), tuple(also), reply)
+        return tuple(sources.passages), QuotedAnswer(tuple(blocks), tuple(also), reply)
 
     def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote]]:
         """Return the quote of each question; one for both where the same document answers both."""
-        documents = {one.best.card.document_id for one in answering if one.best is not None}
-        if len(answering) > 1 and len(documents) == 1:
+        if len(answering) > 1 and len({one.best_id for one in answering}) == 1:
             words = int(len(answering) * _SHARE_OF_DOUBLE * self._services.tenant.answers.max_words)
-            headings = self.find_evidence.headings
-            quote = merged_quote(answering, headings=headings, max_words=words)
+            quote = merged_quote(answering, headings=self.find_evidence.headings, max_words=words)
             return [(answering[0], quote)] if quote is not None else []
         return [(one, one.quote) for one in answering if one.quote is not None]
 
-    def _blocks(
-        self, quote: Quote, sources: _SourceList, evidence: Evidence, *, title: str, begun: bool
-    ) -> list[QuotedBlock]:
-        lead = "\n\n" if begun else ""
-        built: list[QuotedBlock] = []
-        url = quote.document.card.url
-        texts = {one.unit.ordinal: shown_unit(one.unit.text, url=url) for one in quote.units}
-        said = tuple(one for one in quote.units if _SUBSTANCE.search(texts[one.unit.ordinal]))
-        opening = f"{lead}{title}\n\n" if title else lead
-        for before, one in blocks(replace(quote, units=said)):
-            sources.excerpts.add(texts[one.unit.ordinal], _place(one, ShownAs.UNIT))
-            sources.excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
-            built.append(
-                QuotedBlock(
-                    before=before if built else opening + before,
-                    text=texts[one.unit.ordinal],
-                    passage=one.passage,
-                    span=(one.unit.span.start, one.unit.span.end),
-                    n=sources.number(one.passage, evidence),
-                )
-            )
-        return built
+    async def _readable_turns(
+        self, history: Sequence[AnswerRecord], scope: SearchScope
+    ) -> list[AnswerRecord]:
+        """Return the last turns with their texts, for the model, oldest first.
 
-    def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
-        """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
-        contacts = self._services.tenant.answers.escalation
-        stems = self._vocabulary.language.content_stems
-        for text in (*(one.sought.question for one in evidence), *_nearest(evidence)):
-            said = stems(text)
-            for subject, contact in contacts.items():
-                wanted = stems(subject)
-                if subject != _DEFAULT_SUBJECT and wanted and wanted <= said:
-                    return contact
-        return contacts.get(_DEFAULT_SUBJECT)
+        They begin after the last turn that showed a document which is withdrawn since or unreadable now, so
+        that there is no gap.
+        """
+        readable: list[AnswerRecord] = []
 
-    def _max_tokens(self, asking: AnswerRequest) -> int:
-        limit = self._services.tenant.generation.max_tokens
-        return min(asking.max_tokens or limit, limit)
+        async def read(_: Deadline) -> None:
+            for turn in reversed(history):
+                shown = await read_excerpts(turn.excerpts, self._services.texts, labels=scope.labels)
+                if gone_from(turn, shown):
+                    return
+                readable.insert(0, fill_record(turn, shown))
 
-    def _prompt(
+        late = RecordsUnavailableError("The texts of earlier answers cannot be read.")
+        with suppress(DependencyError):
+            await call_within(RECORDS_TIMEOUT_S, read, deadline=scope.deadline, late=late)
+        return readable
+
+    async def _build_prompt(
         self,
         asking: AnswerRequest,
         shown: Sequence[RankedPassage],
         history: Sequence[AnswerRecord],
+        *,
         max_tokens: int,
-        steps: Steps,
+        scope: SearchScope,
     ) -> Prompt | None:
-        assert self._prompts is not None  # noqa: S101 (the caller looked)
-        with steps.step("prompt") as span:
+        if self._prompts is None:
+            return None
+        turns = await self._readable_turns(history, scope)
+        with scope.steps.step("prompt") as span:
             prompt = self._prompts.build(
                 Sought(asking.question, before=asking.question_before).joined,
                 passages=[ranked.passage for ranked in shown],
-                history=history,
+                history=turns,
                 max_tokens=max_tokens,
             )
             span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
@@ -407,7 +375,23 @@ class PrepareAnswer:
             span.set_attribute("assistant.prompt.dropped_passages", prompt.dropped_passages)
         return prompt
 
-    def _sources(
+    def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
+        """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
+        contacts = self._services.tenant.answers.escalation
+        stems = self._vocabulary.language.content_stems
+        best = (one.best.card for one in evidence if one.best is not None)
+        texts = (
+            *(one.sought.question for one in evidence),
+            *(f"{card.title} {card.source}" for card in best),
+        )
+        for text in map(stems, texts):
+            for subject, contact in contacts.items():
+                wanted = stems(subject)
+                if subject != _DEFAULT_SUBJECT and wanted and wanted <= text:
+                    return contact
+        return contacts.get(_DEFAULT_SUBJECT)
+
+    def _make_sources(
         self,
         evidence: Sequence[Evidence],
         shown: Sequence[RankedPassage],
@@ -415,7 +399,7 @@ class PrepareAnswer:
         *,
         identity: Identity,
     ) -> tuple[Source, ...]:
-        asked = frozenset[str]().union(*(term.forms for one in evidence for term in one.terms))
+        stems = frozenset[str]().union(*(term.forms for one in evidence for term in one.terms))
         dates = {
             name: document.card.effective_date for one in evidence for name, document in one.documents.items()
         }
@@ -429,7 +413,7 @@ class PrepareAnswer:
                 url=shown_url(passage.url),
                 source=passage.source,
                 score=ranked.fused_score,
-                snippet=snippet(passage, stems=asked, excerpts=excerpts),
+                snippet=snippet(passage, stems=stems, excerpts=excerpts),
                 span=(passage.span.start, passage.span.end),
                 content_hash=passage.content_hash,
                 document_url=self._services.links.link(
@@ -444,84 +428,37 @@ class PrepareAnswer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seeking:
-    """One request's searches."""
+def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
+    """Return how sure the whole answer is: of a double question the less sure half that has an answer."""
+    certainties = {one.certainty for one in evidence}
+    if certainties == {None}:
+        return None
+    return Certainty.ANSWERED if certainties == {Certainty.ANSWERED} else Certainty.POSSIBLY
 
-    find_evidence: FindEvidence
-    asking: AnswerRequest
-    identity: Identity
-    deadline: Deadline
-    steps: Steps
 
-    async def find(self, sought: Sought) -> Evidence:
-        return await self.find_evidence.find(
-            sought,
-            labels=self.identity.labels,
-            deadline=self.deadline,
-            filters=self.asking.filters,
-            steps=self.steps,
+def _quoted_blocks(
+    quote: Quote, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str = ""
+) -> list[QuotedBlock]:
+    """Return a quote's units as they are streamed. A unit without a letter or digit, such as one that was
+    only an address, is left out."""
+    url = quote.document.card.url
+    texts = {one.unit.ordinal: shown_unit(one.unit.text, url=url) for one in quote.units}
+    units = tuple(one for one in quote.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal]))
+    built: list[QuotedBlock] = []
+    for before, one in blocks(replace(quote, units=units)):
+        text = texts[one.unit.ordinal]
+        excerpts.add(text, _place(one, ShownAs.UNIT))
+        excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
+        built.append(
+            QuotedBlock(
+                before=before if built else opening + before,
+                text=text,
+                passage=one.passage,
+                span=(one.unit.span.start, one.unit.span.end),
+                n=sources.number(one.passage, found),
+            )
         )
-
-
-class _SourceList:
-    """The numbered sources of one answer: first those that are quoted, then the best of each document."""
-
-    def __init__(self, excerpts: Excerpts) -> None:
-        self.excerpts = excerpts
-        self._numbers: dict[str, int] = {}
-        self._passages: list[RankedPassage] = []
-
-    @property
-    def passages(self) -> tuple[RankedPassage, ...]:
-        return tuple(self._passages)
-
-    def number(self, passage: Passage, evidence: Evidence) -> int:
-        """Return the passage's number, a new one when it has none yet."""
-        number = self._numbers.get(passage.passage_id)
-        if number is None:
-            number = self._numbers[passage.passage_id] = len(self._passages) + 1
-            self._passages.append(_ranked(passage, evidence, rank=number))
-        return number
-
-    def fill(self, evidence: Evidence, *, up_to: int) -> None:
-        """Add the best passage of each ranked document, then their others, until there are ``up_to``."""
-        by_document = [
-            _best_first(evidence.documents[one.document_id].passages, evidence)
-            for one in evidence.ranked
-            if one.document_id in evidence.documents
-        ]
-        firsts = [passages[0] for passages in by_document if passages]
-        others = [passage for passages in by_document for passage in passages[1:]]
-        for passage in (*firsts, *others):
-            if len(self._passages) >= up_to:
-                return
-            self.number(passage, evidence)
-
-
-def _best_first(passages: Iterable[Passage], evidence: Evidence) -> list[Passage]:
-    scores = {
-        hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100
-        for hit in evidence.retrieved.hits
-    }
-    return sorted(passages, key=lambda one: (-scores.get(one.passage_id, -1.0), one.ordinal))
-
-
-def _ranked(passage: Passage, evidence: Evidence, *, rank: int) -> RankedPassage:
-    """Return the passage with the raw scores that the legs gave it."""
-    fused = next(
-        (one for one in evidence.retrieved.passages if one.passage.passage_id == passage.passage_id), None
-    )
-    hit = next((one for one in evidence.retrieved.hits if one.passage_id == passage.passage_id), None)
-    return RankedPassage(
-        passage=passage,
-        rank=rank,
-        fused_score=fused.fused_score if fused else 0.0,
-        lexical_rank=fused.lexical_rank if fused else None,
-        lexical_score=hit.lexical_score if hit else None,
-        vector_rank=fused.vector_rank if fused else None,
-        cosine=hit.cosine if hit else None,
-    )
+    return built
 
 
 def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
@@ -535,31 +472,11 @@ def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
     )
 
 
-def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
-    """Return how sure the whole answer is: of a double question the less sure half that has an answer."""
-    found = [one.certainty for one in evidence if one.certainty is not None]
-    if not found:
-        return None
-    whole = len(found) == len(evidence) and all(one is Certainty.ANSWERED for one in found)
-    return Certainty.ANSWERED if whole else Certainty.POSSIBLY
-
-
-def _best_id(evidence: Evidence) -> str | None:
-    return evidence.best.card.document_id if evidence.best is not None else None
-
-
-def _contends(evidence: Evidence, document_id: str | None) -> bool:
-    """Say whether a document is close behind the best one."""
-    return evidence.also is not None and evidence.also.document.card.document_id == document_id
-
-
-def _nearest(evidence: Sequence[Evidence]) -> list[str]:
-    return [f"{one.best.card.title} {one.best.card.source}" for one in evidence if one.best is not None]
-
-
 def snippet(passage: Passage, *, stems: frozenset[str], excerpts: Excerpts) -> str:
-    """Return about two sentences of a passage, beginning with its first unit that holds most of the stems;
-    note where they and the headings above them stand."""
+    """Return about two sentences of a passage, beginning with its first unit that has most of the stems.
+
+    Adds them and the headings above them to ``excerpts``.
+    """
     units = passage.units
     start, begins_inside = 0, False
     if units:
@@ -594,7 +511,7 @@ def _place(one: ScoredUnit, shown_as: ShownAs) -> Place:
 
 
 def _reply_draft(quote: Quote, excerpts: Excerpts) -> str | None:
-    """Return what the document says to the patient; None where it says nothing."""
+    """Return what the document says to the patient, or None."""
     url = quote.document.card.url
     draft = shown_reply((one.unit.text for one in quote.reply), url=url)
     if quote.reply:
@@ -604,13 +521,13 @@ def _reply_draft(quote: Quote, excerpts: Excerpts) -> str | None:
 
 
 def _as_title(question: str) -> str:
-    """Return the question as a line of Markdown; it may be a pasted message of anybody."""
-    said = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
-    return f"**{said}**" if said else ""
+    """Return the question as a line of Markdown without active content: anybody may have written it."""
+    line = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
+    return f"**{line}**" if line else ""
 
 
 @contextmanager
-def _ended_on_error(steps: Steps) -> Generator[None, None, None]:
+def _end_root_on_error(steps: Steps) -> Generator[None, None, None]:
     """End the root span when there will be no stream to end it."""
     try:
         yield

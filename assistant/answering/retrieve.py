@@ -1,26 +1,32 @@
-"""Text → vector → hits: the one way to search, for answers, the command line and evaluation."""
+"""Finds candidates for a question: embed, search both legs of the index, rank documents, embed their units.
+
+Ranking is a weighted sum of standardised raw scores. Each leg of the index measures something else: the
+cosine of a document's title, the cosine of its best passages, BM25 of passages, of the whole text and of the
+title. Fused ranks lose how far one is ahead, and raw scores of different legs cannot be added. So each
+feature is standardised over the candidates of the question (mean 0, deviation 1), and a weights file weighs
+the sum. A candidate that a leg did not find gets that leg's lowest score.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from math import exp, fsum, sqrt
 from operator import mul
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import structlog
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN, SpanKind
 from pydantic import Field, FiniteFloat, ValidationError
 
 from assistant.answering.ports import TextEmbedder
-from assistant.answering.services import PROVIDER, Steps, TenantServices, within
-from assistant.domain.clock import Clock, Deadline
+from assistant.answering.services import PROVIDER, Result, Steps, TenantServices, call_within
+from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     DocumentCard,
     PassageQuery,
@@ -41,69 +47,101 @@ from assistant.domain.public import PublicModel
 from assistant.settings.tenant import EmbeddingSection
 
 _MOST_PIECES = 64
+"""Of a text over the model's token limit."""
+MOST_UNIT_VECTORS = 4_000
+"""Vectors of units kept in one process: 6 MiB at 384 dimensions."""
+UNIT_VECTORS_LIMIT_S = 0.25
+"""A quote without unit vectors is some points worse; a longer wait is worse than that."""
+LONGEST_CHARACTERS = 700
+"""A longer unit is near or over the model's token limit and gets no vector."""
+NO_FILTERS = SearchFilters()
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchScope:
+    """Whose search it is, what it may find, how long it may take, and where its steps are timed."""
+
+    labels: frozenset[str]
+    """The agent's access labels."""
+    deadline: Deadline
+    steps: Steps
+    filters: SearchFilters = NO_FILTERS
+    size: int | None = None
+    """Passages to return; by default as many as the tenant's answers show."""
+
+    @classmethod
+    def untraced(cls, deadline: Deadline, *, size: int | None = None) -> SearchScope:
+        """Return a scope outside any answer: documents without labels, no spans."""
+        return cls(frozenset(), deadline, Steps(INVALID_SPAN, clock=deadline.clock), size=size)
 
 
 class RetrievePassages:
-    """Embeds a question and searches the tenant's index, each under its own limit and the deadline."""
+    """Embeds a question and searches the tenant's index, each call under its own limit and the deadline."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
-    async def retrieve(
-        self,
-        searched: str,
-        *,
-        vector: Sequence[float],
-        labels: frozenset[str],
-        deadline: Deadline,
-        filters: SearchFilters | None = None,
-        size: int | None = None,
-        with_codes: Sequence[str] = (),
-        steps: Steps | None = None,
+    async def search(
+        self, text: str, *, vector: Sequence[float], scope: SearchScope, whole_legs: bool = False
     ) -> Retrieved:
-        """Return what the index has for a text and its vector, with the best ``size`` passages (by default
-        as many as the tenant's answers show; all of both legs where the question names codes).
+        """Return what the index has for a text and its vector, with the best passages.
 
-        Raises SearchUnavailableError, DeadlineExceededError.
+        ``whole_legs``: with all passages of both legs, as a question needs that names codes. Raises
+        SearchUnavailableError, DeadlineExceededError.
         """
-        steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
-        retrieval = self._services.tenant.retrieval
-        wanted = size or retrieval.passages
-        leg_size = max(retrieval.leg_size, wanted)
+        settings = self._services.tenant.retrieval
+        size = scope.size or settings.passages
+        leg_size = max(settings.leg_size, size)
         query = PassageQuery(
-            text=searched,
+            text=text,
             vector=vector,
-            filters=filters or SearchFilters(),
-            labels=labels,
+            filters=scope.filters,
+            labels=scope.labels,
             leg_size=leg_size,
-            size=2 * leg_size if with_codes else wanted,
+            size=2 * leg_size if whole_legs else size,
         )
-        return await self._search(query, deadline=deadline, steps=steps)
+        with scope.steps.step(
+            "search",
+            span_name="retrieval passages",
+            kind=SpanKind.CLIENT,
+            attributes={"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "passages"},
+        ) as span:
+            retrieved = await self._call_index(
+                lambda step: self._services.search.search(query, deadline=step), scope.deadline
+            )
+            span.set_attribute("assistant.index_version", retrieved.index_version)
+            span.set_attribute("assistant.passages", len(retrieved.passages))
+            return retrieved
 
-    async def read(
-        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline, steps: Steps
-    ) -> Mapping[str, StoredDocument]:
+    async def read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
         """Return documents with their units. Raises SearchUnavailableError, DeadlineExceededError."""
         if not document_ids:
             return {}
-        with steps.step("read", kind=SpanKind.CLIENT):
-            limit_s = self._services.tenant.limits.search_timeout_s
-            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
-            late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
-            reading = self._services.search.read_documents(document_ids, labels=labels, deadline=step)
-            return await within(reading, step=step, whole=deadline, late=late)
+        with scope.steps.step("read", kind=SpanKind.CLIENT):
+            return await self._call_index(
+                lambda step: self._services.search.read_documents(
+                    document_ids, labels=scope.labels, deadline=step
+                ),
+                scope.deadline,
+            )
 
-    async def embed(
-        self, texts: Sequence[str], *, deadline: Deadline, steps: Steps | None = None
-    ) -> list[list[float]]:
+    async def _call_index(
+        self, call: Callable[[Deadline], Coroutine[Any, Any, Result]], deadline: Deadline
+    ) -> Result:
+        limit_s = self._services.tenant.limits.search_timeout_s
+        late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
+        return await call_within(limit_s, call, deadline=deadline, late=late)
+
+    async def embed(self, texts: Sequence[str], scope: SearchScope) -> list[list[float]]:
         """Return a vector for each text, by one call. A text over the model's token limit is embedded in
-        pieces, whose mean stands for it: nothing is cut.
+        pieces and gets the mean of their vectors: nothing is cut.
 
         Raises EmbeddingUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        steps = steps or Steps(trace.INVALID_SPAN, clock=self._services.clock)
         embedding = self._services.tenant.embedding
-        with steps.step(
+        limit_s = self._services.tenant.limits.embedding_timeout_s
+        with scope.steps.step(
             "embed",
             span_name=f"embeddings {embedding.model}",
             kind=SpanKind.CLIENT,
@@ -114,18 +152,20 @@ class RetrievePassages:
                 "gen_ai.embeddings.dimension.count": embedding.dimensions,
             },
         ):
-            limit_s = self._services.tenant.limits.embedding_timeout_s
-            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
-            late = EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again.")
-            return await within(self._vectors(texts, deadline=step), step=step, whole=deadline, late=late)
+            return await call_within(
+                limit_s,
+                lambda step: self._vectors(texts, deadline=step),
+                deadline=scope.deadline,
+                late=EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again."),
+            )
 
     async def _vectors(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         try:
             return await self._services.embedder.embed(texts, deadline=deadline)
         except PassageTooLongError:
-            return [_mean(await self._of_pieces(text, deadline=deadline)) for text in texts]
+            return [_mean(await self._vectors_of_pieces(text, deadline=deadline)) for text in texts]
 
-    async def _of_pieces(self, text: str, *, deadline: Deadline) -> list[list[float]]:
+    async def _vectors_of_pieces(self, text: str, *, deadline: Deadline) -> list[list[float]]:
         pieces = [text]
         while True:
             try:
@@ -135,25 +175,9 @@ class RetrievePassages:
                     raise
                 pieces = [half for piece in pieces for half in _halves(piece)]
 
-    async def _search(self, query: PassageQuery, *, deadline: Deadline, steps: Steps) -> Retrieved:
-        with steps.step(
-            "search",
-            span_name="retrieval passages",
-            kind=SpanKind.CLIENT,
-            attributes={"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "passages"},
-        ) as span:
-            limit_s = self._services.tenant.limits.search_timeout_s
-            step = Deadline.after(deadline.within_s(limit_s), clock=self._services.clock)
-            late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
-            search = self._services.search.search(query, deadline=step)
-            retrieved = await within(search, step=step, whole=deadline, late=late)
-            span.set_attribute("assistant.index_version", retrieved.index_version)
-            span.set_attribute("assistant.passages", len(retrieved.passages))
-            return retrieved
-
 
 def _halves(text: str) -> list[str]:
-    """Cut a text in two at the white space nearest to its middle; a text without any in its middle."""
+    """Cut a text in two at the white space nearest to its middle, or in its middle if it has none."""
     middle = len(text) // 2
     before, after = text.rfind(" ", 0, middle), text.find(" ", middle)
     cut = min((at for at in (before, after) if at > 0), key=lambda at: abs(at - middle), default=middle)
@@ -169,19 +193,23 @@ def _mean(vectors: Sequence[Sequence[float]]) -> list[float]:
     return [value / length for value in sums]
 
 
-# Weights files: what ranking, quoting and the gate learned from questions with known answers.
+# Weights files
 
 
 Kind = Literal["ranker", "reranker", "quoter", "gate"]
 
 
 class WeightsFile(PublicModel):
-    """The content of a weights file."""
+    """What ranking, quoting or the gate learned from questions with known answers.
+
+    The SHA-256 of the file is in every record that it shaped. A model of a dozen weights is a dot product: it
+    needs no library, and a reader of a record can compute it by hand.
+    """
 
     schema_version: Literal[1] = 1
     kind: Kind
     features: dict[str, FiniteFloat] = Field(min_length=1)
-    """Weight by feature name. A feature that is computed and not named here counts nothing."""
+    """Weight by feature name. A computed feature that is not named here is ignored."""
     bias: FiniteFloat = 0.0
     fitted_on: str
     """What it was fitted on, in words."""
@@ -210,7 +238,7 @@ class Weights:
 
 
 def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
-    """Return the weights of a file's bytes. Raises ConfigurationError naming the file and what is wrong."""
+    """Return the weights of a file's bytes. Raises ConfigurationError, which names the file and the fault."""
     try:
         content = WeightsFile.model_validate_json(raw)
     except ValidationError as error:
@@ -222,12 +250,12 @@ def read_weights(raw: bytes, *, name: str, kind: Kind) -> Weights:
 
 @lru_cache
 def shipped_weights(kind: Kind) -> Weights:
-    """Return the repository's own weights of a kind."""
+    """Return the weights that the repository ships under ``weights/``, fitted by ``make fit``."""
     resource = files("assistant.answering").joinpath("weights", f"{kind}.json")
     return read_weights(resource.read_bytes(), name=f"weights/{kind}.json", kind=kind)
 
 
-# Which document answers the question: a weighted sum of standardised raw scores.
+# Ranking of documents
 
 
 INDEX_FEATURES = (
@@ -238,31 +266,24 @@ INDEX_FEATURES = (
     "text_score",
     "title_score",
 )
-"""Raw features of a candidate that the index alone gives."""
+"""Raw features of a candidate that come from the index alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """A candidate with its score; the best has the highest."""
+    """A candidate with its score; higher is better."""
 
     document_id: str
     score: float
     features: Mapping[str, float]
-    """Raw; a feature that no leg gave is absent."""
+    """Raw values; a feature that no leg gave is absent."""
 
 
 def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
     """Return the raw features of every document that any leg found, by document id."""
+    names = ("title_cosine", "title_score", "text_score")
     found: dict[str, dict[str, float]] = {
-        hit.document_id: {
-            name: value
-            for name, value in (
-                ("title_cosine", hit.title_cosine),
-                ("title_score", hit.title_score),
-                ("text_score", hit.text_score),
-            )
-            if value is not None
-        }
+        hit.document_id: {name: value for name in names if (value := getattr(hit, name)) is not None}
         for hit in retrieved.documents
     }
     cosines: dict[str, list[float]] = {}
@@ -273,18 +294,15 @@ def candidates(retrieved: Retrieved) -> dict[str, dict[str, float]]:
         if hit.cosine is not None:
             cosines.setdefault(hit.document_id, []).append(hit.cosine)
     for document_id, values in cosines.items():
-        values.sort(reverse=True)
-        best = values[:2]
+        best = sorted(values, reverse=True)[:2]
         found[document_id]["passage_cosine"] = best[0]
         found[document_id]["passage_cosine_2"] = sum(best) / len(best)
     return found
 
 
-def rank(
-    found: Mapping[str, Mapping[str, float]], *, weights: Weights, names: Sequence[str] = INDEX_FEATURES
-) -> list[RankedDocument]:
+def rank(found: Mapping[str, Mapping[str, float]], *, weights: Weights) -> list[RankedDocument]:
     """Return the candidates, best first; ties by document id."""
-    standard = standardised(found, names)
+    standard = standardised(found, INDEX_FEATURES)
     ranked = [
         RankedDocument(document_id, weights.score(standard[document_id]), features)
         for document_id, features in found.items()
@@ -311,16 +329,17 @@ def standardised(
     return standard
 
 
-# One scale for the cosines of any embedding model.
-
-
-_FITTED_ON = EmbeddingSection()
-"""The packaged model's means."""
+# Cosines on one scale
 
 
 @dataclass(frozen=True, slots=True)
 class CosineScale:
-    """Cosines of a tenant's embedding model as the weights expect them."""
+    """Maps the cosines of a tenant's embedding model to the scale that the weights expect.
+
+    With bge-small-en-v1.5 unrelated texts have a cosine of 0.47, not 0.07, and a gate that reads raw cosines
+    would let everything pass. Two points, the mean cosines of unrelated and of related texts, define the
+    linear map (docs/decisions/0032).
+    """
 
     unrelated: float
     related: float
@@ -329,56 +348,38 @@ class CosineScale:
     def of(cls, embedding: EmbeddingSection) -> CosineScale:
         return cls(embedding.cosine_unrelated, embedding.cosine_related)
 
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the weights were fitted on this very scale: then nothing is changed, to the last bit."""
-        fitted = (_FITTED_ON.cosine_unrelated, _FITTED_ON.cosine_related)
-        return (self.unrelated, self.related) == fitted
-
     def value(self, cosine: float) -> float:
-        if self.is_fitted:
+        if self == _FITTED_SCALE:  # unchanged to the last bit
             return cosine
-        steepness = (_FITTED_ON.cosine_related - _FITTED_ON.cosine_unrelated) / (
-            self.related - self.unrelated
-        )
-        return _FITTED_ON.cosine_unrelated + (cosine - self.unrelated) * steepness
+        steepness = (_FITTED_SCALE.related - _FITTED_SCALE.unrelated) / (self.related - self.unrelated)
+        return _FITTED_SCALE.unrelated + (cosine - self.unrelated) * steepness
 
     def values(self, cosines: Mapping[int, float]) -> Mapping[int, float]:
-        return {at: self.value(cosine) for at, cosine in cosines.items()}
+        return {ordinal: self.value(cosine) for ordinal, cosine in cosines.items()}
 
     def retrieved(self, found: Retrieved) -> Retrieved:
-        """Return what the index has, its hits' cosines on the scale of the weights."""
-        if self.is_fitted:
+        """Return the search's result with the cosines of its hits on the scale of the weights."""
+        if self == _FITTED_SCALE:
             return found
-        return replace(
-            found,
-            hits=tuple(
-                hit if hit.cosine is None else replace(hit, cosine=self.value(hit.cosine))
-                for hit in found.hits
-            ),
-            documents=tuple(
-                replace(hit, title_cosine=self.value(hit.title_cosine))
-                if hit.title_cosine is not None
-                else hit
-                for hit in found.documents
-            ),
+        hits = (
+            hit if hit.cosine is None else replace(hit, cosine=self.value(hit.cosine)) for hit in found.hits
         )
+        documents = (
+            hit if hit.title_cosine is None else replace(hit, title_cosine=self.value(hit.title_cosine))
+            for hit in found.documents
+        )
+        return replace(found, hits=tuple(hits), documents=tuple(documents))
 
 
-# Vectors of single units, made when a question needs them and kept for the next one.
+_FITTED_SCALE = CosineScale.of(EmbeddingSection())
+"""Of the packaged model, on whose cosines the shipped weights were fitted."""
 
 
-MOST_KEPT = 4_000
-"""Vectors in one process: 6 MiB at 384 dimensions."""
-TIMEOUT_S = 0.25
-"""A quote without these vectors is worse by some points; one that comes late is worse than that."""
-LONGEST_CHARACTERS = 700
-"""A longer text is over the model's limit, or nearly: a unit goes without a vector."""
-_log = structlog.get_logger(__name__)
+# Vectors of units
 
 
-class Key(NamedTuple):
-    """What names the text that a vector is of."""
+class UnitKey(NamedTuple):
+    """Names the text that a vector belongs to."""
 
     content_hash: str
     title: str
@@ -392,34 +393,42 @@ class Candidates:
     card: DocumentCard
     units: Sequence[Unit]
 
-    def texts(self) -> Iterator[tuple[Key, str]]:
-        """Yield each unit's key, and its text under the document's title and the unit's heading."""
+    def texts(self) -> dict[UnitKey, str]:
+        """Return the text to embed by unit: document title, heading and unit. Long units are left out.
+
+        Alone, "Use prescription numbers and not names" does not say what it is about (docs/decisions/0029).
+        """
         title = self.card.title
-        for unit in self.units:
-            text = embedding_input(title=title, heading=unit.heading, text=unit.text)
-            yield Key(self.card.content_hash, title, unit.ordinal), text
+        texts = {
+            UnitKey(self.card.content_hash, title, unit.ordinal): embedding_input(
+                title=title, heading=unit.heading, text=unit.text
+            )
+            for unit in self.units
+        }
+        return {key: text for key, text in texts.items() if len(text) <= LONGEST_CHARACTERS}
 
 
 class UnitVectors:
-    """One tenant's units, the least recently used forgotten first. For one event loop."""
+    """Embeds units when a question needs them and keeps the recently used vectors. For one event loop.
 
-    def __init__(self, embedder: TextEmbedder, *, clock: Clock) -> None:
+    An index with a vector for each unit would be three times as large (450 MB more at 16,407 documents) and
+    take twice as long to fill. The dozen units that a question may quote cost the embedding endpoint some 500
+    tokens instead, and nothing when they are asked about again.
+    """
+
+    def __init__(self, embedder: TextEmbedder) -> None:
         self._embedder = embedder
-        self._clock = clock
-        self._kept: OrderedDict[Key, array[float]] = OrderedDict()
+        self._kept: OrderedDict[UnitKey, array[float]] = OrderedDict()
 
     async def cosines(
         self, question: Sequence[float], wanted: Sequence[Candidates], *, deadline: Deadline
     ) -> Mapping[str, Mapping[int, float]]:
         """Return the cosine of the question's unit-length vector with each unit: by document id, by ordinal.
 
-        Empty when the endpoint fails or is late: a quote does not depend on it. Raises DeadlineExceededError.
+        Empty when the endpoint fails or is late: quotes work without. Raises DeadlineExceededError.
         """
-        short = {
-            one.card.document_id: {key: text for key, text in one.texts() if len(text) <= LONGEST_CHARACTERS}
-            for one in wanted
-        }
-        texts = {key: text for placed in short.values() for key, text in placed.items()}
+        by_document = {one.card.document_id: one.texts() for one in wanted}
+        texts = {key: text for unit_texts in by_document.values() for key, text in unit_texts.items()}
         if not texts:
             return {}
         vectors = {key: kept for key in texts if (kept := self._kept.get(key)) is not None}
@@ -429,26 +438,26 @@ class UnitVectors:
             return {}
         asked = array("f", question)
         vectors.update((key, array("f", vector)) for key, vector in zip(missing, made, strict=True))
-        for key, vector in vectors.items():  # another question may have forgotten some meanwhile
+        for key, vector in vectors.items():  # another question may have evicted some meanwhile
             self._kept[key] = vector
             self._kept.move_to_end(key)
-        while len(self._kept) > MOST_KEPT:
+        while len(self._kept) > MOST_UNIT_VECTORS:
             self._kept.popitem(last=False)
         return {
-            document_id: {key.ordinal: _product(asked, vectors[key]) for key in placed}
-            for document_id, placed in short.items()
+            document_id: {key.ordinal: _product(asked, vectors[key]) for key in unit_texts}
+            for document_id, unit_texts in by_document.items()
         }
 
     async def _embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        """Return a vector for each text; none at all when the endpoint fails or is late."""
+        """Return a vector for each text; an empty list when the endpoint fails or is late."""
         if not texts:
             return []
-        step = Deadline.after(deadline.within_s(TIMEOUT_S), clock=self._clock)
+        limit_s = deadline.within_s(UNIT_VECTORS_LIMIT_S)
         try:
-            return await within(
-                self._embedder.embed(texts, deadline=step),
-                step=step,
-                whole=deadline,
+            return await call_within(
+                limit_s,
+                lambda step: self._embedder.embed(texts, deadline=step),
+                deadline=deadline,
                 late=EmbeddingUnavailableError("The embedding endpoint is late."),
             )
         except AssistantError as error:
@@ -457,5 +466,5 @@ class UnitVectors:
 
 
 def _product(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the scalar product: 15 µs at 384 dimensions. (``math.sumprod`` is of Python 3.12.)"""
+    """Return the scalar product: 15 µs at 384 dimensions. (``math.sumprod`` needs Python 3.12.)"""
     return sum(map(mul, one, other))

@@ -1,4 +1,4 @@
-"""Everything that answering for one tenant needs. ``bootstrap`` builds one a tenant."""
+"""One tenant's services for answering: adapters, timed steps, time limits and the check of the index."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class ServedModel:
     template_tokens_per_message: int
     """Tokens that the chat template adds around each message."""
     template_tokens_per_prompt: int
-    """Tokens that it adds once: what begins the prompt and what opens the model's turn."""
+    """Tokens that the chat template adds once, at the start and before the model's turn."""
     writes_answers: bool = False
     """Whether the model may write an answer; otherwise answers are quoted."""
     prompt: str = "answer/1"
-    """``<task>/<version>`` of the prompt file that the model is asked with."""
+    """``<task>/<version>`` of the prompt file."""
     passages: int = 2
     """How many of the sources the model reads."""
     history_turns: int = 2
@@ -85,7 +85,7 @@ class TenantServices:
         return self.model.writes_answers and self.tenant.answers.mode == "auto"
 
 
-# Time and one span a step.
+# Timed steps and their spans
 
 
 PROVIDER = "aws.sagemaker"
@@ -94,7 +94,7 @@ tracer = trace.get_tracer(__name__)
 
 
 class Steps:
-    """The steps of one answer under its root span. Attributes never hold text."""
+    """Times the steps of one answer, each with a span under the root span. Attributes never hold text."""
 
     def __init__(self, root: Span, *, clock: Clock) -> None:
         self.root = root
@@ -122,7 +122,7 @@ class Steps:
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: dict[str, AttributeValue] | None = None,
     ) -> Generator[Span, None, None]:
-        """Time one step as ``name`` with a span around it. No ``yield`` of a stream may stand inside."""
+        """Time one step as ``name`` with a current span around it. Do not ``yield`` to a reader inside."""
         started_s = self._clock.monotonic_s()
         span = self.begin(span_name or name, kind=kind, attributes=attributes or {})
         try:
@@ -137,7 +137,7 @@ class Steps:
 
 
 def begin_answer(answer_id: str, *, conversation_id: str, tenant: str, clock: Clock) -> Steps:
-    """Start the root span of one answer, which its stream ends."""
+    """Start the root span of one answer. The answer's stream ends it."""
     root = tracer.start_span(
         "invoke_agent answering",
         attributes={
@@ -162,204 +162,213 @@ def fail_span(span: Span, code: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-# A limit on every wait of a step.
+# Time limits
 
 
 Result = TypeVar("Result")
 _GRACE_S = 0.25
-"""Beyond a step's limit: an adapter that keeps its deadline raises its own, better error first."""
+"""Added to a step's limit: an adapter that respects its deadline raises its own, better error first."""
 
 
-async def within(
-    work: Coroutine[Any, Any, Result], *, step: Deadline, whole: Deadline, late: DependencyError
+async def call_within(
+    limit_s: float,
+    call: Callable[[Deadline], Coroutine[Any, Any, Result]],
+    *,
+    deadline: Deadline,
+    late: DependencyError,
 ) -> Result:
-    """Await one step's work until shortly after the step's limit.
+    """Await ``call(step_deadline)``; the step's deadline is ``limit_s`` from now, ``deadline`` at the latest.
 
-    When only the step's limit has passed, the step is to blame and ``late`` is raised; when the whole
-    answer's deadline has, DeadlineExceededError.
+    Raises ``late`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
     """
+    step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
     try:
         async with asyncio.timeout(step.remaining_s() + _GRACE_S):
-            return await work
+            return await call(step)
     except (TimeoutError, DeadlineExceededError):
-        whole.within_s(_GRACE_S)
+        deadline.within_s(_GRACE_S)
         raise late from None
 
 
-# Whether the passage index holds what the states of documents say is live.
+# The check of the index
 
 
-_UNDER_WAY = (DocumentState.PARSED, DocumentState.EMBEDDED)
-_MOST_UNDER_WAY = 1000
-"""A worker has three batches of 64 under way."""
-_EVERY_S = 10.0
-_LOOK_LIMIT_S = 20.0
-_ASKED_LIMIT_S = 4.0
+_CHECK_EVERY_S = 10.0
+_CHECK_LIMIT_S = 20.0
+_REQUEST_LIMIT_S = 4.0
+"""How long a request waits for a check."""
 _TRUSTED_S = 60.0
-"""While the states cannot be read, the index counts as whole for so long after it was seen to be."""
-_CANARIES = 3
-"""Documents that are looked up in a round; each round takes the next ones."""
-_SURE_WORD = 6
-"""Letters of a word that no analyzer leaves out."""
-_LOOKS = 4
+"""While the document states cannot be read, the index is trusted for this long after the last good check."""
+_PENDING = (DocumentState.PARSED, DocumentState.EMBEDDED)
+_MOST_PENDING = 1000
+"""A worker processes at most three batches of 64 at once."""
+_SAMPLE_SIZE = 3
+"""Live documents that one check looks up; each check takes the next ones."""
+_LONG_WORD = 6
+"""Letters of a word that every analyzer indexes."""
+_ATTEMPTS = 4
 _PAUSE_S = 0.4
-"""Counts are read one after the other, and DynamoDB's by an index that lags behind by a moment: only what
-lacks every time is damage."""
-_REPAIR = "What it does not find may be lost: start the worker again, which writes what is missing."
+"""Between attempts. The counts are not read at one instant, and DynamoDB's secondary index lags: only what is
+missing in every attempt is damage."""
+_REPAIR = "Documents may be missing from it. Restart the worker: it writes the missing ones again."
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class IndexVerdict:
-    """What a round has found."""
+class IndexState:
+    """The result of one check."""
 
     problem: str | None = None
-    """Why the index cannot be trusted to know what it does not find; None when it is whole."""
+    """Why the index may be missing documents; None when it is complete."""
     is_foreign: bool = False
-    """It holds documents, and none of those that were looked up: nothing of it may be shown."""
+    """The index has documents, but none of those that were looked up: show nothing of it."""
 
 
 class IndexWatch:
-    """Holds one tenant's index against the states of its documents."""
+    """Compares one tenant's index with the states of its documents.
+
+    A search cannot tell "nothing is known about this" from "the index has lost it". So an answer says that
+    the knowledge base has nothing only after this check; ``run`` repeats it in the background.
+    """
 
     def __init__(self, search: PassageSearch, live: LiveDocuments, *, dimensions: int, clock: Clock) -> None:
         self._search = search
         self._live = live
         self._dimensions = dimensions
         self._clock = clock
-        self._looking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
-        """A round that has not begun."""
-        self._whole_s = float("-inf")
+        """A check that has not begun."""
+        self._complete_s = float("-inf")
+        """When the last check found the index complete."""
         self._after: str | None = None
-        self.verdict = IndexVerdict()
+        self.state = IndexState()
 
     def require_own(self) -> None:
-        """Raises SearchUnavailableError when the index was seen to be somebody else's."""
-        if self.verdict.is_foreign:
-            raise SearchUnavailableError(str(self.verdict.problem))
+        """Raise SearchUnavailableError when the last check found another tenant's index."""
+        if self.state.is_foreign:
+            raise SearchUnavailableError(str(self.state.problem))
 
-    async def require_whole(self, *, deadline: Deadline | None = None) -> None:
-        """Return when the index holds as many documents as are live and finds those that are looked up now.
+    async def require_complete(self, *, deadline: Deadline | None = None) -> None:
+        """Check now; return when the index has as many documents as are live and finds the sampled ones.
 
-        Raises SearchUnavailableError, DeadlineExceededError. An index without documents is whole when no
-        document is live.
+        Raises SearchUnavailableError, DeadlineExceededError. An empty index is complete when no document is
+        live.
         """
-        limit_s = _ASKED_LIMIT_S if deadline is None else deadline.within_s(_ASKED_LIMIT_S)
+        limit_s = _REQUEST_LIMIT_S if deadline is None else deadline.within_s(_REQUEST_LIMIT_S)
         try:
             async with asyncio.timeout(limit_s):
-                await self.look()
+                await self.check()
         except TimeoutError:
-            pass  # the verdict of the last round counts
-        if self.verdict.problem is not None:
-            raise SearchUnavailableError(self.verdict.problem)
-        if self._clock.monotonic_s() - self._whole_s > _TRUSTED_S:
+            pass  # use the result of the last check
+        if self.state.problem is not None:
+            raise SearchUnavailableError(self.state.problem)
+        if self._clock.monotonic_s() - self._complete_s > _TRUSTED_S:
             raise SearchUnavailableError(
-                "The passage index cannot be held against the states of documents; ask again."
+                "Cannot compare the passage index with the document states. Retry shortly."
             )
 
     async def run(self) -> None:
-        """Look on until cancelled, every 10 s."""
+        """Check every 10 s until cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(_EVERY_S)
+            await self.check()
+            await asyncio.sleep(_CHECK_EVERY_S)
 
-    async def look(self) -> IndexVerdict:
-        """Return the verdict of a round that begins after this call: a count, and some documents looked up.
+    async def check(self) -> IndexState:
+        """Return the result of a check that begins after this call.
 
-        Rounds run one at a time: calls during one share the next."""
+        Checks run one at a time: calls during one share the next."""
         if self._next is None:
-            self._next = asyncio.create_task(self._look_after(self._looking))
+            self._next = asyncio.create_task(self._check_after(self._running))
         await asyncio.shield(self._next)
-        return self.verdict
+        return self.state
 
-    async def _look_after(self, running: asyncio.Task[None] | None) -> None:
+    async def _check_after(self, running: asyncio.Task[None] | None) -> None:
         if running is not None and not running.done():
             await asyncio.wait([running])
-        self._looking, self._next = self._next, None
-        await self._look()
+        self._running, self._next = self._next, None
+        await self._check()
 
-    async def _look(self) -> None:
-        before = self.verdict
+    async def _check(self) -> None:
         try:
-            async with asyncio.timeout(_LOOK_LIMIT_S):
-                problem = await self._count()
-                found = await self._canaries() if problem is None else IndexVerdict(problem)
+            async with asyncio.timeout(_CHECK_LIMIT_S):
+                problem = await self._missing_count()
+                state = await self._check_sample() if problem is None else IndexState(problem)
         except SearchUnavailableError as error:
-            found = IndexVerdict(error.message)
+            state = IndexState(error.message)
         except (AssistantError, TimeoutError) as error:
-            _log.warning("index_not_judged", error=type(error).__name__)
+            _log.warning("index_not_checked", error=type(error).__name__)
             return
-        self.verdict = found
-        if found.problem is None:
-            self._whole_s = self._clock.monotonic_s()
-        if found != before:
-            if found.problem is None:
-                _log.info("index_whole")
-            else:
-                _log.error("index_damaged", problem=found.problem, is_foreign=found.is_foreign)
+        before, self.state = self.state, state
+        if state.problem is None:
+            self._complete_s = self._clock.monotonic_s()
+        if state == before:
+            return
+        if state.problem is None:
+            _log.info("index_complete")
+        else:
+            _log.error("index_damaged", problem=state.problem, is_foreign=state.is_foreign)
 
-    async def _count(self) -> str | None:
-        """Return what the index lacks, in words."""
+    async def _missing_count(self) -> str | None:
+        """Return a message when the index has fewer documents than are live."""
         problem = None
-        for look in range(_LOOKS):
-            if look:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
                 await asyncio.sleep(_PAUSE_S)
-            before = await self._expected()
+            before = await self._expected_count()
             held = (await self._search.info()).document_count
-            if held >= before or held >= (after := await self._expected()):
+            if held >= before or held >= (after := await self._expected_count()):
                 return None
             problem = f"The passage index holds {held} of {min(before, after)} live documents. {_REPAIR}"
         return problem
 
-    async def _expected(self) -> int:
+    async def _expected_count(self) -> int:
         counts = await self._live.count_by_state()
         expected = sum(counts.get(state, 0) for state in HELD_STATES)
-        if any(counts.get(state, 0) for state in _UNDER_WAY):
-            # What answers now is in the index until its new content takes its place.
-            under_way = await self._live.list(states=_UNDER_WAY, limit=_MOST_UNDER_WAY)
-            expected += sum(status.live_content_hash is not None for status in under_way)
+        if any(counts.get(state, 0) for state in _PENDING):
+            # The index holds a document's live content until its new content replaces it.
+            pending = await self._live.list(states=_PENDING, limit=_MOST_PENDING)
+            expected += sum(status.live_content_hash is not None for status in pending)
         return expected
 
-    async def _canaries(self) -> IndexVerdict:
-        """Ask for the titles of some live documents, and read them."""
-        asked = await self._next_live()
-        lost = [status for status in asked if not await self._is_found(status)]
-        for _ in range(_LOOKS - 1):
+    async def _check_sample(self) -> IndexState:
+        """Search for some live documents by their titles, and read them."""
+        sample = await self._next_sample()
+        lost = [status for status in sample if not await self._is_found(status)]
+        for _ in range(_ATTEMPTS - 1):
             if not lost:
                 break
             await asyncio.sleep(_PAUSE_S)
             now = await self._live.get_many([status.document_id for status in lost])
-            # withdrawn or received anew meanwhile: then it is not live any more
+            # a document that was withdrawn or received again meanwhile is not live any more
             lost = [one for one in lost if now.get(one.document_id) == one and not await self._is_found(one)]
         if not lost:
-            return IndexVerdict()
+            return IndexState()
         name = lost[0].document_id
-        return IndexVerdict(
+        return IndexState(
             f"The passage index does not find the live document {name} by its title. {_REPAIR}",
-            is_foreign=len(lost) == len(asked),
+            is_foreign=len(lost) == len(sample),
         )
 
-    async def _next_live(self) -> Sequence[DocumentStatus]:
-        found = await self._live.list(states=(DocumentState.LIVE,), after=self._after, limit=_CANARIES)
-        self._after = found[-1].document_id if len(found) == _CANARIES else None
-        # rows of older releases do not say who may see their document
+    async def _next_sample(self) -> Sequence[DocumentStatus]:
+        found = await self._live.list(states=(DocumentState.LIVE,), after=self._after, limit=_SAMPLE_SIZE)
+        self._after = found[-1].document_id if len(found) == _SAMPLE_SIZE else None
+        # rows of older releases have no labels of the live content
         return [status for status in found if status.live_labels is not None]
 
     async def _is_found(self, status: DocumentStatus) -> bool:
         labels = frozenset(status.live_labels or ())
-        deadline = Deadline.after(_LOOK_LIMIT_S, clock=self._clock)
+        deadline = Deadline.after(_CHECK_LIMIT_S, clock=self._clock)
         query = PassageQuery(
             text=status.title,
-            vector=[1.0] + [0.0] * (self._dimensions - 1),  # only the words of the title count
+            vector=[1.0] + [0.0] * (self._dimensions - 1),  # any unit vector: the title's words decide
             filters=SearchFilters(document_id=(status.document_id,)),
             labels=labels,
         )
-        retrieved = await self._search.search(query, deadline=deadline)
-        has_word = any(len(word) >= _SURE_WORD for word in status.title.split() if word.isalpha())
-        by_words = any(hit.title_score is not None for hit in retrieved.documents)
-        if retrieved.documents and (by_words or not has_word):
-            read = await self._search.read_documents([status.document_id], labels=labels, deadline=deadline)
-            stored = read.get(status.document_id)
-            return stored is not None and len(stored.passages) >= status.passage_count
-        return False
+        documents = (await self._search.search(query, deadline=deadline)).documents
+        has_long_word = any(len(word) >= _LONG_WORD for word in status.title.split() if word.isalpha())
+        if not documents or (has_long_word and all(hit.title_score is None for hit in documents)):
+            return False
+        read = await self._search.read_documents([status.document_id], labels=labels, deadline=deadline)
+        stored = read.get(status.document_id)
+        return stored is not None and len(stored.passages) >= status.passage_count

@@ -333,7 +333,7 @@ async def _index(tenant: ServedTenant) -> str:
             f"index {info.index_version} was built with {info.embedding_model} "
             f"({info.dimensions} dimensions), the endpoint serves {model.model} ({model.dimensions})"
         )
-    await tenant.answering.index_watch.require_whole()
+    await tenant.answering.index_watch.require_complete()
     return f"{info.index_version}: {info.document_count} documents, {info.passage_count} passages"
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.answering.evidence import Evidence, FindEvidence, Sought
 from assistant.answering.ports import AnswerRecords
+from assistant.answering.retrieve import SearchScope
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import answers_something
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -181,9 +182,8 @@ class _Search:
         while True:
             deadline = Deadline.after(_DEADLINE_S, clock=self.clock)
             try:
-                return await self.find.find(
-                    Sought(question), labels=frozenset(), deadline=deadline, size=self.size
-                )
+                scope = SearchScope.untraced(deadline, size=self.size)
+                return await self.find.find(Sought(question), scope)
             except OverloadedError:
                 attempt += 1
                 if attempt == _ATTEMPTS:

@@ -92,19 +92,19 @@ async def test_damage_is_unavailable_and_never_an_empty_answer(
     await states.put_many([live(each) for each in names])
     async with TWINS[twin_name](tmp_path / "stranger") as stranger:
         await known(stranger, [f"other-{each}" for each in range(DOCUMENTS)])
-        await watch_of(twin.search, states).require_whole()
+        await watch_of(twin.search, states).require_complete()
         await damage(tmp_path)
         async with reader(twin, tmp_path, restarted=restarted) as search:
             watch = watch_of(search, states)
-            verdict = await watch.look()
-            if verdict.problem is None:  # only where this reader still holds all that was damaged
+            state = await watch.check()
+            if state.problem is None:  # only where this reader still holds all that was damaged
                 assert not restarted
                 assert await still_found(search) == set(names), name
                 return
             with pytest.raises(SearchUnavailableError):
-                await watch.require_whole()
+                await watch.require_complete()
             if name == "another tenant's":
-                assert verdict.is_foreign
+                assert state.is_foreign
                 with pytest.raises(SearchUnavailableError):
                     watch.require_own()
 
@@ -113,17 +113,17 @@ async def test_an_index_is_whole_that_has_what_is_live_or_more(
     twin: Twin, states: SqliteDocumentStates
 ) -> None:
     watch = watch_of(twin.search, states)
-    assert (await watch.look()).problem is None  # empty, and nothing is live
+    assert (await watch.check()).problem is None  # empty, and nothing is live
     await known(twin, ["d1", "d2"])
-    assert (await watch.look()).problem is None  # written, and not said yet
+    assert (await watch.check()).problem is None  # written, and not said yet
     await states.put_many([live("d1"), live("d2")])
-    assert (await watch.look()).problem is None
-    await watch.require_whole()
+    assert (await watch.check()).problem is None
+    await watch.require_complete()
     withdrawn = live("d1").model_copy(update={"state": DocumentState.WITHDRAWN})
     await states.put_many([withdrawn])
-    assert (await watch.look()).problem is None  # said, and not done yet
+    assert (await watch.check()).problem is None  # said, and not done yet
     await twin.index.delete_documents(["d1"])
-    assert (await watch.look()).problem is None
+    assert (await watch.check()).problem is None
 
 
 async def test_work_on_the_index_is_no_damage(twin: Twin, states: SqliteDocumentStates) -> None:
@@ -141,8 +141,8 @@ async def test_work_on_the_index_is_no_damage(twin: Twin, states: SqliteDocument
     working = asyncio.create_task(work())
     watch, rounds = watch_of(twin.search, states), 0
     while not working.done():
-        verdict = await watch.look()
-        assert verdict.problem is None
+        state = await watch.check()
+        assert state.problem is None
         rounds += 1
     await working
     assert rounds >= 3
@@ -154,10 +154,10 @@ async def test_an_index_that_is_whole_again_is_trusted_again(
     await known(twin, ["d1"])
     await states.put_many([live("d1"), live("d2")])
     watch = watch_of(twin.search, states)
-    assert (await watch.look()).problem is not None
+    assert (await watch.check()).problem is not None
     await known(twin, ["d2"])
-    assert (await watch.look()).problem is None
-    await watch.require_whole()
+    assert (await watch.check()).problem is None
+    await watch.require_complete()
 
 
 async def test_the_writer_tells_what_it_holds(twin: Twin) -> None:

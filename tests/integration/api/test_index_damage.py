@@ -18,7 +18,7 @@ OF_D1 = {"filters": {"document_id": ["d1"]}}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_EVERY_S", 0.2)
+    monkeypatch.setattr(services, "_CHECK_EVERY_S", 0.2)
     monkeypatch.setattr(services, "_PAUSE_S", 0.01)
 
 

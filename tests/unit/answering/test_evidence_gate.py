@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from assistant.answering.gate import NOTHING_VISIBLE, Judged, explain, gate_features, judge
+from assistant.answering.gate import NOTHING_VISIBLE, Gate, Judged, explain, gate_features, missing_in
 from assistant.answering.quote import AskedOf, Headings, UnitScorer
 from assistant.answering.retrieve import RankedDocument, Weights, WeightsFile
 from assistant.answering.understand import Term, Vocabulary
@@ -44,7 +44,7 @@ def features_of(
     scorer = UnitScorer(language("en"), quoter, Headings.of(reply=(), condition=()))
     scored = scorer.score(AskedOf(terms, question), stored, passage_cosines={})
     best = RankedDocument(stored.card.document_id, 3.0, ranked or {"passage_cosine": 0.6})
-    return gate_features(terms, [best], scored, held=held_by(stored))
+    return gate_features(AskedOf(terms, question), [best], scored, stems=held_by(stored))
 
 
 def coverage(question: str, stored: StoredDocument = REJECT_79) -> float:
@@ -59,14 +59,11 @@ def judged(
     thresholds: GateSection = THRESHOLDS,
     stored: StoredDocument = REJECT_79,
 ) -> Judged:
-    return judge(
+    return Gate(BY_COSINE, thresholds).judge(
         {"passage_cosine": cosine, "coverage": coverage(question, stored)},
         terms=vocabulary().terms(question),
-        named_codes=vocabulary().named_codes(question),
-        document=stored,
-        held=held_by(stored),
-        weights=BY_COSINE,
-        thresholds=thresholds,
+        missing_codes=missing_in(vocabulary().named_codes(question), stored),
+        stems=held_by(stored),
         own_terms=own_terms,
     )
 

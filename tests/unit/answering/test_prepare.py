@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assistant.answering.evidence import USUAL_PEAK
+from assistant.answering.gate import USUAL_PEAK
 from assistant.answering.prepare import AnswerRequest
 from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Mode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.answering.evidence import Evidence, FindEvidence, Sought
-from assistant.answering.retrieve import Weights, WeightsFile, candidates, rank, standardised
+from assistant.answering.retrieve import SearchScope, Weights, WeightsFile, candidates, rank, standardised
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from tests.fakes.answering import FakeTenant, document
@@ -118,7 +118,7 @@ REJECTS = [
 async def evidence(question: str, tenant: FakeTenant) -> Evidence:
     services = tenant.services
     return await FindEvidence(services).find(
-        Sought(question), labels=frozenset(), deadline=Deadline.after(5, clock=services.clock)
+        Sought(question), SearchScope.untraced(Deadline.after(5, clock=services.clock))
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from opentelemetry import trace
 
-from assistant.answering.retrieve import RetrievePassages
-from assistant.answering.services import Steps
+from assistant.answering.retrieve import RetrievePassages, SearchScope
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import Retrieved
 from tests.fakes.answering import FakeTenant, document, vector_of
@@ -20,17 +18,11 @@ REJECTS = [
 QUESTION = "what do I do about reject 79"
 
 
-async def retrieved(
-    tenant: FakeTenant, *, size: int | None = None, with_codes: tuple[str, ...] = ()
-) -> Retrieved:
+async def retrieved(tenant: FakeTenant, *, size: int | None = None, whole_legs: bool = False) -> Retrieved:
     services = tenant.services
-    return await RetrievePassages(services).retrieve(
-        QUESTION,
-        vector=vector_of(QUESTION),
-        labels=frozenset(),
-        deadline=Deadline.after(5, clock=services.clock),
-        size=size,
-        with_codes=with_codes,
+    scope = SearchScope.untraced(Deadline.after(5, clock=services.clock), size=size)
+    return await RetrievePassages(services).search(
+        QUESTION, vector=vector_of(QUESTION), scope=scope, whole_legs=whole_legs
     )
 
 
@@ -53,7 +45,7 @@ async def test_where_codes_are_named_all_passages_of_both_legs_come() -> None:
     """The document that holds a code may be the last of its leg."""
     tenant = FakeTenant().with_documents(*REJECTS)
     tenant.configure(retrieval={"leg_size": 10})
-    found = await retrieved(tenant, size=1, with_codes=("79",))
+    found = await retrieved(tenant, size=1, whole_legs=True)
     assert tenant.search.queries[0].size == 20
     assert {one.passage.document_id for one in found.passages} == {one.card.document_id for one in REJECTS}
 
@@ -61,9 +53,8 @@ async def test_where_codes_are_named_all_passages_of_both_legs_come() -> None:
 async def test_no_documents_are_read_without_asking_the_index() -> None:
     tenant = FakeTenant()
     services = tenant.services
-    deadline = Deadline.after(5, clock=services.clock)
-    steps = Steps(trace.INVALID_SPAN, clock=services.clock)
-    assert await RetrievePassages(services).read([], labels=frozenset(), deadline=deadline, steps=steps) == {}
+    scope = SearchScope.untraced(Deadline.after(5, clock=services.clock))
+    assert await RetrievePassages(services).read([], scope) == {}
     assert tenant.search.read == []
 
 
@@ -72,7 +63,8 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     tenant.embedder.too_long_words = 3
     services = tenant.services
     short, vector = await RetrievePassages(services).embed(
-        ["refill", "refill claim parcel transfer"], deadline=Deadline.after(5, clock=services.clock)
+        ["refill", "refill claim parcel transfer"],
+        SearchScope.untraced(Deadline.after(5, clock=services.clock)),
     )
     assert short == pytest.approx(vector_of("refill"))
     halves = [vector_of("refill claim"), vector_of("parcel transfer")]

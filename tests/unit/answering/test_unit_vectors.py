@@ -70,7 +70,7 @@ async def cosines(
 
 
 def made(embedder: FakeEmbedder) -> UnitVectors:
-    return UnitVectors(embedder, clock=SystemClock())
+    return UnitVectors(embedder)
 
 
 async def test_each_unit_has_its_cosine_with_the_question() -> None:
@@ -124,7 +124,7 @@ async def test_an_endpoint_that_fails_gives_none(error: AssistantError) -> None:
 
 
 async def test_an_endpoint_that_is_late_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(retrieve, "UNIT_VECTORS_LIMIT_S", 0.01)
     assert await cosines(made(FakeEmbedder(hangs=True))) == {}
 
 
@@ -158,7 +158,7 @@ async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
 
 
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "MOST_KEPT", 3)
+    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 3)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     one, two, three, four = units("One.", "Two.", "Three.", "Four.")
@@ -174,7 +174,7 @@ async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.M
 async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retrieve, "MOST_KEPT", 2)
+    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 2)
     gate = Gate()
 
     class Waiting(FakeEmbedder):
@@ -195,7 +195,7 @@ async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used
 
 
 async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "MOST_KEPT", 1)
+    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 1)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     assert set(await cosines(vectors)) == {0, 1}
