@@ -22,7 +22,7 @@ from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import Role
 from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of
-from assistant.local.registry import Registry
+from assistant.local.processes import Registry
 from assistant.local.tokens import Grant, issue_token
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -13,12 +13,10 @@ from rich.text import Text
 from assistant.cli.ask import Asked, answer_on, client_for
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import check_paths, load, own_folders
-from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.search_node import bring_up_node
+from assistant.cli.local import LocalRuntime, local_runtime, start_node
 from assistant.cli.terminal import Terminal, styled
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.local.layout import SERVICE, url_of
-from assistant.local.supervisor import Joined
 
 _AGENT = "demo"
 _QUESTIONS = {
@@ -68,13 +66,13 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
     """Load, ask and serve until Ctrl-C; with ``stop_after_answers`` or CI=true return after the answers."""
     terminal = Terminal(steps=True)
     runtime = local_runtime(options, terminal)
-    bring_up_node(runtime.settings, say=terminal.step)
+    start_node(runtime.settings, say=terminal.step)
     processes = runtime.layout.everything
-    joined = runtime.supervisor.joined(SERVICE)
-    if joined is None:
+    users = runtime.supervisor.users(SERVICE)
+    if users is None:
         terminal.step(f"starting the local processes: {', '.join(processes)}")
     else:
-        terminal.step(f"joining what runs already, of {' and '.join(joined.users) or 'a command that ended'}")
+        terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
             asyncio.run(_load_and_ask(_Demo(runtime, terminal, ports)))
@@ -82,7 +80,7 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
                 return
             # From here on another command may restart them, e.g. because a tenant file was added.
             serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
-        _show_where(terminal, runtime, url_of(SERVICE, ports), joined=joined)
+        _show_where(terminal, runtime, url_of(SERVICE, ports), users=users)
         try:
             _serve(runtime)
         except KeyboardInterrupt:  # the way this command is meant to end
@@ -104,22 +102,22 @@ async def _load_and_ask(demo: _Demo) -> None:
                 demo.terminal.step(f"{tenant}: not loaded: {error.message}")
 
 
-def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str, *, joined: Joined | None) -> None:
+def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str, *, users: Sequence[str] | None) -> None:
     tenants = " or ".join(runtime.tenants)
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
     terminal.out.print(
         f"Sign in there as any agent of {tenants}; the role knowledge_owner shows the documents, "
-        f"auditor everybody's answers.\n{_end(joined)}",
+        f"auditor everybody's answers.\n{_end(users)}",
         style="dim",
         markup=False,
     )
 
 
-def _end(joined: Joined | None) -> str:
-    if joined is None or not joined.users:
+def _end(users: Sequence[str] | None) -> str:
+    if not users:
         return "Ctrl-C stops everything."
     return (
-        f"This service is shared with {' and '.join(joined.users)}. Ctrl-C ends this command alone; the "
+        f"This service is shared with {' and '.join(users)}. Ctrl-C ends this command alone; the "
         "service stops with the last of them. assistant local down stops it at once."
     )
 
@@ -128,6 +126,7 @@ def _serve(runtime: LocalRuntime) -> None:
     """Wait for a signal. Raises LocalRuntimeError if the service ends before it."""
     while True:
         time.sleep(_WATCH_S)
-        runtime.supervisor.tend()
+        runtime.supervisor.starter.reap()
+        runtime.supervisor.starter.trim_logs()
         if not runtime.supervisor.is_running(SERVICE):
             raise LocalRuntimeError("The service ended, or another command stopped it; see .state/logs.")

@@ -1,31 +1,37 @@
-"""What the commands do with the local processes: use them, and ``assistant local up|down|status``."""
+"""What commands do with the local processes: use them, and ``assistant local up|down|status``."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import orjson
+import httpx
 import psutil
-from rich.table import Table
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.search_node import require_node
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import Terminal, table
+from assistant.domain.errors import LocalRuntimeError
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, Layout, port_wishes, url_of
-from assistant.local.processes import HOST
-from assistant.local.registry import Registry, Running, RunningProcess
+from assistant.local.processes import HOST, Registry, Running, RunningProcess
 from assistant.local.starting import Starter
 from assistant.local.supervisor import Supervisor
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
 
+_MIB = 1024 * 1024
+_NODE_TIMEOUT_S = 3.0
+_DEFAULT_NODE_URL = LocalSettings.model_fields["opensearch_url"].default
+_CHECKOUT = Path(__file__).parents[2]
+
 
 @dataclass(frozen=True, slots=True)
 class LocalRuntime:
-    """All that a command needs to have processes and to talk to them."""
+    """What a command needs to start local processes and to call them."""
 
     options: GlobalOptions
     terminal: Terminal
@@ -38,7 +44,7 @@ class LocalRuntime:
     def processes(
         self, needs: Sequence[str], *, command: str, yields: bool = False
     ) -> Generator[Mapping[str, int]]:
-        """Have the named processes ready inside the block, a spinner until they are; yield their ports.
+        """Have the named processes ready inside the block, with a spinner until then; yield their ports.
 
         Raises LocalRuntimeError.
         """
@@ -51,19 +57,15 @@ class LocalRuntime:
 
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
-    """Read settings and tenant files; nothing is started yet. A wrong file is named, and left out.
+    """Read settings and tenant files, and start nothing. A wrong tenant file is named, and left out.
 
     Raises ConfigurationError.
     """
     return _runtime(options, terminal, options.tenants().tenants)
 
 
-def runtime_without_tenants(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
-    """Return what can look and stop, also when a tenant file is broken; it can start nothing."""
-    return _runtime(options, terminal, {})
-
-
 def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]) -> LocalRuntime:
+    """Return a runtime; without tenants it can show and stop processes, but not start them."""
     settings = options.local_settings()
     layout = Layout(
         tenants_dir=options.tenants_dir,
@@ -77,7 +79,7 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         registry=registry,
         settings=settings,
         logs_dir=registry.path.parent / "logs",
-        on_ready=terminal.process_ready,
+        on_ready=lambda name, seconds: terminal.step(f"{name} ready ({seconds:.1f} s)"),
     )
     supervisor = Supervisor(
         registry=registry,
@@ -90,10 +92,46 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
     return LocalRuntime(options, terminal, settings, tenants, layout, supervisor)
 
 
-# What ``assistant local`` does and shows.
+def require_node(settings: LocalSettings) -> None:
+    """Raise LocalRuntimeError if the settings search an OpenSearch node that does not answer."""
+    if settings.search == "opensearch" and not _node_answers(settings.opensearch_url):
+        raise LocalRuntimeError(
+            f"No OpenSearch node answers at {settings.opensearch_url}; start one with make opensearch-up "
+            f"in a checkout, or name another with {LocalSettings.variable('opensearch_url')}."
+        )
 
 
-_MIB = 1024 * 1024
+def start_node(settings: LocalSettings, *, say: Callable[[str], None]) -> None:
+    """Start this machine's OpenSearch node, in a checkout, if the settings search it and it does not answer.
+
+    It continues to run afterwards, as after ``make opensearch-up``. Raises LocalRuntimeError.
+    """
+    if settings.search != "opensearch":
+        return
+    if _node_answers(settings.opensearch_url):
+        say(f"searching the OpenSearch node at {settings.opensearch_url}")
+        return
+    if settings.opensearch_url == _DEFAULT_NODE_URL and (_CHECKOUT / "tools" / "opensearch").is_dir():
+        say(f"no OpenSearch node answers at {settings.opensearch_url}: starting one (make opensearch-up)")
+        command = [sys.executable, "-m", "tools.opensearch", "up"]
+        line = ""
+        with subprocess.Popen(
+            command, cwd=_CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as starting:
+            for line in starting.stderr or ():
+                say(line.strip().removeprefix("· "))
+        if starting.returncode != 0:
+            raise LocalRuntimeError(line.strip() or "The OpenSearch node did not start.")
+        say("the node continues to run afterwards; make opensearch-down stops it")
+    require_node(settings)
+
+
+def _node_answers(url: str) -> bool:
+    try:
+        found = httpx.get(f"{url}/_cluster/health", timeout=_NODE_TIMEOUT_S, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return found.status_code == 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +149,24 @@ class ProcessView:
 
 
 def bring_up(options: GlobalOptions) -> None:
+    """Start all processes and keep them running."""
     terminal = Terminal(steps=not options.json)
     runtime = local_runtime(options, terminal)
     ports = runtime.supervisor.up(runtime.layout.everything)
     if options.json:
-        _print_json(_views(runtime.supervisor.clean()))
+        _print_json(terminal, _views(runtime.supervisor.clean()))
         return
     terminal.out.print(f"Serving at [bold]{url_of(SERVICE, ports)}[/bold]; assistant local down stops it.")
 
 
 def take_down(options: GlobalOptions) -> None:
+    """Stop all processes of the state folder."""
     terminal = Terminal()
-    runtime = runtime_without_tenants(options, terminal)
+    runtime = _runtime(options, terminal, {})
     with terminal.waiting("stopping"):
         stopped = runtime.supervisor.down()
     if options.json:
-        terminal.line(orjson.dumps({"stopped": stopped.names, "were_used_by": stopped.users}).decode())
+        terminal.json({"stopped": stopped.names, "were_used_by": stopped.users})
         return
     for user in stopped.users:
         terminal.say(f"{user} was still using it")
@@ -134,19 +174,15 @@ def take_down(options: GlobalOptions) -> None:
 
 
 def show_status(options: GlobalOptions) -> None:
+    """Print a row for each process."""
     terminal = Terminal()
-    views = _views(runtime_without_tenants(options, terminal).supervisor.clean())
+    views = _views(_runtime(options, terminal, {}).supervisor.clean())
     if options.json:
-        _print_json(views)
+        _print_json(terminal, views)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("process", "state", "address", "pid"):
-        table.add_column(heading)
-    for heading in ("memory", "up"):
-        table.add_column(heading, justify="right")
-    table.add_column("used by")
+    shown = table("process", "state", "address", "pid", "memory", "up", "used by", right=("memory", "up"))
     for view in views:
-        table.add_row(
+        shown.add_row(
             view.name,
             f"[green]{view.state}[/green]" if view.state == "ready" else f"[dim]{view.state}[/dim]",
             (view.address or "").removeprefix("http://"),
@@ -155,20 +191,19 @@ def show_status(options: GlobalOptions) -> None:
             "" if view.uptime_s is None else _in_words(view.uptime_s),
             ", ".join(view.used_by),
         )
-    terminal.out.print(table)
+    terminal.out.print(shown)
 
 
 def _views(running: Running) -> list[ProcessView]:
     others = (GATEWAY, ISSUER, WORKER, SERVICE)
     models = [name for name in running.processes if name not in others] or [EMBEDDING]
-    names = [*models, *others]
-    return [_view(name, running.processes.get(name), running=running) for name in names]
+    return [_view(name, running.processes.get(name), running=running) for name in (*models, *others)]
 
 
 def _view(name: str, one: RunningProcess | None, *, running: Running) -> ProcessView:
     if one is None:
         return ProcessView(name, "stopped")
-    users = [use.command for use in running.uses if name in use.needs]
+    users = [use.command for use in running.users(name)]
     try:
         memory_mib = psutil.Process(one.identity.pid).memory_info().rss // _MIB
     except psutil.Error:
@@ -190,5 +225,5 @@ def _in_words(seconds: int) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _print_json(views: list[ProcessView]) -> None:
-    Terminal().line(orjson.dumps({"processes": views}).decode())
+def _print_json(terminal: Terminal, views: list[ProcessView]) -> None:
+    terminal.json({"processes": [asdict(view) for view in views]})

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
-_SPARSE_S = 5.0
+_COUNT_EVERY_S = 5.0
 _WIDE = 160
 _CONTROL = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in (*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     if chr(code) not in "\n\t"
 }
-"""What would steer a terminal: C0, C1, and marks that change the direction of text."""
+"""Characters that control a terminal: C0, C1, and marks that change the direction of text."""
 
 
 def plain(text: str, *, style: str = "") -> Text:
-    """Return text from outside (documents, questions, a model) as it may reach a terminal."""
+    """Return text from outside (documents, questions, a model) without control characters."""
     return Text(text.translate(_CONTROL), style=style)
 
 
 def styled(*parts: tuple[str, str]) -> Text:
-    """Return one line of (text, style) parts, each from outside perhaps; no style passes to the next."""
-    line = Text()
-    for text, style in parts:
-        line.append_text(plain(text, style=style))
-    return line
+    """Return one line of (text, style) parts, without control characters."""
+    return Text.assemble(*(plain(text, style=style) for text, style in parts))
+
+
+def table(*headings: str, right: Collection[str] = (), overflow: Any = "ellipsis") -> Table:
+    """Return an empty table without borders; the ``right`` columns are right-aligned."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in right else "left", overflow=overflow)
+    return made
 
 
 def _stdout() -> Console:
-    # A table in a file or a pipe is not cut to the width of a terminal that is not there.
+    # A table in a file or a pipe is not cut to a terminal's width.
     width = None if sys.stdout.isatty() else _WIDE
     return Console(highlight=False, soft_wrap=True, width=width)
 
@@ -47,29 +55,26 @@ def _stderr() -> Console:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Both streams of one command, and the clock that its progress lines show."""
+    """Both streams of one command, and the start time of its progress lines."""
 
     out: Console = field(default_factory=_stdout)
     err: Console = field(default_factory=_stderr)
     steps: bool = False
-    """Whether every step is a line with the time since the start, as ``demo`` shows them."""
+    """Whether every step is a line with the time since the start, as in ``demo``."""
     began_s: float = field(default_factory=time.monotonic)
 
     def step(self, text: str) -> None:
-        """Show a line of progress with the time since the start; nothing unless steps are shown."""
+        """Show a line of progress with the time since the start, if ``steps``."""
         if self.steps:
             elapsed_s = time.monotonic() - self.began_s
             self.err.print(styled((f"{elapsed_s:6.1f} s  ", "dim"), (text, "")))
 
     def say(self, text: str) -> None:
-        """Show why a person waits."""
+        """Show a remark on stderr."""
         if self.steps:
             self.step(text)
         else:
             self.err.print(plain(f"· {text}", style="dim"))
-
-    def process_ready(self, name: str, seconds: float) -> None:
-        self.step(f"{name} ready ({seconds:.1f} s)")
 
     @contextmanager
     def waiting(self, text: str) -> Generator[None]:
@@ -84,7 +89,7 @@ class Terminal:
     def counting(self, what: str, of: str) -> Generator[Callable[[int, int], None]]:
         """Yield a function that shows (done, total): a bar on a terminal, else a line every five seconds."""
         if not self.err.is_terminal:
-            yield _SparseCount(self, what, of)
+            yield self._count_in_lines(what, of)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -97,23 +102,23 @@ class Terminal:
             task = progress.add_task(what, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
+    def _count_in_lines(self, what: str, of: str) -> Callable[[int, int], None]:
+        said_s = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal said_s
+            if time.monotonic() - said_s >= _COUNT_EVERY_S:
+                said_s = time.monotonic()
+                of_total = f" of {total:,}" if total else ""
+                self.say(f"{what}: {done:,}{of_total} {of}")
+
+        return show
+
     def line(self, text: str) -> None:
         """Write one line of the result for a program: no markup, no wrapping."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-
-@dataclass(slots=True)
-class _SparseCount:
-    """Progress where nobody looks at a terminal: few lines."""
-
-    terminal: Terminal
-    what: str
-    of: str
-    _said_s: float = field(default_factory=time.monotonic)
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._said_s >= _SPARSE_S:
-            self._said_s = time.monotonic()
-            of_total = f" of {total:,}" if total else ""
-            self.terminal.say(f"{self.what}: {done:,}{of_total} {self.of}")
+    def json(self, value: object) -> None:
+        """Write a result for a program: one line of JSON."""
+        self.line(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())

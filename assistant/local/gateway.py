@@ -24,13 +24,21 @@ from assistant.http_process import open_socket, read_body, run, serve, while_con
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
-_LONGEST_ORIGINAL_MESSAGE = 1024
-"""Characters; AWS documents no limit, but a container's page of HTML helps nobody."""
+_MAX_BODY_BYTES = 6 * 1024 * 1024
+_CONNECT_TIMEOUT_S = 2.0
+_RESPONSE_TIMEOUT_S = 60.0
+"""The real service's limits: 60 s until a response begins and between its parts; 8 minutes for a stream."""
+_STREAM_TIMEOUT_S = 480.0
+_SHUTDOWN_TIMEOUT_S = 1.0
+_MAX_ORIGINAL_MESSAGE = 1024
+"""Characters. AWS documents no limit; this one shortens a container's HTML page."""
 _ACCOUNT = "000000000000"
+_VARIANT = "AllTraffic"
+_log = structlog.get_logger(__name__)
 
 
 class AwsError(Exception):
-    """An error that has a name, a status and fields in the service's model."""
+    """An error of the SageMaker Runtime: its name in the service's model, status and fields."""
 
     def __init__(self, kind: str, status: int, message: str, **fields: Any) -> None:
         super().__init__(message)
@@ -39,45 +47,22 @@ class AwsError(Exception):
         self.fields = {"Message": message, **fields}
 
     def response(self, *, request_id: str) -> Response:
+        """Return the error as AWS sends it: a JSON body and the header ``x-amzn-ErrorType``."""
         headers = {"x-amzn-ErrorType": self.kind, "x-amzn-RequestId": request_id}
         return Response(orjson.dumps(self.fields), self.status, headers, "application/json")
 
 
-def endpoint_not_found(name: str) -> AwsError:
-    return AwsError("ValidationError", 400, f"Endpoint {name} of account {_ACCOUNT} not found.")
-
-
-def validation_error(message: str) -> AwsError:
+def _validation_error(message: str) -> AwsError:
     return AwsError("ValidationError", 400, message)
 
 
-def request_too_large(message: str) -> AwsError:
-    return AwsError("RequestEntityTooLargeException", 413, message)
-
-
-def not_signed(message: str) -> AwsError:
-    return AwsError("MissingAuthenticationTokenException", 403, message)
-
-
-def badly_signed(message: str) -> AwsError:
-    return AwsError("IncompleteSignatureException", 403, message)
-
-
-def unknown_operation() -> AwsError:
-    return AwsError("UnknownOperationException", 404, "There is no such operation.")
-
-
-def service_unavailable(name: str) -> AwsError:
-    return AwsError("ServiceUnavailable", 503, f"The container of endpoint {name} cannot be reached.")
-
-
-def internal_failure() -> AwsError:
+def _internal_failure() -> AwsError:
     return AwsError("InternalFailure", 500, "The gateway failed on this request.")
 
 
-def model_error(status: int, body: bytes) -> AwsError:
-    """Wrap what the container answered (``status`` 0: it did not answer in time)."""
-    original = body.decode(errors="replace")[:_LONGEST_ORIGINAL_MESSAGE]
+def _model_error(status: int, body: bytes) -> AwsError:
+    """Return the error for a container's response (``status`` 0: it did not answer in time)."""
+    original = body.decode(errors="replace")[:_MAX_ORIGINAL_MESSAGE]
     side = "client" if 400 <= status < 500 else "server"
     return AwsError(
         "ModelError",
@@ -90,20 +75,30 @@ def model_error(status: int, body: bytes) -> AwsError:
     )
 
 
-# Encoding of ``application/vnd.amazon.eventstream``, the framing of streamed SageMaker responses.
-
+# The framing of streamed responses. A message is: total length (4 bytes, big-endian), length of headers (4),
+# CRC-32 of these 8 bytes (4), headers, payload, CRC-32 of everything before (4). A header is: length of
+# name (1), name, type (1; 7 is a string), length of value (2), value.
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 _STRING = 7
 _OVERHEAD_BYTES = 16
+_PAYLOAD_PART = {
+    ":message-type": "event",
+    ":event-type": "PayloadPart",
+    ":content-type": "application/octet-stream",
+}
 
 
 def encode_message(headers: Mapping[str, str], payload: bytes) -> bytes:
     """Return one framed message."""
-    head = b"".join(_encode_header(name, value) for name, value in headers.items())
+    head = b"".join(_encode_header(name.encode(), value.encode()) for name, value in headers.items())
     prelude = struct.pack("!II", _OVERHEAD_BYTES + len(head) + len(payload), len(head))
     message = b"".join((prelude, struct.pack("!I", crc32(prelude)), head, payload))
     return message + struct.pack("!I", crc32(message))
+
+
+def _encode_header(name: bytes, value: bytes) -> bytes:
+    return struct.pack("!B", len(name)) + name + struct.pack("!BH", _STRING, len(value)) + value
 
 
 def payload_part(payload: bytes) -> bytes:
@@ -114,30 +109,24 @@ def payload_part(payload: bytes) -> bytes:
 def stream_exception(kind: str, message: str, *, error_code: str | None = None) -> bytes:
     """Return an exception inside the stream: ``ModelStreamError`` or ``InternalStreamFailure``."""
     headers = {":message-type": "exception", ":exception-type": kind, ":content-type": "application/json"}
-    found = {"Message": message} if error_code is None else {"Message": message, "ErrorCode": error_code}
-    return encode_message(headers, orjson.dumps(found))
+    fields = {"Message": message} | ({} if error_code is None else {"ErrorCode": error_code})
+    return encode_message(headers, orjson.dumps(fields))
 
 
-_PAYLOAD_PART = {
-    ":message-type": "event",
-    ":event-type": "PayloadPart",
-    ":content-type": "application/octet-stream",
-}
+class ResponseCutter:
+    """Cuts a container's response into parts anywhere, as the real service does, but repeatable by a seed."""
 
+    _MAX_PARTS = 3
 
-def _encode_header(name: str, value: str) -> bytes:
-    encoded_name, encoded_value = name.encode(), value.encode()
-    return b"".join(
-        (
-            struct.pack("!B", len(encoded_name)),
-            encoded_name,
-            struct.pack("!BH", _STRING, len(encoded_value)),
-            encoded_value,
-        )
-    )
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 : test data, not a secret
 
-
-# Whether a request is signed by Signature Version 4 in form. There are no keys here to verify it with.
+    def cut(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the piece in one to three parts, none empty; a cut may be inside a UTF-8 character."""
+        count = min(self._random.randint(0, self._MAX_PARTS - 1), len(piece) - 1)
+        positions = sorted(self._random.sample(range(1, len(piece)), count)) if count > 0 else []
+        for start, end in zip([0, *positions], [*positions, len(piece)], strict=True):
+            yield piece[start:end]
 
 
 _AUTHORIZATION = re.compile(
@@ -151,37 +140,39 @@ _SERVICE = "sagemaker"
 
 
 def require_signature(headers: Mapping[str, str]) -> None:
-    """Raise AwsError 403 unless the Authorization header is a well-formed signature for this service."""
+    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for this service.
+
+    There are no keys here to verify the signature with.
+    """
     authorization = headers.get("authorization")
     if authorization is None:
-        raise not_signed("Missing Authentication Token")
+        raise AwsError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
     match = _AUTHORIZATION.fullmatch(authorization)
-    if match is None:
-        raise badly_signed("The Authorization header is not a Signature Version 4.")
-    if match["service"] != _SERVICE:
-        raise badly_signed(f"Credential should be scoped to correct service: '{_SERVICE}'.")
     date = headers.get("x-amz-date", "")
-    if not _DATE.fullmatch(date) or date[:8] != match["date"]:
-        raise badly_signed("X-Amz-Date is missing, or is not the date of the credential's scope.")
-    missing = {"host", "x-amz-date"} - set(match["headers"].split(";"))
-    if missing:
-        raise badly_signed(f"SignedHeaders lacks {', '.join(sorted(missing))}.")
-
-
-# One request to the SageMaker Runtime, read from the wire.
+    if match is None:
+        wrong = "The Authorization header is not a Signature Version 4."
+    elif match["service"] != _SERVICE:
+        wrong = f"Credential should be scoped to correct service: '{_SERVICE}'."
+    elif not _DATE.fullmatch(date) or date[:8] != match["date"]:
+        wrong = "X-Amz-Date is missing, or is not the date of the credential's scope."
+    elif missing := {"host", "x-amz-date"} - set(match["headers"].split(";")):
+        wrong = f"SignedHeaders lacks {', '.join(sorted(missing))}."
+    else:
+        return
+    raise AwsError("IncompleteSignatureException", 403, wrong)
 
 
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<operation>invocations|invocations-response-stream)")
 _ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _PREFIX = "x-amzn-sagemaker-"
-_HONOURED = frozenset({"custom-attributes", "inference-id", "accept", "target-variant", "content-type"})
-VARIANT = "AllTraffic"
-_LONGEST_ATTRIBUTES = 1024
-_LONGEST_INFERENCE_ID = 64
+_SUPPORTED = frozenset({"custom-attributes", "inference-id", "accept", "target-variant", "content-type"})
+_MAX_LENGTHS = {"custom-attributes": 1024, "inference-id": 64}
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
+    """One request to the SageMaker Runtime."""
+
     endpoint: str
     streamed: bool
     content_type: str
@@ -190,7 +181,7 @@ class Invocation:
     inference_id: str | None
 
     def container_headers(self) -> dict[str, str]:
-        """Return the headers that the container is asked with."""
+        """Return the headers of the request to the container."""
         headers = {
             "Content-Type": self.content_type,
             "Accept": self.accept,
@@ -201,72 +192,35 @@ class Invocation:
 
 
 def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invocation:
-    """Read path and headers. Raises AwsError, also for what only the real service can do."""
+    """Read path and headers. Raises AwsError, also for what only the real service supports."""
     match = _PATH.fullmatch(path)
     if match is None or method != "POST":
-        raise unknown_operation()
+        raise AwsError("UnknownOperationException", 404, "There is no such operation.")
     endpoint = unquote(match["endpoint"])
     if not _ENDPOINT_NAME.fullmatch(endpoint):
-        raise validation_error("EndpointName must be 1 to 63 letters, digits and single hyphens.")
-    _refuse_what_is_not_local(headers)
+        raise _validation_error("EndpointName must be 1 to 63 letters, digits and single hyphens.")
+    for name, value in headers.items():
+        if name.startswith(_PREFIX):
+            _check_header(name, value)
     streamed = match["operation"] == "invocations-response-stream"
     return Invocation(
         endpoint=endpoint,
         streamed=streamed,
         content_type=headers.get("content-type", "application/octet-stream"),
         accept=headers.get(_PREFIX + "accept" if streamed else "accept"),
-        custom_attributes=_bounded(headers, "custom-attributes", longest=_LONGEST_ATTRIBUTES),
-        inference_id=_bounded(headers, "inference-id", longest=_LONGEST_INFERENCE_ID),
+        custom_attributes=headers.get(_PREFIX + "custom-attributes"),
+        inference_id=headers.get(_PREFIX + "inference-id"),
     )
 
 
-def _refuse_what_is_not_local(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not name.startswith(_PREFIX):
-            continue
-        field = name.removeprefix(_PREFIX)
-        if field not in _HONOURED:
-            raise validation_error(f"{name} is not supported by this local endpoint.")
-        if field == "target-variant" and value != VARIANT:
-            raise validation_error(f"Variant {value} not found; the only one is {VARIANT}.")
-
-
-def _bounded(headers: Mapping[str, str], field: str, *, longest: int) -> str | None:
-    value = headers.get(_PREFIX + field)
-    if value is not None and len(value) > longest:
-        raise validation_error(f"{_PREFIX}{field} is longer than {longest} characters.")
-    return value
-
-
-# Where a container's response is cut into parts: anywhere, as the real service does, but repeatable.
-
-
-_MOST_PARTS = 3
-
-
-class ResponseCutter:
-    """Cuts each piece that a container sends at seeded byte positions, inside UTF-8 characters too."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 : test data, not a secret
-
-    def cut(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the piece in one to three parts, none empty."""
-        count = min(self._random.randint(0, _MOST_PARTS - 1), len(piece) - 1)
-        positions = sorted(self._random.sample(range(1, len(piece)), count)) if count > 0 else []
-        for start, end in zip([0, *positions], [*positions, len(piece)], strict=True):
-            yield piece[start:end]
-
-
-# The wire protocol of the SageMaker Runtime in front of model containers. It holds no model code.
-
-
-_MOST_BODY_BYTES = 6 * 1024 * 1024
-_CONNECT_TIMEOUT_S = 2.0
-_RESPONSE_TIMEOUT_S = 60.0
-"""The real service's limits: a response begins, and goes on, within 60 s; a stream ends after 8 minutes."""
-_STREAM_TIMEOUT_S = 480.0
-_log = structlog.get_logger(__name__)
+def _check_header(name: str, value: str) -> None:
+    field = name.removeprefix(_PREFIX)
+    if field not in _SUPPORTED:
+        raise _validation_error(f"{name} is not supported by this local endpoint.")
+    if field == "target-variant" and value != _VARIANT:
+        raise _validation_error(f"Variant {value} not found; the only one is {_VARIANT}.")
+    if len(value) > _MAX_LENGTHS.get(field, len(value)):
+        raise _validation_error(f"{name} is longer than {_MAX_LENGTHS[field]} characters.")
 
 
 class Gateway:
@@ -279,7 +233,7 @@ class Gateway:
 
     async def __aenter__(self) -> Gateway:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the containers bound what they take
+            connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
             timeout=aiohttp.ClientTimeout(
                 total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
             ),
@@ -304,12 +258,12 @@ class Gateway:
         try:
             await self._answer(scope, receive, exchange)
         except TooLargeError as error:
-            await exchange.fail(request_too_large(error.message))
+            await exchange.fail(AwsError("RequestEntityTooLargeException", 413, error.message))
         except AwsError as error:
             await exchange.fail(error)
-        except Exception:  # noqa: BLE001 : the edge: whatever failed is logged, and is an InternalFailure
+        except Exception:  # noqa: BLE001 : the edge: every failure is logged, and is an InternalFailure
             _log.exception("gateway_failed")
-            await exchange.fail(internal_failure())
+            await exchange.fail(_internal_failure())
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         headers = Headers(scope=scope)
@@ -317,31 +271,29 @@ class Gateway:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
         if invocation.endpoint not in self._endpoints:
-            raise endpoint_not_found(invocation.endpoint)
-        body = await read_body(receive, limit_bytes=_MOST_BODY_BYTES)
+            raise _validation_error(f"Endpoint {invocation.endpoint} of account {_ACCOUNT} not found.")
+        body = await read_body(receive, limit_bytes=_MAX_BODY_BYTES)
         if body is not None:
             await while_connected(self._invoke(invocation, body=body, exchange=exchange), receive)
 
     async def _invoke(self, invocation: Invocation, *, body: bytes, exchange: _Exchange) -> None:
+        url = self._endpoints[invocation.endpoint] + "/invocations"
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._connections.post(
-                self._endpoints[invocation.endpoint] + "/invocations",
-                data=body,
-                headers=invocation.container_headers(),
-            )
+            response = await self._connections.post(url, data=body, headers=invocation.container_headers())
             if response.status != 200:
-                raise model_error(response.status, await response.read())
+                raise _model_error(response.status, await response.read())
             if invocation.streamed:
                 await self._stream(response, invocation=invocation, exchange=exchange)
             else:
                 await exchange.respond(await response.read(), _result_headers(response, invocation))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise service_unavailable(invocation.endpoint) from None
+            message = f"The container of endpoint {invocation.endpoint} is unavailable."
+            raise AwsError("ServiceUnavailable", 503, message) from None
         except TimeoutError:
-            raise model_error(0, b"Your invocation timed out while waiting for a response.") from None
+            raise _model_error(0, b"Your invocation timed out while waiting for a response.") from None
         except aiohttp.ClientError:
-            raise internal_failure() from None
+            raise _internal_failure() from None
         finally:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
@@ -350,28 +302,26 @@ class Gateway:
         self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
     ) -> None:
         cutter = ResponseCutter(self._cut_seed)
-        await exchange.start_stream(_stream_headers(response, invocation))
+        headers = _result_headers(response, invocation)
+        if (content_type := headers.pop("Content-Type", None)) is not None:
+            headers["X-Amzn-SageMaker-Content-Type"] = content_type
+        await exchange.start_stream(headers | {"Content-Type": CONTENT_TYPE})
+        failure = b""
         try:
             async for piece in response.content.iter_any():
                 for part in cutter.cut(piece):
                     await exchange.send_part(payload_part(part))
         except TimeoutError:
-            failure = stream_exception(
-                "ModelStreamError",
-                "The container took too long to go on.",
-                error_code="ModelInvocationTimeExceeded",
-            )
+            message, code = "The container stopped sending.", "ModelInvocationTimeExceeded"
+            failure = stream_exception("ModelStreamError", message, error_code=code)
         except aiohttp.ClientError:
-            failure = stream_exception(
-                "ModelStreamError", "The container broke its stream off.", error_code="StreamBroken"
-            )
-        else:
-            failure = b""
+            message, code = "The container closed its stream early.", "StreamBroken"
+            failure = stream_exception("ModelStreamError", message, error_code=code)
         await exchange.end_stream(failure)
 
 
 class _Exchange:
-    """The answering side of one request."""
+    """The response side of one request."""
 
     def __init__(self, scope: Scope, send: Send, *, request_id: str) -> None:
         self._scope = scope
@@ -381,7 +331,7 @@ class _Exchange:
 
     async def respond(self, body: bytes, headers: dict[str, str]) -> None:
         headers["x-amzn-RequestId"] = self._request_id
-        await Response(body, headers=headers)(self._scope, _nothing_to_receive, self._send)
+        await self._send_whole(Response(body, headers=headers))
 
     async def start_stream(self, headers: dict[str, str]) -> None:
         headers["x-amzn-RequestId"] = self._request_id
@@ -399,41 +349,27 @@ class _Exchange:
         if self._streaming:
             await self.end_stream(stream_exception("InternalStreamFailure", str(error)))
         else:
-            response = error.response(request_id=self._request_id)
-            await response(self._scope, _nothing_to_receive, self._send)
+            await self._send_whole(error.response(request_id=self._request_id))
+
+    async def _send_whole(self, response: Response) -> None:
+        await response(self._scope, _receive_nothing, self._send)
 
 
 def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) -> dict[str, str]:
     headers = {
         "Content-Type": response.headers.get("Content-Type"),
-        "x-Amzn-Invoked-Production-Variant": VARIANT,
+        "x-Amzn-Invoked-Production-Variant": _VARIANT,
         "X-Amzn-SageMaker-Custom-Attributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
         "X-Amzn-SageMaker-Inference-Id": invocation.inference_id,
     }
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def _stream_headers(response: aiohttp.ClientResponse, invocation: Invocation) -> dict[str, str]:
-    headers = _result_headers(response, invocation)
-    inner = headers.pop("Content-Type", None)
-    if inner is not None:
-        headers["X-Amzn-SageMaker-Content-Type"] = inner
-    headers["Content-Type"] = CONTENT_TYPE
-    return headers
-
-
-async def _nothing_to_receive() -> dict[str, Any]:
+async def _receive_nothing() -> dict[str, Any]:
     raise AssertionError("a whole response reads nothing from its client")
 
 
-# ``python -m assistant.local.gateway``: configured by GatewaySettings.
-
-
-_SHUTDOWN_TIMEOUT_S = 1.0
-
-
-async def serve_gateway() -> None:
-    """Serve until a signal."""
+async def _serve() -> None:
     settings = GatewaySettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
@@ -442,4 +378,4 @@ async def serve_gateway() -> None:
 
 
 if __name__ == "__main__":
-    run(serve_gateway())
+    run(_serve())

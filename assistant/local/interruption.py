@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a command in order, also when they come more than once."""
+"""Ctrl-C, SIGTERM and SIGHUP: they unwind a command, also when they come more than once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SignalExit(SystemExit):
-    """SIGTERM or SIGHUP came; the status is 128 and the signal's number."""
+    """SIGTERM or SIGHUP came; the status is 128 plus the signal's number."""
 
 
 def end_in_order_on_signals() -> None:
     """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does.
 
-    SIGINT is set too: a shell that starts a command in the background has it ignored.
+    SIGINT is set too: a shell ignores it for a command that it starts in the background.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -28,11 +28,11 @@ def end_in_order_on_signals() -> None:
 
 @contextmanager
 def uninterrupted() -> Generator[None]:
-    """Let the block finish whatever signals come; it must have a bound of its own."""
+    """Ignore signals while the block runs; the block must have a timeout of its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, _go_on) for number in _ENDING}
+    previous = {number: signal.signal(number, _ignore) for number in _ENDING}
     try:
         yield
     finally:
@@ -44,5 +44,5 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
     raise SignalExit(128 + number)
 
 
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Not SIG_IGN: started processes would inherit that."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A handler, not SIG_IGN: started processes would inherit that."""

@@ -18,18 +18,19 @@ from assistant.domain.identity import Role
 from assistant.http_process import open_socket, run, serve
 from assistant.local.tokens import (
     ALGORITHM,
-    SESSION_COOKIE,
+    CODE_LIFETIME_S,
     TOKEN_LIFETIME_S,
-    AuthorizationCodes,
     AuthorizationError,
     AuthorizationRequest,
+    Codes,
+    ExpiringSecrets,
     Grant,
-    Sessions,
     TokenSigner,
     UntrustedClientError,
     authorization_request,
     load_or_create_signing_key,
     public_key_set,
+    redeem_code,
     trusted_client,
 )
 from assistant.settings.process import LocalIssuerSettings
@@ -69,8 +70,11 @@ def sign_in_page(
     entered: Mapping[str, Sequence[str]],
     problem: str | None = None,
 ) -> str:
-    """Return the page. ``tenants``: name → display name; ``hidden``: the client's request, carried through
-    the form; ``entered``: what was filled in before; ``problem``: what to mend."""
+    """Return the page.
+
+    ``tenants``: name → display name; ``hidden``: the client's request, sent with the form; ``entered``: what
+    was filled in before; ``problem``: what to correct.
+    """
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "")
     roles = entered.get("role", (Role.AGENT,)) or ()
@@ -96,14 +100,14 @@ def sign_in_page(
 
 
 def refusal_page(description: str) -> str:
-    """Return the page for a request that may not be answered to the client."""
+    """Return the page for a request of an untrusted client."""
     return _page("Sign-in refused", f'<h1>Sign-in refused</h1>\n<p role="alert">{escape(description)}</p>')
 
 
 def _tenant_options(tenants: Mapping[str, str], *, chosen: str) -> str:
-    """Begin each option with the tenant's own name: display names may be alike, and typing finds beginnings.
+    """Start each option with the tenant's name: display names may be equal, and typing finds prefixes.
 
-    Nobody signs in to a tenant that they did not choose, so the first option is none.
+    The first option is empty, so that nobody signs in to a tenant without choosing it.
     """
     options = "".join(
         f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>'
@@ -149,8 +153,9 @@ def _page(title: str, body: str) -> str:
 # The local OpenID provider: discovery, keys, sign-in page and token endpoint.
 
 
+_SESSION_COOKIE = "assistant_issuer_session"
 _FORM_LIMIT_BYTES = 16 * 1024
-_CARRIED = (
+_REQUEST_FIELDS = (
     "client_id",
     "redirect_uri",
     "response_type",
@@ -166,18 +171,19 @@ _NO_STORE = {"Cache-Control": "no-store", **_PLAIN_HEADERS}
 
 @dataclass(slots=True)
 class LocalIssuer:
-    """The routes and what they need. The signer's issuer is the base URL that discovery promises."""
+    """The routes. The signer's ``issuer`` is the base URL in the discovery document."""
 
     signer: TokenSigner
     tenants: Mapping[str, str]
     """Name → display name."""
     redirect_origins: frozenset[str]
-    _codes: AuthorizationCodes = field(init=False)
-    _sessions: Sessions = field(init=False)
+    _codes: Codes = field(init=False)
+    _sessions: ExpiringSecrets[Grant] = field(init=False)
+    """In memory: after a restart of the issuer everybody signs in again."""
 
     def __post_init__(self) -> None:
-        self._codes = AuthorizationCodes(clock=self.signer.clock)
-        self._sessions = Sessions(clock=self.signer.clock)
+        self._codes = ExpiringSecrets(clock=self.signer.clock, lifetime_s=CODE_LIFETIME_S)
+        self._sessions = ExpiringSecrets(clock=self.signer.clock, lifetime_s=TOKEN_LIFETIME_S)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -187,10 +193,8 @@ class LocalIssuer:
                 Route("/authorize", self.show_sign_in, methods=["GET"]),
                 Route("/authorize", self.sign_in, methods=["POST"]),
                 Route("/token", self.token, methods=["POST"]),
-                Route("/token", self.preflight, methods=["OPTIONS"]),
                 Route("/end-session", self.sign_out, methods=["GET"]),
                 Route("/sign-in.css", self.style, methods=["GET"]),
-                Route("/healthz", self.alive, methods=["GET"]),
             ]
         )
 
@@ -217,34 +221,34 @@ class LocalIssuer:
         return JSONResponse(public_key_set(self.signer.key), headers=headers | self._cors(request))
 
     async def show_sign_in(self, request: Request) -> Response:
-        """Show the page; with ``prompt=none`` answer at once, from the session or with login_required."""
+        """Show the page; with ``prompt=none`` redirect at once, with the session's code or login_required."""
         parameters = dict(request.query_params)
-        asked = self._checked(parameters)
-        if isinstance(asked, Response):
-            return asked
+        authorization = self._checked(parameters)
+        if isinstance(authorization, Response):
+            return authorization
         if parameters.get("prompt") == "none":
-            grant = self._sessions.find(request.cookies.get(SESSION_COOKIE))
-            return (
-                self._back(asked, {"error": "login_required"}) if grant is None else self._code(asked, grant)
-            )
+            grant = self._sessions.find(request.cookies.get(_SESSION_COOKIE))
+            if grant is None:
+                return self._redirect(authorization, {"error": "login_required"})
+            return self._redirect_with_code(authorization, grant)
         return self._page(parameters, entered={})
 
     async def sign_in(self, request: Request) -> Response:
         form = await _read_form(request) or {}
-        parameters = {name: values[0] for name, values in form.items() if name in _CARRIED}
-        asked = self._checked(parameters)
-        if isinstance(asked, Response):
-            return asked
+        parameters = {name: values[0] for name, values in form.items() if name in _REQUEST_FIELDS}
+        authorization = self._checked(parameters)
+        if isinstance(authorization, Response):
+            return authorization
         grant = _grant(form, tenants=self.tenants)
         if not isinstance(grant, Grant):
             return self._page(parameters, entered=form, problem=grant)
-        response = self._code(asked, grant)
-        response.set_cookie(SESSION_COOKIE, self._sessions.begin(grant), httponly=True, samesite="lax")
+        response = self._redirect_with_code(authorization, grant)
+        response.set_cookie(_SESSION_COOKIE, self._sessions.add(grant), httponly=True, samesite="lax")
         return response
 
     async def sign_out(self, request: Request) -> Response:
         """Forget the session (OpenID Connect RP-Initiated Logout 1.0) and go back to the console."""
-        self._sessions.end(request.cookies.get(SESSION_COOKIE))
+        self._sessions.take(request.cookies.get(_SESSION_COOKIE))
         wanted = {
             **request.query_params,
             "redirect_uri": request.query_params.get("post_logout_redirect_uri", ""),
@@ -254,11 +258,11 @@ class LocalIssuer:
         except UntrustedClientError as error:
             return self._html(refusal_page(error.description), status=400)
         response = RedirectResponse(target, 303, headers=_NO_STORE)
-        response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+        response.delete_cookie(_SESSION_COOKIE, httponly=True, samesite="lax")
         return response
 
     def _checked(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
-        """Return what the client asks for, or the answer to a request that breaks the protocol."""
+        """Return the client's request, or the response to one that breaks the protocol."""
         try:
             redirect_uri = trusted_client(parameters, redirect_origins=self.redirect_origins)
         except UntrustedClientError as error:
@@ -267,13 +271,13 @@ class LocalIssuer:
             return authorization_request(parameters, redirect_uri=redirect_uri)
         except AuthorizationError as error:
             client = AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
-            return self._back(client, {"error": error.error, "error_description": error.description})
+            return self._redirect(client, {"error": error.error, "error_description": error.description})
 
-    def _back(self, asked: AuthorizationRequest, answer: Mapping[str, str]) -> Response:
-        return RedirectResponse(asked.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
+    def _redirect(self, request: AuthorizationRequest, answer: Mapping[str, str]) -> Response:
+        return RedirectResponse(request.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
 
-    def _code(self, asked: AuthorizationRequest, grant: Grant) -> Response:
-        return self._back(asked, {"code": self._codes.issue(asked, grant)})
+    def _redirect_with_code(self, request: AuthorizationRequest, grant: Grant) -> Response:
+        return self._redirect(request, {"code": self._codes.add((request, grant))})
 
     def _page(
         self,
@@ -282,7 +286,7 @@ class LocalIssuer:
         entered: Mapping[str, Sequence[str]],
         problem: str | None = None,
     ) -> Response:
-        hidden = {name: parameters[name] for name in _CARRIED if name in parameters}
+        hidden = {name: parameters[name] for name in _REQUEST_FIELDS if name in parameters}
         page = sign_in_page(tenants=self.tenants, hidden=hidden, entered=entered, problem=problem)
         return self._html(page, status=400 if problem else 200)
 
@@ -290,15 +294,14 @@ class LocalIssuer:
         headers = _NO_STORE | self._cors(request)
         form = await _read_form(request) or {}
         try:
-            issued = self._codes.redeem({name: values[0] for name, values in form.items()})
+            client, grant = redeem_code(self._codes, {name: values[0] for name, values in form.items()})
         except AuthorizationError as error:
             body = {"error": error.error, "error_description": error.description}
             return JSONResponse(body, 400, headers=headers)
-        client_id, nonce = issued.request.client_id, issued.request.nonce
         return JSONResponse(
             {
-                "access_token": self.signer.access_token(issued.grant),
-                "id_token": self.signer.id_token(issued.grant, client_id=client_id, nonce=nonce),
+                "access_token": self.signer.access_token(grant),
+                "id_token": self.signer.id_token(grant, client_id=client.client_id, nonce=client.nonce),
                 "token_type": "Bearer",
                 "expires_in": TOKEN_LIFETIME_S,
                 "scope": "openid",
@@ -306,22 +309,9 @@ class LocalIssuer:
             headers=headers,
         )
 
-    async def preflight(self, request: Request) -> Response:
-        allowed = self._cors(request)
-        if "Access-Control-Allow-Origin" in allowed:
-            allowed |= {
-                "Access-Control-Allow-Methods": "POST",
-                "Access-Control-Allow-Headers": "content-type",
-                "Access-Control-Max-Age": "600",
-            }
-        return Response(status_code=204, headers=allowed)
-
     async def style(self, _request: Request) -> Response:
         headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
         return Response(STYLE, media_type="text/css", headers=headers)
-
-    async def alive(self, _request: Request) -> Response:
-        return JSONResponse({"alive": True}, headers=_NO_STORE)
 
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin", "")
@@ -329,7 +319,7 @@ class LocalIssuer:
         return {"Vary": "Origin", **allowed}
 
     def _html(self, page: str, *, status: int) -> Response:
-        # form-action covers where a submitted form is redirected to, so the consoles stand in it
+        # form-action also covers the redirect after the form, so it lists the consoles
         targets = " ".join(["'self'", *sorted(self.redirect_origins)])
         policy = (
             "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -355,7 +345,7 @@ async def _read_form(request: Request) -> dict[str, list[str]] | None:
 
 
 def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> Grant | str:
-    """Return who signed in, or what to mend in the form."""
+    """Return who signed in, or what to correct in the form."""
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "").strip()
     if tenant not in tenants:
@@ -377,7 +367,7 @@ def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) 
 _log = structlog.get_logger(__name__)
 
 
-async def main() -> None:
+async def _serve() -> None:
     settings = LocalIssuerSettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
@@ -397,7 +387,7 @@ async def main() -> None:
 
 
 def _tenants(settings: LocalIssuerSettings) -> dict[str, str]:
-    """Return the display names of the tenants that sign-in offers, by name."""
+    """Return the tenants of the sign-in page: name → display name."""
     files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
     for name, error in files.refused.items():
         _log.warning("tenant_left_out", tenant=name, reason=error.message)
@@ -405,4 +395,4 @@ def _tenants(settings: LocalIssuerSettings) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(main())
+    run(_serve())

@@ -1,7 +1,7 @@
-"""The local processes of the product: which there are, what each is told, who waits for whom.
+"""The local processes of the product: their names, settings, ports and start order.
 
-This module alone decides which model servers run: one for each embedding model that a tenant uses, and one
-for each LLM that may write a tenant's answers. The packaged LLM may not, so it is never started.
+This module decides which model servers run: one for each embedding model that a tenant uses, and one for each
+LLM that may write a tenant's answers. The packaged LLM may not, so it is never started.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from assistant.settings.tenant import TenantConfig
 EMBEDDING = "embedding"
 """The server of the packaged embedding model; ``embedding-NAME`` serves an added one."""
 LLM = "llm"
-"""What the server of an added LLM begins with: ``llm-NAME``."""
+"""Prefix of the server of an added LLM: ``llm-NAME``."""
 GATEWAY = "gateway"
 ISSUER = "issuer"
 WORKER = "worker"
 SERVICE = "service"
 
 _DRAIN_S = 5.0
-"""A local service that is told to stop lets answers go on no longer: somebody pressed Ctrl-C."""
+"""How long a local service lets answers finish after Ctrl-C."""
 
 
 def port_wishes(settings: LocalSettings, *, model_servers: tuple[str, ...] = ()) -> PortWishes:
-    """Service, issuer and gateway on ports that people know; the model servers on any."""
+    """Return well-known ports for service, issuer and gateway, and any free ones for the model servers."""
     first = settings.port
     return PortWishes(
         {
@@ -51,20 +51,20 @@ def port_wishes(settings: LocalSettings, *, model_servers: tuple[str, ...] = ())
 
 
 def url_of(name: str, ports: Mapping[str, int]) -> str:
-    """Return the base URL of a process, without a slash at its end."""
+    """Return the base URL of a process, without a trailing slash."""
     return f"http://{HOST}:{ports[name]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Makes the plans of all local processes. Each is configured by its own settings class only."""
+    """Plans all local processes. Each is configured only by its own settings class."""
 
     tenants_dir: Path
     state_dir: Path
     tenants: Mapping[str, TenantConfig]
     settings: LocalSettings
     models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
-    """Tenant = the added models that it uses; ``tenants`` are as served with them."""
+    """Tenant = the added models that it uses; ``tenants`` already have them applied."""
 
     @property
     def models_dir(self) -> Path:
@@ -89,14 +89,14 @@ class Layout:
 
     @property
     def _embedding_servers(self) -> dict[str, list[TenantConfig]]:
-        """Process = the tenants that it embeds for."""
+        """Process = the tenants whose text it embeds."""
         return self._served(
             {name: _server_name(EMBEDDING, self._of(name).embedding) for name in self.tenants}
         )
 
     @property
     def _llm_servers(self) -> dict[str, list[TenantConfig]]:
-        """Process = the tenants whose answers it may write."""
+        """Process = the tenants whose answers it writes."""
         writing = [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
         return self._served({name: _server_name(LLM, self._of(name).generation) for name in writing})
 
@@ -110,7 +110,7 @@ class Layout:
         return found
 
     def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:
-        """Return a plan a process, in the order of ``everything``. Raises ConfigurationError."""
+        """Return the plan of every process, in the order of ``everything``. Raises ConfigurationError."""
         plans = (
             *(self._embedding(name, served, ports) for name, served in self._embedding_servers.items()),
             *(self._llm(name, served, ports) for name, served in self._llm_servers.items()),
@@ -122,31 +122,24 @@ class Layout:
         return {plan.name: plan for plan in plans}
 
     def _embedding(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
-        settings = ModelServerSettings.read(
-            task="embedding",
-            port=ports[name],
-            manifest=self._manifest(self._of(served[0].name).embedding),
-            artifacts_dir=self.models_dir,
-            max_input_tokens=max(tenant.embedding.max_tokens for tenant in served),
-        )
-        return self._model_server(name, settings)
+        longest = max(tenant.embedding.max_tokens for tenant in served)
+        model = self._of(served[0].name).embedding
+        return self._model_server(name, model, ports, task="embedding", max_input_tokens=longest)
 
     def _llm(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
-        settings = ModelServerSettings.read(
-            task="generation",
-            port=ports[name],
-            manifest=self._manifest(self._of(served[0].name).generation),
-            artifacts_dir=self.models_dir,
-            context_tokens=max(tenant.generation.context_tokens for tenant in served),
+        longest = max(tenant.generation.context_tokens for tenant in served)
+        model = self._of(served[0].name).generation
+        return self._model_server(name, model, ports, task="generation", context_tokens=longest)
+
+    def _model_server(
+        self, name: str, model: AddedModel | None, ports: Mapping[str, int], **settings: str | int
+    ) -> ProcessPlan:
+        manifest = None if model is None else self.models_dir / model.name / MANIFEST_FILE
+        read = ModelServerSettings.read(
+            port=ports[name], manifest=manifest, artifacts_dir=self.models_dir, **settings
         )
-        return self._model_server(name, settings)
-
-    def _model_server(self, name: str, settings: ModelServerSettings) -> ProcessPlan:
-        reads = () if settings.manifest is None else (settings.manifest,)
-        return ProcessPlan(name, _module("model_server"), settings.environment(), settings.port, reads=reads)
-
-    def _manifest(self, model: AddedModel | None) -> Path | None:
-        return None if model is None else self.models_dir / model.name / MANIFEST_FILE
+        reads = () if manifest is None else (manifest,)
+        return ProcessPlan(name, _module("model_server"), read.environment(), read.port, reads=reads)
 
     def _gateway(self, ports: Mapping[str, int]) -> ProcessPlan:
         endpoints: dict[str, str] = {}
@@ -208,7 +201,7 @@ class Layout:
         )
 
     def service_settings(self, ports: Mapping[str, int]) -> ServiceSettings:
-        """Return what the service runs with; a command that works in its own process takes the same."""
+        """Return the service's settings; a command that answers in its own process uses the same."""
         return ServiceSettings.read(
             port=ports[SERVICE],
             tenants_dir=self.tenants_dir.resolve(),
@@ -229,7 +222,7 @@ class Layout:
         return tuple(name for name, tenant in self.tenants.items() if not self._of(name).writes(tenant))
 
     def _search(self) -> dict[str, str]:
-        """Return the settings of the index; none where it is the embedded one."""
+        """Return the settings of the index; none for the embedded one."""
         if self.settings.search == "embedded":
             return {}
         url = self.settings.opensearch_url
@@ -248,6 +241,6 @@ def _server_name(kind: str, model: AddedModel | None) -> str:
     return kind if model is None else f"{kind}-{model.name}"
 
 
-def _module(room: str) -> tuple[str, ...]:
-    """Return what runs a room; -P keeps modules of the current folder out of it."""
-    return (sys.executable, "-P", "-m", f"assistant.{room}")
+def _module(name: str) -> tuple[str, ...]:
+    """Return the command of a module; -P keeps the current folder out of sys.path."""
+    return (sys.executable, "-P", "-m", f"assistant.{name}")

@@ -1,4 +1,4 @@
-"""Ports, and operating-system processes: how one is identified, started, found and stopped."""
+"""Ports, operating-system processes and ``STATE/running.json``, the registry of the local processes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import orjson
 import psutil
-from pydantic import BaseModel, ConfigDict
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.private_files import make_private_folder
+from assistant.private_files import FILE_MODE, keep_private, make_private_folder, write_private
 from assistant.settings.process import inherited_environment
 
 HOST = "127.0.0.1"
-_OWN_RANGE = range(20_000, 32_000)
-"""Below what Linux (from 32768) and macOS (from 49152) give to outgoing connections: a port chosen
-here is not taken by one while its process is not started yet."""
-_ATTEMPTS = 200
+_PORTS = range(20_000, 32_000)
+"""Below the ports of outgoing connections (Linux from 32768, macOS from 49152): none of them takes a port
+between the choice and the start of its process."""
+_PORT_ATTEMPTS = 200
+MARK = "ASSISTANT_SUPERVISED_BY"
+"""Variable in a started process's environment: the path of its registry. It finds processes that running.json
+does not list."""
+_SAME_START_S = 2.0
+"""Start times are wall-clock times: a clock change moves them a little. A reused pid differs by more."""
+_POLL_S = 0.02
 
 
 def is_free(port: int) -> bool:
@@ -48,10 +56,10 @@ class PortWishes:
 
     by_name: Mapping[str, int]
     asked_for: bool = False
-    """Whether a person asked for them in this command: then they stand over what runs already."""
+    """Whether a person chose the ports in this command: then they override the recorded ones."""
 
     def choose(self, recorded: Mapping[str, int]) -> dict[str, int]:
-        """Return a port for every name: as recorded (something runs), else as wished.
+        """Return a port for every name: the recorded one, else the wished one.
 
         Raises LocalRuntimeError if there is no free one.
         """
@@ -63,18 +71,18 @@ class PortWishes:
 
 
 def choose_free(*, taken: Collection[int] = ()) -> int:
-    """Return a port that nobody listens on. Raises LocalRuntimeError if there is none."""
-    for _ in range(_ATTEMPTS):
-        port = random.choice(_OWN_RANGE)  # noqa: S311 - nothing secret about a port
+    """Return a port that no server listens on. Raises LocalRuntimeError if there is none."""
+    for _ in range(_PORT_ATTEMPTS):
+        port = random.choice(_PORTS)  # noqa: S311 - a port is no secret
         if port not in taken and is_free(port):
             return port
-    raise LocalRuntimeError(f"No free port found from {_OWN_RANGE.start} to {_OWN_RANGE.stop}.")
+    raise LocalRuntimeError(f"No free port found from {_PORTS.start} to {_PORTS.stop}.")
 
 
 def refuse_taken(port: int, *, name: str, chosen: bool) -> None:
     """Raise LocalRuntimeError if another program listens on the port; the message says what to do.
 
-    ``chosen`` says whether a person may choose the port.
+    ``chosen``: whether a person may choose the port.
     """
     if is_free(port):
         return
@@ -85,41 +93,26 @@ def refuse_taken(port: int, *, name: str, chosen: bool) -> None:
 
 
 def _by_whom(port: int) -> str:
-    try:
-        connections = psutil.net_connections("tcp4")
-    except psutil.AccessDenied:  # macOS shows other programs' sockets only to root
-        return ""
-    for connection in connections:
-        if connection.laddr and connection.laddr.port == port and connection.pid:
-            try:
+    with suppress(psutil.Error):  # macOS shows other programs' sockets only to root
+        for connection in psutil.net_connections("tcp4"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
-            except psutil.Error:
-                return ""
     return ""
 
 
-# One operating-system process: what identifies it, how it is started, found and stopped.
-
-
-MARK = "ASSISTANT_SUPERVISED_BY"
-"""Variable in a started process's environment: the registry it belongs to. By it a process that the
-registry lost is still found."""
-_SAME_START_S = 2.0
-"""Start times are wall-clock times: a clock that is set moves them a little. A recycled pid is later."""
-_POLL_S = 0.02
-
-
-class ProcessIdentity(BaseModel):
-    """A pid, and when that process started (seconds since the epoch): a recycled pid is another process."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProcessIdentity(_Model):
+    """A pid and the start of its process (seconds since the epoch): a reused pid is another process."""
 
     pid: int
     started_at: float
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity:
-        """Return the identity of a process that is there. Raises psutil.NoSuchProcess."""
+        """Return the identity of a process that exists. Raises psutil.NoSuchProcess."""
         return cls(pid=pid, started_at=psutil.Process(pid).create_time())
 
     @classmethod
@@ -127,7 +120,7 @@ class ProcessIdentity(BaseModel):
         return cls.of(os.getpid())
 
     def is_alive(self) -> bool:
-        """Return whether this very process still runs; one that only waits to be reaped does not."""
+        """Return whether this same process still runs; a zombie does not."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started_at) < _SAME_START_S
@@ -143,17 +136,17 @@ class ProcessPlan:
     name: str
     arguments: tuple[str, ...]
     environment: dict[str, str]
-    """Only what is set for it; the rest is inherited."""
+    """Its own variables; it inherits the rest."""
     port: int | None
     fixed_port: bool = False
-    """Whether a person chose the port: then a clash is theirs to solve, else another is chosen."""
+    """Whether a person chose the port: then they resolve a conflict, else another port is chosen."""
     after: tuple[str, ...] = ()
-    """Names of those that must be ready before this one, where they are started with it."""
+    """Names of those that must be ready first, where they are started with it."""
     reads: tuple[Path, ...] = ()
-    """Files whose content the process reads once, at its start."""
+    """Files that the process reads only at its start."""
 
     def settings_hash(self) -> str:
-        """Return the SHA-256 (hex) over all that decides how the process behaves."""
+        """Return the SHA-256 (hex) of everything that decides how the process behaves."""
         digest = hashlib.sha256(orjson.dumps([self.arguments, self.environment], option=orjson.OPT_SORT_KEYS))
         for path in self.reads:
             digest.update(orjson.dumps([path.name, hashlib.sha256(path.read_bytes()).hexdigest()]))
@@ -167,7 +160,7 @@ def spawn(plan: ProcessPlan, *, log_path: Path, registry_path: Path) -> int:
     """
     make_private_folder(log_path.parent)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    # Not subprocess.Popen: that object warns when a process outlives it, which is the purpose here.
+    # Not subprocess.Popen: it warns when a process outlives it, as these are meant to.
     return os.posix_spawn(
         plan.arguments[0],
         plan.arguments,
@@ -182,7 +175,7 @@ def spawn(plan: ProcessPlan, *, log_path: Path, registry_path: Path) -> int:
 
 
 def reap(pid: int) -> int | None:
-    """Return how an own child ended (below zero: by that signal), or None while it runs."""
+    """Return the exit status of an own child (negative: the signal that ended it), or None while it runs."""
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -191,7 +184,7 @@ def reap(pid: int) -> int | None:
 
 
 def find_marked(registry_path: Path) -> list[ProcessIdentity]:
-    """Return the living processes that were started for this registry, wherever it has them written."""
+    """Return the living processes that were started for this registry, listed in it or not."""
     found: list[ProcessIdentity] = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -201,7 +194,7 @@ def find_marked(registry_path: Path) -> list[ProcessIdentity]:
 
 
 def stop_all(identities: Iterable[ProcessIdentity], *, timeout_s: float) -> None:
-    """Send SIGTERM to all, wait for all together, and kill the process group of what is left.
+    """Send SIGTERM to all, wait for all together, then kill the process groups that are left.
 
     Returns after ``timeout_s`` and two more seconds at most.
     """
@@ -222,3 +215,115 @@ def _await_end(identities: Sequence[ProcessIdentity], *, timeout_s: float) -> li
     while (left := [identity for identity in left if identity.is_alive()]) and time.monotonic() < until:
         time.sleep(_POLL_S)
     return left
+
+
+class RunningProcess(_Model):
+    """A process that was started."""
+
+    identity: ProcessIdentity
+    port: int | None
+    settings_hash: str
+    ready: bool = False
+    """False until its ready line; a command that is killed while it waits leaves it so."""
+
+
+class Use(_Model):
+    """A command that needs processes, while it runs."""
+
+    use_id: str
+    identity: ProcessIdentity
+    command: str
+    needs: tuple[str, ...]
+    folder: str = ""
+    """The folder in which it was started."""
+    yields: bool = False
+    """Whether another command may restart its processes with other settings."""
+
+
+class Running(BaseModel):
+    """Content of running.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    processes: dict[str, RunningProcess] = Field(default_factory=dict[str, RunningProcess])
+    uses: list[Use] = Field(default_factory=list[Use])
+    pinned: list[str] = Field(default_factory=list[str])
+    """Names that ``assistant local up`` keeps running without a use."""
+    ports: dict[str, int] = Field(default_factory=dict[str, int])
+    """Fixed while any process runs, also for processes that are not started yet."""
+
+    def drop_dead(self) -> None:
+        """Forget processes and commands that ended."""
+        self.processes = {name: one for name, one in self.processes.items() if one.identity.is_alive()}
+        self.uses = [use for use in self.uses if use.identity.is_alive()]
+
+    def needed(self) -> set[str]:
+        """Return the names that a living command needs or ``local up`` keeps."""
+        return set(self.pinned).union(*(use.needs for use in self.uses))
+
+    def users(self, name: str) -> list[Use]:
+        """Return the commands that need a process."""
+        return [use for use in self.uses if name in use.needs]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """running.json and its lock. The file is replaced as a whole, so reading needs no lock."""
+
+    path: Path
+
+    @classmethod
+    def under(cls, state_dir: Path) -> Registry:
+        return cls(state_dir.resolve() / "running.json")
+
+    @contextmanager
+    def locked(self, *, timeout_s: float, on_wait: Callable[[], None]) -> Generator[None]:
+        """Hold the lock; call ``on_wait`` once if another command holds it.
+
+        Raises LocalRuntimeError after ``timeout_s``. The operating system frees the lock of a killed command.
+        """
+        keep_private(self.path.parent)
+        lock = FileLock(self.path.with_suffix(".lock"), mode=FILE_MODE)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            on_wait()
+            try:
+                lock.acquire(timeout=timeout_s)
+            except Timeout:
+                raise LocalRuntimeError(
+                    "Another assistant command has been starting or stopping processes for "
+                    f"{timeout_s:.0f} s: end it, then try again."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read(self) -> Running | None:
+        """Return the content, an empty one if there is no file, or None if the file is invalid."""
+        try:
+            return Running.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return Running()
+        except ValidationError:
+            return None
+
+    def read_living(self) -> Running:
+        """Return the content without what ended; an empty one if the file is missing or invalid."""
+        running = self.read() or Running()
+        running.drop_dead()
+        return running
+
+    def write(self, running: Running) -> None:
+        """Replace the file atomically. Raises OSError."""
+        new = self.path.with_suffix(".new")
+        write_private(new, running.model_dump_json(indent=1).encode())
+        new.replace(self.path)
+
+    def set_aside(self) -> Path:
+        """Rename an invalid file and return its new path."""
+        aside = self.path.with_name(f"running.unreadable-{time.time_ns()}.json")
+        self.path.replace(aside)
+        return aside

@@ -1,9 +1,8 @@
-"""Who needs which local process: reuse what runs, start what is missing, stop what nobody needs.
+"""Shares local processes between commands: starts what is missing, stops what no command needs.
 
-Commands share processes through the registry. Each writes down what it needs for as long as it lives; a
-process is stopped when the last that needs it ends, unless ``assistant local up`` keeps it. A command
-that was killed is noticed by the next one: what only it needed is stopped or taken over. All that runs
-under one state folder runs with the settings of the newest command.
+Each command writes what it needs into the registry while it runs. A process stops when the last command that
+needs it ends, unless ``assistant local up`` keeps it. The next command notices a killed one, and stops or
+takes over its processes. All processes of a state folder run with the settings of the newest command.
 """
 
 from __future__ import annotations
@@ -11,38 +10,38 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.domain.errors import LocalRuntimeError
 from assistant.local.interruption import SignalExit, uninterrupted
-from assistant.local.processes import PortWishes, ProcessIdentity, ProcessPlan, find_marked, stop_all
-from assistant.local.registry import Registry, Running, Use
+from assistant.local.processes import (
+    PortWishes,
+    ProcessIdentity,
+    ProcessPlan,
+    Registry,
+    Running,
+    Use,
+    find_marked,
+    stop_all,
+)
 from assistant.local.starting import Starter
 from assistant.settings.process import LocalSettings
 
 _RETRY_S = 0.2
 _RELEASE_LOCK_S = 15.0
-"""A command that ends waits no longer for one that starts; the next to end stops what is left."""
+"""A command that ends waits this long for one that starts processes; the next one to end stops the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What ``down`` ended."""
+    """What ``down`` stopped."""
 
     names: tuple[str, ...]
     users: tuple[str, ...]
     """Commands that were still using it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Processes that ran before this command came."""
-
-    users: tuple[str, ...]
-    """Commands that use or keep them, each with where it was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,9 @@ class Supervisor:
     starter: Starter
     wishes: PortWishes
     plans: Callable[[Mapping[str, int]], Mapping[str, ProcessPlan]]
-    """Every process there is, by name, given each one's port."""
+    """Returns the plan of every process by name, given the ports by name."""
     say: Callable[[str], None]
-    """Tells a person why they wait."""
+    """Shows a person why they wait."""
 
     @contextmanager
     def using(
@@ -88,7 +87,7 @@ class Supervisor:
         return ports
 
     def down(self) -> Stopped:
-        """Stop everything that was started for this state folder, also what the registry lost."""
+        """Stop everything that was started for this state folder, listed in the registry or not."""
         with self._opened() as running:
             names = tuple(running.processes)
             self._stop(running, names)
@@ -98,71 +97,71 @@ class Supervisor:
             return Stopped(names, tuple(use.command for use in running.uses))
 
     def clean(self) -> Running:
-        """Stop what killed commands left and return what is there, at once if another command starts."""
+        """Stop what no living command needs and return the rest; only read while another command starts."""
         try:
             with self._opened(timeout_s=0.0, quiet=True) as running:
-                self._stop(running, running.unneeded())
+                self._stop(running, running.processes.keys() - running.needed())
                 self.registry.write(running)
                 return running
         except LocalRuntimeError:
-            running = self.registry.read() or Running()
-            running.drop_dead()
-            return running
+            return self.registry.read_living()
 
     def is_running(self, name: str) -> bool:
-        """Return whether the process lives; if it seems not to, after commands that restart it ended."""
-        running = self.registry.read()
-        if running is not None and name in running.processes and running.processes[name].identity.is_alive():
+        """Return whether the process lives; if not, look again after commands that may restart it."""
+        if name in self.registry.read_living().processes:
             return True
         with self._opened(quiet=True) as settled:
             return name in settled.processes
 
     def is_kept(self, name: str) -> bool:
-        """Return whether the process goes on when this command's only use of it ends."""
-        running = self.registry.read() or Running()
-        others = [use for use in running.uses if name in use.needs and use.identity != ProcessIdentity.own()]
-        return name in running.pinned or bool(others)
+        """Return whether the process continues when this command ends."""
+        running = self.registry.read_living()
+        own = ProcessIdentity.own()
+        return name in running.pinned or any(use.identity != own for use in running.users(name))
 
-    def joined(self, name: str) -> Joined | None:
-        """Return who has the process running now, before this command uses it; None when nobody has."""
-        running = self.registry.read() or Running()
-        running.drop_dead()
+    def users(self, name: str) -> list[str] | None:
+        """Return the commands that use or keep a process, each with its folder; None if it does not run."""
+        running = self.registry.read_living()
         if name not in running.processes:
             return None
-        others = [use for use in running.uses if name in use.needs]
-        commands = [f"{use.command} (process {use.identity.pid}, in {use.folder})" for use in others]
-        return Joined((*commands, *(["assistant local up"] if name in running.pinned else [])))
-
-    def tend(self) -> None:
-        """What a command that stays does every second or so: reap ended children, bound the logs."""
-        self.starter.reap()
-        self.starter.trim_logs()
+        commands = [
+            f"{use.command} (process {use.identity.pid}, in {use.folder})" for use in running.users(name)
+        ]
+        return [*commands, *(["assistant local up"] if name in running.pinned else [])]
 
     def _start_for(self, needs: tuple[str, ...], *, use: Use | None) -> Mapping[str, int]:
         until_s = time.monotonic() + self.settings.lock_timeout_s
         told = False
-        while (outcome := self._try_start(needs, use=use)).blocker is not None:
+        while True:
+            ports, blocker = self._try_start(needs, use=use)
+            if blocker is None:
+                return ports
+            command = f"{blocker.command} (process {blocker.identity.pid})"
             if time.monotonic() > until_s:
                 raise LocalRuntimeError(
-                    f"{outcome.blocker} still uses the local processes with other settings; end it first."
+                    f"{command} still uses the local processes with other settings; end it first."
                 )
             if not told:
-                self.say(f"waiting for {outcome.blocker}, which uses the local processes with other settings")
+                self.say(f"waiting for {command}, which uses the local processes with other settings")
                 told = True
             time.sleep(_RETRY_S)
-        return outcome.ports
 
-    def _try_start(self, needs: tuple[str, ...], *, use: Use | None) -> _Outcome:
+    def _try_start(self, needs: tuple[str, ...], *, use: Use | None) -> tuple[Mapping[str, int], Use | None]:
+        """Return the ports, and a command that needs other settings: then nothing was started."""
         with self._opened() as running:
             ports = self.wishes.choose(running.ports)
             plans = self.plans(ports)
-            outdated = _outdated(running, plans)
-            blocker = _blocker(running, outdated)
-            if blocker is not None:
-                return _Outcome(ports, f"{blocker.command} (process {blocker.identity.pid})")
+            outdated = {
+                name
+                for name, one in running.processes.items()
+                if name not in plans or not one.ready or one.settings_hash != plans[name].settings_hash()
+            }
+            for other in running.uses:
+                if not other.yields and outdated.intersection(other.needs):
+                    return ports, other
             running.ports = ports
             wanted = set(needs).union(running.needed().intersection(running.processes))
-            self._stop(running, [*outdated.union(running.unneeded().keys() - set(needs))])
+            self._stop(running, outdated | (running.processes.keys() - running.needed() - set(needs)))
             missing = wanted - running.processes.keys()
             self.starter.start({name: plans[name] for name in plans if name in missing}, running=running)
             if use is None:
@@ -170,7 +169,7 @@ class Supervisor:
             else:
                 running.uses.append(use)
             self.registry.write(running)
-            return _Outcome(ports, None)
+            return ports, None
 
     def _release(self, use: Use | None) -> None:
         error = sys.exc_info()[1]
@@ -179,59 +178,38 @@ class Supervisor:
         try:
             with uninterrupted(), self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
                 running.uses = [one for one in running.uses if one != use]
-                self._stop(running, running.unneeded())
+                self._stop(running, running.processes.keys() - running.needed())
                 if error is not None:  # a signal may have come between a start and its entry
                     known = {one.identity.pid for one in running.processes.values()}
-                    strays = [one for one in find_marked(self.registry.path) if one.pid not in known]
-                    stop_all(strays, timeout_s=self.settings.stop_timeout_s)
+                    unlisted = [one for one in find_marked(self.registry.path) if one.pid not in known]
+                    stop_all(unlisted, timeout_s=self.settings.stop_timeout_s)
                 self.registry.write(running)
         except LocalRuntimeError:
             self.say("another command is starting processes; it will stop those that are not needed")
 
-    def _stop(self, running: Running, names: Sequence[str] | Mapping[str, object]) -> None:
-        stopping = [running.processes.pop(name) for name in list(names)]
+    def _stop(self, running: Running, names: Iterable[str]) -> None:
+        stopping = [running.processes.pop(name) for name in names]
         stop_all([one.identity for one in stopping], timeout_s=self.settings.stop_timeout_s)
         self.starter.reap()
 
     @contextmanager
     def _opened(self, *, timeout_s: float | None = None, quiet: bool = False) -> Generator[Running]:
-        with self.registry.locked(
-            timeout_s=self.settings.lock_timeout_s if timeout_s is None else timeout_s,
-            on_wait=(lambda: None) if quiet else self._say_waiting,
-        ):
+        def say_waiting() -> None:
+            if not quiet:
+                self.say("waiting for another assistant command that starts or stops processes")
+
+        timeout_s = self.settings.lock_timeout_s if timeout_s is None else timeout_s
+        with self.registry.locked(timeout_s=timeout_s, on_wait=say_waiting):
             running = self.registry.read()
             if running is None:
                 running = self._recover()
             running.drop_dead()
-            if not running.processes:  # also after the machine was started anew
+            if not running.processes:  # also after a restart of the machine
                 running.ports, running.pinned = {}, []
             yield running
-
-    def _say_waiting(self) -> None:
-        self.say("waiting for another assistant command that starts or stops processes")
 
     def _recover(self) -> Running:
         stop_all(find_marked(self.registry.path), timeout_s=self.settings.stop_timeout_s)
         aside = self.registry.set_aside()
-        self.say(
-            f"{self.registry.path} could not be understood: kept as {aside.name}, and what ran is stopped"
-        )
+        self.say(f"{self.registry.path} is invalid: kept as {aside.name}, and its processes are stopped")
         return Running()
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    ports: Mapping[str, int]
-    blocker: str | None
-
-
-def _outdated(running: Running, plans: Mapping[str, ProcessPlan]) -> set[str]:
-    return {
-        name
-        for name, one in running.processes.items()
-        if name not in plans or not one.ready or one.settings_hash != plans[name].settings_hash()
-    }
-
-
-def _blocker(running: Running, outdated: set[str]) -> Use | None:
-    return next((use for use in running.uses if not use.yields and outdated.intersection(use.needs)), None)

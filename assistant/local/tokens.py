@@ -1,4 +1,7 @@
-"""The local issuer's signing key, tokens, authorization codes and sessions."""
+"""The local issuer's signing key and tokens, and the authorization codes and sessions that lead to them.
+
+Authorization code with PKCE (RFC 6749, RFC 7636, only S256), for public clients such as the console.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import orjson
@@ -24,12 +28,23 @@ from assistant.domain.identity import Role
 from assistant.private_files import make_secret_file
 
 ALGORITHM = "ES256"
+TOKEN_LIFETIME_S = 8 * 3600
+"""A working day: a local sign-in has no refresh."""
+CLIENT_ID = "assistant-console"
+CODE_LIFETIME_S = 60.0
+_MAX_KEPT = 1_000
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+"""base64url of a SHA-256, unpadded."""
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+_MAX_PARAMETER = 2_000
+T = TypeVar("T")
 
 
 def load_or_create_signing_key(state_dir: Path) -> ECKey:
-    """Return the key of ``STATE/issuer/signing-key.json``. Raises ConfigurationError when it is broken.
+    """Return the key of ``STATE/issuer/signing-key.json``, made when absent, readable by its owner only.
 
-    Two processes that make it at once end with the same key.
+    Two processes that make it at the same time get the same key. Raises ConfigurationError when the file is
+    not a private P-256 key.
     """
     path = state_dir / "issuer" / "signing-key.json"
     make_secret_file(path, content=_new_key)
@@ -44,25 +59,18 @@ def load_or_create_signing_key(state_dir: Path) -> ECKey:
     return key
 
 
+def _new_key() -> bytes:
+    return orjson.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
+
+
 def public_key_set(key: ECKey) -> dict[str, list[dict[str, object]]]:
     """Return the JWKS document of the key."""
     return {"keys": [{**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
 
 
-def _new_key() -> bytes:
-    return orjson.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
-
-
-# Access tokens of the local issuer, as design.md has them: 8 hours, ES256.
-
-
-TOKEN_LIFETIME_S = 8 * 3600
-"""A working day: a local sign-in has no refresh."""
-
-
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Whom a token speaks for."""
+    """The person, tenant, roles and labels of a token."""
 
     tenant: str
     agent: str
@@ -70,25 +78,9 @@ class Grant:
     labels: tuple[str, ...] = ()
 
 
-def issue_token(
-    grant: Grant, *, state_dir: Path, issuer: str, audience: str = "assistant", clock: Clock | None = None
-) -> str:
-    """Return a signed access token for the service, with the key of ``state_dir`` (made when absent).
-
-    Raises ConfigurationError when the key is broken.
-    """
-    signer = TokenSigner(
-        key=load_or_create_signing_key(state_dir),
-        issuer=issuer,
-        audience=audience,
-        clock=clock or SystemClock(),
-    )
-    return signer.access_token(grant)
-
-
 @dataclass(frozen=True, slots=True)
 class TokenSigner:
-    """Signs in the name of ``issuer``."""
+    """Signs tokens in the name of ``issuer``."""
 
     key: ECKey
     issuer: str
@@ -96,6 +88,7 @@ class TokenSigner:
     clock: Clock
 
     def access_token(self, grant: Grant) -> str:
+        """Return the token that the service accepts."""
         return self._sign(grant, audience=self.audience, kind="at+jwt", extra={"labels": list(grant.labels)})
 
     def id_token(self, grant: Grant, *, client_id: str, nonce: str | None) -> str:
@@ -119,16 +112,42 @@ class TokenSigner:
         return jwt.encode(header, claims, self.key, algorithms=[ALGORITHM])
 
 
-# Authorization code with PKCE (RFC 6749, RFC 7636, only S256) for public clients such as the console.
+def issue_token(
+    grant: Grant, *, state_dir: Path, issuer: str, audience: str = "assistant", clock: Clock | None = None
+) -> str:
+    """Return a signed access token for the service, with the key of ``state_dir``.
+
+    Raises ConfigurationError when the key is invalid.
+    """
+    key = load_or_create_signing_key(state_dir)
+    return TokenSigner(key, issuer, audience, clock or SystemClock()).access_token(grant)
 
 
-CLIENT_ID = "assistant-console"
-CODE_LIFETIME_S = 60.0
-_MAX_CODES = 1_000
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-"""base64url of a SHA-256, unpadded."""
-_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
-_MAX_PARAMETER = 2_000
+class ExpiringSecrets(Generic[T]):
+    """Values in memory by a random secret, each for a limited time: codes and sessions, at most 1,000."""
+
+    def __init__(self, *, clock: Clock, lifetime_s: float) -> None:
+        self._clock = clock
+        self._lifetime_s = lifetime_s
+        self._kept: OrderedDict[str, tuple[T, float]] = OrderedDict()
+
+    def add(self, value: T) -> str:
+        """Keep a value and return its secret."""
+        secret = secrets.token_urlsafe(32)
+        self._kept[secret] = (value, self._clock.monotonic_s() + self._lifetime_s)
+        while len(self._kept) > _MAX_KEPT:
+            self._kept.popitem(last=False)
+        return secret
+
+    def find(self, secret: str | None) -> T | None:
+        value, expires_s = self._kept.get(secret or "", (None, 0.0))
+        return value if expires_s > self._clock.monotonic_s() else None
+
+    def take(self, secret: str | None) -> T | None:
+        """Return the value and forget it."""
+        value = self.find(secret)
+        self._kept.pop(secret or "", None)
+        return value
 
 
 class AuthorizationError(Exception):
@@ -141,12 +160,12 @@ class AuthorizationError(Exception):
 
 
 class UntrustedClientError(AuthorizationError):
-    """Unknown client or redirect address: nothing may be sent there, the person is told instead."""
+    """Unknown client or redirect address: a page tells the person, and nothing is sent to the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A valid request of a client to have somebody sign in."""
+    """A valid request of a client to sign a person in."""
 
     client_id: str
     redirect_uri: str
@@ -181,7 +200,7 @@ def trusted_client(parameters: Mapping[str, str], *, redirect_origins: frozenset
 
 
 def authorization_request(parameters: Mapping[str, str], *, redirect_uri: str) -> AuthorizationRequest:
-    """Check what a trusted client asks for. Raises AuthorizationError."""
+    """Check a trusted client's request. Raises AuthorizationError."""
     if parameters.get("response_type") != "code":
         raise AuthorizationError("unsupported_response_type", "response_type must be code.")
     if parameters.get("code_challenge_method") != "S256":
@@ -192,47 +211,27 @@ def authorization_request(parameters: Mapping[str, str], *, redirect_uri: str) -
     state, nonce = parameters.get("state", ""), parameters.get("nonce")
     if len(state) > _MAX_PARAMETER or len(nonce or "") > _MAX_PARAMETER:
         raise AuthorizationError("invalid_request", "state and nonce may have 2,000 characters.")
-    return AuthorizationRequest(
-        client_id=CLIENT_ID, redirect_uri=redirect_uri, state=state, code_challenge=challenge, nonce=nonce
-    )
+    return AuthorizationRequest(CLIENT_ID, redirect_uri, state, challenge, nonce)
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedCode:
-    request: AuthorizationRequest
-    grant: Grant
-    expires_s: float
+Codes = ExpiringSecrets[tuple[AuthorizationRequest, Grant]]
 
 
-class AuthorizationCodes:
-    """Codes that are given out and not yet taken back: each once, for 60 s, at most 1,000 of them."""
-
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        self._codes: OrderedDict[str, IssuedCode] = OrderedDict()
-
-    def issue(self, request: AuthorizationRequest, grant: Grant) -> str:
-        code = secrets.token_urlsafe(32)
-        self._codes[code] = IssuedCode(request, grant, self._clock.monotonic_s() + CODE_LIFETIME_S)
-        while len(self._codes) > _MAX_CODES:
-            self._codes.popitem(last=False)
-        return code
-
-    def redeem(self, parameters: Mapping[str, str]) -> IssuedCode:
-        """Take a code back for what it stands for; a wrong attempt uses it up. Raises AuthorizationError."""
-        if parameters.get("grant_type") != "authorization_code":
-            raise AuthorizationError("unsupported_grant_type", "grant_type must be authorization_code.")
-        issued = self._codes.pop(parameters.get("code", ""), None)
-        if issued is None or issued.expires_s < self._clock.monotonic_s():
-            raise AuthorizationError("invalid_grant", "The code is unknown, used or older than 60 s.")
-        matches = (
-            parameters.get("client_id") == issued.request.client_id,
-            parameters.get("redirect_uri") == issued.request.redirect_uri,
-            _verifies(parameters.get("code_verifier", ""), issued.request.code_challenge),
-        )
-        if not all(matches):
-            raise AuthorizationError("invalid_grant", "Client, address or verifier is not the code's.")
-        return issued
+def redeem_code(codes: Codes, parameters: Mapping[str, str]) -> tuple[AuthorizationRequest, Grant]:
+    """Take a code's request and grant; a wrong attempt uses the code up. Raises AuthorizationError."""
+    if parameters.get("grant_type") != "authorization_code":
+        raise AuthorizationError("unsupported_grant_type", "grant_type must be authorization_code.")
+    issued = codes.take(parameters.get("code"))
+    if issued is None:
+        raise AuthorizationError("invalid_grant", "The code is unknown, used or older than 60 s.")
+    request, grant = issued
+    if (
+        parameters.get("client_id") != request.client_id
+        or parameters.get("redirect_uri") != request.redirect_uri
+        or not _verifies(parameters.get("code_verifier", ""), request.code_challenge)
+    ):
+        raise AuthorizationError("invalid_grant", "Client, address or verifier is not the code's.")
+    return request, grant
 
 
 def _verifies(verifier: str, challenge: str) -> bool:
@@ -240,33 +239,3 @@ def _verifies(verifier: str, challenge: str) -> bool:
         return False
     digest = hashlib.sha256(verifier.encode()).digest()
     return hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), challenge)
-
-
-# Who is signed in at the issuer: a reloaded console then gets a token without a page (``prompt=none``).
-
-
-SESSION_COOKIE = "assistant_issuer_session"
-_MAX_SESSIONS = 1_000
-
-
-class Sessions:
-    """Kept in memory: a restart of the issuer asks everybody to sign in again. At most 1,000."""
-
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        self._sessions: OrderedDict[str, tuple[Grant, float]] = OrderedDict()
-
-    def begin(self, grant: Grant) -> str:
-        """Return the secret that stands for the session in a cookie."""
-        secret = secrets.token_urlsafe(32)
-        self._sessions[secret] = (grant, self._clock.monotonic_s() + TOKEN_LIFETIME_S)
-        while len(self._sessions) > _MAX_SESSIONS:
-            self._sessions.popitem(last=False)
-        return secret
-
-    def find(self, secret: str | None) -> Grant | None:
-        grant, expires_s = self._sessions.get(secret or "", (None, 0.0))
-        return grant if expires_s > self._clock.monotonic_s() else None
-
-    def end(self, secret: str | None) -> None:
-        self._sessions.pop(secret or "", None)

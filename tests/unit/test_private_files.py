@@ -14,8 +14,7 @@ import pytest
 
 from assistant.embedded.files import FileDocumentStore
 from assistant.embedded.sqlite_file import open_connection
-from assistant.local.processes import ProcessPlan, reap, spawn
-from assistant.local.registry import Registry, Running
+from assistant.local.processes import ProcessPlan, Registry, Running, reap, spawn
 from assistant.private_files import keep_private, make_private_folder, write_private
 from tests.contracts import samples
 from tests.fakes.file_modes import wider

@@ -1,6 +1,7 @@
 """``python -m tools.opensearch up|down|status|fetch``: one node on this machine.
 
-By Docker Compose where Docker works, else assembled; ``fetch`` only gets the files of an assembled one.
+Docker Compose runs it where Docker works; else it is assembled. ``fetch`` only gets the files of an
+assembled one.
 """
 
 from __future__ import annotations
@@ -36,36 +37,31 @@ class OpenSearchNodeSettings(ProcessSettings):
     """Whether Docker is used where it works."""
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("action", choices=("up", "down", "status", "fetch"))
     action = parser.parse_args().action
     try:
         settings = OpenSearchNodeSettings.read()
+        distribution = Distribution(settings.build_dir, settings.maven_repository)
         if action == "fetch":
-            Distribution(settings.build_dir, settings.maven_repository).ensure(_say)
-            return 0
-        node = choose_node(settings)
+            distribution.ensure(_say)
+            return
+        node = _choose_node(settings, distribution)
         if action == "up":
-            print(f"OpenSearch answers at {node.up(_say).url}")
+            print(f"OpenSearch answers at {node.up(_say)}")
         elif action == "down":
             print("stopped" if node.down() else "nothing ran")
         else:
-            running = node.running()
-            print(running.url if running else "not running")
+            print(node.running() or "not running")
     except AssistantError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(error.message)
 
 
-def choose_node(settings: OpenSearchNodeSettings) -> LocalNode | ComposedNode:
-    """Return the node that runs, else Docker's where Docker works, else one to be assembled."""
-    distribution = Distribution(settings.build_dir, settings.maven_repository)
+def _choose_node(settings: OpenSearchNodeSettings, distribution: Distribution) -> LocalNode | ComposedNode:
+    """Return the assembled node if it runs, else Docker's where Docker works, else one to assemble."""
     local = LocalNode(settings.state_dir, distribution, port=settings.port, heap_mib=settings.heap_mib)
-    composed = ComposedNode(
-        port=settings.port, heap_mib=settings.heap_mib, version=distribution.manifest.version
-    )
+    composed = ComposedNode(settings.port, settings.heap_mib, distribution.manifest.version)
     return composed if settings.docker and local.running() is None and composed.works() else local
 
 
@@ -74,4 +70,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

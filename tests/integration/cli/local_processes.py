@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.local.processes import PortWishes, ProcessPlan
-from assistant.local.registry import Registry, Running
+from assistant.local.processes import PortWishes, ProcessPlan, Registry, Running
 from assistant.local.starting import Starter
 from assistant.local.supervisor import Supervisor
 from assistant.settings.process import LocalSettings

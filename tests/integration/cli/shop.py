@@ -8,8 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.local.processes import find_marked
-from assistant.local.registry import Registry
+from assistant.local.processes import Registry, find_marked
 
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 RETURNS = (

@@ -212,7 +212,7 @@ def test_a_registry_that_cannot_be_read_is_kept_aside_and_its_processes_are_stop
     with local.supervisor().using(["a"], command="test"):
         assert not listens(old["a"]) or running(local.registry).ports["a"] == old["a"]
         assert len(find_marked(local.registry.path)) == 1
-    assert "could not be understood" in local.said[0]
+    assert "is invalid" in local.said[0]
     assert len(list(local.state_dir.glob("running.unreadable-*.json"))) == 1
 
 

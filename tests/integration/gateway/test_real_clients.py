@@ -158,7 +158,7 @@ async def test_a_stream_that_the_container_cuts_is_a_model_stream_error(serve: S
                 for event in body:
                     parts.append(event["PayloadPart"]["Bytes"])
 
-        with pytest.raises(EventStreamError, match=r"ModelStreamError.*broke its stream off"):
+        with pytest.raises(EventStreamError, match=r"ModelStreamError.*closed its stream early"):
             await asyncio.to_thread(read)
 
     assert b"".join(parts) == STREAM[0]

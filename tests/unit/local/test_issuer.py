@@ -217,9 +217,9 @@ async def test_signing_out_leads_nowhere_else(browser: httpx.AsyncClient) -> Non
 
 
 async def test_the_token_endpoint_speaks_to_the_console_s_origin_only(browser: httpx.AsyncClient) -> None:
-    allowed = await browser.options("/token", headers={"origin": CONSOLE})
+    allowed = await browser.post("/token", headers={"origin": CONSOLE})
     assert allowed.headers["access-control-allow-origin"] == CONSOLE
-    other = await browser.options("/token", headers={"origin": "http://evil.example"})
+    other = await browser.post("/token", headers={"origin": "http://evil.example"})
     assert "access-control-allow-origin" not in other.headers
 
 
