@@ -1,38 +1,39 @@
-"""The append-only records of one tenant in DynamoDB: every write is an insert that fails where an item is.
+"""Append-only records of one tenant in DynamoDB: every write is an insert that fails where an item exists.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
 | ``answer#ID`` | ``answer`` | the record |
-| ``answer#ID`` | ``interrupted`` | what stands while there is no record |
+| ``answer#ID`` | ``interrupted`` | what is known while there is no record |
 | ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID`` | the answer's verdicts and sends, in order |
 | ``answer#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
-| ``verdict#ID``, ``sent#ID`` | ``once`` | the one use of an id; verdicts are listed by the index |
+| ``verdict#ID``, ``sent#ID`` | ``once`` | the first use of an id; the index lists verdicts |
 | ``access#DAY`` | ``AT#ID`` | one read |
-| ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who was given the record's answer, and its sources |
+| ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, and its sources |
 
-Who saw a document is asked by days: of each the whole partition is read, a page of DynamoDB's at a time. No
-index is needed, and no table is scanned.
+Accesses are read by day: the whole partition of each, page by page, without an index and without a scan.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from assistant.aws.dynamodb import (
-    DynamoDbCalls,
     DynamoDbTable,
     Item,
     Key,
     StoredBody,
-    partition_request,
+    key_of,
+    partition_query,
+    prefix_query,
     store_text,
     typed_key,
 )
-from assistant.aws.dynamodb_writes import GroupCommit, Inserts
+from assistant.aws.dynamodb_writes import group_inserts
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -50,9 +51,9 @@ _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
 _MOST_ENTRIES = 2000
-"""Entries of accesses that one call looks at: about half a megabyte."""
+"""Accesses that one call reads: about half a megabyte."""
 _MOST_DAYS = 62
-"""Days that one call looks at, for days may be empty."""
+"""Days that one call reads: a day may be empty."""
 Stored = TypeVar("Stored", StoredVerdict, StoredSent)
 
 
@@ -60,15 +61,13 @@ class DynamoDbAnswerRecords:
     """``AnswerRecords`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
 
     def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        self._calls = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
-        self._inserts = GroupCommit(Inserts(self._calls), unavailable=RecordsUnavailableError)
-        self._table = DynamoDbTable(self._calls, name=table, unavailable=RecordsUnavailableError)
-        self._name = table
+        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
+        self._inserts = group_inserts(self._table)
         self._clock = clock or SystemClock()
 
     async def close(self) -> None:
         await self._inserts.close()
-        await self._calls.close()
+        await self._table.close()
 
     async def put_answer(self, record: AnswerRecord) -> None:
         if await self._put(record, kind=_ANSWER) is not None:
@@ -81,22 +80,17 @@ class DynamoDbAnswerRecords:
         return (await self._answers([answer_id])).get(answer_id)
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
+        request = partition_query("pk = :pk", pk=f"conversation#{conversation_id}")
+        request["ScanIndexForward"] = False
+        # Read more than ``limit``: an entry may have no record yet, or belong to a refused second record.
+        entries = [entry async for entry in self._table.query(request, limit=2 * limit + 10)]
         newest_first: list[AnswerRecord] = []
-        request = {
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": {"S": f"conversation#{conversation_id}"}},
-            "ScanIndexForward": False,
-        }
-        wanted: list[Item] = []
-        # An entry without its record yet, or of a refused second record, counts for nothing: hence the spare.
-        async for entry in self._table.query(request, limit=2 * limit + 10):
-            wanted.append(entry)
-        for start in range(0, len(wanted), limit):
-            entries = wanted[start : start + limit]
-            records = await self._answers([entry["answer_id"]["S"] for entry in entries])
-            for entry in entries:
+        for start in range(0, len(entries), limit):
+            page = entries[start : start + limit]
+            records = await self._answers([entry["answer_id"]["S"] for entry in page])
+            for entry in page:
                 record = records.get(entry["answer_id"]["S"])
-                if record is not None and _conversation_key(record) == _key_of(entry):
+                if record is not None and _conversation_key(record) == key_of(entry):
                     newest_first.append(record)
             if len(newest_first) >= limit:
                 break
@@ -111,22 +105,16 @@ class DynamoDbAnswerRecords:
         return await self._append("sent", sent.send_id, stored)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        """As the port says; over all answers the index may lag behind by a moment."""
+        """As the port says; over all answers the index may lag by a moment."""
         if answer_id is None:
-            request = {
-                "IndexName": "listed",
-                "KeyConditionExpression": "listed = :kind",
-                "ExpressionAttributeValues": {":kind": {"S": "verdict"}},
-            }
+            request = {"IndexName": "listed", **partition_query("listed = :kind", kind="verdict")}
         else:
-            request = partition_request(f"answer#{answer_id}", prefix="verdict#")
-        items = [item async for item in self._table.query(request, limit=limit)]
-        return [StoredVerdict.model_validate_json(body) for body in await self._table.bodies(items)]
+            request = prefix_query(f"answer#{answer_id}", prefix="verdict#")
+        return [StoredVerdict.model_validate_json(body) for body in await self._bodies(request, limit=limit)]
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
-        request = partition_request(f"answer#{answer_id}", prefix="sent#")
-        items = [item async for item in self._table.query(request)]
-        return [StoredSent.model_validate_json(body) for body in await self._table.bodies(items)]
+        bodies = await self._bodies(prefix_query(f"answer#{answer_id}", prefix="sent#"))
+        return [StoredSent.model_validate_json(body) for body in bodies]
 
     async def record_access(self, entry: AccessEntry) -> None:
         at = _instant(entry.at)
@@ -136,20 +124,15 @@ class DynamoDbAnswerRecords:
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
         low, high = max(_instant(query.since), query.after or ""), _instant(query.until)
         found: list[AccessEntry] = []
-        looked_at = 0
+        read = 0
         for _ in range(_MOST_DAYS):
             if low >= high:
                 return AccessPage(tuple(found), None)
-            request = {
-                "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
-                "ExpressionAttributeValues": {
-                    ":pk": {"S": f"access#{low[:10]}"},
-                    ":low": {"S": low},
-                    ":high": {"S": high},
-                },
-            }
-            items = [item async for item in self._table.query(request, limit=_MOST_ENTRIES - looked_at)]
-            looked_at += len(items)
+            request = partition_query(
+                "pk = :pk AND sk BETWEEN :low AND :high", pk=f"access#{low[:10]}", low=low, high=high
+            )
+            items = [item async for item in self._table.query(request, limit=_MOST_ENTRIES - read)]
+            read += len(items)
             new = [item for item in items if item["sk"]["S"] != query.after]
             for item, body in zip(new, await self._table.bodies(new), strict=True):
                 low = item["sk"]["S"]
@@ -158,48 +141,44 @@ class DynamoDbAnswerRecords:
                     found.append(entry)
                     if len(found) >= query.limit:
                         return AccessPage(tuple(found), low)
-            if looked_at >= _MOST_ENTRIES:
+            if read >= _MOST_ENTRIES:
                 break
             low = _next_day(low)
         return AccessPage(tuple(found), low)
 
-    async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
-        """Keep the record, its place in the conversation and who saw what by it; return another record that
-        has its key.
+    async def _bodies(self, request: Mapping[str, Any], *, limit: int | None = None) -> list[bytes]:
+        return await self._table.bodies([item async for item in self._table.query(request, limit=limit)])
 
-        All are written at once, mostly in one call. When one fails the caller is told, and repeats all.
+    async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
+        """Write the record, its place in the conversation and its access; return another record that has its
+        key.
+
+        All go out at once, mostly in one call. When one fails, the caller gets the error and repeats all.
         """
         entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
         sight = record.sight()
         seen_at = _instant(sight.at)
+        access = f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"
         found, _, _ = await asyncio.gather(
             self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json())),
             self._insert_item(entry),
-            self._insert(
-                (f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"),
-                store_text(sight.model_dump_json()),
-            ),
+            self._insert(access, store_text(sight.model_dump_json())),
         )
         return found
 
     async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
-        """Keep ``stored`` under its id, once in the tenant, and then in its answer's list.
+        """Write ``stored`` under its id, once in the tenant, and then in its answer's list.
 
-        A repeat finds the first and writes its place in the list again, should that be missing.
+        A repeat finds the first and writes its place in the list again, in case that is missing.
         """
         body = store_text(stored.model_dump_json())
-        listed: Item = {
-            "listed": {"S": kind},
-            "listed_at": {"S": f"{_instant(stored.at)}#{record_id}"},
-        }
+        listed = {"listed": {"S": kind}, "listed_at": {"S": f"{_instant(stored.at)}#{record_id}"}}
         found = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, listed)
         if found is not None:
             (kept,) = await self._table.bodies([found])
             first = type(stored).model_validate_json(kept)
             if first.model_copy(update={"at": stored.at}) != stored:
-                raise ConflictError(
-                    f"The id {record_id} was used before with other content; choose a new one."
-                )
+                raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
             stored, body = first, store_text(kept.decode())
         sort = f"{kind}#{_instant(stored.at)}#{record_id}"
         await self._insert((f"answer#{stored.answer_id}", sort), body)
@@ -212,30 +191,23 @@ class DynamoDbAnswerRecords:
         return await self._insert_item(typed_key(key) | body.attributes | (more or {}))
 
     async def _insert_item(self, item: Item) -> Item | None:
-        """Return None when the item is there, also by an attempt whose answer was lost; else the other."""
-        if await self._inserts.write(self._name, item):
+        """Insert an item; return another item that has its key, if there is one."""
+        if await self._inserts.write(item):
             return None
-        found = await self._table.get(_key_of(item))
-        if found is None:  # nothing here is ever deleted
-            raise RecordsUnavailableError("A record that is there cannot be read. Try again.")
+        found = await self._table.get(key_of(item))
+        if found is None:  # records are never deleted
+            raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
         return None if found == item else found
 
     async def _answers(self, answer_ids: list[str]) -> dict[str, AnswerRecord]:
-        """Return the records by id; what is known of an interrupted answer where there is no record."""
-        keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_ANSWER, _INTERRUPTED)]
+        """Return the records by id; for an answer without a record, what is known of its interruption."""
+        keys = [(f"answer#{answer_id}", kind) for answer_id in answer_ids for kind in (_INTERRUPTED, _ANSWER)]
         items = await self._table.get_many(keys)
-        chosen = [
-            items[best]
-            for answer_id in dict.fromkeys(answer_ids)
-            if (best := _best(answer_id, items)) is not None
+        chosen = {key[0]: items[key] for key in keys if key in items}  # a record replaces an interruption
+        records = [
+            AnswerRecord.model_validate_json(body) for body in await self._table.bodies(list(chosen.values()))
         ]
-        records = [AnswerRecord.model_validate_json(body) for body in await self._table.bodies(chosen)]
         return {record.answer_id: record for record in records}
-
-
-def _best(answer_id: str, items: dict[Key, Item]) -> Key | None:
-    keys = [(f"answer#{answer_id}", kind) for kind in (_ANSWER, _INTERRUPTED)]
-    return next((key for key in keys if key in items), None)
 
 
 def _conversation_key(record: AnswerRecord) -> Key:
@@ -245,10 +217,6 @@ def _conversation_key(record: AnswerRecord) -> Key:
 def _next_day(instant: str) -> str:
     day = date.fromisoformat(instant[:10]) + timedelta(days=1)
     return _instant(datetime(day.year, day.month, day.day, tzinfo=UTC))
-
-
-def _key_of(item: Item) -> Key:
-    return item["pk"]["S"], item["sk"]["S"]
 
 
 def _instant(at: datetime) -> str:

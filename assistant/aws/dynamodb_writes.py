@@ -1,4 +1,7 @@
-"""Two ways of writing several items by one call, each item with an outcome of its own."""
+"""Group commit: writes that wait at the same time go out in one call, each with its own result.
+
+Many answers then share a call's CPU (docs/decisions/0010-lean-dynamodb-calls.md has the figures).
+"""
 
 from __future__ import annotations
 
@@ -6,178 +9,86 @@ import asyncio
 import math
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 
-from assistant.aws.dynamodb import TRANSIENT, DynamoDbCalls, DynamoDbRefusal, Item, back_off
+from assistant.aws.dynamodb import TRANSIENT, DynamoDbRefusal, DynamoDbTable, Item, back_off, key_of
 from assistant.domain.errors import DependencyError
+
+_ITEMS_A_CALL = 25
+_CALL_BYTES = 1024 * 1024
+"""Of one call's attributes: below every limit of DynamoDB, and sent well within an attempt's time."""
+_CALLS_IN_FLIGHT = 8
+_MOST_WAITING = 2000
+_WAIT_BEHIND_CALL_S = 0.005
+"""The longest wait of a write for a call in flight: a slow call delays only its own writes."""
+_LINGER_S = 0.05
+"""The longest wait of a write that is not urgent for others to join it. A follower of an answer is at most
+1.5 s behind; of the 0.2 s to spare this takes twice itself, because the next batch waits for it too."""
+_ATTEMPTS = 4
+"""For writes of a call that DynamoDB throttles one by one."""
+_CLOSING_S = 5.0
 
 
 class Outcome(Enum):
     WRITTEN = auto()
     PRESENT = auto()
     """An item has this key; nothing was written."""
-    AGAIN = auto()
-    """Not now: throttled, or held up by another write of the same call."""
+    RETRY = auto()
+    """Throttled, or cancelled because of another write of the same call."""
     REFUSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    table: str
-    item: Item
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.table, self.item["pk"]["S"], self.item["sk"]["S"]
-
-
-class Writes(Protocol):
-    most: int
-    """Writes that one call may carry, none of them with the same key."""
-
-    async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        """Write, and return each write's outcome. Raises as ``DynamoDbCalls.call``."""
-        ...
-
-
-class Puts:
-    """Overwrites what is there: for items whose key is used by one writer, and for the same content."""
-
-    most = 25
-
-    def __init__(self, calls: DynamoDbCalls) -> None:
-        self._calls = calls
-
-    async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        requests: dict[str, list[dict[str, Any]]] = {}
-        for write in writes:
-            requests.setdefault(write.table, []).append({"PutRequest": {"Item": write.item}})
-        response = await self._calls.call("BatchWriteItem", {"RequestItems": requests})
-        unprocessed: dict[str, list[dict[str, Any]]] = response.get("UnprocessedItems", {})
-        left = {
-            Write(table, request["PutRequest"]["Item"]).key
-            for table, of_table in unprocessed.items()
-            for request in of_table
-        }
-        return [Outcome.AGAIN if write.key in left else Outcome.WRITTEN for write in writes]
-
-
-class Inserts:
-    """Writes an item only where there is none: one by a conditional put, several by one transaction.
-
-    A transaction is all or nothing: one item that is present holds up the others, which go into the next.
-    It costs twice the write units; a process whose inserts seldom meet seldom makes one.
-    """
-
-    most = 25
-
-    def __init__(self, calls: DynamoDbCalls) -> None:
-        self._calls = calls
-
-    async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        puts = [
-            {"TableName": write.table, "Item": write.item, "ConditionExpression": "attribute_not_exists(pk)"}
-            for write in writes
-        ]
-        try:
-            if len(puts) == 1:
-                await self._calls.call("PutItem", puts[0])
-            else:
-                # The token makes a repetition after a lost answer the same transaction.
-                token = uuid.uuid4().hex
-                actions = [{"Put": put} for put in puts]
-                await self._calls.call(
-                    "TransactWriteItems", {"TransactItems": actions, "ClientRequestToken": token}
-                )
-        except DynamoDbRefusal as refusal:
-            return _outcomes(refusal, len(puts))
-        return [Outcome.WRITTEN] * len(writes)
-
-
-def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:
-    if refusal.code == "ConditionalCheckFailedException":
-        return [Outcome.PRESENT]
-    if refusal.code != "TransactionCanceledException":
-        raise refusal
-    reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
-    codes = [str(reason.get("Code", "None")) for reason in reasons]
-    if len(codes) != count:
-        raise refusal
-    return [_outcome(code) for code in codes]
-
-
-def _outcome(code: str) -> Outcome:
-    if code == "ConditionalCheckFailed":
-        return Outcome.PRESENT
-    if code in TRANSIENT or code in ("None", "TransactionConflict"):
-        return Outcome.AGAIN
-    return Outcome.REFUSED
-
-
-# Writes that wait at the same time go out in one call, each with a result of its own.
-
-
-_MOST_BYTES = 1024 * 1024
-"""Of one call's attributes: below every limit of DynamoDB's, and sent well within an attempt's time."""
-_MOST_CALLS = 8
-_MOST_WAITING = 2000
-_BEHIND_CALL_S = 0.005
-"""A write waits no longer for a call in flight to end, so that a slow call holds up only its own."""
-_LINGER_S = 0.05
-"""What a write that nobody waits for may wait for others to join it. A follower of an answer is at most
-1.5 s behind: of the 0.2 s to spare this takes twice itself, for the next batch waits for it too."""
-_ATTEMPTS = 4
-"""For the writes of a call that DynamoDB throttles one by one."""
-_CLOSING_S = 5.0
+WriteItems = Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]
+"""Writes at most 25 items with different keys by one call. Raises as ``DynamoDbCalls.call``."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    write: Write
+    item: Item
     size_bytes: int
     done: asyncio.Future[Outcome]
 
 
 class GroupCommit:
-    """Writes items by ``writes``, together where they wait together.
+    """Writes items by ``write_items``, together where they wait together.
 
     With no call in flight a write goes out in this turn of the loop; else it waits for a call to end, for
-    a full call to have gathered, or for 5 ms. One that is not urgent waits for others up to 50 ms.
+    a full call, or for 5 ms. A write that is not urgent waits for others up to 50 ms.
     """
 
-    def __init__(self, writes: Writes, *, unavailable: type[DependencyError]) -> None:
-        self._writes = writes
+    def __init__(self, write_items: WriteItems, *, unavailable: type[DependencyError]) -> None:
+        self._write_items = write_items
         self._unavailable = unavailable
         self._waiting: deque[_Waiting] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._wake: asyncio.Handle | None = None
+        self._timer: asyncio.Handle | None = None
         self._due_s = math.inf
-        """When what waits goes out, on the loop's clock."""
+        """When the waiting writes go out, on the loop's clock."""
         self._urgent = False
 
     async def close(self) -> None:
-        """Refuse what still waits and let the calls in flight end, within 5 s."""
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
+        """Refuse waiting writes and wait up to 5 s for the calls in flight."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         _fail(self._waiting, self._unavailable("The store is closing."))
         self._waiting.clear()
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=_CLOSING_S)
 
-    async def write(self, table: str, item: Item, *, urgent: bool = True) -> bool:
-        """Write ``item``; False when an item is there already. Raises ``unavailable``."""
+    async def write(self, item: Item, *, urgent: bool = True) -> bool:
+        """Write ``item``; return False when another item has its key. Raises ``unavailable``."""
         if len(self._waiting) >= _MOST_WAITING:
-            raise self._unavailable("Too many writes wait for DynamoDB. Try again.")
+            raise self._unavailable("Too many writes wait for DynamoDB. Retry.")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(Write(table, item), _size_bytes(item), loop.create_future())
+        waiting = _Waiting(item, _size_bytes(item), loop.create_future())
         self._waiting.append(waiting)
         self._urgent = self._urgent or urgent
-        wait_s = _BEHIND_CALL_S if self._in_flight else 0.0
-        if len(self._waiting) >= self._writes.most:
+        wait_s = _WAIT_BEHIND_CALL_S if self._in_flight else 0.0
+        if len(self._waiting) >= _ITEMS_A_CALL:
             wait_s = 0.0
         elif not urgent:
             wait_s = _LINGER_S
@@ -186,17 +97,19 @@ class GroupCommit:
 
     def _send_within(self, wait_s: float, loop: asyncio.AbstractEventLoop) -> None:
         due_s = loop.time() + wait_s
-        if self._wake is not None and self._due_s <= due_s:
-            return
-        if self._wake is not None:
-            self._wake.cancel()
+        if self._timer is not None:
+            if self._due_s <= due_s:
+                return
+            self._timer.cancel()
         self._due_s = due_s
-        self._wake = loop.call_later(wait_s, self._send, loop) if wait_s else loop.call_soon(self._send, loop)
+        self._timer = (
+            loop.call_later(wait_s, self._send, loop) if wait_s else loop.call_soon(self._send, loop)
+        )
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send what waits, as far as calls may be in flight; the end of one of them sends the rest."""
-        self._wake = None
-        while self._waiting and len(self._in_flight) < _MOST_CALLS:
+        """Send waiting writes up to the limit of calls; the end of a call sends the rest."""
+        self._timer = None
+        while self._waiting and len(self._in_flight) < _CALLS_IN_FLIGHT:
             task = loop.create_task(self._write(self._take_group()))
             self._in_flight.add(task)
             task.add_done_callback(self._call_ended)
@@ -205,20 +118,21 @@ class GroupCommit:
 
     def _call_ended(self, ended: asyncio.Task[None]) -> None:
         self._in_flight.discard(ended)
-        if self._waiting and (self._urgent or self._wake is None):
+        if self._waiting and (self._urgent or self._timer is None):
             self._send_within(0.0, ended.get_loop())
 
     def _take_group(self) -> list[_Waiting]:
-        """Take from the front what one call may carry: no key twice in it."""
+        """Take from the front what one call may carry: each key once."""
         group: list[_Waiting] = []
-        keys: set[tuple[str, str, str]] = set()
+        keys: set[tuple[str, str]] = set()
         size_bytes = 0
-        while self._waiting and len(group) < self._writes.most:
+        while self._waiting and len(group) < _ITEMS_A_CALL:
             first = self._waiting[0]
             size_bytes += first.size_bytes
-            if group and (first.write.key in keys or size_bytes > _MOST_BYTES):
+            key = key_of(first.item)
+            if group and (key in keys or size_bytes > _CALL_BYTES):
                 break
-            keys.add(first.write.key)
+            keys.add(key)
             group.append(self._waiting.popleft())
         return group
 
@@ -228,29 +142,29 @@ class GroupCommit:
             for attempt in range(_ATTEMPTS):
                 if attempt:
                     await back_off(attempt)
-                group = self._settle(group, await self._writes.execute([entry.write for entry in group]))
+                group = self._settle(group, await self._write_items([entry.item for entry in group]))
                 if not group:
                     return
-            _fail(group, self._unavailable("DynamoDB throttles writes. Try again."))
+            _fail(group, self._unavailable("DynamoDB throttles writes. Retry."))
         except DependencyError as error:
             _fail(group, error)
         except DynamoDbRefusal as refusal:
             if len(group) == 1:
                 _fail(group, self._unavailable(f"DynamoDB refused a write ({refusal.code})."))
-            else:  # one bad write refuses the call: let it fail alone
+            else:  # one invalid write refuses the whole call: write each alone
                 await asyncio.gather(*(self._write([entry]) for entry in group))
 
     def _settle(self, group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> list[_Waiting]:
-        """Tell each its outcome and return those that are worth another attempt."""
-        again: list[_Waiting] = []
+        """Set each write's result; return the writes to retry."""
+        retry: list[_Waiting] = []
         for entry, outcome in zip(group, outcomes, strict=True):
-            if outcome is Outcome.AGAIN:
-                again.append(entry)
+            if outcome is Outcome.RETRY:
+                retry.append(entry)
             elif outcome is Outcome.REFUSED:
                 _fail([entry], self._unavailable("DynamoDB refused a write."))
-            elif not entry.done.done():  # else whoever waited was cancelled
+            elif not entry.done.done():  # its caller may have been cancelled
                 entry.done.set_result(outcome)
-        return again
+        return retry
 
 
 def _fail(entries: Iterable[_Waiting], error: DependencyError) -> None:
@@ -260,5 +174,65 @@ def _fail(entries: Iterable[_Waiting], error: DependencyError) -> None:
 
 
 def _size_bytes(item: Item) -> int:
-    """Return the size of the values in the request, near enough: lists hold short names only."""
+    """Return the approximate size of the values in the request: lists hold short names only."""
     return sum(len(value) for typed in item.values() for value in typed.values() if isinstance(value, str))
+
+
+def group_puts(table: DynamoDbTable) -> GroupCommit:
+    """Return a group commit that overwrites: for keys with one writer, and for repeated content."""
+
+    async def put(items: Sequence[Item]) -> Sequence[Outcome]:
+        requests = [{"PutRequest": {"Item": item}} for item in items]
+        response = await table.calls.call("BatchWriteItem", {"RequestItems": {table.name: requests}})
+        left: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(table.name, [])
+        unprocessed = {key_of(request["PutRequest"]["Item"]) for request in left}
+        return [Outcome.RETRY if key_of(item) in unprocessed else Outcome.WRITTEN for item in items]
+
+    return GroupCommit(put, unavailable=table.unavailable)
+
+
+def group_inserts(table: DynamoDbTable) -> GroupCommit:
+    """Return a group commit that writes an item only where none is: one by a conditional put, several by one
+    transaction.
+
+    A transaction is all or nothing: an item that is present cancels the others, which go into the next call.
+    It costs twice the write units; a process that inserts seldom makes few of them.
+    """
+
+    async def insert(items: Sequence[Item]) -> Sequence[Outcome]:
+        puts = [
+            {"TableName": table.name, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
+            for item in items
+        ]
+        try:
+            if len(puts) == 1:
+                await table.calls.call("PutItem", puts[0])
+            else:
+                # The token makes a retry after a lost response the same transaction.
+                request = {
+                    "TransactItems": [{"Put": put} for put in puts],
+                    "ClientRequestToken": uuid.uuid4().hex,
+                }
+                await table.calls.call("TransactWriteItems", request)
+        except DynamoDbRefusal as refusal:
+            return _outcomes(refusal, len(puts))
+        return [Outcome.WRITTEN] * len(items)
+
+    return GroupCommit(insert, unavailable=table.unavailable)
+
+
+def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:
+    if refusal.code == "ConditionalCheckFailedException":
+        return [Outcome.PRESENT]
+    reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
+    if refusal.code != "TransactionCanceledException" or len(reasons) != count:
+        raise refusal
+    return [_outcome(str(reason.get("Code", "None"))) for reason in reasons]
+
+
+def _outcome(code: str) -> Outcome:
+    if code == "ConditionalCheckFailed":
+        return Outcome.PRESENT
+    if code in TRANSIENT or code in ("None", "TransactionConflict"):
+        return Outcome.RETRY
+    return Outcome.REFUSED

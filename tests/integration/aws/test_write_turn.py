@@ -64,21 +64,21 @@ async def test_only_one_writes_at_a_time(turns: Turns) -> None:
     assert most == 1
 
 
-async def test_who_waits_too_long_is_told_to_come_again(turns: Turns) -> None:
+async def test_a_wait_for_the_lock_that_is_too_long_fails(turns: Turns) -> None:
     async with turns():
-        with pytest.raises(DependencyError, match="written by others"):
+        with pytest.raises(DependencyError, match="Another process writes"):
             async with turns(waits_s=0.1):
                 pass
 
 
-async def test_a_turn_whose_holder_died_ends_by_itself(turns: Turns) -> None:
+async def test_a_lock_whose_holder_died_expires(turns: Turns) -> None:
     await turns().__aenter__()
 
     async with turns(clock=ShiftedClock(ahead_s=91)):
         pass
 
 
-async def test_a_holder_is_stopped_before_its_turn_ends(turns: Turns) -> None:
+async def test_a_holder_is_cancelled_before_its_lock_expires(turns: Turns) -> None:
     with pytest.raises(DependencyError, match="took too long"):
         async with turns(lasts_s=15.05):
             await asyncio.Event().wait()
@@ -86,7 +86,7 @@ async def test_a_holder_is_stopped_before_its_turn_ends(turns: Turns) -> None:
         pass
 
 
-async def test_a_failure_inside_gives_the_turn_back(turns: Turns) -> None:
+async def test_a_failure_inside_releases_the_lock(turns: Turns) -> None:
     with pytest.raises(ZeroDivisionError):
         async with turns():
             raise ZeroDivisionError
@@ -95,7 +95,7 @@ async def test_a_failure_inside_gives_the_turn_back(turns: Turns) -> None:
         pass
 
 
-async def test_a_lost_turn_is_not_taken_from_who_has_it_now(turns: Turns) -> None:
+async def test_a_lost_lock_is_not_taken_from_its_new_holder(turns: Turns) -> None:
     slow, quick, third = turns(), turns(clock=ShiftedClock(ahead_s=91)), turns(waits_s=0.1)
     await slow.__aenter__()
     async with quick:

@@ -7,25 +7,23 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from assistant.aws.dynamodb import DynamoDbRefusal
-from assistant.aws.dynamodb_writes import GroupCommit, Outcome, Write
+from assistant.aws.dynamodb import DynamoDbRefusal, Item
+from assistant.aws.dynamodb_writes import GroupCommit, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 
 
 class HeldWrites:
     """Calls that end when the test lets them."""
 
-    most = 25
-
-    def __init__(self, outcome: Callable[[Write], Outcome] = lambda _: Outcome.WRITTEN) -> None:
+    def __init__(self, outcome: Callable[[Item], Outcome] = lambda _: Outcome.WRITTEN) -> None:
         self.calls: list[list[str]] = []
         self.free = asyncio.Event()
         self._outcome = outcome
 
-    async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        self.calls.append([write.item["sk"]["S"] for write in writes])
+    async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        self.calls.append([item["sk"]["S"] for item in items])
         await asyncio.wait_for(self.free.wait(), 10)
-        return [self._outcome(write) for write in writes]
+        return [self._outcome(item) for item in items]
 
 
 async def test_an_idle_process_writes_at_once() -> None:
@@ -139,7 +137,7 @@ async def test_waiting_writes_are_bounded() -> None:
 
 
 async def test_a_present_item_is_told_to_its_own_writer() -> None:
-    writes = HeldWrites(lambda write: Outcome.PRESENT if write.item["sk"]["S"] == "b" else Outcome.WRITTEN)
+    writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"]["S"] == "b" else Outcome.WRITTEN)
     writes.free.set()
     commit = _commit(writes)
     assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, False, True]
@@ -148,11 +146,11 @@ async def test_a_present_item_is_told_to_its_own_writer() -> None:
 async def test_only_what_was_throttled_is_written_again() -> None:
     throttled = ["b"]
 
-    def outcome(write: Write) -> Outcome:
-        name = write.item["sk"]["S"]
+    def outcome(item: Item) -> Outcome:
+        name = item["sk"]["S"]
         if name in throttled:
             throttled.remove(name)
-            return Outcome.AGAIN
+            return Outcome.RETRY
         return Outcome.WRITTEN
 
     writes = HeldWrites(outcome)
@@ -163,7 +161,7 @@ async def test_only_what_was_throttled_is_written_again() -> None:
 
 
 async def test_a_throttling_that_lasts_is_an_error() -> None:
-    writes = HeldWrites(lambda _: Outcome.AGAIN)
+    writes = HeldWrites(lambda _: Outcome.RETRY)
     writes.free.set()
     with pytest.raises(RecordsUnavailableError):
         await _write(_commit(writes), "a")
@@ -172,9 +170,9 @@ async def test_a_throttling_that_lasts_is_an_error() -> None:
 
 async def test_a_write_that_refuses_its_call_fails_alone() -> None:
     class Choosy(HeldWrites):
-        async def execute(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-            outcomes = await super().execute(writes)
-            if any(write.item["sk"]["S"] == "bad" for write in writes):
+        async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
+            outcomes = await super().write(items)
+            if any(item["sk"]["S"] == "bad" for item in items):
                 raise DynamoDbRefusal("ValidationException", fields={})
             return outcomes
 
@@ -214,12 +212,12 @@ async def test_closing_ends_what_is_in_flight_and_refuses_what_waits() -> None:
 
 
 def _commit(writes: HeldWrites) -> GroupCommit:
-    return GroupCommit(writes, unavailable=RecordsUnavailableError)
+    return GroupCommit(writes.write, unavailable=RecordsUnavailableError)
 
 
 async def _write(commit: GroupCommit, name: str, *, body: str = "", urgent: bool = True) -> bool:
     item = {"pk": {"S": "p"}, "sk": {"S": name}, "body": {"S": body}}
-    return await commit.write("t", item, urgent=urgent)
+    return await commit.write(item, urgent=urgent)
 
 
 async def _until(holds: Callable[[], bool]) -> None:
