@@ -137,7 +137,7 @@ def _without_document_legs(dimensions: int) -> Generator[None]:
 
     with (
         mock.patch.object(IndexFollower, "refresh", without_titles),
-        mock.patch.object(index_reader, "_document_hits", return_value=()),
+        mock.patch.object(index_reader, "_document_legs", return_value={}),
     ):
         yield
 

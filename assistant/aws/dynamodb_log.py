@@ -37,7 +37,7 @@ from assistant.aws.dynamodb import (
 from assistant.aws.dynamodb_writes import group_puts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
-from assistant.stored_values import decode_log_batch, encode_log_batch
+from assistant.twins import decode_log_batch, encode_log_batch
 
 _HEAD = "head"
 _SIGNALS = "signals"

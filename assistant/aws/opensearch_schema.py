@@ -16,7 +16,7 @@ from assistant.aws.opensearch_client import call
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo
 from assistant.domain.errors import SearchUnavailableError
 from assistant.settings.deployed_names import IndexAccess
-from assistant.stored_values import from_microseconds
+from assistant.twins import from_microseconds
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

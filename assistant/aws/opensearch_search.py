@@ -9,68 +9,200 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistant.aws.opensearch_client import call
-from assistant.aws.opensearch_index import (
-    DEFINES,
-    UNLABELLED,
-    card_of,
-    document_id_of,
-    passage_of,
-    visibility_terms,
-)
-from assistant.aws.opensearch_schema import (
-    FIELD_BOOSTS,
-    HYBRID_WEIGHTS,
-    LEG_WEIGHTS,
-    PIPELINE,
-    PassageSchema,
-    read_info,
-)
+from assistant.aws.opensearch_index import DEFINES, card_of, passage_of
+from assistant.aws.opensearch_schema import FIELD_BOOSTS, HYBRID_WEIGHTS, PIPELINE, PassageSchema, read_info
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     DocumentCard,
-    DocumentHit,
     IndexInfo,
     KnownWords,
     Passage,
-    PassageHit,
     PassageQuery,
-    RankedPassage,
     Retrieved,
     SearchFilters,
     StoredDocument,
-    reciprocal_rank_fusion,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.stored_values import known_words_of, microseconds
+from assistant.twins import (
+    UNLABELLED,
+    Leg,
+    document_id_of,
+    documents_of_legs,
+    known_words_of,
+    label_terms,
+    microseconds,
+    retrieved,
+)
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-
+CALL_TIMEOUT_S = 30.0
+COSINE_DECIMALS = 6
+SCORE_DECIMALS = 5
 TIE_MARGIN = 10
-"""Hits beyond a leg's end that are asked for: passages that tie there are then chosen by their ids."""
+"""Hits to read beyond a leg's end: passages that tie there are then chosen by their ids."""
 MOST_QUERY_WORDS = 256
 """Different words of a question beyond these are left out: the domain takes 1,024 clauses, five a word."""
+MOST_KNOWN_WORDS = 200_000
 VALUES_A_PAGE = 10_000
 LEXICAL, TITLE, TEXT = "lexical", "title", "text"
-"""Names under which a hit tells its score in the legs of words."""
+"""Names under which a hit reports its score in the lexical legs."""
 PASSAGE_COSINE, TITLE_COSINE = "cosine", "title_cosine"
+_ROWS_A_CALL = 5_000
+_RESPONSE_FIELDS = "timed_out,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
 _WORD = re.compile(r"\w+")
+Read = TypeVar("Read")
+
+
+class OpenSearchPassageSearch:
+    """``PassageSearch`` of one tenant: searches the index that ``alias`` points at, under no other name.
+
+    ``schema`` is that of the questions' vectors; an index of other vectors is refused. The client is shared
+    and not closed here.
+    """
+
+    def __init__(self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
+        self._client = client
+        self._alias = alias
+        self._schema = schema
+
+    async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
+        """Return the best ``query.size`` passages and all hits by two calls, which are never retried.
+
+        The first runs all five legs. Its hits have their raw scores, which give each leg's ranks and order
+        ties by row id; the domain orders them by segment. The second reads the titles' cosines of the
+        documents that were found.
+        """
+        deadline.within_s(CALL_TIMEOUT_S)  # raises when the deadline has passed
+        if len(query.vector) != self._schema.dimensions:
+            raise SearchUnavailableError(
+                f"The index has {self._schema.dimensions} dimensions, the question {len(query.vector)}."
+            )
+        response = await self._search(
+            search_body(query),
+            deadline=deadline,
+            search_pipeline=PIPELINE,
+            include_named_queries_score="true",
+        )
+        hits = _read(response, _read_hit)
+        version = self._version_of(hits)
+        legs = _legs(hits, query)
+        title_cosines: dict[str, float] = {}
+        if documents := documents_of_legs(legs):
+            nearest = await self._search(title_cosines_body(query.vector, documents), deadline=deadline)
+            title_cosines = dict(_read(nearest, _read_title_cosine))
+        by_id = {hit.row_id: hit for hit in hits}
+        return retrieved(
+            legs,
+            size=query.size,
+            index_version=version,
+            cosines={name: hit.cosine for name, hit in by_id.items()},
+            title_cosines=title_cosines,
+            passages=lambda names: {name: _passage_of(by_id[name]) for name in names},
+        )
+
+    async def read_documents(
+        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
+    ) -> Mapping[str, StoredDocument]:
+        """Read by one call, and one more for each further 5,000 rows."""
+        body = documents_body(document_ids, labels, size=_ROWS_A_CALL)
+        cards: dict[str, DocumentCard] = {}
+        passages: dict[str, list[Passage]] = {}
+        while True:
+            found = _read(await self._search(body, deadline=deadline), _read_stored)
+            for row_id, stored, _ in found:
+                if isinstance(stored, DocumentCard):
+                    cards[document_id_of(row_id)] = stored
+                elif stored is not None:
+                    passages.setdefault(document_id_of(row_id), []).append(stored)
+            if len(found) < _ROWS_A_CALL:
+                break
+            body["search_after"] = found[-1][2]
+        return {
+            name: StoredDocument(card=cards[name], passages=tuple(passages.get(name, ())))
+            for name in document_ids
+            if name in cards
+        }
+
+    async def known_words(self) -> KnownWords:
+        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS words and as many abbreviations."""
+        words = await self._values("words")
+        definitions: dict[tuple[str, str], int] = {}
+        for value, documents in await self._values("abbreviations"):
+            short, _, long = value.partition(DEFINES)
+            definitions[short, long] = documents
+        return known_words_of(dict(words), definitions)
+
+    async def info(self) -> IndexInfo:
+        info = await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
+        if info.index_version != self._schema.version:
+            raise SearchUnavailableError(
+                f"The alias points at the index {info.index_version}, and this process reads "
+                f"{self._schema.version}. Fill that version and swap the alias."
+            )
+        return info
+
+    async def _values(self, field: str) -> list[tuple[str, int]]:
+        """Return each value of a keyword field of documents without labels, and how many have it."""
+        values: list[tuple[str, int]] = []
+        after: Mapping[str, Any] | None = None
+        while len(values) < MOST_KNOWN_WORDS:
+            response = await call(
+                self._client,
+                f"POST /{self._alias}/_search",
+                body=values_body(field, after=after),
+                params={"allow_partial_search_results": "false", "filter_path": "timed_out,aggregations"},
+                timeout_s=CALL_TIMEOUT_S,
+            )
+            try:
+                page = response["aggregations"]["values"]
+                values += [(bucket["key"]["value"], bucket["doc_count"]) for bucket in page["buckets"]]
+                after = page.get("after_key")
+            except (KeyError, TypeError) as error:
+                raise _unexpected(error) from None
+            if after is None:
+                break
+        return values
+
+    async def _search(self, body: Mapping[str, Any], *, deadline: Deadline, **params: str) -> Any:
+        """Make one call without a retry. Raises DeadlineExceededError, SearchUnavailableError."""
+        try:
+            return await call(
+                self._client,
+                f"POST /{self._alias}/_search",
+                body=body,
+                params={
+                    **params,
+                    "allow_partial_search_results": "false",
+                    "filter_path": _RESPONSE_FIELDS,
+                },
+                timeout_s=deadline.within_s(CALL_TIMEOUT_S),
+            )
+        except SearchUnavailableError:
+            if deadline.remaining_s() <= 0.0:
+                raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
+            raise
+
+    def _version_of(self, hits: Sequence[_Hit]) -> str:
+        """Return the version of the searched index. Raises SearchUnavailableError for other vectors."""
+        version = hits[0].index.removeprefix(f"{self._alias}-") if hits else self._schema.version
+        if not version.endswith(f"-{self._schema.model_version}"):
+            raise SearchUnavailableError(
+                f"The index {version} holds vectors of another model than the question's, "
+                f"{self._schema.model_version}. Fill a new version and swap the alias."
+            )
+        return version
 
 
 def search_body(query: PassageQuery) -> dict[str, Any]:
     """Return the hybrid query: all legs under one filter, and all their hits with their raw scores.
 
-    Each leg asks for fields that only its rows have: those of passages never find a title.
+    Each leg searches fields that only its rows have: the legs of passages never find a title.
     """
     depth = query.leg_size + TIE_MARGIN
-    vector, text = list(query.vector), _shortened(query.text)
-    return {
-        "size": 5 * depth,
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-        "docvalue_fields": ["row_id", "kept"],
+    vector, text = list(query.vector), _shorten(query.text)
+    return _rows("row_id", "kept", size=5 * depth) | {
         "script_fields": {
             PASSAGE_COSINE: _cosine_field("vector", vector),
             TITLE_COSINE: _cosine_field("title_vector", vector),
@@ -80,7 +212,14 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
                 "pagination_depth": depth,
                 "filter": {"bool": {"filter": _filters(query.filters, query.labels)}},
                 "queries": [
-                    _lexical_leg(text),
+                    {
+                        "multi_match": {
+                            "query": text,
+                            "fields": [f"{name}^{boost}" for name, boost in FIELD_BOOSTS.items()],
+                            "type": "most_fields",
+                            "_name": LEXICAL,
+                        }
+                    },
                     {"knn": {"vector": {"vector": vector, "k": depth}}},
                     {"match": {"asked": {"query": text, "_name": TITLE}}},
                     {"match": {"text": {"query": text, "_name": TEXT}}},
@@ -95,36 +234,23 @@ def title_cosines_body(vector: Sequence[float], document_ids: Sequence[str]) -> 
     """Return the query for each document's title or question that is nearest to the vector."""
     question = list(vector)
     nearest = {"source": f"1.0 + {_similarity('title_vector')}", "params": {"question": question}}
-    rows = [{"term": {"kind": "title"}}, {"terms": {"document_id": list(document_ids)}}]
-    return {
-        "size": len(document_ids),
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-        "docvalue_fields": ["row_id"],
+    titles = [{"term": {"kind": "title"}}, {"terms": {"document_id": list(document_ids)}}]
+    return _rows("row_id", size=len(document_ids)) | {
         "script_fields": {TITLE_COSINE: _cosine_field("title_vector", question)},
-        "query": {"script_score": {"query": {"bool": {"filter": rows}}, "script": nearest}},
+        "query": {"script_score": {"query": {"bool": {"filter": titles}}, "script": nearest}},
         "collapse": {"field": "document_id"},
     }
 
 
 def documents_body(document_ids: Sequence[str], labels: frozenset[str], *, size: int) -> dict[str, Any]:
-    """Return the query for the cards and all passages of the documents that the labels let through."""
-    return {
-        "size": size,
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-        "docvalue_fields": ["row_id", "kept", "card"],
-        "query": {
-            "bool": {
-                "filter": [
-                    {"terms": {"document_id": list(document_ids)}},
-                    _visible(labels),
-                    {"bool": {"should": [{"term": {"kind": "passage"}}, {"term": {"leads": True}}]}},
-                ]
-            }
-        },
+    """Return the query for the cards and all passages of the documents that the labels allow."""
+    stored = [
+        {"terms": {"document_id": list(document_ids)}},
+        _visible(labels),
+        {"bool": {"should": [{"term": {"kind": "passage"}}, {"term": {"leads": True}}]}},
+    ]
+    return _rows("row_id", "kept", "card", size=size) | {
+        "query": {"bool": {"filter": stored}},
         "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}],
     }
 
@@ -134,11 +260,21 @@ def values_body(field: str, *, after: Mapping[str, Any] | None) -> dict[str, Any
     page: dict[str, Any] = {"size": VALUES_A_PAGE, "sources": [{"value": {"terms": {"field": field}}}]}
     if after is not None:
         page["after"] = after
-    rows = [_visible(frozenset()), {"term": {"leads": True}}]
     return {
         "size": 0,
-        "query": {"bool": {"filter": rows}},
+        "query": {"bool": {"filter": [_visible(frozenset()), {"term": {"leads": True}}]}},
         "aggs": {"values": {"composite": page}},
+    }
+
+
+def _rows(*columns: str, size: int) -> dict[str, Any]:
+    """Return the part of a query that reads these columns of rows, and nothing else."""
+    return {
+        "size": size,
+        "track_total_hits": False,
+        "_source": False,
+        "stored_fields": "_none_",
+        "docvalue_fields": list(columns),
     }
 
 
@@ -151,18 +287,7 @@ def _cosine_field(field: str, question: list[float]) -> dict[str, Any]:
     return {"script": {"source": source, "params": {"question": question}}}
 
 
-def _lexical_leg(text: str) -> dict[str, Any]:
-    return {
-        "multi_match": {
-            "query": text,
-            "fields": [f"{name}^{boost}" for name, boost in FIELD_BOOSTS.items()],
-            "type": "most_fields",
-            "_name": LEXICAL,
-        }
-    }
-
-
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     words = Counter(_WORD.findall(text.lower()))
     if len(words) <= MOST_QUERY_WORDS:
         return text
@@ -181,196 +306,30 @@ def _filters(filters: SearchFilters, labels: frozenset[str]) -> list[dict[str, A
 
 
 def _visible(labels: frozenset[str]) -> dict[str, Any]:
-    return {"terms": {"visible_to": [UNLABELLED, *sorted(visibility_terms(labels))]}}
+    return {"terms": {"visible_to": [UNLABELLED, *sorted(label_terms(labels))]}}
 
 
-# The reading side of a tenant's passage index in OpenSearch: two calls a question.
-
-
-CALL_TIMEOUT_S = 30.0
-COSINE_DECIMALS = 6
-SCORE_DECIMALS = 5
-MOST_KNOWN_WORDS = 200_000
-_ROWS_A_CALL = 5_000
-_ANSWER_FIELDS = "timed_out,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
-Read = TypeVar("Read")
-
-
-class OpenSearchPassageSearch:
-    """``PassageSearch`` of one tenant: searches what ``alias`` points at, and nothing by any other name.
-
-    ``schema`` says whose vectors the questions are; an index of other vectors is refused. The client is
-    shared and not closed here.
-    """
-
-    def __init__(self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
-        self._client = client
-        self._alias = alias
-        self._schema = schema
-
-    async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
-        """Return the best ``query.size`` passages and all hits by two calls, which are never repeated.
-
-        The first runs all five legs; the raw scores that come with its hits tell each leg's ranks, and put
-        rows that tie, which the domain leaves in the order of its segments, in order of their ids. Only then
-        it is known of which documents the second has to read the titles' cosines.
-        """
-        deadline.within_s(CALL_TIMEOUT_S)  # raises when the deadline has passed
-        if len(query.vector) != self._schema.dimensions:
-            raise SearchUnavailableError(
-                f"The index has {self._schema.dimensions} dimensions, the question {len(query.vector)}."
-            )
-        answer = await self._ask(
-            search_body(query),
-            deadline=deadline,
-            search_pipeline=PIPELINE,
-            include_named_queries_score="true",
-        )
-        hits = _read(answer, _read_hit)
-        version = self._version_of(hits)
-        legs = _legs(hits, query)
-        listed = sorted({document_id_of(row_id) for leg in legs.values() for row_id in leg})
-        cosines: dict[str, float] = {}
-        if listed:
-            nearest = await self._ask(title_cosines_body(query.vector, listed), deadline=deadline)
-            cosines = dict(_read(nearest, _read_title_cosine))
-        by_id = {hit.row_id: hit for hit in hits}
-        nearest_passage = next(iter(legs["vector"].values()), 0.0)
-        return Retrieved(
-            passages=_ranked(by_id, legs, query),
-            best_cosine=nearest_passage,
-            index_version=version,
-            hits=_passage_hits(by_id, legs),
-            documents=_document_hits(listed, legs, cosines),
-        )
-
-    async def read_documents(
-        self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
-    ) -> Mapping[str, StoredDocument]:
-        """Read by one call; a further one for each 5,000 rows."""
-        body = documents_body(document_ids, labels, size=_ROWS_A_CALL)
-        cards: dict[str, DocumentCard] = {}
-        passages: dict[str, list[Passage]] = {}
-        while True:
-            hits = _read(await self._ask(body, deadline=deadline), _read_stored)
-            for hit in hits:
-                name = document_id_of(hit.row_id)
-                if hit.card is not None:
-                    cards[name] = hit.card
-                elif hit.passage is not None:
-                    passages.setdefault(name, []).append(hit.passage)
-            if len(hits) < _ROWS_A_CALL:
-                break
-            body["search_after"] = hits[-1].sort
-        return {
-            name: StoredDocument(card=cards[name], passages=tuple(passages.get(name, ())))
-            for name in document_ids
-            if name in cards
-        }
-
-    async def known_words(self) -> KnownWords:
-        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS words and as many abbreviations."""
-        words = await self._values("words")
-        definitions: dict[tuple[str, str], int] = {}
-        for value, documents in await self._values("abbreviations"):
-            short, _, long = value.partition(DEFINES)
-            definitions[short, long] = documents
-        return known_words_of(dict(words), definitions)
-
-    async def _values(self, field: str) -> list[tuple[str, int]]:
-        """Return each value of a keyword field of documents without labels, and how many have it."""
-        values: list[tuple[str, int]] = []
-        after: Mapping[str, Any] | None = None
-        while len(values) < MOST_KNOWN_WORDS:
-            answer = await call(
-                self._client,
-                f"POST /{self._alias}/_search",
-                body=values_body(field, after=after),
-                params={"allow_partial_search_results": "false", "filter_path": "timed_out,aggregations"},
-                timeout_s=CALL_TIMEOUT_S,
-            )
-            try:
-                page = answer["aggregations"]["values"]
-                values += [(bucket["key"]["value"], bucket["doc_count"]) for bucket in page["buckets"]]
-                after = page.get("after_key")
-            except (KeyError, TypeError) as error:
-                raise _odd(error) from None
-            if after is None:
-                break
-        return values
-
-    async def _ask(self, body: Mapping[str, Any], *, deadline: Deadline, **params: str) -> Any:
-        """Make one call, which is never repeated. Raises DeadlineExceededError, SearchUnavailableError."""
-        try:
-            return await call(
-                self._client,
-                f"POST /{self._alias}/_search",
-                body=body,
-                params={
-                    **params,
-                    "allow_partial_search_results": "false",
-                    "filter_path": _ANSWER_FIELDS,
-                },
-                timeout_s=deadline.within_s(CALL_TIMEOUT_S),
-            )
-        except SearchUnavailableError:
-            if deadline.remaining_s() <= 0.0:
-                raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
-            raise
-
-    async def info(self) -> IndexInfo:
-        info = await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
-        if info.index_version != self._schema.version:
-            raise SearchUnavailableError(
-                f"The alias points at the index {info.index_version}, and this process reads "
-                f"{self._schema.version}: fill and swap in that version."
-            )
-        return info
-
-    def _version_of(self, hits: Sequence[_Hit]) -> str:
-        """Return the version that answered. Raises SearchUnavailableError when it has other vectors."""
-        version = hits[0].index.removeprefix(f"{self._alias}-") if hits else self._schema.version
-        if not version.endswith(f"-{self._schema.model_version}"):
-            raise SearchUnavailableError(
-                f"The index {version} holds vectors of another model than the question's, "
-                f"{self._schema.model_version}: fill and swap in a new version."
-            )
-        return version
-
-
-@dataclass(slots=True)  # some hundred a search: a frozen one takes three times as long to make
+@dataclass(slots=True)  # hundreds a search: a frozen one takes three times as long to make
 class _Hit:
-    """A row that a leg found; a passage's text is unpacked only when it is shown."""
+    """A row that a leg found; only the passages that are returned are decompressed."""
 
     index: str
     row_id: str
     kept: str | None
     """Of a passage."""
     scores: Mapping[str, float]
-    """BM25 by the leg's name, of every hit that has a word of the question, whichever leg found it."""
+    """BM25 by the leg's name, of every hit with a word of the question, whichever leg found it."""
     cosine: float | None
     title_cosine: float | None
 
 
-@dataclass(slots=True)
-class _StoredHit:
-    row_id: str
-    passage: Passage | None
-    card: DocumentCard | None
-    sort: Sequence[Any]
-
-
-_Legs = Mapping[str, Mapping[str, float]]
-"""Leg → row id → score, best first, ties in order of row ids."""
-
-
-def _read(answer: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
+def _read(response: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
     try:
-        if answer["timed_out"]:  # always there: an answer without hits is none, not an empty index
+        if response["timed_out"]:  # always present: without it this is no response of a search
             raise SearchUnavailableError("The passage index did not finish the search in time.")
-        return [read_hit(hit) for hit in answer.get("hits", {}).get("hits", ())]
+        return [read_hit(hit) for hit in response.get("hits", {}).get("hits", ())]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise _odd(error) from None
+        raise _unexpected(error) from None
 
 
 def _read_hit(hit: Mapping[str, Any]) -> _Hit:
@@ -392,14 +351,15 @@ def _read_title_cosine(hit: Mapping[str, Any]) -> tuple[str, float]:
     return document_id_of(fields["row_id"][0]), round(fields[TITLE_COSINE][0], COSINE_DECIMALS)
 
 
-def _read_stored(hit: Mapping[str, Any]) -> _StoredHit:
+def _read_stored(hit: Mapping[str, Any]) -> tuple[str, Passage | DocumentCard | None, Sequence[Any]]:
+    """Return the row's id, what it stores, and its place in the order."""
     fields = hit["fields"]
-    return _StoredHit(
-        row_id=fields["row_id"][0],
-        passage=passage_of(fields["kept"][0]) if "kept" in fields else None,
-        card=card_of(fields["card"][0]) if "card" in fields else None,
-        sort=hit["sort"],
-    )
+    stored: Passage | DocumentCard | None = None
+    if "card" in fields:
+        stored = card_of(fields["card"][0])
+    elif "kept" in fields:
+        stored = passage_of(fields["kept"][0])
+    return fields["row_id"][0], stored, hit["sort"]
 
 
 def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
@@ -407,8 +367,8 @@ def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
     return None if value is None else round(value, COSINE_DECIMALS)
 
 
-def _legs(hits: Sequence[_Hit], query: PassageQuery) -> _Legs:
-    """Return the legs as long as asked."""
+def _legs(hits: Sequence[_Hit], query: PassageQuery) -> Mapping[str, Leg]:
+    """Return the legs, each ``query.leg_size`` long at most, ties in order of row ids."""
     scores: dict[str, list[tuple[float, str]]] = {name: [] for name in HYBRID_WEIGHTS}
     for hit in hits:
         for name, score in hit.scores.items():
@@ -423,69 +383,13 @@ def _legs(hits: Sequence[_Hit], query: PassageQuery) -> _Legs:
     }
 
 
-def _ranked(by_id: Mapping[str, _Hit], legs: _Legs, query: PassageQuery) -> tuple[RankedPassage, ...]:
-    """Return the best passages with the legs' ranks and scores, ties in order of passage ids."""
-    lexical, vector = (list(legs[name]) for name in LEG_WEIGHTS)
-    lexical_ranks, vector_ranks = (
-        {name: rank for rank, name in enumerate(leg, start=1)} for leg in (lexical, vector)
-    )
-    fused = reciprocal_rank_fusion([lexical, vector], weights=list(LEG_WEIGHTS.values()))
-    return tuple(
-        RankedPassage(
-            passage=_unpacked(by_id[name]),
-            rank=rank,
-            fused_score=score,
-            lexical_rank=lexical_ranks.get(name),
-            lexical_score=legs[LEXICAL].get(name),
-            vector_rank=vector_ranks.get(name),
-            cosine=by_id[name].cosine,
-        )
-        for rank, (name, score) in enumerate(list(fused.items())[: query.size], start=1)
-    )
-
-
-def _passage_hits(by_id: Mapping[str, _Hit], legs: _Legs) -> tuple[PassageHit, ...]:
-    lexical, vector = (legs[name] for name in LEG_WEIGHTS)
-    return tuple(
-        PassageHit(
-            passage_id=name,
-            document_id=document_id_of(name),
-            lexical_score=lexical.get(name),
-            cosine=by_id[name].cosine,
-        )
-        for name in sorted({*lexical, *vector})
-    )
-
-
-def _document_hits(
-    listed: Sequence[str], legs: _Legs, cosines: Mapping[str, float]
-) -> tuple[DocumentHit, ...]:
-    title_scores, text_scores = (_best_of_documents(legs[name]) for name in (TITLE, TEXT))
-    return tuple(
-        DocumentHit(
-            document_id=name,
-            title_cosine=cosines.get(name),
-            title_score=title_scores.get(name),
-            text_score=text_scores.get(name),
-        )
-        for name in listed
-    )
-
-
-def _best_of_documents(leg: Mapping[str, float]) -> dict[str, float]:
-    best: dict[str, float] = {}
-    for row_id, score in leg.items():
-        best.setdefault(document_id_of(row_id), score)
-    return best
-
-
-def _unpacked(hit: _Hit) -> Passage:
+def _passage_of(hit: _Hit) -> Passage:
     try:
         return passage_of(hit.kept or "")
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise _odd(error) from None
+        raise _unexpected(error) from None
 
 
-def _odd(error: Exception) -> SearchUnavailableError:
-    # the error's text may quote a passage
-    return SearchUnavailableError(f"The passage index answered oddly ({type(error).__name__}).")
+def _unexpected(error: Exception) -> SearchUnavailableError:
+    # The error's own text may quote a passage.
+    return SearchUnavailableError(f"The passage index sent an unexpected response ({type(error).__name__}).")

@@ -28,7 +28,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.embedded.sqlite_file import SqliteFile, Transaction
-from assistant.stored_values import decode_log_batch, encode_log_batch
+from assistant.twins import decode_log_batch, encode_log_batch
 
 _RECORD_TABLES = """
 CREATE TABLE IF NOT EXISTS answers (

@@ -21,7 +21,7 @@ from tantivy import FieldType, Filter, Occur, Query, TextAnalyzer, TextAnalyzerB
 from assistant.domain.documents import DocumentCard, Passage, SearchFilters
 from assistant.embedded.passage_rows import DocumentRows
 from assistant.private_files import make_private_folder
-from assistant.stored_values import microseconds, whole_text
+from assistant.twins import UNLABELLED, label_terms, microseconds, visibility, whole_text
 
 Leg = Literal["passages", "titles", "texts"]
 WRITER_HEAP_BYTES = 15_000_000
@@ -46,7 +46,6 @@ STOP_WORDS = (
 )
 """Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
 _ANALYZER = "english"
-_UNLABELLED = "*"
 
 
 def build_schema(leg: Leg) -> tantivy.Schema:
@@ -112,7 +111,7 @@ class LexicalWriter:
         document.add_text("document_id", filtered.document_id)
         document.add_text("source", filtered.source)
         document.add_text("type", filtered.type)
-        for label in _visibility_terms(filtered.labels) if filtered.labels else (_UNLABELLED,):
+        for label in visibility(filtered.labels):
             document.add_text("visible_to", label)
         document.add_integer("updated_at_us", microseconds(filtered.updated_at))
         document.add_unsigned("row", row)
@@ -189,7 +188,7 @@ class _LegReader:
         ]
 
     def _filters(self, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
-        yield self._any_of("visible_to", (_UNLABELLED, *_visibility_terms(labels)))
+        yield self._any_of("visible_to", (UNLABELLED, *label_terms(labels)))
         for field in ("source", "type", "document_id"):
             values: tuple[str, ...] = getattr(filters, field)
             if values:
@@ -214,8 +213,3 @@ def _share_heaps() -> None:
     """
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MOST_HEAPS)
-
-
-def _visibility_terms(labels: Iterable[str]) -> tuple[str, ...]:
-    # A prefix keeps any label, even "*" or the empty one, apart from the mark of an unlabelled passage.
-    return tuple(f"={label}" for label in labels)

@@ -1,10 +1,10 @@
 """Passages, titles, cards and their vectors in SQLite: the source of truth of the embedded index.
 
 A title row is a document's title or one of its questions. Everything else (tantivy's postings, the vector
-matrices in memory) is derived from these tables. Two counters tell readers in other processes what to
-refresh: ``generation`` grows with each write, and ``changes`` says which documents it touched;
+matrices in memory) is derived from these tables. Readers in other processes refresh by two counters:
+``generation`` grows with each write, and ``changes`` has the generation of each document's last write;
 ``lexical_commit`` grows when tantivy has caught up, and ``lexical_folder`` names its current folder.
-``pending`` holds the documents whose postings may be behind.
+``pending`` lists the documents whose postings may be out of date.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ from typing import Any
 
 import orjson
 
-from assistant.domain.documents import DocumentCard, KnownWords, Passage, Span
-from assistant.stored_values import (
+from assistant.domain.documents import DocumentCard, KnownWords, Passage
+from assistant.twins import (
     card_from,
     card_values,
-    from_microseconds,
     known_words_of,
     microseconds,
-    unit_values,
-    units_from,
+    passage_from,
+    passage_values,
 )
 
 PASSAGES_FILE = "passages.sqlite"
 SCHEMA_VERSION = 2
-"""Grows with a change of the tables, the analyzer or the fields: such an index is built anew."""
+"""Increase it when the tables, the analyzer or the fields change: the index is then rebuilt."""
 
 INDEX_SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -83,16 +82,15 @@ _PASSAGE_COLUMNS = (
     "document_id, ordinal, content_hash, title, heading, text, span_start, span_end, token_count,"
     " source, type, url, updated_at_us, labels, units"
 )
-_INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608
+_COLUMN_NAMES = _PASSAGE_COLUMNS.split(", ")
+_INSERT_PASSAGE = (
+    f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES (:document_id, :ordinal, :content_hash, :title,"  # noqa: S608
+    " :heading, :text, :span_start, :span_end, :token_count, :source, :type, :url, :updated_at_us, :labels,"
+    " :units)"
+)
 _SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608 (our own names)
-_SELECT_PASSAGES_AT = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
 _SELECT_VECTORS = (
     "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
-    " FROM passages JOIN vectors USING (row)"
-)
-_SELECT_TITLE_VECTORS = (
-    "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
-    " FROM titles JOIN cards USING (document_id)"
 )
 _DELETE = (
     "DELETE FROM vectors WHERE row IN (SELECT row FROM passages WHERE document_id = ?)",
@@ -103,7 +101,7 @@ _DELETE = (
 
 @dataclass(frozen=True, slots=True)
 class IndexModel:
-    """The embedding model whose vectors an index holds: those of another cannot be compared with them."""
+    """The embedding model whose vectors an index holds: vectors of different models cannot be compared."""
 
     name: str
     dimensions: int
@@ -119,7 +117,7 @@ class IndexMeta:
     lexical_folder: str = ""
     lexical_commit: int = 0
     purge_pending: bool = False
-    """Replaced or deleted text may still stand in tantivy's segments or in the write-ahead log."""
+    """Replaced or deleted text may still be in tantivy's segments or in the write-ahead log."""
     updated_at: datetime | None = None
 
 
@@ -143,11 +141,11 @@ class DocumentRows:
 
 @dataclass(frozen=True, slots=True)
 class VectorRow:
-    """What a vector leg and the filters need of one passage, or of one title."""
+    """The columns of one passage or title that the vector leg and the filters use."""
 
     row: int
     name: str
-    """``<document_id>#<ordinal>``: ties come in its order."""
+    """``<document_id>#<ordinal>``: breaks ties."""
     document_id: str
     source: str
     type: str
@@ -181,12 +179,9 @@ def write_meta(connection: sqlite3.Connection, **values: str) -> None:
 
 
 def replace_rows(
-    connection: sqlite3.Connection,
-    documents: Mapping[str, PackedDocument | None],
-    *,
-    now: datetime,
+    connection: sqlite3.Connection, documents: Mapping[str, PackedDocument | None], *, now: datetime
 ) -> None:
-    """Put each document in place of all that is kept of it, in the caller's transaction; None removes it."""
+    """Replace everything stored of each document, in the caller's transaction; None removes it."""
     meta = read_meta(connection)
     removed = 0
     for document_id, document in documents.items():
@@ -200,8 +195,10 @@ def replace_rows(
         "INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)",
         [(document_id, generation) for document_id in documents],
     )
-    touched = [(document_id,) for document_id in documents]
-    connection.executemany("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", touched)
+    connection.executemany(
+        "INSERT OR IGNORE INTO pending (document_id) VALUES (?)",
+        [(document_id,) for document_id in documents],
+    )
     write_meta(
         connection,
         generation=str(generation),
@@ -221,18 +218,9 @@ def changed_documents(connection: sqlite3.Connection, *, after_generation: int) 
 
 def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
     card = document.card
-    labels = orjson.dumps(card.labels).decode()
-    connection.execute(
-        "INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            card.document_id,
-            card.source,
-            card.type,
-            microseconds(card.updated_at),
-            labels,
-            _packed(card_values(card)),
-        ),
-    )
+    filters = (card.document_id, card.source, card.type, microseconds(card.updated_at), _json(card.labels))
+    row = (*filters, _compress(card_values(card)))
+    connection.execute("INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)", row)
     asked = (card.title, *card.questions)
     connection.executemany(
         "INSERT INTO titles (document_id, ordinal, text, vector) VALUES (?, ?, ?, ?)",
@@ -259,9 +247,9 @@ def documents_of(
             "SELECT row, text FROM titles WHERE document_id = ? ORDER BY ordinal", (document_id,)
         )
         yield DocumentRows(
-            card=card_from(_unpacked(card)),
-            titles=[(row, text) for row, text in titles],
-            passages=[(row[0], _passage(row[1:], with_units=with_units)) for row in passages],
+            card=card_from(_decompress(card)),
+            titles=titles.fetchall(),
+            passages=[(row[0], _passage(row, with_units=with_units)) for row in passages],
         )
 
 
@@ -270,34 +258,37 @@ def known_words(connection: sqlite3.Connection) -> KnownWords:
     words: Counter[str] = Counter()
     definitions: Counter[tuple[str, str]] = Counter()
     for (packed,) in connection.execute("SELECT card FROM cards WHERE labels = '[]'"):
-        values = _unpacked(packed)
+        values = _decompress(packed)
         words.update(values["words"].split())
         definitions.update((short, long) for short, long in values["abbreviations"])
     return known_words_of(words, definitions)
 
 
-def passages_at(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Passage]:
-    """Return the passages of these rows; rows that are gone are left out."""
-    found = connection.execute(_SELECT_PASSAGES_AT, (orjson.dumps(list(rows)).decode(),))
-    return {row[0]: _passage(row[1:]) for row in found}
+def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:
+    """Return the passages of these rows by their ids, without rows that no longer exist."""
+    found = connection.execute(
+        f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))",  # noqa: S608 (our own names)
+        (_json(rows),),
+    )
+    return {passage.passage_id: passage for passage in map(_passage, found)}
 
 
 def passage_vectors(
     connection: sqlite3.Connection, document_ids: Iterable[str] | None
 ) -> Iterator[VectorRow]:
     """Yield the rows of the documents' passages, or of all."""
-    return _vector_rows(connection, _SELECT_VECTORS, document_ids)
+    return _vector_rows(connection, "passages JOIN vectors USING (row)", document_ids)
 
 
 def title_vectors(connection: sqlite3.Connection, document_ids: Iterable[str] | None) -> Iterator[VectorRow]:
     """Yield the rows of the documents' titles and questions, or of all."""
-    return _vector_rows(connection, _SELECT_TITLE_VECTORS, document_ids)
+    return _vector_rows(connection, "titles JOIN cards USING (document_id)", document_ids)
 
 
 def _vector_rows(
-    connection: sqlite3.Connection, select: str, document_ids: Iterable[str] | None
+    connection: sqlite3.Connection, tables: str, document_ids: Iterable[str] | None
 ) -> Iterator[VectorRow]:
-    statement, values = _of_documents(select, document_ids)
+    statement, values = _of_documents(f"{_SELECT_VECTORS} FROM {tables}", document_ids)
     for row in connection.execute(f"{statement} ORDER BY row", values):
         yield VectorRow(*row[:6], labels=tuple(orjson.loads(row[6])), vector=row[7])
 
@@ -305,8 +296,7 @@ def _vector_rows(
 def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[str, tuple[str, ...]]:
     if document_ids is None:
         return statement, ()
-    wanted = orjson.dumps(list(document_ids)).decode()
-    return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (wanted,)  # noqa: S608
+    return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (_json(document_ids),)  # noqa: S608
 
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -323,57 +313,38 @@ def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) 
     found = connection.execute(
         "SELECT document_id FROM cards WHERE document_id IN (SELECT value FROM json_each(?)) AND EXISTS"
         " (SELECT 1 FROM passages JOIN vectors USING (row) WHERE passages.document_id = cards.document_id)",
-        (orjson.dumps(list(document_ids)).decode(),),
+        (_json(document_ids),),
     )
     return frozenset(str(row[0]) for row in found)
 
 
-def _columns(passage: Passage) -> tuple[object, ...]:
-    return (
-        passage.document_id,
-        passage.ordinal,
-        passage.content_hash,
-        passage.title,
-        passage.heading,
-        passage.text,
-        passage.span.start,
-        passage.span.end,
-        passage.token_count,
-        passage.source,
-        passage.type,
-        passage.url,
-        microseconds(passage.updated_at),
-        orjson.dumps(passage.labels).decode(),
-        _packed(unit_values(passage)),
+def _columns(passage: Passage) -> dict[str, Any]:
+    values = passage_values(passage)
+    start, end = values["span"]
+    packed = {"labels": _json(passage.labels), "units": _compress(values["units"])}
+    return values | packed | {"span_start": start, "span_end": end, "span": None}
+
+
+def _passage(columns: Sequence[Any], *, with_units: bool = True) -> Passage:
+    values = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
+    return passage_from(
+        values
+        | {
+            "passage_id": f"{values['document_id']}#{values['ordinal']}",
+            "span": (values["span_start"], values["span_end"]),
+            "labels": orjson.loads(values["labels"]),
+            "units": _decompress(values["units"]) if with_units else None,
+        }
     )
 
 
-def _passage(columns: Sequence[object], *, with_units: bool = True) -> Passage:
-    (document_id, ordinal, content_hash, title, heading, text, start, end) = columns[:8]
-    (token_count, source, type_, url, updated_at_us, labels, units) = columns[8:]
-    span = Span(int(str(start)), int(str(end)))
-    return Passage(
-        passage_id=f"{document_id}#{ordinal}",
-        document_id=str(document_id),
-        content_hash=str(content_hash),
-        ordinal=int(str(ordinal)),
-        title=str(title),
-        heading=str(heading),
-        text=str(text),
-        span=span,
-        token_count=int(str(token_count)),
-        source=str(source),
-        type=str(type_),
-        url=None if url is None else str(url),
-        updated_at=from_microseconds(int(str(updated_at_us))),
-        labels=tuple(orjson.loads(str(labels))),
-        units=units_from(_unpacked(units), text=str(text), span=span) if with_units else (),
-    )
+def _json(values: Iterable[object]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
-def _packed(values: Any) -> bytes:
+def _compress(values: Any) -> bytes:
     return zlib.compress(orjson.dumps(values))
 
 
-def _unpacked(packed: Any) -> Any:
-    return orjson.loads(zlib.decompress(packed))
+def _decompress(stored: bytes) -> Any:
+    return orjson.loads(zlib.decompress(stored))

@@ -26,7 +26,7 @@ from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.knowledge.formats import page_item
 from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.parsing import parse_document
-from assistant.stored_values import decode_log_batch
+from assistant.twins import decode_log_batch
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.fakes.running_service import passages_of

@@ -1,0 +1,332 @@
+"""What the embedded stores and AWS's do in the same way: values of the index, its hits, batches of a log.
+
+A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+import orjson
+
+from assistant.answering.ports import LogBatch
+from assistant.domain.answers import Excerpt
+from assistant.domain.documents import (
+    VECTOR_LEG_WEIGHT,
+    DocumentCard,
+    DocumentHit,
+    KnownWords,
+    Passage,
+    PassageHit,
+    RankedPassage,
+    Retrieved,
+    Span,
+    Unit,
+    UnitKind,
+    reciprocal_rank_fusion,
+)
+
+LONGEST_WHOLE_TEXT = 200_000
+"""About 30,000 words: in UTF-8 less than one bulk call takes."""
+UNLABELLED = "*"
+"""The term of rows that every agent may see."""
+_KINDS: tuple[UnitKind, ...] = tuple(UnitKind)
+Leg = Mapping[str, float]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(instant: datetime) -> int:
+    """Return microseconds since 1970 UTC, exactly."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(value: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def passage_values(passage: Passage) -> dict[str, Any]:
+    """Return the passage as JSON values, with its units."""
+    return {
+        "passage_id": passage.passage_id,
+        "document_id": passage.document_id,
+        "content_hash": passage.content_hash,
+        "ordinal": passage.ordinal,
+        "title": passage.title,
+        "heading": passage.heading,
+        "text": passage.text,
+        "span": [passage.span.start, passage.span.end],
+        "token_count": passage.token_count,
+        "source": passage.source,
+        "type": passage.type,
+        "url": passage.url,
+        "updated_at_us": microseconds(passage.updated_at),
+        "labels": passage.labels,
+        "units": _unit_values(passage),
+    }
+
+
+def passage_from(values: Mapping[str, Any]) -> Passage:
+    """Return the passage of ``passage_values``; without units where ``units`` is None.
+
+    Raises KeyError, IndexError, TypeError or ValueError for other values.
+    """
+    span, units = Span(*values["span"]), values["units"]
+    return Passage(
+        passage_id=values["passage_id"],
+        document_id=values["document_id"],
+        content_hash=values["content_hash"],
+        ordinal=values["ordinal"],
+        title=values["title"],
+        heading=values["heading"],
+        text=values["text"],
+        span=span,
+        token_count=values["token_count"],
+        source=values["source"],
+        type=values["type"],
+        url=values["url"],
+        updated_at=from_microseconds(values["updated_at_us"]),
+        labels=tuple(values["labels"]),
+        units=() if units is None else _units_from(units, text=values["text"], span=span),
+    )
+
+
+def _unit_values(passage: Passage) -> dict[str, Any]:
+    """Return the units: each heading once, and a unit's text only where the passage's text does not contain
+    all of it."""
+    headings = list(dict.fromkeys(unit.heading for unit in passage.units))
+    places = {heading: place for place, heading in enumerate(headings)}
+    rows: list[list[Any]] = []
+    for unit in passage.units:
+        row = [
+            unit.ordinal,
+            _KINDS.index(unit.kind),
+            unit.span.start,
+            unit.span.end,
+            places[unit.heading],
+            unit.parent,
+            " ".join(unit.terms),
+        ]
+        rows.append(row if _slice(passage.text, passage.span, unit.span) == unit.text else [*row, unit.text])
+    return {"headings": headings, "rows": rows}
+
+
+def _units_from(values: Mapping[str, Any], *, text: str, span: Span) -> tuple[Unit, ...]:
+    headings = values["headings"]
+    units: list[Unit] = []
+    rows: list[list[Any]] = values["rows"]
+    for ordinal, kind, start, end, heading, parent, terms, *own_text in rows:
+        within = Span(start, end)
+        units.append(
+            Unit(
+                ordinal=ordinal,
+                kind=_KINDS[int(kind)],
+                text=own_text[0] if own_text else _slice(text, span, within),
+                span=within,
+                heading=headings[heading],
+                parent=parent,
+                terms=tuple(terms.split()),
+            )
+        )
+    return tuple(units)
+
+
+def _slice(text: str, span: Span, wanted: Span) -> str:
+    start = wanted.start - span.start
+    return text[start : start + wanted.end - wanted.start] if start >= 0 else ""
+
+
+def label_terms(labels: Iterable[str]) -> list[str]:
+    """Return labels as an index holds them: the prefix keeps any label apart from ``UNLABELLED``."""
+    return [f"={label}" for label in labels]
+
+
+def visibility(labels: Iterable[str]) -> list[str]:
+    """Return the terms by which a row with these labels is found."""
+    return label_terms(labels) or [UNLABELLED]
+
+
+def card_values(card: DocumentCard) -> dict[str, Any]:
+    return {
+        "document_id": card.document_id,
+        "content_hash": card.content_hash,
+        "title": card.title,
+        "questions": card.questions,
+        "source": card.source,
+        "type": card.type,
+        "url": card.url,
+        "owner": card.owner,
+        "effective_date": card.effective_date and card.effective_date.isoformat(),
+        "updated_at_us": microseconds(card.updated_at),
+        "labels": card.labels,
+        "abbreviations": card.abbreviations,
+        "words": " ".join(card.words),
+    }
+
+
+def card_from(values: Mapping[str, Any]) -> DocumentCard:
+    """Return the card of ``card_values``. Raises KeyError, TypeError or ValueError for other values."""
+    effective = values["effective_date"]
+    return DocumentCard(
+        document_id=values["document_id"],
+        content_hash=values["content_hash"],
+        title=values["title"],
+        questions=tuple(values["questions"]),
+        source=values["source"],
+        type=values["type"],
+        url=values["url"],
+        owner=values["owner"],
+        effective_date=None if effective is None else date.fromisoformat(effective),
+        updated_at=from_microseconds(values["updated_at_us"]),
+        labels=tuple(values["labels"]),
+        abbreviations=tuple((short, long) for short, long in values["abbreviations"]),
+        words=tuple(values["words"].split()),
+    )
+
+
+def whole_text(passages: Iterable[Passage]) -> str:
+    """Return a document's text from its passages, each heading once where it begins, cut at
+    LONGEST_WHOLE_TEXT characters: passages find the rest."""
+    parts: list[str] = []
+    heading = ""
+    for passage in passages:
+        if passage.heading != heading:
+            heading = passage.heading
+            parts.append(heading)
+        parts.append(passage.text)
+    return "\n".join(parts)[:LONGEST_WHOLE_TEXT]
+
+
+def known_words_of(words: Mapping[str, int], definitions: Mapping[tuple[str, str], int]) -> KnownWords:
+    """Return the words, and the abbreviations that all documents define in the same way.
+
+    ``definitions`` counts the documents of each (short form, long form). A short form whose long forms differ
+    in more than a plural "s" is left out.
+    """
+    long_forms: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for (short, long), documents in definitions.items():
+        long_forms[short][long] = documents
+    agreed = {
+        short: min(longs, key=lambda long: (-longs[long], len(long), long))
+        for short, longs in long_forms.items()
+        if len({long.removesuffix("s") for long in longs}) == 1
+    }
+    return KnownWords(words=dict(words), abbreviations=agreed)
+
+
+# One batch of an answer's event log as bytes, the same in every store: a line of JSON, then the frames.
+
+
+def document_id_of(row_id: str) -> str:
+    """Return the document of a row; no document id contains "#"."""
+    return row_id.rpartition("#")[0]
+
+
+def documents_of_legs(legs: Mapping[str, Leg]) -> list[str]:
+    """Return the documents of all legs, in order."""
+    return sorted({document_id_of(row_id) for leg in legs.values() for row_id in leg})
+
+
+def retrieved(
+    legs: Mapping[str, Leg],
+    *,
+    size: int,
+    index_version: str,
+    cosines: Mapping[str, float | None],
+    title_cosines: Mapping[str, float],
+    passages: Callable[[Sequence[str]], Mapping[str, Passage]],
+) -> Retrieved:
+    """Return the result of a search: the fused legs ``lexical`` and ``vector`` of passages, and the documents
+    of all legs.
+
+    ``cosines`` are by passage id, ``title_cosines`` by document id. ``passages`` returns those that still
+    exist.
+    """
+    lexical, vector = legs["lexical"], legs["vector"]
+    title_scores, text_scores = (_best_of_documents(legs.get(name, {})) for name in ("title", "text"))
+    hits = tuple(
+        PassageHit(
+            passage_id=name,
+            document_id=document_id_of(name),
+            lexical_score=lexical.get(name),
+            cosine=cosines[name],
+        )
+        for name in sorted({*lexical, *vector})
+    )
+    documents = tuple(
+        DocumentHit(
+            document_id=name,
+            title_cosine=title_cosines.get(name),
+            title_score=title_scores.get(name),
+            text_score=text_scores.get(name),
+        )
+        for name in documents_of_legs(legs)
+    )
+    fused = reciprocal_rank_fusion([list(lexical), list(vector)], weights=(1.0, VECTOR_LEG_WEIGHT))
+    best = list(fused)[:size]
+    ranked = _ranked(lexical, vector, fused=fused, cosines=cosines, found=passages(best))
+    best_cosine = next(iter(vector.values()), 0.0)
+    return Retrieved(ranked, best_cosine, index_version, hits=hits, documents=documents)
+
+
+def _ranked(
+    lexical: Leg,
+    vector: Leg,
+    *,
+    fused: Leg,
+    cosines: Mapping[str, float | None],
+    found: Mapping[str, Passage],
+) -> tuple[RankedPassage, ...]:
+    lexical_ranks, vector_ranks = (
+        {name: rank for rank, name in enumerate(leg, start=1)} for leg in (lexical, vector)
+    )
+    return tuple(
+        RankedPassage(
+            passage=found[name],
+            rank=rank,
+            fused_score=fused[name],
+            lexical_rank=lexical_ranks.get(name),
+            lexical_score=lexical.get(name),
+            vector_rank=vector_ranks.get(name),
+            cosine=cosines[name],
+        )
+        for rank, name in enumerate((name for name in fused if name in found), start=1)
+    )
+
+
+def _best_of_documents(leg: Leg) -> dict[str, float]:
+    """Return each document's best score: the leg is best first."""
+    best: dict[str, float] = {}
+    for row_id, score in leg.items():
+        best.setdefault(document_id_of(row_id), score)
+    return best
+
+
+def encode_log_batch(batch: LogBatch) -> bytes:
+    """Return ``batch`` without its number, which is its key in the store: a line of JSON, then the frames.
+
+    The line is ``[first_sequence, ended, [length of each frame], excerpts]``. Excerpts are absent where the
+    frames have no text of documents, and in batches of older releases.
+    """
+    head: list[Any] = [batch.first_sequence, batch.ended, [len(frame) for frame in batch.frames]]
+    if batch.excerpts:
+        head.append([excerpt.model_dump(mode="json", exclude_defaults=True) for excerpt in batch.excerpts])
+    return b"\n".join((orjson.dumps(head), b"".join(batch.frames)))
+
+
+def decode_log_batch(number: int, stored: bytes) -> LogBatch:
+    """Return the batch that ``encode_log_batch`` wrote."""
+    head, _, joined = stored.partition(b"\n")
+    values: list[Any] = orjson.loads(head)
+    sizes: list[int] = values[2]
+    ends = list(accumulate(sizes))
+    return LogBatch(
+        number=number,
+        first_sequence=values[0],
+        frames=tuple(joined[end - size : end] for end, size in zip(ends, sizes, strict=True)),
+        ended=values[1],
+        excerpts=tuple(Excerpt.model_validate(excerpt) for excerpt in values[3]) if values[3:] else (),
+    )
