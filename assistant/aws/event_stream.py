@@ -32,7 +32,7 @@ _FIXED_VALUE_BYTES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 
 @dataclass(frozen=True, slots=True)
 class StreamFault:
-    """Why a stream is over before its end: an exception message inside it, or bytes that are no framing."""
+    """Why a stream ended early: an exception message inside it, or bytes that are not valid framing."""
 
     kind: str
     """``ModelStreamError``, ``InternalStreamFailure``, … or ``corrupt``."""
@@ -40,9 +40,9 @@ class StreamFault:
 
 
 class EventStreamParser:
-    """Takes bytes as they come, gives the payloads of whole ``PayloadPart`` events.
+    """Returns the payloads of whole ``PayloadPart`` events from bytes that are cut anywhere.
 
-    After the first fault nothing more is decoded; payloads before it are still given.
+    After the first fault nothing more is decoded; payloads before it are still returned.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class EventStreamParser:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of a message whose end has not come."""
+        """Bytes of a message whose end has not arrived."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -80,23 +80,23 @@ class EventStreamParser:
         return payloads
 
     def _is_event(self, headers: bytes, payload: bytes) -> bool:
-        """Read headers, which parts that follow each other have in common; any exception is the fault."""
+        """Decode headers and keep them: consecutive parts have the same. An exception sets the fault."""
         found = _decode_headers(headers)
         if found.get(":message-type") != "event":
-            self.fault = _described(found, payload)
+            self.fault = _fault_of(found, payload)
             return False
         self._known_headers, self._known_event = headers, found.get(":event-type", "")
         return True
 
 
 class _CorruptError(Exception):
-    """The bytes are no event stream."""
+    """The bytes are not an event stream."""
 
 
 def _message(buffer: bytes, start: int) -> tuple[int, int] | None:
-    """Return where the payload of the message at ``start`` begins and ends, None while it is not whole."""
-    come = len(buffer) - start
-    if come < _PRELUDE.size:
+    """Return where the payload of the message at ``start`` begins and ends; None while it is incomplete."""
+    available = len(buffer) - start
+    if available < _PRELUDE.size:
         return None
     total, header_bytes, prelude_crc = _PRELUDE.unpack_from(buffer, start)
     checked = start + _CHECKED_PRELUDE_BYTES
@@ -105,7 +105,7 @@ def _message(buffer: bytes, start: int) -> tuple[int, int] | None:
         raise _CorruptError("a prelude's checksum is wrong")
     if not _SMALLEST_MESSAGE_BYTES <= total <= _LARGEST_MESSAGE_BYTES:
         raise _CorruptError(f"a message claims {total} bytes")
-    if come < total:
+    if available < total:
         return None
     crc_start = start + total - _CRC_BYTES
     if crc32(buffer[checked:crc_start], crc) != _CRC.unpack_from(buffer, crc_start)[0]:
@@ -117,7 +117,7 @@ def _message(buffer: bytes, start: int) -> tuple[int, int] | None:
 
 
 def _decode_headers(data: bytes) -> dict[str, str]:
-    """Return the headers whose value is a string."""
+    """Return the headers whose value is a string. Raises _CorruptError."""
     headers: dict[str, str] = {}
     position = 0
     try:
@@ -138,7 +138,7 @@ def _decode_headers(data: bytes) -> dict[str, str]:
     return headers
 
 
-def _described(headers: dict[str, str], payload: bytes) -> StreamFault:
+def _fault_of(headers: dict[str, str], payload: bytes) -> StreamFault:
     kind = headers.get(":exception-type") or headers.get(":error-code") or "unknown"
     message = headers.get(":error-message", "")
     try:
@@ -152,18 +152,15 @@ def _described(headers: dict[str, str], payload: bytes) -> StreamFault:
     return StreamFault(kind, message)
 
 
-# Incremental decoding of server-sent events (https://html.spec.whatwg.org, 9.2.6): only their data.
-
-
 _LARGEST_EVENT_BYTES = 1024 * 1024
 
 
 class EventTooLargeError(Exception):
-    """An event has no end within the bound."""
+    """An event is longer than the limit."""
 
 
 class ServerSentEventParser:
-    """Takes bytes as they come, cut anywhere, and gives the data of whole events."""
+    """Returns the data of whole events from bytes that are cut anywhere."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -181,7 +178,7 @@ class ServerSentEventParser:
     def _feed_lines(self, data: bytes) -> list[bytes]:
         if self._after_return and data:
             self._after_return = False
-            if data.startswith(b"\n"):  # the second half of a line end that was cut
+            if data.startswith(b"\n"):  # the second half of a line end that was cut in two
                 data = data[1:]
         self._after_return = self._after_return or data.endswith(b"\r")
         lines = (self._rest + data).splitlines(keepends=True)
@@ -205,9 +202,9 @@ class ServerSentEventParser:
 
 
 def _whole_events(data: bytes) -> list[bytes] | None:
-    """Return the data of what is nothing but whole events of one line each; None for anything else.
+    """Return the data of bytes that are only whole events of one ``data:`` line; None for anything else.
 
-    That is how servers write their streams: it saves taking them apart into lines.
+    Servers usually write their streams so, and this skips splitting them into lines.
     """
     if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data:
         return None
@@ -215,23 +212,20 @@ def _whole_events(data: bytes) -> list[bytes] | None:
     return events if data.count(b"\n") == 2 * len(events) else None
 
 
-# The chunks of a streamed chat completion (OpenAI), from the bytes of an SSE stream to deltas.
-
-
 _DONE = b"[DONE]"
 
 
 class ChatStreamError(Exception):
-    """The stream holds an error, or what is no chat completion. The message holds no generated text."""
+    """The stream holds an error, or is not a chat completion. The message holds no generated text."""
 
     text = ""
-    """What the same bytes held before it."""
+    """The text before the error in the same bytes."""
 
 
 class ChatChunkParser:
-    """Merges what came in one read: the hot path makes one delta a read, not one a token.
+    """Merges the chunks of one read: the hot path makes one delta per read, not one per token.
 
-    ``finish_reason`` and ``usage`` are kept for the last delta; ``done`` is set by the stream's end mark.
+    ``finish_reason`` and ``usage`` are for the last delta; the stream's end mark sets ``done``.
     """
 
     def __init__(self) -> None:
@@ -241,7 +235,7 @@ class ChatChunkParser:
         self.done = False
 
     def feed(self, data: bytes) -> str:
-        """Return the text that ``data`` completes, maybe none. Raises ChatStreamError."""
+        """Return the text that ``data`` completes, which may be empty. Raises ChatStreamError."""
         texts: list[str] = []
         try:
             for event in self._events.feed(data):
@@ -292,8 +286,39 @@ class ChatChunkParser:
 
 
 def _error_code(error: object) -> str:
-    """Return an error's type or code: its message may repeat the prompt."""
+    """Return an error's code or type. Its message is left out: it may repeat the prompt."""
     if isinstance(error, dict):
         fields = cast("dict[str, object]", error)
         return str(fields.get("code") or fields.get("type") or "an error")[:80]
     return "an error"
+
+
+class CompletionParser:
+    """Returns the model's text from the bytes of SageMaker's event stream, cut anywhere."""
+
+    def __init__(self) -> None:
+        self._parts = EventStreamParser()
+        self._chunks = ChatChunkParser()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the completion's end mark was read."""
+        return self._chunks.done
+
+    def last_delta(self) -> GenerationDelta | None:
+        """Return the finish reason and usage; None while there is no finish reason."""
+        return None if self._chunks.finish_reason is None else self._chunks.last_delta()
+
+    def feed(self, data: bytes) -> tuple[str, str | None]:
+        """Return the text that ``data`` completes, and what is wrong with the rest, None if nothing."""
+        text = ""
+        payloads = self._parts.feed(data)  # joined: an SSE event that was cut into parts is whole again
+        try:
+            if payloads:
+                text = self._chunks.feed(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+        except ChatStreamError as error:
+            return error.text, str(error)
+        fault = self._parts.fault
+        if fault is not None and not self.is_done:
+            return text, f"{fault.kind} {fault.message}".strip()
+        return text, None

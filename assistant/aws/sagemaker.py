@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ import orjson
 
 from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.aws.clients import open_client
-from assistant.aws.event_stream import ChatChunkParser, ChatStreamError, EventStreamParser
+from assistant.aws.event_stream import CompletionParser
 from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
@@ -35,7 +34,7 @@ from assistant.domain.errors import (
 
 _RATIO = 0.1
 _RESERVE = 3.0
-"""Retries that may be saved up, and that a quiet process begins with."""
+"""Most retries that can be saved up; a process starts with as many."""
 _MOST_RETRIES = 3
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 2.0
@@ -43,7 +42,10 @@ Result = TypeVar("Result")
 
 
 class RetryBudget:
-    """Each call earns a tenth of a retry; a retry costs one. Shared by all calls of one adapter."""
+    """Limits retries so that they cannot worsen an overload. Shared by all calls of one adapter.
+
+    Each call earns a tenth of a retry; a retry costs one.
+    """
 
     def __init__(self) -> None:
         self._saved = _RESERVE
@@ -66,7 +68,8 @@ async def retry_overload(
     deadline: Deadline,
     sleep: Callable[[float], Awaitable[None]],
 ) -> Result:
-    """Make a call again while it raises OverloadedError, with back-off, within budget and deadline."""
+    """Return the result of ``call``. Retry it with back-off while it raises OverloadedError, within budget
+    and deadline."""
     budget.earn()
     for attempt in range(_MOST_RETRIES):
         try:
@@ -76,110 +79,39 @@ async def retry_overload(
             if wait_s >= deadline.remaining_s() or not budget.spend():
                 raise
             await sleep(wait_s)
-            if deadline.remaining_s() <= 0.0:  # the wait took longer: still, what failed was the overload
+            if deadline.remaining_s() <= 0.0:  # the wait took longer than asked: report the overload
                 raise overload from None
     return await call()
 
 
 def _back_off_s(attempt: int) -> float:
-    """Return an exponential wait with jitter: half of it is random, so that callers spread out."""
+    """Return an exponential wait; half of it is random, so that callers spread out."""
     longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 : no secret
 
 
-# Limits on the reads of one stream, with one timer for all of them.
-
-
-class StreamStalledError(Exception):
-    """Nothing came for too long."""
-
-
-class StreamWatch:
-    """Reads a response; a read that waits too long, or beyond the deadline, is ended by an error.
-
-    ``asyncio.timeout`` around each read would make and drop a timer for every token, which costs more than
-    the read itself. Here the one timer notes the pending read's beginning, and fires when it may be due::
-
-        with StreamWatch(response.content, stall_timeout_s=30.0, deadline=deadline) as watch:
-            data = await watch.read()
-    """
-
-    __slots__ = ("_content", "_deadline", "_loop", "_since_s", "_stall_timeout_s", "_timer")
-
-    def __init__(self, content: aiohttp.StreamReader, *, stall_timeout_s: float, deadline: Deadline) -> None:
-        self._content = content
-        self._stall_timeout_s = stall_timeout_s
-        self._deadline = deadline
-        self._since_s: float | None = None
-
-    @property
-    def at_end(self) -> bool:
-        return self._content.at_eof()
-
-    async def read(self) -> bytes:
-        """Return what came next, nothing at the end.
-
-        Raises StreamStalledError, DeadlineExceededError (also for what was not read in time), and aiohttp's
-        ClientError when the connection breaks.
-        """
-        self._since_s = self._loop.time()
-        data = await self._content.readany()
-        self._since_s = None
-        return data
-
-    def __enter__(self) -> StreamWatch:
-        self._loop = asyncio.get_running_loop()
-        self._look_within(self._stall_timeout_s)
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        if self._deadline.remaining_s() <= 0.0:
-            error = DeadlineExceededError("The deadline passed while the model answered.")
-            self._content.set_exception(error)
-            return
-        silent_s = 0.0 if self._since_s is None else self._loop.time() - self._since_s
-        if silent_s >= self._stall_timeout_s:
-            self._content.set_exception(StreamStalledError(f"silent for {self._stall_timeout_s:.0f} s"))
-        else:
-            self._look_within(self._stall_timeout_s - silent_s)
-
-    def _look_within(self, seconds: float) -> None:
-        self._timer = self._loop.call_later(min(seconds, self._deadline.remaining_s()), self._look)
-
-
-# The SageMaker Runtime, lean: the two calls that every answer makes, signed and sent by ourselves.
-
-
 _CONNECT_TIMEOUT_S = 2.0
 _CONNECTIONS = 1024
-"""Every running stream and embedding at once; more wait for a connection, within their own limits."""
+"""For every running stream and embedding; further calls wait for a connection, within their own limits."""
 _KEEP_ALIVE_S = 15.0
-"""Idle connections are closed after so long: well before the peer would (AWS a minute, the gateway 75 s).
+"""Idle connections are closed after this time, well before the peer closes them (AWS 60 s, the gateway 75 s).
 
-A request that meets a connection's end may have been handled, so it is not sent again; it must not meet it.
+A request on a connection that the peer closes may have been handled, so it cannot be retried.
 """
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
-"""SageMaker's own bound of a response is 25 MB."""
+"""SageMaker's own limit of a response is 25 MB."""
 _JSON = "application/json"
 _SIGNATURE_REFUSED = 403
 
 
 @dataclass(frozen=True, slots=True)
 class InvocationFailure:
-    """What a failed call says. ``container_status`` is None when the container did not answer."""
+    """Why a call failed. ``container_status`` is None when the container did not respond."""
 
     code: str
     container_status: int | None = None
     container_error: str = ""
-    """The kind of error inside the container's body: TEI's ``error_type``, OpenAI's code or type."""
+    """The kind of error in the container's body: TEI's ``error_type``, OpenAI's code or type."""
 
     @property
     def overloaded(self) -> bool:
@@ -199,27 +131,11 @@ class InvocationError(Exception):
         self.failure = failure
 
 
-class InvocationStream:
-    """The response of one streamed call."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.content: aiohttp.StreamReader = response.content
-        """The raw bytes of AWS's event stream."""
-
-    def close(self) -> None:
-        """End the connection at once, unless the response was read to its end: then it serves again.
-
-        Synchronous: the endpoint sees it also when this task is being cancelled.
-        """
-        self._response.close()
-
-
 class SageMakerRuntime:
-    """Calls endpoints, each once: ``retry_budget`` alone decides on retries.
+    """Calls endpoints, each once: only ``retry_overload`` retries.
 
-    Only a call whose signature was refused for our clock is sent again, for nothing of it was done. Waits
-    for a response are the caller's to bound: a caller that is cancelled closes the connection.
+    A call whose signature was refused because of our clock is sent again, because nothing of it was done. The
+    caller limits the wait for a response: cancelling it closes the connection.
     """
 
     def __init__(self, client: Any, *, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
@@ -233,9 +149,9 @@ class SageMakerRuntime:
         await self._posts.close()
 
     async def invoke(self, endpoint: str, *, body: bytes, attributes: str = "") -> bytes:
-        """Return the container's answer to a JSON body. Raises InvocationError.
+        """Return the container's response to a JSON body. Raises InvocationError.
 
-        ``attributes`` stand beside the call in SageMaker's data capture; ASCII, without a text of anybody.
+        ``attributes`` are recorded with the call by SageMaker's data capture: ASCII, without users' text.
         """
         headers = {"Content-Type": _JSON, "Accept": _JSON}
         if attributes:
@@ -246,15 +162,21 @@ class SageMakerRuntime:
         finally:
             response.close()
 
-    async def invoke_with_stream(self, endpoint: str, *, body: bytes, inference_id: str) -> InvocationStream:
-        """Return the response once it began; whoever asked closes it. Raises InvocationError."""
+    async def invoke_with_stream(
+        self, endpoint: str, *, body: bytes, inference_id: str
+    ) -> aiohttp.ClientResponse:
+        """Return the response when its head has arrived. Its content is the raw bytes of AWS's event stream.
+
+        The caller closes it. ``close`` is synchronous, so the endpoint sees it also while a task is being
+        cancelled. A response that was read to its end gives its connection back. Raises InvocationError.
+        """
         headers = {
             "Content-Type": _JSON,
             "X-Amzn-SageMaker-Accept": "text/event-stream",
             "X-Amzn-SageMaker-Inference-Id": inference_id,
         }
         path = f"{_path(endpoint)}/invocations-response-stream"
-        return InvocationStream(await self._send(path, body=body, headers=headers))
+        return await self._send(path, body=body, headers=headers)
 
     async def _send(self, path: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         response = await self._begin(path, body=body, headers=headers)
@@ -285,10 +207,10 @@ async def open_sagemaker_runtime(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
 ) -> AsyncGenerator[SageMakerRuntime]:
-    """Open what all adapters of a process share.
+    """Open the client that all adapters of a process share.
 
-    ``endpoint_url`` is the local gateway, which any key may sign for; on AWS it and the keys are left out,
-    and the task's role signs.
+    ``endpoint_url`` is the local gateway, which accepts any key. On AWS leave it and the keys out: the task's
+    role signs.
     """
     opening = open_client(
         "sagemaker-runtime",
@@ -326,13 +248,13 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _read_failure(response: aiohttp.ClientResponse) -> InvocationFailure:
-    """Return what a refusal says, as AWS's JSON protocol over REST has it."""
+    """Return the failure that a response describes, by AWS's JSON protocol over REST."""
     try:
         fields = _json_object(await _read(response))
     finally:
         response.close()
     named = response.headers.get("x-amzn-ErrorType") or str(fields.get("code") or fields.get("__type") or "")
-    # After a colon follows an address, before a number sign stands a name space.
+    # A colon is followed by an address; a number sign is preceded by a namespace.
     code = named.partition(":")[0].rpartition("#")[2][:80] or f"status {response.status}"
     if code != "ModelError":
         return InvocationFailure(code)
@@ -354,7 +276,7 @@ def _container_error(body: str) -> str:
 
 
 def _json_object(text: bytes | str) -> dict[str, Any]:
-    """Return the object's fields, none where it is no object."""
+    """Return the fields of a JSON object; an empty dict for anything else."""
     try:
         found: object = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -362,15 +284,12 @@ def _json_object(text: bytes | str) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-# The LLM endpoint on SageMaker: OpenAI's chat schema, streamed inside AWS's event stream.
-
-
 _FIRST_BYTE_TIMEOUT_S = 60.0
-"""SageMaker gives a container so long to begin its answer."""
+"""SageMaker's own limit for a container to begin its response."""
 _STALL_TIMEOUT_S = 30.0
 """The longest silence inside a stream."""
 _END_TIMEOUT_S = 0.25
-"""After the last chunk the connection's own end is awaited for so long: then it can serve again."""
+"""Wait for the end of the response after its last chunk: then the connection can be reused."""
 
 
 class SageMakerGenerator:
@@ -393,23 +312,23 @@ class SageMakerGenerator:
         Raises GenerationUnavailableError, OverloadedError, DeadlineExceededError.
         """
         inference_id = uuid.uuid4().hex
-        invoked = await retry_overload(
+        response = await retry_overload(
             lambda: self._invoke(request, inference_id=inference_id, deadline=deadline),
             budget=self._budget,
             deadline=deadline,
             sleep=asyncio.sleep,
         )
+        stream = SageMakerGenerationStream(
+            response, inference_id=inference_id, stall_timeout_s=self._stall_timeout_s, deadline=deadline
+        )
         try:
-            with StreamWatch(
-                invoked.content, stall_timeout_s=self._stall_timeout_s, deadline=deadline
-            ) as watch:
-                yield SageMakerGenerationStream(watch, inference_id=inference_id)
+            yield stream
         finally:
-            invoked.close()
+            stream.close()
 
     async def _invoke(
         self, request: GenerationRequest, *, inference_id: str, deadline: Deadline
-    ) -> InvocationStream:
+    ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(deadline.within_s(_FIRST_BYTE_TIMEOUT_S)):
                 return await self._client.invoke_with_stream(
@@ -420,72 +339,117 @@ class SageMakerGenerator:
                 raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
             raise GenerationUnavailableError("The LLM endpoint did not begin to answer in time.") from None
         except InvocationError as error:
-            raise _translated(error.failure) from None
+            raise _error_of(error.failure) from None
+
+
+class StreamStalledError(Exception):
+    """The endpoint sent nothing for too long."""
 
 
 class SageMakerGenerationStream:
-    """A ``GenerationStream`` over the raw bytes of one response."""
+    """A ``GenerationStream`` over the raw bytes of one response: one delta per network read, then the last
+    with finish reason and usage.
 
-    def __init__(self, watch: StreamWatch, *, inference_id: str) -> None:
+    ``asyncio.timeout`` around each read would create and drop a timer for every token, which costs more than
+    the read. Here one timer per stream notes when the pending read began and fires when it may be due.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        *,
+        inference_id: str,
+        stall_timeout_s: float,
+        deadline: Deadline,
+    ) -> None:
         self.inference_id: str | None = inference_id
-        self._watch = watch
-        self._frames = EventStreamParser()
-        self._chunks = ChatChunkParser()
-        self._started = False
+        self._response = response
+        self._content = response.content
+        self._stall_timeout_s = stall_timeout_s
+        self._deadline = deadline
+        self._completion = CompletionParser()
+        self._has_text = False
+        self._fault: str | None = None
+        self._is_finished = False
+        self._loop = asyncio.get_running_loop()
+        self._since_s: float | None = None
+        """When the pending read began."""
+        self._check_within(stall_timeout_s)
 
-    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
-        """Yield one delta a network read, then the last with finish reason and usage."""
-        while not self._chunks.done and (data := await self._read()):
-            text, failure = self._decode(data)
+    def close(self) -> None:
+        """Close the connection, unless the response was read to its end."""
+        self._timer.cancel()
+        self._response.close()
+
+    def __aiter__(self) -> SageMakerGenerationStream:
+        return self
+
+    async def __anext__(self) -> GenerationDelta:
+        if self._fault is not None:
+            raise self._broken(self._fault)
+        while not self._completion.is_done and (data := await self._read()):
+            text, self._fault = self._completion.feed(data)
             if text:
-                self._started = True
-                yield GenerationDelta(text)
-            if failure is not None:
-                raise self._broken(failure)
-        if self._chunks.finish_reason is None:
+                self._has_text = True
+                return GenerationDelta(text)
+            if self._fault is not None:
+                raise self._broken(self._fault)
+        if self._is_finished:
+            raise StopAsyncIteration
+        last = self._completion.last_delta()
+        if last is None:
             raise self._broken("ended without a finish reason")
         await self._read_end()
-        yield self._chunks.last_delta()
-
-    def _decode(self, data: bytes) -> tuple[str, str | None]:
-        """Return the text that came, and what is wrong with the rest if something is."""
-        text = ""
-        payloads = self._frames.feed(data)  # joined: an event that parts were cut from is whole again
-        try:
-            if payloads:
-                text = self._chunks.feed(payloads[0] if len(payloads) == 1 else b"".join(payloads))
-        except ChatStreamError as error:
-            return error.text, str(error)
-        fault = self._frames.fault
-        if fault is not None and not self._chunks.done:
-            return text, f"{fault.kind} {fault.message}".strip()
-        return text, None
+        self._is_finished = True
+        return last
 
     async def _read(self) -> bytes:
-        """Return what came next, nothing at the end."""
+        """Return the next bytes; empty at the end.
+
+        Raises GenerationUnavailableError or GenerationInterruptedError (silent too long, or the connection
+        broke), DeadlineExceededError (also for bytes that were not read in time).
+        """
+        self._since_s = self._loop.time()
         try:
-            return await self._watch.read()
+            data = await self._content.readany()
         except StreamStalledError as error:
             raise self._broken(str(error)) from None
         except aiohttp.ClientError as error:
             raise self._broken(f"cut: {type(error).__name__}") from None
+        self._since_s = None
+        return data
 
     async def _read_end(self) -> None:
-        if self._watch.at_end:
+        if self._content.at_eof():
             return
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
-                while await self._watch.read():
+                while await self._read():
                     pass
-        except (TimeoutError, StreamStalledError, DeadlineExceededError, aiohttp.ClientError):
-            return  # the answer is whole; leaving the context closes the connection
+        except (TimeoutError, AssistantError):
+            return  # the answer is whole; closing the stream closes the connection
+
+    def _check(self) -> None:
+        """End the pending read when the deadline has passed or the endpoint is silent for too long."""
+        if self._deadline.remaining_s() <= 0.0:
+            error = DeadlineExceededError("The deadline passed while the model answered.")
+            self._content.set_exception(error)
+            return
+        silent_s = 0.0 if self._since_s is None else self._loop.time() - self._since_s
+        if silent_s >= self._stall_timeout_s:
+            self._content.set_exception(StreamStalledError(f"silent for {self._stall_timeout_s:.0f} s"))
+        else:
+            self._check_within(self._stall_timeout_s - silent_s)
+
+    def _check_within(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(min(seconds, self._deadline.remaining_s()), self._check)
 
     def _broken(self, reason: str) -> GenerationUnavailableError | GenerationInterruptedError:
-        kind = GenerationInterruptedError if self._started else GenerationUnavailableError
+        kind = GenerationInterruptedError if self._has_text else GenerationUnavailableError
         return kind(f"The LLM endpoint's stream broke: {reason}.")
 
 
-def _translated(failure: InvocationFailure) -> AssistantError:
+def _error_of(failure: InvocationFailure) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
     return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")
