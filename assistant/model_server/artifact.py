@@ -188,10 +188,6 @@ def main() -> None:
     sys.stdout.write(artifact.model_dump_json() + "\n")
 
 
-if __name__ == "__main__":
-    main()
-
-
 # A tokenizer.json made from a GGUF's own vocabulary and merges: prompts are counted without the runtime.
 
 
@@ -452,3 +448,7 @@ def _runtime_tokens(client: httpx.Client, text: str) -> list[int]:
     answer = client.post("/tokenize", json={"content": text, "add_special": False, "parse_special": True})
     answer.raise_for_status()
     return cast("dict[str, list[int]]", answer.json())["tokens"]
+
+
+if __name__ == "__main__":
+    main()

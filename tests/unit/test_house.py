@@ -105,6 +105,25 @@ def test_a_cycle_of_imports_is_found() -> None:
     assert cycle(imports(sources | {"d": "def f():\n    from a import g"})) == []
 
 
+def entries_too_early(text: str) -> list[int]:
+    """Return the lines of ``if __name__ == …`` that do not end their module: what follows is not yet defined."""
+    tree = ast.parse(text)
+    return [
+        node.lineno
+        for node in tree.body[:-1]
+        if isinstance(node, ast.If)
+        and "__name__" in {name.id for name in ast.walk(node.test) if isinstance(name, ast.Name)}
+    ]
+
+
+def test_a_module_that_runs_begins_when_all_of_it_is_defined() -> None:
+    early = {
+        str(path.relative_to(ROOT)): entries_too_early(path.read_text(encoding="utf-8")) for path in code()
+    }
+    assert {name: lines for name, lines in early.items() if lines} == {}
+    assert entries_too_early("if __name__ == 'x':\n    f()\ndef f(): ...") == [1]
+
+
 # --- commands ---------------------------------------------------------------------------------------------
 def targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
