@@ -106,7 +106,7 @@ def test_a_cycle_of_imports_is_found() -> None:
 
 
 def entries_too_early(text: str) -> list[int]:
-    """Return the lines of ``if __name__ == …`` that do not end their module: what follows is not yet defined."""
+    """Return the lines of ``if __name__ == …`` that do not end their module."""
     tree = ast.parse(text)
     return [
         node.lineno
