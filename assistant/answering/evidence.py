@@ -75,9 +75,7 @@ class Evidence:
     ranked: tuple[RankedDocument, ...]
     """Every candidate, best first."""
     documents: Mapping[str, StoredDocument]
-    """The documents that were read, by id; so are the three mappings below."""
-    passage_cosines: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
-    """Cosines of the passages, by passage id, where a leg gave them."""
+    """The documents that were read, by id; so are the two mappings below."""
     scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
     stems: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     """All stems, title and headings included."""
@@ -187,20 +185,18 @@ class FindEvidence:
 
     def _score_units(self, found: Evidence, scaled: Retrieved) -> Evidence:
         """Add the scores of the units of the documents that were read."""
-        hits = {hit.passage_id: hit.cosine for hit in scaled.hits if hit.cosine is not None}
-        cosines: dict[str, dict[str, float]] = {}
+        cosines = {hit.passage_id: hit.cosine for hit in scaled.hits if hit.cosine is not None}
         scored: dict[str, Sequence[ScoredUnit]] = {}
         stems: dict[str, frozenset[str]] = {}
         for name, document in found.documents.items():
-            ids = [passage.passage_id for passage in document.passages]
-            cosines[name] = {one: hits[one] for one in ids if one in hits}
-            scored[name] = self.scorer.score(found.asked, document, passage_cosines=cosines[name])
-            headings = {one.unit.heading for one in scored[name]}
+            ids = [passage.passage_id for passage in document.passages if passage.passage_id in cosines]
+            near = {passage_id: cosines[passage_id] for passage_id in ids}
+            units = scored[name] = self.scorer.score(found.asked, document, passage_cosines=near)
+            headings = {one.unit.heading for one in units}
             names = "\n".join((document.card.title, *document.card.questions, *headings))
-            stems[name] = self.vocabulary.language.content_stems(names).union(
-                *(one.unit.terms for one in scored[name])
-            )
-        return replace(found, passage_cosines=cosines, scored=scored, stems=stems)
+            terms = (one.unit.terms for one in units)
+            stems[name] = self.vocabulary.language.content_stems(names).union(*terms)
+        return replace(found, scored=scored, stems=stems)
 
     def _rank_by_units(self, found: Evidence) -> Evidence:
         """Rank the documents that were read again, by their units too; the others follow in their order."""
@@ -251,12 +247,7 @@ class FindEvidence:
         name = best.card.document_id
         scored = dict(found.scored)
         for document_id, cosines in unit_cosines.items():
-            scored[document_id] = self.scorer.score(
-                found.asked,
-                found.documents[document_id],
-                passage_cosines=found.passage_cosines[document_id],
-                unit_cosines=cosines,
-            )
+            scored[document_id] = self.scorer.score_again(scored[document_id], cosines)
         features = gate_features(
             found.asked,
             found.ranked,

@@ -1,17 +1,17 @@
-"""Quotes: which units of a document answer a question, and the text that is made of them.
+"""Chooses the units of a document that answer a question, and joins them to Markdown.
 
-An in-document scorer (``learned.py``, kind ``quoter``) weighs what a unit and its surroundings share with the
-question, the kind of answer that the question expects (a number, a time, a person, a step) and the kind of
-unit. The best units are taken whole until the words are used up, and shown in document order under their
-headings, verbatim. The condition under which the document applies comes first and is never cut.
+A scorer (a weights file of kind ``quoter``) weighs what a unit and its surroundings share with the question,
+the kind of answer that the question expects (a number, a time, a person, a step) and the kind of unit. The
+best units are taken whole up to a number of words, and shown verbatim, in document order, under their
+headings. The condition under which the document applies comes first and is never cut.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
 
@@ -59,15 +59,15 @@ _SECTIONS = {
 }
 _HEADINGS_KEPT = 20_000
 _ASKS_OF_TITLE = 0.9
-"""Share of a question's weight in the title from which it asks of the document as a whole."""
+"""Share of a question's weight in the title from which it asks about the document as a whole."""
 WITHIN_OF_BEST = 3.0
-"""In scores: units further below the best one are filler, and hold the other branch of a condition more often
-than the answer (docs/decisions/0029)."""
+"""Units that score further below the best one are filler, and more often the other branch of a condition than
+the answer (docs/decisions/0029)."""
 
 
 @dataclass(frozen=True)
 class AskedOf:
-    """A question as the scorer sees it."""
+    """A question with its terms and the kind of answer that it expects."""
 
     terms: tuple[Term, ...]
     text: str
@@ -77,7 +77,7 @@ class AskedOf:
         return sum(term.weight for term in self.terms) or 1.0
 
     def coverage(self, stems: frozenset[str]) -> float:
-        """Return the share of the question's weight that the stems hold, 0 to 1."""
+        """Return the share of the question's weight that the stems contain, 0 to 1."""
         return sum(term.weight for term in self.terms if term.forms & stems) / self.weight
 
     @cached_property
@@ -94,7 +94,7 @@ class AskedOf:
 
 @dataclass(frozen=True, slots=True)
 class ScoredUnit:
-    """A unit with the passage that it begins in and what the scorer made of it."""
+    """A unit with the passage in which it begins, its score and its features."""
 
     unit: Unit
     passage: Passage
@@ -115,12 +115,12 @@ class Quote:
     best_score: float
     """Of the best unit."""
     reply: tuple[ScoredUnit, ...]
-    """What the document says to the patient, where it does."""
+    """What the document says to the patient; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headings:
-    """Headings with a meaning of their own, by the tenant file; compared folded, by their last part."""
+    """Headings of the tenant file with a meaning of their own; compared folded, by their last part."""
 
     reply: frozenset[str]
     condition: frozenset[str]
@@ -136,110 +136,102 @@ class Headings:
         return _last(unit.heading) in self.condition
 
 
-@dataclass(slots=True)
 class UnitScorer:
     """Scores the units of documents for questions of one tenant."""
 
-    language: Language
-    weights: Weights
-    headings: Headings
-    _stems: Callable[[str], frozenset[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._stems = remember_texts(_HEADINGS_KEPT)(self.language.content_stems)
+    def __init__(self, language: Language, weights: Weights, headings: Headings) -> None:
+        self.weights = weights
+        self._headings = headings
+        self._stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
 
     def score(
-        self,
-        asked: AskedOf,
-        document: StoredDocument,
-        *,
-        passage_cosines: Mapping[str, float],
-        unit_cosines: Mapping[int, float] | None = None,
+        self, asked: AskedOf, document: StoredDocument, *, passage_cosines: Mapping[str, float]
     ) -> list[ScoredUnit]:
         """Return every unit of the document with its score, in document order.
 
-        ``passage_cosines``: by passage id, of the passages whose cosine is known. ``unit_cosines``: by
-        ordinal, where the units themselves were embedded.
+        ``passage_cosines``: by passage id, of the passages whose cosine is known.
         """
-        placed = [(unit, passage) for passage in document.passages for unit in passage.units]
-        described = self._features(asked, document, placed, passage_cosines, unit_cosines or {})
-        return [
-            ScoredUnit(unit, passage, self.weights.score(features), features)
-            for (unit, passage), features in zip(placed, described, strict=True)
-        ]
-
-    def _features(
-        self,
-        asked: AskedOf,
-        document: StoredDocument,
-        placed: Sequence[tuple[Unit, Passage]],
-        passage_cosines: Mapping[str, float],
-        unit_cosines: Mapping[int, float],
-    ) -> list[dict[str, float]]:
-        title = self._stems(document.card.title)
-        own = [frozenset(unit.terms) for unit, _ in placed]
-        heads = [self._stems(unit.heading) - title for unit, _ in placed]
-        counts = Counter(stem for terms, head in zip(own, heads, strict=True) for stem in terms | head)
-        shared = [self._overlap(asked, terms, counts, len(placed)) for terms in own]
-        by_ordinal = {unit.ordinal: at for at, (unit, _) in enumerate(placed)}
+        units = [unit for passage in document.passages for unit in passage.units]
+        passages = [passage for passage in document.passages for _ in passage.units]
         lowest = min(passage_cosines.values(), default=0.0)
-        cosines = [passage_cosines.get(passage.passage_id, lowest) for _, passage in placed]
-        best_cosine = max(cosines, default=0.0)
-        best_unit_cosine = max(unit_cosines.values(), default=0.0)
-        lowest_unit_cosine = min(unit_cosines.values(), default=0.0)
-        last = max(1, len(placed) - 1)
-        leading = _leading([unit for unit, _ in placed]) if asked.coverage(title) > _ASKS_OF_TITLE else {}
+        cosines = [passage_cosines.get(passage.passage_id, lowest) for passage in passages]
+        best = max(cosines, default=0.0)
+        scored: list[ScoredUnit] = []
+        described = self._features(asked, document.card.title, units)
+        for unit, passage, cosine, features in zip(units, passages, cosines, described, strict=True):
+            features["passage_cosine"] = cosine - best
+            scored.append(ScoredUnit(unit, passage, self.weights.score(features), features))
+        return scored
+
+    def score_again(
+        self, scored: Sequence[ScoredUnit], unit_cosines: Mapping[int, float]
+    ) -> Sequence[ScoredUnit]:
+        """Return the units with the scores that cosines of their own give; ``unit_cosines``: by ordinal."""
+        if not unit_cosines:
+            return scored
+        best, lowest = max(unit_cosines.values()), min(unit_cosines.values())
+        again: list[ScoredUnit] = []
+        for one in scored:
+            cosine = unit_cosines.get(one.unit.ordinal, lowest)
+            features = {**one.features, "unit_cosine": cosine - best}
+            again.append(ScoredUnit(one.unit, one.passage, self.weights.score(features), features))
+        return again
+
+    def _features(self, asked: AskedOf, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
+        title_stems = self._stems(title)
+        own = [frozenset(unit.terms) for unit in units]
+        heads = [self._stems(unit.heading) - title_stems for unit in units]
+        counts = Counter(stem for terms, head in zip(own, heads, strict=True) for stem in terms | head)
+        shared = [_overlap(asked, terms, counts, len(units)) for terms in own]
+        places = {unit.ordinal: at for at, unit in enumerate(units)}
+        leading = _leading(units) if asked.coverage(title_stems) > _ASKS_OF_TITLE else {}
         described: list[dict[str, float]] = []
-        for at, (unit, _) in enumerate(placed):
-            before = at > 0 and placed[at - 1][0].heading == unit.heading
-            after = at < len(placed) - 1 and placed[at + 1][0].heading == unit.heading
-            parent = by_ordinal.get(unit.parent) if unit.parent is not None else None
+        for at, unit in enumerate(units):
+            before = at > 0 and units[at - 1].heading == unit.heading
+            after = at + 1 < len(units) and units[at + 1].heading == unit.heading
+            parent = places.get(unit.parent) if unit.parent is not None else None
             words = len(unit.text.split())
+            matches = sum(not term.forms.isdisjoint(own[at]) for term in asked.terms)
             features = {
                 "overlap": shared[at],
                 "overlap_by_length": shared[at] / sqrt(max(words, 5) / _USUAL_WORDS),
-                "heading": self._overlap(asked, heads[at] - own[at], counts, len(placed)),
+                "heading": _overlap(asked, heads[at] - own[at], counts, len(units)),
                 "parent": shared[parent] if parent is not None else 0.0,
                 "before": shared[at - 1] if before else 0.0,
                 "after": shared[at + 1] if after else 0.0,
-                "terms": sum(not term.forms.isdisjoint(own[at]) for term in asked.terms)
-                / max(1, len(asked.terms)),
+                "terms": matches / max(1, len(asked.terms)),
                 "length": min(words, 60) / 30,
                 "short": float(words < 6),
-                "place": at / last,
+                "place": at / max(1, len(units) - 1),
                 "first": float(at == 0),
                 "leading": leading.get(unit.ordinal, 0.0),
-                "passage_cosine": cosines[at] - best_cosine,
-                "is_condition": float(self.headings.is_condition(unit)),
-                "is_reply": float(self.headings.is_reply(unit)),
+                "is_condition": float(self._headings.is_condition(unit)),
+                "is_reply": float(self._headings.is_reply(unit)),
             }
-            if unit_cosines:
-                features["unit_cosine"] = (
-                    unit_cosines.get(unit.ordinal, lowest_unit_cosine) - best_unit_cosine
-                )
             features.update(_kinds(asked, unit))
             described.append(features)
         return described
 
-    def _overlap(self, asked: AskedOf, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
-        """Return the share of the question's weight that the stems hold, each the more the rarer in here."""
-        total = 0.0
-        for term in asked.terms:
-            held = term.forms & stems
-            if held:
-                total += term.weight * max(log(1 + units / (1 + counts.get(stem, 0))) for stem in held)
-        return total / asked.weight
+
+def _overlap(asked: AskedOf, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
+    """Return the share of the question's weight that the stems contain, weighed by their rarity here."""
+    total = 0.0
+    for term in asked.terms:
+        held = term.forms & stems
+        if held:
+            total += term.weight * max(log(1 + units / (1 + counts.get(stem, 0))) for stem in held)
+    return total / asked.weight
 
 
 def _leading(units: Sequence[Unit]) -> dict[int, float]:
-    """Return by ordinal how early a step comes, from 1 down: "Reject 75, what now?" names the document and
-    nothing in it, so its first steps answer."""
+    """Return by ordinal how early a step comes, from 1 down. "Reject 75, what now?" names only the document,
+    so its first steps answer."""
     steps = [unit.ordinal for unit in units if unit.kind is UnitKind.STEP]
     return {ordinal: 1.0 - at / len(steps) for at, ordinal in enumerate(steps)}
 
 
 def _kinds(asked: AskedOf, unit: Unit) -> Iterator[tuple[str, float]]:
-    """Yield whether the unit is of the kind that the question expects."""
+    """Yield features by the kind of the unit and the kind that the question expects."""
     expects, text = asked.expects, fold(unit.text)
     is_condition = bool(_HAS_CONDITION.search(text))
     yield "number", float(bool(_HAS_NUMBER.search(text)) and (expects["number"] or expects["time"]))
@@ -267,10 +259,10 @@ def choose(
     within: float = WITHIN_OF_BEST,
 ) -> Quote:
     """Return the best units that fit into ``max_words`` (headings counted), or the best one if it alone is
-    longer. A unit brings what it makes no sense without: the sentence that introduces its list.
+    longer. The sentence that introduces a list comes with each of its items.
 
     Left out: units that score more than ``within`` below the best, and the *other branch* of a chosen unit,
-    such as another row of its table: side by side they would leave the choice to the agent's luck.
+    such as another row of its table: the agent could not tell which of them applies.
     """
     by_ordinal = {one.unit.ordinal: one for one in scored}
     governing = next((one for one in scored if headings.is_condition(one.unit)), None)
@@ -300,10 +292,10 @@ def choose(
 
 
 def is_other_branch(unit: Unit, chosen: Unit) -> bool:
-    """Say whether a unit states what a chosen one states, for another case: another row of the same table.
+    """Return whether a unit states the same for another case as a chosen one: another row of its table.
 
-    Neighbouring sentences in nearly the same words were tried as well: leaving one out lost more right
-    answers than wrong branches (docs/decisions/0029).
+    Neighbouring sentences in nearly the same words are no branches: leaving one out lost more right answers
+    than wrong branches (docs/decisions/0029).
     """
     if unit.ordinal == chosen.ordinal or UnitKind.ROW not in (unit.kind, chosen.kind):
         return False
@@ -322,7 +314,7 @@ def _add_children(
 
 
 def blocks(quote: Quote) -> Iterator[tuple[str, ScoredUnit]]:
-    """Yield (Markdown that goes before the unit's text, unit) for each unit of a quote."""
+    """Yield (Markdown before the unit's text, unit) for each unit of a quote."""
     heading = ""
     previous: ScoredUnit | None = None
     for one in quote.units:
@@ -338,7 +330,7 @@ def blocks(quote: Quote) -> Iterator[tuple[str, ScoredUnit]]:
 
 
 def _marker(unit: Unit) -> str:
-    """Return what makes a list item of a unit that is none in its own text."""
+    """Return the list marker of a unit that has none in its own text."""
     is_listed = unit.kind in (UnitKind.ROW, UnitKind.DEFINITION) or (
         unit.kind is UnitKind.ITEM and not unit.text.startswith(("- ", "* ", "• "))
     )
@@ -346,14 +338,14 @@ def _marker(unit: Unit) -> str:
 
 
 def _continues(before: Unit, unit: Unit) -> bool:
-    """Say whether two units stand in one paragraph, list or table."""
+    """Return whether two units are in one paragraph, list or table."""
     if unit.kind is UnitKind.SENTENCE:
         return before.kind is UnitKind.SENTENCE and before.ordinal == unit.ordinal - 1
     return before.kind is unit.kind
 
 
 def _with_lead(best: ScoredUnit, by_ordinal: Mapping[int, ScoredUnit]) -> list[ScoredUnit]:
-    """Return the unit, after the units that it makes no sense without."""
+    """Return the unit, after the unit that introduces it."""
     parent = by_ordinal.get(best.unit.parent) if best.unit.parent is not None else None
     if parent is None or (best.unit.kind is UnitKind.ROW and not parent.unit.text.endswith(":")):
         return [best]

@@ -1,19 +1,19 @@
-"""Does one unit of a document say the whole of a sentence? Decided outside the model.
+"""Checks whether one unit of a document supports a whole sentence, without a model.
 
-A sentence is supported when one unit, or two adjacent ones under one heading, carries its whole statement.
-Both texts are taken apart into clauses and compared; the first question that fails names the reason.
+A sentence is supported when one unit, or two adjacent ones under one heading, makes its whole statement. Both
+texts are parsed into clauses and compared; the first check that fails gives the reason.
 
 - *words* (``no_unit``): hardly a content word of the sentence is missing from the unit and its headings. A
-  noun that the document has elsewhere may not be missing: it belongs to another statement;
-- *numbers* (``number_differs``): each number, dose and code stands in the unit, beside the same words, and
+  noun that the document has elsewhere must not be missing: it belongs to another statement;
+- *numbers* (``number_differs``): each number, dose and code is in the unit, beside the same words, and
   "up to" does not become "at least";
-- *row* (``row_differs``): what tells a table row from the others is named, and no word of another row;
-- *negation* (``negation_differs``): the clauses that speak of the same thing are both negated or both not;
+- *row* (``row_differs``): the sentence names what distinguishes the table row, and no word of another row;
+- *negation* (``negation_differs``): clauses about the same thing are both negated or both not;
 - *condition* (``condition_dropped``): no "if", "unless" or "until" is dropped, added or inverted;
 - *actor* (``actor_differs``): the same actor does the same thing.
 
-False support does harm and a false flag costs only a quote, so whatever is uncertain is unsupported. Words
-prove no meaning: a strong paraphrase is flagged as well (figures: docs/decisions/0028).
+False support does harm and a false alarm costs only a quote, so every uncertain sentence is unsupported.
+Words do not prove meaning: a strong paraphrase is unsupported too (measured in docs/decisions/0028).
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from assistant.text.statements import (
 )
 
 STORED_KEPT = 2_000
-"""Statements of documents that stay taken apart: the sources of some 50 answers, about 16 MiB."""
+"""Parsed statements of documents that are cached: the sources of some 50 answers, about 16 MiB."""
 MOST_MISSING = 0.3
-"""Share of the claim's weight that may be missing from the unit: words of the writer's own."""
+"""Share of the claim's weight that the unit may lack: the writer's own words."""
 _CONTEXT_FACTOR = 0.35
-"""A word that only a title, heading or introducing sentence has weighs so much."""
+"""Weight of a word that only a title, heading or introducing sentence has."""
 _VERB_FACTOR = 0.3
-"""A missing word that stands where no noun can weighs so much: paraphrases change verbs and adverbs."""
+"""Weight of a missing word that is no noun: paraphrases change verbs and adverbs."""
 _ELSEWHERE_FACTOR = 2.0
-"""The same of one that the document has elsewhere: it might be another statement's."""
+"""Weight of a missing word, no noun, that the document has elsewhere: it may belong to another statement."""
 _MOST_CONDITION_DROPPED = 0.5
 """Share of the words of a condition that may be missing."""
 _TOGETHER = 0.75
-"""Share of the words of one clause of a claim that one sentence must have."""
+"""Share of the words of a claim's clause that one sentence must have."""
 _NEARLY_ALL = 0.8
-"""Share of a condition's words with which a unit that states no condition still speaks of that case."""
+"""Share of a condition's words from which a unit without a condition is about that case."""
 _LITTLE = 0.3
-"""Share of a main clause's words up to which a claim does not speak of it."""
+"""Share of a main clause's words up to which a claim is not about it."""
 _ALIKE = 0.5
-"""Share of a clause's words that another clause must have to speak of the same."""
+"""Share of a clause's words that another clause about the same thing has at least."""
 
 REASONS = (
     "no_unit",
@@ -66,12 +66,12 @@ REASONS = (
     "condition_dropped",
     "actor_differs",
 )
-"""Every code that ``SupportResult.reasons`` may hold."""
+"""Every code in ``SupportResult.reasons``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupportResult:
-    """The sources that carry a sentence, or why none does."""
+    """The sources that support a sentence, or why none does."""
 
     citations: tuple[int, ...]
     reasons: tuple[str, ...] = ()
@@ -79,42 +79,42 @@ class SupportResult:
 
 @remember_texts(STORED_KEPT)
 def _read_stored(text: str, language: Language, *, row: bool = False) -> Statement:
-    """Take a text of a document apart, once. A model's text is never kept."""
+    """Parse a text of a document, once. A model's text is never cached."""
     return read_statement(text, language, row=row)
 
 
 class SupportChecker:
-    """Checks the sentences of one answer against its numbered passages, the first of which has number 1."""
+    """Checks the sentences of one answer against its passages, which are numbered from 1."""
 
     def __init__(self, passages: Sequence[Passage], *, language: Language) -> None:
         self._passages = passages
         self._language = language
 
     def check(self, sentence: str) -> SupportResult:
-        """Return the citation of the unit (or two adjacent ones) that carries the sentence, or a reason."""
+        """Return the numbers of the sources that support the sentence, or a reason."""
         claim = read_statement(sentence, self._language)
         if max(claim.weights.values(), default=0.0) <= STOP_WEIGHT:
-            return SupportResult((), ("no_unit",))  # "Yes, please ask them.": every unit would do
-        found, reason = self._carrier(claim)
+            return SupportResult((), ("no_unit",))  # "Yes, please ask them.": every unit would support it
+        found, reason = self._best_premise(claim)
         if found is not None:
             return SupportResult((found.number,))
         halves = _halves(sentence)
         if halves is not None:
-            first, second = (self._carriers(read_statement(half, self._language)) for half in halves)
+            first, second = (self._supporting(read_statement(half, self._language)) for half in halves)
             pair = next(((one, other) for one in first for other in second if one.is_beside(other)), None)
             if pair is not None:
                 return SupportResult(tuple(sorted({pair[0].number, pair[1].number})))
         return SupportResult((), (reason,))
 
-    def _carriers(self, claim: Statement) -> list[_Premise]:
+    def _supporting(self, claim: Statement) -> list[_Premise]:
         return [
             premise
             for premise in self._premises
             if premise.missing(claim) <= MOST_MISSING and premise.objection(claim) is None
         ]
 
-    def _carrier(self, claim: Statement) -> tuple[_Premise | None, str]:
-        """Return the unit that carries most of the words, and why the nearest of the others does not."""
+    def _best_premise(self, claim: Statement) -> tuple[_Premise | None, str]:
+        """Return the unit that supports the claim best, and why the nearest of the others does not."""
         nearest: tuple[float, str] = (1.0, "no_unit")
         best: tuple[float, _Premise] | None = None
         for premise in self._premises:
@@ -134,7 +134,7 @@ class SupportChecker:
 
     @cached_property
     def _premises(self) -> list[_Premise]:
-        """Made when the first sentence ends: until then the model is waited for, and no reader is."""
+        """Parsed when the first sentence ends, so that it does not delay the request to the model."""
         read = {
             (passage.document_id, unit.ordinal): _read_stored(
                 unit.text, self._language, row=unit.kind is UnitKind.ROW
@@ -162,10 +162,7 @@ class SupportChecker:
         read: Mapping[tuple[str, int], Statement],
         elsewhere: Collection[str],
     ) -> Iterator[_Premise]:
-        rows = _Rows(
-            {u: read[passage.document_id, u.ordinal] for u in passage.units if u.kind is UnitKind.ROW},
-            self._language,
-        )
+        rows = _table_rows(passage, read, self._language)
         desks = _desks(passage, self._language)
         title = _read_stored(passage.title, self._language)
         headings: dict[str, Statement] = {}
@@ -179,7 +176,7 @@ class SupportChecker:
                 said=read[passage.document_id, unit.ordinal],
                 above=[title, headings[unit.heading], *filter(None, (lead, desks.get(unit.ordinal)))],
                 elsewhere=elsewhere,
-                row=rows.row(unit),
+                row=rows.get(unit.ordinal),
             )
 
 
@@ -189,95 +186,91 @@ _JOINT = re.compile(
 
 
 def _halves(sentence: str) -> tuple[str, str] | None:
-    """Return the two statements of a sentence that joins two; a half without a subject of its own is none."""
+    """Return the two statements of a sentence that joins two; each must have a subject of its own."""
     joints = list(_JOINT.finditer(sentence))
     if len(joints) != 1:
         return None
     return sentence[: joints[0].start()] + ".", sentence[joints[0].end() :]
 
 
+@dataclass(frozen=True, eq=False)
 class _Premise:
     """One unit, with the headings and the sentence above it."""
 
-    def __init__(
-        self,
-        *,
-        number: int,
-        place: tuple[str, str, int],
-        said: Statement,
-        above: Sequence[Statement],
-        elsewhere: Collection[str],
-        row: _Row | None,
-    ) -> None:
-        self.number = number
-        """Of its passage."""
-        self._place = place
-        """Document, heading, ordinal."""
-        self._said = said
-        self._above = above
-        self._elsewhere = elsewhere
-        self._row = row
-        self._context = frozenset[str]().union(*(statement.words for statement in above))
+    number: int
+    """Of its passage."""
+    place: tuple[str, str, int]
+    """Document, heading, ordinal."""
+    said: Statement
+    above: Sequence[Statement]
+    """Title, heading, the sentence that introduces the unit, and the desk that it means."""
+    elsewhere: Collection[str]
+    """Words of the whole document."""
+    row: _Row | None
+    """For a table row."""
+
+    @cached_property
+    def _context(self) -> frozenset[str]:
+        return frozenset[str]().union(*(statement.words for statement in self.above))
 
     def is_beside(self, other: _Premise) -> bool:
-        """Say whether the other is the same or the next unit under the same heading."""
-        return self._place[:2] == other._place[:2] and abs(self._place[2] - other._place[2]) <= 1
+        """Return whether the other is the same or an adjacent unit under the same heading."""
+        return self.place[:2] == other.place[:2] and abs(self.place[2] - other.place[2]) <= 1
 
     def missing(self, claim: Statement) -> float:
-        """Return the share of the claim's weight that this does not hold; 1.0 says nothing of it."""
+        """Return the share of the claim's weight that this lacks; 1.0: it is about something else."""
         lost = 0.0
         known = below = False
         for word, weight in claim.weights.items():
-            if word in self._said.words:
+            if word in self.said.words:
                 known = True
             elif word in self._context:
                 below |= word in claim.nouns
                 lost += weight * _CONTEXT_FACTOR
-            elif word in claim.nouns and word in self._elsewhere:
+            elif word in claim.nouns and word in self.elsewhere:
                 return 1.0
             elif word not in claim.nouns:
-                lost += weight * (_ELSEWHERE_FACTOR if word in self._elsewhere else _VERB_FACTOR)
+                lost += weight * (_ELSEWHERE_FACTOR if word in self.elsewhere else _VERB_FACTOR)
             else:
                 lost += weight
-        if not known or (below and self._leaves_noun(claim)):
+        if not known or (below and self._lacks_noun(claim)):
             return 1.0
         return lost / claim.total
 
-    def _leaves_noun(self, claim: Statement) -> bool:
-        """Say whether a clause that the claim draws on has a noun which the claim does not: a heading's word
-        may stand in its place."""
-        left = self._said.nouns - claim.words - self._context
+    def _lacks_noun(self, claim: Statement) -> bool:
+        """Return whether a clause that the claim uses has a noun that the claim lacks: a heading's word may
+        have replaced it."""
+        left = self.said.nouns - claim.words - self._context
         return any(
             clause.words & left and len(clause.words & claim.words) >= len(clause.words) * _ALIKE
-            for clause in self._said.clauses
+            for clause in self.said.clauses
         )
 
     def objection(self, claim: Statement) -> str | None:
-        """Return why this does not carry the claim though it has its words, as a code; None if it does."""
+        """Return why this does not support the claim though it has its words, as a code; None if it does."""
         if self._numbers_differ(claim):
             return "number_differs"
         if not all(self._holds_together(clause, claim.nouns) for clause in claim.clauses):
             return "no_unit"
-        if self._row is not None and self._row.differs(claim, self._context):
+        if self.row is not None and self.row.differs(claim, self._context):
             return "row_differs"
-        if self._negation_differs(claim):
-            return "negation_differs"
-        if self._condition_differs(claim):
-            return "condition_dropped"
-        if self._actor_differs(claim):
-            return "actor_differs"
-        return None
+        checks = (
+            ("negation_differs", self._negation_differs),
+            ("condition_dropped", self._condition_differs),
+            ("actor_differs", self._actor_differs),
+        )
+        return next((reason for reason, differs in checks if differs(claim)), None)
 
     def _holds_together(self, clause: Clause, nouns: frozenset[str]) -> bool:
-        """Say whether one sentence has what a clause of the claim says, or one that begins with a pronoun and
-        the sentence before it: words of two sentences make a third statement."""
-        words = clause.content & (self._said.words | self._context)
+        """Return whether one sentence has the words of a clause of the claim; a sentence that begins with a
+        pronoun counts with the one before it. Words of two other sentences would make a third statement."""
+        words = clause.content & (self.said.words | self._context)
         if len(clause.content) > 2 and len(words) < len(clause.content) * _ALIKE:
             return False
-        own = words & self._said.words
+        own = words & self.said.words
         before: frozenset[str] = frozenset()
-        label = self._said.label
-        for sentence in self._said.sentences:
+        label = self.said.label
+        for sentence in self.said.sentences:
             held = sentence.words | label | (before if sentence.refers_back else frozenset[str]())
             most = len(own & held) >= len(own) * _TOGETHER
             if most and clause.numbers <= held and own & nouns <= held | self._context:
@@ -286,27 +279,27 @@ class _Premise:
         return not own and not clause.numbers
 
     def _numbers_differ(self, claim: Statement) -> bool:
-        """Say whether a number is not here, stands beside other words, or is a limit of the other kind."""
-        if unsupported_figures(claim.figures, self._said.figures):
+        """Return whether a number is missing, is beside other words, or is a limit of the other kind."""
+        if unsupported_figures(claim.figures, self.said.figures):
             return True
         for value, limit in claim.limits.items():
-            if self._said.limits.get(value, limit) != limit:
+            if self.said.limits.get(value, limit) != limit:
                 return True
-        return not _bound_alike(claim, self._said)
+        return not _numbers_bound_alike(claim, self.said)
 
     def _negation_differs(self, claim: Statement) -> bool:
-        """Say whether two clauses that speak of the same are negated in one text only."""
-        if not claim.negates and not self._said.negates:
+        """Return whether two clauses about the same thing are negated in one text only."""
+        if not claim.negates and not self.said.negates:
             return False
-        here = self._said.below_label
-        told: list[Clause] = []
+        here = self.said.below_label
+        matched: list[Clause] = []
         for clause in claim.clauses:
             if clause.negated and clause.words:
                 alike = _most_alike(clause, here)
                 if not any(other.negated for other in alike):
                     return True
-                told += alike
-        denied = [clause for clause in here if clause.negated and clause not in told]
+                matched += alike
+        denied = [clause for clause in here if clause.negated and clause not in matched]
         for clause in denied:
             alike = _most_alike(clause, claim.clauses)
             if clause.share_in(claim.words) >= _ALIKE and not any(other.negated for other in alike):
@@ -318,62 +311,62 @@ class _Premise:
         return False
 
     def _condition_differs(self, claim: Statement) -> bool:
-        """Say whether the claim drops a condition of a sentence that it draws on, or has one of its own."""
+        """Return whether the claim drops a condition of a sentence that it uses, or adds one."""
         if any(not _names(claim, condition) for condition in self._conditions_of(claim)):
             return True
-        label = self._said.label
+        label = self.said.label
         if label and len(label & claim.words) < len(label) * _MOST_CONDITION_DROPPED:
             return True
         if not all(self._holds_condition(condition) for condition in claim.conditions):
             return True
-        return self._row is None and any(self._is_mere_condition(clause, claim) for clause in claim.clauses)
+        return self.row is None and any(self._omits_consequence(clause, claim) for clause in claim.clauses)
 
     def _conditions_of(self, claim: Statement) -> list[Clause]:
         """Return the conditions of the sentences whose main clause the claim repeats."""
-        drawn = {
+        used = {
             other.sentence
             for clause in claim.clauses
-            for other in _most_alike(clause, self._said.clauses)
+            for other in _most_alike(clause, self.said.clauses)
             if not other.kind
         }
-        return [c for c in self._said.conditions if c.kind != "even if" and c.sentence in drawn]
+        return [c for c in self.said.conditions if c.kind != "even if" and c.sentence in used]
 
     def _holds_condition(self, condition: Clause) -> bool:
-        """Say whether a condition of the claim is one here, or who or what the whole unit speaks of."""
+        """Return whether a condition of the claim is one here, or is what the whole unit is about."""
         same = SAME_CONDITION[condition.kind]
         if not condition.words:
-            return any(c.kind in same and c.negated == condition.negated for c in self._said.conditions)
-        alike = _most_alike(condition, self._said.clauses, least=_ALIKE)
-        if any(other.kind in same for other in alike) or (self._row is not None and "after" in same):
+            return any(c.kind in same and c.negated == condition.negated for c in self.said.conditions)
+        alike = _most_alike(condition, self.said.clauses, least=_ALIKE)
+        if any(other.kind in same for other in alike) or (self.row is not None and "after" in same):
             return True
-        if condition.kind == "only if" and self._said.limits_to:
+        if condition.kind == "only if" and self.said.limits_to:
             return bool(alike)
         if not alike or any(other.kind for other in alike):
             return False
-        held = condition.share_in(self._said.words) >= _NEARLY_ALL
+        held = condition.share_in(self.said.words) >= _NEARLY_ALL
         return condition.kind in {"before", "after"} or (
             condition.kind == "if" and held and all(other.negated == condition.negated for other in alike)
         )
 
-    def _is_mere_condition(self, clause: Clause, claim: Statement) -> bool:
-        """Say whether a clause states as a fact what is only a condition here, without what follows."""
+    def _omits_consequence(self, clause: Clause, claim: Statement) -> bool:
+        """Return whether a clause states as a fact what is only a condition here, without the consequence."""
         if clause.kind or len(clause.words) < 2:
             return False
-        alike = _most_alike(clause, self._said.clauses, least=_ALIKE)
+        alike = _most_alike(clause, self.said.clauses, least=_ALIKE)
         if not alike or any(other.kind != "if" for other in alike):
             return False
-        follows = [self._said.words_of(other.sentence, but=other) for other in alike]
-        return not any(len(words & claim.words) > len(words) * _LITTLE for words in follows)
+        consequences = [self.said.words_of(other.sentence, but=other) for other in alike]
+        return not any(len(words & claim.words) > len(words) * _LITTLE for words in consequences)
 
     def _actor_differs(self, claim: Statement) -> bool:
-        """Say whether someone acts in the claim who does not act here."""
-        above = [actor for statement in self._above for actor in statement.actors]
-        here = [*self._said.actors, *above]
+        """Return whether someone acts in the claim who does not act here."""
+        above = [actor for statement in self.above for actor in statement.actors]
+        here = [*self.said.actors, *above]
         for actor in claim.actors:
             if actor not in ANYONE and not any(same_actor(actor, other) for other in here):
                 return True
         for actor, verb in claim.acts:
-            doers = [other for other, does in self._said.acts if does == verb]
+            doers = [other for other, does in self.said.acts if does == verb]
             if doers and not any(same_actor(actor, other) for other in doers):
                 return True
         return False
@@ -384,7 +377,7 @@ _THE_DESK = re.compile(r"\b[Tt]he (?:desk|office|team|lead|line)\b")
 
 
 def _desks(passage: Passage, language: Language) -> dict[int, Statement]:
-    """Return which desk "the desk" is in a unit: the last one that was named before it."""
+    """Return which desk "the desk" means in a unit: the last one named before it. By ordinal."""
     found: dict[int, Statement] = {}
     named: str | None = None
     for unit in passage.units:
@@ -403,12 +396,12 @@ class _Row:
     """A table row among its neighbours."""
 
     key: frozenset[str]
-    """Words and figures of its first cell; those that no other row begins with, if there are any."""
+    """Words and numbers of its first cell; only those that no other row has there, if there are any."""
     others: Collection[str]
     """Words that only the other rows of its table have."""
 
     def differs(self, claim: Statement, context: Collection[str]) -> bool:
-        """Say whether the claim leaves out what this row is about, or tells something of another row."""
+        """Return whether the claim omits what this row is about, or has words of another row."""
         spoken = _all_words(claim)
         if self.key and len(self.key & spoken) < len(self.key) * _MOST_CONDITION_DROPPED:
             return True
@@ -419,29 +412,26 @@ class _Row:
         )
 
 
-class _Rows:
-    """The table rows of one passage, those under one heading being one table."""
-
-    def __init__(self, rows: Mapping[Unit, Statement], language: Language) -> None:
-        self._rows = rows
-        self._keys = {unit: _all_words(_read_stored(_first_cell(unit.text), language)) for unit in rows}
-        self._in_keys: dict[str, Counter[str]] = defaultdict(Counter)
-        self._in_rows: dict[str, Counter[str]] = defaultdict(Counter)
-        for unit, statement in rows.items():
-            self._in_keys[unit.heading].update(self._keys[unit])
-            self._in_rows[unit.heading].update(statement.words)
-
-    def row(self, unit: Unit) -> _Row | None:
-        """Return the row that a unit is; None of other units."""
-        if unit not in self._rows:
-            return None
-        in_keys, in_rows = self._in_keys[unit.heading], self._in_rows[unit.heading]
-        key = self._keys[unit]
-        telling = frozenset(word for word in key if in_keys[word] == 1)
-        alone = len([1 for other in self._rows if other.heading == unit.heading]) == 1
-        return _Row(
-            key=frozenset() if alone else telling or key, others=in_rows.keys() - self._rows[unit].words
-        )
+def _table_rows(
+    passage: Passage, read: Mapping[tuple[str, int], Statement], language: Language
+) -> dict[int, _Row]:
+    """Return the table rows of a passage by ordinal. Rows under one heading are one table."""
+    tables: dict[str, list[Unit]] = defaultdict(list)
+    for unit in passage.units:
+        if unit.kind is UnitKind.ROW:
+            tables[unit.heading].append(unit)
+    found: dict[int, _Row] = {}
+    for rows in tables.values():
+        keys = [_all_words(_read_stored(_first_cell(unit.text), language)) for unit in rows]
+        words = [read[passage.document_id, unit.ordinal].words for unit in rows]
+        in_keys = Counter(word for key in keys for word in key)
+        in_rows = frozenset[str]().union(*words)
+        for unit, key, own in zip(rows, keys, words, strict=True):
+            unique = frozenset(word for word in key if in_keys[word] == 1)
+            found[unit.ordinal] = _Row(
+                key=frozenset() if len(rows) == 1 else unique or key, others=in_rows - own
+            )
+    return found
 
 
 def _first_cell(row: str) -> str:
@@ -454,7 +444,7 @@ def _all_words(statement: Statement) -> frozenset[str]:
 
 
 def _most_alike(clause: Clause, others: Iterable[Clause], *, least: float = 0.0) -> list[Clause]:
-    """Return the clauses that have most of its words, more than ``least`` of them."""
+    """Return the clauses that share most words with this one; at least the share ``least`` of its words."""
     best: list[Clause] = []
     most = 0
     for other in others:
@@ -467,14 +457,14 @@ def _most_alike(clause: Clause, others: Iterable[Clause], *, least: float = 0.0)
 
 
 def _names(claim: Statement, condition: Clause) -> bool:
-    """Say whether the claim has a condition's words, or, of a condition without any, a condition."""
+    """Return whether the claim has a condition's words, or any condition if it has no words."""
     if not condition.words:
         return bool(claim.conditions)
     return condition.share_in(claim.words) > _MOST_CONDITION_DROPPED
 
 
-def _bound_alike(claim: Statement, said: Statement) -> bool:
-    """Say whether each number of the claim stands beside a thing that the claim names with it."""
+def _numbers_bound_alike(claim: Statement, said: Statement) -> bool:
+    """Return whether each number of the claim is beside the same words as in the unit."""
     with_numbers = [(numbers, words) for numbers, words in said.segments if numbers]
     if len(with_numbers) < 2:
         return True

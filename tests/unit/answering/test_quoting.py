@@ -264,8 +264,10 @@ def asked(question: str) -> AskedOf:
 
 def features(question: str, content: str, **cosines: float) -> list[dict[str, float]]:
     stored = document(content=content)
-    found = scorer(overlap=1.0).score(
-        asked(question), stored, passage_cosines={}, unit_cosines={int(n[1:]): c for n, c in cosines.items()}
+    scoring = scorer(overlap=1.0)
+    found = scoring.score_again(
+        scoring.score(asked(question), stored, passage_cosines={}),
+        {int(n[1:]): cosine for n, cosine in cosines.items()},
     )
     return [dict(one.features) for one in found]
 
