@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
-from assistant.api.answers import AnswerExchange, AnswerRequests, StartAnswer
+from assistant.api.answers import Answers
 from assistant.api.app import Application, build_application
 from assistant.api.auth import CachedKeySet, Service, TokenVerifier
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
-from assistant.api.limits import Admission, StreamLimits
+from assistant.api.limits import StreamLimits
 from assistant.api.running import RunningAnswers, SignalWatch
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
@@ -72,11 +72,7 @@ async def open_application(
         keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
         stack.push_async_callback(keys.close)
         service = _service(settings, tenants, keys, clock)
-        limits = limits or StreamLimits()
-        exchange = AnswerExchange(
-            service, StartAnswer(service, _admissions(tenants), limits), _admissions(tenants)
-        )
-        answers = AnswerRequests(service, exchange, limits)
+        answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
         watches = [asyncio.create_task(SignalWatch(logs, service.running).run())]
         watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
@@ -123,14 +119,6 @@ def _service(
             schema_stamp=settings.schema_stamp,
         ),
     )
-
-
-def _admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
-    limits = {name: tenant.answering.tenant.limits for name, tenant in tenants.items()}
-    return {
-        name: Admission(streams=limit.streams, streams_per_agent=limit.streams_per_agent)
-        for name, limit in limits.items()
-    }
 
 
 def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | None:

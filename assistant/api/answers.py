@@ -1,7 +1,7 @@
 """The endpoints of answers: ask, resume, read, cancel, mark and keep what was sent.
 
 ``POST /v1/answers`` and ``GET /v1/answers/{id}/events`` are raw ASGI: FastAPI's layers would cost each
-token CPU.
+token CPU. A question goes ``Answers.ask`` → ``asking`` (start or join) → ``RunningAnswer`` → ``send_stream``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Annotated, Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Protocol
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
@@ -21,11 +20,11 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from assistant.answering.events import Cause, Problem
-from assistant.answering.ports import DocumentTexts, LogOpening, LogReading
+from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.reading import AnswerReading
 from assistant.api.auth import Caller, Service, ServiceOf, require_role
-from assistant.api.delivery import Numbered, ProblemBeforeFirstEventError, Reading, send_stream, send_whole
+from assistant.api.delivery import ProblemBeforeFirstEventError, Reading, send_stream, send_whole
 from assistant.api.errors import (
     NOT_FOUND,
     body_of,
@@ -44,7 +43,7 @@ from assistant.api.limits import (
     parse_body,
     read_body,
 )
-from assistant.api.resume import KeptEvents, LogFollower, refuse_withdrawn, settle_lapsed
+from assistant.api.resume import ResumedAnswers
 from assistant.api.running import LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
@@ -56,25 +55,25 @@ from assistant.domain.errors import (
     EndpointPausedError,
     InvalidRequestError,
     NotFoundError,
-    NotResumableError,
     RecordsUnavailableError,
-    WithdrawnError,
 )
 from assistant.domain.identity import Identity, Role
 from assistant.wiring.services import ServedTenant
 
-Result = TypeVar("Result")
+EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
 _CANCEL_TIMEOUT_S = 1.0
 _OPEN_TIMEOUT_S = 3.0
 _HEAD_START_S = 0.001
-"""For the call of the embedding endpoint, which takes a few turns of the loop and then many milliseconds."""
+"""Lead of the embedding call over making the log's opening: the call takes a few turns of the loop to send,
+then many milliseconds."""
 _PAUSED_RETRY_S = 30.0
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, who asks it, and how."""
+class Question:
+    """What is asked, by whom, and until when."""
 
     identity: Identity
     request: AnswerRequest
@@ -89,6 +88,7 @@ class Asked:
         return self.key is not None or self.request.resume_window_s > 0
 
     def opening(self, answer_id: str, conversation_id: str) -> LogOpening:
+        """Return the head of the answer's log, with the record to keep if this process dies."""
         unfinished = self.tenant.answer_question.unfinished_record(
             self.request, identity=self.identity, answer_id=answer_id, conversation_id=conversation_id
         )
@@ -102,358 +102,29 @@ class Asked:
 
 
 class JoinedAnswer(Exception):
-    """The key stands for an answer that was begun before."""
+    """The key belongs to an answer that was begun before."""
 
     def __init__(self, answer_id: str) -> None:
         super().__init__(answer_id)
         self.answer_id = answer_id
 
 
-class StartAnswer:
-    """Admits a question, prepares its answer beside opening its log, and has it written."""
-
-    def __init__(self, service: Service, admissions: Mapping[str, Admission], limits: StreamLimits) -> None:
-        self._service = service
-        self._admissions = admissions
-        self._limits = limits
-        self._logging: set[asyncio.Task[None]] = set()
-
-    async def settle_logs(self, *, within_s: float) -> None:
-        """Wait for the last batches of answers that have ended: without them their followers would be told
-        that they were interrupted."""
-        if self._logging:
-            await asyncio.wait(self._logging, timeout=within_s)
-
-    async def start(self, asked: Asked, gone: asyncio.Task[None]) -> RunningAnswer:
-        """Return the answer once its first event is due. What it holds is given back when it ends.
-
-        Raises JoinedAnswer, ClientGoneError (``gone`` ended before), EndpointPausedError, OverloadedError,
-        ConflictError (the key was used for another question), and what ``AnswerQuestion.prepare`` raises.
-        """
-        if await asked.tenant.power.is_paused():
-            raise EndpointPausedError(
-                "The model endpoints are paused. Ask the platform team to wake them, then ask again.",
-                retry_after_s=_PAUSED_RETRY_S,
-            )
-        leave = self._admissions[asked.identity.tenant].enter(asked.identity.agent)
-        try:
-            prepared, log = await self._prepare(asked, gone)
-        except BaseException:
-            leave()
-            raise
-        return self._write(asked, prepared, log, leave)
-
-    async def _prepare(
-        self, asked: Asked, gone: asyncio.Task[None]
-    ) -> tuple[PreparedAnswer, LoggedAnswer | None]:
-        answering = asked.tenant.answering
-        answer_id = answering.new_id()
-        conversation_id = asked.request.conversation_id or answering.new_id()
-        preparing = asked.tenant.answer_question.prepare(
-            asked.request,
-            identity=asked.identity,
-            deadline=asked.deadline,
-            answer_id=answer_id,
-            conversation_id=conversation_id,
-        )
-        if not asked.is_logged:
-            return await _unless_gone(preparing, gone), None
-        work = asyncio.create_task(_unless_gone(preparing, gone))
-        try:
-            # What the opening holds and its writing are made while the embedding is waited for.
-            await asyncio.sleep(_HEAD_START_S)
-            if work.done():
-                work.result()
-            return await self._prepare_logged(asked, asked.opening(answer_id, conversation_id), work)
-        finally:
-            await _ended(work)
-
-    async def _prepare_logged(
-        self, asked: Asked, opening: LogOpening, work: asyncio.Task[PreparedAnswer]
-    ) -> tuple[PreparedAnswer, LoggedAnswer | None]:
-        try:
-            is_open = await self._open(asked, opening)
-            prepared = await work
-        except (JoinedAnswer, ConflictError):
-            raise
-        except BaseException:
-            await self._release(asked, opening)
-            raise
-        log = LoggedAnswer(asked.tenant.log, opening, excerpts=prepared.excerpts) if is_open else None
-        return prepared, log
-
-    async def _open(self, asked: Asked, opening: LogOpening) -> bool:
-        """Open the log; say whether there is one. Without a key an answer is worth more than its log."""
-        try:
-            async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                first = await asked.tenant.log.open(opening)
-        except (RecordsUnavailableError, TimeoutError):
-            if asked.key is not None:
-                raise RecordsUnavailableError(
-                    "The Idempotency-Key cannot be looked up just now; send the same request again."
-                ) from None
-            _log.warning("answer_not_logged", answer_id=opening.answer_id)
-            return False
-        if first.answer_id == opening.answer_id:
-            return True
-        if first.request_hash != opening.request_hash:
-            raise ConflictError("This Idempotency-Key was used for another request; choose a new one.")
-        raise JoinedAnswer(first.answer_id)
-
-    async def _release(self, asked: Asked, opening: LogOpening) -> None:
-        """Forget a log whose answer never began, so that the same key may try again."""
-        try:
-            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-                await asked.tenant.log.release(opening)
-        except (AssistantError, TimeoutError) as error:
-            _log.warning("log_not_released", answer_id=opening.answer_id, error=type(error).__name__)
-
-    def _write(
-        self, asked: Asked, prepared: PreparedAnswer, log: LoggedAnswer | None, leave: Callable[[], None]
-    ) -> RunningAnswer:
-        name, service = asked.identity.tenant, self._service
-        writing = RunningAnswer(
-            prepared,
-            asked.tenant.answer_question.stream(prepared, resumable=log is not None),
-            observer=AnswerObserver(
-                service.metrics, tenant=name, started_s=asked.started_s, clock=service.clock
-            ),
-            limits=self._limits,
-            log=log,
-        )
-        active = service.metrics.active_streams.labels(name)
-
-        def end(_task: asyncio.Task[None]) -> None:
-            service.running.remove(writing)
-            active.dec()
-            leave()
-
-        if log is not None:
-            self._logging.add(log.task)
-            log.task.add_done_callback(self._logging.discard)
-        service.running.add(writing)
-        active.inc()
-        writing.task.add_done_callback(end)
-        return writing
-
-
-async def until_gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _unless_gone(work: Coroutine[Any, Any, Result], gone: asyncio.Task[None]) -> Result:
-    """Return what ``work`` returns; end it and raise ClientGoneError when the client leaves before."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
-    finally:
-        await _ended(task)
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    """Cancel the task unless it is done, and wait for its end within a bound."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
-    if task.done() and not task.cancelled():
-        task.exception()  # seen: another error came first
-
-
-# One reader of one answer, over one connection.
-
-
-_FOLLOW_GRACE_S = 30.0
-"""Beyond the answer's deadline: an owner that is gone is found out within its lease."""
-
-
-@dataclass(slots=True)
-class AnswerExchange:
-    """Opens readings: of an answer that is asked for, and of one that a reader comes back to."""
-
-    service: Service
-    start: StartAnswer
-    follow_admissions: Mapping[str, Admission]
-    _judging: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
-    """By answer: what looks on for an owner whose reader left before it was heard of."""
-
-    async def close(self) -> None:
-        for task in self._judging.values():
-            task.cancel()
-        await asyncio.gather(*self._judging.values(), return_exceptions=True)
-
-    @asynccontextmanager
-    async def asking(self, asked: Asked, receive: Receive) -> AsyncGenerator[Reading]:
-        """Begin the answer, or join the one that its key stands for. When the client leaves, its answer ends,
-        at once or after its window. Raises what ``StartAnswer.start`` raises."""
-        gone = asyncio.create_task(until_gone(receive))
-        try:
-            try:
-                writing = await self.start.start(asked, gone)
-            except JoinedAnswer as joined:
-                async with self._joined(joined.answer_id, asked, gone) as reading:
-                    yield reading
-                return
-            async with _attached(writing, gone, after=0) as reading:
-                yield reading
-        finally:
-            gone.cancel()
-
-    @asynccontextmanager
-    async def following(
-        self, answer_id: str, identity: Identity, receive: Receive, *, after: int
-    ) -> AsyncGenerator[Reading]:
-        """Come back to an answer of the caller's own, after an event.
-
-        Raises NotFoundError, NotResumableError (its events were not kept, or have expired), OverloadedError,
-        RecordsUnavailableError.
-        """
-        gone = asyncio.create_task(until_gone(receive))
-        try:
-            async with self._following(answer_id, identity, gone, after=after) as reading:
-                yield replace(reading, is_resumed=True)
-        finally:
-            gone.cancel()
-
-    @asynccontextmanager
-    async def _joined(
-        self, answer_id: str, asked: Asked, gone: asyncio.Task[None]
-    ) -> AsyncGenerator[Reading]:
-        try:
-            async with self._following(answer_id, asked.identity, gone, after=0) as reading:
-                yield reading
-        except NotFoundError:
-            # between the claim and now the first one failed before its first event
-            raise DependencyError("The first request under this key failed; send it again.") from None
-
-    @asynccontextmanager
-    async def _following(
-        self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
-    ) -> AsyncGenerator[Reading]:
-        tenant = self.service.tenants[identity.tenant]
-        writing = self.service.running.find(answer_id, identity=identity)
-        if writing is not None:
-            if writing.log is None:
-                raise NotResumableError(_NOT_KEPT)
-            refusal = await _refusal(writing, identity, texts=tenant.answering.texts)
-            if refusal is not None:
-                yield Reading(answer_id, refusal, writing.remaining_s())
-                return
-            async with _attached(writing, gone, after=after) as reading:
-                yield reading
-            return
-        log_reading = await _own_log(tenant, answer_id, identity)
-        leave = self.follow_admissions[identity.tenant].enter(identity.agent)
-        follower = LogFollower(
-            tenant.log,
-            log_reading,
-            after=after,
-            clock=self.service.clock,
-            on_lapse=partial(
-                settle_lapsed,
-                answer_id,
-                log=tenant.log,
-                records=tenant.answering.records,
-                clock=self.service.clock,
-            ),
-            kept=KeptEvents(tenant.answering.texts, labels=identity.labels),
-        )
-        gone.add_done_callback(lambda _: follower.stop())
-        self.service.followers.add(follower)
-        try:
-            limit_s = tenant.answering.tenant.limits.answer_deadline_s + _FOLLOW_GRACE_S
-            yield Reading(answer_id, follower, limit_s)
-        finally:
-            self.service.followers.discard(follower)
-            leave()
-            self._judge_owner(answer_id, follower)
-
-    def _judge_owner(self, answer_id: str, follower: LogFollower) -> None:
-        if follower.is_judged or answer_id in self._judging:
-            return
-        task = asyncio.create_task(follower.judge_owner())
-        self._judging[answer_id] = task
-        task.add_done_callback(lambda _: self._judging.pop(answer_id))
-
-
-_NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."
-
-
-@asynccontextmanager
-async def _attached(
-    writing: RunningAnswer, gone: asyncio.Task[None], *, after: int
-) -> AsyncGenerator[Reading]:
-    outbox = writing.attach(after=after)
-
-    def leave(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            writing.leave(outbox)
-
-    gone.add_done_callback(leave)
-    try:
-        prepared = writing.prepared
-        yield Reading(prepared.answer_id, outbox, writing.remaining_s(), certainty=prepared.certainty)
-    finally:
-        writing.detach(outbox)
-
-
-class _Ended:
-    """An ``EventReader`` of an answer that is not sent again."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._left: list[Numbered] = [(0, problem)]
-
-    async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 - of the protocol
-        taken, self._left = self._left, []
-        return taken or None
-
-
-async def _refusal(writing: RunningAnswer, identity: Identity, *, texts: DocumentTexts) -> _Ended | None:
-    """Return the end for a reader who may not read a source any more of an answer that is written here."""
-    shown = {ranked.passage.document_id for ranked in writing.prepared.shown}
-    try:
-        await refuse_withdrawn(shown, texts, labels=identity.labels)
-    except WithdrawnError as error:
-        return _Ended(problem_of(error))
-    return None
-
-
-async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> LogReading:
-    reading = await tenant.log.read(answer_id)
-    if reading is not None and reading.opening.agent == identity.agent:
-        return reading
-    record = await tenant.answering.records.get_answer(answer_id)
-    if reading is None and record is not None and record.agent == identity.agent:
-        raise NotResumableError(_NOT_KEPT)
-    raise NotFoundError(NOT_FOUND)
-
-
-# ``POST /v1/answers`` and ``GET /v1/answers/{id}/events``, on raw ASGI: a token goes right to the socket.
-
-
-EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
-
-
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-
-
 class SendRefusal(Protocol):
-    """How an endpoint answers with a problem."""
+    """How an endpoint sends a problem."""
 
     async def __call__(self, send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None: ...
 
 
-@dataclass(slots=True)
-class AnswerRequests:
-    """The two streaming endpoints, as ASGI applications."""
+class Answers:
+    """Starts answers and delivers them. ``ask`` and ``resume`` are ASGI applications."""
 
-    service: Service
-    exchange: AnswerExchange
-    limits: StreamLimits = field(default_factory=StreamLimits)
+    def __init__(self, service: Service, limits: StreamLimits) -> None:
+        self.service = service
+        self.limits = limits
+        self._admissions = {name: Admission.of(one.answering.tenant) for name, one in service.tenants.items()}
+        self._resumed = ResumedAnswers(service.tenants, service.running, service.followers, service.clock)
+        self._logs: set[asyncio.Task[None]] = set()
+        """Event logs whose last batch is not written."""
 
     async def ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``POST /v1/answers``."""
@@ -462,9 +133,9 @@ class AnswerRequests:
             headers = Headers(scope=scope)
             identity = await self.identify(headers)
             request = parse_body(await read_body(scope, receive), AnswerRequest)
-            asked = self.asked(request, identity, key=idempotency_key(headers))
+            question = self.question(request, identity, key=idempotency_key(headers))
             deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
-            async with self.exchange.asking(asked, receive) as reading:
+            async with self.asking(question, receive) as reading:
                 await deliver(reading, send, limits=self.limits)
 
         await self.at_edge(work, send)
@@ -478,22 +149,50 @@ class AnswerRequests:
             matched = EVENTS_PATH.fullmatch(scope["path"])
             answer_id = matched[1] if matched else ""
             after = _after(headers.get("last-event-id"), answer_id)
-            async with self.exchange.following(answer_id, identity, receive, after=after) as reading:
-                await send_stream(reading, send, limits=self.limits)
+            async with (
+                _until_gone(receive) as gone,
+                self._resumed.follow(answer_id, identity, gone, after=after) as reading,
+            ):
+                await send_stream(replace(reading, is_resumed=True), send, limits=self.limits)
 
         await self.at_edge(work, send)
 
-    def asked(self, request: AnswerRequest, identity: Identity, *, key: str | None = None) -> Asked:
-        """Return the question with the deadline that begins now."""
+    async def identify(self, headers: Headers) -> Identity:
+        """Return the agent who calls. Raises UnauthenticatedError, ForbiddenError."""
+        identity = await self.service.verifier.identify(headers.get("authorization"))
+        require_role(identity, Role.AGENT)
+        return identity
+
+    def question(self, request: AnswerRequest, identity: Identity, *, key: str | None = None) -> Question:
+        """Return the question, with a deadline that begins now."""
         tenant, clock = self.service.tenants[identity.tenant], self.service.clock
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
-        return Asked(identity, request, tenant, deadline, started_s, key)
+        return Question(identity, request, tenant, deadline, started_s, key)
+
+    @asynccontextmanager
+    async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[Reading]:
+        """Start the answer, or join the one that its key belongs to. When the client leaves, its answer ends,
+        at once or after its resume window.
+
+        Raises ClientGoneError (the client left before the first event), EndpointPausedError, OverloadedError,
+        ConflictError (the key was used for another question), what ``AnswerQuestion.prepare`` raises, and for
+        a joined answer what ``ResumedAnswers.follow`` raises.
+        """
+        async with _until_gone(receive) as gone:
+            try:
+                running = await self._start(question, gone)
+            except JoinedAnswer as joined:
+                async with self._join(joined.answer_id, question, gone) as reading:
+                    yield reading
+                return
+            with running.reading(gone) as reading:
+                yield reading
 
     async def at_edge(
         self, work: Callable[[], Awaitable[None]], send: Send, *, send_refusal: SendRefusal = send_problem
     ) -> None:
-        """Run one request; what it raises becomes a status, or the end of the connection."""
+        """Run one request. An error becomes a status, or ends the connection after the first event."""
         try:
             await work()
         except ClientGoneError:
@@ -508,29 +207,8 @@ class AnswerRequests:
             await self.refuse(send, error.problem, send_refusal)
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("answer_request_failed")
-            # after the first event it is too late for a status: the server closes
+            # after the first event a status is too late: the server closes the connection
             await self.refuse(send, internal_problem(), send_refusal)
-
-    async def settle(self, *, within_s: float, record_within_s: float) -> None:
-        """At the process's end: let answers whose readers may come back reach their end, then end the rest
-        and have all of them recorded."""
-        for writing in self.service.running:
-            if writing.log is None:
-                writing.cancel(Cause.DISCONNECTED)
-        await _wait([writing.task for writing in self.service.running], within_s=within_s)
-        for writing in self.service.running:
-            writing.cancel(Cause.DISCONNECTED)
-        await _wait([writing.task for writing in self.service.running], within_s=record_within_s)
-        await self.exchange.close()
-        await self.exchange.start.settle_logs(within_s=record_within_s)
-        for tenant in self.service.tenants.values():
-            await tenant.answer_question.settle(within_s=record_within_s)
-
-    async def identify(self, headers: Headers) -> Identity:
-        """Return the agent who calls. Raises UnauthenticatedError, ForbiddenError."""
-        identity = await self.service.verifier.identify(headers.get("authorization"))
-        require_role(identity, Role.AGENT)
-        return identity
 
     async def refuse(
         self,
@@ -540,14 +218,194 @@ class AnswerRequests:
         *,
         retry_after_s: float | None = None,
     ) -> None:
-        """Answer with a problem, in the endpoint's own form."""
+        """Send a problem, in the endpoint's own form."""
         self.service.metrics.refuse(problem.code)
         log_failure(problem)
         await send_refusal(send, problem, retry_after_s=retry_after_s)
 
+    async def settle(self, *, within_s: float, record_within_s: float) -> None:
+        """At the end of the process, let answers whose readers may resume reach their end. Then end the rest,
+        and wait for all logs and records: a follower of an unfinished log would report an interruption."""
+        running = self.service.running
+        for answer in running:
+            if answer.log is None:
+                answer.cancel(Cause.DISCONNECTED)
+        await _wait([answer.task for answer in running], within_s=within_s)
+        for answer in running:
+            answer.cancel(Cause.DISCONNECTED)
+        await _wait([answer.task for answer in running], within_s=record_within_s)
+        await self._resumed.close()
+        await _wait(self._logs, within_s=record_within_s)
+        for tenant in self.service.tenants.values():
+            await tenant.answer_question.settle(within_s=record_within_s)
+
+    async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:
+        """Return the answer when its first event is due. At its end, its place is released.
+
+        Raises JoinedAnswer, and as ``asking``.
+        """
+        if await question.tenant.power.is_paused():
+            raise EndpointPausedError(
+                "The model endpoints are paused. Ask the platform team to wake them, then ask again.",
+                retry_after_s=_PAUSED_RETRY_S,
+            )
+        leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
+        try:
+            prepared, log = await _prepare(question, gone)
+        except BaseException:
+            leave()
+            raise
+        return self._run(question, prepared, log=log, leave=leave)
+
+    def _run(
+        self,
+        question: Question,
+        prepared: PreparedAnswer,
+        log: LoggedAnswer | None,
+        leave: Callable[[], None],
+    ) -> RunningAnswer:
+        tenant, service = question.identity.tenant, self.service
+        answer = RunningAnswer(
+            prepared,
+            question.tenant.answer_question.stream(prepared, resumable=log is not None),
+            observer=AnswerObserver(
+                service.metrics, tenant=tenant, started_s=question.started_s, clock=service.clock
+            ),
+            limits=self.limits,
+            log=log,
+        )
+        active = service.metrics.active_streams.labels(tenant)
+
+        def end(_task: asyncio.Task[None]) -> None:
+            service.running.remove(answer)
+            active.dec()
+            leave()
+
+        if log is not None:
+            self._logs.add(log.task)
+            log.task.add_done_callback(self._logs.discard)
+        service.running.add(answer)
+        active.inc()
+        answer.task.add_done_callback(end)
+        return answer
+
+    @asynccontextmanager
+    async def _join(
+        self, answer_id: str, question: Question, gone: asyncio.Task[None]
+    ) -> AsyncGenerator[Reading]:
+        try:
+            async with self._resumed.follow(answer_id, question.identity, gone, after=0) as reading:
+                yield reading
+        except NotFoundError:
+            # the first request failed before its first event, after this one found its key
+            raise DependencyError("The first request under this key failed; send it again.") from None
+
+
+async def _prepare(
+    question: Question, gone: asyncio.Task[None]
+) -> tuple[PreparedAnswer, LoggedAnswer | None]:
+    """Prepare the answer and, for a logged one, open its log meanwhile."""
+    answering = question.tenant.answering
+    answer_id = answering.new_id()
+    conversation_id = question.request.conversation_id or answering.new_id()
+    work = asyncio.create_task(
+        question.tenant.answer_question.prepare(
+            question.request,
+            identity=question.identity,
+            deadline=question.deadline,
+            answer_id=answer_id,
+            conversation_id=conversation_id,
+        )
+    )
+    gone.add_done_callback(lambda _: work.cancel())
+    try:
+        if not question.is_logged:
+            return await _unless_gone(work, gone), None
+        await asyncio.sleep(_HEAD_START_S)
+        if work.done():
+            await _unless_gone(work, gone)  # an error here leaves no log
+        opening = question.opening(answer_id, conversation_id)
+        try:
+            is_open = await _open_log(question, opening)
+            prepared = await _unless_gone(work, gone)
+        except (JoinedAnswer, ConflictError):
+            raise
+        except BaseException:
+            await _release_log(question, opening)
+            raise
+        log = LoggedAnswer(question.tenant.log, opening, excerpts=prepared.excerpts) if is_open else None
+        return prepared, log
+    finally:
+        await _end(work)
+
+
+async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[None]) -> PreparedAnswer:
+    """Return the result of ``work``. Raises ClientGoneError when the client leaves before."""
+    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done() or work.cancelled():
+        raise ClientGoneError
+    return work.result()
+
+
+async def _end(task: asyncio.Task[PreparedAnswer]) -> None:
+    """Cancel the task unless it is done, and wait for its end within a limit."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_S)
+    if task.done() and not task.cancelled():
+        task.exception()  # retrieved: another error was raised first
+
+
+async def _open_log(question: Question, opening: LogOpening) -> bool:
+    """Open the log; return whether it is open. An answer without a key goes on without a log."""
+    try:
+        async with asyncio.timeout(_OPEN_TIMEOUT_S):
+            first = await question.tenant.log.open(opening)
+    except (RecordsUnavailableError, TimeoutError):
+        if question.key is not None:
+            raise RecordsUnavailableError(
+                "The Idempotency-Key cannot be looked up just now; send the same request again."
+            ) from None
+        _log.warning("answer_not_logged", answer_id=opening.answer_id)
+        return False
+    if first.answer_id == opening.answer_id:
+        return True
+    if first.request_hash != opening.request_hash:
+        raise ConflictError("This Idempotency-Key was used for another request; choose a new one.")
+    raise JoinedAnswer(first.answer_id)
+
+
+async def _release_log(question: Question, opening: LogOpening) -> None:
+    """Delete the log of an answer that never began, so that the same key can be used again."""
+    try:
+        async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+            await question.tenant.log.release(opening)
+    except (AssistantError, TimeoutError) as error:
+        _log.warning("log_not_released", answer_id=opening.answer_id, error=type(error).__name__)
+
+
+@asynccontextmanager
+async def _until_gone(receive: Receive) -> AsyncGenerator[asyncio.Task[None]]:
+    """Give a task that ends when the client has left; it is cancelled at the end of the block."""
+
+    async def wait_for_disconnect() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    gone = asyncio.create_task(wait_for_disconnect())
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+
+
+async def _wait(tasks: Collection[asyncio.Task[None]], *, within_s: float) -> None:
+    if tasks and within_s > 0:
+        await asyncio.wait(tasks, timeout=within_s)
+
 
 def wants_stream(accept: str | None) -> bool:
-    """Say whether ``text/event-stream`` is accepted, and at least as gladly as JSON."""
+    """Return whether ``text/event-stream`` is accepted, with at least the weight of JSON."""
     weights: dict[str, float] = {}
     for part in (accept or "").split(","):
         media_type, *parameters = [piece.strip() for piece in part.split(";")]
@@ -561,7 +419,7 @@ def wants_stream(accept: str | None) -> bool:
 
 
 def idempotency_key(headers: Headers) -> str | None:
-    """Return the key that the caller gave. Raises InvalidRequestError."""
+    """Return the ``Idempotency-Key``. Raises InvalidRequestError."""
     key = headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")
@@ -569,21 +427,13 @@ def idempotency_key(headers: Headers) -> str | None:
 
 
 def _after(last_event_id: str | None, answer_id: str) -> int:
-    """Return the sequence that the reader has seen last; 0 from the beginning."""
+    """Return the sequence of the last event that was seen; 0 for none. Raises InvalidRequestError."""
     if not last_event_id:
         return 0
     owner, _, sequence = last_event_id.rpartition(":")
     if owner != answer_id or not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 9):
         raise InvalidRequestError("Last-Event-ID must be the id of an event of this very answer.")
     return int(sequence)
-
-
-async def _wait(tasks: list[asyncio.Task[None]], *, within_s: float) -> None:
-    if tasks and within_s > 0:
-        await asyncio.wait(tasks, timeout=within_s)
-
-
-# Answers read back, marked, sent and cancelled. Asking itself stands in ``answer_requests``.
 
 
 router = APIRouter(tags=["answers"])

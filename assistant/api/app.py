@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
 from assistant.api import answers, documents, health
-from assistant.api.answers import EVENTS_PATH, AnswerRequests
+from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, ChatCompletions
 from assistant.api.errors import (
@@ -59,7 +59,7 @@ _console_router = APIRouter(include_in_schema=False)
 class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
-    answers: AnswerRequests
+    answers: Answers
     chat: ChatCompletions
     routes: ASGIApp
     operations: ASGIApp
@@ -82,7 +82,7 @@ class Application:
 
 
 def build_application(
-    service: Service, answers: AnswerRequests, *, operations_port: int | None = None
+    service: Service, answers: Answers, *, operations_port: int | None = None
 ) -> Application:
     routes = build_routes()
     routes.state.service = service

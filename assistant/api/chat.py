@@ -31,7 +31,7 @@ from assistant.answering.events import (
     Token,
 )
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
-from assistant.api.answers import AnswerRequests, SendRefusal, idempotency_key
+from assistant.api.answers import Answers, SendRefusal, idempotency_key
 from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
 from assistant.api.errors import invalid_request, problem_headers, problem_of
 from assistant.api.limits import CHAT_LIMIT_BYTES, read_body
@@ -477,9 +477,9 @@ CHAT_PATH = "/v1/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletions:
-    """The endpoint, on the flow of ``AnswerRequests``."""
+    """The endpoint, on the flow of ``Answers``."""
 
-    answers: AnswerRequests
+    answers: Answers
 
     async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def work() -> None:
@@ -487,12 +487,12 @@ class ChatCompletions:
             identity = await self.answers.identify(headers)
             try:
                 chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
-                asked = self.answers.asked(chat.request, identity, key=idempotency_key(headers))
-                chat.check_model(asked.tenant.answering.model.model_id)
+                question = self.answers.question(chat.request, identity, key=idempotency_key(headers))
+                chat.check_model(question.tenant.answering.model.model_id)
             except RefusedChatError as error:
                 await self.answers.refuse(send, problem_of(error.refused), _sending_error(param=error.param))
                 return
-            async with self.answers.exchange.asking(asked, receive) as reading:
+            async with self.answers.asking(question, receive) as reading:
                 deliver = self._send_chunks if chat.streamed else self._send_completion
                 await deliver(reading, send, chat)
 

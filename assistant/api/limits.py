@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from assistant.api.errors import invalid_request
 from assistant.domain.errors import OverloadedError, TooLargeError, UnreadableRequestError
+from assistant.settings.tenant import TenantConfig
 
 _RETRY_AFTER_S = 2.0
 
@@ -26,6 +27,10 @@ class Admission:
         self._streams_per_agent = streams_per_agent
         self._active = 0
         self._active_of: Counter[str] = Counter()
+
+    @classmethod
+    def of(cls, tenant: TenantConfig) -> Admission:
+        return cls(streams=tenant.limits.streams, streams_per_agent=tenant.limits.streams_per_agent)
 
     @property
     def active(self) -> int:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 
 import orjson
 import structlog
 
-from assistant.answering.events import SentenceEnded, Sources, Token
+from assistant.answering.events import Problem, SentenceEnded, Sources, Token
 from assistant.answering.excerpts import read_excerpts
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
-from assistant.api.delivery import EncodedEvent, Numbered, decode_event
-from assistant.api.errors import problem_of
+from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event
+from assistant.api.errors import NOT_FOUND, problem_of
+from assistant.api.limits import Admission
+from assistant.api.running import RunningAnswers
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
 from assistant.domain.clock import Clock
 from assistant.domain.errors import (
     AnswerInterruptedError,
     AssistantError,
     DependencyError,
+    NotFoundError,
     NotResumableError,
     RecordsUnavailableError,
     WithdrawnError,
 )
+from assistant.domain.identity import Identity
+from assistant.wiring.services import ServedTenant
 
+_NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."
+_FOLLOW_GRACE_S = 30.0
+"""Added to the answer's deadline: an owner that is gone is detected within its lease."""
 _TIMEOUT_S = 3.0
 _log = structlog.get_logger(__name__)
 
@@ -323,3 +333,103 @@ class LogFollower:
         if self._clock.monotonic_s() - self._signalled_s >= _SIGNAL_INTERVAL_S:
             self._signalled_s = self._clock.monotonic_s()
             await self._log.signal_reader(self._answer_id)
+
+
+class ResumedAnswers:
+    """Opens readings of answers that a reader comes back to, written here or by another task."""
+
+    def __init__(
+        self,
+        tenants: Mapping[str, ServedTenant],
+        running: RunningAnswers,
+        followers: set[LogFollower],
+        clock: Clock,
+    ) -> None:
+        self._tenants = tenants
+        self._running = running
+        self._followers = followers
+        self._clock = clock
+        self._admissions = {name: Admission.of(one.answering.tenant) for name, one in tenants.items()}
+        self._judging: dict[str, asyncio.Task[None]] = {}
+        """By answer: waits for a sign of its owner after the reader left."""
+
+    async def close(self) -> None:
+        for task in self._judging.values():
+            task.cancel()
+        await asyncio.gather(*self._judging.values(), return_exceptions=True)
+
+    @asynccontextmanager
+    async def follow(
+        self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
+    ) -> AsyncGenerator[Reading]:
+        """Give the events after a sequence of an answer of the caller's own.
+
+        Raises NotFoundError, NotResumableError (its events were not kept, or have expired), OverloadedError,
+        RecordsUnavailableError.
+        """
+        answer = self._running.find(answer_id, identity=identity)
+        if answer is None:
+            async with self._follow_log(answer_id, identity, gone, after=after) as reading:
+                yield reading
+            return
+        if answer.log is None:
+            raise NotResumableError(_NOT_KEPT)
+        shown = {ranked.passage.document_id for ranked in answer.prepared.shown}
+        texts = self._tenants[identity.tenant].answering.texts
+        try:
+            await refuse_withdrawn(shown, texts, labels=identity.labels)
+        except WithdrawnError as error:
+            yield Reading(answer_id, _LastEvent(problem_of(error)), answer.remaining_s())
+            return
+        with answer.reading(gone, after=after) as reading:
+            yield reading
+
+    @asynccontextmanager
+    async def _follow_log(
+        self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
+    ) -> AsyncGenerator[Reading]:
+        tenant = self._tenants[identity.tenant]
+        records = tenant.answering.records
+        log_reading = await _own_log(tenant, answer_id, identity)
+        leave = self._admissions[identity.tenant].enter(identity.agent)
+        follower = LogFollower(
+            tenant.log,
+            log_reading,
+            after=after,
+            clock=self._clock,
+            on_lapse=partial(settle_lapsed, answer_id, log=tenant.log, records=records, clock=self._clock),
+            kept=KeptEvents(tenant.answering.texts, labels=identity.labels),
+        )
+        gone.add_done_callback(lambda _: follower.stop())
+        self._followers.add(follower)
+        try:
+            limit_s = tenant.answering.tenant.limits.answer_deadline_s + _FOLLOW_GRACE_S
+            yield Reading(answer_id, follower, limit_s)
+        finally:
+            self._followers.discard(follower)
+            leave()
+            if not follower.is_judged and answer_id not in self._judging:
+                task = self._judging[answer_id] = asyncio.create_task(follower.judge_owner())
+                task.add_done_callback(lambda _: self._judging.pop(answer_id))
+
+
+class _LastEvent:
+    """An ``EventReader`` of one event: the end of an answer that is not sent again."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._left: list[Numbered] = [(0, problem)]
+
+    async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 - of the protocol
+        taken, self._left = self._left, []
+        return taken or None
+
+
+async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> LogReading:
+    """Return the log of the caller's own answer. Raises NotResumableError, NotFoundError."""
+    reading = await tenant.log.read(answer_id)
+    if reading is not None and reading.opening.agent == identity.agent:
+        return reading
+    record = await tenant.answering.records.get_answer(answer_id)
+    if reading is None and record is not None and record.agent == identity.agent:
+        raise NotResumableError(_NOT_KEPT)
+    raise NotFoundError(NOT_FOUND)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 
 import structlog
 
@@ -12,7 +12,7 @@ from assistant.answering.events import AnswerEvent, Cause, Done, Problem, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
-from assistant.api.delivery import EventEncoder, Outbox
+from assistant.api.delivery import EventEncoder, Outbox, Reading
 from assistant.api.errors import internal_problem, problem_of
 from assistant.api.health import AnswerObserver
 from assistant.api.limits import StreamLimits
@@ -230,6 +230,22 @@ class RunningAnswer:
         self._readers.append(outbox)
         self._stay()
         return outbox
+
+    @contextmanager
+    def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
+        """Give one reader the events after a sequence. It counts as having left when ``gone`` ends."""
+        outbox = self.attach(after=after)
+
+        def leave(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self.leave(outbox)
+
+        gone.add_done_callback(leave)
+        try:
+            prepared = self.prepared
+            yield Reading(prepared.answer_id, outbox, self.remaining_s(), certainty=prepared.certainty)
+        finally:
+            self.detach(outbox)
 
     def detach(self, outbox: Outbox) -> None:
         """The reader takes nothing more. The answer goes on."""
