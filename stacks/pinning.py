@@ -18,8 +18,6 @@ from stacks.tenant import ROOT
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     pin,
-    pins_file,
-    stage_folder,
     templates_by_stack_name,
     write_pins,
 )
@@ -48,8 +46,8 @@ def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path 
     for tenant in load_tenants(tenants).tenants.values():
         if tenant.deployment is None:
             continue
-        path = pins_file(pins, tenant)
-        templates = templates_by_stack_name(stage_folder(assembly, tenant))
+        path = pins / f"{tenant.name}.json"
+        templates = templates_by_stack_name(assembly / f"assembly-{tenant.stage_id}")
         write_pins(path, pin(templates, replacing_properties()))
         written.append(path)
     return written

@@ -1,10 +1,14 @@
-"""Texts and patterns of policies, of which a template may tell only a part.
+"""Patterns and conditions of policies, evaluated as IAM does if a template contains only some of the request.
 
-A part that no template tells stands as ``${…}`` and may be anything; a name that AWS makes up, as
-``<stack.logical id>``. A text that begins with ``!`` is a stranger's: nothing in a template refers to it."""
+Every verdict is True, False, or None if something outside the templates decides. An unknown part of a text is
+written ``${…}`` and may be anything; a generated name, ``<stack.logical id>``. A text that begins with ``!``
+belongs to a stranger: nothing in a template refers to it. Source: "IAM JSON policy elements: Condition
+operators" and "Multivalued context keys" in the IAM User Guide.
+"""
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +19,32 @@ from ipaddress import ip_network
 STRANGER = "!"
 
 
+def all_of(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether all hold; None if unknown ones decide."""
+    found = list(verdicts)
+    if False in found:
+        return False
+    return None if None in found else True
+
+
+def any_of(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether any holds; None if unknown ones decide."""
+    found = list(verdicts)
+    if True in found:
+        return True
+    return None if None in found else False
+
+
+def negated(verdict: bool | None) -> bool | None:
+    """Return the opposite; the opposite of unknown is unknown."""
+    return None if verdict is None else not verdict
+
+
+# --- patterns ---------------------------------------------------------------------------------------------
+
+
 def covers(pattern: str, wanted: str) -> bool | None:
-    """Return whether a pattern with ``*`` and ``?`` holds a text; None where what is not known decides."""
+    """Return whether a pattern with ``*`` and ``?`` matches a text; None if an unknown part decides."""
     if matches(pattern, wanted):
         return True
     if wanted.startswith(STRANGER):
@@ -31,25 +59,24 @@ def covers(pattern: str, wanted: str) -> bool | None:
 
 
 def covers_spelt(pattern: str, spellings: Sequence[str]) -> bool | None:
-    """Return whether a pattern holds one thing, which is spelt in each of these ways.
+    """Return whether a pattern matches one resource, which has each of these spellings.
 
-    A reference beside an ARN is held only by itself: for what is not known, the ARN answers.
+    A reference beside an ARN matches only itself: for unknown parts, the ARN decides.
     """
     has_arn = any(spelling.startswith("arn:") for spelling in spellings)
-    verdicts = [
+    return any_of(
         matches(pattern, spelling) if has_arn and spelling.startswith("<") else covers(pattern, spelling)
         for spelling in spellings
-    ]
-    return True if True in verdicts else (None if None in verdicts else False)
+    )
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """Return whether a pattern with ``*`` and ``?`` holds a text, letter by letter."""
+    """Return whether a pattern with ``*`` and ``?`` surely matches a text."""
     return _expression(pattern).fullmatch(subject) is not None
 
 
 def equals(one: str, other: str) -> bool | None:
-    """Return whether two texts are the same; None where what is not known decides."""
+    """Return whether two texts are the same; None if an unknown part decides."""
     if one == other:
         return True
     if ("${" not in one and "${" not in other) or STRANGER in (one[:1], other[:1]):
@@ -58,7 +85,7 @@ def equals(one: str, other: str) -> bool | None:
 
 
 def _may_cover(pattern: str, wanted: str) -> bool:
-    """Return whether they can hold the same text; in ARNs, what is unknown goes no further than its part."""
+    """Return whether both can match the same text. In an ARN, an unknown value stays within its part."""
     left, right = _parts(pattern), _parts(wanted)
     if len(left) == len(right) == _PARTS_OF_ARN:
         return all(overlaps(one, other) for one, other in zip(left, right, strict=True))
@@ -70,7 +97,7 @@ _PARTS_OF_ARN = 6
 
 @lru_cache(maxsize=4096)
 def _parts(arn: str) -> list[str]:
-    """Return the parts of an ARN, the last with all that is left; the text alone where it is none."""
+    """Return the parts of an ARN, the last with the rest; the text alone if it is no ARN."""
     if not arn.startswith("arn:"):
         return [arn]
     signs = re.findall(r"\$\{[^}]*\}|[^:$]+|\$|:", arn)
@@ -85,13 +112,13 @@ def _parts(arn: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def overlaps(one: str, other: str) -> bool:
-    """Return whether two patterns can hold the same text, when what is unknown in them may be anything."""
+    """Return whether two patterns can match the same text, if unknown parts may be anything."""
     return _may_meet(_signs(one, wildcards=True), _signs(other, wildcards=True))
 
 
 _ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
 MADE_UP = "${made up for "
-"""How a name begins that CloudFormation makes up: with the stack's, so with a letter."""
+"""Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
 
 
 def _signs(text: str, *, wildcards: bool) -> list[str]:
@@ -128,7 +155,7 @@ def _fits(one: str, other: str) -> bool:
 
 
 def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
-    """Let what may be anything be nothing."""
+    """Let a part that may be anything be empty."""
     for j, sign in enumerate(signs):
         reachable[j + 1] |= reachable[j] and sign == _ANY
     return reachable
@@ -141,35 +168,32 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(expression, re.DOTALL)
 
 
-# Conditions of policy statements, as IAM evaluates them, where a template tells only some of the request.
-
-
+# --- conditions -------------------------------------------------------------------------------------------
 _VARIABLE = re.compile(r"\$\{([a-z0-9-]+:[^}:,]+)(?:,\s*'[^']*')?\}", re.I)
-"""``${aws:PrincipalTag/tenant}``: a policy variable, filled in from the request. A reference that no template
-tells has two colons (``${AWS::Region}``) or a dot (``${Network.Vpc}``)."""
+"""``${aws:PrincipalTag/tenant}``: a policy variable, filled in from the request. An unknown value has two
+colons (``${AWS::Region}``) or a dot (``${Network.Vpc}``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The condition keys of a request, in lower case.
 
-    ``known`` holds each key's values, of which one that has several spellings (an ARN, the reference to it)
-    holds all of them. A key that begins as one of ``absent`` does and is not known is not in the request.
-    Any other key is unknown.
+    ``known`` has each key's values; every spelling of a value that has several (an ARN, the reference to it).
+    A key that begins like one of ``absent`` and is not known is not in the request. Any other key is unknown.
     """
 
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     absent: tuple[str, ...] = ()
 
     def values(self, key: str) -> tuple[str, ...] | None:
-        """Return a key's values: none where it is not in the request, None where that is unknown."""
+        """Return a key's values: empty if it is not in the request, None if that is unknown."""
         key = key.lower()
         if key in self.known:
             return self.known[key]
         return () if key.startswith(self.absent) and self.absent else None
 
     def filled_in(self, text: str) -> str | None:
-        """Return a policy's text with its variables; None where one of them is not in the request."""
+        """Return a policy's text with its variables filled in; None if one is not in the request."""
         for name in _VARIABLE.findall(text):
             values = self.values(name)
             if values == ():
@@ -181,29 +205,8 @@ class Context:
         return text
 
 
-def all_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """Return whether all hold; None where unknown ones decide."""
-    found = list(verdicts)
-    if False in found:
-        return False
-    return None if None in found else True
-
-
-def any_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """Return whether any holds; None where unknown ones decide."""
-    found = list(verdicts)
-    if True in found:
-        return True
-    return None if None in found else False
-
-
-def negated(verdict: bool | None) -> bool | None:
-    """Return the opposite; the opposite of unknown is unknown."""
-    return None if verdict is None else not verdict
-
-
 def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], context: Context) -> bool | None:
-    """Return whether every operator holds for every key of it."""
+    """Return whether every operator holds for each of its keys."""
     return all_of(
         _holds(operator, values, context.values(key), context)
         for operator, keys in conditions.items()
@@ -212,61 +215,39 @@ def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], con
 
 
 def _holds(
-    operator: str, wanted: tuple[str, ...], asked: tuple[str, ...] | None, context: Context
+    name: str, wanted: tuple[str, ...], asked: tuple[str, ...] | None, context: Context
 ) -> bool | None:
-    quantifier, _, name = operator.rpartition(":")
+    quantifier, _, name = name.rpartition(":")
     if name == "Null":
         is_absent = None if asked is None else not asked
         return any_of(is_absent if value.lower() == "true" else negated(is_absent) for value in wanted)
     if_exists = name.endswith("IfExists")
     name = name.removesuffix("IfExists")
-    compare = _COMPARISONS.get(_POSITIVE.get(name, name))
+    is_negated = "Not" in name
+    compare = _COMPARISONS.get(name.replace("Not", "", 1))
     if asked is None or compare is None:
         return None
-    is_negated = name in _POSITIVE
     if not asked:
         if if_exists or quantifier == "ForAllValues":
             return True
         return is_negated and quantifier != "ForAnyValue"
     texts = [filled for filled in map(context.filled_in, wanted) if filled is not None]
-    # Spellings of one value: it matches where any of them does. Several values are not told apart from
-    # several spellings, which for keys with one value is the same.
-    is_spelt_out = any(one.startswith("arn:") for one in asked)
+    # Spellings of one value match if any of them does. Several values are treated like several spellings;
+    # for keys with one value that is the same.
+    has_arn = any(one.startswith("arn:") for one in asked)
     verdict = any_of(
-        value == one if is_spelt_out and one.startswith("<") else compare(value, one)
+        value == one if has_arn and one.startswith("<") else compare(value, one)
         for value in texts
         for one in asked
     )
     return negated(verdict) if is_negated else verdict
 
 
-def _numbers(compare: Callable[[float, float], bool]) -> Callable[[str, str], bool | None]:
-    def compared(wanted: str, asked: str) -> bool | None:
-        try:
-            return compare(float(asked), float(wanted))
-        except ValueError:
-            return None
-
-    return compared
-
-
-def _dates(compare: Callable[[float, float], bool]) -> Callable[[str, str], bool | None]:
-    def compared(wanted: str, asked: str) -> bool | None:
-        try:
-            return compare(
-                *(datetime.fromisoformat(one.replace("Z", "+00:00")).timestamp() for one in (asked, wanted))
-            )
-        except ValueError:
-            return None
-
-    return compared
-
-
-def _same_but_for_case(wanted: str, asked: str) -> bool | None:
+def _equals_ignoring_case(wanted: str, asked: str) -> bool | None:
     return equals(wanted.lower(), asked.lower())
 
 
-def _within(wanted: str, asked: str) -> bool | None:
+def _is_address_in(wanted: str, asked: str) -> bool | None:
     try:
         block, address = ip_network(wanted, strict=False), ip_network(asked, strict=False)
     except ValueError:
@@ -276,34 +257,39 @@ def _within(wanted: str, asked: str) -> bool | None:
     return block.version == address.version and is_inside
 
 
+def _ordered(
+    compare: Callable[[float, float], bool], read: Callable[[str], float]
+) -> Callable[[str, str], bool | None]:
+    def compared(wanted: str, asked: str) -> bool | None:
+        try:
+            return compare(read(asked), read(wanted))
+        except ValueError:
+            return None
+
+    return compared
+
+
+def _read_date(value: str) -> float:
+    return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+
+
+_ORDERS: Mapping[str, Callable[[float, float], bool]] = {
+    "Equals": operator.eq,
+    "LessThan": operator.lt,
+    "LessThanEquals": operator.le,
+    "GreaterThan": operator.gt,
+    "GreaterThanEquals": operator.ge,
+}
 _COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
     "StringEquals": equals,
-    "StringEqualsIgnoreCase": _same_but_for_case,
+    "StringEqualsIgnoreCase": _equals_ignoring_case,
     "StringLike": covers,
     "ArnEquals": covers,
     "ArnLike": covers,
     "BinaryEquals": equals,
-    "Bool": _same_but_for_case,
-    "IpAddress": _within,
-    "NumericEquals": _numbers(lambda asked, wanted: asked == wanted),
-    "NumericLessThan": _numbers(lambda asked, wanted: asked < wanted),
-    "NumericLessThanEquals": _numbers(lambda asked, wanted: asked <= wanted),
-    "NumericGreaterThan": _numbers(lambda asked, wanted: asked > wanted),
-    "NumericGreaterThanEquals": _numbers(lambda asked, wanted: asked >= wanted),
-    "DateEquals": _dates(lambda asked, wanted: asked == wanted),
-    "DateLessThan": _dates(lambda asked, wanted: asked < wanted),
-    "DateLessThanEquals": _dates(lambda asked, wanted: asked <= wanted),
-    "DateGreaterThan": _dates(lambda asked, wanted: asked > wanted),
-    "DateGreaterThanEquals": _dates(lambda asked, wanted: asked >= wanted),
+    "Bool": _equals_ignoring_case,
+    "IpAddress": _is_address_in,
+    **{f"Numeric{name}": _ordered(compare, float) for name, compare in _ORDERS.items()},
+    **{f"Date{name}": _ordered(compare, _read_date) for name, compare in _ORDERS.items()},
 }
-_POSITIVE: Mapping[str, str] = {
-    "StringNotEquals": "StringEquals",
-    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
-    "StringNotLike": "StringLike",
-    "ArnNotEquals": "ArnEquals",
-    "ArnNotLike": "ArnLike",
-    "NotIpAddress": "IpAddress",
-    "NumericNotEquals": "NumericEquals",
-    "DateNotEquals": "DateEquals",
-}
-"""A negated operator and what it negates: it holds where the key is absent."""
+"""By operator. ``Not`` in an operator's name negates it: it then holds if the key is absent."""

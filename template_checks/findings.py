@@ -1,22 +1,18 @@
-"""What a check says of the templates."""
+"""What a check reads (``Deployment``), what it is (``Mistake``), and what it reports (``Finding``)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from template_checks.facts import Facts
-from template_checks.networks import LoadBalancing, SecurityGroups, VpcView
+from template_checks.networks import LoadBalancing, SecurityGroups, Vpcs
 from template_checks.permissions import Permissions
 from template_checks.policies import Policies
-from template_checks.templates import Templates
-from template_checks.workloads import Workloads
-
-if TYPE_CHECKING:
-    from template_checks.templates import Resource
+from template_checks.templates import Resource, Templates
+from template_checks.workloads import Calls, Workloads
 
 
 class Status(StrEnum):
@@ -25,51 +21,71 @@ class Status(StrEnum):
     REFUSED = "refused"
     """The mistake is there."""
     NOT_PROVEN = "not proven"
-    """It may be there: something that decides it stands neither in the templates nor in the facts."""
+    """The mistake may be there: something that decides it is neither in the templates nor in the facts."""
     PASSED = "passed"
     NOT_APPLICABLE = "not applicable"
-    """Nothing in the templates could make it."""
+    """No resource of the templates can make the mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at, and what came of it. ``code`` is stable (``nlb-idle-timeout``)."""
+    """The result for one resource. ``code`` is stable (``nlb-idle-timeout``)."""
 
     status: Status
     code: str
     where: str = ""
-    """``<stack>.<logical id>``; empty where it is about all templates together."""
+    """``<stack>.<logical id>``; empty if it is about all templates together."""
     property: str = ""
     message: str = ""
-    mend: str = ""
+    fix: str = ""
     """What to do about it."""
 
 
-def refused(resource: Resource | None, code: str, *, at: str, message: str, mend: str) -> Finding:
+def judge(
+    verdict: bool | None, resource: Resource, code: str, *, at: str = "", message: str = "", fix: str = ""
+) -> Finding:
+    """Return a finding by a verdict: True passed, False refused, None not proven."""
+    where = f"{resource.template.name}.{resource.logical_id}"
+    if verdict:
+        return Finding(status=Status.PASSED, code=code, where=where)
+    status = Status.REFUSED if verdict is False else Status.NOT_PROVEN
+    return Finding(status=status, code=code, where=where, property=at, message=message, fix=fix)
+
+
+def refused(resource: Resource, code: str, *, at: str, message: str, fix: str) -> Finding:
     """Return the finding that a mistake is there."""
-    return Finding(
-        status=Status.REFUSED, code=code, where=where(resource), property=at, message=message, mend=mend
-    )
+    return judge(False, resource, code, at=at, message=message, fix=fix)
 
 
-def not_proven(resource: Resource | None, code: str, *, at: str, message: str, mend: str) -> Finding:
-    """Return the finding that the templates and facts do not tell; ``mend`` says what would."""
-    return Finding(
-        status=Status.NOT_PROVEN, code=code, where=where(resource), property=at, message=message, mend=mend
-    )
+def not_proven(resource: Resource, code: str, *, at: str, message: str, fix: str) -> Finding:
+    """Return the finding that templates and facts do not decide it; ``fix`` says what would."""
+    return judge(None, resource, code, at=at, message=message, fix=fix)
 
 
-def passed(resource: Resource | None, code: str) -> Finding:
-    """Return the finding that a resource was looked at and is right."""
-    return Finding(status=Status.PASSED, code=code, where=where(resource))
+def passed(resource: Resource, code: str) -> Finding:
+    """Return the finding that a resource is right."""
+    return judge(True, resource, code)
 
 
-def where(resource: Resource | None) -> str:
-    """Return how a finding names a resource."""
-    return f"{resource.template.name}.{resource.logical_id}" if resource else ""
+def or_passed(findings: Iterable[Finding], resource: Resource, code: str) -> Iterator[Finding]:
+    """Yield the findings; without any, that the resource is right."""
+    found = list(findings)
+    yield from found or [passed(resource, code)]
 
 
-# One of the twenty-three mistakes, and the check that refuses it.
+def unknown_parameter(resource: Resource, code: str, *, at: str, message: str = "") -> Finding:
+    """Return the finding that a parameter's unknown value decides it."""
+    return not_proven(resource, code, at=at, message=message or f"Its {at} is unknown.", fix=GIVE_PARAMETER)
+
+
+GIVE_PARAMETER = "Give the parameter a default, or its value in the facts: parameters."
+GIVE_TEMPLATE = "Add its template to the same check."
+
+
+def worst(findings: Iterable[Finding]) -> Status | None:
+    """Return the worst status; None without findings."""
+    found = {finding.status for finding in findings}
+    return next((status for status in Status if status in found), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +112,23 @@ class Deployment:
         return Permissions(policies=self.policies)
 
     @cached_property
-    def vpcs(self) -> VpcView:
-        return VpcView(self.templates)
+    def vpcs(self) -> Vpcs:
+        return Vpcs(self.templates)
 
     @cached_property
     def workloads(self) -> Workloads:
         return Workloads(self.templates)
 
-
-Check = Callable[[Deployment], Iterator[Finding]]
+    @cached_property
+    def calls(self) -> Calls:
+        return Calls(self.templates, policies=self.policies, workloads=self.workloads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """``check`` yields a finding for everything it looks at; nothing where nothing could make the mistake.
+    """One mistake, with the check that refuses it.
 
+    ``check`` yields a finding for everything that it reads, and nothing if nothing can make the mistake.
     ``parts`` are the codes of its findings with what each refuses.
     """
 
@@ -119,12 +137,12 @@ class Mistake:
     parts: Mapping[str, str]
     why: str
     """What AWS does with it."""
-    mend: str
+    fix: str
     absent: str
-    """Why it does not apply where there is nothing to look at."""
+    """Why it does not apply if there is nothing to check."""
     facts: str = ""
-    """What the facts file must tell, for the mistake to be ruled out."""
-    check: Check
+    """What the facts file must contain to rule the mistake out."""
+    check: Callable[[Deployment], Iterator[Finding]]
 
     @property
     def code(self) -> str:

@@ -1,13 +1,14 @@
-"""Whether IAM lets a request pass, by the policies in templates. True, False, or None: not decided by them.
+"""Whether IAM allows a request, by the policies in templates. True, False, or None if they do not decide it.
 
-The order is IAM's ("Policy evaluation logic"): a Deny that applies ends it; else an Allow is needed, of the
-role's own policies or of the resource's, and of its permissions boundary where the templates hold that.
-Policies outside the templates (of the organization, a boundary, sessions) are not seen."""
+The order is IAM's ("Policy evaluation logic"): a Deny that applies ends it; otherwise an Allow is needed, of
+the role's own policies or of the resource's, and of its permissions boundary if the templates contain that.
+Policies outside the templates (of the organization, a boundary, sessions) are not read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from template_checks.conditions import (
@@ -35,6 +36,7 @@ _ABSENT_FOR_ROLES = (
 )
 """Keys that a role's own request does not have, unless the caller says so."""
 _ABSENT_FOR_SERVICES = ("aws:principaltag/", "aws:principalarn", "aws:principalaccount", "aws:userid")
+Policy = Sequence[Statement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +50,15 @@ class Request:
     resources: tuple[str, ...]
     context: Context = field(default_factory=Context)
 
+    def having(self, known: Mapping[str, tuple[str, ...]], *, absent: tuple[str, ...]) -> Request:
+        """Return the request with more keys. Its own win."""
+        context = Context(known={**known, **self.context.known}, absent=(*absent, *self.context.absent))
+        return replace(self, context=context)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: a role (or root) by its spellings in an account, or AWS services by any of these names."""
+    """Who makes a request: a role or root by its spellings in an account, or AWS services by their names."""
 
     roles: tuple[str, ...] = ()
     account: str = ""
@@ -65,29 +72,18 @@ class Permissions:
         self._policies = policies
 
     def role_may(
-        self,
-        role: Resource,
-        request: Request,
-        *,
-        resource_policy: Sequence[Statement] = (),
-        needs_both: bool = False,
+        self, role: Resource, request: Request, *, resource_policy: Policy = (), needs_both: bool = False
     ) -> bool | None:
         """Return whether a role may do this.
 
-        ``needs_both``: the resource's policy has to let the account or the role in, as a KMS key's has.
+        ``needs_both``: the resource's policy must allow the account or the role, as a KMS key's must.
         """
-        principal = _of_role(role)
-        asked = _with_principal(request, role)
+        principal, asked = _of_role(role), _by_role(request, role)
         own = self._policies.of_role(role)
-        denied = any_of(
-            [
-                *(_applies(one, asked) for one in own if one.effect == "Deny"),
-                *(_applies_to(one, asked, principal) for one in resource_policy if one.effect == "Deny"),
-            ]
-        )
-        identity = any_of(_applies(one, asked) for one in own if one.allows)
+        denied = any_of([_denied(own, asked), _denied(resource_policy, asked, principal)])
+        identity = _allowed(own, asked)
         if identity is not True:
-            identity = any_of([identity, *self._managed(role, asked)])
+            identity = any_of([identity, *self._by_managed(role, asked)])
         allowing = [one for one in resource_policy if one.allows]
         direct = any_of(all_of([_names_role(one, principal), _applies(one, asked)]) for one in allowing)
         of_account = any_of(
@@ -96,87 +92,76 @@ class Permissions:
         allowed = any_of([direct, all_of([identity, of_account]) if needs_both else identity])
         return all_of([negated(denied), allowed, self._within_boundary(role, asked)])
 
-    def _managed(self, role: Resource, request: Request) -> Iterable[bool | None]:
-        """Yield what managed policies outside the templates come to; None for one that is not known here."""
+    def _by_managed(self, role: Resource, request: Request) -> Iterable[bool | None]:
+        """Yield what managed policies outside the templates decide; None for an unknown one."""
         for arn in self._policies.managed(role):
             found = statements_of_managed(arn)
-            if found is None:
-                yield None
-            else:
-                yield any_of(_applies(one, request) for one in found)
+            yield None if found is None else any_of(_applies(one, request) for one in found)
 
     def _within_boundary(self, role: Resource, request: Request) -> bool | None:
         boundary = role.properties.get("PermissionsBoundary")
         if isinstance(boundary, Target):
             found = statements(boundary.resource.properties.get("PolicyDocument"))
-        elif AWS_OWN in text(boundary):
+        elif _AWS_OWN in text(boundary):
             known = statements_of_managed(text(boundary))
             if known is None:
                 return None
             found = known
         else:
-            return True  # none, or one outside the templates, which is not looked into
-        denied = any_of(_applies(one, request) for one in found if one.effect == "Deny")
-        return all_of([negated(denied), any_of(_applies(one, request) for one in found if one.allows)])
+            return True  # none, or one outside the templates, which is not read
+        return all_of([negated(_denied(found, request)), _allowed(found, request)])
 
 
-def service_may(
-    services: tuple[str, ...], request: Request, *, resource_policy: Sequence[Statement]
-) -> bool | None:
+def service_may(services: tuple[str, ...], request: Request, *, resource_policy: Policy) -> bool | None:
     """Return whether an AWS service, by any of its names, may do this by a resource's policy."""
-    return _resource_policy_lets(
-        resource_policy, request, principal=Principal(services=services), is_service=True
+    return _decide(
+        resource_policy,
+        _by_outsider(request, {"aws:principalisawsservice": ("true",)}),
+        Principal(services=services),
     )
 
 
-def account_may(account: str, request: Request, *, resource_policy: Sequence[Statement]) -> bool | None:
+def account_may(account: str, request: Request, *, resource_policy: Policy) -> bool | None:
     """Return whether another account (as its root) may do this by a resource's policy."""
-    principal = Principal(roles=(f"arn:aws:iam::{account}:root", account))
-    return _resource_policy_lets(resource_policy, request, principal=principal, is_service=False)
-
-
-def _resource_policy_lets(
-    policy: Sequence[Statement], request: Request, *, principal: Principal, is_service: bool
-) -> bool | None:
-    known: dict[str, tuple[str, ...]] = {
-        "aws:principalisawsservice": (str(is_service).lower(),),
-        "aws:securetransport": ("true",),
-        "s3:tlsversion": ("1.2",),
+    root = f"arn:aws:iam::{account}:root"
+    known = {
+        "aws:principalisawsservice": ("false",),
+        "aws:principalarn": (root,),
+        "aws:principalaccount": (account,),
     }
-    if not is_service:
-        known["aws:principalarn"] = principal.roles[:1]
-        known["aws:principalaccount"] = principal.roles[1:]
-    context = Context(
-        known={**known, **request.context.known}, absent=(*_ABSENT_FOR_SERVICES, *request.context.absent)
+    return _decide(resource_policy, _by_outsider(request, known), Principal(roles=(root, account)))
+
+
+def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) -> bool | None:
+    """Return whether an endpoint's policy allows a request of a role; of AWS itself if ``role`` is None."""
+    if role is None:
+        return _decide(policy, request, Principal())
+    return _decide(policy, _by_role(request, role), _of_role(role))
+
+
+def _decide(policy: Policy, request: Request, principal: Principal) -> bool | None:
+    return all_of([negated(_denied(policy, request, principal)), _allowed(policy, request, principal)])
+
+
+def _denied(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
+    return any_of(_applies(one, request, principal) for one in policy if one.effect == "Deny")
+
+
+def _allowed(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
+    return any_of(_applies(one, request, principal) for one in policy if one.allows)
+
+
+def _by_outsider(request: Request, known: Mapping[str, tuple[str, ...]]) -> Request:
+    return request.having(
+        {"aws:securetransport": ("true",), "s3:tlsversion": ("1.2",), **known}, absent=_ABSENT_FOR_SERVICES
     )
-    asked = Request(action=request.action, resources=request.resources, context=context)
-    denied = any_of(_applies_to(one, asked, principal) for one in policy if one.effect == "Deny")
-    allowed = any_of(_applies_to(one, asked, principal) for one in policy if one.allows)
-    return all_of([negated(denied), allowed])
-
-
-def endpoint_lets(policy: Sequence[Statement], request: Request, *, role: Resource | None) -> bool | None:
-    """Return whether an endpoint's policy lets a request of a role through; None as role: AWS's own."""
-    principal = _of_role(role) if role is not None else Principal()
-    asked = _with_principal(request, role) if role is not None else request
-    denied = any_of(_applies_to(one, asked, principal) for one in policy if one.effect == "Deny")
-    allowed = any_of(_applies_to(one, asked, principal) for one in policy if one.allows)
-    return all_of([negated(denied), allowed])
-
-
-def bucket_named(templates: Templates, name: str) -> Resource | None:
-    """Return the bucket of a name as ``plain`` writes it; None where it is not in the templates."""
-    for bucket in templates.of(BUCKET):
-        if name == plain(Target(bucket, "Ref")):
-            return bucket
-    return None
 
 
 def _of_role(role: Resource) -> Principal:
     return Principal(roles=spellings(role), account=role.account)
 
 
-def _with_principal(request: Request, role: Resource) -> Request:
+def _by_role(request: Request, role: Resource) -> Request:
     known: dict[str, tuple[str, ...]] = {
         "aws:principalarn": spellings(role),
         "aws:principalaccount": (role.account,),
@@ -189,60 +174,44 @@ def _with_principal(request: Request, role: Resource) -> Request:
     }
     for tag in items(role.properties.get("Tags")):
         known[f"aws:principaltag/{text(at(tag, 'Key'))}".lower()] = (plain(at(tag, "Value")),)
-    return Request(
-        action=request.action,
-        resources=request.resources,
-        context=Context(
-            known={**known, **request.context.known}, absent=(*_ABSENT_FOR_ROLES, *request.context.absent)
-        ),
-    )
+    return request.having(known, absent=_ABSENT_FOR_ROLES)
 
 
-def _applies(statement: Statement, request: Request) -> bool | None:
-    """Return whether a statement is about a request, whoever makes it."""
-    return all_of(
-        [
-            statement.may_name_action(request.action),
-            _names_resource(statement, request),
-            conditions_hold(statement.conditions, request.context),
-        ]
-    )
+def _applies(statement: Statement, request: Request, principal: Principal | None = None) -> bool | None:
+    """Return whether a statement is about a request; with a principal, also whether it names that."""
+    verdicts = [
+        statement.may_name_action(request.action),
+        _names_resource(statement, request),
+        conditions_hold(statement.conditions, request.context),
+    ]
+    if principal is not None:
+        verdicts.append(any_of([_names_role(statement, principal), _names_account(statement, principal)]))
+    return all_of(verdicts)
 
 
 def _names_resource(statement: Statement, request: Request) -> bool | None:
-    def named(patterns: Iterable[str]) -> bool | None:
-        found = [request.context.filled_in(pattern) for pattern in patterns]
-        present = [pattern for pattern in found if pattern is not None]
-        verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
-        # A statement on some of many resources: an Allow is not enough, a Deny may be in the way.
-        if (
-            verdict is False
-            and not statement.allows
-            and any(
-                "*" in name and overlaps(pattern, name) for pattern in present for name in request.resources
-            )
-        ):
-            return None
-        return verdict
-
     if statement.not_resources:
-        return negated(named(statement.not_resources))
-    return named(statement.resources or ("*",))
+        return negated(_is_named(statement.not_resources, statement, request))
+    return _is_named(statement.resources or ("*",), statement, request)
 
 
-def _applies_to(statement: Statement, request: Request, principal: Principal) -> bool | None:
-    """Return whether a statement of a resource's policy is about a request of a principal."""
-    named = any_of([_names_role(statement, principal), _names_account(statement, principal)])
-    return all_of([named, _applies(statement, request)])
+def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -> bool | None:
+    found = [request.context.filled_in(pattern) for pattern in patterns]
+    present = [pattern for pattern in found if pattern is not None]
+    verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
+    if verdict is not False or statement.allows:
+        return verdict
+    # A Deny of some of the resources that the request names with * may apply.
+    named = [name for name in request.resources if "*" in name]
+    return None if any(overlaps(pattern, name) for pattern in present for name in named) else False
 
 
 def _names_role(statement: Statement, principal: Principal) -> bool | None:
     """Return whether a statement names the principal itself, or everybody."""
     if statement.not_principals:
         return negated(_is_among(statement.not_principals, principal))
-    if not statement.principals:
-        return True  # only an endpoint's policy may be without
-    return _is_among(statement.principals, principal)
+    # Only an endpoint's policy may be without principals.
+    return _is_among(statement.principals, principal) if statement.principals else True
 
 
 def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> bool | None:
@@ -266,6 +235,12 @@ def _names_account(statement: Statement, principal: Principal) -> bool | None:
     return any_of(covers_spelt(name, whole) for name in statement.principals.get("AWS", ()))
 
 
+# --- policies of resources --------------------------------------------------------------------------------
+def bucket_named(templates: Templates, name: str) -> Resource | None:
+    """Return the bucket with a name as ``plain`` writes it; None if it is not in the templates."""
+    return next((one for one in templates.of(BUCKET) if name == plain(Target(one))), None)
+
+
 def policy_of_key(key: Resource) -> list[Statement]:
     """Return the statements of a KMS key's policy."""
     return statements(key.properties.get("KeyPolicy"))
@@ -276,22 +251,20 @@ def policy_of_bucket(templates: Templates, bucket: Resource) -> list[Statement]:
     return [
         statement
         for policy in templates.of("AWS::S3::BucketPolicy")
-        if _is_of(policy.properties.get("Bucket"), bucket)
+        if _names_bucket(policy.properties.get("Bucket"), bucket)
         for statement in statements(policy.properties.get("PolicyDocument"))
     ]
 
 
-def _is_of(value: Value, bucket: Resource) -> bool:
+def _names_bucket(value: Value, bucket: Resource) -> bool:
     if isinstance(value, Target):
         return value.resource is bucket
     name = bucket.properties.get("BucketName")
     return name is not None and plain(value) == plain(name)
 
 
-# AWS's own policies that matter to the checks, as far as they do ("AWS managed policies" reference).
-
-
-AWS_OWN = ":aws:policy/"
+# --- AWS managed policies ---------------------------------------------------------------------------------
+_AWS_OWN = ":aws:policy/"
 _PULL = (
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -331,8 +304,8 @@ _ON_EVERYTHING: Mapping[str, tuple[str, ...]] = {
 
 
 def statements_of_managed(arn: str) -> list[Statement] | None:
-    """Return what one of AWS's own policies allows; None where it is not known here, or is not AWS's."""
-    name = arn.rpartition("/")[2] if AWS_OWN in arn else ""
+    """Return the statements of an AWS managed policy ("AWS managed policies" reference); None if unknown."""
+    name = arn.rpartition("/")[2] if _AWS_OWN in arn else ""
     if name == "PowerUserAccess":
         return _statements({"Effect": "Allow", "NotAction": ["iam:*", "organizations:*", "account:*"]})
     if name == "AmazonSageMakerFullAccess":

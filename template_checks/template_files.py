@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import yaml
 
-from assistant.domain.errors import ConfigurationError
+from template_checks import InvalidInputError
 
 _SUFFIXES = (".json", ".yaml", ".yml", ".template")
 
@@ -50,7 +50,7 @@ def read_templates(paths: Iterable[Path]) -> list[Template]:
     """Read every template of files and folders (``cdk.out``, one of its assemblies, any folder).
 
     A folder's files that are no templates are passed over; a file that was named must be one.
-    Raises ConfigurationError naming the file.
+    Raises InvalidInputError naming the file.
     """
     found: dict[Path, Template] = {}
     for path in paths:
@@ -60,10 +60,10 @@ def read_templates(paths: Iterable[Path]) -> list[Template]:
         else:
             document = _document(path)
             if not _is_template(document):
-                raise ConfigurationError(f"{path}: not a CloudFormation template: it has no Resources.")
+                raise InvalidInputError(f"{path}: not a CloudFormation template: it has no Resources.")
             found.setdefault(path.resolve(), _template(path, document, _stacks_of(path.parent)))
     if not found:
-        raise ConfigurationError(f"{', '.join(map(str, paths))}: no CloudFormation template is in there.")
+        raise InvalidInputError(f"{', '.join(map(str, paths))}: no CloudFormation template is in there.")
     return list(found.values())
 
 
@@ -136,14 +136,14 @@ def _document(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: there is no such file.") from None
+        raise InvalidInputError(f"{path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+        raise InvalidInputError(f"{path}: cannot be read: {error}") from None
     try:
         # JSON is YAML too, but reading it as YAML takes a hundred times as long.
         return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader=_Loader)  # noqa: S506
-    except (json.JSONDecodeError, yaml.YAMLError, ConfigurationError) as error:
-        raise ConfigurationError(f"{path}: neither JSON nor YAML: {error}") from None
+    except (json.JSONDecodeError, yaml.YAMLError, InvalidInputError) as error:
+        raise InvalidInputError(f"{path}: neither JSON nor YAML: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):

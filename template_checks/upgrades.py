@@ -18,8 +18,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from assistant.domain.errors import ConfigurationError
-from assistant.settings.tenant import TenantConfig
+from template_checks import InvalidInputError
 
 STATEFUL_TYPES = frozenset(
     {
@@ -111,13 +110,13 @@ def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def read_pins(path: Path) -> Pins:
-    """Read a tenant's pins, and what replaces beside them. Raises ConfigurationError naming the file."""
+    """Read a tenant's pins, and what replaces beside them. Raises InvalidInputError naming the file."""
     stacks = _read(path, TypeAdapter[PinnedStacks](PinnedStacks))
     return Pins(replacing=read_replacing(path.parent), stacks=stacks)
 
 
 def read_replacing(folder: Path) -> Replacing:
-    """Read what replaces, the same for every tenant. Raises ConfigurationError naming the file."""
+    """Read what replaces, the same for every tenant. Raises InvalidInputError naming the file."""
     return _read(folder / _REPLACING_FILE, TypeAdapter[Replacing](Replacing))
 
 
@@ -127,16 +126,6 @@ def write_pins(path: Path, pins: Pins) -> None:
     stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
     for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
         file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def stage_folder(assembly: Path, tenant: TenantConfig) -> Path:
-    """Return where a tenant's templates are below ``cdk.out``."""
-    return assembly / f"assembly-{tenant.stage_id}"
-
-
-def pins_file(folder: Path, tenant: TenantConfig) -> Path:
-    """Return where a tenant's pins are below ``stacks/pins``."""
-    return folder / f"{tenant.name}.json"
 
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
@@ -155,7 +144,7 @@ def _read(path: Path, kind: TypeAdapter[_Read]) -> _Read:
     try:
         return kind.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ConfigurationError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
+        raise InvalidInputError(f"{path}: not a file of pins: {error}. Make it with make pin.") from None
 
 
 def _losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> Iterator[Loss]:
@@ -212,5 +201,5 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except ConfigurationError as error:
+    except InvalidInputError as error:
         sys.exit(error.message)

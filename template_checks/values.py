@@ -1,7 +1,8 @@
-"""What a property of a template comes to: a value, a resource's attribute, or something not known before."""
+"""Values of templates: resolved ones, which may be partly unknown, and raw ones with intrinsic functions."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What ``Ref`` (attribute ``Ref``) or ``Fn::GetAtt`` of a resource gives, in whichever template it is."""
+    """An attribute of a resource, as ``Ref`` (attribute ``Ref``) or ``Fn::GetAtt`` returns it."""
 
     resource: Resource
     attribute: str = "Ref"
@@ -24,9 +25,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What no template says: a parameter without default, an SSM parameter's value, a pseudo parameter.
+    """A value outside the templates: a parameter without default, an SSM parameter, a pseudo parameter.
 
-    ``name`` is stable: the same unknown thing has the same name wherever one template uses it.
+    ``name`` is stable: the same unknown value has the same name everywhere in a template.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Text of which a part is an attribute or unknown (``s3://${Models.Bucket.Ref}/llm/``)."""
+    """Text with attributes or unknown values in it (``s3://${Models.Bucket.Ref}/llm/``)."""
 
     parts: tuple[str | Target | Unknown, ...]
 
@@ -52,7 +53,7 @@ Value: TypeAlias = "Scalar | Target | Unknown | Joined | list[Value] | dict[str,
 
 
 def joined(parts: Sequence[Value]) -> str | Target | Unknown | Joined:
-    """Return the parts as one text: a string where all is known, the part itself where there is but one."""
+    """Return the parts as one text: a string if all are known, the part itself if there is only one."""
     flat: list[str | Target | Unknown] = []
     for part in parts:
         for piece in part.parts if isinstance(part, Joined) else (part,):
@@ -67,14 +68,14 @@ def joined(parts: Sequence[Value]) -> str | Target | Unknown | Joined:
 
 
 def text(value: Value) -> str:
-    """Return a value as text; what is not known stands as ``${…}`` in it, absence as nothing."""
+    """Return a value as text: ``${…}`` for an unknown part, empty for an absent value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
 
 
 def is_known(value: Value) -> bool:
-    """Return whether nothing in the value is unknown or made at deployment."""
+    """Return whether no part of the value is unknown or made at deployment."""
     if isinstance(value, list):
         return all(map(is_known, value))
     if isinstance(value, dict):
@@ -83,12 +84,12 @@ def is_known(value: Value) -> bool:
 
 
 def flag(value: Value) -> bool | None:
-    """Return a boolean property, given as boolean or text; None where it is absent or unknown."""
+    """Return a boolean property, given as boolean or text; None if absent or unknown."""
     return {"true": True, "on": True, "false": False, "off": False}.get(text(value).lower())
 
 
 def integer(value: Value) -> int | None:
-    """Return a whole number, given as number or text; None where it is absent, unknown or none."""
+    """Return a whole number, given as number or text; None if absent, unknown or not a number."""
     try:
         return int(text(value))
     except ValueError:
@@ -96,31 +97,19 @@ def integer(value: Value) -> int | None:
 
 
 def items(value: Value) -> list[Value]:
-    """Return a list's items; one value alone is a list of it, absence an empty one."""
+    """Return a list's items; a single value as a list of one, an absent one as an empty list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 def mapping(value: Value) -> Mapping[str, Value]:
-    """Return an object's fields; what is no object has none."""
+    """Return an object's fields; none if the value is no object."""
     return value if isinstance(value, dict) else {}
 
 
-def texts_of_json(name: str, document: Any) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a parsed JSON value, each with its field; ``name`` where it has none."""
-    if isinstance(document, dict):
-        for field, item in cast("dict[str, Any]", document).items():
-            yield from texts_of_json(str(field), item)
-    elif isinstance(document, list):
-        for item in cast("list[Any]", document):
-            yield from texts_of_json(name, item)
-    elif isinstance(document, str):
-        yield name, document
-
-
 def at(value: Value, *path: str) -> Value:
-    """Return the value at a path of fields; None where it ends before."""
+    """Return the value at a path of fields; None if a field is absent."""
     for field in path:
         value = mapping(value).get(field)
     return value
@@ -132,26 +121,52 @@ def targets(value: Value) -> list[Target]:
         return [value]
     if isinstance(value, Unknown):
         return list(value.about)
+    parts: Sequence[Value] = ()
     if isinstance(value, Joined):
-        return [target for part in value.parts if not isinstance(part, str) for target in targets(part)]
-    if isinstance(value, list):
-        return [target for item in value for target in targets(item)]
-    if isinstance(value, dict):
-        return [target for item in value.values() for target in targets(item)]
-    return []
+        parts = [part for part in value.parts if not isinstance(part, str)]
+    elif isinstance(value, list | dict):
+        parts = value if isinstance(value, list) else list(value.values())
+    return [target for part in parts for target in targets(part)]
 
 
-# What raw values of a template refer to, before anything is resolved.
+def refers_to(value: Value, resource: Resource) -> bool:
+    """Return whether a value is made of an attribute of a resource."""
+    return any(target.resource is resource for target in targets(value))
 
 
+def texts_of(name: str, value: str) -> Iterator[tuple[str, str]]:
+    """Yield the text of a variable with its name; of JSON, each text in it with its field's name."""
+    if not value.lstrip().startswith(("{", "[")):
+        yield name, value
+        return
+    try:
+        document = json.loads(value)
+    except ValueError:
+        yield name, value
+    else:
+        yield from _texts_of_json(name, document)
+
+
+def _texts_of_json(name: str, document: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(document, dict):
+        for field, item in cast("dict[str, Any]", document).items():
+            yield from _texts_of_json(str(field), item)
+    elif isinstance(document, list):
+        for item in cast("list[Any]", document):
+            yield from _texts_of_json(name, item)
+    elif isinstance(document, str):
+        yield name, document
+
+
+# --- raw values, before they are resolved -----------------------------------------------------------------
 def is_reference(value: Any) -> bool:
-    """Return whether a value is one ``Ref``."""
+    """Return whether a raw value is one ``Ref``."""
     return isinstance(value, Mapping) and set(cast("Mapping[str, Any]", value)) == {"Ref"}
 
 
 def equalities(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield both sides of every ``Fn::Equals``."""
-    for name, argument in _fields(value):
+    for name, argument in raw_fields(value):
         if name == "Fn::Equals":
             yield argument[0], argument[1]
         else:
@@ -159,8 +174,8 @@ def equalities(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def referred(value: Any) -> Iterator[str]:
-    """Yield the names that a value refers to, of resources or of parameters."""
-    for name, argument in _fields(value):
+    """Yield the names of the resources and parameters that a raw value refers to."""
+    for name, argument in raw_fields(value):
         if name == "Ref":
             yield str(argument)
         elif name == "Fn::GetAtt":
@@ -174,13 +189,14 @@ def referred(value: Any) -> Iterator[str]:
 
 
 def pattern_of(argument: Any) -> str:
-    """Return the text of a ``Fn::Sub``, with or without names of its own."""
+    """Return the text of a ``Fn::Sub``, with or without a map of names."""
     return str(cast("list[Any]", argument)[0] if isinstance(argument, list) else argument)
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+def raw_fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of an object, or of every object in a list."""
     if isinstance(value, Mapping):
         yield from cast("Mapping[str, Any]", value).items()
     elif isinstance(value, list):
         for item in cast("list[Any]", value):
-            yield from _fields(item)
+            yield from raw_fields(item)

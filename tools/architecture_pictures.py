@@ -15,9 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from assistant.cli.tenant_templates import INTENDED, Kind, prove
 from assistant.domain.errors import ConfigurationError
-from template_checks.reachability import Report, Row, prove
-from template_checks.reachability.stations import VPC, Kind, Station, stations
+from template_checks import InvalidInputError
+from template_checks.reachability import Report, Row
+from template_checks.reachability.stations import VPC, Station, stations
 from template_checks.templates import Templates
 from template_checks.values import text
 
@@ -32,10 +34,10 @@ _SHAPES = {
 
 def network_picture(templates: Templates, report: Report) -> str:
     """Return who reaches whom, as a Mermaid flowchart: an arrow a path, with its port."""
-    found = stations(templates)
+    found = stations(templates, INTENDED)
     names = sorted({name for row in report.rows for name in _ends(row)}, key=_order)
     labels = {name: _label(name, found) for name in names}
-    inside = [name for name in labels if name in {_drawn(station) for station in found}]
+    inside = [name for name in labels if name in {station.row_name for station in found}]
     lines = ["flowchart LR"]
     lines += [f"  {_node(name, labels[name])}" for name in labels if name not in inside]
     lines += [f'  subgraph vpc["{_vpc_label(templates)}"]']
@@ -128,14 +130,10 @@ def _port(row: Row) -> str:
     return f"PrivateLink, {port}" if row.by == "PrivateLink" else port
 
 
-def _drawn(station: Station) -> str:
-    return f"{station.kind} {station.name}" if station.kind == Kind.SYSTEM else str(station.kind)
-
-
 def _label(name: str, found: Iterable[Station]) -> str:
     if name == "gateways":
         return "S3, DynamoDB<br/>by gateway endpoints"
-    alike = {station.resource.logical_id: station for station in found if _drawn(station) == name}
+    alike = {station.resource.logical_id: station for station in found if station.row_name == name}
     if name == Kind.AWS:
         services = sorted(_service(station) for station in alike.values())
         lines = [", ".join(services[at : at + 2]) for at in range(0, len(services), 2)]
@@ -210,7 +208,7 @@ def main() -> None:
     try:
         templates = Templates.read([arguments.templates])
         page = rewritten(arguments.page.read_text(encoding="utf-8"), templates)
-    except ConfigurationError as error:
+    except (ConfigurationError, InvalidInputError) as error:
         sys.exit(error.message)
     arguments.page.write_text(page, encoding="utf-8")
 

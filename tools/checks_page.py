@@ -29,7 +29,7 @@ def _sections() -> str:
 def _section(mistake: Mistake) -> str:
     lines = [f"### {mistake.code} {mistake.title}", ""]
     lines += [f"- `{code}`: {what}." for code, what in mistake.parts.items()]
-    lines += ["", f"**Why.** {mistake.why}", "", f"**Mend.** {mistake.mend}", ""]
+    lines += ["", f"**Why.** {mistake.why}", "", f"**Fix.** {mistake.fix}", ""]
     if mistake.facts:
         lines += [f"**Facts.** {mistake.facts}.", ""]
     lines += [f"Not applicable: {mistake.absent}."]

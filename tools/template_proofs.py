@@ -13,12 +13,11 @@ from pathlib import Path
 from assistant.cli.check import refuse_mistakes, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
+from template_checks import InvalidInputError
 from template_checks.mistakes import MISTAKES
 from template_checks.upgrades import (
     losses,
-    pins_file,
     read_pins,
-    stage_folder,
     templates_by_stack_name,
     unpinned,
 )
@@ -45,13 +44,13 @@ def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> Pr
             continue
         try:
             proven.append(_proof(tenant, assembly, tenants=tenants, pins=pins))
-        except AssistantError as error:
+        except (AssistantError, InvalidInputError) as error:
             refused.append(error.message)
     return Proofs(tuple(proven), tuple(refused))
 
 
 def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
-    stage = stage_folder(assembly, tenant)
+    stage = assembly / f"assembly-{tenant.stage_id}"
     if not stage.is_dir():
         raise ConfigurationError(
             f"{tenant.name}: {assembly} has no templates of it; what cdk synth said of its file is above."
@@ -59,7 +58,7 @@ def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -
     file = tenants / f"{tenant.name}.toml"
     refuse_mistakes(stage, tenant_file=file)
     refuse_paths(stage, tenant_file=file)
-    pinned = _pinned(stage, pins_file(pins, tenant), tenant.name)
+    pinned = _pinned(stage, pins / f"{tenant.name}.json", tenant.name)
     return f"{tenant.name}: {len(MISTAKES)} mistakes ruled out; every path declared; {pinned}"
 
 
@@ -77,7 +76,7 @@ def _pinned(stage: Path, file: Path, name: str) -> str:
 def main(assembly: Path) -> None:
     try:
         found = prove(assembly)
-    except AssistantError as error:
+    except (AssistantError, InvalidInputError) as error:
         sys.exit(error.message)
     for line in found.proven:
         sys.stdout.write(f"{line}\n")

@@ -13,18 +13,14 @@ import typer
 from rich.table import Table
 
 from assistant.cli.global_options import GlobalOptions
+from assistant.cli.tenant_templates import facts_of, load_facts, prove, with_instances
 from assistant.cli.terminal import Terminal, plain, styled
-from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.deployment import ModelsSection
-from assistant.settings.images import ImageLock, load_images
-from assistant.settings.model_artifacts import load_embedding_manifest, load_llm_manifest
-from assistant.settings.tenant import TenantConfig, load_tenant
-from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
+from assistant.domain.errors import DeploymentError
+from template_checks.facts import Facts
 from template_checks.findings import Finding, Status
 from template_checks.mistakes import Report, check
 from template_checks.reachability import Report as Reachability
-from template_checks.reachability import prove
-from template_checks.reachability.tables import as_text, finding_as_text
+from template_checks.reachability import finding_as_text
 from template_checks.templates import Templates
 
 _STYLES = {
@@ -51,7 +47,8 @@ def check_templates(
 
 def print_facts(options: GlobalOptions, *, tenant: str) -> None:
     """Write the facts of a tenant of ours as the file that ``assistant check --facts`` reads."""
-    sys.stdout.write(facts_of(options.tenants_dir / f"{tenant}.toml", root=Path.cwd()).as_toml())
+    facts = facts_of(_file(options, tenant), root=Path.cwd())
+    sys.stdout.write(facts.model_copy(update={"instances": {}}).as_toml())
 
 
 def refuse_mistakes(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
@@ -68,7 +65,7 @@ def refuse_mistakes(templates: Path, *, tenant_file: Path, root: Path | None = N
 
 def _line(finding: Finding) -> str:
     place = f"{finding.where} {finding.property}"
-    return f"{finding.code}, {finding.status}: {place}: {finding.message} {finding.mend}"
+    return f"{finding.code}, {finding.status}: {place}: {finding.message} {finding.fix}"
 
 
 def _known_facts(
@@ -77,9 +74,11 @@ def _known_facts(
     if facts is not None and tenant is not None:
         raise typer.BadParameter("Give either --facts FILE or --tenant T.")
     if tenant is not None:
-        file = options.tenants_dir / f"{tenant}.toml"
+        file = _file(options, tenant)
         return facts_of(file, root=Path.cwd()), str(file)
-    return (load_facts(facts), str(facts)) if facts is not None else (Facts(), None)
+    if facts is not None:
+        return load_facts(facts), str(facts)
+    return with_instances(Facts()), None
 
 
 def as_json(report: Report, facts: str | None) -> dict[str, Any]:
@@ -98,21 +97,17 @@ def as_json(report: Report, facts: str | None) -> dict[str, Any]:
                 "status": verdict.status,
                 "looked_at": verdict.looked_at,
                 "reason": verdict.reason,
-                "findings": [
-                    {
-                        "status": finding.status,
-                        "code": finding.code,
-                        "where": finding.where,
-                        "property": finding.property,
-                        "message": finding.message,
-                        "mend": finding.mend,
-                    }
-                    for finding in verdict.findings
-                ],
+                "findings": [_finding_as_json(finding) for finding in verdict.findings],
             }
             for verdict in report.verdicts
         ],
     }
+
+
+def _finding_as_json(finding: Finding) -> dict[str, Any]:
+    fields = asdict(finding)
+    fields["mend"] = fields.pop("fix")  # the field's name in what --json prints
+    return fields
 
 
 def _show(terminal: Terminal, report: Report, facts: str | None) -> None:
@@ -142,7 +137,7 @@ def _show_finding(terminal: Terminal, code: str, finding: Finding) -> None:
     style = _STYLES[finding.status]
     terminal.out.print(styled((f"{code} {finding.code}: {finding.status}", style), (f"  {place}", "bold")))
     terminal.out.print(plain(f"  {finding.message}"))
-    terminal.out.print(plain(f"  → {finding.mend}"))
+    terminal.out.print(plain(f"  → {finding.fix}"))
 
 
 def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
@@ -159,78 +154,15 @@ def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
     )
 
 
-# Facts of a tenant of ours: its file, the image lock and the manifests of its model artifacts.
-
-
-def facts_of(tenant_file: Path, *, root: Path) -> Facts:
-    """Return what no template of the tenant holds.
-
-    ``root`` has ``images.lock.toml`` and ``model_artifacts/``. Raises ConfigurationError naming file and key.
-    """
-    tenant = load_tenant(tenant_file)
-    if tenant.deployment is None or tenant.edge is None or tenant.models is None:
-        raise ConfigurationError(
-            f"{tenant_file}: facts are of a deployed tenant; it has no [deployment], [edge] and [models]."
-        )
-    edge = tenant.edge
-    return Facts(
-        account=tenant.deployment.account,
-        region=tenant.deployment.region,
-        zones=tenant.deployment.zones,
-        consumer_cidrs=edge.consumer_cidrs,
-        host_names=(edge.host_name,),
-        answer_deadline_s=tenant.limits.answer_deadline_s,
-        existing_endpoints=tuple(tenant.network.endpoints),
-        # The company made it for the name that its clients dial; what ACM holds, only an account can show.
-        certificates={edge.certificate_arn: (edge.host_name,)},
-        images=_images(load_images(root / "images.lock.toml"), tenant),
-        artifacts=_artifacts(tenant.models, root / "model_artifacts"),
-    )
-
-
-def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
-    return tuple(
-        ImageFact(
-            repository=image.repository,
-            accounts=lock.accounts(name),
-            # `assistant images publish` takes the one that the tenant's tasks run on.
-            architecture=tenant.tasks.architecture if image.is_own else None,
-        )
-        for name, image in lock.images.items()
-    )
-
-
-def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
-    llm = load_llm_manifest(folder / "llm" / models.llm)
-    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
-    return (
-        ArtifactFact(
-            name=llm.name,
-            uri=_folder(llm.name, llm.sha256),
-            batch_size=llm.batch_size,
-            sequence_length=llm.sequence_length,
-            tensor_parallel=llm.tensor_parallel,
-        ),
-        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
-    )
-
-
-def _folder(name: str, sha256: str | None) -> str:
-    """Return the part of the S3 address that tells an artifact apart, with its hash once it is packaged."""
-    return f"/{name}/{sha256}/" if sha256 else f"/{name}/"
-
-
-# ``assistant reach``: what the templates of a tenant let reach what, and what is wrong with that.
-
-
 def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tenant: str | None) -> None:
     """Prove and show. Ends the command with 1 unless all is as it should be."""
     facts = Facts() if tenant is None else facts_of(_file(options, tenant), root=Path.cwd())
     report = _prove(templates, facts)
     if options.json:
-        sys.stdout.buffer.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2) + b"\n")
+        printed = {**asdict(report), "findings": [_finding_as_json(finding) for finding in report.findings]}
+        sys.stdout.buffer.write(orjson.dumps(printed, option=orjson.OPT_INDENT_2) + b"\n")
     else:
-        sys.stdout.write(as_text(report))
+        sys.stdout.write(report.as_text())
     if report.status is not Status.PASSED:
         raise typer.Exit(1)
 

@@ -28,7 +28,6 @@ from template_checks.upgrades import (
     Loss,
     losses,
     pin,
-    pins_file,
     read_pins,
     read_replacing,
     templates_by_stack_name,
@@ -336,7 +335,7 @@ class Deployment:
 
     @property
     def _pins(self) -> Path:
-        return pins_file(self.cdk.root / "stacks" / "pins", self.tenant)
+        return self.cdk.root / "stacks" / "pins" / f"{self.tenant.name}.json"
 
     @property
     def _power(self) -> str:

@@ -20,6 +20,7 @@ from assistant.cli.knowledge_commands import knowledge_app
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
+from template_checks import InvalidInputError
 
 local_app = typer.Typer(help="Start, stop and show the local processes.", no_args_is_help=True)
 
@@ -382,7 +383,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     end_in_order_on_signals()
     try:
         app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")
-    except AssistantError as error:
+    except (AssistantError, InvalidInputError) as error:
         _fail(error.message)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -18,15 +18,16 @@ from pydantic import Field
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import (
     CidrBlock,
+    DeploymentSection,
     NetworkSection,
     ParameterName,
     PlaceSection,
 )
 from assistant.settings.tenant import TenantConfig, TenantName
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.settings.toml_file import read_strict
 
 
-class LinkSection(StrictModel):
+class LinkSection(DeploymentSection):
     """``[link]``: the private link to the assistant."""
 
     service_name: str = Field(pattern=r"^com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{8,17}$")
@@ -39,7 +40,7 @@ class LinkSection(StrictModel):
     way of ``none``: a VPC cannot have two zones of one name, not even for the length of a deployment."""
 
 
-class ProbeSection(StrictModel):
+class ProbeSection(DeploymentSection):
     """``[probe]``: the question that is asked every five minutes."""
 
     question: str = Field(min_length=1, max_length=500)
@@ -53,7 +54,7 @@ class ProbeSection(StrictModel):
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
 
 
-class CareAppConfig(StrictModel):
+class CareAppConfig(DeploymentSection):
     schema_version: Literal[1]
     tenant: TenantName
     """The file's own name, and that of the tenant file."""

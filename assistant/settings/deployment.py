@@ -10,9 +10,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.settings.toml_file import read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
 """``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
@@ -40,7 +40,11 @@ def _is_block(text: str) -> str:
 CidrBlock = Annotated[str, AfterValidator(_is_block)]
 
 
-class PlaceSection(StrictModel):
+class DeploymentSection(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PlaceSection(DeploymentSection):
     """``[deployment]``: where the tenant stands, and what its company asks of everything in an account."""
 
     account: AccountId
@@ -72,7 +76,7 @@ class PlaceSection(StrictModel):
         return f"/{self.name_prefix}/{tenant}/{name}"
 
 
-class IdentitySection(StrictModel):
+class IdentitySection(DeploymentSection):
     """``[identity]``: whose tokens the service accepts."""
 
     issuer: str = Field(pattern=r"^https://\S+$")
@@ -83,7 +87,7 @@ class IdentitySection(StrictModel):
     console_client_id: str = "assistant-console"
 
 
-class ExistingVpc(StrictModel):
+class ExistingVpc(DeploymentSection):
     """A network that the company made. Subnets in the order of ``deployment.zones``, one each."""
 
     vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$")
@@ -92,7 +96,7 @@ class ExistingVpc(StrictModel):
     route_table_ids: tuple[str, ...] = Field(min_length=1, max_length=3)
 
 
-class NetworkSection(StrictModel):
+class NetworkSection(DeploymentSection):
     """``[network]``: a VPC of the tenant's own, or one that is there."""
 
     cidr: CidrBlock = "10.64.0.0/20"
@@ -104,7 +108,7 @@ class NetworkSection(StrictModel):
     absent, any address on 443, which the route tables then bound."""
 
 
-class EdgeSection(StrictModel):
+class EdgeSection(DeploymentSection):
     """``[edge]``: the one way in."""
 
     host_name: HostName
@@ -122,7 +126,7 @@ class EdgeSection(StrictModel):
     default the care side makes a private zone, and nobody's consent is needed (docs/private-link.md)."""
 
 
-class ModelsSection(StrictModel):
+class ModelsSection(DeploymentSection):
     """``[models]``: what the two endpoints run on. ``accelerator`` is the one line that changes it."""
 
     accelerator: Accelerator = "inf2"
@@ -145,7 +149,7 @@ class ModelsSection(StrictModel):
     ``direct`` nobody drops any: the embedding endpoint is captured at 100 only."""
 
 
-class PowerSection(StrictModel):
+class PowerSection(DeploymentSection):
     """``[power]``: hours in which the endpoints stand. Absent: they stand until somebody pauses them."""
 
     pause_at: ClockTime
@@ -156,7 +160,7 @@ class PowerSection(StrictModel):
     """Resume on Monday to Friday only."""
 
 
-class SearchSection(StrictModel):
+class SearchSection(DeploymentSection):
     """``[search]``: the OpenSearch domain; sizes follow the profile unless they stand here."""
 
     engine_version: str = Field(default="OpenSearch_3.5", pattern=r"^OpenSearch_(2\.19|3\.\d)$")
@@ -165,7 +169,7 @@ class SearchSection(StrictModel):
     volume_gib: int | None = Field(default=None, ge=10, le=3000)
 
 
-class TasksSection(StrictModel):
+class TasksSection(DeploymentSection):
     """``[tasks]``: the orchestrator on Fargate."""
 
     min_tasks: int = Field(default=2, ge=2, le=100)
@@ -177,7 +181,7 @@ class TasksSection(StrictModel):
     """ECS Exec: a shell in a task, through ``ssmmessages``."""
 
 
-class ObservabilitySection(StrictModel):
+class ObservabilitySection(DeploymentSection):
     """``[observability]``: who is told, and what may be spent."""
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
@@ -188,7 +192,7 @@ class ObservabilitySection(StrictModel):
     """Who may read PHI stores beside the tenant's own roles, without an alarm."""
 
 
-class ReachEntry(StrictModel):
+class ReachEntry(DeploymentSection):
     """``[[reach]]``: one internal system that the assistant calls, over PrivateLink."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -207,7 +211,7 @@ class ReachEntry(StrictModel):
 Making = Literal["create", "existing"]
 
 
-class AccountConfig(StrictModel):
+class AccountConfig(DeploymentSection):
     search_service_role: Making = "create"
     """OpenSearch's service-linked role; any domain ever made in the account's console has made it."""
     ecs_service_role: Making = "create"

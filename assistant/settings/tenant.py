@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
@@ -24,7 +24,7 @@ from assistant.settings.deployment import (
     SearchSection,
     TasksSection,
 )
-from assistant.settings.toml_file import StrictModel, read_strict
+from assistant.settings.toml_file import read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -38,7 +38,11 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
-class WritersSection(StrictModel):
+class _TenantSection(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WritersSection(_TenantSection):
     """Which knowledge owners may write a source, by what their tokens say. Empty: all of them."""
 
     agents: Annotated[tuple[AgentName, ...], Field(max_length=200)] = ()
@@ -47,7 +51,7 @@ class WritersSection(StrictModel):
     """An access label of their tokens; one is enough."""
 
 
-class SourceEntry(StrictModel):
+class SourceEntry(_TenantSection):
     """Where documents come from, and who may bring them: one ``[[sources]]`` of the tenant file."""
 
     name: SourceName
@@ -80,7 +84,7 @@ SMALLEST_COSINE_GAP = 0.05
 """Between the mean cosines of related and of unrelated texts: under it a model does not tell them apart."""
 
 
-class EmbeddingSection(StrictModel):
+class EmbeddingSection(_TenantSection):
     endpoint: str = "embedding"
     model: str = "all-MiniLM-L6-v2"
     dimensions: int = Field(default=384, ge=1)
@@ -103,7 +107,7 @@ class EmbeddingSection(StrictModel):
         return self
 
 
-class GenerationSection(StrictModel):
+class GenerationSection(_TenantSection):
     endpoint: str = "llm"
     model: str = "SmolLM2-135M-Instruct"
     context_tokens: int = Field(default=2048, ge=256)
@@ -112,13 +116,13 @@ class GenerationSection(StrictModel):
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
 
 
-class RetrievalSection(StrictModel):
+class RetrievalSection(_TenantSection):
     leg_size: int = Field(default=100, ge=1, le=1000)
     passages: int = Field(default=5, ge=1, le=50)
     """How many sources an answer shows."""
 
 
-class IndexSection(StrictModel):
+class IndexSection(_TenantSection):
     """Size of the passage index on an OpenSearch domain; the embedded one has neither."""
 
     shards: int = Field(default=1, ge=1, le=64)
@@ -127,7 +131,7 @@ class IndexSection(StrictModel):
     """Copies beside the first: 0 on one data node; 2 or 5 with standby, where a domain refuses others."""
 
 
-class GateSection(StrictModel):
+class GateSection(_TenantSection):
     """Thresholds of the evidence gate: probabilities that a quote answers the question."""
 
     answered: float = Field(default=0.6, ge=0.0, le=1.0)
@@ -147,7 +151,7 @@ class GateSection(StrictModel):
         return self
 
 
-class AnswersSection(StrictModel):
+class AnswersSection(_TenantSection):
     """How an answer is made of the documents."""
 
     mode: Literal["auto", "quoted"] = "auto"
@@ -166,7 +170,7 @@ class AnswersSection(StrictModel):
     question or of the nearest document; ``default`` is for all others."""
 
 
-class LimitsSection(StrictModel):
+class LimitsSection(_TenantSection):
     """Bounds on one process's work for the tenant."""
 
     streams: int = Field(default=64, ge=1)
@@ -179,14 +183,14 @@ class LimitsSection(StrictModel):
     """Later than this the quote takes the place of written text."""
 
 
-class SecretsSection(StrictModel):
+class SecretsSection(_TenantSection):
     document_links: str = "state:document-links"
     """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder),
     ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
     parameter with a data key that KMS encrypted, base64)."""
 
 
-class TenantConfig(StrictModel):
+class TenantConfig(_TenantSection):
     """One tenant file, ``tenants/<name>.toml``."""
 
     schema_version: Literal[1]

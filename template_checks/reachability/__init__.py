@@ -1,53 +1,80 @@
-"""Reachability, from templates alone: from every workload, what can be reached on which port.
+"""Reachability, from templates alone: which ports every workload reaches.
 
 ``prove`` computes every path that the templates open (routes, security groups, network ACLs, gateway
-endpoints), holds them against the declared ones (``kinds.DECLARED``), and asks that all that is called is
-reachable, endpoint policies included. Where something decides that no template holds (routes of an existing
-VPC, rules of an existing group) it says ``not proven``, and takes it for open when it looks for paths that
-should not be.
+endpoints), compares them with the intended paths, and checks that every called service is reachable, endpoint
+policies included. What depends on something outside the templates (routes of an existing VPC, rules of an
+existing group) is ``not proven``, and counts as open in the search for paths that should not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from template_checks.facts import Facts
-from template_checks.findings import Finding
-from template_checks.reachability import borders, paths
-from template_checks.reachability.report import CallRow, Report, Row, merged
+from template_checks.facts import Facts, IntendedPaths
+from template_checks.findings import Finding, Status, worst
+from template_checks.reachability.borders import check_borders
+from template_checks.reachability.paths import CallRow, Row, open_paths, required_paths
 from template_checks.reachability.scene import Scene
 from template_checks.templates import Templates
 
 __all__ = ["CallRow", "Report", "Row", "prove"]
 
 
-def prove(templates: Templates, *, facts: Facts | None = None) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A row for every path and call, and a finding for each that should not be, or is missing."""
+
+    rows: tuple[Row, ...]
+    calls: tuple[CallRow, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of all findings."""
+        return worst(self.findings) or Status.PASSED
+
+    def as_text(self) -> str:
+        """Return both tables, then the findings, then one line with the result."""
+        paths = [(row.source, row.target, row.port, row.by, row.judged) for row in self.rows]
+        calls = [(row.caller, row.service, row.by, ", ".join(row.actions), row.judged) for row in self.calls]
+        parts = [
+            _text_table(("from", "to", "port", "by", ""), paths),
+            _text_table(("caller", "service", "by", "actions", ""), calls),
+            *map(finding_as_text, self.findings),
+            f"{len(self.rows)} paths, {len(self.calls)} called services: {self.status}\n",
+        ]
+        return "\n".join(parts)
+
+
+def prove(
+    templates: Templates, *, facts: Facts | None = None, intended: IntendedPaths | None = None
+) -> Report:
     """Return what can be reached, and what is wrong with it, over all worlds of the templates.
 
-    Give the templates of one tenant, all of them.
+    Give all templates of one deployment.
     """
-    known = facts or Facts()
-    return merged(_report(Scene(world, facts=known)) for world in templates.worlds())
-
-
-def _report(scene: Scene) -> Report:
-    found = list(_found(scene))
+    found: dict[Row | CallRow | Finding, None] = {}
+    for world in templates.worlds():
+        scene = Scene(world, facts=facts or Facts(), intended=intended or IntendedPaths())
+        for one in (*open_paths(scene), *check_borders(scene), *required_paths(scene)):
+            found[one] = None
     return Report(
-        rows=tuple(one for one in found if isinstance(one, Row)),
-        calls=tuple(one for one in found if isinstance(one, CallRow)),
+        rows=tuple(sorted(one for one in found if isinstance(one, Row))),
+        calls=tuple(sorted(one for one in found if isinstance(one, CallRow))),
         findings=tuple(one for one in found if isinstance(one, Finding)),
     )
 
 
-def _found(scene: Scene) -> Iterator[Row | CallRow | Finding]:
-    yield from paths.within_vpcs(scene)
-    yield from paths.to_gateways(scene)
-    yield from paths.from_addresses(scene)
-    yield from paths.by_routes(scene)
-    yield from paths.callers_of_systems(scene)
-    yield from borders.opened(scene)
-    yield from borders.doors(scene)
-    yield from borders.default_groups(scene)
-    yield from borders.untold(scene)
-    yield from paths.way_in(scene)
-    yield from paths.calls(scene)
+def finding_as_text(finding: Finding) -> str:
+    """Return a finding in three lines: what and where, the message, the fix."""
+    return f"{finding.status}: {finding.where} {finding.code}\n  {finding.message}\n  {finding.fix}"
+
+
+def _text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )

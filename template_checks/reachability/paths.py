@@ -1,211 +1,210 @@
-"""Every path that the templates open, and whether it is a declared one."""
+"""Paths: every one that the templates open, whether it is intended, and every one that is required."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from template_checks.findings import Finding, not_proven, refused
-from template_checks.networks import Endpoint, Network, network_of, port_of
-from template_checks.reachability.connections import GATEWAY, Opening, Peer, holds, is_private
-from template_checks.reachability.report import CallRow, Row
-from template_checks.reachability.routes import Route
-from template_checks.reachability.scene import GATEWAYS, SEARCH, Call, Scene, passes
-from template_checks.reachability.stations import DECLARED, SYSTEM_CALLERS, Kind, Station
+from template_checks.findings import Finding, Status, not_proven, refused
+from template_checks.networks import Endpoint, Network, Peer, network_of, ports_of_group
+from template_checks.reachability.connections import GATEWAY, Opening, holds, is_private
+from template_checks.reachability.scene import GATEWAYS, SEARCH, Call, Scene
+from template_checks.reachability.stations import Kind, Station
 from template_checks.templates import Resource
-from template_checks.values import Value, integer, text
+from template_checks.values import text
 
-_MEND = (
-    "Take away the rule that opens it. A path that is meant to be stands in "
-    "template_checks/reachability/stations.py."
-)
+_HTTPS = 443
 _GATEWAY_KINDS = {"s3": Kind.S3, "dynamodb": Kind.DYNAMODB}
-Found = Iterator[Row | Finding]
 
 
-def within_vpcs(scene: Scene) -> Found:
-    """Yield what stations reach of each other; of kinds that do, one finding."""
-    said: set[tuple[Kind | str, Kind | str, Opening]] = set()
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """``source`` reaches ``port`` of ``target``."""
+
+    source: str
+    target: str
+    port: str
+    by: str
+    """The VPC's own route, a gateway endpoint, PrivateLink, an address, or a route out."""
+    judged: str
+    """``declared``, ``undeclared``, or ``not proven`` with the reason."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CallRow:
+    """``caller`` calls ``actions`` of a service, by an endpoint."""
+
+    caller: str
+    service: str
+    by: str
+    actions: tuple[str, ...]
+    judged: str
+
+
+def open_paths(scene: Scene) -> Iterator[Row | Finding]:
+    """Yield every path that the templates open, and a finding for each that is not intended."""
+    yield from _within_vpcs(scene)
+    yield from _to_gateways(scene)
+    yield from _from_addresses(scene)
+    yield from _by_routes(scene)
+    yield from _callers_of_systems(scene)
+
+
+def _within_vpcs(scene: Scene) -> Iterator[Row | Finding]:
+    """Yield what stations of one VPC reach of each other; one finding for each pair of kinds and port."""
+    reported: set[tuple[str, str, Opening]] = set()
     for source, target in scene.pairs():
         for opening in scene.connections.between(source, target):
-            row, finding = _within(scene, source, target, opening)
-            yield row
+            judged, finding = _judge(scene, source, target, opening)
+            yield Row(
+                source=str(source.kind), target=target.row_name, port=str(opening), by="VPC", judged=judged
+            )
             about = (source.kind, target.kind, opening)
-            if finding is not None and about not in said:
-                said.add(about)
+            if finding is not None and about not in reported:
+                reported.add(about)
                 yield finding
 
 
-def _within(scene: Scene, source: Station, target: Station, opening: Opening) -> tuple[Row, Finding | None]:
-    is_meant = _is_declared(source.kind, target.kind, opening) and _is_used(scene, target, opening)
-    judged, finding = _judged(source, is_meant=is_meant), None
-    if not is_meant and _hangs_on_addresses(scene, source, target, opening):
-        judged = "not proven: addresses not in template"
-        finding = _untold_addresses(source, target, opening)
-    elif not is_meant:
-        finding = _undeclared(source.resource_name, target.resource_name, opening, target)
-    row = Row(source=str(source.kind), target=_named(target), port=str(opening), by="VPC", judged=judged)
-    return row, finding
+def _judge(scene: Scene, source: Station, target: Station, opening: Opening) -> tuple[str, Finding | None]:
+    # A load balancer must also listen on the port.
+    is_used = target.kind not in (Kind.ALB, Kind.NLB) or opening.first in scene.listens_on(target)
+    if is_used and _is_intended(scene, source.kind, target.kind, opening):
+        return _declared(source), None
+    if not _depends_on_addresses(scene, source, target, opening):
+        return "undeclared", _undeclared(source.finding_name, target.finding_name, opening, target)
+    return "not proven: addresses not in template", not_proven(
+        target.resource,
+        "reach-addresses-untold",
+        at="SubnetIds",
+        message=f"{source.finding_name} reaches {target.finding_name} on {opening} if addresses that are not "
+        "in the templates are in the block of a rule.",
+        fix="Check that the blocks of the rules and those of the existing subnets do not overlap.",
+    )
 
 
-def _hangs_on_addresses(scene: Scene, source: Station, target: Station, opening: Opening) -> bool:
-    """Return whether a path is there only if addresses that no template tells lie in a rule's block."""
+def _depends_on_addresses(scene: Scene, source: Station, target: Station, opening: Opening) -> bool:
+    """Return whether a path exists only if unknown addresses are in a rule's block."""
     if source.networks and target.networks:
         return False
     surely = scene.connections.between(source, target, sure=True)
     return not any(one.meet(opening) for one in surely)
 
 
-def to_gateways(scene: Scene) -> Found:
-    """Yield who reaches S3 and DynamoDB by gateway endpoints."""
-    for endpoint in scene.endpoints.endpoints:
+def _to_gateways(scene: Scene) -> Iterator[Row | Finding]:
+    """Yield which stations reach S3 and DynamoDB by gateway endpoints."""
+    for endpoint in scene.vpcs.endpoints:
         if endpoint.service not in GATEWAYS or endpoint.is_interface:
             continue
-        tables = scene.tables_of_gateway(endpoint.resource)
+        tables, kind = scene.tables_of_gateway(endpoint.resource), _GATEWAY_KINDS[endpoint.service]
         for source in scene.stations:
-            own = scene.routes.of(source.subnets)
+            own = scene.vpcs.routes.of(source.subnets)
             if source.vpc != endpoint.vpc or (own is not None and not own & tables):
                 continue
             for opening in scene.connections.leaving(source, GATEWAY):
-                kind = _GATEWAY_KINDS[endpoint.service]
-                is_meant = _is_declared(source.kind, kind, opening)
+                is_intended = _is_intended(scene, source.kind, kind, opening)
                 yield Row(
                     source=str(source.kind),
                     target=str(kind),
                     port=str(opening),
                     by="gateway endpoint",
-                    judged=_judged(source, is_meant=is_meant),
+                    judged=_declared(source) if is_intended else "undeclared",
                 )
-                if not is_meant:
-                    yield _undeclared(source.resource_name, str(kind), opening, source)
+                if not is_intended:
+                    yield _undeclared(source.finding_name, str(kind), opening, source)
 
 
-def from_addresses(scene: Scene) -> Found:
-    """Yield what lets addresses from outside the VPC in."""
+def _from_addresses(scene: Scene) -> Iterator[Row | Finding]:
+    """Yield the rules that allow addresses from outside the VPC in."""
     for station in scene.stations:
         for block, opening in scene.connections.rules_by_address(station):
             network = network_of(block)
-            if network is not None and holds_all(scene, station, network):
+            whole = scene.network_of_vpc(station.vpc)
+            if network is not None and whole is not None and holds(whole, (network,), sure=True):
                 continue  # the VPC's own addresses: paths within it
-            is_meant = _is_care_side(scene, station, network, opening)
-            by = "PrivateLink" if scene.services_of(station.resource) else "address"
+            is_client = _is_client(scene, station, network, opening)
             yield Row(
-                source=f"{Kind.CARE_SIDE} {text(block)}" if is_meant is not False else text(block),
-                target=_named(station),
+                source=text(block) if is_client is False else f"{scene.intended.clients} {text(block)}",
+                target=station.row_name,
                 port=str(opening),
-                by=by,
+                by="PrivateLink" if scene.has_endpoint_service(station.resource) else "address",
                 judged={True: "declared", False: "undeclared", None: "not proven: addresses not known"}[
-                    is_meant
+                    is_client
                 ],
             )
-            yield from _about_address(station, block, opening, is_meant)
+            if is_client is False:
+                yield _undeclared(text(block), station.finding_name, opening, station)
+            elif is_client is None:
+                yield not_proven(
+                    station.resource,
+                    "reach-unknown-addresses",
+                    at="SecurityGroupIngress",
+                    message=f"{text(block)} may come in on {opening}; its addresses are unknown.",
+                    fix="Name the address block.",
+                )
 
 
-def by_routes(scene: Scene) -> Found:
-    """Yield what is reached over routes out of a VPC, and what that other side reaches."""
+def _is_client(scene: Scene, station: Station, network: Network | None, opening: Opening) -> bool | None:
+    """Return whether a block holds clients behind the private link; None if its addresses are unknown."""
+    if station.kind != Kind.NLB or not _is_intended(scene, scene.intended.clients, Kind.NLB, opening):
+        return False
+    if network is None:
+        return None
+    known = [network_of(cidr) for cidr in scene.facts.consumer_cidrs]
+    return any(holds(block, (network,), sure=True) for block in known) if known else is_private(network)
+
+
+def _by_routes(scene: Scene) -> Iterator[Row | Finding]:
+    """Yield what is reached over routes out of a VPC, and what the other side reaches."""
     for station in scene.stations:
-        for route in scene.routes.leaving(station.subnets):
+        for route in scene.vpcs.routes.leaving(station.subnets):
             peer = Peer(networks=() if route.network is None else (route.network,))
-            for opening in scene.connections.leaving(station, peer):
-                yield _by_route(str(station.kind), route.destination, route, opening)
-                yield _undeclared(
-                    station.resource_name, f"{route.destination} by {route.by}", opening, station
-                )
-            for opening in scene.connections.entering(station, peer):
-                yield _by_route(route.destination, _named(station), route, opening)
-                yield _undeclared(
-                    f"{route.destination} by {route.by}", station.resource_name, opening, station
-                )
+            outside, inside = f"{route.destination} by {route.by}", station.finding_name
+            found = [
+                (str(station.kind), route.destination, inside, outside, opening)
+                for opening in scene.connections.leaving(station, peer)
+            ]
+            found += [
+                (route.destination, station.row_name, outside, inside, opening)
+                for opening in scene.connections.entering(station, peer)
+            ]
+            for source, target, said_source, said_target, opening in found:
+                yield Row(source=source, target=target, port=str(opening), by=route.by, judged="undeclared")
+                yield _undeclared(said_source, said_target, opening, station)
 
 
-def callers_of_systems(scene: Scene) -> Iterator[Finding]:
-    """Refuse a company system that several kinds of workload, or none surely, reach, or on several ports."""
+def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
+    """Refuse a company system that does not have exactly one kind of caller, on one port."""
     for system in scene.of_kind(Kind.SYSTEM):
         near = [source for source in scene.stations if source.vpc == system.vpc]
         reached = {
             (source.kind, opening) for source in near for opening in scene.connections.between(source, system)
         }
         if len(reached) != 1 or not any(scene.connections.between(one, system, sure=True) for one in near):
-            said = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
+            callers = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
             yield refused(
                 system.resource,
                 "reach-system-callers",
                 at="SecurityGroupIds",
-                message=f"{system.resource_name} is reached by {said}; a system has one caller, on one port.",
-                mend="Give each [[reach]] entry a security group of its own, with one rule.",
+                message=f"{system.finding_name} is reached by {callers}; a system has one caller, on one "
+                "port.",
+                fix="Give each company system a security group of its own, with one rule.",
             )
 
 
-def holds_all(scene: Scene, station: Station, network: Network) -> bool:
-    """Return whether an address block lies within the station's VPC."""
-    return any(holds(whole, (network,), sure=True) for whole in scene.networks_of_vpc(station.vpc))
-
-
-def _is_declared(source: Kind | str, target: Kind | str, opening: Opening) -> bool:
+def _is_intended(scene: Scene, source: str, target: str, opening: Opening) -> bool:
     if opening.protocol != "tcp" or opening.first != opening.last:
         return False
     if target == Kind.SYSTEM:
-        return source in SYSTEM_CALLERS
+        return source in scene.intended.system_callers
     return any(
-        path.source == source and path.target == target and opening.first in path.ports for path in DECLARED
+        path.source == source and path.target == target and opening.first in path.ports
+        for path in scene.intended.paths
     )
 
 
-def _is_used(scene: Scene, target: Station, opening: Opening) -> bool:
-    """Return whether a load balancer that is reached listens there; anything else counts as listening."""
-    return target.kind not in (Kind.ALB, Kind.NLB) or opening.first in scene.listens_on(target)
-
-
-def _is_care_side(scene: Scene, station: Station, network: Network | None, opening: Opening) -> bool | None:
-    if station.kind != Kind.NLB or not _is_declared(Kind.CARE_SIDE, Kind.NLB, opening):
-        return False
-    if network is None:
-        return None
-    known = [network_of(cidr) for cidr in scene.facts.consumer_cidrs]
-    if known:
-        return any(holds(block, (network,), sure=True) for block in known)
-    return is_private(network)
-
-
-def _about_address(
-    station: Station, block: Value, opening: Opening, is_meant: bool | None
-) -> Iterator[Finding]:
-    if is_meant is False:
-        yield _undeclared(text(block), station.resource_name, opening, station)
-    elif is_meant is None:
-        yield not_proven(
-            station.resource,
-            "reach-unknown-addresses",
-            at="SecurityGroupIngress",
-            message=f"{text(block)} may come in on {opening}; which addresses it holds is not told.",
-            mend="Name the address block.",
-        )
-
-
-def _by_route(source: str, target: str, route: Route, opening: Opening) -> Row:
-    return Row(source=source, target=target, port=str(opening), by=route.by, judged="undeclared")
-
-
-def _named(station: Station) -> str:
-    """Return a company system by its name; anything else by its kind."""
-    return f"{station.kind} {station.name}" if station.kind == Kind.SYSTEM else str(station.kind)
-
-
-def _judged(source: Station, *, is_meant: bool) -> str:
-    if not is_meant:
-        return "undeclared"
+def _declared(source: Station) -> str:
     return "declared" if source.has_known_subnets else "declared; routes not in template: not proven"
-
-
-def _untold_addresses(source: Station, target: Station, opening: Opening) -> Finding:
-    return not_proven(
-        target.resource,
-        "reach-addresses-untold",
-        at="SubnetIds",
-        message=f"{source.resource_name} reaches {target.resource_name} on {opening} if addresses that no "
-        "template tells lie in the block of a rule.",
-        mend="See that the blocks of the rules and those of the existing subnets have no address in common.",
-    )
 
 
 def _undeclared(source: str, target: str, opening: Opening, at: Station) -> Finding:
@@ -213,182 +212,163 @@ def _undeclared(source: str, target: str, opening: Opening, at: Station) -> Find
         at.resource,
         "reach-undeclared-path",
         at="",
-        message=f"{source} reaches {target} on {opening}, and no declared path says that it may.",
-        mend=_MEND,
+        message=f"{source} reaches {target} on {opening}, and no declared path allows it.",
+        fix="Remove the rule that opens it, or add the path to the intended paths.",
     )
 
 
-# Every path that has to be: the way in, hop by hop, and the way to all that is called.
-
-
-_HTTPS = 443
-_TWO_ENDS = "Both security groups need a rule, and the network ACLs of both subnets one each way."
-
-
-def way_in(scene: Scene) -> Iterator[Finding]:
-    """Refuse a hop between the care side and the tasks that no rules let through."""
-    for balancer in scene.of_kind(Kind.NLB):
-        for cidr in scene.facts.consumer_cidrs:
-            network = network_of(cidr)
-            peer = Peer(networks=() if network is None else (network,))
-            if not _has(scene.connections.entering(balancer, peer, sure=True), _HTTPS):
-                yield _blocked(balancer, f"{Kind.CARE_SIDE} {cidr}", balancer.resource_name, _HTTPS)
-    for balancer in [*scene.of_kind(Kind.NLB), *scene.of_kind(Kind.ALB)]:
-        for group in scene.forwards(balancer):
-            for target in scene.registered(group):
-                for port in _asked(group):
-                    if not _has(scene.connections.between(balancer, target, sure=True), port):
-                        yield _blocked(target, balancer.resource_name, target.resource_name, port)
-
-
-def calls(scene: Scene) -> Iterator[CallRow | Finding]:
-    """Yield how everything that is called is reached; refuse what is not."""
+# --- required paths ---------------------------------------------------------------------------------------
+def required_paths(scene: Scene) -> Iterator[CallRow | Finding]:
+    """Yield every called service with how it is reached, and a finding for each path that is missing."""
+    yield from _way_in(scene)
     for station in scene.stations:
         by_service: dict[str, list[Call]] = defaultdict(list)
         for call in scene.calls.of(station):
             by_service[call.service].append(call)
-        for service, made in sorted(by_service.items()):
-            findings = list(_reached(scene, station, service, made))
+        for service, calls in sorted(by_service.items()):
+            findings = list(_check_service(scene, station, service, calls))
+            is_refused = any(finding.status is Status.REFUSED for finding in findings)
             yield CallRow(
                 caller=str(station.kind),
                 service=service or "unknown",
                 by=_by(scene, station, service),
-                actions=tuple(sorted({call.action for call in made})),
-                judged=str(min((f.status for f in findings), default="reachable", key=_worst)),
+                actions=tuple(sorted({call.action for call in calls})),
+                judged=str(Status.REFUSED if is_refused else Status.NOT_PROVEN) if findings else "reachable",
             )
             yield from findings
 
 
-def _worst(status: str) -> int:
-    return ("refused", "not proven").index(status)
+def _way_in(scene: Scene) -> Iterator[Finding]:
+    """Refuse a hop between the clients and the tasks that the rules do not allow."""
+    for balancer in scene.of_kind(Kind.NLB):
+        for cidr in scene.facts.consumer_cidrs:
+            network = network_of(cidr)
+            peer = Peer(networks=() if network is None else (network,))
+            if not _allow(scene.connections.entering(balancer, peer, sure=True), _HTTPS):
+                yield _blocked(balancer, f"{scene.intended.clients} {cidr}", balancer.finding_name, _HTTPS)
+    for balancer in [*scene.of_kind(Kind.NLB), *scene.of_kind(Kind.ALB)]:
+        for group in scene.forwards(balancer):
+            for target in scene.registered(group):
+                for port in ports_of_group(group):
+                    if not _allow(scene.connections.between(balancer, target, sure=True), port):
+                        yield _blocked(target, balancer.finding_name, target.finding_name, port)
 
 
-def _reached(scene: Scene, station: Station, service: str, made: Sequence[Call]) -> Iterator[Finding]:
+def _check_service(scene: Scene, station: Station, service: str, calls: Sequence[Call]) -> Iterator[Finding]:
     if not service:
-        actions = ", ".join(sorted({call.action for call in made}))
+        actions = ", ".join(sorted({call.action for call in calls}))
         yield refused(
             station.resource,
             "reach-unknown-service",
             at="",
-            message=f"{station.resource_name} may call {actions}, and no endpoint is known for that.",
-            mend="Take the action away, or add the service and its endpoint to template_checks/workloads.py.",
+            message=f"{station.finding_name} may call {actions}, and no endpoint is known for that.",
+            fix="Remove the action, or add the service and its endpoint to template_checks/workloads.py.",
         )
-    elif service == SEARCH:
-        yield from _reached_search(scene, station)
-    else:
-        yield from _reached_service(scene, station, service, made)
+        return
+    if service == SEARCH:
+        yield from _check_search(scene, station)
+        return
+    endpoints = scene.vpcs.endpoints_of(service, station.vpc)
+    if not endpoints:
+        yield _no_endpoint(scene, station, service, calls[0].action)
+    for endpoint in endpoints:
+        check = _check_interface if endpoint.is_interface else _check_gateway
+        yield from check(scene, station, endpoint)
+        for call in calls:
+            yield from _check_policy(endpoint.resource, call)
 
 
-def _reached_search(scene: Scene, station: Station) -> Iterator[Finding]:
+def _check_search(scene: Scene, station: Station) -> Iterator[Finding]:
     domains = [domain for domain in scene.of_kind(Kind.SEARCH) if domain.vpc == station.vpc]
     if not domains:
         yield not_proven(
             station.resource,
             "reach-domain-untold",
             at="",
-            message=f"{station.resource_name} asks a search domain that is not in the templates.",
-            mend="Give the template of the domain too.",
+            message=f"{station.finding_name} calls a search domain that is not in the templates.",
+            fix="Add the template of the domain to the same check.",
         )
     for domain in domains:
-        if not _has(scene.connections.between(station, domain, sure=True), _HTTPS):
-            yield _blocked(domain, station.resource_name, domain.resource_name, _HTTPS)
+        if not _allow(scene.connections.between(station, domain, sure=True), _HTTPS):
+            yield _blocked(domain, station.finding_name, domain.finding_name, _HTTPS)
 
 
-def _reached_service(scene: Scene, station: Station, service: str, made: Sequence[Call]) -> Iterator[Finding]:
-    endpoints = scene.endpoints.of_service(service, station.vpc)
-    if not endpoints:
-        yield _no_endpoint(scene, station, service, made)
-    for endpoint in endpoints:
-        way = _way_by_interface if endpoint.is_interface else _way_by_gateway
-        yield from way(scene, station, endpoint)
-        for call in made:
-            yield from _policy(endpoint.resource, call)
-
-
-def _no_endpoint(scene: Scene, station: Station, service: str, made: Sequence[Call]) -> Finding:
-    action = made[0].action
+def _no_endpoint(scene: Scene, station: Station, service: str, action: str) -> Finding:
     if service in scene.facts.existing_endpoints:
         return not_proven(
             station.resource,
             "reach-endpoint-untold",
             at="",
             message=f"The endpoint of {service}, which {action} needs, is not in the templates: not proven.",
-            mend="Look at its groups and policy: aws ec2 describe-vpc-endpoints.",
+            fix="Check its groups and policy: aws ec2 describe-vpc-endpoints.",
         )
     return refused(
         station.resource,
         "reach-no-endpoint",
         at="",
-        message=f"{station.resource_name} may call {action}, and its VPC has no endpoint of {service}.",
-        mend=f"Make an endpoint of {service} in that VPC, or name one that is there in the facts file.",
+        message=f"{station.finding_name} may call {action}, and its VPC has no endpoint of {service}.",
+        fix=f"Add an endpoint of {service} to that VPC, or name an existing one in the facts file.",
     )
 
 
-def _way_by_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
+def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
     target = scene.station_of(endpoint.resource)
-    if target is None or not _has(scene.connections.between(station, target, sure=True), _HTTPS):
-        yield _blocked(station, station.resource_name, f"the endpoint of {endpoint.service}", _HTTPS)
+    if target is None or not _allow(scene.connections.between(station, target, sure=True), _HTTPS):
+        yield _blocked(station, station.finding_name, f"the endpoint of {endpoint.service}", _HTTPS)
     if endpoint.has_private_dns is not True:
         yield refused(
             endpoint.resource,
             "reach-no-name",
             at="PrivateDnsEnabled",
-            message=f"The name of {endpoint.service} does not lead to its endpoint.",
-            mend="Set PrivateDnsEnabled to true.",
+            message=f"The name of {endpoint.service} does not resolve to its endpoint.",
+            fix="Set PrivateDnsEnabled to true.",
         )
 
 
-def _way_by_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
-    tables, served = scene.routes.of(station.subnets), scene.tables_of_gateway(endpoint.resource)
-    if tables is not None and not tables <= served:
+def _check_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
+    tables = scene.vpcs.routes.of(station.subnets)
+    if tables is not None and not tables <= scene.tables_of_gateway(endpoint.resource):
         yield refused(
             endpoint.resource,
             "reach-no-route",
             at="RouteTableIds",
-            message=f"A subnet of {station.resource_name} has no route to {endpoint.service}.",
-            mend="Name the route tables of all subnets in RouteTableIds.",
+            message=f"A subnet of {station.finding_name} has no route to {endpoint.service}.",
+            fix="Name the route tables of all subnets in RouteTableIds.",
         )
-    if not _has(scene.connections.leaving(station, GATEWAY, sure=True), _HTTPS):
-        yield _blocked(station, station.resource_name, endpoint.service, _HTTPS)
+    if not _allow(scene.connections.leaving(station, GATEWAY, sure=True), _HTTPS):
+        yield _blocked(station, station.finding_name, endpoint.service, _HTTPS)
 
 
-def _policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
-    verdict = passes(endpoint, call)
-    what = f"{call.action} of {call.station.resource_name} on {', '.join(call.resources) or '*'}"
+def _check_policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
+    verdict = call.passes(endpoint)
+    what = f"{call.action} of {call.station.finding_name} on {', '.join(call.resources) or '*'}"
     if verdict is False:
         yield refused(
             endpoint,
             "reach-endpoint-policy",
             at="PolicyDocument",
-            message=f"The endpoint's policy does not let {what} through.",
-            mend="Allow it there, for the tenant's principals.",
+            message=f"The endpoint's policy does not allow {what}.",
+            fix="Allow it there, for the tenant's principals.",
         )
     elif verdict is None:
         yield not_proven(
             endpoint,
             "reach-endpoint-policy",
             at="PolicyDocument",
-            message=f"Whether the endpoint's policy lets {what} through, the templates do not tell.",
-            mend="Use conditions on aws:PrincipalAccount, aws:PrincipalTag and aws:ResourceAccount alone.",
+            message=f"The templates do not show whether the endpoint's policy allows {what}.",
+            fix="Use conditions on aws:PrincipalAccount, aws:PrincipalTag and aws:ResourceAccount alone.",
         )
 
 
 def _by(scene: Scene, station: Station, service: str) -> str:
     if service == SEARCH:
         return "the domain's addresses"
-    found = scene.endpoints.of_service(service, station.vpc) if service else []
+    found = scene.vpcs.endpoints_of(service, station.vpc) if service else []
     kinds = {"interface endpoint" if endpoint.is_interface else "gateway endpoint" for endpoint in found}
     return ", ".join(sorted(kinds)) or "no endpoint in the templates"
 
 
-def _asked(group: Resource) -> set[int]:
-    """Return the ports that a balancer sends to and asks for health."""
-    port = port_of(group)
-    health = integer(group.properties.get("HealthCheckPort"))
-    return {one for one in (port, health) if one is not None}
-
-
-def _has(openings: Sequence[Opening], port: int) -> bool:
+def _allow(openings: Sequence[Opening], port: int) -> bool:
     return any(opening.holds(port) for opening in openings)
 
 
@@ -397,6 +377,6 @@ def _blocked(at: Station, source: str, target: str, port: int) -> Finding:
         at.resource,
         "reach-missing-path",
         at="",
-        message=f"{source} has to reach {target} on tcp {port}, and the rules do not surely let it.",
-        mend=_TWO_ENDS,
+        message=f"{source} must reach {target} on tcp {port}, and the rules do not surely allow it.",
+        fix="Add a rule to both security groups, and an entry in each direction to both network ACLs.",
     )

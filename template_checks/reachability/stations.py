@@ -1,5 +1,4 @@
-"""What each thing in the tenant's network is for, and the paths that are meant to be: written once, by
-meaning, and nowhere derived from the code that makes the templates."""
+"""Stations: everything with a security group or an address in a subnet, with its kind."""
 
 from __future__ import annotations
 
@@ -8,113 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from template_checks.facts import IntendedPaths
 from template_checks.networks import Key, Network, Peer, key_of, networks_of
+from template_checks.policies import trusted_services
 from template_checks.templates import Resource, Templates
 from template_checks.values import Target, Value, at, items, targets, text
 
-
-class Kind(StrEnum):
-    CARE_SIDE = "care side"
-    NLB = "network load balancer"
-    ALB = "application load balancer"
-    ORCHESTRATOR = "orchestrator"
-    SEARCH = "search domain"
-    INGESTION = "ingestion functions"
-    SET_UP = "set-up functions"
-    REDACTOR = "redactor"
-    MODELS = "model instances"
-    JOBS = "jobs"
-    AWS = "endpoints of AWS services"
-    SYSTEM = "company system"
-    S3 = "S3"
-    DYNAMODB = "DynamoDB"
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """TCP connections that are meant to be."""
-
-    source: Kind
-    target: Kind
-    ports: tuple[int, ...] = (443,)
-
-
-_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION, Kind.SET_UP, Kind.REDACTOR, Kind.JOBS)
-DECLARED = (
-    # The one way in: TLS from the care side to the ALB, encrypted again to the tasks.
-    Path(Kind.CARE_SIDE, Kind.NLB),
-    Path(Kind.NLB, Kind.ALB, (443, 8443)),
-    Path(Kind.ALB, Kind.ORCHESTRATOR, (8700,)),
-    # Who searches, who writes the index, who sets it up.
-    Path(Kind.ORCHESTRATOR, Kind.SEARCH),
-    Path(Kind.INGESTION, Kind.SEARCH),
-    Path(Kind.SET_UP, Kind.SEARCH),
-    # Who calls AWS. The instances of models fetch their artifact and write what they capture, no more.
-    *(Path(caller, Kind.AWS) for caller in _CALLERS),
-    *(Path(caller, Kind.S3) for caller in (*_CALLERS, Kind.MODELS)),
-    # Behind gateway endpoints the two share route tables and, without prefix lists, rules: who reaches one
-    # reaches the other, and roles and endpoint policies decide.
-    *(Path(caller, Kind.DYNAMODB) for caller in (*_CALLERS, Kind.MODELS)),
-)
-SYSTEM_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION)
-"""Who may be the one caller of a company system, on the one port of its entry."""
-
-_FUNCTIONS = {
-    "receive_documents": Kind.INGESTION,
-    "ingest_documents": Kind.INGESTION,
-    "withdraw_documents": Kind.INGESTION,
-    "purge_index": Kind.INGESTION,
-    "apply_search_schema": Kind.SET_UP,
-    "create_link_secret": Kind.SET_UP,
-    "redact_capture": Kind.REDACTOR,
-    "sweep_quarantine": Kind.REDACTOR,
-}
-_TYPES = {
-    "AWS::ECS::Service": Kind.ORCHESTRATOR,
-    "AWS::OpenSearchService::Domain": Kind.SEARCH,
-    "AWS::SageMaker::Model": Kind.MODELS,
-    "AWS::EMRServerless::Application": Kind.JOBS,
-    "AWS::SSM::Document": Kind.JOBS,  # a runbook has no address itself: what it starts there has
-}
-JOB_PRINCIPALS = ("sagemaker.amazonaws.com", "emr-serverless.amazonaws.com")
-"""Who runs jobs: a role for one of them that nothing in the templates uses is a job's, started later."""
-_SPARE = {
-    "Jobs of the assistant": Kind.JOBS,
-    "Redactor of the assistant": Kind.REDACTOR,
-    "Ingestion of the assistant": Kind.INGESTION,
-    "Schema of the assistant": Kind.SET_UP,
-}
-"""Groups that nothing in the templates carries, by their description: jobs are started with it later."""
-
-
-def kind_of(resource: Resource) -> Kind | str:
-    """Return what a resource is for; its type and name where nothing here tells that."""
-    properties = resource.properties
-    match resource.type:
-        case "AWS::ElasticLoadBalancingV2::LoadBalancer":
-            return Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
-        case "AWS::Lambda::Function":
-            handler = re.match(r"lambdas\.(\w+)\.", text(properties.get("Handler")))
-            found = _FUNCTIONS.get(handler.group(1)) if handler else None
-        case "AWS::EC2::VPCEndpoint":
-            is_aws = re.match(r"(cn\.)?com\.amazonaws\.(?!vpce\.)", text(properties.get("ServiceName")))
-            found = Kind.AWS if is_aws else Kind.SYSTEM
-        case "AWS::EC2::SecurityGroup":
-            found = _SPARE.get(text(properties.get("GroupDescription")))
-        case _:
-            found = _TYPES.get(resource.type)
-    return found or f"{resource.type} {resource.logical_id}"
-
-
-# What stands in a VPC: everything that carries a security group or has an address in a subnet.
-
-
 GROUP = "AWS::EC2::SecurityGroup"
-SUBNET = "AWS::EC2::Subnet"
+SERVICE = "AWS::ECS::Service"
 VPC = "AWS::EC2::VPC"
 _GROUP_ID = re.compile(r"^sg-[0-9a-z]+$")
 _SUBNET_ID = re.compile(r"^subnet-[0-9a-z-]+$")
-_PLUMBING = (
+_WITHOUT_ADDRESS = (
     GROUP,
     "AWS::EC2::SecurityGroupIngress",
     "AWS::EC2::SecurityGroupEgress",
@@ -128,47 +32,100 @@ _PLUMBING = (
     "AWS::IAM::Policy",
     "AWS::IAM::ManagedPolicy",
 )
-"""What names groups or subnets and has no address in them, or is judged as a route."""
+"""Types that name groups or subnets and have no address in them, or are checked as routes."""
+_JOB_PRINCIPALS = ("sagemaker.amazonaws.com", "emr-serverless.amazonaws.com")
+"""Services that run jobs. A role for one of them that no resource uses belongs to jobs started later."""
+
+
+class Kind(StrEnum):
+    """Kinds that a resource's type decides. An owner's names for functions and tasks are added to them."""
+
+    NLB = "network load balancer"
+    ALB = "application load balancer"
+    SEARCH = "search domain"
+    MODELS = "model instances"
+    JOBS = "jobs"
+    AWS = "endpoints of AWS services"
+    SYSTEM = "company system"
+    S3 = "S3"
+    DYNAMODB = "DynamoDB"
+
+
+_TYPES = {
+    "AWS::OpenSearchService::Domain": Kind.SEARCH,
+    "AWS::SageMaker::Model": Kind.MODELS,
+    "AWS::EMRServerless::Application": Kind.JOBS,
+    "AWS::SSM::Document": Kind.JOBS,  # a runbook has no address; what it starts has
+}
+
+
+def _kind(resource: Resource, intended: IntendedPaths) -> str:
+    """Return what a resource is for; its type and name if neither its type nor its owner says."""
+    properties = resource.properties
+    found: str | None = _TYPES.get(resource.type)
+    match resource.type:
+        case "AWS::ElasticLoadBalancingV2::LoadBalancer":
+            found = Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
+        case "AWS::Lambda::Function":
+            handler = text(properties.get("Handler"))
+            found = next(
+                (k for name, k in intended.functions.items() if handler.startswith(f"{name}.")), None
+            )
+        case "AWS::EC2::VPCEndpoint":
+            is_aws = re.match(r"(cn\.)?com\.amazonaws\.(?!vpce\.)", text(properties.get("ServiceName")))
+            found = Kind.AWS if is_aws else Kind.SYSTEM
+        case "AWS::EC2::SecurityGroup":
+            found = intended.unattached_groups.get(text(properties.get("GroupDescription")))
+        case "AWS::ECS::Service":
+            found = intended.tasks
+        case _:
+            pass
+    return found or f"{resource.type} {resource.logical_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Station:
-    """One thing with addresses in a VPC; ``resource`` is its group where nothing here carries it."""
+    """One thing with addresses in a VPC; ``resource`` is its security group if no resource here has it."""
 
     name: str
-    kind: Kind | str
+    kind: str
     resource: Resource
     vpc: Key
     groups: tuple[Key, ...]
     subnets: tuple[Value, ...]
     networks: tuple[Network, ...]
     roles: tuple[Value, ...] = field(default=())
-    """By which it calls AWS."""
+    """With which it calls AWS."""
 
     @property
     def peer(self) -> Peer:
         return Peer(groups=self.groups, networks=self.networks)
 
     @property
-    def resource_name(self) -> str:
-        """Return how findings name it."""
+    def row_name(self) -> str:
+        """The name in rows: a company system's own, else the kind."""
+        return f"{self.kind} {self.name}" if self.kind == Kind.SYSTEM else str(self.kind)
+
+    @property
+    def finding_name(self) -> str:
+        """The name in findings: kind and own name."""
         return f"{self.kind} ({self.name})"
 
     @property
     def has_known_subnets(self) -> bool:
-        """Whether the templates hold its subnets, and so what routes and network ACLs they have."""
+        """Whether the templates contain its subnets, and so their routes and network ACLs."""
         return bool(self.subnets) and all(isinstance(subnet, Target) for subnet in self.subnets)
 
 
-def stations(templates: Templates) -> list[Station]:
-    """Return everything that stands in a VPC, then the groups that nothing here carries."""
-    found = [station for resource in templates.of() for station in _station(resource)]
-    carried = {group for station in found for group in station.groups}
+def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
+    """Return everything in a VPC, then the security groups that no resource here has."""
+    found = [station for resource in templates.of() for station in _station(resource, intended)]
+    attached = {group for station in found for group in station.groups}
     used = tuple({key_of(subnet): subnet for station in found for subnet in station.subnets}.values())
-    spare = [
+    unattached = [
         Station(
             name=group.logical_id,
-            kind=kind_of(group),
+            kind=_kind(group, intended),
             resource=group,
             vpc=key_of(group.properties.get("VpcId")),
             groups=(group,),
@@ -176,41 +133,36 @@ def stations(templates: Templates) -> list[Station]:
             networks=networks_of(used),
         )
         for group in templates.of(GROUP)
-        if group not in carried
+        if group not in attached
     ]
-    return [_with_jobs(station, templates, found) for station in (*found, *spare)]
-
-
-def _with_jobs(station: Station, templates: Templates, found: list[Station]) -> Station:
-    """Return where jobs run with the roles that they will be started with."""
-    if station.kind != Kind.JOBS:
-        return station
-    used = {key_of(role) for other in found for role in other.roles}
-    roles = [role for role in templates.of("AWS::IAM::Role") if role not in used and _runs_jobs(role)]
-    return replace(station, roles=tuple(Target(role, "Arn") for role in roles))
-
-
-def _runs_jobs(role: Resource) -> bool:
-    trust = role.properties.get("AssumeRolePolicyDocument")
-    return any(
-        text(service) in JOB_PRINCIPALS
-        for statement in items(at(trust, "Statement"))
-        for service in items(at(statement, "Principal", "Service"))
+    used_roles = {key_of(role) for station in found for role in station.roles}
+    roles_of_jobs = tuple(
+        Target(role, "Arn")
+        for role in templates.of("AWS::IAM::Role")
+        if role not in used_roles and any(one in _JOB_PRINCIPALS for one in trusted_services(role))
     )
+    return [
+        replace(station, roles=roles_of_jobs) if station.kind == Kind.JOBS else station
+        for station in (*found, *unattached)
+    ]
 
 
-def _station(resource: Resource) -> Iterator[Station]:
-    if resource.type in _PLUMBING:
+def _station(resource: Resource, intended: IntendedPaths) -> Iterator[Station]:
+    if resource.type in _WITHOUT_ADDRESS:
         return
-    named, plain = targets(dict(resource.properties)), list(_texts(dict(resource.properties)))
-    groups = _unique([*_groups(named), *filter(_GROUP_ID.match, plain)])
-    subnets = _unique([*_subnets(named), *filter(_SUBNET_ID.match, plain)])
+    properties = dict(resource.properties)
+    named, plain = targets(properties), list(_texts(properties))
+    groups = _unique([*filter(_is_group, named), *filter(_GROUP_ID.match, plain)])
+    own_subnets = [Target(one.resource) for one in named if _is_subnet(one)]
+    subnets = _unique([*own_subnets, *filter(_SUBNET_ID.match, plain)])
     if not groups and not subnets:
         return
     keys = tuple(key_of(group) for group in groups)
+    tags = items(properties.get("Tags"))
+    names = (text(at(tag, "Value")) for tag in tags if text(at(tag, "Key")) == "Name")
     yield Station(
-        name=_name(resource),
-        kind=kind_of(resource),
+        name=next(names, resource.logical_id),
+        kind=_kind(resource, intended),
         resource=resource,
         vpc=_vpc(keys, subnets),
         groups=keys,
@@ -220,11 +172,13 @@ def _station(resource: Resource) -> Iterator[Station]:
     )
 
 
-def _name(resource: Resource) -> str:
-    """Return the tag ``Name`` of a resource, or its logical id."""
-    tags = items(resource.properties.get("Tags"))
-    names = (text(at(tag, "Value")) for tag in tags if text(at(tag, "Key")) == "Name")
-    return next(names, resource.logical_id)
+def _is_group(target: Target) -> bool:
+    is_default = target.resource.type == VPC and target.attribute == "DefaultSecurityGroup"
+    return target.resource.type == GROUP or is_default
+
+
+def _is_subnet(target: Target) -> bool:
+    return target.resource.type == "AWS::EC2::Subnet" and target.attribute in ("Ref", "SubnetId")
 
 
 def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
@@ -235,19 +189,6 @@ def _vpc(groups: tuple[Key, ...], subnets: list[Value]) -> Key:
         if isinstance(subnet, Target):
             return key_of(subnet.resource.properties.get("VpcId"))
     return "an unknown VPC"
-
-
-def _groups(named: Iterable[Target]) -> Iterator[Value]:
-    for target in named:
-        of_vpc = target.resource.type == VPC and target.attribute == "DefaultSecurityGroup"
-        if target.resource.type == GROUP or of_vpc:
-            yield target
-
-
-def _subnets(named: Iterable[Target]) -> Iterator[Value]:
-    for target in named:
-        if target.resource.type == SUBNET and target.attribute in ("Ref", "SubnetId"):
-            yield Target(target.resource)
 
 
 def _texts(value: Value) -> Iterator[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.check import facts_of
-from template_checks.facts import load_facts
+from assistant.cli.tenant_templates import facts_of, load_facts
 from template_checks.findings import Status
 from template_checks.mistakes import Report
 from tests.stacks.mistakes import planted_in_models, planted_in_policies, planted_in_services
@@ -52,7 +51,7 @@ def assert_refused(scene: Scene, planted: Planted) -> None:
         assert finding.where
         assert finding.property
         assert finding.message.endswith(".")
-        assert finding.mend.endswith(".")
+        assert finding.fix.endswith(".")
     assert refused(report) - {planted.number, *planted.also} == set()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.tenant_templates import prove
 from assistant.domain.errors import ConfigurationError
-from template_checks.reachability import prove
 from template_checks.templates import Templates
 from tests.stacks.synthesized import ROOT, assembly_folder
 from tools.architecture_pictures import network_picture, rewritten, stacks_picture

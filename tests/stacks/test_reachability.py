@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from assistant.cli.check import refuse_paths
 from assistant.cli.main import run
+from assistant.cli.tenant_templates import DECLARED, SYSTEM_CALLERS, Kind, prove
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
-from template_checks.reachability import Report, prove
-from template_checks.reachability.stations import DECLARED, SYSTEM_CALLERS, Kind
+from template_checks.reachability import Report
 from template_checks.templates import Templates
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
@@ -92,7 +92,7 @@ def test_a_deployment_is_refused_for_a_consumer_that_the_rules_do_not_let_in(
     moved.write_text(ours.read_text(encoding="utf-8").replace("10.32.0.0/16", "10.33.0.0/16"))
 
     refuse_paths(folder, tenant_file=ours, root=ROOT)
-    with pytest.raises(DeploymentError, match=r"care side 10\.33\.0\.0/16 has to reach"):
+    with pytest.raises(DeploymentError, match=r"care side 10\.33\.0\.0/16 must reach"):
         refuse_paths(folder, tenant_file=moved, root=ROOT)
 
 

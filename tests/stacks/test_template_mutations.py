@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.check import facts_of
-from template_checks.facts import load_facts
+from assistant.cli.tenant_templates import facts_of, load_facts
 from template_checks.findings import Status
 from template_checks.mistakes import MISTAKES
 from tests.stacks.mistakes.scene import Scene

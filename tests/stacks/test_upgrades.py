@@ -17,9 +17,7 @@ from template_checks.upgrades import (
     losses,
     main,
     pin,
-    pins_file,
     read_pins,
-    stage_folder,
     templates_by_stack_name,
     unpinned,
     write_pins,
@@ -156,9 +154,9 @@ def test_a_name_of_several_words_is_pinned_where_it_is_read(assembly: Path, tmp_
     file = tmp_path / "tenants/north-shop.toml"
     file.write_text(text.replace('name = "sandbox"', 'name = "north-shop"', 1))
     tenant = load_tenant(file)
-    shutil.copytree(assembly_folder(assembly, "sandbox"), stage_folder(tmp_path, tenant))
+    shutil.copytree(assembly_folder(assembly, "sandbox"), tmp_path / f"assembly-{tenant.stage_id}")
     written = pin_tenants(tmp_path, tenants=tmp_path / "tenants", pins=tmp_path / "pins")
-    assert written == [pins_file(tmp_path / "pins", tenant)]
+    assert written == [tmp_path / "pins" / f"{tenant.name}.json"]
     assert read_pins(written[0]).stacks
 
 

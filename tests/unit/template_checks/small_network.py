@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from template_checks.reachability import Report, prove
+from assistant.cli.tenant_templates import prove
+from template_checks.reachability import Report
 from template_checks.template_files import Template
 from template_checks.templates import Templates
 

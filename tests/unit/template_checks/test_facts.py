@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.check import facts_of
+from assistant.cli.tenant_templates import facts_of
 from assistant.domain.errors import ConfigurationError
+from template_checks import InvalidInputError
 from template_checks.facts import ArtifactFact, Facts, ImageFact, load_facts
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,7 @@ def test_facts_written_are_read_back_the_same(tmp_path: Path) -> None:
 def test_a_wrong_facts_file_is_refused_with_its_key(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "facts.toml"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=said) as raised:
+    with pytest.raises(InvalidInputError, match=said) as raised:
         load_facts(path)
     assert str(path) in raised.value.message
 

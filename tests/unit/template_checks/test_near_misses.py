@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from template_checks.findings import Status
-from template_checks.schemes import plaintext_in
+from template_checks.mistakes.plaintext import plaintext_in
 from tests.unit.template_checks.small_templates import ABSENT, OPEN, PASSED, REFUSED, verdict
 
 TASK = """

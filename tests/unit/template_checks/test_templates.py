@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.errors import ConfigurationError
+from template_checks import InvalidInputError
 from template_checks.templates import Resource, Templates
 from template_checks.values import Target, Unknown, text
 
@@ -237,14 +237,14 @@ def test_dependencies_go_over_several_steps_of_every_kind(tmp_path: Path) -> Non
 def test_a_file_that_is_no_template_is_named(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "it.yaml"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=said) as raised:
+    with pytest.raises(InvalidInputError, match=said) as raised:
         Templates.read([path])
     assert str(path) in raised.value.message
 
 
 def test_a_folder_without_templates_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("a: 1", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="no CloudFormation template"):
+    with pytest.raises(InvalidInputError, match="no CloudFormation template"):
         Templates.read([tmp_path])
 
 

@@ -1,0 +1,171 @@
+"""What the template checks need to know of this product: a tenant's facts, and the intended paths."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployment import ModelsSection
+from assistant.settings.images import ImageLock, load_images
+from assistant.settings.model_artifacts import INSTANCES, load_embedding_manifest, load_llm_manifest
+from assistant.settings.tenant import TenantConfig, load_tenant
+from template_checks.facts import (
+    ArtifactFact,
+    Facts,
+    ImageFact,
+    InstanceFact,
+    IntendedPath,
+    IntendedPaths,
+)
+from template_checks.facts import load_facts as load_facts_file
+from template_checks.reachability import Report
+from template_checks.reachability import prove as prove_intended
+from template_checks.templates import Templates
+
+INSTANCE_TABLE = {
+    instance.name: InstanceFact(cores=instance.cores, has_local_disk=instance.has_local_disk)
+    for instance in INSTANCES
+}
+
+
+def load_facts(path: Path) -> Facts:
+    """Read a facts file, and add the instances that this product knows. Raises InvalidInputError."""
+    return with_instances(load_facts_file(path))
+
+
+def with_instances(facts: Facts) -> Facts:
+    """Return facts with the instances that this product knows; those of the facts win."""
+    return facts.model_copy(update={"instances": {**INSTANCE_TABLE, **facts.instances}})
+
+
+def facts_of(tenant_file: Path, *, root: Path) -> Facts:
+    """Return what no template of the tenant contains.
+
+    ``root`` has ``images.lock.toml`` and ``model_artifacts/``. Raises ConfigurationError naming file and key.
+    """
+    tenant = load_tenant(tenant_file)
+    if tenant.deployment is None or tenant.edge is None or tenant.models is None:
+        raise ConfigurationError(
+            f"{tenant_file}: facts are of a deployed tenant; it has no [deployment], [edge] and [models]."
+        )
+    edge = tenant.edge
+    return Facts(
+        account=tenant.deployment.account,
+        region=tenant.deployment.region,
+        zones=tenant.deployment.zones,
+        consumer_cidrs=edge.consumer_cidrs,
+        host_names=(edge.host_name,),
+        answer_deadline_s=tenant.limits.answer_deadline_s,
+        existing_endpoints=tuple(tenant.network.endpoints),
+        # The company made it for the name that its clients use. Only the account can show what ACM has.
+        certificates={edge.certificate_arn: (edge.host_name,)},
+        images=_images(load_images(root / "images.lock.toml"), tenant),
+        artifacts=_artifacts(tenant.models, root / "model_artifacts"),
+        instances=INSTANCE_TABLE,
+    )
+
+
+def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
+    return tuple(
+        ImageFact(
+            repository=image.repository,
+            accounts=lock.accounts(name),
+            # `assistant images publish` uses the architecture of the tenant's tasks.
+            architecture=tenant.tasks.architecture if image.is_own else None,
+        )
+        for name, image in lock.images.items()
+    )
+
+
+def _artifacts(models: ModelsSection, folder: Path) -> tuple[ArtifactFact, ...]:
+    llm = load_llm_manifest(folder / "llm" / models.llm)
+    embedding = load_embedding_manifest(folder / "embedding" / models.embedding)
+    return (
+        ArtifactFact(
+            name=llm.name,
+            uri=_folder(llm.name, llm.sha256),
+            batch_size=llm.batch_size,
+            sequence_length=llm.sequence_length,
+            tensor_parallel=llm.tensor_parallel,
+        ),
+        ArtifactFact(name=embedding.name, uri=_folder(embedding.name, embedding.sha256)),
+    )
+
+
+def _folder(name: str, sha256: str | None) -> str:
+    """Return the part of the S3 address that only this artifact has, with its hash once it is packaged."""
+    return f"/{name}/{sha256}/" if sha256 else f"/{name}/"
+
+
+# --- intended paths ---------------------------------------------------------------------------------------
+class Kind(StrEnum):
+    """Kinds of stations in a tenant's network, from the way in to what is reached last."""
+
+    CARE_SIDE = "care side"
+    NLB = "network load balancer"
+    ALB = "application load balancer"
+    ORCHESTRATOR = "orchestrator"
+    SEARCH = "search domain"
+    INGESTION = "ingestion functions"
+    SET_UP = "set-up functions"
+    REDACTOR = "redactor"
+    MODELS = "model instances"
+    JOBS = "jobs"
+    AWS = "endpoints of AWS services"
+    SYSTEM = "company system"
+    S3 = "S3"
+    DYNAMODB = "DynamoDB"
+
+
+def _path(source: Kind, target: Kind, *ports: int) -> IntendedPath:
+    return IntendedPath(source=source, target=target, ports=ports or (443,))
+
+
+_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION, Kind.SET_UP, Kind.REDACTOR, Kind.JOBS)
+DECLARED = (
+    # The only way in: TLS from the care side to the ALB, encrypted again to the tasks.
+    _path(Kind.CARE_SIDE, Kind.NLB),
+    _path(Kind.NLB, Kind.ALB, 443, 8443),
+    _path(Kind.ALB, Kind.ORCHESTRATOR, 8700),
+    # Searching, writing the index, and setting it up.
+    _path(Kind.ORCHESTRATOR, Kind.SEARCH),
+    _path(Kind.INGESTION, Kind.SEARCH),
+    _path(Kind.SET_UP, Kind.SEARCH),
+    # Calls of AWS. Model instances only fetch their artifact and write captured data.
+    *(_path(caller, Kind.AWS) for caller in _CALLERS),
+    *(_path(caller, Kind.S3) for caller in (*_CALLERS, Kind.MODELS)),
+    # Gateway endpoints share route tables and, without prefix lists, rules: a caller of one reaches the
+    # other, and roles and endpoint policies decide.
+    *(_path(caller, Kind.DYNAMODB) for caller in (*_CALLERS, Kind.MODELS)),
+)
+SYSTEM_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION)
+"""Kinds of which one may call a company system, on the one port of its [[reach]] entry."""
+INTENDED = IntendedPaths(
+    clients=Kind.CARE_SIDE,
+    tasks=Kind.ORCHESTRATOR,
+    functions={
+        "lambdas.receive_documents": Kind.INGESTION,
+        "lambdas.ingest_documents": Kind.INGESTION,
+        "lambdas.withdraw_documents": Kind.INGESTION,
+        "lambdas.purge_index": Kind.INGESTION,
+        "lambdas.apply_search_schema": Kind.SET_UP,
+        "lambdas.create_link_secret": Kind.SET_UP,
+        "lambdas.redact_capture": Kind.REDACTOR,
+        "lambdas.sweep_quarantine": Kind.REDACTOR,
+    },
+    unattached_groups={
+        "Jobs of the assistant": Kind.JOBS,
+        "Redactor of the assistant": Kind.REDACTOR,
+        "Ingestion of the assistant": Kind.INGESTION,
+        "Schema of the assistant": Kind.SET_UP,
+    },
+    system_callers=SYSTEM_CALLERS,
+    paths=DECLARED,
+)
+"""Written by hand from the design, and not derived from the code that makes the templates."""
+
+
+def prove(templates: Templates, *, facts: Facts | None = None) -> Report:
+    """Return what a tenant's templates make reachable, compared with the intended paths."""
+    return prove_intended(templates, facts=facts, intended=INTENDED)
