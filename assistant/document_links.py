@@ -1,29 +1,36 @@
-"""Links to stored documents that carry their own right: signed with the tenant's link secret, for minutes.
+"""Links to stored documents that anyone who has one may open for 10 minutes, and the secret that signs them.
 
-The token stands in the fragment, which no browser sends: no log of a balancer, a proxy or this service ever
-holds it. The page at ``LINK_PAGE`` posts it."""
+The token is in the URL's fragment, which no browser sends, so no log of a balancer, a proxy or this service
+has it. The page at ``LINK_PAGE`` posts it.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
+import re
+import secrets
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Span
-from assistant.domain.errors import UnauthenticatedError
+from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
+from assistant.private_files import make_secret_file
+from assistant.settings.tenant import TenantConfig
 
 LINK_LIFETIME_S = 600
 LINK_PAGE = "/open"
 """Path of the page that opens a link."""
 _PURPOSE = b"document-link/1:"
-"""Keeps the key's other signatures, should there ever be any, from being taken for links."""
+"""Part of what is signed, so that no other signature with the same key is a valid link."""
 _MAX_TOKEN_CHARACTERS = 4_096
+_SECRET_BYTES = 32
+_SECRET_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
 
 class LinkGrant(PublicModel):
@@ -40,7 +47,7 @@ class LinkGrant(PublicModel):
 
 
 class SignedDocumentLinks:
-    """``DocumentLinks`` of one tenant, and the reading side of them."""
+    """Makes the links of one tenant (``DocumentLinks``), and reads them."""
 
     def __init__(self, *, tenant: str, secret: bytes, clock: Clock) -> None:
         self._tenant = tenant
@@ -70,16 +77,13 @@ class SignedDocumentLinks:
             raise refused_link()
         try:
             payload, mac = _decode(parts[1]), _decode(parts[2])
-        except (ValueError, binascii.Error):
+            is_signed = hmac.compare_digest(mac, self._mac(payload))
+            grant = LinkGrant.model_validate_json(payload) if is_signed else None
+        except (ValueError, ValidationError):
             raise refused_link() from None
-        if not hmac.compare_digest(mac, self._mac(payload)):
+        if grant is None or grant.tenant != self._tenant:
             raise refused_link()
-        try:
-            grant = LinkGrant.model_validate_json(payload)
-        except ValidationError:
-            raise refused_link() from None
-        is_expired = grant.expires_s <= self._clock.now().timestamp()
-        if grant.tenant != self._tenant or is_expired:
+        if grant.expires_s <= self._clock.now().timestamp():
             raise refused_link()
         return grant
 
@@ -88,12 +92,12 @@ class SignedDocumentLinks:
 
 
 def tenant_of_link(token: str) -> str:
-    """Return whose key a link claims to be signed with; only ``open`` says whether it is."""
+    """Return the tenant that a link claims to be of; only ``open`` verifies it."""
     return token.partition(".")[0]
 
 
 def refused_link() -> UnauthenticatedError:
-    """Return the one error for every link that does not hold."""
+    """Return the one error for every invalid link."""
     return UnauthenticatedError(
         "The link is not valid or older than 10 minutes; open it from the answer again."
     )
@@ -104,4 +108,30 @@ def _encode(value: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
+    """Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
+    """Return the secret that ``secrets.document_links`` names.
+
+    ``state:NAME`` is STATE/secrets/<tenant>/NAME, created on first use and readable by its owner only.
+    ``file:PATH`` is relative to the tenant file and must exist. ``aws.parameters.kms_link_secret`` reads
+    ``kms:NAME``. Raises ConfigurationError naming file and key.
+    """
+    scheme, _, rest = tenant.secrets.document_links.partition(":")
+    where = f"{tenants_dir / tenant.name}.toml: secrets.document_links"
+    if scheme == "state" and _SECRET_NAME.fullmatch(rest):
+        path = state_dir / "secrets" / tenant.name / rest
+        make_secret_file(path, content=lambda: secrets.token_hex(_SECRET_BYTES).encode())
+    elif scheme == "file" and rest:
+        path = tenants_dir / rest
+    else:
+        raise ConfigurationError(f"{where} must be state:NAME (a-z, 0-9, -), file:PATH or kms:NAME.")
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{where}: {path} cannot be read: {error.strerror}.") from None
+    if len(secret) < _SECRET_BYTES:
+        raise ConfigurationError(f"{where}: {path} holds fewer than {_SECRET_BYTES} bytes.")
+    return secret

@@ -1,10 +1,4 @@
-"""Documents of one tenant as files.
-
-``<directory>/<2 hex>/<name>.json`` is the canonical document, ``<name>.<content hash>.parsed.json`` the
-parsed text of one content. A file is written beside its place and renamed, so a reader sees the old or
-the new one, never half of one. It is not fsynced: a document can be added again from its source, one
-fsync a document would make a load of 16,000 minutes long on a laptop's disk, and a file that a power
-cut damaged is found on reading (it does not parse) and said so."""
+"""What one tenant keeps as plain files: documents, and the power switch of its model endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import re
-import secrets
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,20 +18,28 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, ParsedDocument
-from assistant.domain.errors import ConfigurationError, DependencyError, DocumentInvalidError
-from assistant.private_files import make_private_folder, make_secret_file, write_private
+from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.private_files import make_private_folder, write_private
 from assistant.settings.deployed_names import CLOSED, ON
-from assistant.settings.tenant import TenantConfig
 
 READABLE_NAME_CHARS = 100
-"""A file name holds at most 255 bytes; the hash after the readable part keeps names apart."""
-
+"""A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _PARSED = TypeAdapter(ParsedDocument)
 _DIGEST = re.compile(r"-([0-9a-f]{32})(?:\..*\.parsed)?\.json$")
+_POWER_REFRESH_S = 2.0
+_POWER_BYTES = 64
+_log = structlog.get_logger(__name__)
 
 
 class FileDocumentStore:
-    """A ``DocumentStore`` on a folder that belongs to one tenant."""
+    """A ``DocumentStore`` on a folder that belongs to one tenant.
+
+    ``<directory>/<2 hex>/<name>.json`` is the canonical document, ``<name>.<content hash>.parsed.json`` the
+    parsed text of one content. A file is written under another name and renamed, so a reader sees the old
+    file or the new one, never half of one. It is not fsynced: a document can be added again from its source,
+    one fsync a document would make a load of 16,000 take minutes on a laptop's disk, and a file that a power
+    cut damaged does not parse, which is reported.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -50,10 +51,8 @@ class FileDocumentStore:
 
     async def get(self, document_id: str) -> Document | None:
         content = await asyncio.to_thread(_read, self._document_path(document_id))
-        if content is None:
-            return None
         try:
-            return Document.model_validate_json(content)
+            return None if content is None else Document.model_validate_json(content)
         except ValidationError:
             raise DocumentInvalidError(
                 f"{document_id}: the stored copy is damaged; add the document again."
@@ -65,10 +64,8 @@ class FileDocumentStore:
 
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
         content = await asyncio.to_thread(_read, self._parsed_path(document_id, content_hash))
-        if content is None:
-            return None
         try:
-            return _PARSED.validate_json(content)
+            return None if content is None else _PARSED.validate_json(content)
         except ValidationError:
             raise DocumentInvalidError(
                 f"{document_id}: the stored text is damaged; add the document again."
@@ -87,24 +84,24 @@ class FileDocumentStore:
 
 
 def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{_digest_of(path)}.{os.getpid()}-{threading.get_ident()}.tmp")
+    draft = path.with_name(f".{_digest_of(path)}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         try:
-            write_private(beside, content)
+            write_private(draft, content)
         except FileNotFoundError:
             make_private_folder(path.parent)
-            write_private(beside, content)
-        beside.replace(path)
+            write_private(draft, content)
+        draft.replace(path)
     except OSError as error:
         with suppress(OSError):
-            beside.unlink()
+            draft.unlink()
         raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
 
 
 def _digest_of(path: Path) -> str:
-    """Return the digest of the document's id, which stands in the names of all its files."""
+    """Return the digest of the document's id, which is part of the names of all its files."""
     found = _DIGEST.search(path.name)
-    assert found is not None, path  # noqa: S101 - as _document_path makes it
+    assert found is not None, path  # noqa: S101 - _document_path makes every path
     return found[1]
 
 
@@ -118,30 +115,20 @@ def _read(path: Path) -> bytes | None:
 
 
 def _delete(path: Path) -> None:
+    # The name ends with a hash and quote() leaves no wildcard: the patterns match this document alone.
+    parsed, drafts = f"{path.stem}.*.parsed.json", f".{_digest_of(path)}.*.tmp"  # drafts of killed writers
     try:
-        path.unlink(missing_ok=True)
-        # The name ends with a hash and quote() leaves no wildcard: the pattern names this document alone.
-        for parsed in path.parent.glob(f"{path.stem}.*.parsed.json"):
-            parsed.unlink(missing_ok=True)
-        for begun in path.parent.glob(f".{_digest_of(path)}.*.tmp"):  # by a writer that was killed
-            begun.unlink(missing_ok=True)
+        for file in (path, *path.parent.glob(parsed), *path.parent.glob(drafts)):
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error
 
 
-# The power switch of a tenant's model endpoints as a file.
-
-
-_REFRESH_S = 2.0
-_MAX_BYTES = 64
-_log = structlog.get_logger(__name__)
-
-
 class FilePower:
-    """``EndpointPower`` by the file ``path``: a word of ``power_words``; on where there is no file.
+    """``EndpointPower`` by the file ``path``, which has ``on`` or a word of ``CLOSED``; no file means on.
 
-    The file is read at most every 2 s. Any other word is logged and means on; while the file cannot be
-    read, the last state stands.
+    The file is read at most every 2 s. Any other word is logged and means on. While the file cannot be read,
+    the last state is kept.
     """
 
     def __init__(self, path: Path, *, clock: Clock) -> None:
@@ -152,7 +139,7 @@ class FilePower:
 
     async def is_paused(self) -> bool:
         now_s = self._clock.monotonic_s()
-        if self._read_at_s is None or now_s - self._read_at_s >= _REFRESH_S:
+        if self._read_at_s is None or now_s - self._read_at_s >= _POWER_REFRESH_S:
             self._read_at_s = now_s
             self._read()
         return self._paused
@@ -160,45 +147,12 @@ class FilePower:
     def _read(self) -> None:
         try:
             with self._path.open("rb") as file:
-                word = file.read(_MAX_BYTES).strip()
+                word = file.read(_POWER_BYTES).strip().decode("utf-8", "replace")
         except FileNotFoundError:
-            word = ON.encode()
+            word = ON
         except OSError as error:
             _log.warning("power_not_read", reason=type(error).__name__)
             return
-        said = word.decode("utf-8", "replace")
-        if said != ON and said not in CLOSED:
+        if word != ON and word not in CLOSED:
             _log.warning("power_not_understood")
-        self._paused = said in CLOSED
-
-
-# The tenant's secret that signs document links.
-
-
-_LENGTH_BYTES = 32
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
-
-
-def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that ``secrets.document_links`` names.
-
-    ``state:NAME`` is STATE/secrets/<tenant>/NAME, made on first use and readable by its owner only.
-    ``file:PATH`` is relative to the tenant file and must be there. ``kms:NAME`` is read by
-    ``adapters.aws.kms_secret``. Raises ConfigurationError naming file and key.
-    """
-    scheme, _, rest = tenant.secrets.document_links.partition(":")
-    where = f"{tenants_dir / tenant.name}.toml: secrets.document_links"
-    if scheme == "state" and _NAME.fullmatch(rest):
-        path = state_dir / "secrets" / tenant.name / rest
-        make_secret_file(path, content=lambda: secrets.token_hex(_LENGTH_BYTES).encode())
-    elif scheme == "file" and rest:
-        path = tenants_dir / rest
-    else:
-        raise ConfigurationError(f"{where} must be state:NAME (a-z, 0-9, -), file:PATH or kms:NAME.")
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{where}: {path} cannot be read: {error.strerror}.") from None
-    if len(secret) < _LENGTH_BYTES:
-        raise ConfigurationError(f"{where}: {path} holds fewer than {_LENGTH_BYTES} bytes.")
-    return secret
+        self._paused = word in CLOSED

@@ -1,4 +1,4 @@
-"""What the service offers: each tenant's adapters and use cases."""
+"""Builds what each process works with: the service, the ingestion worker, and each Lambda function."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from assistant.document_links import SignedDocumentLinks
+from assistant.document_links import SignedDocumentLinks, link_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
-from assistant.embedded.files import link_secret
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.batches import BatchHandling, LaterQueue, PostponingBatches
 from assistant.knowledge.ports import KnowledgeStores
@@ -25,12 +24,11 @@ from assistant.model_artifacts import (
     TOKENIZER_FILE,
     FileTokenCounter,
     ModelFacts,
-    read_model_facts,
     served_generation_model,
 )
+from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.functions import (
     BULK_PREFIX,
-    FunctionSettings,
     IngestingSettings,
     LinkSecretSettings,
     ReceivingSettings,
@@ -41,29 +39,32 @@ from assistant.settings.functions import (
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.stores import (
-    AnswerStores,
+    AwsClients,
     ProcessClients,
     StoreChoice,
-    fetch_artifacts,
-    not_served,
     open_clients,
+    open_each,
     read_tenants,
 )
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answering.ports import AnswerLog, EndpointPower, LiveDocuments
+    from assistant.answering.ports import AnswerLog, EndpointPower
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.services import TenantServices
     from assistant.answering.use_case import AnswerQuestion
-    from assistant.aws.clients import AwsService
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
+    from assistant.aws.sagemaker_embedder import SageMakerEmbedder
     from assistant.knowledge.inbox import ReceiveRawFiles
     from assistant.knowledge.ports import PassageIndex
     from assistant.knowledge.worker import TenantIngestion
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
+
+
+Tenant = TypeVar("Tenant")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,132 +97,113 @@ async def open_tenants(
 ) -> AsyncGenerator[Mapping[str, ServedTenant]]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
 
-    A tenant that cannot be opened is logged, and the others are served. With ``only`` these are opened and no
-    others, and what is wrong with one is raised.
+    A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
+    the error of one of them is raised.
 
-    With ``generates`` false, and for a tenant whose answers are only quoted, nothing is asked of the
-    generation model's artifact: that model need never have started. Raises ConfigurationError naming file
-    and key or variables.
+    With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
+    is not read: that model need never have started. Raises ConfigurationError naming file and key or
+    variables.
     """
     async with AsyncExitStack() as stack:
-        clients = clients or await stack.enter_async_context(open_clients(settings))
-        files = await read_tenants(settings, clients)
-        tenants = {name: files.one(name) for name in only} or files.tenants
-        opened: dict[str, ServedTenant] = {}
-        for name, tenant in tenants.items():
+        process_clients = clients or await stack.enter_async_context(open_clients(settings))
+        files = await read_tenants(settings, process_clients)
+
+        async def open_one(tenant: TenantConfig) -> ServedTenant:
             writes = generates and may_write(tenant, settings)
-            try:
-                await fetch_artifacts(settings, clients, _models(tenant, writes=writes))
-                model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-                stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
-                opened[name] = await _Wiring(tenant, settings, stores, clients).served(generates=writes)
-            except ConfigurationError as error:
-                if only or len(tenants) == 1:
-                    raise
-                not_served(name, error)
-        if not opened:
-            raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
-        yield opened
+            models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
+            stores = await StoreChoice.of(
+                tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
+            )
+            return await _served(tenant, settings, stores, generates=writes)
+
+        tenants = {name: files.one(name) for name in only} or files.tenants
+        yield await open_each(tenants, open_one, settings=settings, required=bool(only))
 
 
 def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
-    """Return whether the tenant's answers may be written: else its generation model is never asked."""
+    """Return whether the tenant's answers may be generated, and not only quoted."""
     return tenant.answers.mode == "auto" and tenant.name not in settings.quoted_tenants
 
 
-def _models(tenant: TenantConfig, *, writes: bool) -> set[str]:
-    return {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
+async def _served(
+    tenant: TenantConfig, settings: ServiceSettings, stores: StoreChoice, *, generates: bool
+) -> ServedTenant:
+    from assistant.answering.reading import AppendToAnswer, ReadAnswers
+    from assistant.answering.use_case import AnswerQuestion
+
+    clock = stores.clock
+    links = SignedDocumentLinks(
+        tenant=tenant.name, secret=await _link_secret(tenant, settings, stores.clients), clock=clock
+    )
+    knowledge = await stores.knowledge()
+    answering = await _answering(settings, stores, knowledge, links=links, generates=generates)
+    return ServedTenant(
+        answering=answering,
+        knowledge=knowledge,
+        links=links,
+        log=await stores.log(settings),
+        power=await stores.power(settings),
+        embedding_model=stores.model,
+        answer_question=AnswerQuestion(answering),
+        read_answers=ReadAnswers(answering),
+        append_to_answer=AppendToAnswer(answering),
+        sources=KnowledgeSources.of(tenant),
+        add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
+        withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
+        withhold_documents=WithholdDocuments(knowledge, clock=clock),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Wiring:
-    """The parts of one tenant on their way together."""
+async def _answering(
+    settings: ServiceSettings,
+    stores: StoreChoice,
+    knowledge: KnowledgeStores,
+    *,
+    links: SignedDocumentLinks,
+    generates: bool,
+) -> TenantServices:
+    from assistant.answering.services import IndexWatch, ServedModel, TenantServices
+    from assistant.aws.sagemaker import SageMakerGenerator
 
-    tenant: TenantConfig
-    settings: ServiceSettings
-    stores: StoreChoice
-    clients: ProcessClients
-
-    async def served(self, *, generates: bool) -> ServedTenant:
-        from assistant.answering.reading import AppendToAnswer, ReadAnswers
-        from assistant.answering.use_case import AnswerQuestion
-
-        links = await self._links()
-        answers = await self.stores.answers(self.settings)
-        knowledge = await self.stores.knowledge()
-        texts = ReadableDocuments(knowledge.documents, states=knowledge.states)
-        answering = await self._answering(links, answers, texts, live=knowledge.states, generates=generates)
-        clock = self.stores.clock
-        return ServedTenant(
-            answering=answering,
-            knowledge=knowledge,
-            links=links,
-            log=answers.log,
-            power=await self.stores.power(self.settings),
-            embedding_model=self.stores.model,
-            answer_question=AnswerQuestion(answering),
-            read_answers=ReadAnswers(answering),
-            append_to_answer=AppendToAnswer(answering),
-            sources=KnowledgeSources.of(self.tenant),
-            add_documents=AddDocuments(knowledge, clock=clock, accesses=answers.records),
-            withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
-            withhold_documents=WithholdDocuments(knowledge, clock=clock),
-        )
-
-    async def _answering(
-        self,
-        links: SignedDocumentLinks,
-        answers: AnswerStores,
-        texts: ReadableDocuments,
-        *,
-        live: LiveDocuments,
-        generates: bool,
-    ) -> TenantServices:
-        from assistant.answering.services import IndexWatch, ServedModel, TenantServices
-        from assistant.aws.sagemaker import SageMakerGenerator
-        from assistant.aws.sagemaker_embedder import SageMakerEmbedder
-
-        embedding, generation = self.tenant.embedding, self.tenant.generation
-        artifacts_dir = self.settings.model_artifacts_dir
-        unknown = ServedModel(generation.model, None, 0, 0)
-        runtime = await self.clients.sagemaker()
-        search, clock = await self.stores.search(), self.stores.clock
-        return TenantServices(
-            tenant=self.tenant,
-            embedder=SageMakerEmbedder(
-                runtime,
-                endpoint=embedding.endpoint,
-                dimensions=embedding.dimensions,
-                purpose="question",
-            ),
-            search=search,
-            index_watch=IndexWatch(search, live, dimensions=embedding.dimensions, clock=clock),
-            generator=SageMakerGenerator(runtime, endpoint=generation.endpoint),
-            token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
-            model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
-            records=answers.records,
-            texts=texts,
-            links=links,
-            clock=clock,
-        )
-
-    async def _links(self) -> SignedDocumentLinks:
-        return SignedDocumentLinks(
-            tenant=self.tenant.name, secret=await self._link_secret(), clock=self.stores.clock
-        )
-
-    async def _link_secret(self) -> bytes:
-        scheme, _, name = self.tenant.secrets.document_links.partition(":")
-        if scheme != "kms" or not name:
-            tenants_dir, state_dir = self.settings.tenants_dir, self.settings.state_dir
-            return link_secret(self.tenant, tenants_dir=tenants_dir, state_dir=state_dir)
-        from assistant.aws.parameters import kms_link_secret
-
-        ssm, kms = await self.clients.aws("ssm"), await self.clients.aws("kms")
-        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=self.tenant.name)
+    tenant, clock, artifacts_dir = stores.tenant, stores.clock, settings.model_artifacts_dir
+    generation = tenant.generation
+    unknown = ServedModel(generation.model, None, 0, 0)
+    search = await stores.search()
+    return TenantServices(
+        tenant=tenant,
+        embedder=await _embedder(stores, purpose="question"),
+        search=search,
+        index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
+        generator=SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
+        token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
+        model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
+        records=await stores.records(settings),
+        texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
+        links=links,
+        clock=clock,
+    )
 
 
-# What the ingestion worker works with.
+async def _embedder(stores: StoreChoice, *, purpose: CapturePurpose) -> SageMakerEmbedder:
+    from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+
+    embedding = stores.tenant.embedding
+    return SageMakerEmbedder(
+        await stores.clients.sagemaker(),
+        endpoint=embedding.endpoint,
+        dimensions=embedding.dimensions,
+        purpose=purpose,
+    )
+
+
+async def _link_secret(tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients) -> bytes:
+    scheme, _, name = tenant.secrets.document_links.partition(":")
+    if scheme != "kms" or not name:
+        return link_secret(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir)
+    from assistant.aws.parameters import kms_link_secret
+
+    ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
+    return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name)
 
 
 @asynccontextmanager
@@ -231,51 +213,37 @@ async def open_ingestion(
     """Open what the worker needs of every tenant of the folder, over one client a service; over ``clients``
     when given.
 
-    A tenant that cannot be opened is logged, and the others are worked for.
-    Raises ConfigurationError naming file and key or variables, also when the embedding model's artifact is
-    missing.
+    A tenant that cannot be opened is logged, and the others are served. Raises ConfigurationError naming file
+    and key or variables, also when the embedding model's artifact is missing.
     """
     async with AsyncExitStack() as stack:
-        clients = clients or await stack.enter_async_context(open_clients(settings))
-        tenants = (await read_tenants(settings, clients)).tenants
-        opened: list[TenantIngestion] = []
-        for name, tenant in tenants.items():
-            try:
-                await fetch_artifacts(settings, clients, {tenant.embedding.model})
-                model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-                stores = StoreChoice(tenant, settings, model, clients, stack, clock or SystemClock())
-                opened.append(await _ingestion(tenant, stores, await stores.index(settings), clients))
-            except ConfigurationError as error:
-                if len(tenants) == 1:
-                    raise
-                not_served(name, error)
-        if not opened:
-            raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
-        yield opened
+        process_clients = clients or await stack.enter_async_context(open_clients(settings))
+        tenants = (await read_tenants(settings, process_clients)).tenants
+
+        async def open_one(tenant: TenantConfig) -> TenantIngestion:
+            models = {tenant.embedding.model}
+            stores = await StoreChoice.of(
+                tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
+            )
+            return await _ingestion(stores, await stores.index(settings))
+
+        opened = await open_each(tenants, open_one, settings=settings, required=False)
+        yield list(opened.values())
 
 
-async def _ingestion(
-    tenant: TenantConfig, stores: StoreChoice, index: PassageIndex, clients: ProcessClients
-) -> TenantIngestion:
-    from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+async def _ingestion(stores: StoreChoice, index: PassageIndex) -> TenantIngestion:
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.passages import ParsingApart, TokenCounts
     from assistant.knowledge.pipeline import BatchEmbedder
     from assistant.knowledge.worker import TenantIngestion
 
-    embedding = tenant.embedding
-    embedder = SageMakerEmbedder(
-        await clients.sagemaker(),
-        endpoint=embedding.endpoint,
-        dimensions=embedding.dimensions,
-        purpose="passage",
-    )
-    tokenizer = stores.settings.model_artifacts_dir / embedding.model / TOKENIZER_FILE
-    TokenCounts.load(tokenizer)  # a file that is none is told here, and not by each document
+    tenant = stores.tenant
+    tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
+    TokenCounts.load(tokenizer)  # report an invalid file now, not with each document
     parser = ParsingApart(
         ParsingProcess(),
         tokenizer_json=tokenizer,
-        max_tokens=embedding.max_tokens,
+        max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
     )
     stores.stack.callback(parser.close)
@@ -283,18 +251,11 @@ async def _ingestion(
         tenant=tenant.name,
         stores=await stores.knowledge(),
         index=index,
-        embedder=BatchEmbedder(embedder, clock=stores.clock),
+        embedder=BatchEmbedder(await _embedder(stores, purpose="passage"), clock=stores.clock),
         parser=parser,
         clock=stores.clock,
         index_writes=await stores.index_writes(),
     )
-
-
-# What each function works with, opened once an execution environment.
-
-
-Tenant = TypeVar("Tenant")
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +268,7 @@ class Receiving:
 class Ingesting:
     power: ParameterPower
     batches: Mapping[str, PostponingBatches]
-    """By the name of the queue that messages come from, and go back to."""
+    """By the name of the queue that the messages come from and are put back to."""
     metrics_service: str
 
     def batches_of(self, queue_name: str) -> PostponingBatches:
@@ -336,7 +297,7 @@ class SearchDomain:
         return self.settings.opensearch_index
 
     async def schema(self) -> PassageSchema:
-        """Return the schema, by what the artifact in S3 says of the model. Raises ConfigurationError."""
+        """Return the schema for the model whose artifact is in S3. Raises ConfigurationError."""
         from assistant.aws.opensearch_schema import PassageSchema
         from assistant.aws.s3_files import read_facts
 
@@ -382,8 +343,9 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.knowledge.sources import KnowledgeSources
 
     async with AsyncExitStack() as stack:
-        s3, sqs, dynamodb = [await _open(service, settings, stack) for service in ("s3", "sqs", "dynamodb")]
-        states = DynamoDbDocumentStates(dynamodb, table=settings.states_table)
+        clients = AwsClients(settings, stack)
+        s3, sqs = await clients.aws("s3"), await clients.aws("sqs")
+        states = DynamoDbDocumentStates(await clients.aws("dynamodb"), table=settings.states_table)
         stack.push_async_callback(states.close)
         documents = S3DocumentStore(
             s3, bucket=settings.documents_bucket, kms_key_id=settings.documents_key_id
@@ -444,8 +406,8 @@ async def open_search_domain(settings: SchemaSettings) -> AsyncGenerator[SearchD
 @asynccontextmanager
 async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkSecret]:
     async with AsyncExitStack() as stack:
-        ssm, kms = [await _open(service, settings, stack) for service in ("ssm", "kms")]
-        yield LinkSecret(ssm, kms, settings)
+        clients = AwsClients(settings, stack)
+        yield LinkSecret(await clients.aws("ssm"), await clients.aws("kms"), settings)
 
 
 @asynccontextmanager
@@ -455,7 +417,7 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
 
     async with AsyncExitStack() as stack:
         store = S3CaptureStore(
-            await _open("s3", settings, stack),
+            await AwsClients(settings, stack).aws("s3"),
             quarantine_bucket=settings.quarantine_bucket,
             capture_bucket=settings.capture_bucket,
         )
@@ -487,12 +449,5 @@ def _only(tenants: Collection[Tenant], folder: Path) -> Tenant:
 
 
 async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:
-    # Its state still says that it is not out; the next purge tries again.
+    # Its state stays "being withdrawn", so the next purge tries again.
     _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)
-
-
-async def _open(service: AwsService, settings: FunctionSettings, stack: AsyncExitStack) -> Any:
-    from assistant.aws.clients import open_client
-
-    opening = open_client(service, region=settings.region, endpoint_url=settings.aws_endpoint_url)
-    return await stack.enter_async_context(opening)

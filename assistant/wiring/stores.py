@@ -1,24 +1,28 @@
-"""The clients of one process: one a service of AWS, opened when first needed and shared by all tenants."""
+"""Chooses the clients of a process and the stores of a tenant by settings: embedded, AWS's, or some of each.
+
+No engine is imported that the settings do not choose.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 
-from assistant.domain.clock import Clock
-from assistant.domain.errors import AssistantError, DependencyError
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.knowledge.ports import KnowledgeStores
-from assistant.model_artifacts import ModelFacts
+from assistant.model_artifacts import ModelFacts, read_model_facts
+from assistant.private_files import keep_private
+from assistant.settings.functions import FunctionSettings
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants
 
@@ -27,76 +31,92 @@ if TYPE_CHECKING:
 
     from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
     from assistant.aws.clients import AwsService
+    from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+    from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+    from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterKeySource
     from assistant.aws.sagemaker import SageMakerRuntime
-    from assistant.embedded.tenant import EmbeddedTenant
     from assistant.knowledge.ports import PassageIndex, WriteTurn
 
+    DynamoDbStore = TypeVar(
+        "DynamoDbStore", DynamoDbAnswerLog, DynamoDbAnswerRecords, DynamoDbDocumentStates, DynamoDbWriteTurn
+    )
+
+Opened = TypeVar("Opened")
 
 _GATEWAY_KEY = "local"
-"""The gateway wants a well-formed signature and knows no keys."""
+"""The gateway checks the form of a signature, and no keys."""
+_LONGEST_KEY_SET_BYTES = 256 * 1024
+_log = structlog.get_logger(__name__)
 
 
-class ProcessClients:
-    """Opens each client once. ``open_clients`` makes it and closes what it opened."""
+class AwsClients:
+    """Opens one aiobotocore client a service when it is first needed; ``stack`` closes them."""
 
-    def __init__(self, settings: StoreSettings, stack: AsyncExitStack) -> None:
-        self._settings = settings
+    def __init__(self, settings: StoreSettings | FunctionSettings, stack: AsyncExitStack) -> None:
+        self._region = settings.region
+        self._endpoint_url = settings.aws_endpoint_url
         self._stack = stack
-        self._aws: dict[AwsService, Any] = {}
-        self._opensearch: AsyncOpenSearch | None = None
-        self._sagemaker: SageMakerRuntime | None = None
+        self._opened: dict[str, Any] = {}
 
     async def aws(self, service: AwsService) -> Any:
         """Return the aiobotocore client of S3, DynamoDB, SQS, SSM or KMS."""
         from assistant.aws.clients import open_client
 
-        if service not in self._aws:
-            settings = self._settings
-            opening = open_client(service, region=settings.region, endpoint_url=settings.aws_endpoint_url)
-            self._aws[service] = await self._stack.enter_async_context(opening)
-        return self._aws[service]
+        return await self._once(
+            service, lambda: open_client(service, region=self._region, endpoint_url=self._endpoint_url)
+        )
+
+    async def _once(self, name: str, opening: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:
+        if name not in self._opened:
+            self._opened[name] = await self._stack.enter_async_context(opening())
+        return self._opened[name]
+
+
+class ProcessClients(AwsClients):
+    """All clients of the service or the worker, shared by its tenants."""
+
+    def __init__(self, settings: StoreSettings, stack: AsyncExitStack) -> None:
+        super().__init__(settings, stack)
+        self._settings = settings
 
     async def opensearch(self) -> AsyncOpenSearch:
         from assistant.aws.opensearch_client import open_opensearch
 
-        if self._opensearch is None:
-            settings = self._settings
-            opening = open_opensearch(
-                url=settings.opensearch_url, auth=settings.opensearch_auth, region=settings.region
-            )
-            self._opensearch = await self._stack.enter_async_context(opening)
-        return self._opensearch
+        url, auth = self._settings.opensearch_url, self._settings.opensearch_auth
+        return await self._once(
+            "opensearch", lambda: open_opensearch(url=url, auth=auth, region=self._region)
+        )
 
     async def sagemaker(self) -> SageMakerRuntime:
-        """Return the client of the SageMaker Runtime: AWS's own unless the settings name another.
+        """Return the client of the SageMaker Runtime: of AWS unless the settings name another endpoint.
 
         Credentials are the default chain's; an emulator gets a fixed key where the environment names none.
-        On this machine itself it always does: no signature made for a loopback address could be meant for
-        AWS, and an expired sign-in of the developer's own must not stop the local gateway.
+        A loopback address always gets one: no signature for it could be meant for AWS, and an expired
+        sign-in of the developer must not stop the local gateway.
         """
         from assistant.aws.sagemaker import open_sagemaker_runtime
 
-        if self._sagemaker is None:
-            url = self._settings.sagemaker_endpoint_url
-            key = _GATEWAY_KEY if url is not None and is_on_this_machine(url) else None
-            opening = open_sagemaker_runtime(
-                region=self._settings.region, endpoint_url=url, access_key_id=key, secret_access_key=key
-            )
-            self._sagemaker = await self._stack.enter_async_context(opening)
-        return self._sagemaker
+        url = self._settings.sagemaker_endpoint_url
+        key = _GATEWAY_KEY if url is not None and is_on_this_machine(url) else None
+        return await self._once(
+            "sagemaker",
+            lambda: open_sagemaker_runtime(
+                region=self._region, endpoint_url=url, access_key_id=key, secret_access_key=key
+            ),
+        )
 
 
 @asynccontextmanager
 async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients]:
-    """Share clients inside the block; nothing is opened before it is needed."""
+    """Share clients inside the block; each opens when it is first needed."""
     async with AsyncExitStack() as stack:
         yield ProcessClients(settings, stack)
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Return whether the address is a loopback one; another name of this machine is not looked up."""
+    """Return whether the address is a loopback one; other host names are not resolved."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -106,76 +126,63 @@ def is_on_this_machine(url: str) -> bool:
         return False
 
 
-# What a process reads before it serves, from S3 where its settings say so: tenant file and artifacts.
-
-
-_log = structlog.get_logger(__name__)
-
-
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
-    """Return every tenant of ``tenants_dir`` as it is served, the one from ``tenant_file_s3`` among them.
+    """Return every tenant of ``tenants_dir`` as it is served, with the one of ``tenant_file_s3``.
 
-    A wrong file is logged and stops no other tenant. Raises ConfigurationError naming file and key, object or
-    variables; DependencyError when S3 does not answer.
+    An invalid file is logged, and the other tenants are served. Raises ConfigurationError naming file and
+    key, object or variables; DependencyError when S3 does not respond.
     """
     if settings.tenant_file_s3 is not None:
         from assistant.aws.s3_files import download_tenant_file
 
-        await download_tenant_file(
-            await clients.aws("s3"), uri=settings.tenant_file_s3, into=settings.tenants_dir
-        )
+        s3 = await clients.aws("s3")
+        await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
     files = load_tenants(settings.tenants_dir, only=settings.only_tenants)
     for name, error in files.refused.items():
-        not_served(name, error)
+        _log_not_served(name, error)
     tenants = {name: settings.as_served(tenant) for name, tenant in files.tenants.items()}
     settings.check_tenants(tenants)
     return replace(files, tenants=tenants)
 
 
-def not_served(tenant: str, error: AssistantError) -> None:
-    """Log which tenant this process leaves out, and why; it goes on with the others."""
+async def open_each(
+    tenants: Mapping[str, TenantConfig],
+    open_one: Callable[[TenantConfig], Awaitable[Opened]],
+    *,
+    settings: StoreSettings,
+    required: bool,
+) -> dict[str, Opened]:
+    """Open every tenant, by name. A tenant that cannot be opened is logged, unless it is ``required`` or the
+    only one: then its ConfigurationError is raised, as where none can be opened."""
+    opened: dict[str, Opened] = {}
+    for name, tenant in tenants.items():
+        try:
+            opened[name] = await open_one(tenant)
+        except ConfigurationError as error:
+            if required or len(tenants) == 1:
+                raise
+            _log_not_served(name, error)
+    if not opened:
+        raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
+    return opened
+
+
+def _log_not_served(tenant: str, error: AssistantError) -> None:
     _log.warning("tenant_not_served", tenant=tenant, reason=error.message)
-
-
-async def fetch_artifacts(settings: StoreSettings, clients: ProcessClients, models: AbstractSet[str]) -> None:
-    """Bring the models' artifacts into ``model_artifacts_dir``; nothing to do where they lie there already.
-
-    Raises ConfigurationError naming the object, DependencyError when S3 does not answer.
-    """
-    if settings.model_artifacts_s3 is None:
-        return
-    from assistant.aws.s3_files import download_artifacts
-
-    await download_artifacts(
-        await clients.aws("s3"),
-        prefix=settings.model_artifacts_s3,
-        models=models,
-        into=settings.model_artifacts_dir,
-    )
-
-
-# Chooses where the issuer's keys are read: its own address, or a parameter that carries them.
 
 
 @asynccontextmanager
 async def open_key_source(
     settings: ServiceSettings,
 ) -> AsyncGenerator[HttpKeySource | ParameterKeySource]:
-    """Open the source that the settings name; they name exactly one."""
+    """Open the source of the issuer's keys; the settings name exactly one."""
     if settings.jwks_parameter is None:
         yield HttpKeySource(str(settings.jwks_url))
         return
-    from assistant.aws.clients import open_client
     from assistant.aws.parameters import ParameterKeySource
 
-    async with open_client("ssm", region=settings.region, endpoint_url=settings.aws_endpoint_url) as client:
-        yield ParameterKeySource(client, name=settings.jwks_parameter)
-
-
-# The issuer's public keys from its JWKS address.
-
-
-_LONGEST_BYTES = 256 * 1024
+    async with open_clients(settings) as clients:
+        yield ParameterKeySource(await clients.aws("ssm"), name=settings.jwks_parameter)
 
 
 class HttpKeySource:
@@ -183,46 +190,98 @@ class HttpKeySource:
 
     def __init__(self, url: str, *, timeout_s: float = 3.0) -> None:
         self._url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
 
     async def fetch(self) -> bytes:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         try:
-            return await self._download()
+            async with (
+                aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+                session.get(self._url, allow_redirects=False) as response,
+            ):
+                if response.status != 200:
+                    raise _keys_error(f"status {response.status}")
+                body = bytearray()
+                async for part in response.content.iter_any():
+                    body += part
+                    if len(body) > _LONGEST_KEY_SET_BYTES:
+                        raise _keys_error(f"the response is larger than {_LONGEST_KEY_SET_BYTES} bytes")
+                return bytes(body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise DependencyError(f"The issuer's keys cannot be had: {type(error).__name__}.") from None
-
-    async def _download(self) -> bytes:
-        async with (
-            aiohttp.ClientSession(timeout=self._timeout, trust_env=False) as session,
-            session.get(self._url, allow_redirects=False) as response,
-        ):
-            if response.status != 200:
-                raise DependencyError(f"The issuer's keys cannot be had: status {response.status}.")
-            body = bytearray()
-            async for part in response.content.iter_any():
-                body += part
-                if len(body) > _LONGEST_BYTES:
-                    raise DependencyError("The issuer's keys cannot be had: what it sends is too large.")
-            return bytes(body)
+            raise _keys_error(type(error).__name__) from None
 
 
-# Chooses one tenant's stores by the settings of its process: embedded ones, AWS's, or some of each.
+def _keys_error(reason: str) -> DependencyError:
+    return DependencyError(f"Cannot fetch the issuer's signing keys: {reason}.")
+
+
+class EmbeddedTenant:
+    """The embedded stores of one tenant under ``folder`` (``<state>/tenants/<tenant>``).
+
+    They open on first use, and ``close`` closes them. Only the ingestion worker may use ``index``: it takes
+    the index's write lock on first use.
+    """
+
+    def __init__(
+        self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
+    ) -> None:
+        from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
+        from assistant.embedded.files import FileDocumentStore
+        from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
+        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
+        from assistant.embedded.passage_rows import IndexModel
+
+        model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
+        self.documents = FileDocumentStore(folder / "documents")
+        self.states = SqliteDocumentStates(folder / "queue.sqlite")
+        self.queue = SqliteIngestionQueue(folder / "queue.sqlite")
+        self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
+        """Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
+        self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
+        self.records = SqliteAnswerRecords(folder / "records.sqlite")
+        self.log = SqliteAnswerLog(folder / "events.sqlite")
+        self.index = EmbeddedPassageIndex(folder / "index", model=model)
+        self.search = EmbeddedPassageSearch(folder / "index", model=model)
+
+    async def close(self) -> None:
+        stores = (self.states, self.queue, self.withdrawals, self.records, self.log, self.index, self.search)
+        for store in stores:
+            await store.close()
+
+
+def _embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str = "") -> EmbeddedTenant:
+    keep_private(state_dir)
+    return EmbeddedTenant(
+        state_dir / "tenants" / tenant.name,
+        embedding_model=tenant.embedding.model,
+        dimensions=tenant.embedding.dimensions,
+        model_digest=model_digest,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerStores:
-    """What one tenant keeps of answers, wherever that is."""
+class TenantStores:
+    """What one tenant keeps: enough for commands that call no model."""
 
+    knowledge: KnowledgeStores
     records: AnswerRecords
-    log: AnswerLog
+
+
+@asynccontextmanager
+async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
+    """Open one tenant's embedded stores, without any other process."""
+    embedded = _embedded_tenant(tenant, state_dir=state_dir)
+    try:
+        yield TenantStores(knowledge=embedded.knowledge, records=embedded.records)
+    finally:
+        await embedded.close()
 
 
 @dataclass(slots=True)
 class StoreChoice:
-    """One tenant's adapters, made as they are asked for and closed with ``stack``.
-
-    Nothing of an engine is imported that the settings do not choose.
-    """
+    """One tenant's stores, made when they are asked for and closed with ``stack``."""
 
     tenant: TenantConfig
     settings: StoreSettings
@@ -233,42 +292,65 @@ class StoreChoice:
     clock: Clock
     _embedded: EmbeddedTenant | None = None
 
+    @classmethod
+    async def of(
+        cls,
+        tenant: TenantConfig,
+        *,
+        settings: StoreSettings,
+        clients: ProcessClients,
+        stack: AsyncExitStack,
+        clock: Clock | None,
+        models: AbstractSet[str],
+    ) -> StoreChoice:
+        """Return the stores after copying the artifacts of ``models`` from S3, if the settings say so.
+
+        Raises ConfigurationError naming the file or object, DependencyError when S3 does not respond.
+        """
+        if settings.model_artifacts_s3 is not None:
+            from assistant.aws.s3_files import download_artifacts
+
+            await download_artifacts(
+                await clients.aws("s3"),
+                prefix=settings.model_artifacts_s3,
+                models=models,
+                into=settings.model_artifacts_dir,
+            )
+        model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
+        return cls(tenant, settings, model, clients, stack, clock or SystemClock())
+
     async def knowledge(self) -> KnowledgeStores:
         if self.settings.stores == "embedded":
-            return knowledge_of(self._embedded_tenant())
+            return self._embedded_tenant().knowledge
         from assistant.aws.dynamodb_states import DynamoDbDocumentStates
         from assistant.aws.s3_documents import S3DocumentStore
         from assistant.aws.sqs import SqsIngestionQueue
 
         settings, sqs = self.settings, await self.clients.aws("sqs")
-        states = DynamoDbDocumentStates(
-            await self.clients.aws("dynamodb"), table=self._named(settings.states_table), clock=self.clock
-        )
-        self.stack.push_async_callback(states.close)
         return KnowledgeStores(
             documents=S3DocumentStore(
                 await self.clients.aws("s3"),
                 bucket=self._named(settings.documents_bucket),
                 kms_key_id=settings.documents_key_id,
             ),
-            states=states,
+            states=await self._dynamodb(DynamoDbDocumentStates, settings.states_table),
             queue=SqsIngestionQueue(sqs, queue_url=self._named(settings.ingestion_queue_url)),
             withdrawals=SqsIngestionQueue(sqs, queue_url=self._named(settings.withdrawals_queue_url)),
         )
 
-    async def answers(self, settings: ServiceSettings) -> AnswerStores:
+    async def records(self, settings: ServiceSettings) -> AnswerRecords:
         if settings.stores == "embedded":
-            embedded = self._embedded_tenant()
-            return AnswerStores(records=embedded.records, log=embedded.log)
-        from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+            return self._embedded_tenant().records
         from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 
-        client = await self.clients.aws("dynamodb")
-        records = DynamoDbAnswerRecords(client, table=self._named(settings.records_table), clock=self.clock)
-        self.stack.push_async_callback(records.close)
-        log = DynamoDbAnswerLog(client, table=self._named(settings.events_table), clock=self.clock)
-        self.stack.push_async_callback(log.close)
-        return AnswerStores(records=records, log=log)
+        return await self._dynamodb(DynamoDbAnswerRecords, settings.records_table)
+
+    async def log(self, settings: ServiceSettings) -> AnswerLog:
+        if settings.stores == "embedded":
+            return self._embedded_tenant().log
+        from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+
+        return await self._dynamodb(DynamoDbAnswerLog, settings.events_table)
 
     async def power(self, settings: ServiceSettings) -> EndpointPower:
         if settings.power_parameter is None:
@@ -284,7 +366,7 @@ class StoreChoice:
         return power
 
     async def search(self) -> PassageSearch:
-        """The index for readers."""
+        """Return the index for readers."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().search
         from assistant.aws.opensearch_search import OpenSearchPassageSearch
@@ -293,7 +375,7 @@ class StoreChoice:
         return OpenSearchPassageSearch(client, alias=self._alias(), schema=self._schema())
 
     async def index(self, settings: WorkerSettings) -> PassageIndex:
-        """The index for its one writer, the worker."""
+        """Return the index for its one writer, the worker."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().index
         from assistant.aws.opensearch_index import OpenSearchPassageIndex
@@ -307,18 +389,17 @@ class StoreChoice:
         )
 
     async def index_writes(self) -> WriteTurn:
-        """The turn to write the index: on AWS other processes write it too."""
+        """Return the lock on writing the index: on AWS other processes write it too."""
         if self.settings.stores == "embedded":
             return asyncio.Lock()
         from assistant.aws.dynamodb_states import DynamoDbWriteTurn
 
-        turn = DynamoDbWriteTurn(
-            await self.clients.aws("dynamodb"),
-            table=self._named(self.settings.states_table),
-            clock=self.clock,
-        )
-        self.stack.push_async_callback(turn.close)
-        return turn
+        return await self._dynamodb(DynamoDbWriteTurn, self.settings.states_table)
+
+    async def _dynamodb(self, store: Callable[..., DynamoDbStore], table: str) -> DynamoDbStore:
+        made = store(await self.clients.aws("dynamodb"), table=self._named(table), clock=self.clock)
+        self.stack.push_async_callback(made.close)
+        return made
 
     def _schema(self) -> PassageSchema:
         from assistant.aws.opensearch_schema import PassageSchema
@@ -338,54 +419,9 @@ class StoreChoice:
         return self.settings.of_tenant(template, self.tenant)
 
     def _embedded_tenant(self) -> EmbeddedTenant:
-        from assistant.embedded.tenant import EmbeddedTenant
-        from assistant.private_files import keep_private
-
         if self._embedded is None:
-            keep_private(self.settings.state_dir)
-            self._embedded = EmbeddedTenant(
-                self.settings.state_dir / "tenants" / self.tenant.name,
-                embedding_model=self.tenant.embedding.model,
-                dimensions=self.tenant.embedding.dimensions,
-                model_digest=self.model.digest,
+            self._embedded = _embedded_tenant(
+                self.tenant, state_dir=self.settings.state_dir, model_digest=self.model.digest
             )
             self.stack.push_async_callback(self._embedded.close)
         return self._embedded
-
-
-def knowledge_of(embedded: EmbeddedTenant) -> KnowledgeStores:
-    return KnowledgeStores(
-        documents=embedded.documents,
-        states=embedded.states,
-        queue=embedded.queue,
-        withdrawals=embedded.withdrawals,
-    )
-
-
-# For commands on this machine: one tenant's embedded stores, without any other process.
-
-
-@dataclass(frozen=True, slots=True)
-class TenantStores:
-    """What one tenant keeps: enough for commands that call no model."""
-
-    knowledge: KnowledgeStores
-    records: AnswerRecords
-
-
-@asynccontextmanager
-async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
-    """Open one tenant's stores under the state folder."""
-    from assistant.embedded.tenant import EmbeddedTenant
-    from assistant.private_files import keep_private
-
-    keep_private(state_dir)
-    embedded = EmbeddedTenant(
-        state_dir / "tenants" / tenant.name,
-        embedding_model=tenant.embedding.model,
-        dimensions=tenant.embedding.dimensions,
-    )
-    try:
-        yield TenantStores(knowledge=knowledge_of(embedded), records=embedded.records)
-    finally:
-        await embedded.close()

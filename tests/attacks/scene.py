@@ -17,12 +17,12 @@ import structlog
 
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.embedded.tenant import EmbeddedTenant
 from assistant.knowledge.files import read_sources
 from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.text.language import language
+from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.running_service import (
     DIGEST,
     RunningService,

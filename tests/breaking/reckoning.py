@@ -12,7 +12,7 @@ import httpx
 import orjson
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.embedded.tenant import EmbeddedTenant
+from assistant.wiring.stores import EmbeddedTenant
 from tests.breaking.agents import Agents, AskedQuestion
 from tests.breaking.owners import Knowledge, KnownDocument
 from tests.breaking.site import LABEL, Site, headers

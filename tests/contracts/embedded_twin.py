@@ -11,7 +11,7 @@ from typing import ClassVar
 from assistant.domain.clock import Clock
 from assistant.embedded.answers import SqliteAnswerLog
 from assistant.embedded.files import FilePower
-from assistant.embedded.tenant import EmbeddedTenant
+from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 4
 EMBEDDING_MODEL = "model-of-four"

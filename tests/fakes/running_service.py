@@ -32,13 +32,13 @@ from assistant.domain.documents import (
     ParsedDocument,
     Passage,
 )
-from assistant.embedded.tenant import EmbeddedTenant
 from assistant.http_process import open_socket, server_config
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
 from assistant.wiring.services import ServedTenant, open_tenants
+from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
 from tests.fakes.socket_server import socket_server

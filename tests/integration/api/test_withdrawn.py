@@ -12,8 +12,8 @@ import pytest
 from assistant.answering.excerpts import forget_texts, remembered
 from assistant.api import __main__ as service_main
 from assistant.domain.clock import SystemClock
-from assistant.embedded.tenant import EmbeddedTenant
 from assistant.knowledge.withdrawal import DocumentRemoval
+from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.running_service import (
     DIGEST,
     DIMENSIONS,

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -114,7 +115,9 @@ async def test_passages_that_a_broken_write_left_behind_go_with_the_next_write(
     index = index_of(client, alias)
     await apply_schema(client, alias=alias, schema=SCHEMA)
     whole = indexed(*((passage("refill", ordinal), EAST) for ordinal in range(4)))
-    await index._bulk.write(index._puts(whole))  # and then the process ended: no refresh
+    ended = mock.AsyncMock(side_effect=[None, SearchUnavailableError("The process ended.")])
+    with mock.patch.object(index, "_refresh", ended), pytest.raises(SearchUnavailableError):
+        await index.replace_documents([whole])
     await index.replace_documents(documents_of((passage("refill", 0, text="Only this."), EAST)))
     assert await found(client, alias) == ["refill#0"]
     assert (await index.info()).passage_count == 1

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from assistant.embedded.tenant import EmbeddedTenant
 from assistant.settings.process import WorkerSettings, inherited_environment
+from assistant.wiring.stores import EmbeddedTenant
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.unit.knowledge.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
 

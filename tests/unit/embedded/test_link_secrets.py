@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.document_links import link_secret
 from assistant.domain.errors import ConfigurationError
-from assistant.embedded.files import link_secret
 from assistant.settings.tenant import TenantConfig
 
 

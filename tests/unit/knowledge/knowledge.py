@@ -19,7 +19,6 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
-from assistant.embedded.tenant import EmbeddedTenant
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.passages import ParsingHere, PassageCutter, TokenCounts
@@ -30,6 +29,7 @@ from assistant.knowledge.withdrawal import WithdrawDocuments, WithdrawSummary
 from assistant.knowledge.worker import ConsumerLimits, IngestionWorker, TenantIngestion, WorkerLimits
 from assistant.settings.tenant import SourceEntry
 from assistant.text.language import language
+from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 8
 HANDBOOK = KnowledgeSource(
