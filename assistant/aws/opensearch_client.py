@@ -1,4 +1,4 @@
-"""The client of an OpenSearch domain, and the one place where its failures become the product's errors."""
+"""The client of an OpenSearch domain; translates its failures into the product's errors."""
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ _ERROR_TYPE = re.compile(r'"type"\s*:\s*"([a-z_]{1,60})"')
 async def open_opensearch(
     *, url: str, auth: Literal["sigv4", "none"], region: str = ""
 ) -> AsyncGenerator[AsyncOpenSearch]:
-    """Open the one client of a process; the adapters of all its tenants share it.
+    """Open the only client of a process; the adapters of all its tenants share it.
 
-    Nothing is asked of the domain yet. The client repeats no call: who calls decides. Credentials come from
-    AWS's default chain. Raises ConfigurationError when calls must be signed and there are none.
+    It makes no call yet, and never retries one. Credentials come from AWS's default chain. Raises
+    ConfigurationError when calls must be signed and there are none.
     """
-    # At these levels the library would log bodies, and so questions and passages, or every address.
+    # At lower levels the library logs bodies, and so questions and passages, or every address.
     for name in ("opensearch", "opensearchpy.trace"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    signer = await _Signer.from_default_chain(region) if auth == "sigv4" else None
     client = AsyncOpenSearch(
         hosts=[url],
-        connection_class=_SignedConnection if signer else AsyncHttpConnection,
-        http_auth=signer,
+        connection_class=await _signed_connection(region) if auth == "sigv4" else AsyncHttpConnection,
         serializer=_OrjsonSerializer(),
         pool_maxsize=CONNECTIONS,
         max_retries=0,
@@ -66,7 +64,7 @@ async def call(
     """Make one call, ``request`` being "METHOD /path", and return what its JSON holds.
 
     Errors whose type (``index_not_found_exception``) or status (``404``) is in ``tolerated`` return None.
-    Raises SearchUnavailableError; no message repeats what the domain said, which may quote a question.
+    Raises SearchUnavailableError; its message never quotes the domain's, which may contain a question.
     """
     method, path = request.split(" ", 1)
     try:
@@ -74,11 +72,11 @@ async def call(
             method, path, params=dict(params or {}), body=body, timeout=timeout_s
         )
     except ConnectionTimeout:
-        raise SearchUnavailableError(f"The passage index did not answer within {timeout_s:.1f} s.") from None
+        raise SearchUnavailableError(f"The passage index did not respond within {timeout_s:.1f} s.") from None
     except UnreachableError as error:
-        raise SearchUnavailableError(f"The passage index is out of reach ({_cause(error)}).") from None
+        raise SearchUnavailableError(f"The passage index is unreachable ({_cause(error)}).") from None
     except SerializationError:
-        raise SearchUnavailableError("The passage index answered something that is no JSON.") from None
+        raise SearchUnavailableError("The passage index sent a response that is not JSON.") from None
     except BotoCoreError as error:
         raise SearchUnavailableError(
             f"No credentials to sign calls to the passage index: {type(error).__name__}."
@@ -101,9 +99,9 @@ def _refused(status: object, kind: str) -> SearchUnavailableError:
     if status == 429:
         return SearchUnavailableError(f"The passage index is overloaded ({said}).", retry_after_s=1.0)
     if status in (401, 403):
-        return SearchUnavailableError(f"The passage index does not let this process in ({said}).")
+        return SearchUnavailableError(f"The passage index denies access to this process ({said}).")
     if kind == "index_not_found_exception":
-        return SearchUnavailableError("The passage index is not there: its schema was not applied.")
+        return SearchUnavailableError("The passage index does not exist: its schema was not applied.")
     return SearchUnavailableError(f"The passage index failed ({said}).")
 
 
@@ -112,49 +110,28 @@ def _cause(error: UnreachableError) -> str:
     return type(cause).__name__
 
 
-class _Signer:
-    """Signs calls with credentials that are renewed while the process runs (a task role's live for hours)."""
+async def _signed_connection(region: str) -> type[AsyncHttpConnection]:
+    """Return the connection class that signs calls. A task role's credentials expire after hours, so each
+    call asks for the current ones."""
+    credentials = await get_session().get_credentials()
+    if credentials is None:
+        raise ConfigurationError(
+            "Calls to OpenSearch must be signed (sigv4), and AWS's default chain finds no credentials. "
+            "Give the process a role or AWS_ACCESS_KEY_ID, or set the authentication to none."
+        )
 
-    def __init__(self, credentials: Any, region: str) -> None:
-        self._credentials = credentials
-        self._region = region
-        self._frozen: Any = None
-        self._sign: AWSV4SignerAsyncAuth | None = None
+    class SignedConnection(AsyncHttpConnection):
+        async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+            # The library's signer reads credentials without awaiting, so it gets frozen ones.
+            frozen = await credentials.get_frozen_credentials()
+            self._http_auth = AWSV4SignerAsyncAuth(frozen, region, _SERVICE)
+            return await super().perform_request(*args, **kwargs)
 
-    @classmethod
-    async def from_default_chain(cls, region: str) -> _Signer:
-        credentials = await get_session().get_credentials()
-        if credentials is None:
-            raise ConfigurationError(
-                "Calls to OpenSearch are to be signed (sigv4), and AWS's default chain finds no credentials: "
-                "give the process a role or AWS_ACCESS_KEY_ID, or set the authentication to none."
-            )
-        return cls(credentials, region)
-
-    async def renew(self) -> None:
-        frozen = await self._credentials.get_frozen_credentials()
-        if frozen is not self._frozen:
-            self._frozen = frozen
-            self._sign = AWSV4SignerAsyncAuth(frozen, self._region, _SERVICE)
-
-    def __call__(
-        self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        assert self._sign is not None  # noqa: S101 (for the type checker: renewed before each call)
-        return self._sign(method, url, body, headers)
-
-
-class _SignedConnection(AsyncHttpConnection):
-    """AWS's signer reads credentials without waiting; here they are renewed first, off its path."""
-
-    async def perform_request(self, *args: Any, **kwargs: Any) -> Any:
-        signer: Any = self._http_auth
-        await signer.renew()
-        return await super().perform_request(*args, **kwargs)
+    return SignedConnection
 
 
 class _OrjsonSerializer(Serializer):
-    """Four times faster than the library's for a vector of 384 numbers; bytes are sent as they are."""
+    """Four times faster than the library's for a vector of 384 numbers. Bytes are sent unchanged."""
 
     mimetype = "application/json"
 

@@ -1,10 +1,9 @@
-"""The append-only records of one tenant in SQLite: no statement here changes or deletes a row, and
-triggers refuse it to anybody else."""
+"""What one tenant keeps of its answers in SQLite: append-only records, and event logs of 15 minutes."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -27,49 +26,41 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
+from assistant.domain.public import PublicModel
 from assistant.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.twins import decode_log_batch, encode_log_batch
 
-_RECORD_TABLES = """
-CREATE TABLE IF NOT EXISTS answers (
+_ANSWER_COLUMNS = """ (
     number INTEGER PRIMARY KEY,
     answer_id TEXT NOT NULL UNIQUE,
     conversation_id TEXT NOT NULL,
     asked_at TEXT NOT NULL,
     body TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS interrupted (
+"""
+_FEEDBACK_COLUMNS = """ (
     number INTEGER PRIMARY KEY,
-    answer_id TEXT NOT NULL UNIQUE,
-    conversation_id TEXT NOT NULL,
-    asked_at TEXT NOT NULL,
+    answer_id TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL,
+    content TEXT NOT NULL,
     body TEXT NOT NULL
 );
+"""
+_RECORD_TABLES = f"""
+CREATE TABLE IF NOT EXISTS answers{_ANSWER_COLUMNS}
+CREATE TABLE IF NOT EXISTS interrupted{_ANSWER_COLUMNS}
 CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
 CREATE VIEW IF NOT EXISTS known AS
     SELECT * FROM answers UNION ALL
     SELECT * FROM interrupted WHERE answer_id NOT IN (SELECT answer_id FROM answers);
 CREATE INDEX IF NOT EXISTS answers_by_conversation ON answers (conversation_id, asked_at, number);
-CREATE TABLE IF NOT EXISTS verdicts (
-    number INTEGER PRIMARY KEY,
-    answer_id TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE,
-    agent TEXT NOT NULL,
-    content TEXT NOT NULL,
-    body TEXT NOT NULL
-);
+CREATE TABLE IF NOT EXISTS verdicts{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS verdicts_by_answer ON verdicts (answer_id, number);
-CREATE TABLE IF NOT EXISTS sends (
-    number INTEGER PRIMARY KEY,
-    answer_id TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE,
-    agent TEXT NOT NULL,
-    content TEXT NOT NULL,
-    body TEXT NOT NULL
-);
+CREATE TABLE IF NOT EXISTS sends{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS sends_by_answer ON sends (answer_id, number);
 CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
-"""
+"""  # noqa: S608 (our own names)
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
@@ -77,6 +68,7 @@ _APPEND_ONLY = "".join(
     for verb in ("update", "delete")
 )
 
+_ANSWER = "(answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
 Stored = TypeVar("Stored", StoredVerdict, StoredSent)
 
 
@@ -93,65 +85,52 @@ class SqliteAnswerRecords:
         await self._file.close()
 
     async def put_answer(self, record: AnswerRecord) -> None:
-        row = (record.answer_id, record.conversation_id, _instant(record), record.model_dump_json())
-        statement = "INSERT INTO answers (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
         try:
-            await self._file.write(lambda connection: connection.execute(statement, row))
+            await self._file.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
         except sqlite3.IntegrityError:
             raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
 
     async def put_interrupted(self, record: AnswerRecord) -> None:
-        row = (record.answer_id, record.conversation_id, _instant(record), record.model_dump_json())
-        statement = (
-            "INSERT INTO interrupted (answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (answer_id) DO NOTHING"
-        )
-        await self._file.write(lambda connection: connection.execute(statement, row))
+        statement = f"INSERT INTO interrupted {_ANSWER} ON CONFLICT (answer_id) DO NOTHING"
+        await self._file.execute(statement, _answer_row(record))
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        rows = await self._bodies("SELECT body FROM known WHERE answer_id = ?", (answer_id,))
-        return AnswerRecord.model_validate_json(rows[0]) if rows else None
+        rows = await self._file.query("SELECT body FROM known WHERE answer_id = ?", (answer_id,))
+        return AnswerRecord.model_validate_json(rows[0][0]) if rows else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        newest_first = await self._bodies(
+        newest_first = await self._file.query(
             "SELECT body FROM known WHERE conversation_id = ? ORDER BY asked_at DESC, number DESC LIMIT ?",
             (conversation_id, limit),
         )
-        return [AnswerRecord.model_validate_json(body) for body in reversed(newest_first)]
+        return [AnswerRecord.model_validate_json(body) for (body,) in reversed(newest_first)]
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
-        row = (answer_id, verdict.verdict_id, agent, verdict.model_dump_json(), stored.model_dump_json())
-        kept = await self._file.write(_appending("verdicts", row))
-        return StoredVerdict.model_validate_json(kept)
+        return await self._append("verdicts", verdict.verdict_id, stored, content=verdict)
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
         stored = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
-        row = (answer_id, sent.send_id, agent, sent.model_dump_json(), stored.model_dump_json())
-        kept = await self._file.write(_appending("sends", row))
-        return StoredSent.model_validate_json(kept)
+        return await self._append("sends", sent.send_id, stored, content=sent)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        bodies = await self._bodies(
+        rows = await self._file.query(
             "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2",
             (answer_id, limit),
         )
-        return [StoredVerdict.model_validate_json(body) for body in bodies]
+        return [StoredVerdict.model_validate_json(body) for (body,) in rows]
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
-        bodies = await self._bodies(
+        rows = await self._file.query(
             "SELECT body FROM sends WHERE answer_id = ? ORDER BY number", (answer_id,)
         )
-        return [StoredSent.model_validate_json(body) for body in bodies]
+        return [StoredSent.model_validate_json(body) for (body,) in rows]
 
     async def record_access(self, entry: AccessEntry) -> None:
-        row = (entry.model_dump_json(),)
-        await self._file.write(
-            lambda connection: connection.execute("INSERT INTO accesses (body) VALUES (?)", row)
-        )
+        await self._file.execute("INSERT INTO accesses (body) VALUES (?)", (entry.model_dump_json(),))
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        """As the port says. Sights of answers are read from the answers themselves."""
+        """As the port says. Who saw an answer is read from the answers themselves."""
 
         def work(connection: Transaction) -> AccessPage:
             found = [
@@ -168,20 +147,39 @@ class SqliteAnswerRecords:
 
         return await self._file.read(work)
 
-    async def _bodies(self, statement: str, values: Sequence[object]) -> list[str]:
-        return await self._file.read(
-            lambda connection: [str(row[0]) for row in connection.execute(statement, tuple(values))]
-        )
+    async def _append(self, table: str, record_id: str, stored: Stored, *, content: PublicModel) -> Stored:
+        """Write ``stored`` once under its id, and return what is stored there.
+
+        The id is the tenant's: the same id for another answer, agent or content is a conflict.
+        """
+        row = (stored.answer_id, record_id, stored.agent, content.model_dump_json(), stored.model_dump_json())
+
+        def work(connection: Transaction) -> str:
+            found = connection.execute(
+                f"SELECT answer_id, id, agent, content, body FROM {table} WHERE id = ?",  # noqa: S608 (our own names)
+                (record_id,),
+            ).fetchone()
+            if found is None:
+                connection.execute(
+                    f"INSERT INTO {table} (answer_id, id, agent, content, body) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+                    row,
+                )
+                return row[4]
+            if found[:4] != row[:4]:
+                raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
+            return str(found[4])
+
+        return type(stored).model_validate_json(await self._file.write(work))
 
 
 def _accesses(connection: Transaction, query: AccessQuery) -> Iterator[tuple[str, AccessEntry]]:
-    """Yield what may be asked for, each with its place in the order: by time, then answers, then reads."""
+    """Yield candidates, each with its place in the order: by time, then answers, then reads."""
     words = [word for word in (query.agent, query.document_id) if word is not None and word.isprintable()]
-    about = " AND ".join(["true", *("instr(body, ?)" for _ in words)])  # no more than a first sieve
+    about = " AND ".join(["true", *("instr(body, ?)" for _ in words)])  # only narrows the search
     values = [orjson.dumps(word).decode() for word in words]
-    seconds = (f"{query.since.timestamp():020.6f}", f"{query.until.timestamp():020.6f}")
+    period = (_seconds(query.since), _seconds(query.until))
     answers = f"SELECT body FROM known WHERE asked_at >= ? AND asked_at < ? AND {about}"  # noqa: S608 (our own words)
-    for (body,) in connection.execute(answers, (*seconds, *values)):
+    for (body,) in connection.execute(answers, (*period, *values)):
         entry = AnswerRecord.model_validate_json(body).sight()
         yield f"{_place(entry.at)}#asked#{entry.subject_id}", entry
     reads = f"SELECT number, body FROM accesses WHERE {about}"  # noqa: S608
@@ -194,36 +192,13 @@ def _place(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _instant(record: AnswerRecord) -> str:
-    return f"{record.asked_at.timestamp():020.6f}"
+def _answer_row(record: AnswerRecord) -> tuple[str, str, str, str]:
+    return (record.answer_id, record.conversation_id, _seconds(record.asked_at), record.model_dump_json())
 
 
-def _appending(table: str, row: tuple[str, str, str, str, str]) -> Callable[[Transaction], str]:
-    """Return the transaction that keeps ``row`` (answer, id, agent, content, body) once and returns its body.
-
-    The id is the tenant's: the same id for another answer, agent or content is a conflict.
-    """
-    answer_id, record_id, agent, content, body = row
-
-    def work(connection: Transaction) -> str:
-        found = connection.execute(
-            f"SELECT answer_id, agent, content, body FROM {table} WHERE id = ?",  # noqa: S608 (our own names)
-            (record_id,),
-        ).fetchone()
-        if found is None:
-            connection.execute(
-                f"INSERT INTO {table} (answer_id, id, agent, content, body) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-                row,
-            )
-            return body
-        if tuple(found[:3]) != (answer_id, agent, content):
-            raise ConflictError(f"The id {record_id} was used before with other content; choose a new one.")
-        return str(found[3])
-
-    return work
-
-
-# Event logs of one tenant's answers in SQLite: what several processes tell each other for 15 minutes.
+def _seconds(at: datetime) -> str:
+    """Return a time that sorts as text."""
+    return f"{at.timestamp():020.6f}"
 
 
 _LOG_TABLES = """
@@ -254,7 +229,7 @@ CREATE TABLE IF NOT EXISTS signals (
 CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
 """
 _DELETED_AT_ONCE = 50
-"""Expired rows of a table that one opening deletes: more than an answer mostly writes, and little work."""
+"""Expired rows of a table that one opening deletes: more than most answers write, and little work."""
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _SIGNAL = """
@@ -271,8 +246,8 @@ WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?
 class SqliteAnswerLog:
     """``AnswerLog`` in the file ``path``. Several processes may use one file.
 
-    A crash of the machine may lose the last batches (the file is not forced to disk with every write): they
-    are a transport, and the process that wrote them is gone too.
+    A crash of the machine may lose the last batches, which are not synced to disk with every write: they are
+    a transport, and the process that wrote them has ended too.
     """
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
@@ -302,17 +277,14 @@ class SqliteAnswerLog:
             "DELETE FROM logs WHERE answer_id = ?1"
             " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
         )
-        await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
+        await self._file.execute(statement, (opening.answer_id,))
 
     async def free_key(self, opening: LogOpening) -> None:
-        statement = "UPDATE logs SET key = NULL WHERE answer_id = ?"
-        await self._file.write(lambda connection: connection.execute(statement, (opening.answer_id,)))
+        await self._file.execute("UPDATE logs SET key = NULL WHERE answer_id = ?", (opening.answer_id,))
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
-        row = (answer_id, batch.number, encode_log_batch(batch), self._now_s() + LOG_EXPIRES_AFTER_S)
-        await self._file.write(
-            lambda connection: connection.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
-        )
+        row = (answer_id, batch.number, encode_log_batch(batch), self._expires_at_s())
+        await self._file.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)", row)
 
     async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
         now_s = self._now_s()
@@ -327,7 +299,7 @@ class SqliteAnswerLog:
                 "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number",
                 (answer_id, after_batch),
             )
-            # What stands behind a missing batch waits until that one is there.
+            # A batch after a missing one waits for it.
             whole = takewhile(
                 lambda numbered: numbered[0] == numbered[1][0], enumerate(rows, after_batch + 1)
             )
@@ -342,27 +314,24 @@ class SqliteAnswerLog:
         await self._signal(answer_id, cancelled=0, readers=1)
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
-        values = (orjson.dumps(list(answer_ids)).decode(), self._now_s())
-
-        def work(connection: Transaction) -> dict[str, LogSignals]:
-            rows = connection.execute(_SIGNALS, values)
-            return {
-                answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
-                for answer_id, cancelled, readers in rows
-            }
-
-        return await self._file.read(work)
+        wanted = orjson.dumps(list(answer_ids)).decode()
+        return {
+            answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
+            for answer_id, cancelled, readers in await self._file.query(_SIGNALS, (wanted, self._now_s()))
+        }
 
     async def _signal(self, answer_id: str, *, cancelled: int, readers: int) -> None:
-        row = (answer_id, cancelled, readers, self._now_s() + LOG_EXPIRES_AFTER_S)
-        await self._file.write(lambda connection: connection.execute(_SIGNAL, row))
+        await self._file.execute(_SIGNAL, (answer_id, cancelled, readers, self._expires_at_s()))
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
 
+    def _expires_at_s(self) -> float:
+        return self._now_s() + LOG_EXPIRES_AFTER_S
+
 
 def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpening | None:
-    """Return the opening that the key stands for, or the same opening written before; drop an expired one."""
+    """Return the opening that holds the key, or the same opening written before; delete an expired one."""
     same = "(answer_id = ? OR (agent = ? AND key = ?))"
     values = (opening.answer_id, opening.agent, opening.key)
     connection.execute(f"DELETE FROM logs WHERE {same} AND expires_at <= ?", (*values, now_s))  # noqa: S608

@@ -1,4 +1,4 @@
-"""Calls that come while one is running are run together next."""
+"""The embedded passage index of one tenant, both sides. The engines are imported on first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
@@ -23,7 +22,7 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.embedded.passage_rows import PASSAGES_FILE, IndexMeta, IndexModel, index_version, known_words
-from assistant.embedded.sqlite_file import open_connection, run_in_its_thread
+from assistant.embedded.sqlite_file import EngineThread, open_connection
 
 if TYPE_CHECKING:
     from assistant.embedded.index_reader import IndexReader
@@ -35,7 +34,8 @@ Result = TypeVar("Result")
 
 
 class BatchedCalls(Generic[Item, Result]):
-    """Hands items on in batches: whoever comes alone goes alone and at once, nobody waits for company."""
+    """Runs calls in batches: a call with no other running starts at once; calls that come while a batch runs
+    are the next batch."""
 
     def __init__(
         self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most_at_once: int
@@ -46,7 +46,7 @@ class BatchedCalls(Generic[Item, Result]):
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """The items that wait for their batch."""
+        """Return how many items wait for their batch."""
         return len(self._waiting)
 
     async def call(self, item: Item, *, timeout_s: float) -> Result:
@@ -62,7 +62,7 @@ class BatchedCalls(Generic[Item, Result]):
             while self._waiting:
                 count = min(self._most_at_once, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
-                # Those whose caller has left are not worth their work.
+                # Skip calls whose caller was cancelled.
                 wanted = [(item, future) for item, future in batch if not future.done()]
                 if wanted:
                     await self._run_batch(wanted)
@@ -84,48 +84,39 @@ class BatchedCalls(Generic[Item, Result]):
                 future.cancel()  # when this task is cancelled; a future that is done stays as it is
 
 
-# The embedded passage index of one tenant, both sides. The engines are imported on first use.
-
-
-Side = TypeVar("Side")
-
 CALL_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 300.0
-"""Also of opening, which may build the lexical leg anew: some three seconds for 30,000 passages."""
+"""Also for opening, which may rebuild the lexical leg: about three seconds for 30,000 passages."""
 MAX_PENDING_CALLS = 256
 SEARCHES_AT_ONCE = 16
 
 
-class _EngineThread(Generic[Side]):
-    """One side of the index in a thread of its own: the engines block, the event loop must not."""
+class _Side(Protocol):
+    def close(self) -> None: ...
 
-    def __init__(self, open_side: Callable[[], Side], close_side: Callable[[Side], None]) -> None:
+
+Side = TypeVar("Side", bound=_Side)
+
+
+class _Engine(Generic[Side]):
+    """One side of the index, opened on first use in its own thread."""
+
+    def __init__(self, open_side: Callable[[], Side]) -> None:
         self._open_side = open_side
-        self._close_side = close_side
         self._side: Side | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="passage-index")
-        self._pending = 0
+        self._thread = EngineThread(
+            "The passage index", most_pending=MAX_PENDING_CALLS, unavailable=SearchUnavailableError
+        )
 
     async def run(self, work: Callable[[Side], Result], *, timeout_s: float) -> Result:
-        """Raises SearchUnavailableError when the engine fails, is late or too many calls wait."""
-        if self._pending >= MAX_PENDING_CALLS:
-            raise SearchUnavailableError("Too many calls wait for the passage index; try again.")
-        self._pending += 1
+        """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
         try:
-            future = asyncio.get_running_loop().run_in_executor(
-                self._thread, run_in_its_thread, lambda: self._work(work)
-            )
-            return await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+            return await self._thread.run(lambda: self._work(work), timeout_s=timeout_s)
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
-        finally:
-            self._pending -= 1
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
+        await self._thread.close(self._close)
 
     def _work(self, work: Callable[[Side], Result]) -> Result:
         if self._side is None:
@@ -134,7 +125,7 @@ class _EngineThread(Generic[Side]):
 
     def _close(self) -> None:
         if self._side is not None:
-            self._close_side(self._side)
+            self._side.close()
             self._side = None
 
 
@@ -146,28 +137,30 @@ class EmbeddedPassageIndex:
         self._folder = directory / self._version
         self._model = model
         self._clock = clock or SystemClock()
-        self._engine = _EngineThread(self._open, lambda writer: writer.close())
+        self._engine = _Engine(self._open)
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
         if documents:
-            await self._engine.run(lambda writer: writer.replace(documents), timeout_s=WRITE_TIMEOUT_S)
+            await self._run(lambda writer: writer.replace(documents))
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
         if document_ids:
-            await self._engine.run(lambda writer: writer.delete(document_ids), timeout_s=WRITE_TIMEOUT_S)
+            await self._run(lambda writer: writer.delete(document_ids))
 
     async def optimize(self) -> None:
-        await self._engine.run(lambda writer: writer.purge(), timeout_s=WRITE_TIMEOUT_S)
+        await self._run(lambda writer: writer.purge())
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
-        return await self._engine.run(lambda writer: writer.held(document_ids), timeout_s=WRITE_TIMEOUT_S)
+        return await self._run(lambda writer: writer.held(document_ids))
 
     async def info(self) -> IndexInfo:
-        counts = await self._engine.run(lambda writer: writer.counts(), timeout_s=WRITE_TIMEOUT_S)
-        return _info(self._version, self._model, counts)
+        return _info(self._version, self._model, await self._run(lambda writer: writer.counts()))
 
     async def close(self) -> None:
         await self._engine.close()
+
+    async def _run(self, work: Callable[[IndexWriter], Result]) -> Result:
+        return await self._engine.run(work, timeout_s=WRITE_TIMEOUT_S)
 
     def _open(self) -> IndexWriter:
         from assistant.embedded.index_writer import IndexWriter
@@ -184,7 +177,7 @@ class EmbeddedPassageSearch:
         self._version = index_version(model)
         self._folder = directory / self._version
         self._model = model
-        self._engine = _EngineThread(self._open, lambda reader: reader.close())
+        self._engine = _Engine(self._open)
         self._searches = BatchedCalls(self._search, most_at_once=SEARCHES_AT_ONCE)
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
@@ -194,13 +187,13 @@ class EmbeddedPassageSearch:
                 f"The index has {self._model.dimensions} dimensions, the question {len(query.vector)}."
             )
         if len(self._searches) >= MAX_PENDING_CALLS:
-            raise SearchUnavailableError("Too many searches wait for the passage index; try again.")
+            raise SearchUnavailableError("Too many searches wait for the passage index. Retry.")
         try:
             return await self._searches.call(query, timeout_s=limit_s)
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
-            raise SearchUnavailableError("The passage index did not answer in time; try again.") from None
+            raise SearchUnavailableError("The passage index did not answer in time. Retry.") from None
 
     async def read_documents(
         self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
@@ -211,7 +204,7 @@ class EmbeddedPassageSearch:
         )
 
     async def known_words(self) -> KnownWords:
-        """Read by a connection of its own, so that searches do not wait."""
+        """Read by a separate connection, so that searches do not wait."""
         return await asyncio.to_thread(self._known_words)
 
     def _known_words(self) -> KnownWords:
@@ -235,8 +228,8 @@ class EmbeddedPassageSearch:
         await self._engine.close()
 
     def _open(self) -> IndexReader:
-        # Set before numpy loads: with one BLAS thread the product is faster here than with two, and the
-        # other core stays free for the embedding endpoint.
+        # Before numpy loads: the product is faster with one BLAS thread than with two, and the other core
+        # stays free for the embedding endpoint.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from assistant.embedded.index_reader import IndexReader
 

@@ -1,14 +1,14 @@
-"""The writing side of the embedded index: SQLite first, then tantivy, and how the two are kept together.
+"""The writing side of the embedded index: SQLite first, then tantivy.
 
-A write is one SQLite transaction that also notes its documents as pending; then tantivy commits; then
-the note is cleared. A writer that was killed in between finds the note when it opens the index, and
-writes those documents' postings again from SQLite, which may be done any number of times.
+A write is one SQLite transaction that also lists its documents as pending; then tantivy commits; then
+the list is cleared. A writer that was killed in between finds the list when it opens the index, and writes
+those documents' postings again from SQLite, which is idempotent.
 
-What is deleted leaves the disk too: SQLite overwrites freed content (``secure_delete``) and its log is
-truncated; tantivy keeps deleted postings until a merge that its Python package has no call for, so its
-folder is built anew from SQLite (some three seconds for 30,000 passages) and the old one removed.
+Deleted text also leaves the disk: SQLite overwrites freed content (``secure_delete``) and its log is
+truncated. Tantivy keeps deleted postings until a merge that its Python package cannot start, so its folder is
+rebuilt from SQLite (about three seconds for 30,000 passages) and the old one removed.
 
-Imports the engine: load it only where it is used.
+Imports the engine: import it only where it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import secrets
 import shutil
 from array import array
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,11 +35,11 @@ LEXICAL_PREFIX = "lexical-"
 PAGE_SIZE_BYTES = 8192
 """Holds five vectors of 384 numbers; a page of 4096 holds two and wastes a quarter."""
 LOCK_TIMEOUT_S = 5.0
-"""How long a writer waits for the one before it to let go."""
+"""How long a writer waits for an earlier one to release the lock."""
 
 
 class IndexWriter:
-    """The one writer of a version's folder, from ``open`` to ``close``; not for two threads at once."""
+    """The only writer of a version's folder, from ``open`` to ``close``. For one thread."""
 
     def __init__(self, folder: Path, *, dimensions: int, clock: Clock) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class IndexWriter:
         self._lexical: LexicalWriter | None = None
 
     def open(self) -> None:
-        """Take the lock, open both stores, remove what other versions left, and heal.
+        """Take the lock, open both stores, remove other versions, and finish an interrupted write.
 
         Raises LocalRuntimeError while another process writes.
         """
@@ -58,7 +58,7 @@ class IndexWriter:
             self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout:
             raise LocalRuntimeError(
-                f"Another worker writes the index {self._folder}; stop it or wait for it."
+                f"Another worker writes the index {self._folder}. Stop it or wait for it."
             ) from None
         for other in self._folder.parent.iterdir():
             if other.is_dir() and other != self._folder:  # an older version would keep withdrawn text
@@ -78,26 +78,29 @@ class IndexWriter:
         self._lock.release()
 
     def replace(self, documents: Sequence[IndexedDocument]) -> None:
-        """Write the documents; of one without passages nothing is kept.
+        """Write the documents; one without passages is removed.
 
         Raises ConfigurationError when a vector does not have the index's dimensions.
         """
-        packed = {
-            document.card.document_id: self._packed(document) if document.passages else None
-            for document in documents
-        }
-        with self._transaction():
-            rows.replace_rows(self._connection, packed, now=self._clock.now())
+        self._replace_rows(
+            {
+                document.card.document_id: self._packed(document) if document.passages else None
+                for document in documents
+            }
+        )
         self._write_pending()
 
     def delete(self, document_ids: Iterable[str]) -> None:
-        """Searches in every process miss the documents from the first commit on; the rest cleans the disk."""
-        with self._transaction():
-            rows.replace_rows(self._connection, dict.fromkeys(document_ids), now=self._clock.now())
+        """Remove the documents: from searches of every process by the first commit, then from the disk."""
+        self._replace_rows(dict.fromkeys(document_ids))
         self.purge()
 
+    def _replace_rows(self, documents: Mapping[str, rows.PackedDocument | None]) -> None:
+        with self._transaction():
+            rows.replace_rows(self._connection, documents, now=self._clock.now())
+
     def purge(self) -> None:
-        """Leave nothing on disk of what was replaced or deleted."""
+        """Remove replaced and deleted text from the disk."""
         if rows.read_meta(self._connection).purge_pending:
             self._rebuild_lexical()
             if self._truncate_log():
@@ -120,8 +123,8 @@ class IndexWriter:
     def _pack(self, vector: Sequence[float]) -> bytes:
         if len(vector) != self._dimensions or not all(map(math.isfinite, vector)):
             raise ConfigurationError(
-                f"The index holds vectors of {self._dimensions} finite numbers, the embedding endpoint gave"
-                f" {len(vector)}; set embedding.model and embedding.dimensions to what it serves."
+                f"The index holds vectors of {self._dimensions} finite numbers, the embedding endpoint"
+                f" returned {len(vector)}. Set embedding.model and embedding.dimensions to what it serves."
             )
         return array("f", vector).tobytes()
 
@@ -138,7 +141,7 @@ class IndexWriter:
     def _open_lexical(self) -> None:
         named = rows.read_meta(self._connection).lexical_folder
         for folder in self._folder.glob(f"{LEXICAL_PREFIX}*"):
-            if folder.name != named:  # left by a writer that was killed while it built it
+            if folder.name != named:  # of a writer that was killed meanwhile
                 shutil.rmtree(folder)
         if named and is_whole(self._folder / named):
             self._lexical = LexicalWriter(self._folder / named)
@@ -147,7 +150,7 @@ class IndexWriter:
             self._rebuild_lexical()
 
     def _write_pending(self) -> None:
-        """Bring tantivy up to SQLite for the noted documents, and tell the readers."""
+        """Write the postings of pending documents, and announce them to readers."""
         documents = rows.pending_documents(self._connection)
         if not documents:
             return
@@ -173,7 +176,7 @@ class IndexWriter:
         if self._lexical is not None:
             self._lexical.close()
         if before:
-            shutil.rmtree(self._folder / before, ignore_errors=True)  # what is left goes at the next opening
+            shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
         self._lexical = lexical
         return lexical
 
@@ -183,5 +186,5 @@ class IndexWriter:
         rows.write_meta(self._connection, lexical_folder=lexical_folder, lexical_commit=str(commit))
 
     def _truncate_log(self) -> bool:
-        """Empty the write-ahead log, which still holds old pages. False when a reader kept it too long."""
+        """Empty the write-ahead log, which holds old pages; return False when a reader uses it."""
         return self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0

@@ -1,4 +1,4 @@
-"""The tables of ``queue.sqlite``: documents' states and the ingestion queues of one tenant."""
+"""States of one tenant's documents, and its ingestion queues, in the file ``queue.sqlite``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,6 @@ CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE re
 """
 
 
-# States of one tenant's documents in SQLite.
-
-
 _PUT = """
 INSERT INTO states (document_id, state, content_hash, received_at, status) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (document_id) DO UPDATE SET state = excluded.state, content_hash = excluded.content_hash,
@@ -76,17 +73,8 @@ class SqliteDocumentStates:
         return (await self.get_many([document_id])).get(document_id)
 
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
-        wanted = orjson.dumps(list(document_ids)).decode()
-
-        def work(connection: Transaction) -> list[DocumentStatus]:
-            return _statuses(
-                connection.execute(
-                    "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))",
-                    (wanted,),
-                )
-            )
-
-        return {status.document_id: status for status in await self._file.read(work)}
+        statement = "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))"
+        return {status.document_id: status for status in await self._statuses(statement, _json(document_ids))}
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
         rows = [_row(status) for status in statuses]
@@ -108,29 +96,21 @@ class SqliteDocumentStates:
         until: str | None = None,
         limit: int = 100,
     ) -> list[DocumentStatus]:
-        wanted = orjson.dumps([str(state) for state in states or DocumentState]).decode()
-
-        def work(connection: Transaction) -> list[DocumentStatus]:
-            return _statuses(
-                connection.execute(
-                    _LIST,
-                    (wanted, after or "", until, until, limit),
-                )
-            )
-
-        return await self._file.read(work)
+        return await self._statuses(_LIST, _json(states or DocumentState), after or "", until, until, limit)
 
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None
     ) -> Mapping[DocumentState, int]:
-        def work(connection: Transaction) -> dict[DocumentState, int]:
-            rows = connection.execute(
-                _COUNT,
-                (after or "", until, until),
-            )
-            return {DocumentState(state): count for state, count in rows}
+        rows = await self._file.query(_COUNT, (after or "", until, until))
+        return {DocumentState(state): count for state, count in rows}
 
-        return await self._file.read(work)
+    async def _statuses(self, statement: str, *values: object) -> list[DocumentStatus]:
+        rows = await self._file.query(statement, values)
+        return [DocumentStatus.model_validate_json(status) for (status,) in rows]
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps([str(value) for value in values]).decode()
 
 
 def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:
@@ -143,16 +123,9 @@ def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:
     )
 
 
-def _statuses(rows: Iterable[tuple[str]]) -> list[DocumentStatus]:
-    return [DocumentStatus.model_validate_json(row[0]) for row in rows]
-
-
-# The ingestion queue of one tenant in SQLite: at least once, with a visibility time-out.
-
-
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 0.2
-"""Waiting polls back off from the first to the longest: an idle queue costs five small reads a second."""
+"""Polls back off from the first to the longest: an idle queue costs five small reads a second."""
 
 _BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
 _DUE = """
@@ -171,7 +144,11 @@ _LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND r
 
 
 class SqliteIngestionQueue:
-    """One named ``IngestionQueue`` in the file ``path``, which it shares with the documents' states."""
+    """One named ``IngestionQueue`` in the file ``path``: at least once, with a visibility timeout.
+
+    A message also becomes visible when the process that received it has ended: a restarted worker continues
+    at once, not after the timeout. A new process also retries dead letters: here nobody else handles them.
+    """
 
     def __init__(
         self,
@@ -215,7 +192,7 @@ class SqliteIngestionQueue:
         until_s = self._clock.monotonic_s() + wait_s
         poll_s = FIRST_POLL_S
         while True:
-            # Asked by reading first: an idle worker takes no write lock.
+            # Read first, so that an idle worker takes no write lock.
             if await self._file.read(self._has_due):
                 taken = await self._file.write(
                     lambda connection: self._take(connection, limit, visibility_timeout_s)
@@ -229,12 +206,9 @@ class SqliteIngestionQueue:
             poll_s = min(2 * poll_s, LONGEST_POLL_S)
 
     async def delete_many(self, receipts: Sequence[str]) -> None:
+        statement = "DELETE FROM queued WHERE queue = ? AND receipt = ?"
         rows = [(self._name, receipt) for receipt in receipts]
-        await self._file.write(
-            lambda connection: connection.executemany(
-                "DELETE FROM queued WHERE queue = ? AND receipt = ?", rows
-            )
-        )
+        await self._file.write(lambda connection: connection.executemany(statement, rows))
 
     async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
         until_s = self._now_s() + visibility_timeout_s
@@ -272,7 +246,7 @@ class SqliteIngestionQueue:
 
 
 def _identity(pid: int) -> str:
-    """Return what tells this process from a later one with the same pid; "" when there is none."""
+    """Return an id that no later process with the same pid has; "" when there is no such process."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,9 +1,9 @@
-"""The lexical legs: BM25 (k1 1.2, b 0.75) by tantivy. Imports the engine: load it only where it is used.
+"""The lexical legs: BM25 (k1 1.2, b 0.75) by tantivy. Imports the engine: import it only where it is used.
 
-tantivy holds postings only, no text; a hit is a row number of a table. The question never goes through a
-query parser: its analyzed tokens become term queries. Each leg has an index of its own, for tantivy counts
-documents and mean lengths over a whole index, Lucene over those that have the field: in one index, titles
-would change the scores of passages.
+Tantivy holds postings only, no text; a hit is a row number of a table. No query parser reads the question:
+its analyzed tokens become term queries. Each leg has its own index: tantivy counts documents and mean lengths
+over a whole index, Lucene over those that have the field, so in one index titles would change the scores of
+passages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from assistant.twins import UNLABELLED, label_terms, microseconds, visibility, w
 
 Leg = Literal["passages", "titles", "texts"]
 WRITER_HEAP_BYTES = 15_000_000
-"""Of each leg: the least that tantivy takes."""
+"""Of each leg: tantivy's minimum."""
 MOST_HEAPS = 2
 _M_ARENA_MAX = -8
 """Of glibc's malloc.h."""
@@ -78,7 +78,7 @@ def is_whole(folder: Path) -> bool:
 
 
 class LexicalWriter:
-    """The one writer of a folder. Nothing is seen before ``commit``."""
+    """The only writer of a folder. Readers see nothing before ``commit``."""
 
     def __init__(self, folder: Path) -> None:
         _share_heaps()
@@ -94,7 +94,7 @@ class LexicalWriter:
             writer.delete_documents_by_term("document_id", document_id)
 
     def add(self, document: DocumentRows) -> None:
-        """Add a document to every leg. Its whole text goes by the row of its title."""
+        """Add a document to every leg. Its whole text has the row of its title."""
         card = document.card
         for row, passage in document.passages:
             texts = {"title": passage.title, "heading": passage.heading, "body": passage.text}
@@ -122,7 +122,7 @@ class LexicalWriter:
             writer.commit()
 
     def close(self) -> None:
-        """Wait for merges and let go of the folder. The writer is of no use after it."""
+        """Wait for merges and release the folder."""
         for writer in self._writers.values():
             writer.wait_merging_threads()
 
@@ -131,85 +131,79 @@ class LexicalReader:
     """Searches of one folder as of the last ``reload``. Raises ValueError when the folder is gone."""
 
     def __init__(self, folder: Path) -> None:
-        self._legs = {leg: _LegReader(folder / leg, LEG_FIELDS[leg]) for leg in LEG_FIELDS}
+        self._analyzer = build_analyzer()
+        self._indexes: dict[Leg, tantivy.Index] = {}
+        for leg in LEG_FIELDS:
+            index = tantivy.Index.open(str(folder / leg))
+            index.register_tokenizer(_ANALYZER, self._analyzer)
+            index.config_reader(reload_policy="manual")
+            self._indexes[leg] = index
+        self.reload()
 
     def reload(self) -> None:
-        for leg in self._legs.values():
-            leg.reload()
+        for index in self._indexes.values():
+            index.reload()
+        self._searchers = {leg: index.searcher() for leg, index in self._indexes.items()}
 
     def search(
         self, leg: Leg, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
     ) -> list[tuple[int, float]]:
         """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query."""
-        return self._legs[leg].search(text, filters=filters, labels=labels, limit=limit)
-
-
-class _LegReader:
-    def __init__(self, folder: Path, boosts: Mapping[str, float]) -> None:
-        self._boosts = boosts
-        self._analyzer = build_analyzer()
-        self._index = tantivy.Index.open(str(folder))
-        self._index.register_tokenizer(_ANALYZER, self._analyzer)
-        self._index.config_reader(reload_policy="manual")
-        self._schema = self._index.schema
-        self.reload()
-
-    def reload(self) -> None:
-        self._index.reload()
-        self._searcher = self._index.searcher()
-
-    def search(
-        self, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
-    ) -> list[tuple[int, float]]:
-        terms = self._term_queries(text)
+        schema = self._indexes[leg].schema
+        terms = self._term_queries(text, schema, LEG_FIELDS[leg])
         if not terms:
             return []
         clauses = [(Occur.Must, Query.boolean_query(terms))]
         clauses += [
-            (Occur.Must, Query.const_score_query(query, 0.0)) for query in self._filters(filters, labels)
+            (Occur.Must, Query.const_score_query(query, 0.0)) for query in _filters(schema, filters, labels)
         ]
-        hits = self._searcher.search(Query.boolean_query(clauses), limit, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        searcher = self._searchers[leg]
+        hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
+        rows = searcher.fast_field_values("row", [address for _, address in hits])
         return [
             (int(row), float(score)) for row, (score, _) in zip(rows, hits, strict=True) if row is not None
         ]
 
-    def _term_queries(self, text: str) -> list[tuple[Occur, Query]]:
+    def _term_queries(
+        self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
+    ) -> list[tuple[Occur, Query]]:
         terms = Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS)
         return [
             (
                 Occur.Should,
                 Query.boost_query(
-                    Query.term_query(self._schema, field, term, index_option="freq"), boost * occurrences
+                    Query.term_query(schema, field, term, index_option="freq"), boost * occurrences
                 ),
             )
             for term, occurrences in terms
-            for field, boost in self._boosts.items()
+            for field, boost in boosts.items()
         ]
 
-    def _filters(self, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
-        yield self._any_of("visible_to", (UNLABELLED, *label_terms(labels)))
-        for field in ("source", "type", "document_id"):
-            values: tuple[str, ...] = getattr(filters, field)
-            if values:
-                yield self._any_of(field, values)
-        if filters.updated_after is not None:
-            after_us = microseconds(filters.updated_after)
-            yield Query.range_query(
-                self._schema, "updated_at_us", FieldType.Integer, lower_bound=after_us, include_lower=False
-            )
 
-    def _any_of(self, field: str, values: Iterable[str]) -> Query:
-        return Query.boolean_query(
-            [(Occur.Should, Query.term_query(self._schema, field, v, index_option="basic")) for v in values]
+def _filters(schema: tantivy.Schema, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
+    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(labels)))
+    for field in ("source", "type", "document_id"):
+        values: tuple[str, ...] = getattr(filters, field)
+        if values:
+            yield _any_of(schema, field, values)
+    if filters.updated_after is not None:
+        after_us = microseconds(filters.updated_after)
+        yield Query.range_query(
+            schema, "updated_at_us", FieldType.Integer, lower_bound=after_us, include_lower=False
         )
+
+
+def _any_of(schema: tantivy.Schema, field: str, values: Iterable[str]) -> Query:
+    return Query.boolean_query(
+        [(Occur.Should, Query.term_query(schema, field, value, index_option="basic")) for value in values]
+    )
 
 
 def _share_heaps() -> None:
     """Let all threads allocate from MOST_HEAPS heaps, where the C library is glibc.
 
-    tantivy starts a thread a leg with each commit; glibc gives each its own heap and keeps what it freed:
-    1,500 documents took 253 MiB of memory, with two heaps 129 MiB.
+    Tantivy starts a thread a leg with each commit. With its own heap for each thread, which glibc does not
+    return, 1,500 documents took 253 MiB of memory; with two heaps 129 MiB.
     """
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MOST_HEAPS)

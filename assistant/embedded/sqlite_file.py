@@ -1,8 +1,8 @@
 """One SQLite file, used from asyncio: a transaction is one function that runs in the file's own thread.
 
-A ``sqlite3.Cursor`` must end in the thread that made it: freed in another thread it resets a cached statement
-while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a transaction's
-function gets no cursor in the first place: each statement gives its whole result (``Rows``).
+A ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
+statement while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a
+transaction's function gets no cursor: each statement returns its whole result (``Rows``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write lock."""
 CALL_TIMEOUT_S = 30.0
-"""Bound of one call: its turn in the thread, the lock, and the work."""
+"""Limit of one call: the wait for the thread, the lock, and the work."""
 MAX_PENDING_CALLS = 1000
 
 
@@ -40,7 +40,7 @@ class Rows:
         return iter(self.rows)
 
     def fetchone(self) -> Any:
-        """Return the first row, None when there is none; ``Any`` as in ``sqlite3``."""
+        """Return the first row, or None."""
         return self.rows[0] if self.rows else None
 
     def fetchall(self) -> list[tuple[Any, ...]]:
@@ -65,9 +65,41 @@ class Transaction:
 _BOUND_TO_THREAD = (sqlite3.Cursor, sqlite3.Connection, Transaction, Iterator)
 
 
+class EngineThread:
+    """One thread for an engine that blocks. ``name`` begins the messages of its errors."""
+
+    def __init__(self, name: str, *, most_pending: int, unavailable: type[DependencyError]) -> None:
+        self._name = name
+        self._most_pending = most_pending
+        self._unavailable = unavailable
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._pending = 0
+
+    async def run(self, work: Callable[[], Result], *, timeout_s: float) -> Result:
+        """Return the result of ``work``. Raises ``unavailable`` when it times out or too many calls wait."""
+        if self._pending >= self._most_pending:
+            raise self._unavailable(f"{self._name}: too many calls wait. Retry.")
+        self._pending += 1
+        try:
+            loop = asyncio.get_running_loop()
+            future = loop.run_in_executor(self._thread, run_in_its_thread, work)
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            raise self._unavailable(
+                f"{self._name} did not respond within {timeout_s:.0f} s. Retry."
+            ) from None
+        finally:
+            self._pending -= 1
+
+    async def close(self, work: Callable[[], None]) -> None:
+        """Run ``work`` after the pending calls, and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        self._thread.shutdown(wait=False)
+
+
 def run_in_its_thread(work: Callable[[], Result]) -> Result:
-    """Return what ``work`` gives; call it in the thread of an engine. Nothing that belongs to this thread
-    leaves it: no cursor or iterator over one as a result, and none in the frames of an error.
+    """Return the result of ``work``; call it in the thread of an engine. No cursor leaves the thread, neither
+    in the result nor in the frames of an error.
 
     Raises TypeError for a result that could hold a cursor.
     """
@@ -76,16 +108,12 @@ def run_in_its_thread(work: Callable[[], Result]) -> Result:
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)
         raise
-    _refuse_what_is_bound_to_a_thread(result)
-    return result
-
-
-def _refuse_what_is_bound_to_a_thread(result: object) -> None:
     parts = cast("Sequence[object]", result) if isinstance(result, tuple | list) else (result,)
     for part in parts:
         if isinstance(part, _BOUND_TO_THREAD):
             name = type(cast(object, part)).__name__
             raise TypeError(f"A {name} must not leave its thread; return plain values.")
+    return cast("Result", result)
 
 
 class SqliteFile:
@@ -108,8 +136,7 @@ class SqliteFile:
         self._unavailable = unavailable
         self._pragmas = pragmas
         self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sqlite-{path.stem}")
-        self._pending = 0
+        self._thread = EngineThread(path.name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
 
     async def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` in one write transaction: all of it is kept or nothing.
@@ -118,36 +145,34 @@ class SqliteFile:
         """
         return await self._submit(work, "BEGIN IMMEDIATE")
 
+    async def execute(self, statement: str, values: Sequence[object] = ()) -> None:
+        """Run one statement that writes. Raises as ``write``."""
+        await self.write(lambda transaction: transaction.execute(statement, values))
+
+    async def query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement that reads. Raises as ``write``."""
+        return await self.read(lambda transaction: transaction.execute(statement, values).rows)
+
     async def read(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` on one snapshot. Raises as ``write``."""
         return await self._submit(work, "BEGIN")
 
     async def close(self) -> None:
-        """Finish what runs and close the file."""
+        """Wait for the pending calls and close the file."""
+        await self._thread.close(self._close)
+
+    def _close(self) -> None:
         if self._connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+            self._connection.close()
             self._connection = None
-        self._thread.shutdown(wait=False)
 
     async def _submit(self, work: Callable[[Transaction], Result], begin: str) -> Result:
-        if self._pending >= MAX_PENDING_CALLS:
-            raise self._unavailable(f"{self._path.name}: too many calls wait for this store; try again.")
-        self._pending += 1
         try:
-            future = asyncio.get_running_loop().run_in_executor(
-                self._thread, run_in_its_thread, lambda: self._transact(work, begin)
-            )
-            return await asyncio.wait_for(future, CALL_TIMEOUT_S)
-        except TimeoutError:
-            raise self._unavailable(
-                f"{self._path.name} did not answer within {CALL_TIMEOUT_S:.0f} s."
-            ) from None
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
+            return await self._thread.run(lambda: self._transact(work, begin), timeout_s=CALL_TIMEOUT_S)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
             raise self._unavailable(f"{self._path.name}: {error}.") from error
-        finally:
-            self._pending -= 1
 
     def _transact(self, work: Callable[[Transaction], Result], begin: str) -> Result:
         connection = self._connection or self._open()
@@ -172,9 +197,9 @@ class SqliteFile:
 def open_connection(
     path: Path, *, pragmas: tuple[str, ...] = (), page_size_bytes: int = 4096
 ) -> sqlite3.Connection:
-    """Open a file in WAL mode, transactions by hand. It may move between threads, one at a time.
+    """Open a file in WAL mode with explicit transactions. The connection may be used by one thread at a time.
 
-    ``page_size_bytes`` is of a file that is made now; one that is there keeps its own.
+    ``page_size_bytes`` is for a new file; an existing one keeps its own.
     """
     make_private_file(path)  # SQLite gives its -wal and -shm the mode of the file
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)

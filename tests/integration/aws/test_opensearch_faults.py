@@ -20,7 +20,7 @@ SECRET = "warfarin and my name"
 async def test_a_refused_connection_is_search_unavailable() -> None:
     async with open_opensearch(url="http://127.0.0.1:9", auth="none") as client:
         search = OpenSearchPassageSearch(client, alias=ALIAS, schema=SCHEMA)
-        with pytest.raises(SearchUnavailableError, match="out of reach"):
+        with pytest.raises(SearchUnavailableError, match="unreachable"):
             await search.search(query(), deadline=soon())
 
 
@@ -58,7 +58,7 @@ async def test_a_connection_that_breaks_is_search_unavailable_and_the_call_is_no
         (429, "rejected_execution_exception", "overloaded"),
         (503, "cluster_block_exception", "HTTP 503, cluster_block_exception"),
         (500, "search_phase_execution_exception", "HTTP 500"),
-        (403, "security_exception", "does not let this process in"),
+        (403, "security_exception", "denies access to this process"),
         (404, "index_not_found_exception", "its schema was not applied"),
         (400, "too_many_nested_clauses", "HTTP 400"),
     ],
