@@ -1,12 +1,12 @@
-"""Documents of one tenant in S3.
+"""Documents of one tenant in S3, and captured calls with their redacted copies.
 
 ``<prefix><SHA-256 of the document's id>/document.json`` is the canonical document, and
 ``…/parsed/<SHA-256 of the content hash>.json`` the parsed text of one content. An id is never part of a
-key: hashes cannot collide, leave the prefix, or run over the 1,024 bytes of a key, and no log of the
-bucket's accesses tells a document's name.
+key: hashes cannot collide, leave the prefix, or exceed the 1,024 bytes of a key, and no access log of the
+bucket contains a document's name.
 
 S3 writes an object whole or not at all, and a reader sees the newest at once. Bytes are checked by SHA-256
-on both ways, here and not only by the client library, which reads what comes without a checksum unchecked."""
+on write and on read, here and not only by the client library, which accepts an object without a checksum."""
 
 # pyright: reportMissingTypeStubs=false
 
@@ -102,33 +102,22 @@ class S3DocumentStore:
     async def delete(self, document_id: str) -> None:
         """Remove every version and every delete marker of everything under the document's keys."""
         for _ in range(_MOST_ROUNDS):
-            versions = await self._versions(document_id)
+            async with aws_call(_WHAT, limit_s=_LIMIT_S):
+                page = await self._client.list_object_versions(
+                    Bucket=self._bucket, Prefix=self._folder(document_id), MaxKeys=_VERSIONS_AT_ONCE
+                )
+            if "IsTruncated" not in page:  # any other XML would read as an empty list
+                raise DependencyError(f"{_WHAT} returned no list of versions.")
+            versions = _versions(page)
             if not versions:
                 return
-            await self._delete_versions(versions)
-        raise DependencyError("The document store still finds versions of a deleted document; delete again.")
-
-    async def _versions(self, document_id: str) -> list[dict[str, str]]:
-        """Return some versions and delete markers that are left, all of them if none is returned."""
-        async with aws_call(_WHAT, limit_s=_LIMIT_S):
-            page = await self._client.list_object_versions(
-                Bucket=self._bucket, Prefix=self._folder(document_id), MaxKeys=_VERSIONS_AT_ONCE
-            )
-        if "IsTruncated" not in page:  # any other XML would read as a list of nothing
-            raise DependencyError(f"{_WHAT} answered no list of versions.")
-        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-
-    async def _delete_versions(self, versions: Sequence[dict[str, str]]) -> None:
-        async with aws_call(_WHAT, limit_s=_LIMIT_S):
-            answer = await self._client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": versions, "Quiet": True}
-            )
-        refused = answer.get("Errors", ())
-        if len(refused) == len(versions):
-            raise DependencyError(f"{_WHAT} deletes nothing: {refused[0].get('Code')}.")
-        if refused:
-            _log.warning("versions_not_deleted", versions=len(refused), reason=refused[0].get("Code"))
+            async with aws_call(_WHAT, limit_s=_LIMIT_S):
+                refused = await _delete_versions(self._client, self._bucket, versions)
+            if len(refused) == len(versions):
+                raise DependencyError(f"{_WHAT} deletes nothing: {refused[0].get('Code')}.")
+            if refused:
+                _log.warning("versions_not_deleted", versions=len(refused), reason=refused[0].get("Code"))
+        raise DependencyError("The document store still has versions of a deleted document. Delete it again.")
 
     async def _write(self, key: str, content: bytes) -> None:
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
@@ -137,7 +126,7 @@ class S3DocumentStore:
                 Key=key,
                 Body=content,
                 ContentType="application/json",
-                ChecksumAlgorithm="SHA256",  # said twice: by this the emulator knows to give it back
+                ChecksumAlgorithm="SHA256",  # the emulator returns the checksum only with this
                 ChecksumSHA256=_checksum(content),
                 **self._encryption,
             )
@@ -145,8 +134,8 @@ class S3DocumentStore:
     async def _read(self, key: str, *, document_id: str) -> bytes | None:
         """Return the newest version's bytes; None when there is none.
 
-        A body that breaks off or arrives damaged is asked for once more: the client's retries end where a
-        body begins. What is damaged twice is damaged where it is kept.
+        A body that breaks off or arrives damaged is read once more: the client's retries end where a body
+        begins. An object that is damaged twice is damaged in the store.
         """
         try:
             return await self._read_once(key)
@@ -202,14 +191,23 @@ def _checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-# Quarantine and clean capture in two buckets, both versioned.
+def _versions(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return keys and version ids of the versions and delete markers of a page."""
+    found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+
+
+async def _delete_versions(
+    client: Any, bucket: str, versions: Sequence[Mapping[str, str]]
+) -> Sequence[Mapping[str, str]]:
+    """Delete at most 1,000 versions, and return S3's errors."""
+    response = await client.delete_objects(Bucket=bucket, Delete={"Objects": versions, "Quiet": True})
+    return response.get("Errors", ())
 
 
 LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
-"""Of one object: it is held in memory, some three times. SageMaker closes a file after minutes."""
+"""Of one object, which is in memory about three times. SageMaker closes a file after minutes."""
 _CAPTURE_LIMIT_S = 60.0
-_MOST_DELETED = 1000
-"""By one call, says S3."""
 _QUARANTINE = "The quarantine"
 
 
@@ -232,8 +230,8 @@ class S3CaptureStore:
                 async with found["Body"] as body:
                     if found["ContentLength"] > LARGEST_CAPTURE_BYTES:
                         raise TooLargeError(
-                            f"A captured object has {found['ContentLength']} bytes; at most "
-                            f"{LARGEST_CAPTURE_BYTES} are redacted. It stays until it is deleted by hand."
+                            f"A captured object has {found['ContentLength']} bytes; the limit is "
+                            f"{LARGEST_CAPTURE_BYTES}. It stays until somebody deletes it."
                         )
                     content: bytes = await body.read()
         except ServiceRefusedError as error:
@@ -241,7 +239,7 @@ class S3CaptureStore:
                 return None
             raise
         if len(content) != found["ContentLength"]:
-            raise DependencyError("The quarantine answered a part of an object; try again.")
+            raise DependencyError("The quarantine returned a part of an object. Retry.")
         return content
 
     async def put_clean(self, key: str, content: bytes) -> None:
@@ -252,13 +250,13 @@ class S3CaptureStore:
 
     async def delete_raw(self, key: str) -> None:
         async for page in self._pages(prefix=key):
-            versions = [
-                {"Key": each["Key"], "VersionId": each["VersionId"]}
-                for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-                if each["Key"] == key
-            ]
-            for start in range(0, len(versions), _MOST_DELETED):
-                await self._delete(versions[start : start + _MOST_DELETED])
+            versions = [version for version in _versions(page) if version["Key"] == key]
+            if versions:
+                async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
+                    errors = await _delete_versions(self._client, self._quarantine, versions)
+                if errors:
+                    code = errors[0].get("Code")
+                    raise DependencyError(f"{len(errors)} raw versions were not deleted ({code}).")
 
     async def raw_objects(self) -> AsyncIterator[RawCapture]:
         async for page in self._pages(prefix=""):
@@ -282,12 +280,3 @@ class S3CaptureStore:
             place = {"KeyMarker": page["NextKeyMarker"]}
             if page.get("NextVersionIdMarker"):
                 place["VersionIdMarker"] = page["NextVersionIdMarker"]
-
-    async def _delete(self, versions: Sequence[dict[str, str]]) -> None:
-        async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
-            answer = await self._client.delete_objects(
-                Bucket=self._quarantine, Delete={"Objects": versions, "Quiet": True}
-            )
-        if answer.get("Errors"):
-            code = answer["Errors"][0].get("Code")
-            raise DependencyError(f"{len(answer['Errors'])} raw versions were not deleted ({code}).")

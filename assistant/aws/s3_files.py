@@ -1,4 +1,4 @@
-"""Whole objects of S3 as bytes and as files: checked, bounded, and in their place whole or not at all."""
+"""S3 objects that become local files: model artifacts, a tenant's file, raw files of the inbox bucket."""
 
 # pyright: reportMissingTypeStubs=false
 from __future__ import annotations
@@ -11,7 +11,6 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,91 +28,14 @@ _LIMIT_S = 60.0
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectPlace:
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str) -> ObjectPlace:
-        """Return the place of ``s3://bucket/key``."""
-        parts = urlsplit(uri)
-        return cls(parts.netloc, parts.path.lstrip("/"))
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
-
-
-async def read_object(client: Any, place: ObjectPlace, *, longest_bytes: int, advice: str) -> bytes:
-    """Return the object's content.
-
-    ``client`` is an aiobotocore client of S3; its role needs s3:GetObject. ``advice`` says what to do where
-    the object is not there ("put the model's artifact there"). Raises ConfigurationError naming the object
-    that cannot be read or is larger than ``longest_bytes``, and DependencyError when S3 does not answer or
-    the content came damaged.
-    """
-    try:
-        async with aws_call(f"{place} in S3", limit_s=_LIMIT_S):
-            found = await client.get_object(Bucket=place.bucket, Key=place.key, ChecksumMode="ENABLED")
-            content = await _read_body(found, place, longest_bytes=longest_bytes)
-    except ServiceRefusedError as error:
-        raise ConfigurationError(
-            f"{place} cannot be read ({error.reason}); {advice}, or allow s3:GetObject on it."
-        ) from None
-    if len(content) != found["ContentLength"] or not _has_etag(content, found):
-        raise _damaged(place)
-    return content
-
-
-def write_whole(path: Path, content: bytes, *, setting: str) -> None:
-    """Write the file whole or not at all; processes that share the folder may write at once.
-
-    Raises ConfigurationError naming the ``setting`` by which another folder is chosen.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(draft).replace(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be written ({error.strerror}); name a writable folder as {setting}."
-        ) from None
-
-
-async def _read_body(found: Mapping[str, Any], place: ObjectPlace, *, longest_bytes: int) -> bytes:
-    async with found["Body"] as body:  # closes the connection when it is left early
-        if found["ContentLength"] > longest_bytes:
-            raise ConfigurationError(
-                f"{place} has {found['ContentLength']} bytes; at most {longest_bytes} are taken."
-            )
-        try:
-            return await body.read()
-        except FlexibleChecksumError:
-            raise _damaged(place) from None
-
-
-def _has_etag(content: bytes, found: Mapping[str, Any]) -> bool:
-    """Return whether the content is what S3's ETag says, where it says it: by MD5, unless the object came in
-    parts or is encrypted by KMS. Then the checksum above stands alone."""
-    plain = _PLAIN_MD5.fullmatch(found["ETag"])
-    if plain is None or found.get("ServerSideEncryption", "AES256") != "AES256":
-        return True
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == plain[1]
-
-
-def _damaged(place: ObjectPlace) -> DependencyError:
-    return DependencyError(f"{place} came damaged: its checksum is another; start again.")
-
-
-# What a process copies from S3 before it serves: few files of model artifacts, and a tenant's file.
-
-
 _LONGEST_ARTIFACT_BYTES = 64 * 1024 * 1024
 """The largest vocabularies in use make a tokenizer.json of 30 MiB."""
 _LONGEST_TENANT_FILE_BYTES = 4 * 1024 * 1024
 """2,000 entries of a glossary, 200 characters on each side, are under a MiB."""
+LARGEST_RAW_FILE_BYTES = 256 * 1024 * 1024
+"""Of one file: about twenty thousand documents of common size. Senders must cut a larger one."""
+_RAW_LIMIT_S = 120.0
+_RAW_PART_BYTES = 1024 * 1024
 _tenant_name: TypeAdapter[str] = TypeAdapter(TenantName)
 
 
@@ -121,18 +43,18 @@ async def download_artifacts(client: Any, *, prefix: str, models: AbstractSet[st
     """Copy ``<prefix><model>/artifact.json`` and ``tokenizer.json`` of each model to ``<into>/<model>/``.
 
     ``client`` is an aiobotocore client of S3; its role needs s3:GetObject below the prefix (``s3://…``).
-    A file stands in its place whole or not at all; processes that share the folder may copy at once.
-    Raises ConfigurationError naming the object that is not there, not allowed, too large or damaged, and
-    DependencyError when S3 does not answer.
+    A file is written whole or not at all; processes that share the folder may copy at once. Raises
+    ConfigurationError naming the object that is missing, denied, too large or damaged, and DependencyError
+    when S3 does not respond.
     """
     for model in sorted(models):
         for name in (TOKENIZER_FILE, FACTS_FILE):  # facts last: a folder that has them is complete
             content = await _read_artifact(client, prefix=prefix, name=f"{model}/{name}")
-            await asyncio.to_thread(write_whole, into / model / name, content, setting="model_artifacts_dir")
+            await asyncio.to_thread(_write_whole, into / model / name, content, setting="model_artifacts_dir")
 
 
 async def read_facts(client: Any, *, prefix: str, model: str) -> ModelFacts:
-    """Return what ``<prefix><model>/artifact.json`` says. Raises as ``download_artifacts`` does."""
+    """Return the content of ``<prefix><model>/artifact.json``. Raises as ``download_artifacts`` does."""
     content = await _read_artifact(client, prefix=prefix, name=f"{model}/{FACTS_FILE}")
     try:
         return ModelFacts.model_validate_json(content)
@@ -145,40 +67,21 @@ async def read_facts(client: Any, *, prefix: str, model: str) -> ModelFacts:
 async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
     """Copy the tenant file at ``uri`` (``s3://…``) to ``<into>/<name>.toml``, and return the name in it.
 
-    What else it says is not looked at. Raises as ``download_artifacts`` does.
+    Nothing else in it is checked. Raises as ``download_artifacts`` does.
     """
-    place = ObjectPlace.parse(uri)
-    content = await read_object(
-        client, place, longest_bytes=_LONGEST_TENANT_FILE_BYTES, advice="put the tenant file there"
-    )
+    advice = "put the tenant file there"
+    content = await _read_object(client, uri, longest_bytes=_LONGEST_TENANT_FILE_BYTES, advice=advice)
     try:
         name = _tenant_name.validate_python(tomllib.loads(content.decode()).get("name"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ConfigurationError(f"{place} is no tenant file: {type(error).__name__}.") from None
-    await asyncio.to_thread(write_whole, into / f"{name}.toml", content, setting="tenants_dir")
+        raise ConfigurationError(f"{uri} is no tenant file: {type(error).__name__}.") from None
+    await asyncio.to_thread(_write_whole, into / f"{name}.toml", content, setting="tenants_dir")
     return name
-
-
-async def _read_artifact(client: Any, *, prefix: str, name: str) -> bytes:
-    folder = ObjectPlace.parse(prefix)
-    place = ObjectPlace(folder.bucket, f"{folder.key.rstrip('/')}/{name}".lstrip("/"))
-    return await read_object(
-        client, place, longest_bytes=_LONGEST_ARTIFACT_BYTES, advice="put the model's artifact there"
-    )
-
-
-# Raw files of the inbox bucket.
-
-
-LARGEST_RAW_FILE_BYTES = 256 * 1024 * 1024
-"""Of one file. Twenty thousand documents of common size; what is larger is cut by whoever sends it."""
-_RAW_LIMIT_S = 120.0
-_PART_BYTES = 1024 * 1024
 
 
 class S3RawFiles:
     """``RawFiles`` of one bucket; ``client`` is an aiobotocore client of S3. Its role needs s3:GetObject, and
-    s3:ListBucket, without which S3 refuses what is not there."""
+    s3:ListBucket, without which S3 denies a missing object instead of reporting it."""
 
     def __init__(self, client: Any, *, bucket: str) -> None:
         self._client = client
@@ -192,7 +95,7 @@ class S3RawFiles:
                 async with found["Body"] as body:
                     if size_bytes > LARGEST_RAW_FILE_BYTES:
                         raise TooLargeError(
-                            f"A raw file has {size_bytes} bytes; at most {LARGEST_RAW_FILE_BYTES} are taken."
+                            f"A raw file has {size_bytes} bytes; the limit is {LARGEST_RAW_FILE_BYTES}."
                         )
                     written_bytes = await _copy(body, into)
         except ServiceRefusedError as error:
@@ -200,13 +103,76 @@ class S3RawFiles:
                 return False
             raise
         if written_bytes != size_bytes:
-            raise DependencyError("The inbox answered a part of a raw file; try again.")
+            raise DependencyError("The inbox returned a part of a raw file. Retry.")
         return True
 
 
 async def _copy(body: Any, into: Path) -> int:
     written_bytes = 0
     with await asyncio.to_thread(into.open, "wb") as file:
-        while part := await body.read(_PART_BYTES):
+        while part := await body.read(_RAW_PART_BYTES):
             written_bytes += await asyncio.to_thread(file.write, part)
     return written_bytes
+
+
+async def _read_artifact(client: Any, *, prefix: str, name: str) -> bytes:
+    uri, advice = f"{prefix.rstrip('/')}/{name}", "put the model's artifact there"
+    return await _read_object(client, uri, longest_bytes=_LONGEST_ARTIFACT_BYTES, advice=advice)
+
+
+async def _read_object(client: Any, uri: str, *, longest_bytes: int, advice: str) -> bytes:
+    """Return the content of ``s3://bucket/key``.
+
+    ``advice`` says what to do where the object is missing ("put the model's artifact there"). Raises
+    ConfigurationError naming the object that cannot be read or is larger than ``longest_bytes``, and
+    DependencyError when S3 does not respond or the content is damaged.
+    """
+    place = urlsplit(uri)
+    damaged = DependencyError(f"{uri} is damaged: its checksum does not match. Start again.")
+    try:
+        async with aws_call(f"{uri} in S3", limit_s=_LIMIT_S):
+            found = await client.get_object(
+                Bucket=place.netloc, Key=place.path.lstrip("/"), ChecksumMode="ENABLED"
+            )
+            async with found["Body"] as body:  # closes the connection when it is left early
+                if found["ContentLength"] > longest_bytes:
+                    raise ConfigurationError(
+                        f"{uri} has {found['ContentLength']} bytes; the limit is {longest_bytes}."
+                    )
+                try:
+                    content: bytes = await body.read()
+                except FlexibleChecksumError:
+                    raise damaged from None
+    except ServiceRefusedError as error:
+        raise ConfigurationError(
+            f"{uri} cannot be read ({error.reason}); {advice}, or allow s3:GetObject on it."
+        ) from None
+    if len(content) != found["ContentLength"] or not _matches_etag(content, found):
+        raise damaged
+    return content
+
+
+def _matches_etag(content: bytes, found: Mapping[str, Any]) -> bool:
+    """Return whether the content has the MD5 of S3's ETag. The ETag has none for an object that was uploaded
+    in parts or is encrypted by KMS; S3's own checksum then is the only check."""
+    plain = _PLAIN_MD5.fullmatch(found["ETag"])
+    if plain is None or found.get("ServerSideEncryption", "AES256") != "AES256":
+        return True
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == plain[1]
+
+
+def _write_whole(path: Path, content: bytes, *, setting: str) -> None:
+    """Write the file whole or not at all; processes that share the folder may write at once.
+
+    Raises ConfigurationError naming the ``setting`` that chooses the folder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(draft).replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be written ({error.strerror}); name a writable folder as {setting}."
+        ) from None

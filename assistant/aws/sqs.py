@@ -1,8 +1,8 @@
 """The ingestion queue of one tenant on SQS.
 
-A message's body is ``{"schema_version": 1, "document_id": "…"}``. One that is not is logged on each delivery,
-no one gets it, and it is visible again at once: the redrive policy makes it a dead letter within seconds, not
-after MAX_ATTEMPTS visibility time-outs.
+A message's body is ``{"schema_version": 1, "document_id": "…"}``. Any other message is logged at each
+delivery and made visible again at once: the redrive policy makes it a dead letter within seconds, not
+after MAX_ATTEMPTS visibility timeouts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from assistant.knowledge.ports import QueuedDocument
 _WHAT = "The ingestion queue"
 _LIMIT_S = 30.0
 _BATCH = 10
-"""SQS takes and gives at most so many at once."""
+"""SQS's limit of messages a call."""
 _LONGEST_POLL_S = 20
 _LONGEST_VISIBILITY_S = 12 * 3600
 _EARLY_PAUSE_S = 1.0
-"""After a long poll that came back at once with nothing, as a long poll never should."""
+"""After a long poll that returned nothing at once, which a long poll should not."""
 _PAUSES_S = (0.1, 0.4, 1.6)
-"""Before the refused part of a batch is sent again."""
+"""Before each retry of the refused part of a batch."""
 _log = structlog.get_logger(__name__)
 
 _Batch = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -46,8 +46,8 @@ class _Body(BaseModel):
 class SqsIngestionQueue:
     """One ``IngestionQueue``: ``client`` is an aiobotocore client of SQS.
 
-    The queue's redrive policy must count to MAX_ATTEMPTS. Time-outs are whole seconds, rounded up; a wait of
-    less than a second is a short poll, which may miss what was sent just before.
+    The queue's redrive policy must have MAX_ATTEMPTS. Timeouts are whole seconds, rounded up; a wait of less
+    than a second is a short poll, which may miss messages sent just before.
 
     Raises DependencyError.
     """
@@ -57,21 +57,16 @@ class SqsIngestionQueue:
         self._queue_url = queue_url
 
     async def send_many(self, document_ids: Sequence[str]) -> None:
-        bodies = [_Body.model_construct(document_id=document_id) for document_id in document_ids]
-        await self._in_batches(
-            self._client.send_message_batch,
-            [{"MessageBody": body.model_dump_json()} for body in bodies],
-            refusal_is_error=True,
-        )
+        await self._send(document_ids)
 
     async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None:
-        """Send messages that nobody receives before ``delay_s``, 900 at most."""
+        """Send messages that become visible after ``delay_s``, 900 at most."""
+        await self._send(document_ids, DelaySeconds=delay_s)
+
+    async def _send(self, document_ids: Sequence[str], **options: int) -> None:
         bodies = [_Body.model_construct(document_id=document_id) for document_id in document_ids]
-        await self._in_batches(
-            self._client.send_message_batch,
-            [{"MessageBody": body.model_dump_json(), "DelaySeconds": delay_s} for body in bodies],
-            refusal_is_error=True,
-        )
+        entries = [{"MessageBody": body.model_dump_json(), **options} for body in bodies]
+        await self._in_batches(self._client.send_message_batch, entries, refusal_is_error=True)
 
     async def receive(
         self, *, limit: int, wait_s: float, visibility_timeout_s: float
@@ -80,12 +75,12 @@ class SqsIngestionQueue:
         visibility_s = _whole_seconds(visibility_timeout_s)
         while True:
             left_s = max(0.0, until_s - time.monotonic())
-            asked_at_s = time.monotonic()
+            polled_at_s = time.monotonic()
             poll_s = min(int(left_s), _LONGEST_POLL_S)
             messages = await self._receive(min(limit, _BATCH), poll_s=poll_s, visibility_s=visibility_s)
             if messages:
-                return await self._understood(messages + await self._more(limit, len(messages), visibility_s))
-            took_s = time.monotonic() - asked_at_s
+                return await self._parse(messages + await self._more(limit, len(messages), visibility_s))
+            took_s = time.monotonic() - polled_at_s
             left_s = until_s - time.monotonic()
             if left_s < 1.0:
                 await asyncio.sleep(max(0.0, left_s))
@@ -116,21 +111,17 @@ class SqsIngestionQueue:
         try:
             return sum(int(answer["Attributes"][name]) for name in names)
         except (KeyError, ValueError):
-            raise DependencyError(f"{_WHAT} answered no depth.") from None
+            raise DependencyError(f"{_WHAT} returned no depth.") from None
 
-    async def _understood(self, messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:
-        """Return the messages that are ours; the others go back for their next delivery."""
-        taken: list[QueuedDocument] = []
-        strange: list[str] = []
+    async def _parse(self, messages: Sequence[Mapping[str, Any]]) -> list[QueuedDocument]:
+        """Return the valid messages; make the others visible for their next delivery."""
+        valid: list[QueuedDocument] = []
+        invalid: list[str] = []
         for message in messages:
             try:
-                taken.append(
-                    QueuedDocument(
-                        receipt=str(message["ReceiptHandle"]),
-                        document_id=_Body.model_validate_json(message["Body"], strict=True).document_id,
-                        attempt=int(message["Attributes"]["ApproximateReceiveCount"]),
-                    )
-                )
+                body = _Body.model_validate_json(message["Body"], strict=True)
+                attempt = int(message["Attributes"]["ApproximateReceiveCount"])
+                valid.append(QueuedDocument(str(message["ReceiptHandle"]), body.document_id, attempt))
             except (KeyError, ValidationError) as error:
                 _log.error(
                     "message_not_understood",
@@ -138,16 +129,16 @@ class SqsIngestionQueue:
                     reason=type(error).__name__,
                 )
                 if "ReceiptHandle" in message:
-                    strange.append(str(message["ReceiptHandle"]))
-        if strange:
+                    invalid.append(str(message["ReceiptHandle"]))
+        if invalid:
             try:
-                await self.extend_many(strange, visibility_timeout_s=0.0)
-            except DependencyError as error:  # they come back after their visibility time-out
-                _log.warning("messages_not_put_back", messages=len(strange), reason=error.message)
-        return taken
+                await self.extend_many(invalid, visibility_timeout_s=0.0)
+            except DependencyError as error:  # they become visible after their timeout
+                _log.warning("messages_not_put_back", messages=len(invalid), reason=error.message)
+        return valid
 
     async def _more(self, limit: int, taken: int, visibility_s: int) -> list[Mapping[str, Any]]:
-        """Fill up to the limit with what is there at once. What was taken before is not lost by a failure."""
+        """Receive up to the limit without waiting. A failure here keeps the messages received before."""
         more: list[Mapping[str, Any]] = []
         full = taken == _BATCH
         while full and (left := limit - taken - len(more)) > 0:
@@ -181,13 +172,13 @@ class SqsIngestionQueue:
                 if not batch:
                     break
                 if pause_s is None:
-                    raise DependencyError(f"{_WHAT} did not take {len(batch)} of its messages; try again.")
+                    raise DependencyError(f"{_WHAT} did not take {len(batch)} of its messages. Retry.")
                 await asyncio.sleep(pause_s)
 
     async def _call_batch(
         self, call: _Batch, batch: Mapping[str, Mapping[str, Any]], *, refusal_is_error: bool
     ) -> dict[str, Mapping[str, Any]]:
-        """Return the part that was not done, and may be done when it is asked for again."""
+        """Return the part that failed and may be retried."""
         entries = [{"Id": number, **entry} for number, entry in batch.items()]
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             answer = await call(QueueUrl=self._queue_url, Entries=entries)
@@ -199,13 +190,13 @@ class SqsIngestionQueue:
         }
         if refused and refusal_is_error:
             raise DependencyError(f"{_WHAT} refused: {next(iter(refused.values()))}.")
-        if refused:  # a receipt that is no longer valid: its message was delivered anew
+        if refused:  # the receipt is no longer valid: its message was delivered again
             _log.info("receipts_not_valid", messages=len(refused))
         return {number: entry for number, entry in batch.items() if number not in done | refused.keys()}
 
 
 def document_in(body: str) -> str | None:
-    """Return the document that a message's body names; None when it is none of ours."""
+    """Return the document that a message's body names; None for another message."""
     try:
         return _Body.model_validate_json(body, strict=True).document_id
     except ValidationError:
