@@ -103,13 +103,13 @@ async def test_many_refused_documents_are_counted() -> None:
 
 
 @pytest.mark.parametrize("items", [[], [{"index": {}}], "?", None])
-async def test_an_odd_answer_to_a_bulk_write_is_no_success(items: object) -> None:
+async def test_an_unexpected_response_to_a_bulk_write_is_an_error(items: object) -> None:
     async def script(exchange: Exchange) -> None:
         odd = {"errors": True, "items": items} if "/_bulk" in exchange.target else NOTHING_THERE
         await respond(exchange, odd)
 
     async with adapters(script) as opened:
-        with pytest.raises(SearchUnavailableError, match="oddly"):
+        with pytest.raises(SearchUnavailableError, match="unexpected response"):
             await opened.index.replace_documents(documents("a"))
 
 
