@@ -2,7 +2,7 @@
 event loop.
 
 It follows docs/openapi.json: every operation there is a method of the same name here, and ``stream`` reads
-the events of ``ask``. Unknown events and fields are passed over.
+the events of ``ask``. Unknown events and fields are ignored.
 
     async with AssistantClient("https://assistant.example", token=token) as client:
         async for event in client.stream("How long is the wait?"):

@@ -1,26 +1,38 @@
-"""The client for code without an event loop: it has one of its own."""
+"""The client for code without an event loop: it runs a loop of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import closing
+from functools import wraps
 from types import TracebackType
-from typing import Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.wire import DocumentPage, DocumentText, StoredAnswer, WholeAnswer
 from assistant.client.client import AssistantClient
 from assistant.client.connection import Patience
 from assistant.client.streaming import Question
-from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
-from assistant.domain.documents import Document, DocumentStatus
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def _blocking(
+    method: Callable[Concatenate[AssistantClient, P], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[BlockingAssistantClient, P], Result]:
+    """Return a method that waits for its namesake of ``AssistantClient``."""
+
+    @wraps(method)
+    def wait(self: BlockingAssistantClient, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.runner.run(method(self.client, *args, **kwargs))
+
+    return wait
 
 
 class BlockingAssistantClient:
-    """What a script needs of ``AssistantClient``; each method is its namesake. Not for threads to share, nor
-    for use inside a running event loop."""
+    """The methods of ``AssistantClient`` that a script needs, for one thread without a running event loop."""
 
     def __init__(
         self,
@@ -30,8 +42,8 @@ class BlockingAssistantClient:
         patience: Patience | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._client = AssistantClient(base_url, token=token, patience=patience, tls=tls)
-        self._runner = asyncio.Runner()
+        self.client = AssistantClient(base_url, token=token, patience=patience, tls=tls)
+        self.runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
         return self
@@ -42,47 +54,29 @@ class BlockingAssistantClient:
         self.close()
 
     def close(self) -> None:
-        with closing(self._runner):
-            self._runner.run(self._client.close())
+        with closing(self.runner):
+            self.runner.run(self.client.close())
 
     def stream(self, question: str | Question) -> Generator[AnswerEvent]:
-        events = self._client.stream(question)
+        """Yield the events of an answer, as ``AssistantClient.stream`` does."""
+        events = self.client.stream(question)
 
-        async def following() -> AnswerEvent | None:
+        async def next_event() -> AnswerEvent | None:
             return await anext(events, None)
 
         try:
-            while (event := self._runner.run(following())) is not None:
+            while (event := self.runner.run(next_event())) is not None:
                 yield event
         finally:
-            self._runner.run(events.aclose())
+            self.runner.run(events.aclose())
 
-    def ask(self, question: str | Question) -> WholeAnswer:
-        return self._runner.run(self._client.ask(question))
-
-    def read_answer(self, answer_id: str) -> StoredAnswer:
-        return self._runner.run(self._client.read_answer(answer_id))
-
-    def cancel_answer(self, answer_id: str) -> None:
-        self._runner.run(self._client.cancel_answer(answer_id))
-
-    def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
-        return self._runner.run(self._client.give_verdict(answer_id, verdict))
-
-    def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
-        return self._runner.run(self._client.keep_sent(answer_id, sent))
-
-    def list_documents(self, *, after: str | None = None, limit: int = 100) -> DocumentPage:
-        return self._runner.run(self._client.list_documents(after=after, limit=limit))
-
-    def bring_document(self, document: Document, *, knowledge_source: str | None = None) -> DocumentStatus:
-        return self._runner.run(self._client.bring_document(document, knowledge_source=knowledge_source))
-
-    def document_status(self, document_id: str) -> DocumentStatus:
-        return self._runner.run(self._client.document_status(document_id))
-
-    def withdraw_document(self, document_id: str) -> DocumentStatus:
-        return self._runner.run(self._client.withdraw_document(document_id))
-
-    def read_document(self, document_id: str) -> DocumentText:
-        return self._runner.run(self._client.read_document(document_id))
+    ask = _blocking(AssistantClient.ask)
+    read_answer = _blocking(AssistantClient.read_answer)
+    cancel_answer = _blocking(AssistantClient.cancel_answer)
+    give_verdict = _blocking(AssistantClient.give_verdict)
+    keep_sent = _blocking(AssistantClient.keep_sent)
+    list_documents = _blocking(AssistantClient.list_documents)
+    bring_document = _blocking(AssistantClient.bring_document)
+    document_status = _blocking(AssistantClient.document_status)
+    withdraw_document = _blocking(AssistantClient.withdraw_document)
+    read_document = _blocking(AssistantClient.read_document)

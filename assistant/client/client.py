@@ -1,11 +1,9 @@
-"""The client: one method for each operation of docs/openapi.json, by its name there."""
+"""The client: one method for each operation of docs/openapi.json, with the operation's name."""
 
 from __future__ import annotations
 
 import ssl
-import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,8 +22,8 @@ from assistant.api.wire import (
     StoredAnswer,
     WholeAnswer,
 )
-from assistant.client.connection import Call, Connection, Patience, understand
-from assistant.client.streaming import AnswerStream, Question, asked
+from assistant.client.connection import Call, Connection, Patience, parse_response
+from assistant.client.streaming import Question, answer_events, resume_call, stream_call
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 
@@ -34,11 +32,11 @@ _JSON = {"accept": "application/json"}
 
 
 class AssistantClient:
-    """Calls one service in the name of one token, over connections that are kept.
+    """Calls one service with one token, over kept connections.
 
-    Every method raises RefusedByServiceError, by its subclass, and UnreachableError. What may succeed later
-    was then tried again, as ``patience`` says. ``tls`` is for certificates of a company's own; without it the
-    public authorities judge the service's.
+    Every method raises a subclass of RefusedByServiceError, or UnreachableError, after the retries that
+    ``patience`` allows. Give ``tls`` to trust a company's own certificate authority; by default the public
+    ones are trusted.
     """
 
     def __init__(
@@ -64,27 +62,23 @@ class AssistantClient:
     async def close(self) -> None:
         await self._connection.close()
 
-    # --- answers ------------------------------------------------------------------------------------------
-    async def stream(self, question: str | Question) -> AsyncGenerator[AnswerEvent]:
-        """Yield the events of an answer, the last one ``Done`` or ``Problem``; see ``AnswerStream``. Close it
-        (``contextlib.aclosing``) to leave before its end."""
-        async with aclosing(AnswerStream.asking(self._connection, asked(question)).events()) as events:
-            async for event in events:
-                yield event
+    def stream(self, question: str | Question) -> AsyncGenerator[AnswerEvent]:
+        """Return the events of an answer, the last one ``Done`` or ``Problem``; see ``answer_events``.
 
-    async def follow_answer(
+        Close the generator (``contextlib.aclosing``) to leave before the answer's end.
+        """
+        return answer_events(self._connection, stream_call(_question(question)))
+
+    def follow_answer(
         self, answer_id: str, *, last_event_id: str | None = None
     ) -> AsyncGenerator[AnswerEvent]:
-        """Yield the events of an answer that was asked with a ``resume_window_s``, those after an event."""
-        stream = AnswerStream.coming_back(self._connection, quote(answer_id, safe=""), after=last_event_id)
-        async with aclosing(stream.events()) as events:
-            async for event in events:
-                yield event
+        """Return the events, after ``last_event_id``, of an answer that has a ``resume_window_s``."""
+        return answer_events(self._connection, resume_call(quote(answer_id, safe=""), after=last_event_id))
 
     async def ask(self, question: str | Question) -> WholeAnswer:
         """Return the whole answer in one body."""
-        wanted = asked(question)
-        key = {"idempotency-key": uuid.uuid4().hex} if wanted.resume_window_s > 0 else {}
+        wanted = _question(question)
+        key = wanted.idempotency_headers()
         call = Call(
             "POST",
             "/v1/answers",
@@ -96,7 +90,7 @@ class AssistantClient:
         return await self._read(WholeAnswer, call)
 
     async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> ChatCompletion:
-        """Return a whole answer in OpenAI's form. For streams in it there is OpenAI's own client."""
+        """Return a whole answer in OpenAI's form. For streams in that form use OpenAI's own client."""
         call = Call(
             "POST",
             "/v1/chat/completions",
@@ -108,7 +102,7 @@ class AssistantClient:
         return await self._read(ChatCompletion, call)
 
     async def read_answer(self, answer_id: str) -> StoredAnswer:
-        """Return the answer's record and what was said of it."""
+        """Return the answer's record, verdicts and sent replies."""
         return await self._read(StoredAnswer, Call("GET", _answer(answer_id)))
 
     async def read_conversation(self, conversation_id: str) -> Conversation:
@@ -117,24 +111,23 @@ class AssistantClient:
         return await self._read(Conversation, Call("GET", "/v1/answers", params=params))
 
     async def cancel_answer(self, answer_id: str) -> None:
-        """Cancel an answer; one that has ended stays as it is."""
+        """Cancel an answer. An ended answer does not change."""
         await self._connection.send(Call("DELETE", _answer(answer_id)))
 
     async def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
-        """Mark an answer; the same ``verdict_id`` with the same content is kept once."""
+        """Mark an answer; the same ``verdict_id`` with the same content is stored once."""
         body = verdict.model_dump(mode="json")
         return await self._read(StoredVerdict, Call("POST", f"{_answer(answer_id)}/verdict", json=body))
 
     async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
-        """Keep what was sent; the same ``send_id`` with the same content is kept once."""
+        """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""
         body = sent.model_dump(mode="json")
         return await self._read(StoredSent, Call("POST", f"{_answer(answer_id)}/sent", json=body))
 
-    # --- documents ----------------------------------------------------------------------------------------
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> DocumentPage:
-        """Return a page of the documents in order of their ids; ``next_after`` leads to the next."""
+        """Return a page of the documents in order of their ids; pass ``next_after`` for the next page."""
         params: dict[str, str | int | list[str]] = {"limit": limit, "state": [str(one) for one in state]}
         if after is not None:
             params["after"] = after
@@ -143,26 +136,26 @@ class AssistantClient:
     async def bring_document(
         self, document: Document, *, knowledge_source: str | None = None
     ) -> DocumentStatus:
-        """Have a document indexed as the source's; the same content twice is nothing to do.
+        """Index a document of the source; the same content again changes nothing.
 
-        The status has the document's whole id. Fields that were not given are left to the service: ``labels``
-        to the source's default.
+        The status has the document's whole id. The service fills in fields that were not given: ``labels``
+        from the source's default.
         """
         params = {} if knowledge_source is None else {"knowledge_source": knowledge_source}
         body = document.model_dump(mode="json", exclude_unset=True)
         return await self._read(DocumentStatus, Call("POST", "/v1/documents", params=params, json=body))
 
     async def document_status(self, document_id: str) -> DocumentStatus:
-        """Return where a document is on its way into the index."""
+        """Return the state of a document's indexing."""
         return await self._read(DocumentStatus, Call("GET", f"{_document(document_id)}/status"))
 
     async def withhold_document(self, document_id: str, *, reason: str) -> DocumentStatus:
-        """Take a document out of the answers until it is brought again; its text is kept."""
+        """Remove a document from the answers until it is sent again; its text is kept."""
         call = Call("POST", f"{_document(document_id)}/withhold", json={"reason": reason})
         return await self._read(DocumentStatus, call)
 
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
-        """Withdraw a document: at once nobody reads it, and it leaves the index."""
+        """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
         return await self._read(DocumentStatus, Call("DELETE", _document(document_id)))
 
     async def read_document(
@@ -182,11 +175,10 @@ class AssistantClient:
         return await self._read(DocumentText, Call("POST", "/v1/documents/linked", json=body))
 
     async def read_original(self, document_id: str) -> str:
-        """Return what was brought, as it was: ``read_document`` with ``format=original``."""
+        """Return the document as it was received: ``read_document`` with ``format=original``."""
         call = Call("GET", _document(document_id), params={"format": "original"})
         return (await self._connection.send(call)).text
 
-    # --- audit --------------------------------------------------------------------------------------------
     async def audit(
         self,
         *,
@@ -197,7 +189,7 @@ class AssistantClient:
         after: str | None = None,
         limit: int = 100,
     ) -> AuditPage:
-        """Return a page of who saw a document, or of what an agent saw; ``next_after`` leads to the next."""
+        """Return a page of who saw a document or what an agent saw; pass ``next_after`` for the next."""
         asked_for = {"document_id": document_id, "agent": agent, "after": after}
         times = {"since": since, "until": until}
         params: dict[str, str | int | list[str]] = {"limit": limit}
@@ -205,17 +197,20 @@ class AssistantClient:
         params |= {name: at.isoformat() for name, at in times.items() if at is not None}
         return await self._read(AuditPage, Call("GET", "/v1/audit", params=params))
 
-    # --- operation ----------------------------------------------------------------------------------------
     async def alive(self) -> bool:
-        """Say whether the process answers."""
+        """Return whether the service process answers."""
         return bool(orjson.loads((await self._connection.send(Call("GET", "/healthz"))).content)["alive"])
 
     async def openapi(self) -> dict[str, Any]:
-        """Return the description that this client follows."""
+        """Return the service's OpenAPI document."""
         return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
 
     async def _read(self, model: type[Body], call: Call) -> Body:
-        return understand(model, (await self._connection.send(call)).content)
+        return parse_response(model, (await self._connection.send(call)).content)
+
+
+def _question(question: str | Question) -> Question:
+    return Question(question=question) if isinstance(question, str) else question
 
 
 def _answer(answer_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -13,18 +13,22 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import Problem
 from assistant.domain.errors import AssistantError, DependencyError
+
+_CONNECT_TIMEOUT_S = 5.0
+_SEND_TIMEOUT_S = 30.0
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class UnreachableError(DependencyError):
-    """The service does not answer, broke off, or sent what is none of its answers."""
+    """The service does not answer, broke the connection, or sent an invalid response."""
 
     code: ClassVar[str] = "service_unreachable"
 
 
 class RefusedByServiceError(AssistantError):
-    """The service answered with a problem; the message is its own."""
+    """The service answered with a problem body; the message is the service's."""
 
     code: ClassVar[str] = "refused_by_service"
 
@@ -64,7 +68,7 @@ class ConflictingError(RefusedByServiceError):
 
 
 class UnavailableError(RefusedByServiceError):
-    """Too much at once (429), a dependency is down or the endpoints are paused (503): try again later,
+    """Too many requests (429), or a dependency is unavailable or the endpoints are paused (503): retry later,
     after ``retry_after_s`` where it is known."""
 
     code: ClassVar[str] = "unavailable"
@@ -84,31 +88,28 @@ _KINDS: dict[int, type[RefusedByServiceError]] = {
 
 
 def refusal(problem: Problem, *, retry_after_s: float | None = None) -> RefusedByServiceError:
-    """Return the error for a problem, also for one that came as a stream's last event."""
+    """Return the error for a problem body, or for a problem that ended a stream."""
     return _KINDS.get(problem.status, RefusedByServiceError)(problem, retry_after_s=retry_after_s)
-
-
-# How often the client tries, and how long it waits in between.
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Bounds of trying again. ``Patience(attempts=1)`` never does."""
+    """Limits of retries and timeouts. ``Patience(attempts=1)`` never retries."""
 
     attempts: int = 4
-    """Tries in a row that bring nothing; whatever an answer's stream brings begins the count anew."""
+    """Attempts in a row that fail; an event of an answer's stream resets the count."""
     first_wait_s: float = 0.2
     longest_wait_s: float = 5.0
-    """A service that asks for a longer wait (``Retry-After``) has its error raised instead."""
+    """When the service asks for a longer wait (``Retry-After``), its error is raised instead."""
     read_timeout_s: float = 30.0
-    """Three heartbeats of a stream that never came (10 s each)."""
+    """Three missed heartbeats of a stream (10 s each)."""
     whole_timeout_s: float = 110.0
     """For a whole answer in one body: the service's own longest deadline is 100 s."""
 
     def wait_s(self, failures: int, *, asked_s: float | None = None) -> float | None:
-        """Return how long to wait after so many failures in a row; None to give up.
+        """Return the wait after so many failures in a row; None to give up.
 
-        Waits double from try to try; up to half of each is random, so that clients do not come back at once.
+        Waits double; up to half of each is random, so that clients do not all retry at once.
         """
         if failures >= self.attempts or (asked_s or 0.0) > self.longest_wait_s:
             return None
@@ -116,95 +117,33 @@ class Patience:
         return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
 
 
-# From bytes of the service to its types.
-
-
-Body = TypeVar("Body", bound=BaseModel)
-_EVENTS: dict[str, type[BaseModel]] = {
-    model.event: model for model in (Started, Sources, SentenceEnded, Done, Problem)
-}
-
-
-class _TokenData(BaseModel):
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One server-sent event."""
-
-    id: str | None
-    event: AnswerEvent | None
-    """None for an event that is not known here."""
-
-
-async def frames(lines: AsyncIterator[str]) -> AsyncGenerator[Frame]:
-    """Yield the events of a stream: comments are passed over, several data lines are joined.
-
-    Raises UnreachableError for data that is not as the event's schema says.
-    """
-    name, event_id, data = "message", None, list[str]()
-    async for line in lines:
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            name = value
-        elif field == "id":
-            event_id = value
-        elif field == "data":
-            data.append(value)
-        elif not line:
-            if data:
-                yield Frame(event_id, _event(name, "\n".join(data)))
-            name, event_id, data = "message", None, []
-
-
-def understand(model: type[Body], body: str | bytes) -> Body:
-    """Return the body as ``model``; fields that it does not have are passed over. Raises UnreachableError."""
+def parse_response(model: type[Body], body: str | bytes) -> Body:
+    """Return the body as ``model``; unknown fields are ignored. Raises UnreachableError."""
     try:
         return model.model_validate_json(body, extra="ignore")
     except ValidationError as error:
         raise UnreachableError(
-            f"The service sent a {model.__name__} that this client cannot read: "
-            f"{error.error_count()} fields are wrong."
+            f"The service sent an invalid {model.__name__}: {error.error_count()} fields are wrong."
         ) from None
 
 
-def refused(response: httpx.Response) -> RefusedByServiceError | UnreachableError:
-    """Return the error for an error status, its body being read."""
+def _refused(response: httpx.Response) -> RefusedByServiceError | UnreachableError:
+    """Return the error for a response with an error status, whose body was read."""
     try:
         problem = Problem.model_validate_json(response.content, extra="ignore")
     except ValidationError:
-        return UnreachableError(f"The service answered {response.status_code} without saying why.")
+        return UnreachableError(f"The service answered {response.status_code} without a problem body.")
     return refusal(problem, retry_after_s=_seconds(response.headers.get("retry-after")))
 
 
-def _event(name: str, data: str) -> AnswerEvent | None:
-    if name == Token.event:
-        return Token(understand(_TokenData, data).text)
-    model = _EVENTS.get(name)
-    if model is None:
-        return None
-    event = understand(model, data)
-    assert isinstance(event, Started | Sources | SentenceEnded | Done | Problem)  # noqa: S101 - as in _EVENTS
-    return event
-
-
 def _seconds(header: str | None) -> float | None:
-    """Return ``Retry-After`` in its form of seconds, the only one that the service sends."""
+    """Return ``Retry-After`` in seconds, the only form that the service sends."""
     return float(header) if header is not None and header.isascii() and header.isdigit() else None
-
-
-# HTTP with a bearer token: failures named, and calls that may be repeated repeated within bounds.
-
-
-_CONNECT_TIMEOUT_S = 5.0
-_SEND_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. All of the API may be sent twice: ids, keys and content hashes make it one."""
+    """One request. Ids, keys and content hashes make every request of the API safe to repeat."""
 
     method: str
     path: str
@@ -214,11 +153,11 @@ class Call:
     read_timeout_s: float | None = None
     """Instead of the connection's own."""
     is_repeatable: bool = True
-    """False when a repeat could begin a second answer: then only what was refused is sent again."""
+    """False when a repeat could start a second answer: then only a refused request is sent again."""
 
 
 class Connection:
-    """Calls one service in the name of one token."""
+    """Sends calls to one service with one token."""
 
     def __init__(
         self, base_url: str, *, token: str | None, patience: Patience, tls: ssl.SSLContext | None = None
@@ -230,14 +169,14 @@ class Connection:
             headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=self._timeout(patience.read_timeout_s),
             verify=True if tls is None else tls,
-            trust_env=False,  # a proxy of the environment has no part in a call to a private service
+            trust_env=False,  # no proxy of the environment between here and a private service
         )
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def send(self, call: Call) -> httpx.Response:
-        """Return the response. Raises RefusedByServiceError, UnreachableError when no try is left."""
+        """Return the response. Raises RefusedByServiceError, UnreachableError when no attempt is left."""
         failures = 0
         while True:
             try:
@@ -249,19 +188,18 @@ class Connection:
     async def wait_or_raise(
         self, error: RefusedByServiceError | UnreachableError, failures: int, *, is_repeatable: bool = True
     ) -> None:
-        """Return when it is time to try again; raise the error when there is no sense in it."""
-        is_refusal = isinstance(error, RefusedByServiceError)
-        may_succeed = error.problem.retryable if isinstance(error, RefusedByServiceError) else is_repeatable
-        wait_s = self.patience.wait_s(failures, asked_s=error.retry_after_s if is_refusal else None)
-        if not may_succeed or wait_s is None:
+        """Wait for the next attempt; raise the error when none is left, or when a retry cannot succeed."""
+        is_retryable = error.problem.retryable if isinstance(error, RefusedByServiceError) else is_repeatable
+        wait_s = self.patience.wait_s(failures, asked_s=error.retry_after_s)
+        if not is_retryable or wait_s is None:
             raise error
         await asyncio.sleep(wait_s)
 
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncGenerator[httpx.Response]:
-        """Open a streamed response, its status looked at. Raises as ``send``, but never tries again."""
+        """Open a streamed response with a success status. Raises as ``send``, without retries."""
         async with (
-            self._failures_named(),
+            self._named_failures(),
             self._client.stream(
                 call.method,
                 call.path,
@@ -273,7 +211,7 @@ class Connection:
         ):
             if not response.is_success:
                 await response.aread()
-                raise refused(response)
+                raise _refused(response)
             yield response
 
     async def _send_once(self, call: Call) -> httpx.Response:
@@ -287,13 +225,13 @@ class Connection:
         )
 
     @asynccontextmanager
-    async def _failures_named(self) -> AsyncGenerator[None]:
+    async def _named_failures(self) -> AsyncGenerator[None]:
         try:
             yield
         except httpx.RequestError as error:
             here = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
-            advice = "start it with make demo or assistant local up" if here else "see whether it runs"
+            advice = "start it with make demo or assistant local up" if here else "check that it runs"
             raise UnreachableError(
                 f"The service at {self.base_url} does not answer ({type(error).__name__}); "
-                f"{advice}, and see its log."
+                f"{advice}, and read its log."
             ) from None

@@ -3,115 +3,120 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from assistant.answering.events import AnswerEvent, Done, Problem
+from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.client.connection import (
     Call,
     Connection,
-    Frame,
     RefusedByServiceError,
     UnreachableError,
-    frames,
+    parse_response,
 )
 from assistant.domain.answers import RecordId
 from assistant.domain.documents import SearchFilters
 from assistant.domain.public import PublicModel
 
+_STREAM = {"accept": "text/event-stream"}
+_EVENTS: dict[str, type[BaseModel]] = {
+    model.event: model for model in (Started, Sources, SentenceEnded, Done, Problem)
+}
+
 
 class Question(PublicModel):
-    """The body of ``POST /v1/answers``. The service alone judges its limits."""
+    """The body of ``POST /v1/answers``. The service checks its limits."""
 
     question: str
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
     max_tokens: int | None = None
     resume_window_s: int = Field(default=15, ge=0, le=30)
-    """Seconds that the service goes on without a reader: so long ``stream`` may come back after a cut. At 0
-    leaving cancels, and a cut is the end."""
+    """Seconds that the service goes on without a reader; so long ``stream`` may reconnect. With 0 the answer
+    ends when its reader leaves or the connection fails."""
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body; what is as the service has it by itself is left out."""
+        """Return the JSON body without the service's defaults."""
         found = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         return found | ({"resume_window_s": self.resume_window_s} if self.resume_window_s else {})
 
-
-def asked(question: str | Question) -> Question:
-    return Question(question=question) if isinstance(question, str) else question
-
-
-# One answer's events, over as many connections as it takes.
+    def idempotency_headers(self) -> dict[str, str]:
+        """Return a new key for an answer that is kept: a repeat under it joins the first answer."""
+        return {"idempotency-key": uuid.uuid4().hex} if self.resume_window_s > 0 else {}
 
 
-_STREAM = {"accept": "text/event-stream"}
+def stream_call(question: Question) -> Call:
+    """Return the call that asks the question and streams the answer."""
+    key = question.idempotency_headers()
+    return Call("POST", "/v1/answers", json=question.body(), headers=_STREAM | key, is_repeatable=bool(key))
 
 
-class AnswerStream:
-    """Reads the events of one answer. After a cut it goes on behind the last event, while the service keeps
-    them; before the first one the question is sent again under the same key, which joins the first answer."""
-
-    def __init__(self, connection: Connection, call: Call) -> None:
-        self._connection = connection
-        self._call = call
-        self._failures = 0
-        self._has_ended = False
-
-    @classmethod
-    def asking(cls, connection: Connection, question: Question) -> AnswerStream:
-        is_kept = question.resume_window_s > 0
-        headers = _STREAM | ({"idempotency-key": uuid.uuid4().hex} if is_kept else {})
-        return cls(
-            connection,
-            Call("POST", "/v1/answers", json=question.body(), headers=headers, is_repeatable=is_kept),
-        )
-
-    @classmethod
-    def coming_back(cls, connection: Connection, answer_id: str, *, after: str | None) -> AnswerStream:
-        return cls(connection, _following(answer_id, after=after))
-
-    async def events(self) -> AsyncGenerator[AnswerEvent]:
-        """Yield the events, the last one ``Done`` or ``Problem``; unknown ones are passed over.
-
-        Raises RefusedByServiceError (before the first event, or when the events are no longer kept),
-        UnreachableError.
-        """
-        while not self._has_ended:
-            try:
-                async with aclosing(self._connected()) as found:
-                    async for event in found:
-                        yield event
-            except (RefusedByServiceError, UnreachableError) as error:
-                self._failures += 1
-                await self._connection.wait_or_raise(
-                    error, self._failures, is_repeatable=self._call.is_repeatable
-                )
-
-    async def _connected(self) -> AsyncGenerator[AnswerEvent]:
-        """Yield what one connection brings. Raises UnreachableError when it ends before the answer does."""
-        async with (
-            self._connection.open(self._call) as response,
-            aclosing(frames(response.aiter_lines())) as found,
-        ):
-            async for frame in found:
-                self._failures = 0
-                self._mark(frame)
-                if frame.event is not None:
-                    yield frame.event
-                if self._has_ended:
-                    return
-        raise UnreachableError("The service ended the answer in the middle; see its log.")
-
-    def _mark(self, frame: Frame) -> None:
-        """Keep where the stream is, and how it would go on from there."""
-        self._has_ended = isinstance(frame.event, Done | Problem)
-        if frame.id is not None and self._call.is_repeatable:
-            self._call = _following(frame.id.rpartition(":")[0], after=frame.id)
-
-
-def _following(answer_id: str, *, after: str | None) -> Call:
+def resume_call(answer_id: str, *, after: str | None) -> Call:
+    """Return the call for the events of an answer after the event id ``after``; all without it."""
     headers = _STREAM | ({"last-event-id": after} if after else {})
     return Call("GET", f"/v1/answers/{answer_id}/events", headers=headers)
+
+
+async def answer_events(connection: Connection, call: Call) -> AsyncGenerator[AnswerEvent]:
+    """Yield the events of one answer, the last one ``Done`` or ``Problem``; unknown ones are ignored.
+
+    After a failed connection it resumes after the last event, while the service keeps them. Before the first
+    event it sends the question again under the same key, which joins the first answer. Raises
+    RefusedByServiceError (before the first event, or when the events are no longer kept), UnreachableError.
+    """
+    failures = 0
+    while True:
+        try:
+            async with connection.open(call) as response, aclosing(_frames(response.aiter_lines())) as frames:
+                async for event_id, event in frames:
+                    failures = 0
+                    if event_id is not None and call.is_repeatable:
+                        call = resume_call(event_id.rpartition(":")[0], after=event_id)
+                    if event is not None:
+                        yield event
+                    if isinstance(event, Done | Problem):
+                        return
+            error = UnreachableError("The service ended the answer in the middle; read its log.")
+        except (RefusedByServiceError, UnreachableError) as failure:
+            error = failure
+        failures += 1
+        await connection.wait_or_raise(error, failures, is_repeatable=call.is_repeatable)
+
+
+async def _frames(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, AnswerEvent | None]]:
+    """Yield id and event of each server-sent event; the event is None when its name is unknown.
+
+    Comments are ignored, several data lines are joined. Raises UnreachableError for data that breaks the
+    event's schema.
+    """
+    name, event_id, data = "message", None, list[str]()
+    async for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "id":
+            event_id = value
+        elif field == "data":
+            data.append(value)
+        elif not line:
+            if data:
+                yield event_id, _event(name, "\n".join(data))
+            name, event_id, data = "message", None, []
+
+
+class _TokenData(BaseModel):
+    text: str
+
+
+def _event(name: str, data: str) -> AnswerEvent | None:
+    if name == Token.event:
+        return Token(parse_response(_TokenData, data).text)
+    if (model := _EVENTS.get(name)) is None:
+        return None
+    event = parse_response(model, data)
+    assert isinstance(event, Started | Sources | SentenceEnded | Done | Problem)  # noqa: S101 - as in _EVENTS
+    return event

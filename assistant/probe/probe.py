@@ -1,15 +1,13 @@
-"""What came of a probe, in the words of its metrics."""
+"""One probe: signs a token, asks a question, follows the answer to its end, and reports the outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import tempfile
-from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import httpx
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -30,17 +28,21 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.identity import Role
-from assistant.settings.deployed_names import NAMESPACE
-from assistant.settings.functions import (
+from assistant.settings.deployed_names import (
+    NAMESPACE,
     PROBE_DEGRADED,
     PROBE_DIMENSION,
     PROBE_DURATION,
     PROBE_FAILED,
     PROBE_PAUSED,
     PROBE_SUBJECT,
-    ProbeSettings,
 )
+from assistant.settings.functions import ProbeSettings
 
+_TOKEN_LIFETIME_S = 300
+_MAX_TOKENS = 32
+"""Enough to see the model write. When it is too few for a sentence, the answer is quoted."""
+_PARAMETER_TIMEOUT_S = 15.0
 _MODEL_FAILED = frozenset(
     {
         GenerationUnavailableError.code,
@@ -51,15 +53,15 @@ _MODEL_FAILED = frozenset(
         Cause.DEADLINE.value,
     }
 )
-"""Values of ``done.fallback`` that tell of the generation endpoint. The others tell of a text that a check
-refused: the model answered."""
+"""Values of ``done.fallback`` for a failed generation endpoint. The others are failed checks of a text: the
+model answered."""
 
 
 class Outcome(StrEnum):
     WORKING = "working"
     DEGRADED = "degraded"
-    """The path works, but not all behind it: the model failed and quotes took its place, or the knowledge
-    base has no answer to the probe's question."""
+    """The path works, but the model failed and quotes replaced its text, or the knowledge base has no answer
+    to the probe's question."""
     PAUSED = "paused"
     """The path works as far as the service, whose endpoints are paused: nothing is wrong."""
     FAILED = "failed"
@@ -67,101 +69,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """``reason`` is a finish reason, or the code of an error: never a text of anybody's."""
+    """``reason`` is a finish reason or the code of an error, never the text of a question or answer."""
 
     outcome: Outcome
     reason: str
     duration_ms: float
 
 
-def outcome_of(last: Done | Problem) -> tuple[Outcome, str]:
-    """Return what an answer's last event, or the problem in place of an answer, says of the path."""
-    if isinstance(last, Problem):
-        paused = last.code == EndpointPausedError.code
-        return (Outcome.PAUSED if paused else Outcome.FAILED), last.code
-    code = last.fallback or (last.reason if last.finish_reason is FinishReason.SOURCES_ONLY else None)
-    if code == EndpointPausedError.code:
-        return Outcome.PAUSED, EndpointPausedError.code
-    if last.citations and code not in _MODEL_FAILED:
-        return Outcome.WORKING, last.finish_reason.value
-    return Outcome.DEGRADED, code or last.finish_reason.value
-
-
-# What a probe found, as one line of CloudWatch's embedded metric format: log and figures in one.
-
-
-_COUNTED = {
-    PROBE_FAILED: Outcome.FAILED,
-    PROBE_DEGRADED: Outcome.DEGRADED,
-    PROBE_PAUSED: Outcome.PAUSED,
-}
-
-
-def tell(result: ProbeResult, *, tenant: str) -> None:
-    """Write the line to stdout, where Lambda takes it from: no endpoint of the VPC is needed."""
-    metrics = EphemeralMetrics(namespace=NAMESPACE)
-    metrics.add_dimension(PROBE_DIMENSION, tenant)
-    for name, outcome in _COUNTED.items():
-        metrics.add_metric(name, unit=MetricUnit.Count, value=float(result.outcome is outcome))
-    metrics.add_metric(PROBE_DURATION, unit=MetricUnit.Milliseconds, value=result.duration_ms)
-    metrics.add_metadata("outcome", result.outcome.value)
-    metrics.add_metadata("reason", result.reason)
-    metrics.flush_metrics()
-
-
-# How the probe judges the service's certificate, and which one it shows.
-
-
-_LIMIT_S = 15.0
-
-
-async def open_tls(settings: ProbeSettings) -> ssl.SSLContext:
-    """Return TLS as the settings ask for it. Raises ConfigurationError, DependencyError."""
-    try:
-        context = _judging(settings.certificate_authority)
-        if settings.client_certificate_parameter is not None:
-            _show(context, await _client_certificate(settings, settings.client_certificate_parameter))
-    except ssl.SSLError as error:
-        raise ConfigurationError(
-            f"A certificate of the probe cannot be read ({error.reason}): give certificates and key in PEM."
-        ) from None
-    return context
-
-
-def _judging(authority: str | None) -> ssl.SSLContext:
-    """Without an authority of the company's own, the public ones do, as httpx ships them."""
-    if authority is None:
-        return httpx.create_ssl_context(trust_env=False)
-    return ssl.create_default_context(cadata=authority)
-
-
-async def _client_certificate(settings: ProbeSettings, name: str) -> str:
-    async with (
-        open_client("ssm", region=settings.region, endpoint_url=settings.aws_endpoint_url) as ssm,
-        aws_call("The parameter of the client certificate", limit_s=_LIMIT_S),
-    ):
-        answer = await ssm.get_parameter(Name=name, WithDecryption=True)
-    return str(answer["Parameter"]["Value"])
-
-
-def _show(context: ssl.SSLContext, pem: str) -> None:
-    """Python reads a private key from files alone: this one is the process's own, and gone at once."""
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(pem)
-        file.flush()
-        context.load_cert_chain(file.name)
-
-
-# One probe: a token, a question, its events to the last.
-
-
-_TOKEN_LIFETIME_S = 300
-_MAX_TOKENS = 32
-"""Enough to see the model write; where it is not enough for a sentence, quotes take its place."""
-
-
 async def probe_once(settings: ProbeSettings, *, clock: Clock | None = None) -> ProbeResult:
-    """Ask the question and follow its answer to the end. What fails on the way is the result."""
+    """Ask the question and follow its answer to the end. A failure is a result, not an error."""
     clock = clock or SystemClock()
     began_s = clock.monotonic_s()
     try:
@@ -177,8 +93,41 @@ async def probe_once(settings: ProbeSettings, *, clock: Clock | None = None) -> 
     return ProbeResult(outcome=outcome, reason=reason, duration_ms=duration_ms)
 
 
+def outcome_of(last: Done | Problem) -> tuple[Outcome, str]:
+    """Return the outcome and its reason for an answer's last event, or the problem in place of an answer."""
+    if isinstance(last, Problem):
+        paused = last.code == EndpointPausedError.code
+        return (Outcome.PAUSED if paused else Outcome.FAILED), last.code
+    code = last.fallback or (last.reason if last.finish_reason is FinishReason.SOURCES_ONLY else None)
+    if code == EndpointPausedError.code:
+        return Outcome.PAUSED, EndpointPausedError.code
+    if last.citations and code not in _MODEL_FAILED:
+        return Outcome.WORKING, last.finish_reason.value
+    return Outcome.DEGRADED, code or last.finish_reason.value
+
+
+def write_metrics(result: ProbeResult, *, tenant: str) -> None:
+    """Write log and metrics as one line of CloudWatch's embedded metric format to stdout.
+
+    Lambda forwards stdout to CloudWatch Logs, so the VPC needs no endpoint for metrics.
+    """
+    metrics = EphemeralMetrics(namespace=NAMESPACE)
+    metrics.add_dimension(PROBE_DIMENSION, tenant)
+    counted = (
+        (PROBE_FAILED, Outcome.FAILED),
+        (PROBE_DEGRADED, Outcome.DEGRADED),
+        (PROBE_PAUSED, Outcome.PAUSED),
+    )
+    for name, outcome in counted:
+        metrics.add_metric(name, unit=MetricUnit.Count, value=float(result.outcome is outcome))
+    metrics.add_metric(PROBE_DURATION, unit=MetricUnit.Milliseconds, value=result.duration_ms)
+    metrics.add_metadata("outcome", result.outcome.value)
+    metrics.add_metadata("reason", result.reason)
+    metrics.flush_metrics()
+
+
 async def _last_event(settings: ProbeSettings, clock: Clock) -> Done | Problem:
-    token, tls = await _token(settings, clock), await open_tls(settings)
+    token, tls = await _token(settings, clock), await _tls_context(settings)
     question = Question(question=settings.question, max_tokens=_MAX_TOKENS, resume_window_s=0)
     async with (
         AssistantClient(settings.service_url, token=token, patience=Patience(attempts=1), tls=tls) as client,
@@ -191,15 +140,9 @@ async def _last_event(settings: ProbeSettings, clock: Clock) -> Done | Problem:
 
 
 async def _token(settings: ProbeSettings, clock: Clock) -> str:
-    async with open_client("kms", region=settings.region, endpoint_url=settings.aws_endpoint_url) as kms:
-        return await signed_token(
-            kms, key_id=settings.signing_key_id, kid=PROBE_SUBJECT, claims=_claims(settings, clock)
-        )
-
-
-def _claims(settings: ProbeSettings, clock: Clock) -> Mapping[str, Any]:
+    """Return a token of the probe, signed by KMS. Raises DependencyError."""
     now = int(clock.now().timestamp())
-    return {
+    claims = {
         "iss": settings.issuer,
         "aud": settings.audience,
         "iat": now,
@@ -209,3 +152,37 @@ def _claims(settings: ProbeSettings, clock: Clock) -> Mapping[str, Any]:
         "roles": [Role.AGENT.value],
         "labels": [],
     }
+    async with open_client("kms", region=settings.region, endpoint_url=settings.aws_endpoint_url) as kms:
+        return await signed_token(kms, key_id=settings.signing_key_id, kid=PROBE_SUBJECT, claims=claims)
+
+
+async def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
+    """Return the TLS that the settings ask for. Raises ConfigurationError, DependencyError.
+
+    Without a certificate authority of the company, the public ones of httpx are trusted.
+    """
+    try:
+        if settings.certificate_authority is None:
+            context = httpx.create_ssl_context(trust_env=False)
+        else:
+            context = ssl.create_default_context(cadata=settings.certificate_authority)
+        if settings.client_certificate_parameter is not None:
+            pem = await _client_certificate(settings, settings.client_certificate_parameter)
+            with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # Python loads keys from files only
+                file.write(pem)
+                file.flush()
+                context.load_cert_chain(file.name)
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"A certificate of the probe cannot be read ({error.reason}): give certificates and key in PEM."
+        ) from None
+    return context
+
+
+async def _client_certificate(settings: ProbeSettings, name: str) -> str:
+    async with (
+        open_client("ssm", region=settings.region, endpoint_url=settings.aws_endpoint_url) as ssm,
+        aws_call("The parameter of the client certificate", limit_s=_PARAMETER_TIMEOUT_S),
+    ):
+        answer = await ssm.get_parameter(Name=name, WithDecryption=True)
+    return str(answer["Parameter"]["Value"])

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 
 from assistant.api.auth import BOUND_SUBJECT
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.functions import PROBE_SUBJECT
+from assistant.settings.deployed_names import PROBE_SUBJECT
 
 
 def published_key(der: bytes) -> dict[str, object]:

@@ -18,16 +18,15 @@ from pydantic import Field
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import (
     CidrBlock,
-    DeploymentSection,
     NetworkSection,
     ParameterName,
     PlaceSection,
 )
 from assistant.settings.tenant import TenantConfig, TenantName
-from assistant.settings.toml_file import read_strict
+from assistant.settings.toml_file import StrictModel, read_strict
 
 
-class LinkSection(DeploymentSection):
+class LinkSection(StrictModel):
     """``[link]``: the private link to the assistant."""
 
     service_name: str = Field(pattern=r"^com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{8,17}$")
@@ -40,7 +39,7 @@ class LinkSection(DeploymentSection):
     way of ``none``: a VPC cannot have two zones of one name, not even for the length of a deployment."""
 
 
-class ProbeSection(DeploymentSection):
+class ProbeSection(StrictModel):
     """``[probe]``: the question that is asked every five minutes."""
 
     question: str = Field(min_length=1, max_length=500)
@@ -54,7 +53,7 @@ class ProbeSection(DeploymentSection):
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
 
 
-class CareAppConfig(DeploymentSection):
+class CareAppConfig(StrictModel):
     schema_version: Literal[1]
     tenant: TenantName
     """The file's own name, and that of the tenant file."""

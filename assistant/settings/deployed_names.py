@@ -1,6 +1,7 @@
 """Names that the templates and the processes share: tables, metrics, power states, custom resources.
 
-Imports nothing of the product, so that every function can read it.
+A tenant has three tables because they differ in lifetime and in who may write
+(docs/decisions/0009-three-dynamodb-tables.md). This module imports nothing of the product.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Final, Literal
 
 PARTITION = "pk"
 SORT = "sk"
-"""All keys are strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +21,21 @@ class SecondaryIndex:
     partition: str
     sort: str
     whole_items: bool
-    """Else only the keys."""
+    """Projects all attributes; else the keys only."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableDefinition:
-    """What is particular to a table. Each has the keys ``pk`` and ``sk`` and is paid on demand."""
+    """One table of a tenant, with the string keys ``pk`` and ``sk``, billed on demand."""
 
     role: str
     index: SecondaryIndex | None = None
     expiry_attribute: str | None = None
     """Holds epoch seconds; DynamoDB deletes the item some time later."""
     recoverable: bool = True
-    """Point-in-time recovery. Off where nothing may outlive its expiry."""
+    """Point-in-time recovery. Off where no copy may outlive the expiry."""
     service_actions: tuple[str, ...] = ()
-    """What the answering service needs on the table and its index, as IAM names it."""
+    """IAM actions of the answering service on the table and its index."""
     worker_actions: tuple[str, ...] = ()
 
 
@@ -44,7 +44,7 @@ _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 RECORDS = TableDefinition(
     role="records",
     index=SecondaryIndex(name="listed", partition="listed", sort="listed_at", whole_items=True),
-    # Neither UpdateItem nor DeleteItem: records are put, under the condition that there is none.
+    # Neither UpdateItem nor DeleteItem: records are put once, on the condition that none exists.
     service_actions=(*_READ, "dynamodb:PutItem"),
 )
 EVENTS = TableDefinition(
@@ -68,87 +68,84 @@ STATES = TableDefinition(
 TABLES = (RECORDS, EVENTS, STATES)
 
 
-# The metrics that a task tells CloudWatch: emitted, scaled on, drawn and alarmed by the same names.
-
-
+# --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
+"""CloudWatch namespace of all metrics."""
 DIMENSION = "Service"
-"""The only dimension: its value is that of one tenant's service, the same in each of its tasks."""
+"""The only dimension of task and function metrics: the tenant's service, the same in each of its tasks."""
 ACTIVE_STREAMS = "ActiveStreams"
-"""Answers in progress in one task, a sample a second; the average over all samples is that per task."""
+"""Answers in progress in one task, sampled each second; the average of all samples is that of a task."""
 INTERNAL_ERRORS = "InternalErrors"
-"""Failures that nobody expected, in one task since its last line."""
+"""Unexpected failures in one task since its last line."""
 
+# --- the log line of an answer, which metric filters count ------------------------------------------------
 ANSWER_ENDED = "answer_ended"
-"""``event`` of the line that is logged once an answer, whose fields metric filters count."""
+"""``event`` of the line that is logged once for each answer."""
 FINISH_REASON = "finish_reason"
-"""Its field: a finish reason, the code of an error, or ``disconnected``."""
+"""Field: a finish reason, the code of an error, or ``disconnected``."""
 MODEL_FAILED = "model_failed"
-"""Its field: true where the model could not be asked, was late or broke off, and a quote took its place."""
+"""Field: true when the model was unavailable, late or interrupted, and a quote replaced its text."""
 FIRST_TOKEN_MS = "first_token_ms"  # noqa: S105 - a token of text
-"""Its field: from the request to the first token; null where none came."""
+"""Field: from the request to the first token; null without one."""
 
-
-# The metrics that functions tell CloudWatch, under ``service_metrics``' namespace and its one dimension.
-
-
+# --- metrics of functions ---------------------------------------------------------------------------------
 DOCUMENTS_POSTPONED = "DocumentsPostponed"
-"""Messages put back to wait for an endpoint or a domain. Beside the power parameter it tells a pause from a
+"""Messages put back to wait for an endpoint or a domain. With the power parameter it separates a pause from a
 fault."""
 RAW_FILES_REFUSED = "RawFilesRefused"
-"""Raw files, or lines of them, that are no document."""
+"""Raw files, or lines of them, that are not documents."""
 OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
-"""Seconds since the oldest object in the quarantine was written; 0 when there is none."""
+"""Seconds since the oldest object in the quarantine was written; 0 without objects."""
 
+# --- the probe --------------------------------------------------------------------------------------------
+PROBE_SUBJECT = "probe"
+"""``sub`` of the probe's tokens, and id of its key in the tenant's key set, which is bound to it."""
+PROBE_DIMENSION = "Tenant"
+PROBE_FAILED = "ProbeFailed"
+"""1 when the question was not answered through the private link, else 0."""
+PROBE_DEGRADED = "ProbeDegraded"
+"""1 when the answer had sources but no text of the model, else 0."""
+PROBE_PAUSED = "ProbePaused"
+"""1 when the tenant's endpoints were paused, else 0: nothing is wrong."""
+PROBE_DURATION = "ProbeDuration"
+"""Milliseconds from the first packet to the end of the answer."""
 
-# The words of the power switch (``power_parameter``): what a tenant's endpoints shall be.
-
-
+# --- values of the power parameter ------------------------------------------------------------------------
 ON: Final = "on"
 PAUSING: Final = "pausing"
-"""They still stand, for what is in progress to end: nobody begins anything new."""
+"""The endpoints still exist, for calls in progress; nobody starts a new one."""
 PAUSED: Final = "paused"
-"""They are taken away, or were."""
+"""The endpoints are deleted, or are being deleted."""
 RESUMING: Final = "resuming"
-"""They are being made: nobody calls them yet."""
+"""The endpoints are being created; nobody calls them yet."""
 CLOSED: Final = (PAUSING, PAUSED, RESUMING)
-"""Nobody calls an endpoint while it says one of these."""
+"""Values with which nobody calls an endpoint."""
 
-
-# What deployment and adapters agree on about the search schema.
-
-
+# --- custom resources of CloudFormation, and the search schema --------------------------------------------
 SCHEMA_VERSION = 2
-"""Grows with a change of mapping, analyzer or settings: such an index is a new version and is filled anew."""
+"""Increases with a change of mapping, analyzer or settings: such an index is a new version, filled anew."""
 SEARCH_SCHEMA_RESOURCE = "Custom::SearchSchema"
-"""Of CloudFormation: index, pipeline, alias, audit. The property ``Stamp`` is what a change of it applies."""
+"""Creates index, pipeline, alias and audit log. A change of its property ``Stamp`` applies them again."""
 SEARCH_ACCESS_RESOURCE = "Custom::SearchAccess"
-"""Of CloudFormation: lets ``RoleArns`` into the tenant's index, to ``Access``, an ``IndexAccess``."""
+"""Gives ``RoleArns`` the access ``Access``, an ``IndexAccess``, to the tenant's index."""
 LINK_SECRET_RESOURCE = "Custom::LinkSecret"  # noqa: S105 - a type of resource
 
 IndexAccess = Literal["read", "write"]
-"""``read``: search and see what the index was built with. ``write``: rows and their removal too."""
-
-
-# What callers and redactor agree on about captured calls of the embedding endpoint.
-
+"""``read``: search, and read the index's metadata. ``write``: also index and delete rows."""
 
 CapturePurpose = Literal["question", "passage"]
-"""Questions of agents, or passages of the corpus: both go to one endpoint, which captures by one share."""
+"""Captured calls of the embedding endpoint: questions of agents, or passages of the corpus."""
 CAPTURE_PURPOSES: tuple[CapturePurpose, ...] = ("question", "passage")
 
 
 def capture_attribute(purpose: CapturePurpose) -> str:
-    """Return what the call says of itself (SageMaker's custom attributes), and its capture repeats."""
+    """Return the value of SageMaker's custom attributes by which the redactor knows a call's purpose."""
     return f"purpose={purpose}"
 
 
-# What KMS holds the secret of a tenant's document links to: who makes it, reads it and grants that agree.
-
-
-LINK_SECRET_PURPOSE = "document-links"  # noqa: S105 - what it is for
+LINK_SECRET_PURPOSE = "document-links"  # noqa: S105 - what the secret is for
 
 
 def link_secret_context(tenant: str) -> dict[str, str]:
-    """Return the encryption context under which the tenant's secret is encrypted."""
+    """Return KMS's encryption context of the secret that signs the tenant's document links."""
     return {"tenant": tenant, "purpose": LINK_SECRET_PURPOSE}

@@ -10,9 +10,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from assistant.settings.toml_file import read_strict
+from assistant.settings.toml_file import StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
 """``dev``: two zones, smallest sizes, paused at night. ``standard``. ``hipaa``: three zones, standby,
@@ -40,11 +40,7 @@ def _is_block(text: str) -> str:
 CidrBlock = Annotated[str, AfterValidator(_is_block)]
 
 
-class DeploymentSection(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PlaceSection(DeploymentSection):
+class PlaceSection(StrictModel):
     """``[deployment]``: where the tenant stands, and what its company asks of everything in an account."""
 
     account: AccountId
@@ -76,7 +72,7 @@ class PlaceSection(DeploymentSection):
         return f"/{self.name_prefix}/{tenant}/{name}"
 
 
-class IdentitySection(DeploymentSection):
+class IdentitySection(StrictModel):
     """``[identity]``: whose tokens the service accepts."""
 
     issuer: str = Field(pattern=r"^https://\S+$")
@@ -87,7 +83,7 @@ class IdentitySection(DeploymentSection):
     console_client_id: str = "assistant-console"
 
 
-class ExistingVpc(DeploymentSection):
+class ExistingVpc(StrictModel):
     """A network that the company made. Subnets in the order of ``deployment.zones``, one each."""
 
     vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$")
@@ -96,7 +92,7 @@ class ExistingVpc(DeploymentSection):
     route_table_ids: tuple[str, ...] = Field(min_length=1, max_length=3)
 
 
-class NetworkSection(DeploymentSection):
+class NetworkSection(StrictModel):
     """``[network]``: a VPC of the tenant's own, or one that is there."""
 
     cidr: CidrBlock = "10.64.0.0/20"
@@ -108,7 +104,7 @@ class NetworkSection(DeploymentSection):
     absent, any address on 443, which the route tables then bound."""
 
 
-class EdgeSection(DeploymentSection):
+class EdgeSection(StrictModel):
     """``[edge]``: the one way in."""
 
     host_name: HostName
@@ -126,7 +122,7 @@ class EdgeSection(DeploymentSection):
     default the care side makes a private zone, and nobody's consent is needed (docs/private-link.md)."""
 
 
-class ModelsSection(DeploymentSection):
+class ModelsSection(StrictModel):
     """``[models]``: what the two endpoints run on. ``accelerator`` is the one line that changes it."""
 
     accelerator: Accelerator = "inf2"
@@ -149,7 +145,7 @@ class ModelsSection(DeploymentSection):
     ``direct`` nobody drops any: the embedding endpoint is captured at 100 only."""
 
 
-class PowerSection(DeploymentSection):
+class PowerSection(StrictModel):
     """``[power]``: hours in which the endpoints stand. Absent: they stand until somebody pauses them."""
 
     pause_at: ClockTime
@@ -160,7 +156,7 @@ class PowerSection(DeploymentSection):
     """Resume on Monday to Friday only."""
 
 
-class SearchSection(DeploymentSection):
+class SearchSection(StrictModel):
     """``[search]``: the OpenSearch domain; sizes follow the profile unless they stand here."""
 
     engine_version: str = Field(default="OpenSearch_3.5", pattern=r"^OpenSearch_(2\.19|3\.\d)$")
@@ -169,7 +165,7 @@ class SearchSection(DeploymentSection):
     volume_gib: int | None = Field(default=None, ge=10, le=3000)
 
 
-class TasksSection(DeploymentSection):
+class TasksSection(StrictModel):
     """``[tasks]``: the orchestrator on Fargate."""
 
     min_tasks: int = Field(default=2, ge=2, le=100)
@@ -181,7 +177,7 @@ class TasksSection(DeploymentSection):
     """ECS Exec: a shell in a task, through ``ssmmessages``."""
 
 
-class ObservabilitySection(DeploymentSection):
+class ObservabilitySection(StrictModel):
     """``[observability]``: who is told, and what may be spent."""
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
@@ -192,7 +188,7 @@ class ObservabilitySection(DeploymentSection):
     """Who may read PHI stores beside the tenant's own roles, without an alarm."""
 
 
-class ReachEntry(DeploymentSection):
+class ReachEntry(StrictModel):
     """``[[reach]]``: one internal system that the assistant calls, over PrivateLink."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -211,7 +207,7 @@ class ReachEntry(DeploymentSection):
 Making = Literal["create", "existing"]
 
 
-class AccountConfig(DeploymentSection):
+class AccountConfig(StrictModel):
     search_service_role: Making = "create"
     """OpenSearch's service-linked role; any domain ever made in the account's console has made it."""
     ecs_service_role: Making = "create"

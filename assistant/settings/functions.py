@@ -145,20 +145,6 @@ class RedactingSettings(FunctionSettings):
 # Settings of the probe, and the names by which its figures are emitted and alarmed.
 
 
-PROBE_SUBJECT = "probe"
-"""``sub`` of its tokens and id of its key in the tenant's key set, which binds the one to the other."""
-
-PROBE_DIMENSION = "Tenant"
-PROBE_FAILED = "ProbeFailed"
-"""1 when the question was not answered through the private link, else 0."""
-PROBE_DEGRADED = "ProbeDegraded"
-"""1 when sources came, but no text of the model."""
-PROBE_PAUSED = "ProbePaused"
-"""1 when the tenant's endpoints were paused: nothing is wrong."""
-PROBE_DURATION = "ProbeDuration"
-"""Milliseconds from the first packet to the end of the answer."""
-
-
 class ProbeSettings(ProcessSettings):
     """The function that asks one question through the private link (``lambdas/ask_probe``)."""
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.toml_file import read_strict
+from assistant.settings.toml_file import StrictModel, read_strict
 
 DIGEST_PATTERN = "^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
@@ -28,11 +28,7 @@ _Tag = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LockedImage(_Section):
+class LockedImage(StrictModel):
     """One image. Without ``registry`` it is our own, in the deployment account's."""
 
     repository: str = Field(pattern=r"^[a-z0-9]+(?:[._/-][a-z0-9]+)*$")
@@ -53,7 +49,7 @@ class LockedImage(_Section):
         return self.registry is None
 
 
-class ImageLock(_Section):
+class ImageLock(StrictModel):
     registries: Mapping[str, _Registry] = {}
     """Registry = region = account that publishes there."""
     images: Mapping[str, LockedImage]

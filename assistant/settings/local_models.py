@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.tenant import TenantConfig
-from assistant.settings.toml_file import read_strict
+from assistant.settings.toml_file import StrictModel, read_strict
 
 MANIFEST_FILE = "manifest.toml"
 CHOICES_FILE = "choices.json"
@@ -27,9 +27,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _AddedModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _AddedModel(StrictModel):
     schema_version: Literal[1] = 1
     name: ModelName
     path: Path
@@ -76,10 +74,8 @@ AddedModel = AddedEmbedding | AddedLlm
 _KINDS: Mapping[object, type[AddedModel]] = {"embedding": AddedEmbedding, "generation": AddedLlm}
 
 
-class TenantModels(BaseModel):
+class TenantModels(StrictModel):
     """One tenant's choice of added models; a task without one has the packaged model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     embedding: AddedEmbedding | None = None
     generation: AddedLlm | None = None
@@ -118,9 +114,7 @@ class TenantModels(BaseModel):
 PACKAGED = TenantModels()
 
 
-class _Choice(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Choice(StrictModel):
     embedding: ModelName | None = None
     generation: ModelName | None = None
 

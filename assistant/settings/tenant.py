@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
@@ -24,7 +24,7 @@ from assistant.settings.deployment import (
     SearchSection,
     TasksSection,
 )
-from assistant.settings.toml_file import read_strict
+from assistant.settings.toml_file import StrictModel, read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
@@ -38,11 +38,7 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
-class _TenantSection(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WritersSection(_TenantSection):
+class WritersSection(StrictModel):
     """Which knowledge owners may write a source, by what their tokens say. Empty: all of them."""
 
     agents: Annotated[tuple[AgentName, ...], Field(max_length=200)] = ()
@@ -51,7 +47,7 @@ class WritersSection(_TenantSection):
     """An access label of their tokens; one is enough."""
 
 
-class SourceEntry(_TenantSection):
+class SourceEntry(StrictModel):
     """Where documents come from, and who may bring them: one ``[[sources]]`` of the tenant file."""
 
     name: SourceName
@@ -84,7 +80,7 @@ SMALLEST_COSINE_GAP = 0.05
 """Between the mean cosines of related and of unrelated texts: under it a model does not tell them apart."""
 
 
-class EmbeddingSection(_TenantSection):
+class EmbeddingSection(StrictModel):
     endpoint: str = "embedding"
     model: str = "all-MiniLM-L6-v2"
     dimensions: int = Field(default=384, ge=1)
@@ -107,7 +103,7 @@ class EmbeddingSection(_TenantSection):
         return self
 
 
-class GenerationSection(_TenantSection):
+class GenerationSection(StrictModel):
     endpoint: str = "llm"
     model: str = "SmolLM2-135M-Instruct"
     context_tokens: int = Field(default=2048, ge=256)
@@ -116,13 +112,13 @@ class GenerationSection(_TenantSection):
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
 
 
-class RetrievalSection(_TenantSection):
+class RetrievalSection(StrictModel):
     leg_size: int = Field(default=100, ge=1, le=1000)
     passages: int = Field(default=5, ge=1, le=50)
     """How many sources an answer shows."""
 
 
-class IndexSection(_TenantSection):
+class IndexSection(StrictModel):
     """Size of the passage index on an OpenSearch domain; the embedded one has neither."""
 
     shards: int = Field(default=1, ge=1, le=64)
@@ -131,7 +127,7 @@ class IndexSection(_TenantSection):
     """Copies beside the first: 0 on one data node; 2 or 5 with standby, where a domain refuses others."""
 
 
-class GateSection(_TenantSection):
+class GateSection(StrictModel):
     """Thresholds of the evidence gate: probabilities that a quote answers the question."""
 
     answered: float = Field(default=0.6, ge=0.0, le=1.0)
@@ -151,7 +147,7 @@ class GateSection(_TenantSection):
         return self
 
 
-class AnswersSection(_TenantSection):
+class AnswersSection(StrictModel):
     """How an answer is made of the documents."""
 
     mode: Literal["auto", "quoted"] = "auto"
@@ -170,7 +166,7 @@ class AnswersSection(_TenantSection):
     question or of the nearest document; ``default`` is for all others."""
 
 
-class LimitsSection(_TenantSection):
+class LimitsSection(StrictModel):
     """Bounds on one process's work for the tenant."""
 
     streams: int = Field(default=64, ge=1)
@@ -183,14 +179,14 @@ class LimitsSection(_TenantSection):
     """Later than this the quote takes the place of written text."""
 
 
-class SecretsSection(_TenantSection):
+class SecretsSection(StrictModel):
     document_links: str = "state:document-links"
     """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder),
     ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
     parameter with a data key that KMS encrypted, base64)."""
 
 
-class TenantConfig(_TenantSection):
+class TenantConfig(StrictModel):
     """One tenant file, ``tenants/<name>.toml``."""
 
     schema_version: Literal[1]

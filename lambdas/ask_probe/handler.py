@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from assistant.probe import probe_once
-from assistant.probe.probe import tell
+from assistant.probe.probe import probe_once, write_metrics
 from assistant.settings.functions import ProbeSettings
 
 
@@ -15,5 +14,5 @@ def handle(event: Any, context: Any) -> dict[str, str | float]:
     del event, context
     settings = ProbeSettings.read()
     result = asyncio.run(probe_once(settings))
-    tell(result, tenant=settings.tenant)
+    write_metrics(result, tenant=settings.tenant)
     return {"outcome": result.outcome.value, "reason": result.reason, "duration_ms": result.duration_ms}

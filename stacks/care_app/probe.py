@@ -15,8 +15,8 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.settings.care_app import CareApp
-from assistant.settings.deployed_names import NAMESPACE
-from assistant.settings.functions import PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED, ProbeSettings
+from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
+from assistant.settings.functions import ProbeSettings
 from stacks.function_package import PROBE
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
 from stacks.keys import administration

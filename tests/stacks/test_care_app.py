@@ -11,8 +11,8 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.deployed_names import NAMESPACE
-from assistant.settings.functions import PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED, ProbeSettings
+from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
+from assistant.settings.functions import ProbeSettings
 from stacks.application import build
 from stacks.care_app.stack import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT

@@ -8,8 +8,9 @@ import json
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.probe import Outcome, probe_once
-from assistant.settings.functions import PROBE_FAILED, PROBE_PAUSED, ProbeSettings
+from assistant.probe.probe import Outcome, probe_once
+from assistant.settings.deployed_names import PROBE_FAILED, PROBE_PAUSED
+from assistant.settings.functions import ProbeSettings
 from lambdas.ask_probe.handler import handle
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import Scene

@@ -79,7 +79,7 @@ def test_weights_that_the_host_cannot_load_are_refused_though_the_device_holds_t
 
 
 def test_an_artifact_of_one_accelerator_does_not_run_on_another() -> None:
-    with pytest.raises(ConfigurationError, match=r"made for inf2, and ml\.trn1\.2xlarge is of trn1"):
+    with pytest.raises(ConfigurationError, match=r"made for inf2, and ml\.trn1\.2xlarge has trn1"):
         check_llm_fit(INF2, instance_named("ml.trn1.2xlarge"))
     with pytest.raises(ConfigurationError, match=r"made for cpu"):
         check_embedding_fit(EMBEDDING, instance_named("ml.g6e.xlarge"))

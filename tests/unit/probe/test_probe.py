@@ -1,12 +1,23 @@
-"""What an answer's end says of the path to it."""
+"""The probe's outcome for an answer's last event, and the line of metrics that it writes."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 import pytest
 
 from assistant.answering.events import Done, Problem
 from assistant.domain.answers import FinishReason, Usage
-from assistant.probe.probe import Outcome, outcome_of
+from assistant.probe.probe import Outcome, ProbeResult, outcome_of, write_metrics
+from assistant.settings.deployed_names import (
+    NAMESPACE,
+    PROBE_DEGRADED,
+    PROBE_DIMENSION,
+    PROBE_DURATION,
+    PROBE_FAILED,
+    PROBE_PAUSED,
+)
 
 
 def done(
@@ -84,3 +95,38 @@ def test_a_paused_tenant_is_nothing_wrong(last: Done | Problem) -> None:
 )
 def test_a_refusal_is_a_failure_by_its_code(code: str, status: int) -> None:
     assert outcome_of(problem(code, status=status)) == (Outcome.FAILED, code)
+
+
+def line_of(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    write_metrics(ProbeResult(outcome=outcome, reason="some_code", duration_ms=12.5), tenant="clinic")
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "raised"),
+    [
+        (Outcome.WORKING, None),
+        (Outcome.FAILED, PROBE_FAILED),
+        (Outcome.DEGRADED, PROBE_DEGRADED),
+        (Outcome.PAUSED, PROBE_PAUSED),
+    ],
+)
+def test_only_the_metric_of_the_outcome_is_1(
+    outcome: Outcome, raised: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = line_of(outcome, capsys)
+    for name in (PROBE_FAILED, PROBE_DEGRADED, PROBE_PAUSED):
+        assert line[name] == [1.0 if name == raised else 0.0]
+
+
+def test_the_metrics_have_one_dimension_the_tenant(capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(Outcome.WORKING, capsys)
+    (declared,) = line["_aws"]["CloudWatchMetrics"]
+    assert (declared["Namespace"], declared["Dimensions"]) == (NAMESPACE, [[PROBE_DIMENSION]])
+    assert line[PROBE_DIMENSION] == "clinic"
+    assert PROBE_DURATION in {metric["Name"] for metric in declared["Metrics"]}
+
+
+def test_the_line_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(Outcome.FAILED, capsys)
+    assert (line["outcome"], line["reason"]) == ("failed", "some_code")
