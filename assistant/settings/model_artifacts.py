@@ -243,7 +243,7 @@ def instance_named(name: str) -> Instance:
         if instance.name == name:
             return instance
     known = ", ".join(instance.name for instance in INSTANCES)
-    raise ConfigurationError(f"{name}: the memory of this instance is not known here; known are {known}.")
+    raise ConfigurationError(f"{name}: not an instance that is known here; known are {known}.")
 
 
 # Sources, read 2026-11-20: https://aws.amazon.com/ec2/instance-types/ (families Inf2, Trn1, G5, G6, G6e, C7i,

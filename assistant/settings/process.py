@@ -28,15 +28,16 @@ from assistant.settings.tenant import TenantConfig
 
 
 class ProcessSettings(BaseSettings):
-    """Settings of one process. Making them raises one ConfigurationError that names every wrong variable."""
+    """Settings of one process. An invalid environment raises one ConfigurationError that names all its
+    errors."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     @classmethod
     def read(cls, **given: Any) -> Self:
-        """Return the settings that the environment holds; what is given stands over it.
+        """Return the settings of the environment; ``given`` values override it.
 
-        Raises ConfigurationError naming variables.
+        Raises ConfigurationError naming the wrong variables.
         """
         try:
             return cls(**given)
@@ -54,23 +55,25 @@ class ProcessSettings(BaseSettings):
     def variables(
         cls, given: Mapping[str, Any], *, known_later: AbstractSet[str] = frozenset()
     ) -> dict[str, str]:
-        """Return the variables by which a process reads what is ``given`` by field.
+        """Return the environment variables that give a process these fields.
 
-        Values of fields in ``known_later`` are references that only the deployment resolves: they pass as
-        they are. All others are validated as the process will, and a needed one that is missing is an error.
-        Raises ConfigurationError naming every wrong variable.
+        Values of fields in ``known_later`` are references that CloudFormation resolves; they pass unchecked.
+        All others are validated as the process does it. Raises ConfigurationError naming every wrong or
+        missing variable.
         """
-        unknown = [name for name in given if name not in cls.model_fields]
-        missing = [
-            name for name, field in cls.model_fields.items() if field.is_required() and name not in given
+        unknown = given.keys() - cls.model_fields.keys()
+        wrong = [f"{cls.__name__} has no field {name}" for name in sorted(unknown)]
+        wrong += [
+            f"{cls.variable(name)} is needed"
+            for name, field in cls.model_fields.items()
+            if field.is_required() and name not in given
         ]
-        wrong = [f"{cls.__name__} has no field {name}" for name in unknown]
-        wrong += [f"{cls.variable(name)} is needed" for name in missing]
         wrong += cls.wrong_together(given)
         values: dict[str, str] = {}
-        for name in given.keys() - set(unknown):
+        for name in given.keys() - unknown:
             try:
-                values[cls.variable(name)] = _written(cls, name, given[name], known_later=name in known_later)
+                is_known = name not in known_later
+                values[cls.variable(name)] = cls._encoded(name, given[name]) if is_known else str(given[name])
             except ValidationError as error:
                 wrong += [f"{cls.variable(name)}: {item['msg']}" for item in error.errors()]
         if wrong:
@@ -79,9 +82,16 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> Sequence[str]:
-        """Return what is wrong with the given values together, a sentence each; none is validated yet."""
+        """Return an error message for each wrong combination of the given values, which are not validated
+        yet."""
         del given
         return ()
+
+    @classmethod
+    def _encoded(cls, name: str, value: Any) -> str:
+        field = cls.model_fields[name]
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[valid-type]
+        return _as_text(adapter.dump_python(adapter.validate_python(value), mode="json"))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -101,33 +111,22 @@ class ProcessSettings(BaseSettings):
         raise ConfigurationError(f"The environment is not usable: {'; '.join(wrong)}.")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that make these very settings in another process; absent ones are left out."""
+        """Return the variables that give another process these settings; None is left out."""
         values = self.model_dump(mode="json", exclude_none=True)
-        return {
-            self.variable(name): value if isinstance(value, str) else json.dumps(value)
-            for name, value in values.items()
-        }
+        return {self.variable(name): _as_text(value) for name, value in values.items()}
 
 
-def _written(cls: type[ProcessSettings], name: str, value: Any, *, known_later: bool) -> str:
-    if known_later:
-        return str(value)
-    field = cls.model_fields[name]
-    checked: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[valid-type]
-    written = checked.dump_python(checked.validate_python(value), mode="json")
-    return written if isinstance(written, str) else json.dumps(written)
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return what a process started from this one inherits: everything but our own settings.
+    """Return the environment that a child process inherits: all variables but our own settings.
 
-    Those are passed on by their classes (``environment``), so that one variable never reaches two
-    processes that read the same class.
+    ``ProcessSettings.environment`` passes those on, so that a variable never reaches a second process that
+    reads the same class.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith("ASSISTANT_")}
-
-
-# Settings of the two processes that a deployment runs: the service and the ingestion worker.
 
 
 _TENANT = "{tenant}"
@@ -136,27 +135,28 @@ HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
 
 
 class StoreSettings(ProcessSettings):
-    """Where a process that serves or fills knowledge keeps it. One set of names, read by both processes.
+    """Stores of a process that serves or ingests knowledge.
 
-    Names of AWS's things may hold ``{tenant}``; they must when the folder has more than one tenant file.
+    Names of AWS resources may contain ``{tenant}``, and must when the folder has several tenant files.
     """
 
     tenants_dir: Path = Path("tenants")
-    """Folder of tenant files; every `*.toml` in it is served. One that is wrong is logged and left out."""
+    """Folder of tenant files; every `*.toml` in it is served. An invalid file is logged and skipped."""
     only_tenants: tuple[str, ...] = ()
     """Tenants of the folder that are served, as a JSON list; all when empty."""
     tenant_file_s3: str | None = Field(default=None, pattern=TENANT_FILE_PATTERN)
-    """`s3://bucket/key.toml`: a tenant file that is copied into `tenants_dir` at start, as its tenant's."""
+    """`s3://bucket/key.toml`: a tenant file that is copied into `tenants_dir` at start."""
     state_dir: Path = Path(".state")
-    """Folder of everything that embedded stores keep, and of secrets made on first use."""
+    """Folder of all embedded stores, and of secrets created on first use."""
     model_artifacts_dir: Path = Path(".state/models")
-    """Holds a folder a model, named as in the tenant file, with `tokenizer.json` and `artifact.json`."""
+    """Folder with a folder for each model, named as in the tenant file: `tokenizer.json` and
+    `artifact.json`."""
     model_artifacts_s3: str | None = Field(
         default=None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
     )
-    """`s3://bucket/prefix/` with the same folders: copied into `model_artifacts_dir` at start."""
+    """`s3://bucket/prefix/` with the same folders, which are copied into `model_artifacts_dir` at start."""
     sagemaker_endpoint_url: HttpUrl | None = None
-    """Base URL of the SageMaker Runtime; AWS's own of the region when absent."""
+    """Base URL of the SageMaker Runtime; the region's endpoint when absent."""
     region: str = "us-east-1"
     """AWS region of every client."""
     stores: Literal["embedded", "aws"] = "embedded"
@@ -164,40 +164,40 @@ class StoreSettings(ProcessSettings):
     search: Literal["embedded", "opensearch"] = "embedded"
     """The passage index: under `state_dir`, or OpenSearch."""
     aws_endpoint_url: HttpUrl | None = None
-    """Of S3, DynamoDB, SQS, SSM and KMS, other than AWS's own: an emulator."""
+    """Base URL of S3, DynamoDB, SQS, SSM and KMS, for an emulator; AWS's endpoints when absent."""
     documents_bucket: str = ""
     """S3 bucket of documents and their parsed text."""
     documents_key_id: str | None = None
-    """KMS key (id, alias or ARN) that encrypts documents; the bucket's own default when absent."""
+    """KMS key (id, alias or ARN) that encrypts documents; the bucket's default when absent."""
     states_table: str = ""
     """DynamoDB table of the documents' states."""
     ingestion_queue_url: str = ""
-    """SQS queue of documents to bring into the index."""
+    """SQS queue of documents to index."""
     withdrawals_queue_url: str = ""
-    """SQS queue of documents to take out of it."""
+    """SQS queue of documents to remove from the index."""
     opensearch_url: HttpUrl | Literal[""] = ""
     """Base URL of the OpenSearch domain or node; needed with `search=opensearch`."""
     opensearch_index: str = "{tenant}-passages"
-    """The alias that is searched; an index version is `<alias>-<version>` behind it."""
+    """Alias of the index; each index version is named `<alias>-<version>`."""
     opensearch_auth: Literal["sigv4", "none"] = "sigv4"
-    """Whether requests to it are signed."""
+    """Whether requests to OpenSearch are signed."""
     local_models: dict[str, TenantModels] = Field(default_factory=dict)
-    """Tenant = the models added on this machine that it uses (`assistant models add`), as JSON. A deployment
-    gives none."""
+    """Tenant = the models added on this machine that it uses (`assistant models add`), as JSON. Not set in a
+    deployment."""
     otlp_endpoint: str | None = None
-    """Where spans go (OTLP over HTTP); nowhere when absent."""
+    """Collector of spans (OTLP over HTTP); no spans are sent when absent."""
     log_level: str = "INFO"
-    """The least level that is logged."""
+    """Lowest level that is logged."""
 
     documents_prefix: ClassVar[str] = "documents/"
-    """Of every object in the bucket of documents."""
+    """Prefix of every object in the documents bucket."""
     on_aws: ClassVar[tuple[str, ...]] = (
         "documents_bucket",
         "states_table",
         "ingestion_queue_url",
         "withdrawals_queue_url",
     )
-    """What `stores=aws` needs, each a thing of one tenant."""
+    """Fields that `stores=aws` needs, each the name of one tenant's resource."""
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> list[str]:
@@ -214,14 +214,14 @@ class StoreSettings(ProcessSettings):
         return [f"{because} needs {', '.join(missing)}"] if missing else []
 
     def check_tenants(self, tenants: Mapping[str, TenantConfig]) -> None:
-        """Raises ConfigurationError naming the variables by which several tenants would share a thing."""
+        """Raises ConfigurationError naming the variables by which several tenants would share a resource."""
         if len(tenants) < 2:
             return
         used = [*(self.on_aws if self.stores == "aws" else ()), *self._used_beside()]
         shared = [self.variable(name) for name in used if _TENANT not in getattr(self, name)]
         if shared:
             raise ConfigurationError(
-                f"{self.tenants_dir} has {len(tenants)} tenants ({', '.join(tenants)}), so these must hold "
+                f"{self.tenants_dir} has {len(tenants)} tenants ({', '.join(tenants)}): these must contain "
                 f"{_TENANT}: {', '.join(shared)}."
             )
 
@@ -229,12 +229,12 @@ class StoreSettings(ProcessSettings):
         return ["opensearch_index"] if self.search == "opensearch" else []
 
     def as_served(self, tenant: TenantConfig) -> TenantConfig:
-        """Return the tenant with the models that it uses here."""
+        """Return the tenant with the models that this machine serves for it."""
         models = self.local_models.get(tenant.name)
         return tenant if models is None else models.applied_to(tenant)
 
     def of_tenant(self, template: str, tenant: TenantConfig) -> str:
-        """Return a thing's name or URL for one tenant."""
+        """Return the name or URL for one tenant."""
         return template.replace(_TENANT, tenant.name)
 
 
@@ -246,49 +246,50 @@ class ServiceSettings(StoreSettings):
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8700, ge=0, le=65535)
-    """Port to listen on; 0 takes a free one, which the ready line names."""
+    """Port to listen on; 0 takes a free one, which the ready line shows."""
     operations_host: str = "127.0.0.1"
     """Address of the operators' listener."""
     operations_port: int | None = Field(default=None, ge=0, le=65535)
-    """Port of the operators' listener: `/readyz` and `/metrics` are served there and nowhere else; 0 takes a
-    free one, which the ready line names. None is opened when absent."""
+    """Port of the operators' listener, the only one with `/readyz` and `/metrics`; 0 takes a free one, which
+    the ready line shows. Not opened when absent."""
     connections: int = Field(default=1000, ge=10)
-    """Open connections at most; beyond it the one that has been without a request for longest is closed."""
+    """Most open connections; above it the connection that has been idle for longest is closed."""
     issuer: str
     """`iss` of accepted tokens and base URL of its OIDC discovery."""
     audience: str = "assistant"
     """`aud` of accepted tokens."""
     jwks_url: HttpUrl | None = None
-    """Address of the issuer's keys. Exactly one of this and `jwks_parameter` is given."""
+    """URL of the issuer's keys. Give either this or `jwks_parameter`."""
     jwks_parameter: str | None = None
-    """Name of the SSM parameter that holds the issuer's key set (JWKS) where the issuer is out of reach."""
+    """Name of the SSM parameter with the issuer's key set (JWKS), where the issuer is unreachable."""
     power_parameter: str | None = None
-    """Name of the SSM parameter that says `on` or `paused`; a file under `state_dir` when absent."""
+    """Name of the SSM parameter with the power state (`on`, `paused`…); a file under `state_dir` when
+    absent."""
     records_table: str = ""
-    """DynamoDB table of answers, verdicts, what was sent, and who read what."""
+    """DynamoDB table of answers, verdicts, sent replies and reads."""
     events_table: str = ""
     """DynamoDB table of the event logs of answers in progress."""
     console_client_id: str = "assistant-console"
-    """The console's name at the issuer."""
+    """Client id of the console at the issuer."""
     console_name: str = "Care assistant"
-    """What the console's head shows."""
+    """Title of the console."""
     quoted_tenants: tuple[str, ...] = ()
-    """Tenants whose answers are only quoted here, as a JSON list: nothing is asked of their generation model,
-    which need not run and needs no artifact."""
+    """Tenants whose answers are only quoted here, as a JSON list: their generation model is never called, and
+    need not run."""
     drain_timeout_s: float = Field(default=103.0, gt=0, le=120.0)
-    """How long answers in progress may go on after SIGTERM."""
+    """Longest time for answers in progress after SIGTERM."""
     tls: Literal["off", "self-signed"] = "off"
-    """`self-signed`: HTTPS by a certificate made at start, for a balancer that verifies none."""
+    """`self-signed`: HTTPS with a certificate made at start, for a balancer that does not verify it."""
     metrics_service: str | None = None
-    """Dimension `Service` of the metrics that go to stdout for CloudWatch; none go when absent."""
+    """Dimension `Service` of the metrics on stdout for CloudWatch; none are written when absent."""
     metrics_interval_s: int = Field(default=15, ge=1, le=60)
-    """How often they do. Active streams are counted each second between."""
+    """Interval of those metrics. Active streams are sampled each second."""
     release: str = ""
-    """Version of this package that was deployed; `/readyz` shows it, as it does the next two."""
+    """Deployed version of this package; `/readyz` shows it and the next two."""
     model_stamp: str = ""
-    """Of the deployed model artifacts and images: a change of it rolls the tasks."""
+    """Stamp of the deployed model artifacts and images; a change replaces the tasks."""
     schema_stamp: str = ""
-    """Of the search schema that was applied: a change of it rolls the tasks."""
+    """Stamp of the applied search schema; a change replaces the tasks."""
 
     on_aws: ClassVar[tuple[str, ...]] = (*StoreSettings.on_aws, "records_table", "events_table")
 
@@ -312,11 +313,8 @@ class WorkerSettings(StoreSettings):
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_WORKER_")
 
     opensearch_applies_schema: bool = False
-    """Whether the worker makes index, pipeline and alias where they are missing: on a node of one's own. A
-    deployment makes them before, and its worker may not."""
-
-
-# Settings of what stands beside the service and the worker: the model server, and the local processes.
+    """Whether the worker creates missing index, pipeline and alias: on a node of your own. A deployment
+    creates them before, and its worker has no permission to."""
 
 
 class ModelServerSettings(ProcessSettings):
@@ -328,22 +326,22 @@ class ModelServerSettings(ProcessSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     path: Path | None = None
-    """A folder of an embedding model (model.safetensors, tokenizer.json, config.json) or a GGUF file;
-    the packaged MiniLM or SmolLM2 weights when absent."""
+    """Folder of an embedding model (model.safetensors, tokenizer.json, config.json), or a GGUF file; the
+    packaged MiniLM or SmolLM2 weights when absent."""
     manifest: Path | None = None
-    """``manifest.toml`` of a model that was added with ``assistant models add``; stands over ``path``."""
+    """``manifest.toml`` of a model added with ``assistant models add``; overrides ``path``."""
     artifacts_dir: Path = Path(".state/models")
-    """Where what is derived from weights is kept, a folder a model: graph, tokenizer.json, artifact.json."""
+    """Folder with a folder for each model's derived files: graph, tokenizer.json, artifact.json."""
     max_input_tokens: int = Field(default=256, ge=16)
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the matrix products of embeddings, where the processor has bfloat16; float32 elsewhere."""
+    """Precision of the matrix products of embeddings; float32 on a processor without bfloat16."""
     threads: int = Field(default=2, ge=1)
     slots: int = Field(default=4, ge=1)
-    """Generations that run at once in one batch."""
+    """Concurrent generations in one batch."""
     context_tokens: int = Field(default=2048, ge=256)
     """Context of one slot."""
     queue_size: int = Field(default=16, ge=0)
-    """Requests that wait; over it the answer is 429."""
+    """Longest queue of requests; above it the response is 429."""
     log_level: str = "INFO"
 
 
@@ -357,7 +355,7 @@ class GatewaySettings(ProcessSettings):
     endpoints: dict[str, str]
     """Endpoint name → base URL of a model server, as JSON."""
     cut_seed: int = 0
-    """Seed of the byte positions at which response parts are cut."""
+    """Seed of the byte positions at which the gateway splits response parts."""
     log_level: str = "INFO"
 
 
@@ -371,39 +369,40 @@ class LocalIssuerSettings(ProcessSettings):
     tenants_dir: Path = Path("tenants")
     state_dir: Path = Path(".state")
     only_tenants: tuple[str, ...] = ()
-    """Tenants that sign-in offers; all of the folder when empty."""
+    """Tenants of the sign-in page; all of the folder when empty."""
     audience: str = "assistant"
     redirect_origins: tuple[str, ...] = ()
-    """Origins that sign-in may return to: the console's."""
+    """Origins that sign-in may redirect to: the console's."""
     log_level: str = "INFO"
 
 
 class LocalSettings(ProcessSettings):
-    """The supervisor of local processes (``assistant``); what it starts gets its own class's settings."""
+    """The supervisor of local processes (``assistant``). Each process that it starts has a class of its
+    own."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_LOCAL_")
 
     port: int = Field(default=8700, ge=0, le=65533)
-    """Port of the service; the issuer and the gateway have the two after it. 0 chooses free ones."""
+    """Port of the service; the issuer and the gateway take the next two. 0 takes free ones."""
     min_free_mib: int = Field(default=512, ge=0)
-    """Nothing is started with less free space on the disk of the state folder."""
+    """Least free space on the state folder's disk to start a process."""
     start_timeout_s: float = Field(default=120.0, gt=0)
     """From start to ready line; the first start derives the embedding model's graph."""
     stop_timeout_s: float = Field(default=10.0, gt=0)
     """From SIGTERM to SIGKILL."""
     lock_timeout_s: float = Field(default=180.0, gt=0)
-    """How long a command waits while another starts processes."""
+    """Longest wait of a command while another one starts processes."""
     log_limit_mib: int = Field(default=8, ge=1)
-    """Over it the older half of a process's log is dropped, at the next command."""
+    """Above it the next command drops the older half of a process's log."""
     search: Literal["embedded", "opensearch"] = "embedded"
-    """The index: under the state folder, or an OpenSearch node's."""
+    """The index: under the state folder, or on an OpenSearch node."""
     opensearch_url: str = "http://127.0.0.1:9200"
-    """Where that node answers. It is asked without credentials."""
+    """URL of that node, which needs no credentials."""
     service_token: str | None = None
-    """Bearer token for a service that a command is told of by its address."""
+    """Bearer token for a service that a command gets by its address."""
     ci: str = Field(default="", validation_alias="CI")
 
     @property
     def in_ci(self) -> bool:
-        """Whether ``CI`` says that nobody is there to press Ctrl-C."""
+        """Whether ``CI`` is set: nobody is there to press Ctrl-C."""
         return self.ci.lower() not in ("", "0", "false", "no")
