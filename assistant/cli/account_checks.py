@@ -1,7 +1,7 @@
-"""What a deployment would meet in its account, asked before it begins. No call here changes anything.
+"""Checks a tenant's templates against its account before a deployment. No call here changes anything.
 
-A refusal would fail the deployment for certain. A remark is what the account allows less of than the tenant
-may use, or what could not be asked: the deployment goes on.
+A refusal would make the deployment fail. A remark is a quota below what the tenant may use, or a check that
+could not be made: the deployment continues.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Templates = Mapping[str, Mapping[str, Any]]
 
 _VCPU_QUOTAS = {"inf2": "Running On-Demand Inf instances", "trn1": "Running On-Demand Trn instances"}
 _COMPILE_VCPUS = {"inf2": 32, "trn1": 8}
-"""Of the smallest machine that compiles the shipped artifact: inf2.8xlarge, trn1.2xlarge."""
+"""vCPUs of the smallest instance that compiles the shipped artifact: inf2.8xlarge, trn1.2xlarge."""
 _LAMBDA_QUOTA = "L-B99A9384"
-"""Concurrent executions; 1,000 is what an account is meant to have."""
+"""Concurrent executions; AWS's default is 1,000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What the account answers, and what to do."""
+    """What is wrong in the account, and what to do."""
 
     kind: Literal["refused", "remark"]
     said: str
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChecks:
-    """The questions of one tenant's templates to its account."""
+    """The checks of one tenant's templates in its account."""
 
     aws: AwsAccount
     tenant: TenantConfig
@@ -46,18 +46,18 @@ class AccountChecks:
     templates: Templates
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what would fail, and what is worth knowing before.
+        """Yield what would fail, and remarks.
 
-        A question that is refused is a remark: who deploys may be allowed less than to ask.
+        A check without permission is a remark: the deployer's role may lack it.
         """
-        for question in (self._zones, self._certificate, self._publishers, self._functions, self._instances):
+        for check in (self._zones, self._certificate, self._publishers, self._functions, self._instances):
             try:
-                yield from question()
+                yield from check()
             except DeploymentError as error:
-                yield Finding(kind="remark", said=f"not asked: {error.message}")
+                yield _remark(f"not asked: {error.message}")
 
     def _zones(self) -> Iterator[Finding]:
-        """Names of zones differ from account to account, so only the account knows which service is where."""
+        """Check that each service is in the tenant's zones; zone names differ from account to account."""
         known: dict[str, frozenset[str]] = {}
         for name in interface_services(self.templates):
             zones = self.aws.zones_of_service(name)
@@ -122,10 +122,9 @@ class AccountChecks:
         wanted = concurrent_functions(self.templates)
         limit = self.aws.concurrent_functions()
         if limit < wanted:
-            yield Finding(
-                kind="remark",
-                said=f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
-                f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}",
+            yield _remark(
+                f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
+                f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}"
             )
 
     def _instances(self) -> Iterator[Finding]:
@@ -142,17 +141,19 @@ class AccountChecks:
         found = self.aws.quotas(service, names=wanted.keys())
         for name, count in wanted.items():
             if name not in found:
-                yield Finding(kind="remark", said=f"{service} has no quota {name} in this region.")
+                yield _remark(f"{service} has no quota {name} in this region.")
             elif found[name].value < count:
                 increase = _increase(service, found[name].code, count)
                 allowed = f"{found[name].value:g}"
-                yield Finding(
-                    kind="remark", said=f"quota {name}: {allowed}, and {count} are wanted{why}. {increase}"
-                )
+                yield _remark(f"quota {name}: {allowed}, and {count} are wanted{why}. {increase}")
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
         return Finding(kind="refused", said=line)
+
+
+def _remark(said: str) -> Finding:
+    return Finding(kind="remark", said=said)
 
 
 def interface_services(templates: Templates) -> list[str]:
@@ -173,9 +174,9 @@ def concurrent_functions(templates: Templates) -> int:
 
 
 def endpoint_instances(templates: Templates) -> dict[str, int]:
-    """Return how many instances of each type the endpoints may want.
+    """Return how many instances of each type the endpoints may need.
 
-    That is all of a fleet and one more: a blue/green deployment runs both fleets for a while.
+    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while.
     """
     targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(each["MaxCapacity"]) for each in targets if each.get("ServiceNamespace") == "sagemaker"]
@@ -185,6 +186,57 @@ def endpoint_instances(templates: Templates) -> dict[str, int]:
             kind = str(variant["InstanceType"])
             wanted[kind] = wanted.get(kind, 0) + max(most, default=1) + 1
     return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """A variant that scales, and that would run on another instance type."""
+
+    endpoint: str
+    variant: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"endpoint {self.endpoint}, variant {self.variant}: from {self.before} to {self.after}"
+
+
+def instance_changes(deployed: Templates, new: Templates) -> list[InstanceChange]:
+    """Return the instance types that an update of deployed endpoints cannot change.
+
+    "If the update would change the instance type for any model that is a target for auto scaling, the update
+    fails" (Amazon SageMaker AI developer guide, "Update endpoints that use auto scaling"). A new endpoint has
+    no such limit: pausing and resuming makes one.
+    """
+    before, after = dict(_instances(deployed)), dict(_instances(new))
+    targets = _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
+    scaled = {target.get("ResourceId") for target in targets}
+    return [
+        InstanceChange(endpoint, variant, before[endpoint, variant], after[endpoint, variant])
+        for endpoint, variant in sorted(before.keys() & after.keys())
+        if before[endpoint, variant] != after[endpoint, variant]
+        and f"endpoint/{endpoint}/variant/{variant}" in scaled
+    ]
+
+
+def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield ((endpoint's name, variant), instance type)."""
+    for template in templates.values():
+        resources = template.get("Resources", {})
+        for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
+            config = resources.get(_logical_id(endpoint.get("EndpointConfigName")), {})
+            for variant in config.get("Properties", {}).get("ProductionVariants", []):
+                place = str(endpoint.get("EndpointName")), str(variant.get("VariantName"))
+                yield place, str(variant.get("InstanceType"))
+
+
+def _logical_id(value: Any) -> str | None:
+    """Return the logical id that a property refers to."""
+    match value:
+        case {"Ref": str(logical_id)} | {"Fn::GetAtt": [str(logical_id), *_]}:
+            return logical_id
+        case _:
+            return None
 
 
 def _increase(service: str, code: str, count: int) -> str:

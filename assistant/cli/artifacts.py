@@ -2,8 +2,8 @@
 
 They need no chip and no build: a tenant that names them answers before its own models are compiled.
 """
-
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import tempfile
@@ -15,10 +15,10 @@ from typing import Any, cast
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from assistant.cli.aws_account import AwsAccount
+from assistant.cli.aws_account import AwsAccount, place_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.deployment import ModelsSection, PlaceSection
+from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import CALLERS_PREFIX, load_embedding_manifest, load_llm_manifest
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import TenantConfig
@@ -27,6 +27,8 @@ BUCKET_OUTPUT = "ModelsBucketName"
 PUBLISHER_OUTPUT = "ArtifactPublisherArn"
 """Outputs of a tenant's data stack."""
 _OF_CALLERS = ("artifact.json", "tokenizer.json")
+_TASKS = {"embedding": "embedding", "generation": "llm"}
+"""Task of a packaged model = first part of its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,86 +40,78 @@ class ModelFiles:
 
 
 def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
-    """Return what the manifests in ``folder`` (``model_artifacts``) name. Raises ConfigurationError."""
-    return list(_model_files(models, folder))
+    """Return the files that the manifests in ``folder`` (``model_artifacts``) name.
 
-
-def _model_files(models: ModelsSection, folder: Path) -> Iterator[ModelFiles]:
+    Raises ConfigurationError.
+    """
     manifests = {
         "llm": load_llm_manifest(folder / "llm" / models.llm),
         "embedding": load_embedding_manifest(folder / "embedding" / models.embedding),
     }
-    for task, manifest in manifests.items():
-        yield ModelFiles(f"{task}/{manifest.name}/{manifest.sha256}/", manifest.files)
-    for manifest in manifests.values():
-        yield ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS)
+    return [
+        *(
+            ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files)
+            for kind, manifest in manifests.items()
+        ),
+        *(ModelFiles(f"{CALLERS_PREFIX}{one.served_name}/", _OF_CALLERS) for one in manifests.values()),
+    ]
 
 
-# ``assistant artifacts put``: the models that come as Python packages, into a tenant's models bucket.
+def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
+    """Upload every file that the tenant's manifests name and that a Python package has.
 
-
-_TASKS = ("embedding", "generation")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackagedModels:
-    """One tenant's packaged models on their way into its bucket."""
-
-    tenant: TenantConfig
-    place: PlaceSection
-    aws: AwsAccount
-    root: Path
-    terminal: Terminal
-
-    def put(self) -> None:
-        """Put every file that the tenant's manifests name. Raises ConfigurationError, DeploymentError."""
-        if self.tenant.models is None:
-            raise ConfigurationError(f"{self.tenant.name} has no [models] section: there is nothing to put.")
-        self.aws.require()
-        stack = f"{self.place.name_prefix}-{self.tenant.name}-Data"
-        outputs = self.aws.outputs(stack)
-        if BUCKET_OUTPUT not in outputs:
-            raise DeploymentError(f"{stack} does not stand yet: run assistant deploy first.")
-        if PUBLISHER_OUTPUT not in outputs:
-            raise DeploymentError(
-                f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
-            )
-        with tempfile.TemporaryDirectory() as folder:
-            sources = {name: path for task in _TASKS for name, path in _files_of(task, Path(folder))}
-            wanted = model_files(self.tenant.models, folder=self.root / "model_artifacts")
-            files = {f"{each.prefix}{name}": name for each in wanted for name in each.files}
-            self._upload(outputs, {key: path for key in files if (path := _source(key, sources))})
-            absent = [key for key in files if _source(key, sources) is None]
-        if absent:
-            raise ConfigurationError(
-                "These come with no Python package. Build and put them as the publisher "
-                f"(model_artifacts/README.md): {', '.join(absent)}"
-            )
-
-    def _upload(self, outputs: Mapping[str, str], files: Mapping[str, Path]) -> None:
-        bucket = outputs[BUCKET_OUTPUT]
-        try:
-            s3 = self._publisher(outputs[PUBLISHER_OUTPUT]).client("s3")
-            for key, path in files.items():
-                s3.upload_file(str(path), bucket, key)
-                self.terminal.step(f"s3://{bucket}/{key}")
-        except (ClientError, BotoCoreError) as error:
-            raise DeploymentError(f"The model artifacts cannot be put into {bucket}: {error}") from None
-
-    def _publisher(self, role: str) -> Any:
-        given = boto3.client("sts", region_name=self.aws.region).assume_role(
-            RoleArn=role, RoleSessionName="artifacts"
-        )["Credentials"]
-        return cast("Any", boto3).Session(
-            aws_access_key_id=given["AccessKeyId"],
-            aws_secret_access_key=given["SecretAccessKey"],
-            aws_session_token=given["SessionToken"],
-            region_name=self.aws.region,
+    Raises DeploymentError, and ConfigurationError naming the files that no package has.
+    """
+    place = place_of(tenant, tenant_file)
+    if tenant.models is None:
+        raise ConfigurationError(f"{tenant.name} has no [models] section: there is nothing to put.")
+    aws = AwsAccount(account=place.account, region=place.region)
+    aws.require()
+    stack = f"{place.name_prefix}-{tenant.name}-Data"
+    outputs = aws.outputs(stack)
+    if BUCKET_OUTPUT not in outputs:
+        raise DeploymentError(f"{stack} does not stand yet: run assistant deploy first.")
+    if PUBLISHER_OUTPUT not in outputs:
+        raise DeploymentError(
+            f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
+        )
+    wanted = model_files(tenant.models, folder=root / "model_artifacts")
+    keys = [f"{each.prefix}{name}" for each in wanted for name in each.files]
+    with tempfile.TemporaryDirectory() as folder:
+        packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
+        found = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
+        _upload(aws, outputs, found, terminal)
+    if absent := [key for key in keys if key not in found]:
+        raise ConfigurationError(
+            "These come with no Python package. Build and put them as the publisher "
+            f"(model_artifacts/README.md): {', '.join(absent)}"
         )
 
 
-def _files_of(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each file of a packaged model by task, digest and name; what its callers read by its key."""
+def _upload(
+    aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
+) -> None:
+    bucket = outputs[BUCKET_OUTPUT]
+    try:
+        given = boto3.client("sts", region_name=aws.region).assume_role(
+            RoleArn=outputs[PUBLISHER_OUTPUT], RoleSessionName="artifacts"
+        )["Credentials"]
+        session = cast("Any", boto3).Session(
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+            region_name=aws.region,
+        )
+        s3 = session.client("s3")
+        for key, path in files.items():
+            s3.upload_file(str(path), bucket, key)
+            terminal.step(f"s3://{bucket}/{key}")
+    except (ClientError, BotoCoreError) as error:
+        raise DeploymentError(f"The model artifacts cannot be put into {bucket}: {error}") from None
+
+
+def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a packaged model by ``KIND/DIGEST/FILE``, and its callers' by their key."""
     from assistant.model_server.artifact import ensure_artifact
     from assistant.model_server.weights import locate_weights
 
@@ -126,16 +120,15 @@ def _files_of(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
     path, digest = weights.path, weights.digest()
     for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        yield f"{task}/{digest}/{name}", file
+        yield f"{_TASKS[task]}/{digest}/{name}", file
     model = ensure_artifact(settings).model
     for file in sorted((folder / model).iterdir()):
-        yield f"callers/{model}/{file.name}", file
+        yield f"{CALLERS_PREFIX}{model}/{file.name}", file
 
 
-def _source(key: str, sources: Mapping[str, Path]) -> Path | None:
-    """Return the local file of an object's key: ``llm/NAME/HASH/FILE`` or ``callers/MODEL/FILE``."""
-    first, _, rest = key.partition("/")
-    if first == "callers":
-        return sources.get(key)
-    task = {"llm": "generation", "embedding": "embedding"}[first]
-    return sources.get(f"{task}/{rest.partition('/')[2]}")
+def _without_name(key: str) -> str:
+    """Return ``KIND/DIGEST/FILE`` for the key ``KIND/NAME/DIGEST/FILE``; a key of callers stays."""
+    if key.startswith(CALLERS_PREFIX):
+        return key
+    kind, _name, rest = key.split("/", 2)
+    return f"{kind}/{rest}"

@@ -1,4 +1,4 @@
-"""``assistant ask`` and ``assistant token``."""
+"""``assistant ask`` and ``assistant token``: one question to the local service, and its bearer tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-
-import orjson
 
 from assistant.answering.events import Sources, Started
 from assistant.cli.answer_view import AnswerPrinter
@@ -26,48 +24,16 @@ from assistant.local.processes import Registry
 from assistant.local.tokens import Grant, issue_token
 
 
-def print_token(
-    options: GlobalOptions, *, tenant: str, agent: str, roles: Sequence[Role], labels: Sequence[str]
-) -> None:
-    """Print a token for the service that runs, or that these options would start."""
-    options.tenant(tenant)
-    grant = Grant(tenant, agent, roles=tuple(roles), labels=tuple(labels))
-    Terminal().line(token_for(options, grant, ports=_ports(options)))
-
-
-def token_for(options: GlobalOptions, grant: Grant, *, ports: Mapping[str, int]) -> str:
-    """Return a signed bearer token in the name of the issuer on these ports."""
-    return issue_token(grant, state_dir=options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
-
-
-def _ports(options: GlobalOptions) -> Mapping[str, int]:
-    running = Registry.under(options.state_dir).read()
-    if running is not None:
-        running.drop_dead()
-        if ISSUER in running.processes:
-            return running.ports
-    wishes = port_wishes(options.local_settings()).by_name
-    if not wishes[ISSUER]:
-        raise ConfigurationError(
-            "A token names its issuer, and with --port 0 its port is known only while it runs: "
-            "start it with assistant local up."
-        )
-    return wishes
-
-
-# ``assistant ask``: one question to the real service, from whatever is running, or from cold.
-
-
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Who asks what."""
+class AgentQuestion:
+    """A tenant's agent and their question."""
 
     tenant: str
     agent: str
     question: str
 
 
-def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
+def ask_once(options: GlobalOptions, asked: AgentQuestion, *, explain_it: bool) -> None:
     """Answer one question on stdout. Raises AssistantError, also when the answer's stream failed."""
     options.tenant(asked.tenant)
     checked_question(asked.question)
@@ -76,20 +42,18 @@ def ask_once(options: GlobalOptions, asked: Asked, *, explain_it: bool) -> None:
     with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
         asyncio.run(load_if_empty(runtime, asked.tenant))
         client = client_for(runtime, asked, ports=ports)
-        if options.json:
-            asyncio.run(_ask_for_a_program(terminal, client, asked, explain_it=explain_it))
-        else:
-            asyncio.run(_ask_for_a_person(terminal, client, asked, explain_it=explain_it))
-            if not runtime.supervisor.is_kept(SERVICE):
-                terminal.say(
-                    "the service has stopped again, so links to it do not open: make demo, or assistant "
-                    "local up, keeps it running, and answers come sooner"
-                )
+        show = _ask_as_json if options.json else _ask_on_terminal
+        asyncio.run(show(terminal, client, asked.question, explain_it=explain_it))
+        if not options.json and not runtime.supervisor.is_kept(SERVICE):
+            terminal.say(
+                "the service has stopped again, so links to it do not open: make demo, or assistant "
+                "local up, keeps it running, and answers come sooner"
+            )
 
 
-def client_for(runtime: LocalRuntime, asked: Asked, *, ports: Mapping[str, int]) -> AssistantClient:
-    """Return a client of the running service that speaks for the one who asks; whoever calls closes it."""
-    token = token_for(runtime.options, Grant(asked.tenant, asked.agent), ports=ports)
+def client_for(runtime: LocalRuntime, asked: AgentQuestion, *, ports: Mapping[str, int]) -> AssistantClient:
+    """Return a client of the local service for the agent; the caller closes it."""
+    token = _token(runtime.options, Grant(asked.tenant, asked.agent), ports=ports)
     return AssistantClient(url_of(SERVICE, ports), token=token)
 
 
@@ -100,7 +64,7 @@ async def answer_on(terminal: Terminal, client: AssistantClient, question: str) 
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
         async with aclosing(client.stream(_question(question))) as events:
             async for event in events:
-                if not isinstance(event, Started | Sources):  # from here on something is to be seen
+                if not isinstance(event, Started | Sources):  # the first event that prints something
                     waiting.close()
                 printer.show(event)
     if printer.problem is not None:
@@ -109,30 +73,53 @@ async def answer_on(terminal: Terminal, client: AssistantClient, question: str) 
 
 
 def _question(text: str) -> Question:
-    """Whoever ends a command wants its answer ended too."""
+    """Return a question whose answer ends when the command ends."""
     return Question(question=text, resume_window_s=0)
 
 
-async def _ask_for_a_person(
-    terminal: Terminal, client: AssistantClient, asked: Asked, *, explain_it: bool
+async def _ask_on_terminal(
+    terminal: Terminal, client: AssistantClient, question: str, *, explain_it: bool
 ) -> None:
     async with client:
-        printer = await answer_on(terminal, client, asked.question)
+        printer = await answer_on(terminal, client, question)
         if explain_it and printer.answer_id is not None:
             explain(terminal, (await client.read_answer(printer.answer_id)).record)
 
 
-async def _ask_for_a_program(
-    terminal: Terminal, client: AssistantClient, asked: Asked, *, explain_it: bool
+async def _ask_as_json(
+    terminal: Terminal, client: AssistantClient, question: str, *, explain_it: bool
 ) -> None:
     async with client:
-        whole = await client.ask(_question(asked.question))
-        record = (await client.read_answer(whole.answer_id)).record if explain_it else None
-    if record is not None:
-        terminal.line(
-            orjson.dumps(
-                {"answer": whole.model_dump(mode="json"), "record": record.model_dump(mode="json")}
-            ).decode()
+        answer = await client.ask(_question(question))
+        if not explain_it:
+            terminal.line(answer.model_dump_json())
+            return
+        record = (await client.read_answer(answer.answer_id)).record
+        terminal.json({"answer": answer.model_dump(mode="json"), "record": record.model_dump(mode="json")})
+
+
+def print_token(
+    options: GlobalOptions, *, tenant: str, agent: str, roles: Sequence[Role], labels: Sequence[str]
+) -> None:
+    """Print a token for the service that runs, or that these options would start."""
+    options.tenant(tenant)
+    grant = Grant(tenant, agent, roles=tuple(roles), labels=tuple(labels))
+    Terminal().line(_token(options, grant, ports=_ports(options)))
+
+
+def _token(options: GlobalOptions, grant: Grant, *, ports: Mapping[str, int]) -> str:
+    """Sign a bearer token in this process, with the issuer's key in the state folder."""
+    return issue_token(grant, state_dir=options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
+
+
+def _ports(options: GlobalOptions) -> Mapping[str, int]:
+    running = Registry.under(options.state_dir).read_living()
+    if ISSUER in running.processes:
+        return running.ports
+    wishes = port_wishes(options.local_settings()).by_name
+    if not wishes[ISSUER]:
+        raise ConfigurationError(
+            "A token names its issuer, and with --port 0 its port is known only while it runs: "
+            "start it with assistant local up."
         )
-    else:
-        terminal.line(whole.model_dump_json())
+    return wishes

@@ -1,4 +1,4 @@
-"""``assistant audit``: who saw a document, and what an agent saw, here or at a service elsewhere."""
+"""``assistant audit``: who saw a document, or what an agent saw, here or at a service elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-import orjson
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +18,7 @@ from assistant.cli.terminal import Terminal, plain
 from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
-from assistant.domain.errors import ConfigurationError, InvalidRequestError
-from assistant.settings.process import LocalSettings
-from assistant.wiring.stores import open_stores
+from assistant.domain.errors import InvalidRequestError
 
 LOOKS_BACK = timedelta(days=30)
 _DID = {
@@ -38,8 +35,8 @@ Pages = Callable[[AccessQuery], Awaitable[AccessPage]]
 
 
 @dataclass(frozen=True, slots=True)
-class AuditOrder:
-    """What the command line asks for."""
+class AuditRequest:
+    """The options of the command line."""
 
     document_id: str | None
     agent: str | None
@@ -58,40 +55,42 @@ class AuditOrder:
         return AccessQuery(since, until, self.document_id, self.agent, self.after, most)
 
 
-def show_audit(options: GlobalOptions, order: AuditOrder, *, tenant: str) -> None:
+def show_audit(options: GlobalOptions, request: AuditRequest, *, tenant: str) -> None:
     """Print the entries, oldest first: a table, or a line of JSON for each.
 
     Raises InvalidRequestError, NotFoundError, ConfigurationError without a service's token, and what stores
     and client raise.
     """
-    asyncio.run(_show(options, order, tenant))
+    asyncio.run(_show(options, request, tenant))
 
 
-async def _show(options: GlobalOptions, order: AuditOrder, tenant: str) -> None:
+async def _show(options: GlobalOptions, request: AuditRequest, tenant: str) -> None:
     terminal = Terminal()
-    query = order.query(now=SystemClock().now())
-    table = _table(query)
+    query = request.query(now=SystemClock().now())
+    shown = Table(box=None, pad_edge=False)
+    for name in ("when (UTC)", "agent", "did", "id", "its text" if query.document_id else "documents"):
+        shown.add_column(name, overflow="fold")
     count = 0
-    async with _pages(options, order, tenant) as pages:
-        async for entry in _entries(pages, query, order, terminal):
+    async with _pages(options, request, tenant) as pages:
+        async for entry in _entries(pages, query, request, terminal):
             count += 1
             if options.json:
-                terminal.line(orjson.dumps(entry.model_dump(mode="json")).decode())
+                terminal.json(entry.model_dump(mode="json"))
             else:
-                table.add_row(*_row(entry, query))
+                shown.add_row(*_row(entry, query))
     span = f"from {query.since:%Y-%m-%d %H:%M} to {query.until:%Y-%m-%d %H:%M} UTC"
     if count and not options.json:
-        terminal.out.print(table)
+        terminal.out.print(shown)
     terminal.err.print(
         plain(f"{count} entries {span}." if count else f"Nothing recorded {span}.", style="dim")
     )
 
 
 async def _entries(
-    pages: Pages, query: AccessQuery, order: AuditOrder, terminal: Terminal
+    pages: Pages, query: AccessQuery, request: AuditRequest, terminal: Terminal
 ) -> AsyncGenerator[AccessEntry]:
-    """Yield the entries of all pages, ``order.limit`` at most; say how to go on where more follow."""
-    left = order.limit
+    """Yield the entries of all pages, ``request.limit`` at most; say how to continue where more follow."""
+    left = request.limit
     while True:
         page = await pages(query)
         for entry in page.entries:
@@ -109,19 +108,15 @@ async def _entries(
 
 
 @asynccontextmanager
-async def _pages(options: GlobalOptions, order: AuditOrder, tenant: str) -> AsyncGenerator[Pages]:
-    """Yield what reads a page: from the state folder, or from the service that the order names."""
-    if order.service_url is None:
-        async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+async def _pages(options: GlobalOptions, request: AuditRequest, tenant: str) -> AsyncGenerator[Pages]:
+    """Yield a function that reads a page: from the state folder, or from the service of the request."""
+    if request.service_url is None:
+        async with options.stores(tenant) as stores:
             audit = Audit(records=stores.records, documents=stores.knowledge.states, clock=SystemClock())
             yield lambda query: audit.page(query, auditor=cli_reader())
         return
-    token = options.local_settings().service_token
-    if token is None:
-        raise ConfigurationError(
-            f"{LocalSettings.variable('service_token')} must hold an auditor's token of the service."
-        )
-    async with AssistantClient(order.service_url, token=token) as client:
+    token = options.service_token(of="an auditor's")
+    async with AssistantClient(request.service_url, token=token) as client:
 
         async def page(query: AccessQuery) -> AccessPage:
             read = await client.audit(
@@ -138,7 +133,7 @@ async def _pages(options: GlobalOptions, order: AuditOrder, tenant: str) -> Asyn
 
 
 def _instant(option: str, written: str, *, day_ends: bool = False) -> datetime:
-    """Return the instant, UTC unless it names its own zone; a day alone is its beginning, or its end."""
+    """Return the instant, UTC unless it has a zone. A day is its start, or with ``day_ends`` its end."""
     try:
         day = date.fromisoformat(written) if len(written) == len("2026-11-21") else None
         found = datetime.fromisoformat(written) if day is None else datetime.combine(day, time(), UTC)
@@ -151,13 +146,6 @@ def _instant(option: str, written: str, *, day_ends: bool = False) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _table(query: AccessQuery) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("when (UTC)", "agent", "did", "id", "its text" if query.document_id else "documents"):
-        table.add_column(name, overflow="fold")
-    return table
-
-
 def _row(entry: AccessEntry, query: AccessQuery) -> tuple[Text, ...]:
     if query.document_id is None:
         seen = ", ".join(f"{name} (quoted)" if name in entry.quoted else name for name in entry.documents)
@@ -167,11 +155,5 @@ def _row(entry: AccessEntry, query: AccessQuery) -> tuple[Text, ...]:
         seen = "no"
     else:
         seen = "quoted" if query.document_id in entry.quoted else "listed as a source"
-    cells = (
-        f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-        entry.agent,
-        _DID[entry.kind],
-        entry.subject_id,
-        seen,
-    )
-    return tuple(plain(cell) for cell in cells)
+    when = f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return tuple(plain(cell) for cell in (when, entry.agent, _DID[entry.kind], entry.subject_id, seen))

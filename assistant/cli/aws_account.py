@@ -1,4 +1,4 @@
-"""What the steps ask of the AWS account: parameters, what is deployed, the probe. Few calls, all bounded."""
+"""The calls of a deployment to the AWS account: parameters, stacks, quotas, the probe. All have timeouts."""
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -6,17 +6,20 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from assistant.domain.errors import DeploymentError
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.tenant import TenantConfig
 
 _LIMITS = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
 
-_NEVER_STOOD = frozenset(
+_NEVER_CREATED = frozenset(
     {
         "REVIEW_IN_PROGRESS",
         "CREATE_IN_PROGRESS",
@@ -26,15 +29,22 @@ _NEVER_STOOD = frozenset(
         "ROLLBACK_COMPLETE",
     }
 )
-"""Of a first creation that has not ended, or failed: ``cdk deploy`` makes such a stack anew."""
+"""A first creation that has not ended, or failed: ``cdk deploy`` creates such a stack again."""
+
+
+def place_of(tenant: TenantConfig, file: Path) -> PlaceSection:
+    """Return where a tenant is deployed. Raises ConfigurationError when it is only served locally."""
+    if tenant.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    return tenant.deployment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """What an account may have of something at once."""
+    """A quota of the account."""
 
     code: str
-    """``L-…``, by which an increase is asked for."""
+    """``L-…``: an increase is requested by it."""
     value: float
 
 
@@ -46,7 +56,7 @@ class AwsAccount:
     region: str
 
     def require(self) -> None:
-        """Raises DeploymentError when the credentials are missing or another account's."""
+        """Raise DeploymentError when the credentials are missing or another account's."""
         found = self._call("sts", "get_caller_identity")["Account"]
         if found != self.account:
             raise DeploymentError(
@@ -64,19 +74,19 @@ class AwsAccount:
         self._call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
 
     def template(self, stack: str) -> Mapping[str, Any] | None:
-        """Return a standing stack's template; None where none stands. Raises DeploymentError."""
-        if self._standing(stack) is None:
+        """Return a deployed stack's template; None where there is none. Raises DeploymentError."""
+        if self._described(stack) is None:
             return None
         body = self._call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
         return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
 
     def outputs(self, stack: str) -> Mapping[str, str]:
-        """Return a standing stack's outputs; empty where none stands. Raises DeploymentError."""
-        outputs = (self._standing(stack) or {}).get("Outputs", [])
+        """Return a deployed stack's outputs; empty where there is none. Raises DeploymentError."""
+        outputs = (self._described(stack) or {}).get("Outputs", [])
         return {str(output["OutputKey"]): str(output["OutputValue"]) for output in outputs}
 
     def invoke(self, function: str) -> Mapping[str, Any]:
-        """Call a function and return what it returned. Raises DeploymentError, also when it failed."""
+        """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
         answer = self._call("lambda", "invoke", FunctionName=function)
         said = answer["Payload"].read()
         if answer.get("FunctionError"):
@@ -84,8 +94,10 @@ class AwsAccount:
         return cast("Mapping[str, Any]", json.loads(said or b"{}"))
 
     def zones_of_service(self, name: str) -> frozenset[str] | None:
-        """Return the zones, by this account's names, that an endpoint service is offered in; None where it is
-        not offered at all. Raises DeploymentError."""
+        """Return the zones, by this account's names, of an endpoint service; None where it is not offered.
+
+        Raises DeploymentError.
+        """
         found = self._call(
             "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
         )
@@ -128,10 +140,10 @@ class AwsAccount:
                 token = {"NextToken": str(page["NextToken"])}
         return found
 
-    def _standing(self, stack: str) -> Mapping[str, Any] | None:
+    def _described(self, stack: str) -> Mapping[str, Any] | None:
         found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
         described = found["Stacks"][0] if found else None
-        return None if described is None or described["StackStatus"] in _NEVER_STOOD else described
+        return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
 
     def _call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
         try:

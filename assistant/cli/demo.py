@@ -1,4 +1,4 @@
-"""``assistant demo``: two tenants, three questions, then the console goes on serving."""
+"""``assistant demo``: two tenants, three questions, then it serves the console."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from assistant.cli.ask import Asked, answer_on, client_for
+from assistant.cli.ask import AgentQuestion, answer_on, client_for
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.knowledge import check_paths, load, own_folders
+from assistant.cli.knowledge import load
+from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
 from assistant.cli.terminal import Terminal, styled
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
@@ -24,35 +25,48 @@ _QUESTIONS = {
     "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked."""
-_NOT_KNOWN = Asked(
+_UNANSWERABLE = AgentQuestion(
     "pharmacy", _AGENT, "My headset keeps cutting out in mid call. Where do I order a new one?"
 )
 """A question that the tenant's knowledge does not answer."""
-_WATCH_S = 1.0
+_CHECK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
-    """One run: everything started, ports known."""
+    """The demo's steps, while the processes run."""
 
     runtime: LocalRuntime
     terminal: Terminal
     ports: Mapping[str, int]
 
+    async def run(self) -> None:
+        """Load and ask the demo's tenants, then load the others."""
+        tenants = self.runtime.tenants
+        for tenant, question in _QUESTIONS.items():
+            if tenant in tenants:
+                await self.load(tenant)
+                await self.ask(AgentQuestion(tenant, _AGENT, question))
+        if _UNANSWERABLE.tenant in tenants:
+            await self.ask(_UNANSWERABLE)
+        for tenant in [one for one in tenants if one not in _QUESTIONS]:
+            try:
+                await self.load(tenant)
+            except NotFoundError as error:  # a missing folder of another tenant does not end the demo
+                self.terminal.step(f"{tenant}: not loaded: {error.message}")
+
     async def load(self, tenant: str) -> None:
-        """Bring the tenant file's knowledge in; what is unchanged costs nothing."""
+        """Load the tenant file's knowledge; unchanged documents cost nothing."""
         folders = own_folders(self.runtime.options, tenant)
         check_paths(folders)
         report = await load(self.runtime, tenant, folders)
         summary = report.summary
         new = summary.added + summary.changed
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
-        for failure in report.summary.failures:
-            self.terminal.step(f"{tenant}: not loaded: {failure.origin}: {failure.reason}")
-        for status in report.failed:
-            self.terminal.step(f"{tenant}: not loaded: {status.document_id}: {status.failure_reason}")
+        for failure in report.failure_lines():
+            self.terminal.step(f"{tenant}: not loaded: {failure}")
 
-    async def ask(self, asked: Asked) -> None:
+    async def ask(self, asked: AgentQuestion) -> None:
         """Stream one answer with its sources."""
         out = self.terminal.out
         out.print()
@@ -75,57 +89,38 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
         terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
-            asyncio.run(_load_and_ask(_Demo(runtime, terminal, ports)))
+            asyncio.run(_Demo(runtime, terminal, ports).run())
             if stop_after_answers or runtime.settings.in_ci:
                 return
             # From here on another command may restart them, e.g. because a tenant file was added.
             serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
-        _show_where(terminal, runtime, url_of(SERVICE, ports), users=users)
+        _show_console(terminal, runtime, url_of(SERVICE, ports), users=users or ())
         try:
             _serve(runtime)
-        except KeyboardInterrupt:  # the way this command is meant to end
+        except KeyboardInterrupt:  # the usual end of this command
             terminal.step("stopping")
 
 
-async def _load_and_ask(demo: _Demo) -> None:
-    asked_first = [tenant for tenant in _QUESTIONS if tenant in demo.runtime.tenants]
-    for tenant in asked_first:
-        await demo.load(tenant)
-        await demo.ask(Asked(tenant, _AGENT, _QUESTIONS[tenant]))
-    if _NOT_KNOWN.tenant in asked_first:
-        await demo.ask(_NOT_KNOWN)
-    for tenant in demo.runtime.tenants:
-        if tenant not in asked_first:
-            try:
-                await demo.load(tenant)
-            except NotFoundError as error:  # a tenant of the reader's own shall not end the demo
-                demo.terminal.step(f"{tenant}: not loaded: {error.message}")
-
-
-def _show_where(terminal: Terminal, runtime: LocalRuntime, url: str, *, users: Sequence[str] | None) -> None:
-    tenants = " or ".join(runtime.tenants)
+def _show_console(terminal: Terminal, runtime: LocalRuntime, url: str, *, users: Sequence[str]) -> None:
+    end = "Ctrl-C stops everything."
+    if users:
+        end = (
+            f"This service is shared with {' and '.join(users)}. Ctrl-C ends this command alone; the "
+            "service stops with the last of them. assistant local down stops it at once."
+        )
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
     terminal.out.print(
-        f"Sign in there as any agent of {tenants}; the role knowledge_owner shows the documents, "
-        f"auditor everybody's answers.\n{_end(users)}",
+        f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
+        f"documents, auditor everybody's answers.\n{end}",
         style="dim",
         markup=False,
-    )
-
-
-def _end(users: Sequence[str] | None) -> str:
-    if not users:
-        return "Ctrl-C stops everything."
-    return (
-        f"This service is shared with {' and '.join(users)}. Ctrl-C ends this command alone; the "
-        "service stops with the last of them. assistant local down stops it at once."
     )
 
 
 def _serve(runtime: LocalRuntime) -> None:
     """Wait for a signal. Raises LocalRuntimeError if the service ends before it."""
     while True:
-        time.sleep(_WATCH_S)
+        time.sleep(_CHECK_EVERY_S)
         runtime.supervisor.starter.reap()
         runtime.supervisor.starter.trim_logs()
         if not runtime.supervisor.is_running(SERVICE):

@@ -7,16 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 
-from assistant.cli.account_checks import AccountChecks
+from assistant.cli.account_checks import AccountChecks, Templates, instance_changes
 from assistant.cli.artifacts import BUCKET_OUTPUT, PUBLISHER_OUTPUT, model_files
-from assistant.cli.aws_account import AwsAccount
+from assistant.cli.aws_account import AwsAccount, place_of
 from assistant.cli.tenant import refusals
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
@@ -39,7 +39,10 @@ _WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 def published_keys(issuer: str) -> str:
-    """Return the key set (JWKS) that the issuer publishes, as JSON. Raises DeploymentError in a sentence."""
+    """Return the issuer's public keys (JWKS, by OpenID Connect Discovery 1.0) as JSON.
+
+    Raises DeploymentError.
+    """
     with httpx.Client(timeout=_TIMEOUT_S) as client:
         found = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
         if found.get("issuer") != issuer:
@@ -70,85 +73,16 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
 # Changes of an endpoint's instance that SageMaker refuses.
 
 
-Templates = Mapping[str, Mapping[str, Any]]
-"""By stack name."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceChange:
-    """A variant that scales, and would run on another instance."""
-
-    endpoint: str
-    variant: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"endpoint {self.endpoint}, variant {self.variant}: from {self.before} to {self.after}"
-
-
-def instance_changes(deployed: Templates, new: Templates) -> list[InstanceChange]:
-    """Return the changes that an update of standing endpoints cannot make."""
-    before, after = dict(_instances(deployed)), dict(_instances(new))
-    scaled = {
-        resource["Properties"].get("ResourceId")
-        for resource in _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
-    }
-    return [
-        InstanceChange(endpoint, variant, before[endpoint, variant], after[endpoint, variant])
-        for endpoint, variant in sorted(before.keys() & after.keys())
-        if before[endpoint, variant] != after[endpoint, variant]
-        and f"endpoint/{endpoint}/variant/{variant}" in scaled
-    ]
-
-
-def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield ((endpoint's name, variant), instance type)."""
-    for template in templates.values():
-        resources = template.get("Resources", {})
-        for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
-            properties = endpoint["Properties"]
-            config = resources.get(_referred(properties.get("EndpointConfigName")), {})
-            for variant in config.get("Properties", {}).get("ProductionVariants", []):
-                yield (
-                    (str(properties.get("EndpointName")), str(variant.get("VariantName"))),
-                    str(variant.get("InstanceType")),
-                )
-
-
-def _of_type(templates: Templates, kind: str) -> Iterator[Mapping[str, Any]]:
-    for template in templates.values():
-        for resource in template.get("Resources", {}).values():
-            if resource["Type"] == kind:
-                yield resource
-
-
-def _referred(value: Any) -> str | None:
-    """Return the logical id that a property points at."""
-    if not isinstance(value, dict):
-        return None
-    match cast("dict[str, Any]", value):
-        case {"Ref": str(logical_id)}:
-            return logical_id
-        case {"Fn::GetAtt": [str(logical_id), *_]}:
-            return logical_id
-        case _:
-            return None
-
-
-# The CDK's own command line, as a clone of this repository has it.
-
-
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
-"""More than the templates permit, or a deployment that is well would be cut off: four hours for an endpoint's
-blue/green deployment (within them capacity 60 minutes, download 30, start 60, twice ten of baking; the two
-endpoints go at once), and one and a half for the stacks around it, half of that the search domain."""
+"""Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
+endpoint's blue/green deployment (capacity 60 minutes, download 30, start 60, twice ten of baking; the two
+endpoints in parallel), and one and a half for the other stacks, half of that the search domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CdkCommand:
-    """Runs in ``root``, a clone with ``cdk.json`` and its packages installed."""
+    """Runs the CDK's command line in ``root``, a clone with ``cdk.json`` and its packages installed."""
 
     root: Path
     tenant: str
@@ -157,8 +91,10 @@ class CdkCommand:
 
     @property
     def assembly(self) -> Path:
-        """What ``synth`` writes and every later step reads, so that all of them see the same templates. A
-        folder of its own: ``cdk synth`` leaves in ``cdk.out`` what another run wrote there."""
+        """The folder that ``synth`` writes and every later step reads, so that all use the same templates.
+
+        It is not ``cdk.out``, where ``cdk synth`` keeps what another run wrote.
+        """
         return self.root / "build" / "deploy" / self.tenant
 
     @property
@@ -179,8 +115,10 @@ class CdkCommand:
         )
 
     def deploy(self, extra: Sequence[str], *, stacks: Sequence[str] = ()) -> None:
-        """Deploy what was synthesized, stack after stack: all of it, or the ``stacks`` by their names in the
-        tenant's stage (``Data``). Raises DeploymentError."""
+        """Deploy the synthesized stacks: all, or ``stacks`` by their names in the tenant's stage (``Data``).
+
+        Raises DeploymentError.
+        """
         stage = self.stage.name.removeprefix("assembly-")
         chosen = [f"{stage}/{name}" for name in stacks] or ["**"]
         self._run(["deploy", "--app", str(self.assembly), *extra, *chosen], limit_s=DEPLOY_LIMIT_S)
@@ -206,11 +144,11 @@ class CdkCommand:
         except subprocess.TimeoutExpired:
             raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
         if done.returncode:
-            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; what it said is above.")
+            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; see its output above.")
 
 
 def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
-    """The Node beside our Python first: a machine's own may be too old, or absent."""
+    """Put the Node beside our Python first in PATH: the machine's own may be too old, or missing."""
     beside = str(Path(sys.executable).parent)
     return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
 
@@ -221,13 +159,13 @@ def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
 SCHEMA_OUTPUT = "SchemaStamp"
 PROBE_OUTPUT = "ProbeFunctionName"
 _FIRST = ("Keys", "Network", "Data")
-"""What a first deployment makes by itself: endpoints, tasks and the schema function read the models bucket
-when they start, so it must be there, and filled, before they are."""
+"""The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
+start, so it must exist, with the model artifacts, before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One tenant on its way to its account."""
+    """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
 
     tenant: TenantConfig
     tenant_file: Path
@@ -236,39 +174,39 @@ class Deployment:
     terminal: Terminal
     place: PlaceSection
     stack_prefix: str
-    """Of the tenant's stacks: ``assistant-pharmacy-``."""
+    """Prefix of the tenant's stack names: ``assistant-pharmacy-``."""
 
     def deploy(self, extra: Sequence[str]) -> None:
-        """Placeholders, checks, images, account, parameters, deploy, schema, probe.
+        """Check placeholders, templates, images and account; make parameters; deploy; check schema and probe.
 
-        The first that fails raises DeploymentError.
-
-        So does a first deployment, after the part that artifacts can be put into.
+        Raises DeploymentError at the first step that fails, and after the first part of a first deployment,
+        which makes the bucket that the model artifacts are put into.
         """
-        self._refuse_made_up()
+        if wrong := list(refusals(self.tenant, load_tenants(self.tenant_file.parent))):
+            raise DeploymentError("\n".join(wrong))
         self.check()
-        self._images()
+        self._check_images()
         self.aws.require()
-        self._ask_account()
-        self._parameters()
+        self._check_account()
+        self._make_parameters()
         deployed = self._deployed()
-        self._hold_against(deployed)
+        self._compare_with(deployed)
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
         self.cdk.deploy(extra)
-        self._schema()
+        self._check_schema()
         self._probe()
 
     def diff(self, extra: Sequence[str]) -> None:
-        """Checks, the CDK's own difference, and what of it would be lost. Raises DeploymentError."""
+        """Check the templates, show the CDK's difference, refuse losses. Raises DeploymentError."""
         self.check()
         self.aws.require()
         self.cdk.diff(extra)
-        self._hold_against(self._deployed())
+        self._compare_with(self._deployed())
 
     def check(self) -> None:
-        """Synthesize with validation, check the templates, hold them against the pins."""
+        """Synthesize, check the templates for mistakes and paths, and compare them with the pins."""
         from assistant.cli.check import refuse_mistakes, refuse_paths
 
         self.terminal.step("synthesizing and validating")
@@ -278,17 +216,11 @@ class Deployment:
         refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
         if self._pins.exists():
             pinned = read_pins(self._pins)
-            self._refuse(losses(pinned, self._templates()))
+            _refuse_losses(losses(pinned, self._templates()))
             for name in unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
 
-    def _refuse_made_up(self) -> None:
-        """Refuse a file whose values were made up, and one that clashes with another tenant's."""
-        wrong = list(refusals(self.tenant, load_tenants(self.tenant_file.parent)))
-        if wrong:
-            raise DeploymentError("\n".join(wrong))
-
-    def _ask_account(self) -> None:
+    def _check_account(self) -> None:
         self.terminal.step("asking the account for zones, certificate, roles and quotas")
         checks = AccountChecks(
             aws=self.aws,
@@ -304,25 +236,24 @@ class Deployment:
         if refused := [finding.said for finding in found if finding.kind == "refused"]:
             raise DeploymentError("\n".join(refused))
 
-    def _images(self) -> None:
-        asked = [
+    def _check_images(self) -> None:
+        missing = [
             f"{stack}: {name}: {parameter.get('Description', 'no description')}"
             for stack, template in self._templates().items()
             for name, parameter in template.get("Parameters", {}).items()
             if "Default" not in parameter
         ]
-        if asked:
-            raise DeploymentError("These have no value yet:\n  " + "\n  ".join(asked))
+        if missing:
+            raise DeploymentError("These have no value yet:\n  " + "\n  ".join(missing))
 
-    def _parameters(self) -> None:
-        power = self._power
-        if self.aws.parameter(power) is None:
-            self.aws.create_parameter(power, value=PAUSED)
-            self.terminal.say(f"made {power} = {PAUSED}: no endpoint costs anything until you resume")
+    def _make_parameters(self) -> None:
+        if self.aws.parameter(self._power) is None:
+            self.aws.create_parameter(self._power, value=PAUSED)
+            self.terminal.say(f"made {self._power} = {PAUSED}: no endpoint costs anything until you resume")
         identity = self.tenant.identity
         given = identity.jwks_parameter if identity else None
         jwks = given or self.place.parameter(self.tenant.name, "jwks")
-        if self.aws.parameter(jwks) is None and identity is not None:
+        if identity is not None and self.aws.parameter(jwks) is None:
             try:
                 keys = published_keys(identity.issuer)
             except DeploymentError as error:
@@ -341,15 +272,18 @@ class Deployment:
     def _power(self) -> str:
         return self.place.parameter(self.tenant.name, "power")
 
-    def _deployed(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the templates of the tenant's stacks that stand."""
+    def _templates(self) -> Templates:
+        return templates_by_stack_name(self.cdk.stage)
+
+    def _deployed(self) -> Templates:
+        """Return the templates of the tenant's deployed stacks."""
         found = {stack: self.aws.template(stack) for stack in self._templates()}
         return {stack: template for stack, template in found.items() if template is not None}
 
-    def _hold_against(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
-        """Refuse a change that what stands would not survive, and one that nobody could have reviewed."""
+    def _compare_with(self, deployed: Templates) -> None:
+        """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
         if deployed:
-            self._refuse(losses(pin(deployed, read_replacing(self._pins.parent)), self._templates()))
+            _refuse_losses(losses(pin(deployed, read_replacing(self._pins.parent)), self._templates()))
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
@@ -363,12 +297,7 @@ class Deployment:
             f"{self.tenant.name} is not pinned yet: once all of it stands, make pin, and commit the file"
         )
 
-    def _refuse(self, lost: Sequence[Loss]) -> None:
-        if lost:
-            listed = "\n  ".join(str(loss) for loss in lost)
-            raise DeploymentError(f"This would take away what must stay:\n  {listed}")
-
-    def _refuse_instances(self, deployed: Mapping[str, Mapping[str, Any]]) -> None:
+    def _refuse_instances(self, deployed: Templates) -> None:
         changes = instance_changes(deployed, self._templates())
         word = self.aws.parameter(self._power)
         if changes and word != PAUSED:
@@ -383,29 +312,27 @@ class Deployment:
         self.cdk.deploy(extra, stacks=_FIRST)
         outputs = self.aws.outputs(f"{self.stack_prefix}Data")
         if BUCKET_OUTPUT not in outputs or self.tenant.models is None:
-            raise DeploymentError(f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see what cdk said.")
+            raise DeploymentError(
+                f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see the output of cdk."
+            )
         listed = "\n  ".join(
             f"s3://{outputs[BUCKET_OUTPUT]}/{each.prefix}: {', '.join(each.files)}"
             for each in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
         )
-        who = outputs.get(PUBLISHER_OUTPUT)
+        role = outputs.get(PUBLISHER_OUTPUT)
+        by_role = f"; by the role {PUBLISHER_OUTPUT} = {role}" if role else ""
         raise DeploymentError(
             f"{', '.join(_FIRST)} stand; the rest waits for the model artifacts, which it reads when it "
-            "starts. Put these (model_artifacts/README.md"
-            + (f"; by the role {PUBLISHER_OUTPUT} = {who}" if who else "")
-            + f"), then run the same command again:\n  {listed}"
+            f"starts. Put these (model_artifacts/README.md{by_role}), then run the same command again:\n"
+            f"  {listed}"
         )
 
-    def _schema(self) -> None:
-        applied = [
-            value
-            for stack in self._templates()
-            for key, value in self.aws.outputs(stack).items()
-            if key == SCHEMA_OUTPUT
-        ]
-        if not applied:
+    def _check_schema(self) -> None:
+        outputs = (self.aws.outputs(stack) for stack in self._templates())
+        applied = next((found[SCHEMA_OUTPUT] for found in outputs if SCHEMA_OUTPUT in found), None)
+        if applied is None:
             raise DeploymentError("No stack says which search schema it applied: see the ingestion stack.")
-        self.terminal.step(f"search schema: {applied[0]}")
+        self.terminal.step(f"search schema: {applied}")
 
     def _probe(self) -> None:
         file = self.cdk.root / "care_app" / f"{self.tenant.name}.toml"
@@ -414,7 +341,7 @@ class Deployment:
             return
         care = load_care_app(file, tenant=self.tenant).config.deployment
         if care.account != self.aws.account:
-            self.terminal.say(f"the probe stands in account {care.account} and asks from there by itself")
+            self.terminal.say(f"the probe runs in account {care.account} and asks from there by itself")
             return
         stack = f"{care.name_prefix}-{self.tenant.name}-care-Link"
         care_side = AwsAccount(account=care.account, region=care.region)
@@ -425,7 +352,7 @@ class Deployment:
         self._judge(care_side.invoke(name))
 
     def _judge(self, probed: Mapping[str, Any]) -> None:
-        """Take an answer with a source for working, and nothing else. Raises DeploymentError."""
+        """Accept a probe's answer with a source, or a pause. Raises DeploymentError for any other failure."""
         outcome, reason = probed.get("outcome"), probed.get("reason")
         match outcome:
             case "working":
@@ -440,18 +367,19 @@ class Deployment:
             case _:
                 raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
 
-    def _templates(self) -> Mapping[str, Mapping[str, Any]]:
-        return templates_by_stack_name(self.cdk.stage)
+
+def _refuse_losses(lost: Sequence[Loss]) -> None:
+    if lost:
+        listed = "\n  ".join(str(loss) for loss in lost)
+        raise DeploymentError(f"This would take away what must stay:\n  {listed}")
 
 
 def deployment_of(
     tenant: TenantConfig, *, tenants_dir: Path, images: Path, root: Path, terminal: Terminal
 ) -> Deployment:
-    """Raises ConfigurationError when the tenant is only served locally."""
-    place = tenant.deployment
+    """Return the deployment of a tenant. Raises ConfigurationError when it is only served locally."""
     file = tenants_dir / f"{tenant.name}.toml"
-    if place is None:
-        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    place = place_of(tenant, file)
     return Deployment(
         tenant=tenant,
         tenant_file=file,

@@ -8,31 +8,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assistant.cli.global_options import GlobalOptions
+from assistant.cli.global_options import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
     from assistant.cli.deploy import Deployment
 
 
-def add_check_commands(app: typer.Typer) -> None:
-    """Give the command line its commands that read templates."""
-    app.command()(check)
-    app.command()(facts)
+def add_deploy_commands(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (deploy, diff):
+        app.command()(command)
+    app.add_typer(images_app)
+    app.add_typer(artifacts_app)
+    for command in (check, facts, reach):
+        app.command()(command)
 
 
 def check(
     context: typer.Context,
     templates: Annotated[
-        list[Path],
-        typer.Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.", show_default=False),
+        list[Path], typer.Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.")
     ],
     facts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What no template holds: docs/checks.md.", show_default=False),
+        Path | None, typer.Option(metavar="FILE", help="What no template holds: docs/checks.md.")
     ] = None,
     tenant: Annotated[
-        str | None,
-        typer.Option(metavar="T", help="Take the facts of this tenant instead.", show_default=False),
+        str | None, typer.Option(metavar="T", help="Take the facts of this tenant instead.")
     ] = None,
 ) -> None:
     """Hold CloudFormation templates, anyone's, against twenty-three mistakes."""
@@ -43,7 +44,7 @@ def check(
 
 def facts(
     context: typer.Context,
-    tenant: Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")],
+    tenant: Tenant,
 ) -> None:
     """Print what no template of a tenant holds: a file for `check --facts`."""
     from assistant.cli.check import print_facts
@@ -51,25 +52,13 @@ def facts(
     print_facts(GlobalOptions.of(context), tenant=tenant)
 
 
-# The command that shows reachability. The work is in ``reaching``.
-
-
-def add_reach_command(app: typer.Typer) -> None:
-    """Give the command line ``assistant reach``."""
-    app.command()(reach)
-
-
 def reach(
     context: typer.Context,
     templates: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="TEMPLATE…", help="Those of one tenant: cdk.out/assembly-T.", show_default=False
-        ),
+        list[Path], typer.Argument(metavar="TEMPLATE…", help="Those of one tenant: cdk.out/assembly-T.")
     ],
     tenant: Annotated[
-        str | None,
-        typer.Option(metavar="T", help="Whose consumers and existing endpoints.", show_default=False),
+        str | None, typer.Option(metavar="T", help="Whose consumers and existing endpoints.")
     ] = None,
 ) -> None:
     """Show what can be reached on which port, by a tenant's templates alone."""
@@ -78,12 +67,9 @@ def reach(
     show_reachability(GlobalOptions.of(context), templates, tenant=tenant)
 
 
-# ``assistant tenant new|check``: a file for another tenant, and whether one can be deployed.
-
-
 tenant_app = typer.Typer(help="Begin a tenant's file; look for what is made up in one.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the tenant and its file.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the tenant and its file.")]
 
 
 @tenant_app.command(name="new")
@@ -92,16 +78,13 @@ def new_tenant(
     name: Name,
     source: Annotated[str, typer.Option("--from", metavar="T", help="The tenant whose file is copied.")],
     display_name: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="What people read; made of NAME when absent.", show_default=False),
+        str | None, typer.Option(metavar="TEXT", help="What people read; made of NAME when absent.")
     ] = None,
     knowledge: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Documents; knowledge/NAME when absent.", show_default=False),
+        Path | None, typer.Option(metavar="PATH", help="Documents; knowledge/NAME when absent.")
     ] = None,
     cidr: Annotated[
-        str | None,
-        typer.Option(metavar="BLOCK", help="Of its VPC; the next free one when absent.", show_default=False),
+        str | None, typer.Option(metavar="BLOCK", help="Of its VPC; the next free one when absent.")
     ] = None,
 ) -> None:
     """Write tenants/NAME.toml from another tenant's, with names of its own and placeholders for its place."""
@@ -128,10 +111,8 @@ images_app = typer.Typer(
 artifacts_app = typer.Typer(
     name="artifacts", help="The model artifacts of a deployment.", no_args_is_help=True
 )
-Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 CdkArguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.", show_default=False),
+    list[str] | None, typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.")
 ]
 
 
@@ -142,14 +123,6 @@ class ImagePlatform(StrEnum):
 
 _LOCK = Path("images.lock.toml")
 ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Give the command line its deployment commands."""
-    app.command()(deploy)
-    app.command()(diff)
-    app.add_typer(images_app)
-    app.add_typer(artifacts_app)
 
 
 def deploy(
@@ -169,24 +142,12 @@ def diff(
 @artifacts_app.command()
 def put(context: typer.Context, tenant: Tenant) -> None:
     """Put the models that come as Python packages into a tenant's models bucket, as its publisher."""
-    from assistant.cli.artifacts import PackagedModels
-    from assistant.cli.aws_account import AwsAccount
+    from assistant.cli.artifacts import put_models
     from assistant.cli.terminal import Terminal
-    from assistant.domain.errors import ConfigurationError
     from assistant.settings.tenant import load_tenant
 
     file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
-    config = load_tenant(file)
-    if config.deployment is None:
-        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
-    place = config.deployment
-    PackagedModels(
-        tenant=config,
-        place=place,
-        aws=AwsAccount(account=place.account, region=place.region),
-        root=Path.cwd(),
-        terminal=Terminal(steps=True),
-    ).put()
+    put_models(load_tenant(file), tenant_file=file, root=Path.cwd(), terminal=Terminal(steps=True))
 
 
 @images_app.command()
@@ -215,7 +176,7 @@ def publish(
 
 @images_app.command()
 def lock(
-    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.", show_default=False)],
+    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.")],
     region: Annotated[str, typer.Option(help="Whose registry is asked.")],
     file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = _LOCK,
 ) -> None:

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import orjson
 import typer
 from rich.table import Table
 
 from assistant.answering.services import TenantServices
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.knowledge import answers_something, load_if_empty
+from assistant.cli.knowledge import load_if_empty, require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
@@ -115,7 +114,7 @@ def show_changes(
 
 
 DRAWN = 120
-"""Questions a tenant that ``--draw`` asks, beside the clean ones that the messy ones are held against."""
+"""Questions a tenant that ``--draw`` asks, besides the clean versions of messy ones."""
 SUBJECT_CHANGES = 12
 """Pairs of plain questions asked in one conversation."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
@@ -123,12 +122,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What to ask, and where the results go."""
+    """The options of the command."""
 
     tenants: tuple[str, ...]
     against: str | None = None
     questions: Path | None = None
-    """A file in place of the committed ones: then nothing is held against the baseline."""
+    """A file in place of the committed ones; then there is no comparison with the baseline."""
     out: Path | None = None
     """Folder of the report; that of the runs when absent."""
     name: str | None = None
@@ -136,8 +135,8 @@ class EvaluationPlan:
     """Seed of a draw; None asks all questions."""
     accepts: bool = False
 
-    def checked(self) -> EvaluationPlan:
-        """Return the plan. Raises ConfigurationError for options that contradict each other."""
+    def check(self) -> None:
+        """Raise ConfigurationError for options that contradict each other."""
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"--name {self.name}: use letters, digits, dots, hyphens and underscores."
@@ -148,12 +147,11 @@ class EvaluationPlan:
             raise ConfigurationError(
                 "--accept needs all committed questions: leave --questions and --draw out."
             )
-        return self
 
 
 def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
-    """Ask, judge, keep, show. Status 1 where a measure fell by more than its noise."""
-    plan = plan.checked()
+    """Ask, judge, keep and show. Status 1 if a measure fell by more than its noise."""
+    plan.check()
     terminal = Terminal()
     folder = committed(options)
     asked = questions_of(options, plan)
@@ -170,13 +168,12 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     bounds = {one.tenant: read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
     fallen: list[Fall] = []
     if plan.questions is None and not plan.accepts:
-        for one in run.tenants:
-            fallen += _falls(terminal, one, baseline)
+        fallen = [fall for one in run.tenants for fall in _falls(terminal, one, baseline)]
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_private(report, report_page(run, bounds=bounds, against=against).encode())
     if options.json:
-        terminal.line(_as_json(run, report, fallen))
+        terminal.json(_as_json(run, report, fallen))
     else:
         for one in run.tenants:
             show_run(terminal, one, asked=bounds[one.tenant])
@@ -186,20 +183,15 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
     for fall in fallen:
-        terminal.err.print(
-            plain(
-                f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}; "
-                f"its noise is {fall.allowed:.3f}",
-                style="bold red",
-            )
-        )
+        line = f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}"
+        terminal.err.print(plain(f"{line}; its noise is {fall.allowed:.3f}", style="bold red"))
     if fallen:
         raise typer.Exit(1)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantQuestions:
-    """One tenant's questions and the file that they come from."""
+    """One tenant's questions and their file."""
 
     path: Path
     sha256: str
@@ -208,7 +200,7 @@ class TenantQuestions:
 
 
 def committed(options: GlobalOptions) -> Path:
-    """Return the folder of committed questions, bounds and baseline: beside that of the tenant files."""
+    """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
     return options.tenants_dir.parent / "evaluation"
 
 
@@ -240,15 +232,11 @@ def _drawn(questions: Sequence[EvaluationQuestion], *, seed: str) -> list[Evalua
 async def open_services(
     runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
-    """Open the tenants' answer paths. Raises ConfigurationError for one that has nothing to search."""
+    """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
     settings = runtime.layout.service_settings(ports)
     async with open_tenants(settings, only=tenants, generates=False, clock=SystemClock()) as opened:
         for tenant in tenants:
-            if not await answers_something(opened[tenant].knowledge):
-                raise ConfigurationError(
-                    f"{tenant} has no knowledge yet: add some with "
-                    f"assistant knowledge add --tenant {tenant} PATH."
-                )
+            await require_knowledge(tenant, opened[tenant].knowledge)
         yield {tenant: opened[tenant].answering for tenant in tenants}
 
 
@@ -305,7 +293,7 @@ async def _tenant_run(
 async def observe_all(
     observer: Observer, questions: Sequence[EvaluationQuestion], earlier: Mapping[str, str]
 ) -> AsyncGenerator[Observed]:
-    """Ask one question after the other, a follow-up after the one that it names, so that times are true."""
+    """Ask the questions one at a time, so that times are right; a follow-up after the question it names."""
     for question in questions:
         before = None if question.after is None else earlier[question.after]
         yield await observer.ask(question, before=before)
@@ -314,7 +302,7 @@ async def observe_all(
 def subject_changes(
     questions: Sequence[EvaluationQuestion],
 ) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
-    """Return pairs of plain questions about different documents, always the same of the same questions."""
+    """Return pairs of plain questions about different documents; the same questions give the same pairs."""
     plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
     order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
     pairs = zip(order[::2], order[1::2], strict=False)
@@ -328,7 +316,7 @@ async def _changes(
     alone: Mapping[str, QuestionResult],
     show: Callable[[int], None],
 ) -> dict[str, QuestionResult]:
-    """Ask each second question after the first; return its result alone with the comparison, by id."""
+    """Ask each second question after the first; return its result with the comparison, by id."""
     found: dict[str, QuestionResult] = {}
     for done, (first, second) in enumerate(pairs, start=1):
         after = await judge.result(await observer.ask(second, before=first.question))
@@ -339,15 +327,15 @@ async def _changes(
 
 
 def _falls(terminal: Terminal, run: TenantRun, baseline: Baseline | None) -> list[Fall]:
-    """Return what fell below the baseline, and say where that is not what it seems."""
+    """Return what fell below the baseline; warn if there is none, or if the questions changed."""
     known = baseline.tenants.get(run.tenant) if baseline else None
     if known is None:
-        terminal.say(f"{run.tenant} has no baseline, so nothing can fall: write one with --accept")
+        terminal.say(f"{run.tenant} has no baseline, so nothing is compared: write one with --accept")
         return []
     if run.questions_sha256 != known.questions_sha256:
         terminal.say(
-            f"the questions of {run.tenant} are others than the baseline's: "
-            "when they are meant to be, write it anew with --accept"
+            f"the questions of {run.tenant} differ from the baseline's: "
+            "if that is intended, write a new one with --accept"
         )
     return falls(run, known)
 
@@ -363,17 +351,14 @@ def _show_against(terminal: Terminal, run: TenantRun, against: Run | None) -> No
     show_changes(terminal, against.name, differences, changed(before, run))
 
 
-def _as_json(run: Run, report: Path, fallen: Sequence[Fall]) -> str:
-    tenants = {
-        one.tenant: {name: estimate.model_dump() for name, estimate in one.judged.items()}
-        for one in run.tenants
-    }
-    known = {measure.name: measure.title for measure in MEASURES}
-    content = {
+def _as_json(run: Run, report: Path, fallen: Sequence[Fall]) -> dict[str, object]:
+    return {
         "name": run.name,
         "report": str(report),
-        "held_out": tenants,
-        "titles": known,
+        "held_out": {
+            one.tenant: {name: estimate.model_dump() for name, estimate in one.judged.items()}
+            for one in run.tenants
+        },
+        "titles": {measure.name: measure.title for measure in MEASURES},
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
     }
-    return orjson.dumps(content).decode()

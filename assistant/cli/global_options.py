@@ -1,11 +1,12 @@
-"""The options of every command: where the tenants and the state are, which ports, whether a program reads."""
+"""The options of every command: folders of tenants and state, port, output for a program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
     from assistant.settings.local_models import TenantModels
     from assistant.settings.process import LocalSettings
     from assistant.settings.tenant import TenantConfig, TenantFiles
+    from assistant.wiring.stores import TenantStores
 
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
+
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+"""The option of every command that works for one tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +28,10 @@ class GlobalOptions:
     tenants_dir: Path
     state_dir: Path
     port: int | None
-    """None where none was asked for: then that of the settings, or of what runs already."""
+    """None: the port of the settings, or of what runs already."""
     json: bool
     _warned: set[str] = field(default_factory=set[str], compare=False)
-    """Tenants whose file this command has named as wrong already."""
+    """Tenants whose wrong file this command has already reported."""
 
     @classmethod
     def of(cls, context: typer.Context) -> GlobalOptions:
@@ -35,13 +40,23 @@ class GlobalOptions:
         return found
 
     def local_settings(self) -> LocalSettings:
-        """Return the supervisor's settings. Raises ConfigurationError."""
+        """Return the settings of the local processes. Raises ConfigurationError."""
         from assistant.settings.process import LocalSettings
 
         return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
 
+    def service_token(self, *, of: str) -> str:
+        """Return the token for a service elsewhere; ``of``: whose it must be. Raises ConfigurationError."""
+        from assistant.domain.errors import ConfigurationError
+
+        settings = self.local_settings()
+        if settings.service_token is None:
+            name = settings.variable("service_token")
+            raise ConfigurationError(f"{name} must hold {of} token of the service.")
+        return settings.service_token
+
     def tenants(self) -> TenantFiles:
-        """Return every tenant with the models that it uses here, and say on stderr which ones are left out.
+        """Return every tenant with the models that it uses here; report refused files on stderr.
 
         Raises ConfigurationError when none is left.
         """
@@ -60,11 +75,17 @@ class GlobalOptions:
         return local_models(models_dir(self.state_dir), tenants)
 
     def tenant(self, name: str) -> TenantConfig:
-        """Return one tenant by its exact name. Raises ConfigurationError, whole, where its file is wrong."""
+        """Return one tenant by its exact name. Raises ConfigurationError where its file is wrong."""
         files = self._tenant_files()
         tenant = files.one(name)
         self.tenants()
         return tenant
+
+    def stores(self, tenant: str) -> AbstractAsyncContextManager[TenantStores]:
+        """Open one tenant's stores under the state folder."""
+        from assistant.wiring.stores import open_stores
+
+        return open_stores(self.tenant(tenant), state_dir=self.state_dir.resolve())
 
     def _tenant_files(self) -> TenantFiles:
         from assistant.domain.errors import ConfigurationError
@@ -84,7 +105,7 @@ class GlobalOptions:
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with the global options first, wherever they stood before a ``--``."""
+    """Return the arguments with the global options first, wherever they were before a ``--``."""
     hoisted: list[str] = []
     others: list[str] = []
     rest = iter(arguments)

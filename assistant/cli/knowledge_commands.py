@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli.global_options import GlobalOptions
+from assistant.cli.global_options import GlobalOptions, Tenant
 
 knowledge_app = typer.Typer(help="Bring, watch and withdraw documents.", no_args_is_help=True)
 
@@ -17,10 +17,8 @@ Source = Annotated[
         "--source",
         metavar="NAME",
         help="A [[sources]] entry of the tenant file; by default the one without a namespace.",
-        show_default=False,
     ),
 ]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 
 
 @knowledge_app.command()
@@ -33,7 +31,6 @@ def add(
             metavar="[PATH]...",
             help="Files or folders: JSON lines, Markdown, HTML; by default those of the tenant file, each as "
             "its source's.",
-            show_default=False,
         ),
     ] = None,
     source: Source = None,
@@ -42,22 +39,19 @@ def add(
         typer.Option(
             metavar="LABEL",
             help="An access label that you hold, to make documents that carry it readable to more.",
-            show_default=False,
         ),
     ] = None,
     service: Annotated[
         str | None,
         typer.Option(
-            metavar="URL",
-            help="A service elsewhere; its token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
-            show_default=False,
+            metavar="URL", help="A service elsewhere; its token stands in ASSISTANT_LOCAL_SERVICE_TOKEN."
         ),
     ] = None,
 ) -> None:
     """Bring documents and follow them until they answer or failed. Unchanged ones cost nothing."""
     options = GlobalOptions.of(context)
     if service is not None:
-        from assistant.cli.remote_loading import add_to_service
+        from assistant.cli.loading import add_to_service
 
         add_to_service(options, tenant=tenant, source=source, paths=paths or [], service_url=service)
         return
@@ -74,9 +68,7 @@ def list_(
         list[str] | None,
         typer.Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated."),
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of one [[sources]] entry.", show_default=False)
-    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="NAME", help="Of one [[sources]] entry.")] = None,
 ) -> None:
     """List the documents with their state."""
     from assistant.cli.documents import list_documents
@@ -86,9 +78,7 @@ def list_(
 
 @knowledge_app.command()
 def status(
-    context: typer.Context,
-    document_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
-    tenant: Tenant,
+    context: typer.Context, document_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant
 ) -> None:
     """Show one document: its state, its age, and why it failed."""
     from assistant.cli.documents import show_document
@@ -101,8 +91,7 @@ def migrate(
     context: typer.Context,
     tenant: Tenant,
     into: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The source of documents that have none.", show_default=False),
+        str | None, typer.Option(metavar="NAME", help="The source of documents that have none.")
     ] = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Change what is said; else nothing is changed.")
@@ -117,7 +106,7 @@ def migrate(
 @knowledge_app.command()
 def withdraw(
     context: typer.Context,
-    document_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
+    document_ids: Annotated[list[str], typer.Argument(metavar="ID...")],
     tenant: Tenant,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

@@ -14,181 +14,13 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from assistant.cli.deploy_commands import add_check_commands, add_commands, add_reach_command, tenant_app
-from assistant.cli.global_options import GlobalOptions, hoist
+from assistant.cli.deploy_commands import add_deploy_commands, tenant_app
+from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
 from template_checks import InvalidInputError
-
-local_app = typer.Typer(help="Start, stop and show the local processes.", no_args_is_help=True)
-
-
-@local_app.command()
-def up(context: typer.Context) -> None:
-    """Start everything and keep it running, so that the next commands answer at once."""
-    from assistant.cli.local import bring_up
-
-    bring_up(GlobalOptions.of(context))
-
-
-@local_app.command()
-def down(context: typer.Context) -> None:
-    """Stop everything that runs for this state folder."""
-    from assistant.cli.local import take_down
-
-    take_down(GlobalOptions.of(context))
-
-
-@local_app.command()
-def status(context: typer.Context) -> None:
-    """Show what runs, where, for whom."""
-    from assistant.cli.local import show_status
-
-    show_status(GlobalOptions.of(context))
-
-
-# ``assistant models add|list|use``: other models than the packaged ones, on this machine.
-
-
-models_app = typer.Typer(help="Bring a model of your own; list and choose models.", no_args_is_help=True)
-
-Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
-
-
-@models_app.command()
-def add(
-    context: typer.Context,
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH",
-            help="A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, "
-            "tokenizer.json, config.json. It stays where it is.",
-            show_default=False,
-        ),
-    ],
-    tenant: Tenant,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="By default the file's or folder's.", show_default=False),
-    ] = None,
-    writes_answers: Annotated[
-        bool,
-        typer.Option("--writes-answers", help="Let the LLM write answers; else they are quoted."),
-    ] = False,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Of the LLM: answer/2, or answer/1 for a small one.", show_default=False
-        ),
-    ] = None,
-    passages: Annotated[
-        int | None,
-        typer.Option(min=1, max=50, metavar="N", help="How many the LLM reads.", show_default=False),
-    ] = None,
-    context_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=256, metavar="N", help="Of the LLM: prompt and answer together.", show_default=False
-        ),
-    ] = None,
-    pooling: Annotated[
-        Literal["mean", "cls"] | None,
-        typer.Option(help="Of an embedding model whose folder does not say it.", show_default=False),
-    ] = None,
-) -> None:
-    """Check a model, describe it under the state folder, and use it for the tenant from now on."""
-    from assistant.cli.models import Brought, add_model
-
-    add_model(
-        GlobalOptions.of(context),
-        tenant=tenant,
-        brought=Brought(path, name, writes_answers, prompt, passages, context_tokens, pooling),
-    )
-
-
-@models_app.command(name="list")
-def list_(context: typer.Context) -> None:
-    """List the models of this machine, and who uses them."""
-    from assistant.cli.models import list_models
-
-    list_models(GlobalOptions.of(context))
-
-
-@models_app.command()
-def use(
-    context: typer.Context,
-    tenant: Tenant,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model that was added.", show_default=False)
-    ] = None,
-    packaged: Annotated[bool, typer.Option("--packaged", help="Go back to the packaged models.")] = False,
-) -> None:
-    """Choose a tenant's model: one that was added, or the packaged ones."""
-    from assistant.cli.models import use_model
-
-    if (name is None) != packaged:
-        raise typer.BadParameter("Give either the NAME of an added model, or --packaged.")
-    use_model(GlobalOptions.of(context), tenant=tenant, name=name)
-
-
-# ``assistant evaluate``: its options. The work is in ``evaluating``.
-
-
-def add_evaluation_command(app: typer.Typer) -> None:
-    """Give the command line its evaluation."""
-    app.command()(evaluate)
-
-
-def evaluate(
-    context: typer.Context,
-    tenant: Annotated[
-        list[str], typer.Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
-    ],
-    against: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Compare with a kept run.", show_default=False)
-    ] = None,
-    questions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.jsonl", help="Questions of your own (docs/evaluation.md).", show_default=False
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the HTML report.", show_default=False)
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Keep the run under this name.", show_default=False)
-    ] = None,
-    draw: Annotated[
-        str | None, typer.Option(metavar="SEED", help="Ask only some, drawn by a seed.", show_default=False)
-    ] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Write the result into evaluation/baseline.json.")
-    ] = False,
-) -> None:
-    """Ask a tenant's questions with known answers, and show how good the answers are."""
-    from assistant.cli.evaluate import EvaluationPlan
-    from assistant.cli.evaluate import evaluate as run
-
-    run(
-        GlobalOptions.of(context),
-        EvaluationPlan(
-            tenants=tuple(tenant),
-            against=against,
-            questions=questions,
-            out=out,
-            name=name,
-            drawn=draw,
-            accepts=accept,
-        ),
-    )
-
-
-# ``assistant``: the command line. Here stand the commands and the edge; the work is in the other modules.
-
 
 app = typer.Typer(
     name="assistant",
@@ -202,6 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+local_app = typer.Typer(help="Start, stop and show the local processes.", no_args_is_help=True)
+models_app = typer.Typer(help="Bring a model of your own; list and choose models.", no_args_is_help=True)
 app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
@@ -223,7 +57,6 @@ def options(
             max=65533,
             metavar="N",
             help="Service at N, issuer at N+1, gateway at N+2; 0 for any free ones.  [default: 8700]",
-            show_default=False,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
@@ -234,7 +67,7 @@ def options(
 @app.command()
 def ask(
     context: typer.Context,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION")],
     tenant: Tenant,
     agent: Agent = "agent",
     explain: Annotated[
@@ -242,24 +75,22 @@ def ask(
     ] = False,
 ) -> None:
     """Ask a question and read the answer as it is written."""
-    from assistant.cli.ask import Asked, ask_once
+    from assistant.cli.ask import AgentQuestion, ask_once
 
-    ask_once(GlobalOptions.of(context), Asked(tenant, agent, question), explain_it=explain)
+    ask_once(GlobalOptions.of(context), AgentQuestion(tenant, agent, question), explain_it=explain)
 
 
 @app.command()
 def search(
     context: typer.Context,
     tenant: Tenant,
-    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", show_default=False)] = None,
+    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]")] = None,
     queries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.jsonl", help='Lines of {"qid", "question"}.', show_default=False),
+        Path | None, typer.Option(metavar="FILE.jsonl", help='Lines of {"qid", "question"}.')
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many documents a question.")] = 10,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN.jsonl", help='Gets lines of {"qid", "ids"}.', show_default=False),
+        Path | None, typer.Option(metavar="RUN.jsonl", help='Gets lines of {"qid", "ids"}.')
     ] = None,
 ) -> None:
     """Retrieve without an answer, by the code of the answer path: one QUESTION, or a file of them."""
@@ -307,9 +138,7 @@ def token(
 
 @app.command()
 def replay(
-    context: typer.Context,
-    answer_id: Annotated[str, typer.Argument(metavar="ANSWER_ID", show_default=False)],
-    tenant: Tenant,
+    context: typer.Context, answer_id: Annotated[str, typer.Argument(metavar="ANSWER_ID")], tenant: Tenant
 ) -> None:
     """Show a recorded answer again, with all that led to it."""
     from assistant.cli.records import replay_answer
@@ -322,12 +151,9 @@ def audit(
     context: typer.Context,
     tenant: Tenant,
     document: Annotated[
-        str | None,
-        typer.Option("--document", metavar="ID", help="Who saw this document.", show_default=False),
+        str | None, typer.Option("--document", metavar="ID", help="Who saw this document.")
     ] = None,
-    agent: Annotated[
-        str | None, typer.Option("--agent", metavar="NAME", help="What this agent saw.", show_default=False)
-    ] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="What this agent saw.")] = None,
     since: Annotated[
         str | None,
         typer.Option("--from", metavar="DAY", help="A day or an instant, UTC.  [default: 30 days before]"),
@@ -346,17 +172,16 @@ def audit(
         typer.Option(
             metavar="URL",
             help="A service elsewhere; an auditor's token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:
     """List who saw a document or what an agent saw: texts read, and answers with their sources."""
-    from assistant.cli.audit import AuditOrder, show_audit
+    from assistant.cli.audit import AuditRequest, show_audit
 
     if document is None and agent is None:
         raise typer.BadParameter("Give --document ID, --agent NAME, or both.")
-    order = AuditOrder(document, agent, since, until, after, limit, service)
-    show_audit(GlobalOptions.of(context), order, tenant=tenant)
+    request = AuditRequest(document, agent, since, until, after, limit, service)
+    show_audit(GlobalOptions.of(context), request, tenant=tenant)
 
 
 @app.command()
@@ -372,10 +197,131 @@ def demo(
     run_demo(GlobalOptions.of(context), stop_after_answers=exit_)
 
 
-add_commands(app)
-add_check_commands(app)
-add_evaluation_command(app)
-add_reach_command(app)
+@app.command()
+def evaluate(
+    context: typer.Context,
+    tenant: Annotated[
+        list[str], typer.Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
+    ],
+    against: Annotated[str | None, typer.Option(metavar="NAME", help="Compare with a kept run.")] = None,
+    questions: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Questions of your own (docs/evaluation.md).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the HTML report.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Keep the run under this name.")] = None,
+    draw: Annotated[str | None, typer.Option(metavar="SEED", help="Ask only some, drawn by a seed.")] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the result into evaluation/baseline.json.")
+    ] = False,
+) -> None:
+    """Ask a tenant's questions with known answers, and show how good the answers are."""
+    from assistant.cli.evaluate import EvaluationPlan
+    from assistant.cli.evaluate import evaluate as run
+
+    run(
+        GlobalOptions.of(context),
+        EvaluationPlan(
+            tenants=tuple(tenant),
+            against=against,
+            questions=questions,
+            out=out,
+            name=name,
+            drawn=draw,
+            accepts=accept,
+        ),
+    )
+
+
+@local_app.command()
+def up(context: typer.Context) -> None:
+    """Start everything and keep it running, so that the next commands answer at once."""
+    from assistant.cli.local import bring_up
+
+    bring_up(GlobalOptions.of(context))
+
+
+@local_app.command()
+def down(context: typer.Context) -> None:
+    """Stop everything that runs for this state folder."""
+    from assistant.cli.local import take_down
+
+    take_down(GlobalOptions.of(context))
+
+
+@local_app.command()
+def status(context: typer.Context) -> None:
+    """Show what runs, where, for whom."""
+    from assistant.cli.local import show_status
+
+    show_status(GlobalOptions.of(context))
+
+
+@models_app.command()
+def add(
+    context: typer.Context,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, "
+            "tokenizer.json, config.json. It stays where it is.",
+        ),
+    ],
+    tenant: Tenant,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="By default the file's or folder's.")
+    ] = None,
+    writes_answers: Annotated[
+        bool, typer.Option("--writes-answers", help="Let the LLM write answers; else they are quoted.")
+    ] = False,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of the LLM: answer/2, or answer/1 for a small one.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(min=1, max=50, metavar="N", help="How many the LLM reads.")
+    ] = None,
+    context_tokens: Annotated[
+        int | None, typer.Option(min=256, metavar="N", help="Of the LLM: prompt and answer together.")
+    ] = None,
+    pooling: Annotated[
+        Literal["mean", "cls"] | None,
+        typer.Option(help="Of an embedding model whose folder does not say it."),
+    ] = None,
+) -> None:
+    """Check a model, describe it under the state folder, and use it for the tenant from now on."""
+    from assistant.cli.models import Brought, add_model
+
+    add_model(
+        GlobalOptions.of(context),
+        tenant=tenant,
+        brought=Brought(path, name, writes_answers, prompt, passages, context_tokens, pooling),
+    )
+
+
+@models_app.command(name="list")
+def list_(context: typer.Context) -> None:
+    """List the models of this machine, and who uses them."""
+    from assistant.cli.models import list_models
+
+    list_models(GlobalOptions.of(context))
+
+
+@models_app.command()
+def use(
+    context: typer.Context,
+    tenant: Tenant,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model that was added.")] = None,
+    packaged: Annotated[bool, typer.Option("--packaged", help="Go back to the packaged models.")] = False,
+) -> None:
+    """Choose a tenant's model: one that was added, or the packaged ones."""
+    from assistant.cli.models import use_model
+
+    if (name is None) != packaged:
+        raise typer.BadParameter("Give either the NAME of an added model, or --packaged.")
+    use_model(GlobalOptions.of(context), tenant=tenant, name=name)
+
+
+add_deploy_commands(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
 from rich.table import Table
 from rich.text import Text
 
@@ -30,16 +29,16 @@ from assistant.domain.answers import (
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.reading import ReadableDocuments
-from assistant.wiring.stores import TenantStores, open_stores
+from assistant.wiring.stores import TenantStores
 
 _WIDTH = 11
-"""Characters of the column of names."""
+"""Width of the column of names, in characters."""
 _CANDIDATES = 5
-"""How many candidates are shown; ``--json`` has them all."""
+"""Candidates that are shown; ``--json`` has them all."""
 
 
 def explain(terminal: Terminal, record: AnswerRecord) -> None:
-    """Print what the record says of retrieval, ranking, gate, quote, prompt, model and time."""
+    """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
     terminal.out.print()
     if record.retrieval_question != record.question:
         _fact(terminal, "searched", record.retrieval_question)
@@ -59,7 +58,7 @@ def explain(terminal: Terminal, record: AnswerRecord) -> None:
 
 
 def _show_candidates(terminal: Terminal, candidates: Sequence[CandidateDocument]) -> None:
-    """Print the best candidates, each with all that ranking knew of it."""
+    """Print the best candidates, each with its ranking features."""
     for at, one in enumerate(candidates[:_CANDIDATES]):
         _fact(terminal, "candidates" if at == 0 else "", f"{one.score:.2f}  {one.document_id}")
         features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
@@ -97,7 +96,7 @@ def _show_model(terminal: Terminal, record: AnswerRecord) -> None:
         return
     _fact(terminal, "prompt", f"{record.prompt_id}, SHA-256 {record.prompt_hash}")
     if record.dropped_passages:
-        _fact(terminal, "", f"{record.dropped_passages} passages left out for want of room")
+        _fact(terminal, "", f"{record.dropped_passages} passages did not fit")
     _fact(terminal, "model", f"{record.model_id}, SHA-256 {record.model_digest or 'not known'}")
     parameters = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
     _fact(terminal, "parameters", parameters or "none")
@@ -113,30 +112,22 @@ def _passages(record: AnswerRecord) -> Table:
     table.add_column("prompt", no_wrap=True)
     table.add_column("passage", overflow="fold")
     for use in record.passages:
-        table.add_row(*_passage_cells(use))
+        table.add_row(
+            Text(str(use.n), style="cyan"),
+            f"#{use.rank}",
+            f"{use.fused_score:.4f}",
+            _or_dash("#{}", use.lexical_rank),
+            _or_dash("{:.2f}", use.lexical_score),
+            _or_dash("#{}", use.vector_rank),
+            _or_dash("{:.3f}", use.cosine),
+            "read" if use.in_prompt else "",
+            plain(use.passage_id),
+        )
     return table
 
 
-def _passage_cells(use: PassageUse) -> list[Text | str]:
-    return [
-        Text(str(use.n), style="cyan"),
-        f"#{use.rank}",
-        f"{use.fused_score:.4f}",
-        _rank(use.lexical_rank),
-        _score(use.lexical_score, digits=2),
-        _rank(use.vector_rank),
-        _score(use.cosine, digits=3),
-        "read" if use.in_prompt else "",
-        plain(use.passage_id),
-    ]
-
-
-def _rank(rank: int | None) -> str:
-    return "-" if rank is None else f"#{rank}"
-
-
-def _score(score: float | None, *, digits: int) -> str:
-    return "-" if score is None else f"{score:.{digits}f}"
+def _or_dash(form: str, value: float | None) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def _short(value: float) -> str:
@@ -166,11 +157,11 @@ def _fact(terminal: Terminal, name: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A record with the text of its passages, as far as the document store still has it."""
+    """A record with the text of its passages, where the document store still has it."""
 
     record: AnswerRecord
     texts: tuple[str | None, ...]
-    """In the order of the record's passages; None where the text is gone or is another one."""
+    """In the order of the record's passages; None where the text was removed or replaced."""
     verdicts: tuple[StoredVerdict, ...]
 
 
@@ -179,8 +170,7 @@ def show_verdicts(options: GlobalOptions, *, tenant: str) -> None:
     terminal = Terminal()
     verdicts = asyncio.run(_verdicts(options, tenant))
     if options.json:
-        rows = [verdict.model_dump(mode="json") for verdict in verdicts]
-        terminal.line(orjson.dumps({"verdicts": rows}).decode())
+        terminal.json({"verdicts": [verdict.model_dump(mode="json") for verdict in verdicts]})
         return
     for stored in verdicts:
         _show_verdict(terminal, stored)
@@ -189,7 +179,7 @@ def show_verdicts(options: GlobalOptions, *, tenant: str) -> None:
 
 
 def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> None:
-    """Print a recorded answer with all that led to it. Raises NotFoundError."""
+    """Print a recorded answer and how it was made. Raises NotFoundError."""
     terminal = Terminal()
     replayed = asyncio.run(_replay(options, tenant, answer_id))
     if options.json:
@@ -199,21 +189,21 @@ def replay_answer(options: GlobalOptions, *, tenant: str, answer_id: str) -> Non
         ]
         verdicts = [verdict.model_dump(mode="json") for verdict in replayed.verdicts]
         record = replayed.record.model_dump(mode="json") | {"passages": passages}
-        terminal.line(orjson.dumps({"record": record, "verdicts": verdicts}).decode())
+        terminal.json({"record": record, "verdicts": verdicts})
         return
     show_replayed(terminal, replayed)
 
 
 async def _verdicts(options: GlobalOptions, tenant: str) -> list[StoredVerdict]:
-    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-        at = SystemClock().now()
-        entry = AccessEntry(at=at, agent=cli_reader(), kind="verdicts", subject_id="all")
+    async with options.stores(tenant) as stores:
+        now = SystemClock().now()
+        entry = AccessEntry(at=now, agent=cli_reader(), kind="verdicts", subject_id="all")
         await stores.records.record_access(entry)
         return await stores.records.list_verdicts()
 
 
 async def _replay(options: GlobalOptions, tenant: str, answer_id: str) -> Replayed:
-    async with open_stores(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+    async with options.stores(tenant) as stores:
         record = await stores.records.get_answer(answer_id)
         if record is None:
             raise NotFoundError(f"{tenant} has no answer {answer_id}.")
@@ -235,12 +225,12 @@ async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
 
 
 def cli_reader() -> str:
-    """Return who reads from the command line, as it is recorded: it reads as an auditor does."""
+    """Return the recorded name of a reader on the command line, who reads as an auditor does."""
     return f"cli:uid-{os.getuid()}"
 
 
 def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
-    """Print a record with the text of its passages, its prompt, how it came about and its verdicts."""
+    """Print a record with the text of its passages, its prompt, how it was made and its verdicts."""
     record = replayed.record
     terminal.out.print(plain(record.question, style="bold"))
     terminal.out.print(
@@ -260,7 +250,7 @@ def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
 
 
 def _show_prompt(terminal: Terminal, record: AnswerRecord) -> None:
-    """Print the released prompt file as it was filled: it is immutable, which its hash shows."""
+    """Print the released prompt file as it was filled; warn if its hash is another one."""
     if record.prompt_hash is None:
         return
     read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"

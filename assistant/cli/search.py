@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,16 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.answering.evidence import Evidence, FindEvidence, Sought
-from assistant.answering.ports import AnswerRecords
 from assistant.answering.retrieve import SearchScope
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.knowledge import answers_something
+from assistant.cli.knowledge import require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.records import cli_reader
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain.answers import AccessEntry
-from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import RankedPassage
 from assistant.domain.errors import (
-    ConfigurationError,
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
@@ -33,15 +31,35 @@ from assistant.domain.errors import (
 from assistant.wiring.services import open_tenants
 
 LONGEST_LINE_BYTES = 1_000_000
+_AT_ONCE = 4
+"""Questions in flight: two cores embed no faster with more."""
+_BATCH = 200
+"""Results that are kept in memory until they are written in their order."""
+_DEADLINE_S = 30.0
+_ATTEMPTS = 6
+_BACK_OFF_S = 0.2
+_SNIPPET = 160
+
+Find = Callable[[str], Awaitable[Evidence]]
+"""Retrieves for one question of a tenant."""
 
 
 class Query(BaseModel):
-    """One line: ``{"qid": …, "question": …}``; what else is on it is passed over."""
+    """One line: ``{"qid": …, "question": …}``; other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
     qid: str = Field(min_length=1)
     question: str = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is not a query."""
+
+    number: int
+    """From 1."""
+    reason: str
 
 
 def checked_question(argument: str) -> str:
@@ -55,17 +73,8 @@ def checked_question(argument: str) -> str:
     return argument
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line that is no question."""
-
-    number: int
-    """From 1."""
-    reason: str
-
-
 def read_queries(path: Path) -> Iterator[Query | BadLine]:
-    """Yield what each line that is not blank holds; a second line with the same qid is a bad one.
+    """Yield each line that is not blank; a second line with the same qid is a bad one.
 
     Raises NotFoundError when there is no such file.
     """
@@ -99,19 +108,6 @@ def _read(number: int, line: bytes, seen: set[str]) -> Query | BadLine:
     return query
 
 
-# ``assistant search``: the retrieval of the answer path, for one question or a file of them.
-
-
-_AT_ONCE = 4
-"""Questions in flight: two cores embed no faster with more."""
-_IN_MEMORY = 200
-"""Results that wait to be written in their order."""
-_DEADLINE_S = 30.0
-_ATTEMPTS = 6
-_BACK_OFF_S = 0.2
-_SNIPPET = 160
-
-
 def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int) -> None:
     """Show the best documents of one question, each by its best passage."""
     options.tenant(tenant)
@@ -121,27 +117,30 @@ def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int)
     with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
         best = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question, top=top))
     if options.json:
-        terminal.line(orjson.dumps({"question": question, "documents": [_row(one) for one in best]}).decode())
+        terminal.json({"question": question, "documents": [_row(one) for one in best]})
     else:
         _show(terminal, best)
 
 
 def search_file(options: GlobalOptions, *, tenant: str, queries: Path, top: int, out: Path) -> None:
-    """Write a line of document ids for every question; status 1 if a line was not one."""
+    """Write a line of document ids for every query, or no file at all; status 1 if a line is invalid."""
     options.tenant(tenant)
     terminal = Terminal()
     read = list(read_queries(queries))
-    runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
-        good = [one for one in read if isinstance(one, Query)]
-        asyncio.run(_search_all(runtime, ports, tenant=tenant, queries=good, run=Run(out, top)))
+    good = [one for one in read if isinstance(one, Query)]
     bad = [one for one in read if isinstance(one, BadLine)]
+    runtime = local_runtime(options, terminal)
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+            asyncio.run(_search_all(runtime, ports, tenant=tenant, queries=good, top=top, part=part))
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     for line in bad:
         terminal.err.print(plain(f"{queries}:{line.number}: {line.reason}", style="red"))
     if options.json:
-        terminal.line(
-            orjson.dumps({"answered": len(good), "bad_lines": [one.number for one in bad]}).decode()
-        )
+        terminal.json({"answered": len(good), "bad_lines": [one.number for one in bad]})
     else:
         terminal.err.print(f"{len(good):,} questions answered in {out}, {len(bad):,} bad lines", markup=False)
     if bad:
@@ -156,102 +155,77 @@ def best_passages(found: Evidence) -> list[RankedPassage]:
     return [best[one.document_id] for one in found.ranked if one.document_id in best]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Where the results of a file of questions go: whole or not at all."""
-
-    path: Path
-    top: int
-
-    def line(self, query: Query, found: Evidence) -> bytes:
-        ids = [ranked.passage.document_id for ranked in best_passages(found)[: self.top]]
-        return orjson.dumps({"qid": query.qid, "ids": ids}, option=orjson.OPT_APPEND_NEWLINE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """Retrieval of one tenant, patient with an endpoint that is busy."""
-
-    find: FindEvidence
-    size: int
-    clock: Clock
-    records: AnswerRecords
-
-    async def __call__(self, question: str) -> Evidence:
-        attempt = 0
-        while True:
-            deadline = Deadline.after(_DEADLINE_S, clock=self.clock)
-            try:
-                scope = SearchScope.untraced(deadline, size=self.size)
-                return await self.find.find(Sought(question), scope)
-            except OverloadedError:
-                attempt += 1
-                if attempt == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(_BACK_OFF_S * 2**attempt)
-
-
 @asynccontextmanager
-async def _search_of(
-    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
-) -> AsyncGenerator[_Search]:
-    """Open the tenant's retrieval. Raises ConfigurationError when it has nothing to search."""
+async def _search_of(runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str) -> AsyncGenerator[Find]:
+    """Yield the tenant's retrieval, which retries while the endpoint is overloaded.
+
+    Raises ConfigurationError when the tenant has no knowledge.
+    """
     clock = SystemClock()
     settings = runtime.layout.service_settings(ports)
     async with open_tenants(settings, only=(tenant,), generates=False, clock=clock) as tenants:
         served = tenants[tenant]
-        if not await answers_something(served.knowledge):
-            raise ConfigurationError(
-                f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant}."
-            )
-        size = 2 * served.answering.tenant.retrieval.leg_size  # all that both legs can give
-        yield _Search(FindEvidence(served.answering), size, clock, served.answering.records)
+        await require_knowledge(tenant, served.knowledge)
+        evidence = FindEvidence(served.answering)
+        size = 2 * served.answering.tenant.retrieval.leg_size  # the most that both legs return
+
+        async def find(question: str) -> Evidence:
+            for attempt in range(1, _ATTEMPTS + 1):
+                scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=clock), size=size)
+                try:
+                    return await evidence.find(Sought(question), scope)
+                except OverloadedError:
+                    if attempt == _ATTEMPTS:
+                        raise
+                await asyncio.sleep(_BACK_OFF_S * 2**attempt)
+            raise AssertionError("the last attempt returns or raises")
+
+        yield find
 
 
 async def _search_one(
     runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, question: str, top: int
 ) -> list[RankedPassage]:
-    """Return the best passages, once it is recorded that somebody saw them."""
-    async with _search_of(runtime, ports, tenant=tenant) as search:
-        best = best_passages(await search(question))[:top]
-        entry = AccessEntry(
-            at=search.clock.now(),
-            agent=cli_reader(),
-            kind="search",
-            subject_id="search",
-            documents=tuple(one.passage.document_id for one in best),
-        )
-        await search.records.record_access(entry)
-        return best
+    """Return the best passages, after the access to them is recorded."""
+    async with _search_of(runtime, ports, tenant=tenant) as find:
+        best = best_passages(await find(question))[:top]
+    entry = AccessEntry(
+        at=SystemClock().now(),
+        agent=cli_reader(),
+        kind="search",
+        subject_id="search",
+        documents=tuple(one.passage.document_id for one in best),
+    )
+    async with runtime.options.stores(tenant) as stores:
+        await stores.records.record_access(entry)
+    return best
 
 
 async def _search_all(
-    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str, queries: Sequence[Query], run: Run
+    runtime: LocalRuntime,
+    ports: Mapping[str, int],
+    *,
+    tenant: str,
+    queries: Sequence[Query],
+    top: int,
+    part: Path,
 ) -> None:
-    part = run.path.with_name(f".{run.path.name}.part")
-    try:
-        async with _search_of(runtime, ports, tenant=tenant) as search:
-            with runtime.terminal.counting("searching", "questions") as show, part.open("wb") as file:
-                for start in range(0, len(queries), _IN_MEMORY):
-                    batch = queries[start : start + _IN_MEMORY]
-                    for query, retrieved in zip(batch, await _search_batch(search, batch), strict=True):
-                        file.write(run.line(query, retrieved))
-                    show(start + len(batch), len(queries))
-        part.replace(run.path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-async def _search_batch(search: _Search, queries: Sequence[Query]) -> list[Evidence]:
     free = asyncio.Semaphore(_AT_ONCE)
+    async with _search_of(runtime, ports, tenant=tenant) as find:
 
-    async def one(query: Query) -> Evidence:
-        async with free:
-            return await search(query.question)
+        async def line(query: Query) -> bytes:
+            async with free:
+                best = best_passages(await find(query.question))[:top]
+            ids = [ranked.passage.document_id for ranked in best]
+            return orjson.dumps({"qid": query.qid, "ids": ids}, option=orjson.OPT_APPEND_NEWLINE)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(query)) for query in queries]
-    return [task.result() for task in tasks]
+        with runtime.terminal.counting("searching", "questions") as show, part.open("wb") as file:
+            for start in range(0, len(queries), _BATCH):
+                batch = queries[start : start + _BATCH]
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(line(query)) for query in batch]
+                file.writelines(task.result() for task in tasks)
+                show(start + len(batch), len(queries))
 
 
 def _row(ranked: RankedPassage) -> dict[str, object]:

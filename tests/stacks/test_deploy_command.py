@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from assistant.cli.account_checks import instance_changes
 from assistant.cli.artifacts import model_files
-from assistant.cli.deploy import DEPLOY_LIMIT_S, Deployment, deployment_of, instance_changes
+from assistant.cli.deploy import DEPLOY_LIMIT_S, Deployment, deployment_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 from assistant.settings.images import load_images, write_digest

@@ -39,7 +39,7 @@ def options(tmp_path: Path) -> GlobalOptions:
 )
 def test_options_that_contradict_each_other_are_refused(plan: EvaluationPlan, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        plan.checked()
+        plan.check()
 
 
 @pytest.mark.parametrize(

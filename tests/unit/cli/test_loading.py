@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.cli import loading
-from assistant.cli.loading import LoadFollower, LoadReport
+from assistant.cli.loading import LoadReport, follow_worker
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import LocalRuntimeError
@@ -65,10 +65,12 @@ async def run(
     shown: Shown | None = None,
 ) -> LoadReport:
     summary = await AddDocuments(stores, clock=SystemClock())(items, source=HANDBOOK, writer=OLGA)
-    follower = LoadFollower(stores.states, worker_is_alive=lambda: alive, show=shown or Shown())
+    following = follow_worker(
+        stores.states, summary.enqueued_ids, worker_is_alive=lambda: alive, show=shown or Shown()
+    )
     worker = asyncio.create_task(play_worker(stores, ends_as=ends_as or {}, hold=hold))
     try:
-        failed = await asyncio.wait_for(follower.follow(summary.enqueued_ids), timeout=20)
+        failed = await asyncio.wait_for(following, timeout=20)
     finally:
         worker.cancel()
     return LoadReport(summary, failed, seconds=0.0)
