@@ -1,6 +1,6 @@
 """What is derived from a model's weights once, and kept in a folder named as the model.
 
-``artifact.json`` describes the model to whoever talks to its endpoint; ``tokenizer.json`` counts its tokens.
+``artifact.json`` describes the model to callers of its endpoint; ``tokenizer.json`` counts its tokens.
 ``python -m assistant.model_server.artifact`` makes both, by the same settings as the server."""
 
 # pyright: reportUnknownMemberType=false

@@ -121,7 +121,7 @@ async def faults_of_answers(site: Site, agents: Agents) -> list[str]:
     with closing(sqlite3.connect(f"file:{site.tenant_folder}/records.sqlite?mode=ro", uri=True)) as file:
         rows = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM known")]
     twice = [name for name, count in Counter(row["answer_id"] for row in rows).items() if count > 1]
-    faults = [f"the record {answer_id} stands twice" for answer_id in twice]
+    faults = [f"the record {answer_id} is there twice" for answer_id in twice]
     whole = Counter(row["question"] for row in rows if row["outcome"] == "done")
     for asked in agents.asked:
         if whole[asked.question] > 1:

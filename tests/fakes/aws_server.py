@@ -65,7 +65,7 @@ def _serve() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()
-    sys.stdin.read()  # ends when whoever started us has ended
+    sys.stdin.read()  # ends when the process that started us has ended
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class _Connection:
 
 @dataclass(eq=False)
 class FaultyProxy:
-    """Passes everything on until it is told otherwise. Bound to one event loop."""
+    """Passes everything on until a test changes that. Bound to one event loop."""
 
     upstream: str
     """``host:port``."""

@@ -1,4 +1,4 @@
-"""A way to a server on which answers get lost: the request is done, and nobody is told."""
+"""A way to a server on which answers are lost: the request is done, and the client does not learn it."""
 
 from __future__ import annotations
 

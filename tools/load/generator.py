@@ -257,7 +257,7 @@ class Followed:
             self.wrong = f"{where}{reply.refusal()}"
             return
         for event in reply.events():
-            # an interruption is told by another task, which knows no more than what was kept
+            # another task reports an interruption, which knows no more than what was kept
             if event.sequence != self.last_sequence + 1 and event.name != "error":
                 self.wrong = f"{where}event {event.sequence} after {self.last_sequence}"
                 return

@@ -193,7 +193,7 @@ def say_ready(port: int) -> None:
 
 
 def say(line: dict[str, Any]) -> None:
-    """Print one line of JSON for whoever started this process."""
+    """Print one line of JSON for the process that started this one."""
     sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
     sys.stdout.buffer.flush()
 

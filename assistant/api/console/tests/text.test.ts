@@ -39,7 +39,7 @@ test("only addresses of web pages become links", () => {
   }
 });
 
-test("the age of a date is told in days, months and years", () => {
+test("the age of a date is given in days, months and years", () => {
   const now = new Date(2026, 10, 20, 9);
   assert.equal(age("2026-11-20", now), "today");
   assert.equal(age("2026-11-19", now), "yesterday");
