@@ -1,16 +1,13 @@
-"""What an upgrade would replace or delete that must stay: data, keys, addresses that others hold.
+"""Stateful resources that an upgrade would replace or delete: data, keys, addresses that others use.
 
-``python -m template_checks.upgrades FOLDER --pins FILE`` holds synthesized templates against pins:
-the committed logical ids of stateful resources, with the properties whose change makes CloudFormation
-replace them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). ``assistant
-diff`` and ``deploy`` hold them against what is deployed.
+Pins are the logical ids of stateful resources, with the properties whose change makes CloudFormation replace
+them (``createOnlyProperties`` of its own schemas; ``replacing.json``, beside the pins). They are compared
+with synthesized templates; ``pin`` makes them also of deployed ones.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +32,8 @@ STATEFUL_TYPES = frozenset(
         "AWS::SQS::Queue",
     }
 )
-"""What holds something that is gone with it: data, messages, logs; or is named by another account (the edge)
-or by everything in the network."""
+"""Resources that lose data, messages or logs with them, or that another account (the edge) or everything in
+the network names."""
 
 
 class PinnedResource(BaseModel):
@@ -44,7 +41,7 @@ class PinnedResource(BaseModel):
 
     type: str
     properties: Mapping[str, Any]
-    """Path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``) = value as it stands in the template."""
+    """Path (``CidrBlock``, ``AdvancedSecurityOptions/Enabled``) = value in the template."""
 
 
 Replacing = Mapping[str, tuple[str, ...]]
@@ -57,7 +54,7 @@ _REPLACING_FILE = "replacing.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pins:
-    """The stateful resources of one tenant, as they stand."""
+    """The stateful resources of one set of stacks."""
 
     replacing: Replacing
     stacks: PinnedStacks
@@ -95,7 +92,7 @@ def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
 
 
 def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
-    """Return what deploying these templates would take away of what is pinned."""
+    """Return the pinned resources that deploying these templates would replace or delete."""
     return list(_losses(pins, stacks))
 
 
@@ -110,18 +107,18 @@ def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def read_pins(path: Path) -> Pins:
-    """Read a tenant's pins, and what replaces beside them. Raises InvalidInputError naming the file."""
+    """Read a file of pins, and ``replacing.json`` beside it. Raises InvalidInputError naming the file."""
     stacks = _read(path, TypeAdapter[PinnedStacks](PinnedStacks))
     return Pins(replacing=read_replacing(path.parent), stacks=stacks)
 
 
 def read_replacing(folder: Path) -> Replacing:
-    """Read what replaces, the same for every tenant. Raises InvalidInputError naming the file."""
+    """Read the properties that force a replacement. Raises InvalidInputError naming the file."""
     return _read(folder / _REPLACING_FILE, TypeAdapter[Replacing](Replacing))
 
 
 def write_pins(path: Path, pins: Pins) -> None:
-    """Write what ``read_pins`` reads, in an order that a review can follow."""
+    """Write the files that ``read_pins`` reads, sorted for review."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stacks = TypeAdapter[PinnedStacks](PinnedStacks).dump_python(pins.stacks, mode="json")
     for file, content in ((path, stacks), (path.with_name(_REPLACING_FILE), dict(pins.replacing))):
@@ -129,7 +126,7 @@ def write_pins(path: Path, pins: Pins) -> None:
 
 
 def templates_by_stack_name(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the templates of one stage's folder (``cdk.out/assembly-Pharmacy``) by their stacks' names."""
+    """Return the templates of an assembly (``cdk.out/assembly-Pharmacy``) by their stacks' names."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {
         artifact["properties"]["stackName"]: json.loads(
@@ -182,24 +179,3 @@ def _values(resource: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]
 
 def _shown(value: Any) -> str:
     return "absent" if value is None else json.dumps(value, sort_keys=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="upgrades", description="What would be replaced or deleted.")
-    parser.add_argument("folder", type=Path, help="a stage's folder: cdk.out/assembly-Pharmacy")
-    parser.add_argument("--pins", type=Path, required=True, help="stacks/pins/pharmacy.json")
-    given = parser.parse_args(arguments)
-    pins, stacks = read_pins(given.pins), templates_by_stack_name(given.folder)
-    lost, new = losses(pins, stacks), unpinned(pins, stacks)
-    for line in lost:
-        sys.stdout.write(f"{line}\n")
-    for line in new:
-        sys.stdout.write(f"{line} is stateful and not pinned: run make pin, and commit\n")
-    return 1 if lost or new else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InvalidInputError as error:
-        sys.exit(error.message)

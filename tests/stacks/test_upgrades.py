@@ -11,11 +11,11 @@ import pytest
 
 from assistant.settings.tenant import load_tenant
 from stacks.pinning import PINS, pin_tenants, replacing_properties
+from template_checks.__main__ import main
 from template_checks.upgrades import (
     STATEFUL_TYPES,
     Pins,
     losses,
-    main,
     pin,
     read_pins,
     templates_by_stack_name,
@@ -171,6 +171,6 @@ def test_the_command_fails_and_names_it(
         before[stack]["Resources"][logical_id]["Properties"]["CidrBlock"] = change
     file = tmp_path / "pins.json"
     write_pins(file, pin(before, replacing_properties()))
-    status = main([str(folder), "--pins", str(file)])
+    status = main(["upgrades", str(folder), "--pins", str(file)])
     assert status == (1 if change else 0)
     assert (logical_id in capsys.readouterr().out) == bool(change)
