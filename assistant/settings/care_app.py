@@ -1,9 +1,9 @@
-"""The care side's file, ``care_app/<tenant>.toml``: where the application of the care team stands, and by
-which endpoint service it reaches the tenant's assistant.
+"""The care side's file, ``care_app/<tenant>.toml``: account and network of the care team's application, and
+the endpoint service of the tenant's assistant.
 
-It is a file of its own because it belongs to whoever owns that account, and because it holds what the
-tenant's deployment has printed: were that in the tenant file, noting it would roll the tenant's tasks. Host
-name, issuer and audience are the tenant file's.
+It is a separate file because the owner of the care account owns it, and because it holds outputs of the
+tenant's deployment: in the tenant file, adding them would replace the tenant's tasks. Host name, issuer and
+audience come from the tenant file.
 """
 
 from __future__ import annotations
@@ -30,45 +30,44 @@ class LinkSection(StrictModel):
     """``[link]``: the private link to the assistant."""
 
     service_name: str = Field(pattern=r"^com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{8,17}$")
-    """What the tenant's edge stack printed as EndpointServiceName."""
+    """Output EndpointServiceName of the tenant's edge stack."""
     client_cidrs: tuple[CidrBlock, ...] = Field(min_length=1)
-    """Who in the VPC may dial: each within the tenant's ``edge.consumer_cidrs``."""
+    """Clients in the VPC; each block within the tenant's ``edge.consumer_cidrs``."""
     names: Literal["zone", "none", "service"] = "zone"
-    """What makes the host name lead to the endpoint: a private zone of this VPC; nothing here (the company's
-    own DNS); or the service's private DNS, in a later phase than acceptance. From ``zone`` to ``service`` by
-    way of ``none``: a VPC cannot have two zones of one name, not even for the length of a deployment."""
+    """How the host name resolves to the endpoint: by a private zone of this VPC; by the company's own DNS
+    (``none``); or by the service's private DNS, in a phase after acceptance. Change from ``zone`` to
+    ``service`` through ``none``: a VPC cannot have two zones of one name, not even during a deployment."""
 
 
 class ProbeSection(StrictModel):
-    """``[probe]``: the question that is asked every five minutes."""
+    """``[probe]``: the question that the probe asks every five minutes."""
 
     question: str = Field(min_length=1, max_length=500)
-    """One that the tenant's knowledge answers, and nothing of a patient's: templates show it."""
+    """One that the tenant's knowledge answers, without patient data: templates show it."""
     certificate_authority: str | None = None
-    """PEM file, beside this one, of a private CA that signed the tenant's certificate; a public one needs
-    none."""
+    """PEM file, in the same folder, of the private CA of the tenant's certificate; absent for a public CA."""
     client_certificate_parameter: ParameterName | None = None
-    """SSM SecureString with a client certificate, its chain and private key in PEM. Needed where the tenant
-    file has ``edge.client_certificates``; it exists before and belongs to no stack."""
+    """SSM SecureString with a client certificate, its chain and private key in PEM. Needed when the tenant
+    file has ``edge.client_certificates``. It exists before the deployment and belongs to no stack."""
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
 
 
 class CareAppConfig(StrictModel):
     schema_version: Literal[1]
     tenant: TenantName
-    """The file's own name, and that of the tenant file."""
+    """Equals the names of this file and of the tenant file."""
     deployment: PlaceSection
-    """Account, region and zones of the care side, as a tenant file has its own."""
+    """Account, region and zones of the care side."""
     network: NetworkSection
-    """The VPC that asks: the care team's own (``vpc``; its resolver AmazonProvidedDNS, with DNS support and
-    host names on), or a small closed one (``cidr``), to try the link before it stands in a real one."""
+    """The VPC of the clients: the care team's own (``vpc``; its resolver AmazonProvidedDNS, with DNS support
+    and host names on), or a small isolated one (``cidr``) to test the link."""
     link: LinkSection
     probe: ProbeSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CareApp:
-    """The file, with what it names."""
+    """The file, with the content of the file that it names."""
 
     config: CareAppConfig
     certificate_authority: str | None
@@ -76,7 +75,7 @@ class CareApp:
 
 
 _MAX_PEM_CHARACTERS = 2600
-"""All of a function's environment is 4 KB at most."""
+"""A function's whole environment is limited to 4 KB."""
 
 
 def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
@@ -92,7 +91,7 @@ def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
 
 
 def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
-    """Return what the two files say that cannot both be."""
+    """Return the contradictions between the two files."""
     if tenant.deployment is None or tenant.edge is None:
         return [f"the tenant {tenant.name} is only served locally"]
     wrong: list[str] = []
@@ -109,7 +108,8 @@ def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
 
 
 def _not_allowed_in(found: CareAppConfig, allowed: tuple[IPv4Network, ...]) -> list[str]:
-    """The tenant's NLB judges the client's own address, also through the link."""
+    """Return an error for each client block that the tenant's NLB would refuse: it sees the client's
+    address."""
     asked = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in found.link.client_cidrs}
     probed_from = found.network.vpc.cidr if found.network.vpc else found.network.cidr
     asked[f"network {probed_from}, where the probe stands,"] = IPv4Network(probed_from)

@@ -1,4 +1,4 @@
-"""Settings of the functions (``lambdas/``): a class each, for each reads what it needs and no more."""
+"""Settings of the functions in ``lambdas/``: one class each, with only the variables that it needs."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from assistant.settings.process import (
 from assistant.settings.tenant import TenantName
 
 BULK_PREFIX = "bulk/"
-"""Of raw files in the inbox that are in no hurry: they and what becomes of them have queues of their own."""
-_SCRATCH = Path("/tmp")  # noqa: S108 - the one folder that a function may write to, and no other process sees
+"""Prefix of raw files in the inbox with low priority: their documents have queues of their own."""
+_SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
 
 
 class FunctionSettings(ProcessSettings):
-    """What functions that know no tenant file have in common."""
+    """Settings shared by the functions that read no tenant file."""
 
     region: str
     """AWS region of every client."""
     aws_endpoint_url: HttpUrl | None = None
-    """Of every AWS service, other than AWS's own: an emulator."""
+    """Base URL of every AWS service, for an emulator; AWS's endpoints when absent."""
     log_level: str = "INFO"
-    """The least level that is logged."""
+    """Lowest level that is logged."""
 
 
 class ReceivingSettings(FunctionSettings):
-    """``receive_documents``: raw files of the inbox become documents."""
+    """``receive_documents``: turns raw files of the inbox into documents."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
 
     documents_bucket: str
     """S3 bucket of documents and their parsed text."""
     documents_key_id: str | None = None
-    """KMS key that encrypts documents; the bucket's own default when absent."""
+    """KMS key that encrypts documents; the bucket's default when absent."""
     states_table: str
     """DynamoDB table of the documents' states."""
     ingestion_queue_url: str
-    """SQS queue of single documents to bring into the index."""
+    """SQS queue of single documents to index."""
     bulk_queue_url: str
-    """SQS queue of documents that came below `bulk/`."""
+    """SQS queue of documents from below `bulk/`."""
     withdrawals_queue_url: str
-    """SQS queue of documents to take out of the index."""
+    """SQS queue of documents to remove from the index."""
     inbox_bucket: str
     """S3 bucket of raw files."""
     tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
-    """`s3://bucket/key.toml`: the tenant file, which says what sources there are."""
+    """`s3://bucket/key.toml`: the tenant file, which lists the sources."""
     tenants_dir: Path = _SCRATCH / "tenants"
-    """Folder that it is copied into."""
+    """Folder into which the tenant file is copied."""
     metrics_service: str
-    """Value of the one dimension of the metrics."""
+    """Value of the metrics' dimension `Service`."""
 
 
 class _IndexFunctionSettings(WorkerSettings):
@@ -67,43 +67,44 @@ class _IndexFunctionSettings(WorkerSettings):
     tenants_dir: Path = _SCRATCH / "tenants"
     """Folder of tenant files; every `*.toml` in it is served."""
     state_dir: Path = _SCRATCH / "state"
-    """Not used: on AWS nothing is kept here."""
+    """Not used on AWS."""
     model_artifacts_dir: Path = _SCRATCH / "models"
-    """Holds a folder a model, named as in the tenant file, with `tokenizer.json` and `artifact.json`."""
+    """Folder with a folder for each model, named as in the tenant file: `tokenizer.json` and
+    `artifact.json`."""
 
 
 class IngestingSettings(_IndexFunctionSettings):
-    """``ingest_documents``: documents into the index."""
+    """``ingest_documents``: indexes documents."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_INGEST_")
 
     bulk_queue_url: str
-    """SQS queue of documents that came in bulk."""
+    """SQS queue of documents from below `bulk/`."""
     power_parameter: str
-    """Name of the SSM parameter that says `on` or `paused`."""
+    """Name of the SSM parameter with the power state."""
     metrics_service: str
-    """Value of the one dimension of the metrics."""
+    """Value of the metrics' dimension `Service`."""
 
 
 class RemovingSettings(_IndexFunctionSettings):
-    """``withdraw_documents`` and ``purge_index``: withdrawn documents out of the index, and off its disks."""
+    """``withdraw_documents`` and ``purge_index``: delete withdrawn documents from the index and its disks."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_REMOVE_")
 
 
 class SchemaSettings(StoreSettings):
-    """``apply_search_schema``: what the index is made of."""
+    """``apply_search_schema``: creates the index."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_SCHEMA_")
 
     embedding_model: str
-    """Name of the served model whose vectors the index holds; its artifact's folder."""
+    """Name of the model whose vectors the index holds, and of its artifact's folder."""
     dimensions: int = Field(ge=1)
-    """Of its vectors."""
+    """Dimensions of its vectors."""
     shards: int = Field(ge=1)
-    """Of each version of the index."""
+    """Shards of each index version."""
     replicas: int = Field(ge=0)
-    """Copies of each shard beside the first."""
+    """Replicas of each shard."""
 
     on_aws: ClassVar[tuple[str, ...]] = ()
 
@@ -113,36 +114,33 @@ class SchemaSettings(StoreSettings):
 
 
 class LinkSecretSettings(FunctionSettings):
-    """``create_link_secret``: the key of document links."""
+    """``create_link_secret``: creates the key that signs document links."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_LINK_SECRET_")
 
     tenant: TenantName
-    """Whose links it signs; part of what KMS checks."""
+    """Tenant whose links it signs; part of KMS's encryption context."""
     parameter: str = Field(min_length=1)
-    """Name of the SSM parameter that is made."""
+    """Name of the SSM parameter that is created."""
     key_id: str = Field(min_length=1)
     """KMS key (id, alias or ARN) that encrypts it."""
 
 
 class RedactingSettings(FunctionSettings):
-    """``redact_capture`` and ``sweep_quarantine``: raw capture becomes clean capture, and is gone."""
+    """``redact_capture`` and ``sweep_quarantine``: redact raw capture into clean copies and delete it."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_REDACT_")
 
     quarantine_bucket: str
-    """S3 bucket that SageMaker writes captured calls to."""
+    """S3 bucket of raw captured calls, written by SageMaker."""
     capture_bucket: str
-    """S3 bucket of their clean copies."""
+    """S3 bucket of the clean copies."""
     passages_percent: int = Field(default=0, ge=0, le=100)
-    """Of captured calls that embedded passages of the corpus: how many of a hundred keep a clean copy."""
+    """Percentage of captured calls for passages of the corpus that get a clean copy."""
     metrics_service: str
-    """Value of the one dimension of the metrics."""
+    """Value of the metrics' dimension `Service`."""
     overdue_after_s: int = Field(default=1200, ge=60, le=3000)
-    """Raw objects that are older are redacted by the sweep: their event was lost or its retries failed."""
-
-
-# Settings of the probe, and the names by which its figures are emitted and alarmed.
+    """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
 class ProbeSettings(ProcessSettings):
@@ -151,11 +149,11 @@ class ProbeSettings(ProcessSettings):
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_PROBE_")
 
     service_url: HttpUrl
-    """Base URL of the service, by the name that its certificate carries."""
+    """Base URL of the service, with the host name of its certificate."""
     tenant: str
-    """Whose assistant is asked."""
+    """Tenant of the probe's tokens."""
     question: str
-    """What is asked."""
+    """Question that the probe asks."""
     issuer: str
     """`iss` that the service accepts."""
     audience: str = "assistant"
@@ -165,10 +163,10 @@ class ProbeSettings(ProcessSettings):
     region: str = "us-east-1"
     """AWS region of every client."""
     aws_endpoint_url: HttpUrl | None = None
-    """Of KMS and SSM, other than AWS's own: an emulator."""
+    """Base URL of KMS and SSM, for an emulator; AWS's endpoints when absent."""
     certificate_authority: str | None = None
-    """Root certificate (PEM) that the service's is judged by, instead of the public ones."""
+    """Root certificate (PEM) to trust instead of the public ones."""
     client_certificate_parameter: str | None = None
-    """SSM SecureString with a client certificate and its private key (PEM), where one is asked for."""
+    """SSM SecureString with a client certificate and its private key (PEM), where the tenant requires one."""
     deadline_s: float = Field(default=50.0, gt=0, le=100.0)
-    """For all of a probe."""
+    """Limit of one probe."""

@@ -1,4 +1,4 @@
-"""The lock of container images, ``images.lock.toml``: which image, by which digest, in whose registry."""
+"""The lock of container images, ``images.lock.toml``: repository, tag, digest and registry of each image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Registry = Annotated[Mapping[str, _Account], Field(min_length=1)]
 
 def _is_fixed(tag: str) -> str:
     if tag == "latest":
-        raise ValueError('"latest" is another image tomorrow; name a version')
+        raise ValueError('"latest" is not a fixed version; name one')
     return tag
 
 
@@ -29,43 +29,41 @@ _Tag = Annotated[
 
 
 class LockedImage(StrictModel):
-    """One image. Without ``registry`` it is our own, in the deployment account's."""
+    """One image. Without ``registry`` it is our own, in the registry of the deployment account."""
 
     repository: str = Field(pattern=r"^[a-z0-9]+(?:[._/-][a-z0-9]+)*$")
     tag: _Tag
     digest: Digest | None = None
-    """Absent: never built or resolved yet. A deployment asks for that of an own image as a parameter; under
-    ``hipaa`` none begins before every image has one."""
+    """Absent before the image is built or resolved. For our own image the deployment then has a parameter;
+    with profile ``hipaa`` every image needs a digest."""
     registry: str | None = None
-    """Name of the table under ``[registries]`` that says which account publishes the image where."""
+    """Table under ``[registries]`` with the account that publishes the image in each region."""
     regions: tuple[str, ...] = ()
-    """The only regions that have it; all of its registry's when empty."""
+    """Regions that have the image; all of its registry's when empty."""
     source: str | None = None
-    """What an own image is copied from, unchanged; built from ``containers/<name>`` when absent."""
+    """Image of which our own is an unchanged copy; built from ``containers/<name>`` when absent."""
 
     @property
     def is_own(self) -> bool:
-        """Whether it is kept in the deployment account."""
+        """Whether the deployment account's registry holds it."""
         return self.registry is None
 
 
 class ImageLock(StrictModel):
     registries: Mapping[str, _Registry] = {}
-    """Registry = region = account that publishes there."""
+    """Registry = region = publishing account."""
     images: Mapping[str, LockedImage]
 
     def image(self, name: str) -> LockedImage:
-        """Return one image. Raises ConfigurationError with the names that there are."""
+        """Return one image. Raises ConfigurationError with the known names."""
         try:
             return self.images[name]
         except KeyError:
             known = ", ".join(sorted(self.images))
-            raise ConfigurationError(
-                f'images.lock.toml: there is no image "{name}"; it has {known}.'
-            ) from None
+            raise ConfigurationError(f'images.lock.toml: no image "{name}"; it has {known}.') from None
 
     def accounts(self, name: str) -> Mapping[str, str]:
-        """Return region = account of who publishes an image there; nothing for an own one."""
+        """Return region = publishing account of an image; empty for our own."""
         image = self.image(name)
         if image.registry is None:
             return {}
@@ -78,7 +76,7 @@ class ImageLock(StrictModel):
         return {region: table[region] for region in image.regions or table if region in table}
 
     def account(self, name: str, *, region: str, own: str) -> str:
-        """Return the account whose registry has an image in ``region``; ``own`` is the deployment's.
+        """Return the account whose registry has an image in ``region``; ``own`` is the deployment account.
 
         Raises ConfigurationError with the regions that have it.
         """
@@ -93,7 +91,7 @@ class ImageLock(StrictModel):
         return accounts[region]
 
     def own(self) -> Mapping[str, LockedImage]:
-        """Return the images that the deployment account's registry keeps, by name."""
+        """Return our own images by name."""
         return {name: image for name, image in self.images.items() if image.is_own}
 
 
@@ -103,11 +101,11 @@ def load_images(path: Path) -> ImageLock:
 
 
 def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) -> None:
-    """Put an image's digest (and tag) into the lock; everything else of the file, comments too, stays.
+    """Write an image's digest (and tag) into the lock; comments and the rest of the file stay.
 
-    Raises ConfigurationError for an image that it does not have, or what is no digest.
+    Raises ConfigurationError for an unknown image or an invalid digest.
     """
-    import tomlkit  # not in the service's image, which reads the lock never
+    import tomlkit  # not in the service's image, which never reads the lock
 
     load_images(path).image(name)
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
@@ -121,5 +119,5 @@ def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) 
         load_images(written)
     except ConfigurationError as error:
         written.unlink()
-        raise ConfigurationError(f"{path} is left as it was: {error.message}") from None
+        raise ConfigurationError(f"{path} was not changed: {error.message}") from None
     written.replace(path)

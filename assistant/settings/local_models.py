@@ -1,6 +1,6 @@
-"""Models that were added on this machine (``assistant models add``), and which tenant uses which.
+"""Models that were added on this machine (``assistant models add``), and the choice of each tenant.
 
-``<state>/models/<name>/manifest.toml`` describes an added model; its weights stay where they are.
+``<state>/models/<name>/manifest.toml`` describes an added model; its weights are not copied.
 ``<state>/models/choices.json`` has each tenant's choice. Neither is read by a deployment.
 """
 
@@ -23,7 +23,7 @@ MANIFEST_FILE = "manifest.toml"
 CHOICES_FILE = "choices.json"
 Task = Literal["embedding", "generation"]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-"""Also the name of a folder, and of the model in answers' records."""
+"""Also the name of a folder, and of the model in records of answers."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -33,11 +33,11 @@ class _AddedModel(StrictModel):
     path: Path
     """Absolute: a GGUF file, or the folder of an embedding model."""
     sha256: Sha256
-    """Of the weights: other bytes at ``path`` are refused."""
+    """Of the weights at ``path``; other bytes are refused."""
 
     @property
     def endpoint(self) -> str:
-        """Name of the model's local endpoint: no other model has it."""
+        """Name of the model's local endpoint, unique to the model."""
         return f"local-{self.sha256[:16]}"
 
     def as_toml(self) -> str:
@@ -57,8 +57,8 @@ class AddedEmbedding(_AddedModel):
     """Longest input of the model, special tokens included."""
     pooling: Literal["mean", "cls"]
     cosine_unrelated: float | None = None
-    """Mean cosine of a question with text that has nothing to do with it; the build of the model measures it.
-    None in a manifest of an earlier release: no tenant may use the model before it is added again."""
+    """Mean cosine of a question with unrelated text, measured when the model is built. None in a manifest of
+    an earlier release: the model must be added again before a tenant can use it."""
     cosine_related: float | None = None
     """Mean cosine of a question with the text that answers it."""
 
@@ -66,7 +66,7 @@ class AddedEmbedding(_AddedModel):
 class AddedLlm(_AddedModel):
     task: Literal["generation"] = "generation"
     context_tokens: int = Field(ge=256)
-    """Prompt and answer of one stream together, as it is served here."""
+    """Prompt and answer of one stream together, as this machine serves it."""
     answering: AnsweringTable = AnsweringTable()
 
 
@@ -75,13 +75,13 @@ _KINDS: Mapping[object, type[AddedModel]] = {"embedding": AddedEmbedding, "gener
 
 
 class TenantModels(StrictModel):
-    """One tenant's choice of added models; a task without one has the packaged model."""
+    """One tenant's choice of added models. None means the packaged model."""
 
     embedding: AddedEmbedding | None = None
     generation: AddedLlm | None = None
 
     def applied_to(self, tenant: TenantConfig) -> TenantConfig:
-        """Return the tenant as it is served here, with names, sizes and endpoints of the chosen models."""
+        """Return the tenant with names, sizes and endpoints of the chosen models."""
         update: dict[str, Any] = {}
         if (embedding := self.embedding) is not None:
             update["embedding"] = tenant.embedding.model_copy(
@@ -106,7 +106,7 @@ class TenantModels(StrictModel):
         return tenant.model_copy(update=update)
 
     def writes(self, tenant: TenantConfig) -> bool:
-        """Return whether a model may write answers of the tenant here. The packaged model may not."""
+        """Return whether a model may write the tenant's answers here. The packaged model may not."""
         llm = self.generation
         return tenant.answers.mode == "auto" and llm is not None and llm.answering.writes_answers
 
@@ -137,16 +137,16 @@ def added_models(models_dir: Path) -> list[AddedModel]:
 
 
 def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantModels]:
-    """Return what each tenant uses here.
+    """Return the models that each tenant uses here.
 
-    Raises ConfigurationError where a chosen model is gone, or its cosines were never measured.
+    Raises ConfigurationError when a chosen model is missing, or its cosines were never measured.
     """
     choices = _read_choices(models_dir / CHOICES_FILE)
     return {name: _resolved(models_dir, name, choices.get(name, _Choice())) for name in tenants}
 
 
 def choose(models_dir: Path, tenant: str, model: AddedModel) -> None:
-    """Record that the tenant uses the model here. Raises ConfigurationError for one of unknown cosines."""
+    """Record that the tenant uses the model here. Raises ConfigurationError when its cosines are unknown."""
     _refuse_unmeasured(model, tenant)
     path = models_dir / CHOICES_FILE
     choices = _read_choices(path)
@@ -176,7 +176,8 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
 
 
 def _refuse_unmeasured(model: AddedModel, tenant: str) -> None:
-    """Unmeasured cosines would be read as the packaged model's, and the gate would let nearly all pass."""
+    """Without its own cosines the model would get the packaged model's, and the gate would pass almost
+    anything."""
     if isinstance(model, AddedEmbedding) and None in (model.cosine_unrelated, model.cosine_related):
         raise ConfigurationError(
             f"The model {model.name} was added by an earlier release, which did not measure its cosines. Add "
@@ -192,7 +193,7 @@ def _read_choices(path: Path) -> dict[str, _Choice]:
         return {}
     except ValidationError:
         raise ConfigurationError(
-            f"{path}: not a record of chosen models. Delete it, and choose again: assistant models use."
+            f"{path}: invalid record of chosen models. Delete it, and choose again: assistant models use."
         ) from None
 
 
@@ -213,5 +214,5 @@ def _text_of(path: Path) -> str:
 
 
 def _line(key: str, value: object) -> str:
-    """A JSON string, number or boolean is one of TOML too."""
+    """Return a line of TOML: JSON strings, numbers and booleans are valid TOML values."""
     return f"{key} = {json.dumps(value, ensure_ascii=False)}"

@@ -1,5 +1,7 @@
-"""A settings file in TOML, read whole or not at all; what is wrong is said with file, line, key and what is
-allowed."""
+"""Settings files in TOML: reading with errors that name file, line and key, and editing single values.
+
+An edit keeps comments, order and layout.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,14 @@ class StrictModel(BaseModel):
 
 
 def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
-    """Return the file as ``kind``, which forbids extras. Raises ConfigurationError."""
+    """Return the file as ``kind``. Raises ConfigurationError naming file, line, key and what is allowed."""
     if path.exists() and not path.is_file():  # a pipe would never end
-        raise ConfigurationError(f"{path}: this is no regular file. Put a TOML file there, or remove it.")
+        raise ConfigurationError(f"{path}: not a regular file. Put a TOML file there, or remove it.")
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: there is no such file.") from None
+        raise ConfigurationError(f"{path}: no such file.") from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -39,11 +41,11 @@ def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
     except RecursionError:
         raise ConfigurationError(f"{path}: not valid TOML: nested too deeply.") from None
     try:
-        # strict, so that true is no number; by way of JSON, so that a list may still be a tuple
+        # strict, so that true is not a number; through JSON, so that a list can be a tuple
         return kind.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        said = [_explain(item, kind=kind, text=text) for item in error.errors()]
-        raise ConfigurationError(f"{path}: {'; '.join(said)}") from None
+        wrong = [_explain(item, kind=kind, text=text) for item in error.errors()]
+        raise ConfigurationError(f"{path}: {'; '.join(wrong)}") from None
 
 
 def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> str:
@@ -63,7 +65,7 @@ def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> st
 
 
 def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
-    """Return the class of the section at ``place``; its ``replaced`` says what took the place of old keys."""
+    """Return the class of the section at ``place``; its ``replaced`` names the successors of removed keys."""
     for part in place:
         annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
         for candidate in (annotation, *get_args(annotation)):
@@ -73,10 +75,10 @@ def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseMode
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line of a key, or of the section that it belongs to; None when neither stands there.
+    """Return the line of a key, or of its section; None when the text has neither.
 
-    ``place`` is a path as pydantic has it: ``("reach", 1, "port")``. A list on several lines is found where
-    it begins.
+    ``place`` is a path of pydantic: ``("reach", 1, "port")``. For a list on several lines it is the first
+    one.
     """
     lines = lines_of_keys(text)
     return next(
@@ -85,7 +87,7 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
 
 
 def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
-    """Return the line of each section and each key, by its path; the first where one stands twice."""
+    """Return the first line of each section and key, by its path."""
     found: dict[tuple[str | int, ...], int] = {}
     section: tuple[str | int, ...] = ()
     tables: dict[str, int] = {}
@@ -102,24 +104,21 @@ def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
     return found
 
 
-# Edits of single values in the text of a TOML file: comments, order and layout stay as they are.
-
-
 Place = Sequence[str | int]
 
 
 def with_values(text: str, values: Mapping[tuple[str | int, ...], str | Sequence[str]]) -> str:
-    """Return the text with these values at these places; a key that is not there is added.
+    """Return the text with these values at these places; a missing key is added.
 
-    A place is a path as pydantic has it: ``("reach", 0, "service_name")``. Raises ConfigurationError where
-    the text is written in a form that cannot be edited.
+    A place is a path of pydantic: ``("reach", 0, "service_name")``. Raises ConfigurationError when the text
+    has a form that cannot be edited.
     """
     for place, value in values.items():
         text = _with_value(text, place, json.dumps(value, ensure_ascii=False))
     found = tomllib.loads(text)
     for place, value in values.items():
         if _at(found, place) != value:
-            raise ConfigurationError(f"{_key(place)} cannot be edited where it stands; write it by hand.")
+            raise ConfigurationError(f"{_key(place)} cannot be edited automatically; write it by hand.")
     return text
 
 
@@ -144,7 +143,7 @@ def _assignment(line: str) -> tuple[str, str]:
 
 
 def _end_of_value(lines: Sequence[str], first: int, rest: str) -> tuple[int, str]:
-    """Return the line on which a value ends, and what follows the value there."""
+    """Return the line on which a value ends, and the rest of that line."""
     before = ""
     for number in range(first, len(lines)):
         line = rest if number == first else lines[number]
