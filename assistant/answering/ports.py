@@ -1,4 +1,4 @@
-"""What answering needs from outside. Each adapter is bound to one tenant when it is made."""
+"""The ports of answering. Each adapter is bound to one tenant when it is made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from assistant.domain.identity import Identity
 
 
 class LiveDocuments(Protocol):
-    """What answering reads of the documents' states. All methods raise DependencyError."""
+    """The read side of the document states. All methods raise DependencyError."""
 
     async def count_by_state(self) -> Mapping[DocumentState, int]: ...
 
@@ -75,7 +75,7 @@ class PassageSearch(Protocol):
     ) -> Mapping[str, StoredDocument]:
         """Return the documents (at most 20) with all their passages and units, in the order asked for.
 
-        A document that is gone, or that ``labels`` do not let through, is left out. Raises
+        A document that is gone, or that ``labels`` exclude, is left out. Raises
         SearchUnavailableError, DeadlineExceededError.
         """
         ...
@@ -142,7 +142,7 @@ class TokenCounter(Protocol):
     """The served model's own tokenizer."""
 
     def count(self, text: str) -> int:
-        """Return the tokens of ``text``, special tokens not added."""
+        """Return the number of tokens of ``text``, without special tokens."""
         ...
 
 
@@ -154,25 +154,25 @@ class DocumentLinks(Protocol):
     ) -> str:
         """Return a path on this service that opens the stored text at the span in any browser, for minutes.
 
-        Its fragment carries a token with who it was made for: reading by the link is recorded in their name.
-        No part of the path that a browser sends opens anything.
-        ``content_hash`` names the content that the span was cut from: a reader is told when it changed.
+        Its fragment holds a token with the identity: a read through the link is recorded under that name.
+        Browsers do not send the fragment, so the rest of the path alone opens nothing. ``content_hash``: of
+        the content that the span was cut from, so that the page can say when it changed.
         """
         ...
 
 
 class DocumentTexts(Protocol):
-    """The texts of documents for those who may read them, as of now. Both methods raise DependencyError."""
+    """The current texts of documents, for readers with the labels. Both methods raise DependencyError."""
 
     async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
-        """Say whether the document is there, not withdrawn, and open to these labels."""
+        """Return whether the document exists, is not withdrawn, and is open to these labels."""
         ...
 
     async def read(
         self, document_id: str, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
         """Return the parsed text of one content of the document. None when the document is not readable, or
-        that content is not kept."""
+        that content is no longer stored."""
         ...
 
 
@@ -183,12 +183,12 @@ class AnswerRecords(Protocol):
     """
 
     async def put_answer(self, record: AnswerRecord) -> None:
-        """Keep a finished answer; a second record under the same id raises ConflictError."""
+        """Store a finished answer; a second record with the same id raises ConflictError."""
         ...
 
     async def put_interrupted(self, record: AnswerRecord) -> None:
-        """Keep what is known of an answer whose writer died. It stands only until ``put_answer``, should
-        that writer have lived after all; a second one, or one that comes late, changes nothing."""
+        """Store what is known of an answer whose writer died. A later ``put_answer`` replaces it, if the
+        writer lives after all. A second call, or one after ``put_answer``, changes nothing."""
         ...
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None: ...
@@ -198,12 +198,12 @@ class AnswerRecords(Protocol):
         ...
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
-        """Keep a verdict. The same verdict_id with the same content is the one record; with other
-        content it raises ConflictError."""
+        """Store a verdict. The same verdict_id with the same content is one record; with other content it
+        raises ConflictError."""
         ...
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
-        """Keep what was sent; ids as in append_verdict."""
+        """Store what was sent; ids as in append_verdict."""
         ...
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
@@ -213,15 +213,15 @@ class AnswerRecords(Protocol):
     async def list_sent(self, answer_id: str) -> list[StoredSent]: ...
 
     async def record_access(self, entry: AccessEntry) -> None:
-        """Keep that somebody read something."""
+        """Store that somebody read something."""
         ...
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        """Return the entries that ``query`` asks for, oldest first, those of one instant in a fixed order:
-        what was recorded as read, and the ``sight`` of each answer, of interrupted ones too.
+        """Return the entries that match ``query``, oldest first, those of one instant in a fixed order: the
+        recorded reads, and the ``sight`` of each answer, interrupted ones included.
 
-        A call looks at a bounded number of entries: a page may hold fewer than ``query.limit``, also none,
-        and ``next_after`` then leads on. It is opaque, and of use for the same query alone.
+        A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
+        and still a ``next_after``. That is opaque and valid for the same query only.
         """
         ...
 
@@ -233,74 +233,74 @@ class LogOpening:
     answer_id: str
     agent: str
     request_hash: str
-    """SHA-256 (hex) of what was asked, and how: a repeat under the same key must be the same request."""
+    """SHA-256 (hex) of the request: a repeat with the same key must be the same request."""
     key: str | None = None
-    """The caller's ``Idempotency-Key``; it belongs to the agent, so two agents may use the same."""
+    """The caller's ``Idempotency-Key``, unique within one agent."""
     context: str = ""
-    """JSON, opaque to the store: what a record says of an answer whose owner died before it wrote one."""
+    """JSON, opaque to the store: the record to write if the owner dies before it writes one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Events that the owner of an answer wrote at once. Each batch, also an empty one, renews its lease."""
+    """Events that the owner of an answer writes together. Each batch, also an empty one, renews its lease."""
 
     number: int
-    """1, 2, …: the lease is alive while this grows. Nobody compares two machines' clocks."""
+    """1, 2, …: the lease is valid while this grows, so that no two machines' clocks are compared."""
     first_sequence: int
     """Sequence of the first event; for an empty batch that of the next event to come."""
     frames: tuple[bytes, ...]
     """Encoded events with ids, ready to send: server-sent events, each ending in an empty line. Their
     sequences count up from ``first_sequence``."""
     ended: bool
-    """Nothing follows: the last frame is ``done`` or ``error``."""
+    """Whether this is the last batch: its last frame is ``done`` or ``error``."""
     excerpts: tuple[Excerpt, ...] = ()
-    """Whose runs stand in the frames in place of documents' texts; a reader fills them before it sends."""
+    """Excerpts that the frames hold as runs in place of documents' texts; a reader fills them in."""
     urgent: bool = field(default=False, compare=False)
-    """A reader waits until this batch is kept: the store does not hold it back for others. Not stored."""
+    """Whether a reader waits for this batch, so that the store must not delay it. Not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
     opening: LogOpening
     batches: tuple[LogBatch, ...]
-    """Those after the asked number, ascending, without a gap."""
+    """The batches after the given number, ascending, without a gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSignals:
-    """What others tell the owner of an answer."""
+    """Signals of other tasks to the owner of an answer."""
 
     cancelled: bool = False
     readers: int = 0
-    """Grows whenever somebody begins to follow, or still does."""
+    """Grows when somebody begins or continues to follow."""
 
 
 LOG_EXPIRES_AFTER_S = 15 * 60
 
 
 class AnswerLog(Protocol):
-    """The event logs of answers: a transport between tasks, all of which expires after 15 minutes.
+    """The event logs of answers: a transport between tasks. Everything in it expires after 15 minutes.
 
-    What has expired is not found, whether or not the store has deleted it yet. Each log has one writer,
-    the task that answers. All methods raise RecordsUnavailableError.
+    An expired log is not found, whether or not the store has deleted it yet. Each log has one writer, the
+    task that answers. All methods raise RecordsUnavailableError.
     """
 
     async def open(self, opening: LogOpening) -> LogOpening:
-        """Begin a log, visible on return, and return ``opening``; when ``opening.key`` was used before by the
-        same agent, begin nothing and return the opening that the key stands for."""
+        """Begin a log, visible on return, and return ``opening``. When the same agent used ``opening.key``
+        before, begin nothing and return the opening of that key."""
         ...
 
     async def release(self, opening: LogOpening) -> None:
-        """Forget a log that has no batch, and its key: the answer failed before its first event."""
+        """Delete a log without batches, and its key: the answer failed before its first event."""
         ...
 
     async def free_key(self, opening: LogOpening) -> None:
-        """End the key's standing for this log: the next request under it begins a new answer. The log can
-        still be read. Changes nothing when the key stands for another log, or for none."""
+        """Release the key of this log: the next request with it begins a new answer. The log can still be
+        read. Does nothing when the key belongs to another log or to none."""
         ...
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
-        """Add the next batch. The same number twice is one batch (a repeated write after a time-out)."""
+        """Add the next batch. The same number twice is one batch (a repeated write after a timeout)."""
         ...
 
     async def read(self, answer_id: str, *, after_batch: int = 0) -> LogReading | None:
@@ -312,7 +312,7 @@ class AnswerLog(Protocol):
         ...
 
     async def signal_reader(self, answer_id: str) -> None:
-        """Tell the owner that somebody follows."""
+        """Signal the owner that somebody follows."""
         ...
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
@@ -321,9 +321,9 @@ class AnswerLog(Protocol):
 
 
 class EndpointPower(Protocol):
-    """Whether the tenant's model endpoints are switched on."""
+    """The power state of the tenant's model endpoints."""
 
     async def is_paused(self) -> bool:
-        """Return the state as of a few seconds ago, without waiting. While it cannot be read, the last one
-        known; ``False`` before it was ever read."""
+        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the last
+        known one; False before the first read."""
         ...

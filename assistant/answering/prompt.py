@@ -1,10 +1,9 @@
-"""Prompts from versioned files, counted with the served model's own tokenizer.
+"""Builds prompts from versioned files, counted with the served model's own tokenizer.
 
-A prompt file is immutable once released: its SHA-256 stands in every answer's record. It is Markdown with the
-sections ``# system`` and ``# user`` and, where the model is able to keep to it, ``# refusal``: the words that
-it answers with when the passages do not hold the answer. The user section has the slots ``{{passages}}`` and
-``{{question}}``. There is no template engine: the file is cut at its slots before any untrusted text is near,
-and the parts are joined.
+A prompt file is immutable once released: its SHA-256 is in every answer's record. It is Markdown with the
+sections ``# system`` and ``# user`` and, for models that can follow it, ``# refusal``: what the model answers
+when the passages do not contain the answer. The user section has the slots ``{{passages}}`` and
+``{{question}}``. There is no template engine: the file is split at its slots before untrusted text is added.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from assistant.domain.errors import ConfigurationError, TooLargeError
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# (system|user|refusal)\n", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(passages|question)\}\}")
-# What chat templates and our own delimiters are made of: "<|im_start|>", "</passage>", "<s>", "[INST]".
+# Tags of chat templates and our own delimiters: "<|im_start|>", "</passage>", "<s>", "[INST]".
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
 _BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -46,14 +45,14 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is given, and what had to be left out."""
+    """The messages for the model, and what was left out of them."""
 
     prompt_id: str
     prompt_hash: str
     """SHA-256 (hex) of the prompt file."""
     messages: tuple[ChatMessage, ...]
     numbers: tuple[int, ...]
-    """Numbers of the sources that the model reads; empty when not even one had room."""
+    """Numbers of the sources that the model reads; empty when not even one fits."""
     dropped_passages: int
     history_turns: int
     prompt_tokens: int
@@ -63,7 +62,7 @@ class Prompt:
 
 @lru_cache
 def load_prompt(prompt_id: str) -> PromptTemplate:
-    """Read a released prompt. Raises ConfigurationError naming those that there are."""
+    """Return a released prompt. Raises ConfigurationError, which lists the released prompts."""
     resource = files("assistant.answering").joinpath("prompts", *f"{prompt_id}.md".split("/"))
     if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
         raise ConfigurationError(
@@ -96,7 +95,7 @@ def prompt_ids() -> list[str]:
 
 
 class PromptBuilder:
-    """Builds prompts that fit the served model's context: the question is never cut, nor is a passage."""
+    """Builds prompts that fit the served model's context. Questions and passages are never cut."""
 
     def __init__(self, services: TenantServices) -> None:
         self._counter = services.token_counter
@@ -107,7 +106,7 @@ class PromptBuilder:
 
     @cached_property
     def _system_tokens(self) -> int:
-        """Of the one message that is the same in every prompt."""
+        """Tokens of the system message, which is the same in every prompt."""
         return self._count(self._system)
 
     def build(
@@ -120,9 +119,9 @@ class PromptBuilder:
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
 
-        ``passages`` are the sources in their order, best first; the model reads as many of them as its
-        manifest says and the budget lets in, whole. ``history`` is oldest first; its last turns take what
-        room is left. Raises TooLargeError when the question alone does not fit.
+        ``passages``: the sources, best first; the model reads as many whole ones as its manifest allows and
+        the budget holds. ``history``: oldest first; its last turns use the rest of the budget. Raises
+        TooLargeError when the question alone does not fit.
         """
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         wanted = min(self._model.passages, len(passages))
@@ -158,7 +157,7 @@ class PromptBuilder:
         return ChatMessage("user", "".join(filled))
 
     def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
-        """Return the last turns that fit, oldest first, and their tokens. A gap is never left between."""
+        """Return the last turns that fit, oldest first and without a gap, and their tokens."""
         messages: list[ChatMessage] = []
         used = 0
         written = [turn for turn in history if turn.finish_reason in _WRITTEN and turn.text]
@@ -179,14 +178,14 @@ class PromptBuilder:
 
 
 def quote_passage(passage: Passage) -> str:
-    """Return the passage between delimiters that nothing inside it can close."""
+    """Return the passage between delimiters that its text cannot close."""
     return f"<passage>\n{neutralise(passage.embedding_input)}\n</passage>"
 
 
 def neutralise(text: str) -> str:
-    """Return untrusted text that no chat template and no delimiter of ours can mistake for its own.
+    """Return untrusted text without anything that a chat template or our delimiters treat as a tag.
 
-    The opening bracket of anything like a tag becomes a look-alike, so the text reads as before.
+    The opening bracket of a tag becomes a look-alike, so the text reads as before.
     """
     text = _CONTROL.sub(" ", text)
     text = _TAG_OPENING.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)

@@ -1,4 +1,4 @@
-"""Reading answers back, and what agents append to them: verdicts and what was sent."""
+"""Reads stored answers, appends verdicts and sent texts to them, and audits who saw what."""
 
 from __future__ import annotations
 
@@ -32,29 +32,31 @@ _CONVERSATION_LIMIT = 50
 
 @dataclass(frozen=True, slots=True)
 class AnswerReading:
-    """One answer as its reader may see it."""
+    """One stored answer as its reader may see it."""
 
     record: AnswerRecord
-    """With the documents' texts as they may be read now; a notice stands where they may not."""
+    """With the documents' texts, or a notice where the reader may not read them now."""
     sources: tuple[Source, ...]
-    """With fresh links; no snippets, for the record keeps a passage's text only by hash."""
+    """With new links; without snippets: the record has only the hash of a passage's text."""
     verdicts: tuple[StoredVerdict, ...]
     sent: tuple[StoredSent, ...]
 
 
 class ReadAnswers:
-    """Gives agents their own answers, auditors any; each read of an auditor is recorded first."""
+    """Reads answers: agents their own, auditors any. An auditor's read is recorded before it happens."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
     async def one(self, answer_id: str, *, identity: Identity) -> AnswerReading:
-        """Raises NotFoundError (unknown, or another's: one path for both), RecordsUnavailableError."""
+        """Return one answer.
+
+        Raises NotFoundError (unknown, or another agent's: one path for both), RecordsUnavailableError."""
         record = await self._services.records.get_answer(answer_id)
         if record is None or not _may_read(record, identity):
             raise _not_found()
         if record.agent != identity.agent:
-            await self._note("answer", answer_id, [record], identity=identity)
+            await self._record_access("answer", answer_id, [record], identity=identity)
         return await self._reading(record, identity=identity)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
@@ -63,10 +65,10 @@ class ReadAnswers:
         if not records or not all(_may_read(record, identity) for record in records):
             raise _not_found()
         if any(record.agent != identity.agent for record in records):
-            await self._note("conversation", conversation_id, records, identity=identity)
+            await self._record_access("conversation", conversation_id, records, identity=identity)
         return [await self._reading(record, identity=identity) for record in records]
 
-    async def _note(
+    async def _record_access(
         self,
         kind: Literal["answer", "conversation"],
         subject_id: str,
@@ -78,7 +80,7 @@ class ReadAnswers:
         await self._services.records.record_access(entry)
 
     async def _reading(self, record: AnswerRecord, *, identity: Identity) -> AnswerReading:
-        # An auditor sees what the agent saw: by the labels that the agent had, and their own.
+        # An auditor sees what the agent saw: the agent's labels at that time count, and the auditor's own.
         is_own = record.agent == identity.agent
         labels = identity.labels if is_own else identity.labels.union(record.labels)
         shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
@@ -113,14 +115,17 @@ class ReadAnswers:
 
 
 class AppendToAnswer:
-    """Lets the agent who asked mark the answer and keep what was sent. Nobody else may, auditors included."""
+    """Appends verdicts and sent texts to an answer, for the agent who asked only. Auditors may not."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
     async def verdict(self, answer_id: str, verdict: Verdict, *, identity: Identity) -> StoredVerdict:
-        """Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong
-        citation that the answer does not have), RecordsUnavailableError."""
+        """Append a verdict and return it.
+
+        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong citation
+        that the answer does not have), RecordsUnavailableError.
+        """
         record = await self._own(answer_id, identity=identity)
         sources = {use.n for use in record.passages}
         if not sources.issuperset(verdict.wrong_citations):
@@ -130,7 +135,7 @@ class AppendToAnswer:
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
-        """Raises NotFoundError, ConflictError, RecordsUnavailableError."""
+        """Append what was sent. Raises NotFoundError, ConflictError, RecordsUnavailableError."""
         await self._own(answer_id, identity=identity)
         return await self._services.records.append_sent(answer_id, sent, agent=identity.agent)
 
@@ -149,7 +154,7 @@ def entry_of_read(
     reader: str,
     at: datetime,
 ) -> AccessEntry:
-    """Return what is recorded when another's answers are read, with the documents that are seen by it."""
+    """Return the access entry for reading another agent's answers, with the documents that they show."""
     sights = [record.sight() for record in records]
     return AccessEntry(
         at=at,
@@ -169,24 +174,24 @@ def _not_found() -> NotFoundError:
     return NotFoundError("There is no such thing, or it is not yours.")
 
 
-# Who saw a document and what an agent saw, from what is recorded as it happens.
+# Audit
 
 
 MOST_ENTRIES = 500
-"""Of one page."""
-_PLACE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
+"""Entries of one page."""
+_PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
 
 
 class KnownDocuments(Protocol):
-    """Says which documents there are, or were before they were withdrawn."""
+    """Finds documents, withdrawn ones included."""
 
     async def get(self, document_id: str) -> object | None:
-        """Return something of a document that was ever brought. Raises DependencyError."""
+        """Return anything but None when the document was ever added. Raises DependencyError."""
         ...
 
 
 class Audit:
-    """Lists who saw what. The audit itself is recorded first."""
+    """Lists who saw what. Each audit is recorded itself, before it is answered."""
 
     def __init__(self, *, records: AnswerRecords, documents: KnownDocuments, clock: Clock) -> None:
         self._records = records
@@ -194,9 +199,9 @@ class Audit:
         self._clock = clock
 
     async def page(self, query: AccessQuery, *, auditor: str) -> AccessPage:
-        """Return a page of the entries, oldest first; go on while it has a ``next_after``.
+        """Return a page of the entries, oldest first; there are more while it has a ``next_after``.
 
-        Raises InvalidRequestError, NotFoundError (a document that has neither a state nor an access),
+        Raises InvalidRequestError, NotFoundError (a document with neither a state nor an access),
         RecordsUnavailableError, DependencyError.
         """
         _check(query)
@@ -223,12 +228,12 @@ def _check(query: AccessQuery) -> None:
         raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
     if not 1 <= query.limit <= MOST_ENTRIES:
         raise InvalidRequestError(f"limit is {query.limit}; it must be 1 to {MOST_ENTRIES}.")
-    if query.after is not None and not _is_place(query.after):
+    if query.after is not None and not _is_page_token(query.after):
         raise InvalidRequestError("after must be the next_after of a page of this audit.")
 
 
-def _is_place(after: str) -> bool:
-    matched = _PLACE.fullmatch(after)
+def _is_page_token(after: str) -> bool:
+    matched = _PAGE_TOKEN.fullmatch(after)
     try:
         return matched is not None and bool(datetime.fromisoformat(matched[1]))
     except ValueError:

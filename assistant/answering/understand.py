@@ -1,7 +1,7 @@
-"""What is asked: the question inside a long message, two questions in one, what leans on the turn before.
+"""Understands a message: the question in a long message, two questions in one, follow-ups, terms, spelling.
 
-Nothing of the question is ever replaced. What is searched gains words: the glossary's, the long forms of
-abbreviations, and for an unknown word the nearest spelling of the tenant's own vocabulary."""
+The question is never replaced. The search text gains words: the glossary's, the long forms of abbreviations,
+and for an unknown word the nearest spelling in the tenant's documents."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, fold, language, split_sentences
 
 LONG_MESSAGE_WORDS = 45
-"""Over it a message is cut to what is asked; shorter ones are searched whole."""
+"""A longer message is cut to its question."""
 MOST_SENTENCES_KEPT = 3
 MOST_CORRECTIONS = 4
 MOST_LOOKED_UP = 8
-"""Unknown words of one message. Each takes up to 5 ms among 60,000 words; a message in another language has
-hundreds of them."""
+"""Unknown words of one message. A lookup takes up to 5 ms among 60,000 words, and a message in another
+language has hundreds of them."""
 _LEAST_LETTERS = 5
-"""A shorter word has too many neighbours to be read as another."""
+"""A shorter word has too many neighbours to be corrected."""
 _TWO_EDITS_FROM = 9
-"""Letters from which two edits still name one word."""
-_LEAST_SHARE_OF_PART = 2
+"""Letters from which a correction may take two edits."""
+_LEAST_TERMS_OF_PART = 2
 """Content words that each half of a double question needs."""
 
 _ASKING = re.compile(
@@ -57,7 +57,7 @@ _OPENS = re.compile(
     r"\b(?:two|2|couple of|three) (?:things|questions|q's|qs|quick ones)\b",
     re.IGNORECASE,
 )
-"""In the first half of a double question."""
+"""Required in the first half of a double question."""
 _PRONOUN = re.compile(
     r"\b(?:it|its|that|this|these|those|they|them|their|one|ones|same|there|then|instead|otherwise|"
     r"either|both|other)\b",
@@ -70,26 +70,26 @@ _ELLIPSIS = re.compile(
     re.IGNORECASE,
 )
 _FEW_CONTENT_WORDS = 4
-"""A shorter question with a pronoun or an opening like "and for …" says too little alone."""
+"""A question with fewer content words and a pronoun, or an opening like "and for …", is a follow-up."""
 _MEDICINE_ENDING = re.compile(
     r"(?:ine|ol|pril|sartan|statin|azole|mycin|cillin|one|ide|ate|mab|nib|vir|parin|pam|lam|zepam|oxacin|triptan|"
     r"gliptin|gliflozin|glutide|setron|profen|phen|done|phine|barbital|cycline|thiazide|semide|lukast|dronate|in|"
     r"il|an|am|um|ax|ex|ix|or|ra|ta|va|za|ca)$"
 )
-"""How names of medicines end. An unknown word is read as such a word only if that one is common English."""
+"""How names of medicines end. A correction to such a word must be common English."""
 
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """One message as it is searched."""
+    """The questions of one message."""
 
     parts: tuple[str, ...]
-    """What is asked: one question, or the two of a double question, in the asker's words."""
+    """One question, or the two of a double question, in the asker's words."""
     corrections: tuple[Correction, ...] = ()
 
 
 def understand(message: str, *, vocabulary: Vocabulary, known: KnownWords | None) -> Understood:
-    """Read a message of a care agent or a pasted one of a customer. Pure; about 0.2 ms for a short one."""
+    """Return the questions of an agent's message or a pasted one. About 0.2 ms for a short one."""
     asked = cut_to_question(message, vocabulary=vocabulary)
     return Understood(
         parts=split_double(asked, vocabulary=vocabulary),
@@ -98,7 +98,7 @@ def understand(message: str, *, vocabulary: Vocabulary, known: KnownWords | None
 
 
 def cut_to_question(message: str, *, vocabulary: Vocabulary) -> str:
-    """Return a long message's sentences that ask, with the telling one before them; a short one as it is."""
+    """Return a long message's sentences that ask, with the most specific others; a short message whole."""
     if len(message.split()) <= LONG_MESSAGE_WORDS:
         return message
     sentences = [span.text for span in split_sentences(message)]
@@ -114,7 +114,7 @@ def cut_to_question(message: str, *, vocabulary: Vocabulary) -> str:
 
 
 def split_double(question: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the two questions of a double one, else the question alone. Each half has words of its own."""
+    """Return the two questions of a double one, else the question alone. Each half has content words."""
     sentences = [span.text for span in split_sentences(question)]
     ends = [at for at, text in enumerate(sentences) if text.rstrip().endswith("?")]
     if len(ends) > 1:
@@ -130,7 +130,7 @@ def split_double(question: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 def leans_on_history(question: str, *, vocabulary: Vocabulary) -> bool:
-    """Say whether a question only makes sense after the one before it."""
+    """Return whether a question only makes sense after the one before it."""
     words = sum(1 for term in vocabulary.terms(question) if not term.word.isdigit())
     if _ELLIPSIS.search(question):
         return words <= 2 * _FEW_CONTENT_WORDS
@@ -140,9 +140,8 @@ def leans_on_history(question: str, *, vocabulary: Vocabulary) -> bool:
 def corrections(question: str, *, vocabulary: Vocabulary, known: KnownWords) -> tuple[Correction, ...]:
     """Return the unknown words of a question with the nearest word of the tenant's documents.
 
-    Additive: both are searched. Never a number or a code, never a word that is common English or stands in
-    the documents or the glossary, and never towards the name of a medicine: an unknown medicine is not in
-    the knowledge base.
+    Both are searched. Numbers, codes, common English words and words of the documents or the glossary are not
+    corrected, and no word becomes the name of a medicine: an unknown medicine is not in the knowledge base.
     """
     found: list[Correction] = []
     looked_up = 0
@@ -159,8 +158,8 @@ def corrections(question: str, *, vocabulary: Vocabulary, known: KnownWords) -> 
 
 
 def is_known(word: str, vocabulary: Vocabulary, words: Mapping[str, int], *, common: bool = True) -> bool:
-    """Say whether a folded word is in the documents, the glossary or (``common``) common English."""
-    forms = (word, word.removesuffix("s"))  # "grandmas": an apostrophe is the first thing to be left out
+    """Return whether a folded word is in the documents, the glossary or (``common``) common English."""
+    forms = (word, word.removesuffix("s"))  # "grandmas": people omit the apostrophe
     return any(
         form in words or vocabulary.says(form) or (common and vocabulary.language.is_common(form))
         for form in forms
@@ -183,14 +182,14 @@ def _nearest(word: str, vocabulary: Vocabulary, words: Mapping[str, int]) -> str
 
 
 def _says_enough(half: str, vocabulary: Vocabulary) -> bool:
-    return sum(1 for _ in vocabulary.terms(half)) >= _LEAST_SHARE_OF_PART
+    return sum(1 for _ in vocabulary.terms(half)) >= _LEAST_TERMS_OF_PART
 
 
-# What a tenant's callers say and what its documents say: the content terms of a question.
+# Terms and the glossary
 
 
 _COMMON_WEIGHT = 0.05
-"""What the commonest word still counts, against 1.05 of the rarest."""
+"""Of the most common word; the rarest weighs 1.05."""
 _CODE_WEIGHT = 2.0
 """A token of letters and digits ("A5", "340B") names one thing and has no synonym."""
 _NUMBER_WEIGHT = 0.2
@@ -215,7 +214,7 @@ class Term:
 
     word: str
     forms: frozenset[str]
-    """Stems, any of which stands for the term in a passage."""
+    """Stems; a passage with any of them contains the term."""
     weight: float
 
 
@@ -225,12 +224,12 @@ def codes_in(text: str) -> frozenset[str]:
 
 
 def _joined(said: str) -> str:
-    """Return a glossary entry as its words stand in a question, one space between them."""
+    """Return a glossary entry as its words are matched in a question, with one space between them."""
     return " ".join(word[0] for word in _SAID_WORD.finditer(fold(said)))
 
 
 class Vocabulary:
-    """Reads questions with one language and one tenant's glossary."""
+    """Finds the terms of questions, with one language and one tenant's glossary."""
 
     def __init__(self, words: Language, *, glossary: Mapping[str, str]) -> None:
         self.language = words
@@ -240,15 +239,15 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> Vocabulary:
-        """Raises ConfigurationError when the tenant's language is not known."""
+        """Return a tenant's vocabulary. Raises ConfigurationError when its language is not supported."""
         return cls(language(tenant.language), glossary=tenant.glossary)
 
     def expand(
         self, question: str, *, known: KnownWords | None = None, corrections: Sequence[Correction] = ()
     ) -> str:
-        """Return the question with what the documents call its words joined on: what is retrieved.
+        """Return the search text: the question and the words that documents use for its words.
 
-        That is the glossary's words, the long forms of abbreviations that documents define, and corrected
+        These are the glossary's words, the long forms of abbreviations that documents define, and corrected
         spellings.
         """
         meant = dict.fromkeys(self._meanings[said] for said, _, _ in self._find(fold(question)))
@@ -259,7 +258,7 @@ class Vocabulary:
         return "\n".join([question, *([" ".join(meant)] if meant else [])])
 
     def says(self, word: str) -> bool:
-        """Say whether the glossary has a folded word on its callers' side."""
+        """Return whether a folded word is in the glossary's callers' words."""
         return word in self._said_words
 
     def terms(
@@ -267,8 +266,8 @@ class Vocabulary:
     ) -> tuple[Term, ...]:
         """Return the question's content terms, each once, in order of first appearance.
 
-        What the glossary knows is one term, with the words of both sides as its forms; so is an abbreviation
-        that documents define, and a word that was read in another spelling.
+        A glossary entry is one term with the words of both sides as its forms. So is an abbreviation that
+        documents define, and a corrected word.
         """
         read_as = {one.said: one.read_as for one in corrections}
         terms: dict[str, Term] = {}
@@ -289,15 +288,15 @@ class Vocabulary:
         return tuple(terms.values())
 
     def named_codes(self, question: str) -> tuple[str, ...]:
-        """Return the codes that the question calls so ("reject 79"), without leading zeros."""
+        """Return the codes that the question names ("reject 79"), without leading zeros."""
         return tuple(dict.fromkeys(code.lstrip("0") or "0" for code in _NAMED_CODE.findall(fold(question))))
 
     def _long_form(self, word: str, known: KnownWords | None) -> str | None:
-        """Return what documents abbreviate so; never of a word that is common English as well."""
+        """Return the long form that documents define; none for a word that is common English too."""
         return None if known is None or self.language.is_common(word) else known.abbreviations.get(word)
 
     def _find(self, folded: str) -> list[tuple[str, int, int]]:
-        """Return (entry, start, end) of what the glossary knows, the longest entry first at each place."""
+        """Return (entry, start, end) of the glossary's entries, the longest entry first at each place."""
         words = list(_SAID_WORD.finditer(folded)) if self._meanings else []
         found: list[tuple[str, int, int]] = []
         at = 0
@@ -317,19 +316,19 @@ class Vocabulary:
         return _NUMBER_WEIGHT if word.isdigit() or _COUNTED.fullmatch(word) else _CODE_WEIGHT
 
 
-# The tenant's known words, kept fresh without making a question wait for them.
+# Known words of the tenant's documents
 
 
 FRESH_FOR_S = 300.0
 FIRST_WAIT_S = 0.5
-"""The first question of a process waits so long for the words; later ones take those that are there."""
+"""How long the first question of a process waits for the words; later ones use what is loaded."""
 _RETRY_AFTER_S = 15.0
 _log = structlog.get_logger(__name__)
 
 
 class KnownWordsReader:
-    """Reads the words from the index when they are asked for and older than FRESH_FOR_S, one reading at a
-    time. While the index fails, the last ones known are given."""
+    """Caches the words of the index. A read that finds them older than FRESH_FOR_S starts one refresh in the
+    background. While the index fails, the last known words are used."""
 
     def __init__(self, search: PassageSearch, *, clock: Clock) -> None:
         self._search = search
@@ -339,7 +338,7 @@ class KnownWordsReader:
         self._reading: asyncio.Task[None] | None = None
 
     async def read(self) -> KnownWords | None:
-        """Return the words; None as long as they were never read. Raises nothing."""
+        """Return the words; None before they were first loaded. Raises nothing."""
         if self._reading is None and self._clock.monotonic_s() >= self._due_s:
             self._reading = asyncio.create_task(self._refresh())
         if self._known is None and self._reading is not None:

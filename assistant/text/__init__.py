@@ -1,4 +1,4 @@
-"""Reads text outside any model: words, sentences, numbers.
+"""Reads text without a model: words, sentences, quantities, Markdown.
 
-Answering and ingestion share it, so that what is stored and what is asked are read alike.
+Answering and ingestion share it, so that documents and questions are read alike.
 """

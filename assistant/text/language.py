@@ -1,4 +1,4 @@
-"""Words of one language: content terms by their stems, and how common a word is."""
+"""Words, sentences and quantities of a text, in one language."""
 
 from __future__ import annotations
 
@@ -20,29 +20,18 @@ _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFI
 _NEGATED = re.compile(r"\b(?:not|non|isn't|aren't)[\s-]+([a-z]+)|\bnon([a-z]{4,})")
 _CACHED_STEMS = 50_000
 _COMMON_RANK = 1_500
-"""Up to about this rank a word says next to nothing about what a question is about."""
+"""Up to about this rank a word says next to nothing about the subject of a question."""
 
-# Closed word classes, and what people say when they ask for something. Negations stand here too: they
-# say nothing about the subject; attribution looks at them on their own.
-_ENGLISH_STOP_WORDS = """
-a about above after again against all almost along already also although always am among an and another
-any anybody anyone anything anyway are around as ask asked asking asks at away back be became because
-become been before began being below between both bring but by call called caller calling came can can't
-cannot could couldn't customer did didn't do does doesn't doing don't done down during each either else
-enough even ever every everyone everything few find for found from further gave get gets getting give
-given gives go goes going gone got had hadn't has hasn't have haven't having he he'd he'll he's her here
-hers herself hi him himself his how however i i'd i'll i'm i've if in into is isn't it it'll it's its
-itself just keep kept know last least let like look made make makes many may maybe me might mine more
-most much must my myself need needs never new next no nor not nothing now of off often ok okay on once
-one only onto or other others our ours out over own patient people please pt put quite rather really
-right said same saw say says see seen shall she she'd she'll she's should shouldn't since so some
-somebody someone something soon still such take taken tell than thank thanks that that's the their theirs
-them themselves then there there's these they they'd they'll they're they've thing things think this
-those though through till to told too took toward try trying two under until up upon us use used using
-very want wants was wasn't way we we'd we'll we're we've well went were weren't what what's when where
-whether which while who whom who's whose why will with within without won't would wouldn't yes yet you
-you'd you'll you're you've your yours
-"""
+
+def word_file(name: str) -> list[str]:
+    """Return the lines of a word list beside this module; empty lines and comments (``#``) are left out."""
+    text = files("assistant.text").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def word_set(name: str) -> frozenset[str]:
+    """Return all words of a word list."""
+    return frozenset(" ".join(word_file(name)).split())
 
 
 class Stemmer(Protocol):
@@ -52,7 +41,7 @@ class Stemmer(Protocol):
 
 
 class Language:
-    """Tokens, stems and word rarity of one language. Use ``language(code)``, which keeps one of each."""
+    """Tokens, stems and word rarity of one language. Use ``language(code)``, which caches one of each."""
 
     def __init__(self, *, algorithm: str, stop_words: frozenset[str], ranks: Mapping[str, int]) -> None:
         self._stop_words = stop_words
@@ -78,7 +67,7 @@ class Language:
                 yield bare
 
     def polar_stems(self, text: str) -> frozenset[str]:
-        """Return a text's content stems, each that a "not" or "non-" stands before marked with "not "."""
+        """Return a text's content stems; those after a "not" or "non-" are marked with "not "."""
         negated = frozenset(
             self.stem(word)
             for groups in _NEGATED.findall(fold(text))
@@ -88,11 +77,11 @@ class Language:
         return stems | {f"not {stem}" for stem in negated}
 
     def is_common(self, word: str) -> bool:
-        """Say whether a folded word is among the some twelve thousand commonest, stop words included."""
+        """Return whether a folded word is among the 12,000 or so most common ones, stop words included."""
         return word in self._ranks or word in self._stop_words
 
     def rarity(self, word: str) -> float:
-        """Return how much a word says, from 0.0 (a commonplace) to 1.0 (not among the common words)."""
+        """Return how specific a word is, from 0.0 (very common) to 1.0 (not among the common words)."""
         rank = self._ranks.get(word)
         if rank is None:
             return 1.0
@@ -100,7 +89,7 @@ class Language:
 
 
 def fold(text: str) -> str:
-    """Return the text with compatibility characters, case and apostrophes made one."""
+    """Return the text with compatibility characters, case and apostrophes normalised."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     return text.casefold()
@@ -108,18 +97,16 @@ def fold(text: str) -> str:
 
 @lru_cache
 def language(code: str) -> Language:
-    """Return the language of an ISO 639-1 code. Raises ConfigurationError when its words are not here."""
+    """Return the language of an ISO 639-1 code. Raises ConfigurationError when it is not supported."""
     if code != "en":
         raise ConfigurationError(f'language = "{code}": stop words and word ranks exist for "en" only.')
-    words = files("assistant.text").joinpath("words", "en.txt").read_text(encoding="utf-8").split()
-    return Language(
-        algorithm="english",
-        stop_words=frozenset(_ENGLISH_STOP_WORDS.split()),
-        ranks={word: rank for rank, word in enumerate(words)},
-    )
+    # Stop words are closed word classes and what people say when they ask for something. Negations are among
+    # them: they say nothing about the subject, and the support check reads them on its own.
+    ranks = {word: rank for rank, word in enumerate(word_file("en"))}
+    return Language(algorithm="english", stop_words=word_set("en_stop"), ranks=ranks)
 
 
-# Cuts an answer into sentences while it is written.
+# Sentences
 
 
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
@@ -129,7 +116,7 @@ _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
 _LIST_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\s(\[\"'\u201c\u2018]+\Z")
 _LONGEST_BEFORE = 40
-"""Characters looked at before a full stop: more than any abbreviation or item's number has."""
+"""Characters that are checked before a full stop: longer than any abbreviation or list number."""
 _SUBSTANCE = re.compile(r"[^\W_]")
 
 _CONTINUING = "dr mr mrs ms prof st vs e.g i.e cf approx ext fig figs eq sr jr gen rev hon messrs incl tel"
@@ -154,7 +141,11 @@ class SentenceSpan:
 
 
 class SentenceSplitter:
-    """One answer's text, part by part."""
+    """Splits one answer into sentences while it is written, part by part.
+
+    A sentence is yielded as soon as its end is certain: a line break, or an end mark with its closers and the
+    character after them. The text is scanned once, and the ends do not depend on how its parts were cut.
+    """
 
     __slots__ = ("_looked_at", "_pending", "_start", "_taken")
 
@@ -163,12 +154,12 @@ class SentenceSplitter:
         self._start = 0
         """Where ``_pending`` begins in the answer's text."""
         self._taken = 0
-        """How much of ``_pending`` was given: it is cut off with the next part, not with each sentence."""
+        """How much of ``_pending`` was yielded: it is cut off with the next part, not with each sentence."""
         self._looked_at = 0
-        """How far ``_pending`` holds no end of a sentence."""
+        """Up to where ``_pending`` has no end of a sentence."""
 
     def push(self, text: str) -> Iterator[SentenceSpan]:
-        """Take the next part and yield the sentences whose end is certain by it."""
+        """Take the next part and yield the sentences whose end is certain now."""
         self._pending = self._pending[self._taken :] + text
         self._start += self._taken
         self._looked_at -= self._taken
@@ -177,7 +168,7 @@ class SentenceSplitter:
             yield from self._take(end)
 
     def flush(self) -> Iterator[SentenceSpan]:
-        """Yield what is left at the end of the text."""
+        """Yield the rest at the end of the text."""
         while (end := self._next_end(final=True)) is not None:
             yield from self._take(end)
         yield from self._take(len(self._pending))
@@ -192,7 +183,7 @@ class SentenceSplitter:
                 return None
             if self._ends(mark, after):
                 return after.end(1)
-            # None of the marks among the closers ends it either: the same character follows them.
+            # The marks among the closers do not end it either: the same character follows them.
             self._looked_at = after.end(1)
         self._looked_at = len(self._pending)
         return None
@@ -234,49 +225,10 @@ def split_sentences(text: str) -> list[SentenceSpan]:
     return [*splitter.push(text), *splitter.flush()]
 
 
-# Numbers, doses and codes of a text in one form, so that an answer's can be looked up in a passage.
+# Quantities
 
 
-_UNIT_NAMES = {
-    "mg": "mg milligram milligrams",
-    "mcg": "mcg ug \u00b5g \u03bcg microgram micrograms",
-    "g": "g gram grams",
-    "kg": "kg kilo kilos kilogram kilograms",
-    "ml": "ml milliliter milliliters millilitre millilitres cc",
-    "l": "l liter liters litre litres",
-    "dl": "dl deciliter deciliters",
-    "mg/dl": "mg/dl",
-    "mg/kg": "mg/kg",
-    "mmol": "mmol",
-    "mmhg": "mmhg",
-    "iu": "iu",
-    "unit": "unit units",
-    "%": "% percent per\u00a0cent",
-    "tablet": "tablet tablets tab tabs pill pills",
-    "capsule": "capsule capsules cap caps",
-    "drop": "drop drops",
-    "puff": "puff puffs",
-    "dose": "dose doses",
-    "ounce": "oz ounce ounces",
-    "pound": "lb lbs pound pounds",
-    "cm": "cm centimeter centimeters",
-    "mm": "mm millimeter millimeters",
-    "inch": "inch inches",
-    "second": "sec second seconds",
-    "minute": "min mins minute minutes",
-    "hour": "h hr hrs hour hours",
-    "day": "day days",
-    "week": "wk wks week weeks",
-    "month": "mo month months",
-    "year": "yr yrs year years",
-    "time": "time times",
-    "degree": "degree degrees \u00b0 \u00b0f \u00b0c",
-    "am": "am a.m a.m.",
-    "pm": "pm p.m p.m.",
-}
-_UNITS = {
-    name.replace("\u00a0", " "): unit for unit, names in _UNIT_NAMES.items() for name in names.split(" ")
-}
+_UNITS = {name: names[0] for line in word_file("en_units") for names in [line.split(", ")] for name in names}
 _TO_NINETEEN = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
@@ -297,40 +249,33 @@ _QUANTITY = re.compile(
 _TOKEN = re.compile(r"(?<!\w)[^\W_]+(?:-[^\W_]+)*(?!\w)")
 _LETTER = re.compile(r"[^\W\d_]")
 _COUNTED = re.compile(r"\d+-[^\W\d_]+")
-"""An adjective of a number ("2-digit"), which its number stands for."""
+"""An adjective of a number ("2-digit"): its number counts."""
 _DIGIT = re.compile(r"\d")
 _NO_ZERO = re.compile(r"\.(?<![\w.]\.)(?=\d)")
-"""It begins with what is rare: a search for a literal is ten times faster than one for a place."""
+"""The pattern begins with the literal dot: that makes the search ten times faster."""
 _ITEM_NUMBER = re.compile(r"\A[\s*_#>-]*(?:step\s+)?\d{1,3}[.):](?=\s)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantities:
-    """What a text says in figures."""
+    """Numbers, doses and codes of a text in one form.
+
+    ``1,000`` is 1000, ``10mg`` is 10 mg, ``two`` is 2, ``75 percent`` is 75 %, ``5-10 mg`` is 5 mg and 10 mg.
+    Units are not converted: 0.5 g is not 500 mg.
+    """
 
     values: frozenset[str]
-    """Every number, its unit left aside."""
+    """Every number, without its unit."""
     measures: frozenset[tuple[str, str]]
     """(value, unit) of every number that has a unit."""
     bare: frozenset[str]
-    """Every number that stands without a unit somewhere."""
+    """Every number that has no unit somewhere."""
     codes: frozenset[str]
     """Tokens of letters and digits: "a1c", "pr-2"."""
 
-    def __or__(self, other: Quantities) -> Quantities:
-        return Quantities(
-            values=self.values | other.values,
-            measures=self.measures | other.measures,
-            bare=self.bare | other.bare,
-            codes=self.codes | other.codes,
-        )
-
-
-NO_FIGURES = Quantities(values=frozenset(), measures=frozenset(), bare=frozenset(), codes=frozenset())
-
 
 def quantities(text: str) -> Quantities:
-    """Return the numbers and codes of a text, the number of a list item left out."""
+    """Return the numbers and codes of a text, without the number of a list item."""
     folded = _NO_ZERO.sub("0.", _ITEM_NUMBER.sub("", fold(text)))
     measures: set[tuple[str, str]] = set()
     bare: set[str] = set()
@@ -352,10 +297,10 @@ def quantities(text: str) -> Quantities:
 
 
 def unsupported_figures(claimed: Quantities, held: Quantities) -> bool:
-    """Say whether a text claims a number, dose or code that the other text does not hold.
+    """Return whether a text claims a number, dose or code that the other text does not contain.
 
-    A number with a unit is held by the same number with that unit, or without any: tables put units
-    in their headings. "one" alone is a pronoun as often as a number and is not claimed.
+    A number with a unit matches the same number with that unit or without any: tables have units in their
+    headings. "one" alone is a pronoun as often as a number, and is ignored.
     """
     if not claimed.codes <= held.codes:
         return True
@@ -365,7 +310,7 @@ def unsupported_figures(claimed: Quantities, held: Quantities) -> bool:
 
 
 def _with_digits(text: str) -> Iterator[str]:
-    """Yield every run of letters, digits, low lines and hyphens that holds a digit: there are few of them."""
+    """Yield every run of letters, digits, underscores and hyphens with a digit: there are few of them."""
     end = 0
     for digit in _DIGIT.finditer(text):
         if digit.start() < end:
@@ -379,7 +324,7 @@ def _with_digits(text: str) -> Iterator[str]:
 
 
 def _codes(piece: str) -> Iterator[str]:
-    """Yield the tokens of such a run with a digit and a letter in them or, over low lines, after them."""
+    """Yield the tokens of such a run that are followed by, or contain, both a digit and a letter."""
     last_digit = max((found.start() for found in _DIGIT.finditer(piece)), default=-1)
     last_letter = max((found.start() for found in _LETTER.finditer(piece)), default=-1)
     for token in _TOKEN.finditer(piece):

@@ -23,42 +23,9 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 
-MOST_PASSES = 8
+from assistant.text.language import word_set
 
-_ELEMENTS = """
-a abbr acronym address applet area article aside audio b base basefont bdi bdo bgsound big blink blockquote
-body br button canvas caption center cite code col colgroup command content data datalist dd del details dfn
-dialog dir div dl dt element em embed fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4
-h5 h6 head header hgroup hr html i iframe image img input ins isindex kbd keygen label legend li link
-listing main map mark marquee math menu menuitem meta meter multicol nav nextid nobr noembed noframes
-noscript object ol optgroup option output p param picture plaintext portal pre progress q rb rp rt rtc ruby
-s samp script search section select shadow slot small source spacer span strike strong style sub summary sup
-svg table tbody td template textarea tfoot th thead time title tr track tt u ul var video wbr xmp passage
-passages question system user assistant think tool
-"""
-"""HTML's elements, and tags of prompts."""
-_HOST_ENDINGS = """
-com org net edu gov mil int info biz aero coop museum mobi cat xxx xyz icu vip app dev onion arpa local lan
-internal intranet localhost localdomain
-"""
-_HOST_ENDINGS_OF_OTHER_SCRIPTS = (
-    "\u0440\u0444 \u4e2d\u56fd \u4e2d\u570b \u516c\u53f8 \u7f51\u7edc \u092d\u093e\u0930\u0924 "
-    "\ud55c\uad6d \u049b\u0430\u0437 \u0441\u0440\u0431 \u0443\u043a\u0440 \u0431\u0435\u043b "
-    "\u043e\u043d\u043b\u0430\u0439\u043d \u0441\u0430\u0439\u0442 \u03b5\u03bb"
-)
-_HOST_ENDINGS_THAT_ARE_WORDS = """
-name pro jobs travel tel post asia web page shop store site online tech top club live link click win bid
-work world today news blog cloud host space website email life health care clinic pharmacy doctor dental
-hospital support help zone run team group center company agency systems solutions services network media
-digital guru ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo br bs bt
-bv bw by bz ca cc cd cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg er es et eu
-fi fj fk fm fo fr ga gb gd ge gf gg gh gi gl gm gn gp gq gr gs gt gu gw gy hk hm hn hr ht hu id ie il im in
-io iq ir is it je jm jo jp ke kg kh ki km kn kp kr kw ky kz la lb lc li lk lr ls lt lu lv ly ma mc md me mg
-mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne nf ng ni nl no np nr nu nz om pa pe pf pg ph pk
-pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se sg sh si sj sk sl sm sn so sr ss st su sv sx sy sz
-tc td tf tg th tj tk tl tm tn to tr tt tv tw tz ua ug uk us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw
-zip mov
-"""
+MOST_PASSES = 8
 
 # Characters
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -87,7 +54,8 @@ _DOTS = frozenset("\u3002\uff61")
 """Browsers read them as a full stop in a host name; NFKC folds the others of that kind."""
 
 # Tags
-_TAG_NAMES = frozenset(_ELEMENTS.split())
+_TAG_NAMES = word_set("html_tags")
+"""HTML's elements, and tags of prompts."""
 _PLACEHOLDER = re.compile(r"[A-Za-z][A-Za-z0-9' -]{0,60}")
 """What a writer leaves for a reader to fill in: "<patient name>"."""
 _HIDING = re.compile(
@@ -142,8 +110,8 @@ _REST = re.compile(r"[/\\]*(?:\[[0-9a-f:.%]*\])?[^\s<>\"`|\[\]{}]*", re.IGNORECA
 _PORT_OR_PATH = re.compile(r"\.?(?::\d|[/\\?#][^\s.,;:!?)])")
 _AFTER_ADDRESS = frozenset(".,;:!?'*_~)\u2019\u201d\u2026")
 _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_ENDINGS = frozenset(f"{_HOST_ENDINGS} {_HOST_ENDINGS_OF_OTHER_SCRIPTS}".split())
-_ENDING_WORDS = frozenset(_HOST_ENDINGS_THAT_ARE_WORDS.split())
+_ENDINGS = word_set("host_endings")
+_ENDING_WORDS = word_set("host_endings_words")
 """Also words, units or file types. A bare host with such an ending gets a space before it: "the label.It" and
 "notes.md" stay readable, and no client makes a link of them."""
 _WRAPPERS = dict(zip("(\"'`*_~\u201c", ")\"'`*_~\u201d", strict=True))

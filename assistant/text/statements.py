@@ -1,7 +1,6 @@
-"""A sentence taken apart for comparing: its clauses, words by concept, figures, negations and actors.
+"""Parses a sentence for comparison: clauses, words by concept, quantities, negations and actors.
 
-Reads English by closed word lists (auxiliaries, determiners, openers of conditions) and a list of synonyms;
-no language model can be had in the orchestrator, and a parser would cost more than the answer.
+It reads English by closed word lists (auxiliaries, determiners, openers of conditions) and synonyms. The orchestrator has no language model, and a parser would cost more than the answer.
 """
 
 from __future__ import annotations
@@ -10,21 +9,23 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.resources import files
 from itertools import pairwise
 
-from assistant.text.language import Language, Quantities, fold, quantities
+from assistant.text.language import Language, Quantities, fold, quantities, word_file
 
 _LEAST_WEIGHT = 0.25
-"""Of the commonest content word, against 1.25 of the rarest."""
+"""Weight of the most common content word; the rarest weighs 1.25."""
 _LONGEST_LABEL = 4
-"""Words of a first sentence that stands for a heading."""
+"""Words of a first sentence that serves as a heading."""
 STOP_WEIGHT = 0.15
-"""Of a verb that is so common that it is a stop word: "ask", "give"."""
+"""Weight of a verb that is a stop word: "ask", "give"."""
 
 
-def _words(names: str) -> frozenset[str]:
-    return frozenset(names.split())
+_WORD_CLASSES = [line.partition(": ") for line in word_file("en_grammar")]
+
+
+def _word_class(wanted: str) -> frozenset[str]:
+    return frozenset(word for name, _, words in _WORD_CLASSES if name == wanted for word in words.split())
 
 
 _LETTER = re.compile(r"(?:(?<=[a-z] )|\A)[A-Z]\b")
@@ -56,7 +57,7 @@ _PHRASES: Mapping[str, str] = {
     r"the two|these two": "both",
     r"just|solely|exclusively|nothing but|no one but|nobody but": "only",
 }
-"""Phrases that decide a meaning, in the one word that stands for them below."""
+"""Phrases that decide a meaning, and the one word that replaces them."""
 _PHRASE = re.compile(r"\b(?:" + "|".join(f"({pattern})" for pattern in _PHRASES) + r")\b")
 _PHRASE_WORDS = tuple(_PHRASES.values())
 _PIECE = re.compile(
@@ -64,11 +65,7 @@ _PIECE = re.compile(
 )
 _BORDER = re.compile(r"\W+")
 _SENTENCE_BORDERS = frozenset(".!?\n")
-_NEGATIONS = _words(
-    """not never no none cannot without neither nobody nothing avoid avoids avoided unable impossible unlike
-    can't don't doesn't didn't isn't aren't wasn't weren't won't wouldn't shouldn't couldn't mustn't haven't
-    hasn't hadn't"""
-)
+_NEGATIONS = _word_class("negations")
 _CONDITIONS: Mapping[str, str] = {
     "if": "if", "when": "if", "unless": "if", "except": "if", "onlyif": "only if", "evenif": "even if",
     "until": "until", "before": "before", "after": "after", "once": "after",
@@ -82,55 +79,37 @@ SAME_CONDITION: Mapping[str, frozenset[str]] = {
     "after": frozenset({"after", "if", "only if"}),
 }
 _UNDER_CONDITION = frozenset({"that", "who", "which", "whose"})
-"""They open a clause of their own, under the condition of the one before."""
+"""They open a clause that is under the condition of the one before."""
 _CLAUSES = frozenset({"but", "although", "though", "because", "since", "while", "whereas", "so"})
 _OPENERS = frozenset(_CONDITIONS) | _UNDER_CONDITION | _CLAUSES | {"without"}
 _LONGEST_ITEM = 4
-"""Words of one thing in an enumeration."""
-_PRONOUNS = _words("it they this these that those he she then there its their such")
+"""Words of one item of an enumeration."""
+_PRONOUNS = _word_class("pronouns")
 _UPPER = frozenset({"upto", "within", "lessthan"})
 _LOWER = frozenset({"atleast", "morethan"})
-_DETERMINERS = _words(
-    """the a an this these those each every your our their its his her my no any some all both other
-    another 's such own same of in on from for with at by into about through per without between against
-    during upon"""
-)
-_ARTICLES = _words("the a an this your our their its his her my")
-_AUXILIARIES = _words(
-    """may can must should will would might could shall ought is are was were be been being has have had
-    having do does did to not never you also then still only always usually normally often on duty in charge
-    themselves himself"""
-)
-_BEING = _words("is are was were be been being")
-_FILLERS = _words(
-    """and or nor as than if i we us you they them he she it him what how why where there here ormore orless
-    only ext off out up down very too so just even more most much many few less well also both either yes
-    include includes including means yourself themselves himself herself itself oneself who whom"""
-)
+_DETERMINERS = _word_class("determiners")
+_ARTICLES = _word_class("articles")
+_AUXILIARIES = _word_class("auxiliaries")
+_BEING = _word_class("being")
+_FILLERS = _word_class("fillers")
 _GRAMMAR = frozenset[str]().union(
     _DETERMINERS, _AUXILIARIES, _NEGATIONS, _UPPER, _LOWER, _CLAUSES, _UNDER_CONDITION, _PRONOUNS,
     _CONDITIONS, _FILLERS,
 )  # fmt: skip
-"""Words that are no part of what is said, or are read on their own."""
-_MODALS = _words("may can must should will might could shall cannot")
-_ACTORS = _words(
-    """patient customer member caregiver parent guardian spouse prescriber doctor physician nurse pharmacist
-    technician agent desk team office lead manager supervisor insurer plan carrier adjuster employer
-    manufacturer maker executor interpreter driver police child infant baby woman women man men children
-    people person adult surgeon dentist specialist provider clinic hospital laboratory pharmacy store
-    dietitian therapist ophthalmologist courier lawyer family line we"""
-)
+"""Words without content of their own, or that are read separately."""
+_MODALS = _word_class("modals")
+_ACTORS = _word_class("actors")
 ANYONE = frozenset({"patient", "caller", "we", "agent"})
-"""Those whom an instruction need not name."""
+"""Actors that an instruction need not name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """What stands between two borders: its words' concepts, and how they are meant."""
+    """The text between two borders: the concepts of its words, and how they are meant."""
 
     words: frozenset[str]
     content: frozenset[str]
-    """Those of them that are no stop words."""
+    """Concepts of the words that are no stop words."""
     numbers: frozenset[str]
     negated: bool
     kind: str
@@ -138,7 +117,7 @@ class Clause:
     sentence: int
 
     def share_in(self, words: Collection[str]) -> float:
-        """Return the share of its words that are among others."""
+        """Return the share of its words that are in ``words``."""
         return sum(word in words for word in self.words) / len(self.words) if self.words else 0.0
 
 
@@ -147,20 +126,20 @@ class _SentenceWords:
     words: frozenset[str]
     """And numbers."""
     refers_back: bool
-    """It begins with a pronoun."""
+    """Whether it begins with a pronoun."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A text taken apart."""
+    """A parsed text."""
 
     clauses: tuple[Clause, ...]
     words: frozenset[str]
-    """Concepts of all words that are not mere grammar."""
+    """Concepts of all words with content."""
     weights: Mapping[str, float]
-    """By the concept of each content word, how much it says."""
+    """How specific each content word is, by concept."""
     nouns: frozenset[str]
-    """Those of them that stand where nouns stand."""
+    """Concepts of the words in the position of a noun."""
     figures: Quantities
     limits: Mapping[str, str]
     """"most" or "least" by number."""
@@ -168,16 +147,16 @@ class Statement:
     """(numbers, concepts) of each clause or part of an enumeration."""
     actors: tuple[str, ...]
     acts: frozenset[tuple[str, str]]
-    """(actor, verb) of those who stand before a verb."""
+    """(actor, verb) of the actors before a verb."""
     sentences: tuple[_SentenceWords, ...]
     limits_to: bool
-    """It says "only"."""
+    """Whether it has "only"."""
     letters: frozenset[str]
     """Single capital letters that name something: "group B"."""
 
     @cached_property
     def label(self) -> frozenset[str]:
-        """The words of a first sentence that stands for a heading: "Lost laptop. Phone at once."."""
+        """The words of a first sentence that serves as a heading: "Lost laptop. Phone at once."."""
         first = [clause for clause in self.clauses if clause.sentence == 0]
         words = frozenset[str]().union(*(clause.words | clause.numbers for clause in first))
         states = any(clause.negated or clause.kind for clause in first)
@@ -186,7 +165,7 @@ class Statement:
 
     @cached_property
     def below_label(self) -> tuple[Clause, ...]:
-        """The clauses without the label's."""
+        """The clauses after the label."""
         return tuple(clause for clause in self.clauses if clause.sentence or not self.label)
 
     @cached_property
@@ -202,13 +181,13 @@ class Statement:
         return tuple(clause for clause in self.clauses if clause.kind)
 
     def words_of(self, sentence: int, *, but: Clause) -> frozenset[str]:
-        """Return the words of one sentence without those of one clause."""
+        """Return the words of one sentence without those of the clause ``but``."""
         found = (c.words for c in self.clauses if c.sentence == sentence and c is not but)
         return frozenset[str]().union(*found)
 
 
 def read_statement(text: str, language: Language, *, row: bool = False) -> Statement:
-    """Take a text apart. In a table row a colon binds a header to its cell; elsewhere it ends a clause."""
+    """Parse a text. In a table row a colon joins a header and its cell; elsewhere it ends a clause."""
     synonyms = _synonyms(language)
     plain = _EXTENSION.sub("ext", fold(_MARKER.sub("", text)))
     plain = _PHRASE.sub(lambda found: _PHRASE_WORDS[(found.lastindex or 1) - 1], plain)
@@ -271,8 +250,8 @@ def _clauses(
 
 
 def _ends_clause(pieces: Sequence[str], n: int, *, row: bool, condition: bool) -> bool:
-    """Say whether a clause ends before a piece: not at the comma of an enumeration, and at "and" only before
-    a verb of its own."""
+    """Return whether a clause ends before a piece. The comma of an enumeration ends none, and "and" only does
+    before a verb."""
     piece = pieces[n] if n < len(pieces) else "."
     following = pieces[n + 1] if n + 1 < len(pieces) else "."
     if piece == "," and not condition:
@@ -289,7 +268,7 @@ def _ends_clause(pieces: Sequence[str], n: int, *, row: bool, condition: bool) -
 
 
 def _sentences(clauses: Sequence[Clause], pieces: Sequence[str], *, row: bool) -> Iterator[_SentenceWords]:
-    """Yield what each sentence holds; all the cells of a row are one."""
+    """Yield the words of each sentence; all cells of a row are one sentence."""
     if row:
         yield _SentenceWords(
             frozenset[str]().union(*(c.words | c.numbers for c in clauses)), refers_back=False
@@ -308,7 +287,7 @@ def _sentences(clauses: Sequence[Clause], pieces: Sequence[str], *, row: bool) -
 
 
 def _nouns(pieces: Sequence[str], concepts: Mapping[str, str]) -> frozenset[str]:
-    """Return the concepts that stand behind a determiner or preposition, with what qualifies them."""
+    """Return the concepts after a determiner or preposition, with their qualifiers."""
     found: set[str] = set()
     inside = True
     for piece, following in pairwise([*pieces, "."]):
@@ -323,7 +302,7 @@ def _nouns(pieces: Sequence[str], concepts: Mapping[str, str]) -> frozenset[str]
 
 
 def _limits(pieces: Sequence[str]) -> dict[str, str]:
-    """Return "most" or "least" of each number that a limiting word stands beside."""
+    """Return "most" or "least" for each number beside a limiting word."""
     found: dict[str, str] = {}
     for n, piece in enumerate(pieces):
         if piece in _UPPER or piece in _LOWER:
@@ -359,7 +338,7 @@ def _is_actor(piece: str) -> bool:
 
 
 def _actor(pieces: Sequence[str], n: int) -> str:
-    """Return the name of an actor: "claims desk" for a desk, since there are several."""
+    """Return the name of an actor: "claims desk" for a desk, because there are several."""
     word = pieces[n]
     single = word if word in _ACTORS else word.removesuffix("s")
     single = _SAME_ACTORS.get(single, single)
@@ -371,24 +350,20 @@ def _actor(pieces: Sequence[str], n: int) -> str:
 
 _NAMED = frozenset({"desk", "team", "office", "lead", "line", "pharmacy"})
 _SAME_ACTORS: Mapping[str, str] = {
-    name: names.split()[0]
-    for names in (
-        "patient person people customer member adult",
-        "doctor physician provider clinician",
-        "child children infant baby babies",
-        "woman women", "man men", "insurer carrier", "manufacturer maker", "store shop",
-    )
-    for name in names.split()
-}  # fmt: skip
+    actor: names.split()[0]
+    for name, _, names in _WORD_CLASSES
+    if name == "same actor"
+    for actor in names.split()
+}
 
 
 def same_actor(first: str, second: str) -> bool:
-    """Say whether two names mean one actor: "the desk" may be any desk that is named."""
+    """Return whether two names mean one actor: "the desk" may be any named desk."""
     return first == second or second.endswith(f" {first}") or first.endswith(f" {second}")
 
 
 def _acts(pieces: Sequence[str], synonyms: _Synonyms, *, row: bool) -> Iterator[tuple[str, str]]:
-    """Yield each actor with the verb behind it; a verb that opens a sentence is the agent's."""
+    """Yield each actor with the verb after it; the agent for a verb that opens a sentence."""
     actor: str | None = None
     direct, passive, start = False, False, not row
     for n, piece in enumerate(pieces):
@@ -414,7 +389,7 @@ def _acts(pieces: Sequence[str], synonyms: _Synonyms, *, row: bool) -> Iterator[
 
 
 class _Synonyms:
-    """The groups of ``en_synonyms.txt``: a concept is the stem that stands for a group."""
+    """The groups of ``en_synonyms.txt``. A concept is the stem of the first word of a group."""
 
     def __init__(self, lines: Iterable[str], language: Language) -> None:
         self.of_phrase: dict[str, str] = {}
@@ -431,20 +406,19 @@ class _Synonyms:
         self.phrase = re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b")
 
     def concept(self, word: str) -> str:
-        """Return what stands for a word; an "un-" word stands with the word that it denies."""
+        """Return the concept of a word; of an "un-" word that of the word that it denies."""
         stem = self._language.stem(_unword(word, self._language) or word)
         return self._of_stem.get(stem, stem)
 
 
 @lru_cache
 def _synonyms(language: Language) -> _Synonyms:
-    text = files("assistant.text").joinpath("words", "en_synonyms.txt").read_text(encoding="utf-8")
-    return _Synonyms((line for line in text.splitlines() if line and line[0] != "#"), language)
+    return _Synonyms(word_file("en_synonyms"), language)
 
 
 @lru_cache(maxsize=20_000)
 def _unword(word: str, language: Language) -> str | None:
-    """Return "treated" of "untreated"; None of a word that "un-" does not deny."""
+    """Return "treated" for "untreated"; None for a word that "un-" does not deny."""
     denied = word.removeprefix("non") if word.startswith("non") else word[2:]
     plain = word.startswith("non") or word.endswith(("ed", "able", "ible", "sure", "safe", "clear", "true"))
     known = len(denied) > 3 and (language.is_common(denied) or language.is_common(denied + "s"))
