@@ -1,6 +1,7 @@
 """Parses a sentence for comparison: clauses, words by concept, quantities, negations and actors.
 
-It reads English by closed word lists (auxiliaries, determiners, openers of conditions) and synonyms. The orchestrator has no language model, and a parser would cost more than the answer.
+It reads English by closed word lists (auxiliaries, determiners, openers of conditions) and synonyms.
+The orchestrator has no language model, and a parser would cost more than the answer.
 """
 
 from __future__ import annotations
