@@ -12,7 +12,7 @@ from assistant.api.app import Application, build_application
 from assistant.api.auth import CachedKeySet, Service, TokenVerifier
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
 from assistant.api.limits import StreamLimits
-from assistant.api.running import RunningAnswers, SignalWatch
+from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
@@ -74,7 +74,7 @@ async def open_application(
         service = _service(settings, tenants, keys, clock)
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
-        watches = [asyncio.create_task(SignalWatch(logs, service.running).run())]
+        watches = [asyncio.create_task(watch_signals(logs, service.running))]
         watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
         try:

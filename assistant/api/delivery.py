@@ -24,7 +24,7 @@ _MODELS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event as its owner encoded it: passed on as it is, so that an older reader need not know it."""
+    """An event as the writing task encoded it, forwarded unchanged: this release need not know its kind."""
 
     frame: bytes
 
@@ -38,12 +38,12 @@ class EventEncoder:
         self._prefix = b"id: " + answer_id.encode() + b":"
 
     def encode_all(self, numbered: Sequence[tuple[int, AnswerEvent | EncodedEvent]]) -> bytes:
-        """Return the frames of several events; nothing for none."""
+        """Return the frames of several events; empty for none."""
         return b"".join([self.encode(sequence, event) for sequence, event in numbered])
 
     def encode(self, sequence: int, event: AnswerEvent | EncodedEvent) -> bytes:
-        """Return the frame. Sequence 0 has no id: the event is of this connection, not of the answer."""
-        if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line suffices
+        """Return the frame. With sequence 0 it has no id: the event is of this connection only."""
+        if isinstance(event, Token):  # the hot path: JSON has no raw line end, so one data line is enough
             return b"%s%d\nevent: token\ndata: %s\n\n" % (
                 self._prefix,
                 sequence,
@@ -56,8 +56,8 @@ class EventEncoder:
 
 
 def decode_event(frame: bytes) -> AnswerEvent | None:
-    """Return the event of a frame that ``EventEncoder`` made, without fields that a newer release added; None
-    for a kind that is not known here."""
+    """Return the event of a frame of ``EventEncoder``, without fields that a newer release added; None for an
+    unknown kind."""
     fields = dict(line.split(b": ", 1) for line in frame.rstrip(b"\n").split(b"\n"))
     name, data = fields[b"event"].decode(), fields[b"data"]
     if name == Token.event:
@@ -66,27 +66,24 @@ def decode_event(frame: bytes) -> AnswerEvent | None:
     return None if model is None else model.model_validate_json(data, extra="ignore")  # pyright: ignore[reportReturnType]
 
 
-# What stands between an answer that is written and a reader who may be slow.
-
-
 _EVENT_OVERHEAD_BYTES = 100
-"""About what id, event name and JSON add to a token's text."""
+"""Approximate size of id, event name and JSON around a token's text."""
 
 Numbered = tuple[int, AnswerEvent | EncodedEvent]
-"""An event with its sequence in the answer, from 1; 0 for one that is of this connection only."""
+"""An event with its sequence in the answer, from 1; 0 for an event of this connection only."""
 
 
 class EventReader(Protocol):
-    """Where the events of one answer are read, by one reader."""
+    """The source of one reader's events."""
 
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
-        """Return all that waits; nothing when nothing came for ``beat_s``; None when nothing follows."""
+        """Return all waiting events; an empty list when none came for ``beat_s``; None after the last."""
         ...
 
 
 class Outbox:
-    """Events that wait for one reader. The writer never waits: over 64 KiB adjoining tokens merge into one,
-    so what an answer can pile up is bounded by its own text. A merged token has the last one's sequence."""
+    """Events that wait for one reader. The writer never waits: above the limit, adjacent tokens are merged,
+    so the answer's own text bounds the size. A merged token has the sequence of its last part."""
 
     __slots__ = (
         "_beat",
@@ -125,7 +122,7 @@ class Outbox:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more is put."""
+        """End the box: ``take`` returns None after the events that wait."""
         self._closed = True
         self._stop_beat()
         self._wake()
@@ -139,8 +136,8 @@ class Outbox:
         return taken if taken or not self._closed else None
 
     async def _wait(self, beat_s: float) -> None:
-        """Wait until something is put, or for the beat. The beat's timer outlives the wait: tokens come far
-        more often than beats, and a timer of its own for each costs more than the wait."""
+        """Wait for an event, or for ``beat_s``. The timer outlives the wait: tokens are far more frequent
+        than beats, and one timer per token would cost more than the wait."""
         loop = asyncio.get_running_loop()
         self._due_s = loop.time() + beat_s
         if self._beat is None or self._beat.when() > self._due_s:
@@ -155,7 +152,7 @@ class Outbox:
     def _on_beat(self) -> None:
         self._beat = None
         if self._waiter is None:
-            return  # nobody waits: the next wait begins anew
+            return  # the next wait sets a new timer
         loop = asyncio.get_running_loop()
         if loop.time() >= self._due_s:
             self._wake()
@@ -177,9 +174,6 @@ class Outbox:
             self._merged = []
 
 
-# The two ways to hand an answer to its reader: as a stream, or whole.
-
-
 Headers = Sequence[tuple[bytes, bytes]]
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -195,7 +189,7 @@ JSON_HEADERS = [
 
 
 class ProblemBeforeFirstEventError(Exception):
-    """The answer failed before anything was sent: it becomes a status."""
+    """The answer failed before its first event was sent, so the problem becomes a status."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -209,11 +203,11 @@ class Reading:
     answer_id: str
     events: EventReader
     within_s: float
-    """An answer has ended, or its owner was found gone, after so long at most."""
+    """Most seconds until the answer ends or its owner is detected as gone."""
     is_resumed: bool = False
-    """The reader has begun to read before: even the first thing that comes is an event, never a status."""
+    """The reader resumes: its status is sent at once, and even a first problem is an event."""
     certainty: Certainty | None = None
-    """What ``done`` will say unless the model refuses; None where another task writes the answer."""
+    """The certainty in ``done``, unless the model refuses; None where another task writes the answer."""
 
 
 async def send_stream(
@@ -224,8 +218,8 @@ async def send_stream(
     encode: Callable[[Sequence[Numbered]], bytes] | None = None,
     headers: Headers = (),
 ) -> None:
-    """Send server-sent events until the answer ends, as ``encode`` writes them (by default the events
-    of answers).
+    """Send server-sent events until the answer ends. ``encode`` makes their bytes, by default the events of
+    answers.
 
     Raises ProblemBeforeFirstEventError, StalledReaderError, TimeoutError (no event in time).
     """
@@ -247,13 +241,13 @@ async def send_stream(
 
 
 async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> None:
-    """Send the answer as one JSON body once it has ended. Raises as ``send_stream``."""
+    """Send the answer as one JSON body after its end. Raises as ``send_stream``."""
     if events := await whole_events(reading):
         await send_json(send, whole_answer(events).model_dump_json().encode(), limits=limits)
 
 
 async def whole_events(reading: Reading) -> list[AnswerEvent]:
-    """Return all events of an answer that ends with ``done``; none when its reader left before.
+    """Return all events of an answer that ends with ``done``; empty when its reader left before.
 
     Raises ProblemBeforeFirstEventError (it ends with an error), TimeoutError.
     """
@@ -275,7 +269,7 @@ async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: H
 
 
 def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
-    """Return the events of an answer that ended with ``done`` as one."""
+    """Return one body from the events of an answer that ended with ``done``."""
     started = next(event for event in events if isinstance(event, Started))
     done = next(event for event in events if isinstance(event, Done))
     sources = next((event.sources for event in events if isinstance(event, Sources)), ())
@@ -290,7 +284,7 @@ def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
 
 
 async def first_events(reading: Reading) -> list[Numbered] | None:
-    """Return what comes first. Raises ProblemBeforeFirstEventError when it is a problem, TimeoutError."""
+    """Return the first events. Raises ProblemBeforeFirstEventError for a problem, TimeoutError."""
     async with asyncio.timeout(reading.within_s):
         numbered = await reading.events.take(beat_s=reading.within_s)
     if numbered and isinstance(problem := event_of(numbered[0][1]), Problem):
@@ -299,5 +293,5 @@ async def first_events(reading: Reading) -> list[Numbered] | None:
 
 
 def event_of(item: AnswerEvent | EncodedEvent) -> AnswerEvent | None:
-    """Return the event, decoded if a log kept it; None for one that is not known here."""
+    """Return the event, decoded if it is from a log; None for an unknown kind."""
     return decode_event(item.frame) if isinstance(item, EncodedEvent) else item

@@ -20,7 +20,7 @@ _RETRY_AFTER_S = 2.0
 
 
 class Admission:
-    """Counts one tenant's answers in progress in this process, in all and by agent."""
+    """Limits one tenant's answers in progress in this process, in total and per agent."""
 
     def __init__(self, *, streams: int, streams_per_agent: int) -> None:
         self._streams = streams
@@ -37,19 +37,17 @@ class Admission:
         return self._active
 
     def enter(self, agent: str) -> Callable[[], None]:
-        """Take a place and return what gives it back (once, however often it is called).
+        """Take a place; return a function that releases it. Calling it again does nothing.
 
         Raises OverloadedError.
         """
         if self._active_of[agent] >= self._streams_per_agent:
             raise OverloadedError(
-                f"{self._streams_per_agent} of your answers are being written; wait for one of them.",
+                f"{self._streams_per_agent} of your answers are in progress. Wait for one of them to end.",
                 retry_after_s=_RETRY_AFTER_S,
             )
         if self._active >= self._streams:
-            raise OverloadedError(
-                "Too many answers are being written; try again.", retry_after_s=_RETRY_AFTER_S
-            )
+            raise OverloadedError("Too many answers are in progress. Retry.", retry_after_s=_RETRY_AFTER_S)
         self._active += 1
         self._active_of[agent] += 1
         held = True
@@ -66,14 +64,11 @@ class Admission:
         return leave
 
 
-# Reading a JSON body within bounds of size and time, straight from ASGI.
-
-
 BODY_LIMIT_BYTES = 64 * 1024
 CHAT_LIMIT_BYTES = 256 * 1024
-"""Chat clients send all that was said before, every time; only the questions are read."""
+"""Chat clients send the whole conversation each time; only the questions are read."""
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
-"""A canonical document: 5 million characters of content, escaped."""
+"""A canonical document: 5 million characters of content, JSON-escaped."""
 _READ_TIMEOUT_S = 30.0
 OUTBOX_LIMIT_BYTES = 64 * 1024
 _DISCARD_LIMIT_BYTES = 1024 * 1024
@@ -93,13 +88,13 @@ class StreamLimits:
 
 
 class ClientGoneError(Exception):
-    """The client left before its request was complete: nobody is there to answer."""
+    """The client left before its request was complete or answered."""
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_LIMIT_BYTES) -> bytes:
-    """Return the body. Holds ``limit_bytes`` and one network read at most.
+    """Return the body. Keeps at most ``limit_bytes`` and one network read in memory.
 
-    Raises TooLargeError, UnreadableRequestError (it did not come within 30 s), ClientGoneError.
+    Raises TooLargeError, UnreadableRequestError (not complete within 30 s), ClientGoneError.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     is_too_large = announced.isdigit() and int(announced) > limit_bytes
@@ -118,7 +113,7 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
     """Return the body as ``model``. Raises UnreadableRequestError (not UTF-8 JSON, nested too deep),
     TooLargeError (a text over its limit), InvalidRequestError (anything else the schema forbids)."""
     try:
-        # as the API's document says: no "5" for a number, no 0 for a date
+        # strict, as in the API's document: no "5" for a number, no 0 for a date
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
@@ -127,7 +122,7 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
 
 
 async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
-    """Return the body, or None as soon as it is over the limit."""
+    """Return the body; None as soon as it is over the limit."""
     body = bytearray()
     while True:
         message = await receive()
@@ -141,7 +136,8 @@ async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:
 
 
 async def _discard(receive: Receive) -> None:
-    """Throw the rest away, 1 MiB at most: a client that is closed on while it sends may miss the answer."""
+    """Read and drop the rest, at most 1 MiB: a client that is disconnected while it sends may miss the
+    response."""
     seen_bytes = 0
     try:
         async with asyncio.timeout(_DISCARD_TIMEOUT_S):
@@ -154,26 +150,23 @@ async def _discard(receive: Receive) -> None:
         return
 
 
-# A limit on how long one reader may take nothing, at no cost to those that do.
-
-
-_LOOKS_WITHIN_LIMIT = 4
+_CHECKS_PER_LIMIT = 4
 
 
 class StalledReaderError(Exception):
-    """The reader took nothing for too long."""
+    """The reader accepted no data for too long."""
 
 
 class ReaderWatch:
-    """Ends sends that wait longer than a limit, within a quarter of it more.
+    """Ends sends that wait longer than a limit, at most a quarter of the limit late.
 
-    ``asyncio.timeout`` around each send makes and drops a timer for every token, which costs as much as the
-    send's own Python. Here one timer a connection looks now and then whether a send has waited too long::
+    ``asyncio.timeout`` around each send would create and drop a timer for every token, which costs as much
+    as the send's own Python. Here one timer per connection checks whether a send has waited too long::
 
         with ReaderWatch(limit_s=30.0) as watch:
             await watch.send(send, message)
 
-    Raises StalledReaderError out of the ``with`` of the watch. Bound to the task that enters it.
+    The ``with`` block raises StalledReaderError. Bound to the task that enters it.
     """
 
     __slots__ = ("_cancelling_before", "_limit_s", "_loop", "_since_s", "_stalled", "_task", "_timer")
@@ -195,7 +188,7 @@ class ReaderWatch:
             raise RuntimeError("A reader is watched inside a task.")
         self._loop, self._task = asyncio.get_running_loop(), task
         self._cancelling_before = task.cancelling()
-        self._timer = self._loop.call_later(self._limit_s / _LOOKS_WITHIN_LIMIT, self._look)
+        self._timer = self._loop.call_later(self._limit_s / _CHECKS_PER_LIMIT, self._check)
         return self
 
     def __exit__(
@@ -206,13 +199,13 @@ class ReaderWatch:
     ) -> None:
         self._timer.cancel()
         if not self._stalled or self._task.uncancel() > self._cancelling_before:
-            return  # a cancellation that somebody else asked for goes on
+            return  # a cancellation from elsewhere goes on
         if exception_type is None or issubclass(exception_type, asyncio.CancelledError):
             raise StalledReaderError from exception
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._since_s is not None and self._loop.time() - self._since_s >= self._limit_s:
             self._stalled = True
             self._task.cancel()
         else:
-            self._timer = self._loop.call_later(self._limit_s / _LOOKS_WITHIN_LIMIT, self._look)
+            self._timer = self._loop.call_later(self._limit_s / _CHECKS_PER_LIMIT, self._check)

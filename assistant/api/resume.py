@@ -35,13 +35,21 @@ from assistant.wiring.services import ServedTenant
 _NOT_KEPT = "The events of this answer were not kept, or have expired; read the answer itself."
 _FOLLOW_GRACE_S = 30.0
 """Added to the answer's deadline: an owner that is gone is detected within its lease."""
+LEASE_S = 5.0
+"""The task that writes an answer is gone when it wrote no batch for this long, by the follower's clock. It
+writes a batch about every second; a batch that is late by a timeout of the store (3 s) is in time."""
+_OPENING_LEASE_S = 15.0
+"""The same before the first batch: preparing an answer has its own limits, 13 s by default."""
+_POLL_S = 0.4
+_SIGNAL_INTERVAL_S = 2.0
 _TIMEOUT_S = 3.0
+_STORE_DOWN = RecordsUnavailableError("Cannot read the rest of the answer now. Resume it shortly.")
 _log = structlog.get_logger(__name__)
 
 
 def record_of_interrupted(reading: LogReading, *, now: datetime) -> AnswerRecord:
-    """Return the record that the opening holds, with the sources, the text and the sentences that were
-    logged: documents' texts stay excerpts."""
+    """Return the record in the log's opening, completed by the logged sources, text and sentences. Texts of
+    documents stay excerpts."""
     frames = [frame for batch in reading.batches for frame in batch.frames]
     excerpts = {excerpt.mark: excerpt for batch in reading.batches for excerpt in batch.excerpts}
     events = [event for frame in frames if (event := decode_event(frame)) is not None]
@@ -59,7 +67,7 @@ def record_of_interrupted(reading: LogReading, *, now: datetime) -> AnswerRecord
 
 
 def _use_of(source: Source) -> PassageUse:
-    """Return what the sources that were sent say of a passage; how it was found is not known any more."""
+    """Return a passage's use from a logged source. The log does not have the retrieval's scores."""
     return PassageUse(
         passage_id="",
         document_id=source.document_id,
@@ -83,18 +91,18 @@ def _use_of(source: Source) -> PassageUse:
 async def settle_lapsed(
     answer_id: str, *, log: AnswerLog, records: AnswerRecords, clock: Clock
 ) -> AssistantError:
-    """Return what readers are told of an answer whose owner is gone, once that is kept, within 3 s.
+    """Settle an answer whose writing task is gone, within 3 s; return the error for its readers.
 
-    Where the owner had recorded a whole answer, only its last events are lost: that stands, and its key stays
-    its own. Else what the log knows is kept, and the key is freed. A store that fails is logged.
+    When the task had recorded a whole answer, only its last events are lost: the record and the key stay.
+    Otherwise record what the log has, and free the key. An error of the store is logged.
     """
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             record = await records.get_answer(answer_id)
             if record is not None and record.outcome is Outcome.DONE:
                 return NotResumableError(
-                    "The answer is whole, and its last events were lost with the task that wrote it. Read it:"
-                    f" GET /v1/answers/{answer_id}."
+                    "The answer is complete, but its last events were lost with the task that wrote it. Read"
+                    f" it: GET /v1/answers/{answer_id}."
                 )
             reading = await log.read(answer_id)
             if reading is not None:
@@ -103,30 +111,24 @@ async def settle_lapsed(
     except (AssistantError, TimeoutError) as error:
         _log.warning("interrupted_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
     return AnswerInterruptedError(
-        "The task that wrote this answer ended before the answer did: nothing follows. Ask again."
+        "The task that wrote this answer ended before the answer did. No event follows. Ask again."
     )
 
 
-# Events from a log as they were sent, with the documents' texts as they may be read now.
-
-
-_LIMIT_S = 3.0
-
-
 class KeptEvents:
-    """Fills the batches of one log for one reader."""
+    """Fills the excerpts in one log's batches with the documents' current texts, for one reader."""
 
     def __init__(self, texts: DocumentTexts, *, labels: frozenset[str]) -> None:
         self._texts = texts
         self._labels = labels
         self._shown: set[str] = set()
-        """Documents that the answer has shown so far, to this reader or to the one before."""
+        """Documents that the answer has shown so far, to this reader or an earlier one."""
 
     async def frames(self, batches: Sequence[LogBatch]) -> list[Sequence[bytes]]:
-        """Return each batch's frames as they were sent, to the byte.
+        """Return each batch's frames, byte for byte as they were sent first.
 
-        Raises WithdrawnError when a document that the answer has shown may not be read any more, in these
-        batches or in one before; DependencyError.
+        Raises WithdrawnError when the reader may no longer read a document that the answer has shown so far;
+        DependencyError.
         """
         excerpts = {excerpt.mark: excerpt for batch in batches for excerpt in batch.excerpts}
         read = {excerpt.document_id for excerpt in excerpts.values()}
@@ -149,54 +151,40 @@ def _filled(batch: LogBatch, texts: Mapping[int, str]) -> Sequence[bytes]:
 async def refuse_withdrawn(
     document_ids: Collection[str], texts: DocumentTexts, *, labels: frozenset[str]
 ) -> None:
-    """Raises WithdrawnError when one of the documents may not be read any more, DependencyError."""
+    """Raises WithdrawnError when one of the documents may no longer be read; DependencyError."""
     try:
-        async with asyncio.timeout(_LIMIT_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             readable = await asyncio.gather(
                 *(texts.is_readable(document_id, labels=labels) for document_id in document_ids)
             )
     except TimeoutError:
         raise DependencyError(
-            f"The document store took over {_LIMIT_S:.0f} s to say what may be read; try again."
+            f"The document store did not say within {_TIMEOUT_S:.0f} s what may be read. Retry."
         ) from None
     if not all(readable):
         raise _withdrawn()
 
 
 def _in_json(text: str) -> str:
-    """Return the text as it stands inside a JSON string."""
+    """Return the text as the inside of a JSON string."""
     return orjson.dumps(text)[1:-1].decode()
 
 
 def _withdrawn() -> WithdrawnError:
     return WithdrawnError(
-        "A document that this answer shows was withdrawn since, or is no longer open to you: nothing of it is"
+        "A document that this answer shows was withdrawn, or you may no longer read it. The answer is not"
         " sent again. Ask again."
     )
-
-
-# Reading an answer that another task writes, or wrote, from its event log.
-
-
-LEASE_S = 5.0
-"""An owner that wrote no batch for so long, by the follower's own clock, is gone. Batches come about every
-second; one that is late by a time-out of the store (3 s) is still in time."""
-_OPENING_LEASE_S = 15.0
-"""The same before the first batch: question, search and vectors have limits of their own, 13 s by default."""
-_POLL_S = 0.4
-_READ_TIMEOUT_S = 3.0
-_SIGNAL_INTERVAL_S = 2.0
-
-_STORE_DOWN = RecordsUnavailableError("The rest of the answer cannot be read just now; come back to it.")
 
 
 class LogFollower:
     """An ``EventReader`` over an ``AnswerLog``: the events after a sequence, then all that follow.
 
-    When the owner's lease lapses it ends with an ``error`` event of what ``on_lapse`` returns, which has no
-    id: in the answer's own numbering nothing was written. ``stop`` ends it without an end, so that its
-    reader comes back on another task. ``judge_owner`` looks on after that. A reader who may not read a
-    document any more that the answer shows gets ``error`` ``withdrawn``, also without an id.
+    The owner is the task that writes the answer. When its lease lapses, the follower ends with an ``error``
+    event for the error that ``on_lapse`` returns. The event has no id, because it is not in the log. A reader
+    who may no longer read a document that the answer shows gets ``error`` ``withdrawn``, also without an id.
+    ``stop`` ends the follower without a last event, so that its reader resumes on another task;
+    ``judge_owner`` can go on after that.
     """
 
     def __init__(
@@ -223,7 +211,7 @@ class LogFollower:
         self._unshown_since_s: float | None = None
         self._ended = False
         self.is_judged = False
-        """Whether the owner was heard of since this follower began, or is known to be gone."""
+        """Whether the owner wrote since this follower began, or is known to be gone."""
 
     def stop(self) -> None:
         self._ended = True
@@ -233,7 +221,7 @@ class LogFollower:
         while not self._ended:
             found = await self._show_unread()
             if not found and not self._ended:
-                found = await self._lapse()
+                found = await self._check_lease()
             if found:
                 return found
             if self._ended:
@@ -245,22 +233,22 @@ class LogFollower:
         return None
 
     async def judge_owner(self) -> None:
-        """Return when the owner wrote a batch, or its lease lapsed and ``on_lapse`` was called. A caller who
-        waits less than the lease and asks again and again would never free its key otherwise.
+        """Return when the owner wrote a batch, or its lease lapsed and ``on_lapse`` was called.
 
-        A reader's end, before or after this began, says nothing of the owner; nor does a store that is down:
-        that is waited for."""
+        Without this, a caller who always leaves before the lease lapses would never free its key.
+
+        The end of a reader, or a store that is down, says nothing about the owner: go on polling."""
         self._take_unread()
-        self._signalled_s = float("inf")  # nobody reads any more
+        self._signalled_s = float("inf")  # send no more signals: the reader has left
         while not self.is_judged:
-            await self._lapse()
+            await self._check_lease()
             if not self.is_judged:
                 await asyncio.sleep(_POLL_S)
                 await self._poll()
 
     async def _show_unread(self) -> list[Numbered]:
-        """Return the events of the batches that were read; the last one when a document that they show was
-        withdrawn. While the documents cannot be read, the batches wait."""
+        """Return the events of the unread batches; a last event when a document that they show was withdrawn.
+        While the documents cannot be read, the batches wait."""
         if not self._unread:
             return []
         try:
@@ -284,7 +272,7 @@ class LogFollower:
 
     def _without_texts(self) -> list[Numbered]:
         now_s = self._clock.monotonic_s()
-        self._renewed_s = now_s  # the owner has written; only its text cannot be shown
+        self._renewed_s = now_s  # the owner wrote; only its text cannot be shown
         self._unshown_since_s = now_s if self._unshown_since_s is None else self._unshown_since_s
         if now_s - self._unshown_since_s <= LEASE_S:
             return []
@@ -298,8 +286,8 @@ class LogFollower:
             self.is_judged = self.is_judged or batch.ended
         self._unread = ()
 
-    async def _lapse(self) -> list[Numbered]:
-        """Return the last event when nothing more can come. A reader who sees it finds the record."""
+    async def _check_lease(self) -> list[Numbered]:
+        """Return a last event when the log cannot be read or its owner is gone; the record exists then."""
         now_s = self._clock.monotonic_s()
         if now_s - self._read_s > LEASE_S:
             self._ended = True
@@ -314,13 +302,13 @@ class LogFollower:
 
     async def _poll(self) -> None:
         try:
-            async with asyncio.timeout(_READ_TIMEOUT_S):
-                await self._tell_owner()
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._signal_owner()
                 reading = await self._log.read(self._answer_id, after_batch=self._batch)
         except (AssistantError, TimeoutError) as error:
             _log.warning("log_not_read", answer_id=self._answer_id, error=type(error).__name__)
             return
-        if reading is None:  # it expired, or its answer failed before the first event
+        if reading is None:  # expired, or the answer failed before its first event
             self._renewed_s = float("-inf")
             return
         if self._clock.monotonic_s() - self._read_s > LEASE_S / 2:
@@ -329,7 +317,7 @@ class LogFollower:
         self._unread = reading.batches
         self.is_judged = self.is_judged or bool(reading.batches)
 
-    async def _tell_owner(self) -> None:
+    async def _signal_owner(self) -> None:
         if self._clock.monotonic_s() - self._signalled_s >= _SIGNAL_INTERVAL_S:
             self._signalled_s = self._clock.monotonic_s()
             await self._log.signal_reader(self._answer_id)

@@ -21,30 +21,29 @@ from assistant.domain.identity import Identity
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
 
 BATCH_INTERVAL_S = 0.9
-"""With a follower's poll of 0.4 s and two calls to the store, a follower is at most 1.5 s behind."""
+"""With the poll interval of a follower (0.4 s) and two store calls, a follower is at most 1.5 s behind."""
 _FIRST_TEXT_WAIT_S = 0.1
-"""What the first text waits for its batch. A store that is slower costs the agent no more than this."""
+"""Longest wait of the first text for its batch: a slower store delays the agent by no more than this."""
 _APPEND_TIMEOUT_S = 3.0
 _RETRY_S = 0.3
 _LAST_BATCH_S = 10.0
-"""How long the end of a log is tried before its followers are left to its lease."""
+"""How long the last batch is retried. After that, followers detect the end by the lease."""
 _SIGNALS_INTERVAL_S = 1.0
 _SIGNALS_TIMEOUT_S = 3.0
 _SIGNALS_AT_ONCE = 100
+_NOBODY_READ = AnswerInterruptedError("No reader resumed the answer in time, so it ended. Ask again.")
 _log = structlog.get_logger(__name__)
 
 
 class LoggedAnswer:
     """Writes one answer's events to its log: the first event and the first text at once, then a batch about
-    every second.
+    every second. The log gets excerpts in place of documents' texts.
 
-    A key does not stand for an answer that ends with a retryable error: it is freed before the last batch, so
-    that the same request begins anew.
+    When the answer ends with a retryable error, its key is freed before the last batch, so that the same
+    request starts a new answer.
 
-    The log gets documents' texts as excerpts, readers what was made.
-
-    A batch that was not acknowledged is written again as it was: under one number nothing else may stand.
-    What the store does not take waits here; it is bounded by the answer's own text.
+    A batch that was not acknowledged is retried unchanged: one number always has one content. Events wait
+    here while the store fails; the answer's own text bounds them.
     """
 
     def __init__(self, log: AnswerLog, opening: LogOpening, *, excerpts: Excerpts) -> None:
@@ -64,7 +63,7 @@ class LoggedAnswer:
         self.task = asyncio.create_task(self._write())
 
     def put(self, event: AnswerEvent) -> bool:
-        """Take the next event. True for the first text: ``first_text_kept`` is awaited before an agent reads
+        """Add the next event. Return True for the first text: await ``first_text_kept`` before a reader gets
         it."""
         self.events.append(event)
         is_first_text = not self._has_text and isinstance(event, Token)
@@ -74,12 +73,12 @@ class LoggedAnswer:
         return is_first_text
 
     async def first_text_kept(self) -> None:
-        """Return when the first text is in the log, or after 0.1 s: what an agent has read then survives the
-        process."""
+        """Return when the first text is in the log, or after 0.1 s. Text that an agent has read then survives
+        this process."""
         await _set_within(self._text_kept, _FIRST_TEXT_WAIT_S)
 
     def end(self) -> None:
-        """Nothing more is put: the last batch goes out at once."""
+        """Write the last batch at once. No event is added after it."""
         self._ended.set()
         self._due.set()
 
@@ -100,8 +99,8 @@ class LoggedAnswer:
                 self._text_kept.set()
 
     async def _append(self, batch: LogBatch) -> bool:
-        """Write the batch, again and again; say whether the store took it while that was still of use."""
-        is_told = False
+        """Write the batch, with retries. Return False when the last batch was given up."""
+        is_logged = False
         give_up_s: float | None = None
         loop = asyncio.get_running_loop()
         while True:
@@ -112,8 +111,8 @@ class LoggedAnswer:
                     await self._log.append(self._answer_id, batch)
                 return True
             except (AssistantError, TimeoutError) as error:
-                if not is_told:
-                    is_told = True
+                if not is_logged:
+                    is_logged = True
                     code = error.code if isinstance(error, AssistantError) else "timeout"
                     _log.warning("events_not_logged", answer_id=self._answer_id, code=code)
             if self._ended.is_set():
@@ -143,36 +142,32 @@ class LoggedAnswer:
         return self._opening.key is not None and isinstance(last, Problem) and last.retryable
 
 
-class SignalWatch:
-    """Asks the logs once a second what other tasks tell of the answers that are written here."""
+async def watch_signals(logs: Mapping[str, AnswerLog], running: RunningAnswers) -> None:
+    """Read every second which running answers other tasks cancel or follow, until cancelled."""
+    while True:
+        await asyncio.sleep(_SIGNALS_INTERVAL_S)
+        for tenant, log in logs.items():
+            answers = running.logged(tenant)
+            ids = list(answers)
+            for start in range(0, len(ids), _SIGNALS_AT_ONCE):
+                await _read_signals(log, {one: answers[one] for one in ids[start : start + _SIGNALS_AT_ONCE]})
 
-    def __init__(self, logs: Mapping[str, AnswerLog], running: RunningAnswers) -> None:
-        self._logs = logs
-        self._running = running
 
-    async def run(self) -> None:
-        while True:
-            await asyncio.sleep(_SIGNALS_INTERVAL_S)
-            for tenant, log in self._logs.items():
-                writings = self._running.logged(tenant)
-                ids = list(writings)
-                for start in range(0, len(ids), _SIGNALS_AT_ONCE):
-                    await self._ask(log, {name: writings[name] for name in ids[start:][:_SIGNALS_AT_ONCE]})
-
-    async def _ask(self, log: AnswerLog, writings: Mapping[str, RunningAnswer]) -> None:
-        try:
-            async with asyncio.timeout(_SIGNALS_TIMEOUT_S):
-                found = await log.signals(list(writings))
-        except (AssistantError, TimeoutError) as error:
-            _log.warning("signals_not_read", error=type(error).__name__)
-            return
-        for answer_id, signals in found.items():
-            writings[answer_id].reader_elsewhere(signals.readers)
-            if signals.cancelled:
-                writings[answer_id].cancel(Cause.CANCELLED)
+async def _read_signals(log: AnswerLog, answers: Mapping[str, RunningAnswer]) -> None:
+    try:
+        async with asyncio.timeout(_SIGNALS_TIMEOUT_S):
+            found = await log.signals(list(answers))
+    except (AssistantError, TimeoutError) as error:
+        _log.warning("signals_not_read", error=type(error).__name__)
+        return
+    for answer_id, signals in found.items():
+        answers[answer_id].note_remote_readers(signals.readers)
+        if signals.cancelled:
+            answers[answer_id].cancel(Cause.CANCELLED)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -180,19 +175,17 @@ async def _set_within(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-# One answer while it is written: its events are numbered, logged and handed to whoever reads.
-
-
 _GRACE_S = 5.0
-"""Beyond the answer's own deadline, for its last event."""
-_READER_ELSEWHERE_S = 4.0
-"""A reader on another task tells of itself every 2 s: two of its signals may be lost."""
+"""Added to the answer's deadline, for its last event."""
+_REMOTE_READER_S = 4.0
+"""A follower on another task signals every 2 s: one of its signals may be lost."""
 
 
 class RunningAnswer:
-    """Reads an answer's events in a task of its own, so that no reader can slow it down.
+    """One answer while it is written. Its own task reads the events, so no reader can slow it down.
 
-    With a log it goes on for ``resume_window_s`` after its last reader left; without one it ends at once.
+    When its last reader leaves, an answer with a log goes on for ``resume_window_s``; one without a log ends
+    at once.
     """
 
     def __init__(
@@ -211,15 +204,48 @@ class RunningAnswer:
         self._limits = limits
         self._window_s = prepared.request.resume_window_s if log else 0
         self._readers: list[Outbox] = []
-        self._readers_elsewhere = 0
+        self._remote_readers = 0
         self._sequence = 0
-        """Of the last event that readers were given; the log may be one ahead."""
+        """Sequence of the last event that readers got; the log may be one ahead."""
         self._leaving: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._write())
 
-    def attach(self, *, after: int = 0) -> Outbox:
-        """Return a new reader's box: the events after a sequence (only a logged answer keeps those that
-        were), then all that follow."""
+    @contextmanager
+    def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
+        """Give one reader the events after a sequence. It counts as having left when ``gone`` ends."""
+        outbox = self._attach(after=after)
+
+        def leave(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                return
+            self._detach(outbox)
+            if not self._readers:
+                self._end_after(self._window_s)
+
+        gone.add_done_callback(leave)
+        try:
+            prepared = self.prepared
+            yield Reading(prepared.answer_id, outbox, self.remaining_s(), certainty=prepared.certainty)
+        finally:
+            self._detach(outbox)
+
+    def note_remote_readers(self, count: int) -> None:
+        """Take the count of signals from readers on other tasks: a higher one restarts the resume window."""
+        if count > self._remote_readers:
+            self._remote_readers = count
+            if self._leaving is not None:
+                self._stay()
+                self._end_after(max(self._window_s, _REMOTE_READER_S))
+
+    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
+        self.prepared.interruption.interrupt(cause)
+
+    def remaining_s(self) -> float:
+        """Return the most seconds that the answer may still take."""
+        return self.prepared.deadline.remaining_s() + _GRACE_S
+
+    def _attach(self, *, after: int) -> Outbox:
+        """Return the outbox of a new reader. Only a logged answer still has events of before."""
         outbox = Outbox(limit_bytes=self._limits.outbox_bytes)
         if self.log is not None:
             handed_out = self.log.events[after : self._sequence]
@@ -231,48 +257,10 @@ class RunningAnswer:
         self._stay()
         return outbox
 
-    @contextmanager
-    def reading(self, gone: asyncio.Task[None], *, after: int = 0) -> Generator[Reading]:
-        """Give one reader the events after a sequence. It counts as having left when ``gone`` ends."""
-        outbox = self.attach(after=after)
-
-        def leave(task: asyncio.Task[None]) -> None:
-            if not task.cancelled():
-                self.leave(outbox)
-
-        gone.add_done_callback(leave)
-        try:
-            prepared = self.prepared
-            yield Reading(prepared.answer_id, outbox, self.remaining_s(), certainty=prepared.certainty)
-        finally:
-            self.detach(outbox)
-
-    def detach(self, outbox: Outbox) -> None:
-        """The reader takes nothing more. The answer goes on."""
+    def _detach(self, outbox: Outbox) -> None:
         if outbox in self._readers:
             self._readers.remove(outbox)
         outbox.close()
-
-    def leave(self, outbox: Outbox) -> None:
-        """The reader has left: without another one, and none coming back, the answer ends."""
-        self.detach(outbox)
-        if not self._readers:
-            self._end_after(self._window_s)
-
-    def reader_elsewhere(self, count: int) -> None:
-        """Take note of how often readers on other tasks told of themselves: the window begins anew."""
-        if count > self._readers_elsewhere:
-            self._readers_elsewhere = count
-            if self._leaving is not None:
-                self._stay()
-                self._end_after(max(self._window_s, _READER_ELSEWHERE_S))
-
-    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
-        self.prepared.interruption.interrupt(cause)
-
-    def remaining_s(self) -> float:
-        """Return how long at most the answer may still take."""
-        return self.prepared.deadline.remaining_s() + _GRACE_S
 
     def _end_after(self, seconds: float) -> None:
         if seconds <= 0:
@@ -295,7 +283,7 @@ class RunningAnswer:
                     if self.log is not None and self.log.put(event):
                         await self.log.first_text_kept()
                     self._hand_out(event)
-        except Exception:  # noqa: BLE001 - an edge: the reader gets an end, the log the reason
+        except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)
             last = internal_problem()
             self._end_with(last)
@@ -310,7 +298,7 @@ class RunningAnswer:
 
     def _end_with(self, problem: Problem) -> None:
         if self.log is not None:
-            for event in self.log.events[self._sequence :]:  # put, and not handed out when its wait was cut
+            for event in self.log.events[self._sequence :]:  # in the log, not sent: its wait was cancelled
                 self._hand_out(event)
             self.log.put(problem)
         self._hand_out(problem)
@@ -319,7 +307,7 @@ class RunningAnswer:
         self._stay()
         self._observer.end()
         if self.log is not None:
-            if not isinstance(last, Done | Problem):  # whoever comes back learns why nothing follows
+            if not isinstance(last, Done | Problem):  # tells a resuming reader why the answer ended
                 self.log.put(problem_of(_NOBODY_READ))
             self.log.end()
         for outbox in self._readers:
@@ -339,13 +327,9 @@ class RunningAnswer:
         )
 
 
-_NOBODY_READ = AnswerInterruptedError("Nobody read the answer for its whole window, so it ended; ask again.")
-
-
-# The answers that this process is writing, so that their owner can cancel them or come back to them.
-
-
 class RunningAnswers:
+    """The answers that this process writes, by tenant and id."""
+
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], RunningAnswer] = {}
 
@@ -355,21 +339,21 @@ class RunningAnswers:
     def __iter__(self) -> Iterator[RunningAnswer]:
         return iter(tuple(self._answers.values()))
 
-    def add(self, writing: RunningAnswer) -> None:
-        self._answers[writing.prepared.identity.tenant, writing.prepared.answer_id] = writing
+    def add(self, answer: RunningAnswer) -> None:
+        self._answers[answer.prepared.identity.tenant, answer.prepared.answer_id] = answer
 
-    def remove(self, writing: RunningAnswer) -> None:
-        del self._answers[writing.prepared.identity.tenant, writing.prepared.answer_id]
+    def remove(self, answer: RunningAnswer) -> None:
+        del self._answers[answer.prepared.identity.tenant, answer.prepared.answer_id]
 
     def find(self, answer_id: str, *, identity: Identity) -> RunningAnswer | None:
-        """Return the answer if it is being written here and is the caller's own."""
-        writing = self._answers.get((identity.tenant, answer_id))
-        return writing if writing and writing.prepared.identity.agent == identity.agent else None
+        """Return the answer if this process writes it and it is the caller's own."""
+        answer = self._answers.get((identity.tenant, answer_id))
+        return answer if answer and answer.prepared.identity.agent == identity.agent else None
 
     def logged(self, tenant: str) -> dict[str, RunningAnswer]:
-        """Return the tenant's answers that others may follow or cancel through their log, by id."""
+        """Return the tenant's answers that other tasks can follow or cancel through their log, by id."""
         return {
-            answer_id: writing
-            for (name, answer_id), writing in self._answers.items()
-            if name == tenant and writing.log is not None
+            answer_id: answer
+            for (name, answer_id), answer in self._answers.items()
+            if name == tenant and answer.log is not None
         }
