@@ -50,7 +50,7 @@ from assistant.domain.errors import (
     UnreadableRequestError,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.knowledge.items import SourceDocument, SourceFailure, refuse_double_keys
+from assistant.knowledge.files import SourceDocument, SourceFailure, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import Withheld
@@ -126,7 +126,7 @@ async def bring_document(
     body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
     writer = Writer(caller.agent, caller.labels)
     try:
-        refuse_double_keys(body)
+        refuse_duplicate_keys(body)
         document = parse_body(body, Document)
     except (AssistantError, ValueError) as error:
         refusal = error if isinstance(error, AssistantError) else UnreadableRequestError(_NOT_JSON)
@@ -397,7 +397,7 @@ async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> D
     status = await tenant.knowledge.states.get(document_id)
     if status is None:
         raise NotFoundError(NOT_FOUND)
-    return tenant.sources.shown(status)
+    return tenant.sources.with_source(status)
 
 
 def _writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:

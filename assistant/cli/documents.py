@@ -100,7 +100,7 @@ async def _read_all(
 async def _read_one(options: GlobalOptions, tenant: str, document_id: str) -> DocumentStatus | None:
     async with options.stores(tenant) as stores:
         status = await stores.knowledge.states.get(document_id)
-        return status and KnowledgeSources.of(options.tenant(tenant)).shown(status)
+        return status and KnowledgeSources.of(options.tenant(tenant)).with_source(status)
 
 
 def migrate_knowledge(options: GlobalOptions, *, tenant: str, into: str | None, apply: bool) -> None:

@@ -24,8 +24,13 @@ from assistant.domain.errors import (
     NotFoundError,
 )
 from assistant.knowledge.add_documents import AddSummary
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem, SourceWithdrawal
+from assistant.knowledge.files import (
+    SourceDocument,
+    SourceFailure,
+    SourceItem,
+    SourceWithdrawal,
+    read_sources,
+)
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 

@@ -23,8 +23,7 @@ from typing import Literal, TypeVar
 
 from assistant.domain.documents import Document, Unit, UnitKind
 from assistant.domain.public import PublicModel
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import SourceDocument
+from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.parsing import parse_document
 from assistant.text.language import split_sentences
 

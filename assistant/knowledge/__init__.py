@@ -1,1 +1,1 @@
-"""Document → passages → vectors → index, with states; withdrawal."""
+"""Brings documents from their sources into the index, and removes them from it."""

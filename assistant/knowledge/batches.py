@@ -1,14 +1,15 @@
-"""Handles the messages of one batch, wherever they came from: none is lost, and none stops the rest.
+"""Handles the messages of one batch: no message is lost, and a document that stops its worker stops no other.
 
-A worker that is killed says nothing about its documents: a delivery is no attempt. A message that was
-delivered often is a suspect, no more, and handled alone. An attempt is what is written into the document's
-status before that; a document that was begun alone so often and never ended is what stops the worker."""
+A killed worker reports nothing, so the number of deliveries does not count as failed tries. A message that
+was delivered often is only suspected, and handled alone in its process. Before that, the try is counted in
+the document's status; after MAX_TRIES_ALONE tries that did not end the document is given up.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,75 +18,78 @@ import structlog
 from assistant.domain.errors import AssistantError, DependencyError
 from assistant.knowledge.ports import QueuedDocument
 
-MOST_TRIES_ALONE = 3
+MAX_TRIES_ALONE = 3
 GAVE_UP = "gave_up"
+PAUSED_DELAY_S = 900
+"""The longest delay of SQS. Waiting messages are checked this often while the endpoints are paused."""
+UNAVAILABLE_DELAY_S = 60
 _log = structlog.get_logger(__name__)
 
 HandleBatch = Callable[[Sequence[str]], Awaitable[None]]
-"""Takes ids of documents. What it raises of our own errors is a dependency's, and passes."""
+"""Handles documents by id. An AssistantError from it means that a dependency is unavailable."""
 Done = Callable[[Sequence[QueuedDocument]], Awaitable[None]]
-"""Is told of messages that need not come again."""
+"""Receives messages that need not be delivered again."""
 
 
 class GiveUp(Protocol):
-    """Says in a document's state that it was given up, and why."""
+    """Records in a document's status that it was given up, and why."""
 
     def __call__(self, document_id: str, *, code: str, reason: str) -> Awaitable[None]: ...
 
 
 class TriesAlone(Protocol):
-    """Counts attempts where they outlive the worker. Raises DependencyError."""
+    """Counts tries where they outlive the worker. Raises DependencyError."""
 
     async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return for each document that is known how often it was begun alone and not ended."""
+        """Return, for each known document, the number of tries alone that have not ended."""
         ...
 
     async def begin_alone(self, document_id: str) -> None:
-        """Count one more, before the document is handled; nothing for one that has nothing left to do."""
+        """Count a try before the document is handled alone. Does nothing for a document without work left."""
         ...
 
     async def end_alone(self, document_id: str) -> None:
-        """Count one less: the worker lives, whatever became of the document."""
+        """Uncount a try: the worker survived it."""
         ...
 
 
-class Company:
-    """Who is handled in a process at this time: several batches together, or one document alone."""
+class SharedLock:
+    """Lets several batches run together, or one document alone, in a process."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
-        self._together = 0
-        self._alone = False
+        self._shared = 0
+        self._exclusive = False
 
     @asynccontextmanager
-    async def together(self) -> AsyncGenerator[None]:
+    async def shared(self) -> AsyncGenerator[None]:
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
-            self._together += 1
+            await self._changed.wait_for(lambda: not self._exclusive)
+            self._shared += 1
         try:
             yield
         finally:
             async with self._changed:
-                self._together -= 1
+                self._shared -= 1
                 self._changed.notify_all()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncGenerator[None]:
+    async def exclusive(self) -> AsyncGenerator[None]:
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
-            self._alone = True  # from now on nothing else begins
+            await self._changed.wait_for(lambda: not self._exclusive)
+            self._exclusive = True  # no other holder can begin from now on
         try:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._together == 0)
+                await self._changed.wait_for(lambda: self._shared == 0)
             yield
         finally:
             async with self._changed:
-                self._alone = False
+                self._exclusive = False
                 self._changed.notify_all()
 
 
 class BatchInterruptedError(Exception):
-    """A dependency did not answer: what was not done yet goes back to its queue, and waits."""
+    """A dependency is unavailable: the messages that are not done must go back to their queue."""
 
     def __init__(self, cause: AssistantError) -> None:
         super().__init__(cause.message)
@@ -93,10 +97,10 @@ class BatchInterruptedError(Exception):
 
 
 class BatchHandling:
-    """``alone_from_attempt``: a message that comes back so often may be what stops its worker; from then on
-    it is handled alone. Without ``tries`` nothing is given up for having stopped its worker.
+    """Handles batches of one queue. All handlings of a queue in a process share their ``lock``.
 
-    All handlings of one queue in a process share their ``company``.
+    A message is suspected of stopping its worker from delivery ``alone_from_attempt`` on, and handled alone.
+    Without ``tries`` no document is given up for stopping its worker.
     """
 
     def __init__(
@@ -105,17 +109,17 @@ class BatchHandling:
         *,
         give_up: GiveUp,
         tries: TriesAlone | None = None,
-        company: Company | None = None,
+        lock: SharedLock | None = None,
         alone_from_attempt: int = 3,
     ) -> None:
         self._handle = handle
         self._give_up = give_up
         self._tries = tries
-        self._company = company or Company()
+        self._lock = lock or SharedLock()
         self._alone_from_attempt = alone_from_attempt
 
     async def run(self, messages: Sequence[QueuedDocument], *, done: Done) -> None:
-        """Handle all of them; a document that fails by itself is given up, and its message done.
+        """Handle all messages. A document that fails by itself is given up, and its message is done.
 
         Raises BatchInterruptedError.
         """
@@ -123,37 +127,33 @@ class BatchHandling:
         suspects = [m for m in messages if m.attempt >= self._alone_from_attempt or tries.get(m.document_id)]
         together = [m for m in messages if m not in suspects]
         if together:
-            async with self._company.together():
+            async with self._lock.shared():
                 await self._handle_messages(together, done)
-        # What was never alone goes first: one that stops the worker again holds up no other.
+        # Documents with fewer tries first: one that stops the worker again delays no other.
         for message in sorted(suspects, key=lambda suspect: tries.get(suspect.document_id, 0)):
-            if tries.get(message.document_id, 0) >= MOST_TRIES_ALONE:
+            if tries.get(message.document_id, 0) >= MAX_TRIES_ALONE:
                 reason = (
-                    f"The worker ended {MOST_TRIES_ALONE} times while it processed this document alone. "
+                    f"The worker ended {MAX_TRIES_ALONE} times while it processed this document alone. "
                     "Change the document and add it again. The next start of the worker tries it once more."
                 )
                 await self._abandon(message, code=GAVE_UP, reason=reason)
                 await done([message])
             else:
-                async with self._company.alone():
+                async with self._lock.exclusive():
                     await self._handle_alone(message, done)
 
     async def _tries_of(self, messages: Sequence[QueuedDocument]) -> Mapping[str, int]:
         if self._tries is None:
             return {}
-        try:
+        with _interrupts():
             return await self._tries.tries_alone([message.document_id for message in messages])
-        except AssistantError as error:
-            raise BatchInterruptedError(error) from None
 
     async def _handle_alone(self, message: QueuedDocument, done: Done) -> None:
         if self._tries is None:
             await self._handle_messages([message], done)
             return
-        try:
+        with _interrupts():
             await self._tries.begin_alone(message.document_id)
-        except AssistantError as error:
-            raise BatchInterruptedError(error) from None
         try:
             await self._handle_messages([message], done)
         except (BatchInterruptedError, asyncio.CancelledError):  # a dependency, or an orderly stop
@@ -167,33 +167,32 @@ class BatchHandling:
         except AssistantError as error:
             _log.warning("batch_returned", code=error.code, reason=error.message, documents=len(messages))
             raise BatchInterruptedError(error) from None
-        except Exception:  # noqa: BLE001 (the edge of a batch: one bad document shall not stop the worker)
+        except Exception:  # noqa: BLE001 (the edge of a batch: one bad document must not stop the worker)
             _log.exception("batch_failed", documents=len(messages))
-            if len(messages) > 1:  # find the one: the others shall not fail with it
+            if len(messages) > 1:  # find the bad one: the others must not fail with it
                 for message in messages:
                     await self._handle_messages([message], done)
                 return
-            reason = "The worker failed on it; its log says where."
+            reason = "The worker failed on this document. See the worker's log."
             await self._abandon(messages[0], code="internal", reason=reason)
         await done(messages)
 
     async def _abandon(self, message: QueuedDocument, *, code: str, reason: str) -> None:
-        try:
+        with _interrupts():
             await self._give_up(message.document_id, code=code, reason=reason)
-        except AssistantError as error:
-            raise BatchInterruptedError(error) from None
 
 
-# Handles a batch that somebody else took from the queue, and will delete when we say so: a function's.
+@contextmanager
+def _interrupts() -> Generator[None]:
+    """Turn an error of a dependency into BatchInterruptedError."""
+    try:
+        yield
+    except AssistantError as error:
+        raise BatchInterruptedError(error) from None
 
 
-PAUSED_DELAY_S = 900
-"""The longest that SQS knows: so often each waiting message is looked at while the endpoints are paused."""
-UNAVAILABLE_DELAY_S = 60
-
-
-class LaterQueue(Protocol):
-    """A queue whose messages may be sent now and received later."""
+class DelayedQueue(Protocol):
+    """A queue whose messages can be sent with a delay."""
 
     async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None: ...
 
@@ -207,16 +206,20 @@ class BatchOutcome:
 
 
 class PostponingBatches:
-    """``queue`` is where the messages came from."""
+    """Handles batches that Lambda received from ``queue`` and deletes when the function returns.
 
-    def __init__(self, handling: BatchHandling, *, queue: LaterQueue) -> None:
+    Messages that cannot be handled now are sent again as new, delayed messages. So waiting for an endpoint,
+    even through a paused night, uses up no deliveries, and no message becomes a dead letter.
+    """
+
+    def __init__(self, handling: BatchHandling, *, queue: DelayedQueue) -> None:
         self._handling = handling
         self._queue = queue
 
     async def handle(self, messages: Sequence[QueuedDocument]) -> BatchOutcome:
-        """Handle all of them. On return each is either done or waits in the queue as a new message.
+        """Handle all messages. On return each is done, or waits in the queue as a new message.
 
-        Raises DependencyError when the queue does not take them back: then the old ones must stay.
+        Raises DependencyError when the queue is unavailable: then the old messages must stay.
         """
         left = list(messages)
 
@@ -231,17 +234,17 @@ class PostponingBatches:
         return BatchOutcome(done=len(messages) - len(left), postponed=len(left))
 
     async def put_back(self, receipts: Sequence[str]) -> None:
-        """Let messages that are none of ours come again at once: so each is soon a dead letter, and does not
-        wait for as many visibility time-outs as it may be delivered."""
+        """Make invalid messages visible at once, so that they become dead letters soon, and not after
+        MAX_ATTEMPTS visibility timeouts."""
         if not receipts:
             return
         try:
             await self._queue.extend_many(receipts, visibility_timeout_s=0.0)
-        except DependencyError as error:  # they come back after their visibility time-out
+        except DependencyError as error:  # they become visible after their visibility timeout
             _log.warning("messages_not_put_back", messages=len(receipts), reason=error.message)
 
     async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
-        """Put all of them back untouched. Raises DependencyError."""
+        """Send all messages again with a delay. Raises DependencyError."""
         await self._queue.send_later(
             list(dict.fromkeys(message.document_id for message in messages)), delay_s=delay_s
         )

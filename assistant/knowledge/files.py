@@ -1,68 +1,309 @@
-"""Reads a file or a folder of knowledge."""
+"""Reads files and folders into the items of a source: documents, withdrawals and failures.
+
+This process only opens the files. The parsing process reads what is in them (``formats``). The service
+imports this module, so it must not need the parsers of the ``worker`` extra.
+"""
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
+import re
+import stat
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
-from assistant.domain.errors import NotFoundError, ParsingStoppedError
-from assistant.knowledge.formats import jsonl_lines, named_by_file, named_by_line, page_request
-from assistant.knowledge.items import SourceFailure, SourceItem, invalid, read_item
-from assistant.knowledge.parsing_process import Parsing, ParsingProcess, ParsingRequest
+import orjson
+from pydantic import TypeAdapter, ValidationError
 
+from assistant.domain.documents import Document
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
+from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
+
+LARGEST_DOCUMENT_BYTES = 5_000_000
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_JSON_TOKEN = re.compile(
+    rb"(?P<key>" + _STRING + rb")\s*+:|" + _STRING + rb"|(?P<opens>[{\[])|(?P<closes>[}\]])", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDocument:
+    """One document as read from its source."""
+
+    document: Document
+    origin: str
+    """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWithdrawal:
+    """A document whose file or line says ``withdrawn: true``."""
+
+    own_id: str
+    """The id within its source."""
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailure:
+    """A file or line that is not a valid document. It does not stop the others."""
+
+    origin: str
+    code: str
+    reason: str
+    own_id: str | None = None
+    """The id, within its source, of the document that was meant. That document is withheld."""
+    is_named_by_file: bool = False
+    """Whether ``own_id`` was derived from the file's name, because the file's own id is unreadable."""
+
+
+SourceItem = SourceDocument | SourceWithdrawal | SourceFailure
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """An item as the parsing process sends it: ``fields`` of a document, a withdrawal, or a failure."""
+
+    origin: str = ""
+    fields: Mapping[str, object] | None = None
+    withdrawn_id: str | None = None
+    failure: SourceFailure | None = None
+
+
+_MESSAGE = TypeAdapter(_Message)
+
+
+def write_item(item: SourceItem) -> bytes:
+    """Return the item as JSON for ``read_item``. Fields that a document does not set stay unset."""
+    match item:
+        case SourceDocument():
+            fields = item.document.model_dump(mode="json", exclude_unset=True)
+            return orjson.dumps(_Message(item.origin, fields=fields))
+        case SourceWithdrawal():
+            return orjson.dumps(_Message(item.origin, withdrawn_id=item.own_id))
+        case SourceFailure():
+            return orjson.dumps(_Message(failure=item))
+
+
+def read_item(body: bytes) -> SourceItem:
+    """Return the item that ``write_item`` wrote. Raises pydantic's ValidationError."""
+    message = _MESSAGE.validate_json(body)
+    if message.failure is not None:
+        return message.failure
+    if message.withdrawn_id is not None:
+        return SourceWithdrawal(message.withdrawn_id, message.origin)
+    return as_item(message.origin, message.fields or {})
+
+
+def as_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
+    """Return a document with these fields, or a failure that names the invalid fields."""
+    try:
+        return SourceDocument(Document.model_validate(dict(fields)), origin)
+    except ValidationError as error:
+        reasons = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        return invalid(origin, "; ".join(reasons))
+
+
+def file_of(origin: str) -> str | None:
+    """Return the file of an origin; None for an origin without one."""
+    file, colon, line = origin.rpartition(":")
+    return (file if colon and line.isdecimal() else origin) or None
+
+
+def invalid(origin: str, reason: str, own_id: str | None = None) -> SourceFailure:
+    return SourceFailure(origin, DocumentInvalidError.code, reason, own_id)
+
+
+def too_large(origin: str, limit_bytes: int) -> SourceFailure:
+    return SourceFailure(origin, TooLargeError.code, f"larger than {limit_bytes:,} bytes")
+
+
+def refuse_duplicate_keys(json_text: bytes) -> None:
+    """Raise DocumentInvalidError for a duplicate key in the outermost object. The text must be valid JSON.
+
+    JSON parsers keep the last value of a key, so the first ``labels`` would be ignored.
+    """
+    depth = 0
+    seen: set[str] = set()
+    for token in _JSON_TOKEN.finditer(json_text):
+        if token["opens"]:
+            depth += 1
+        elif token["closes"]:
+            depth -= 1
+        elif depth == 1 and token["key"]:
+            key = str(orjson.loads(token["key"]))
+            if key in seen:
+                raise DocumentInvalidError(f'it says "{key:.60}" twice')
+            seen.add(key)
+
+
+def text_field(value: object) -> str | None:
+    """Return a trimmed text, or a number as text. Return None for an empty text or another type."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).strip() or None
+
+
+def questions_field(value: object) -> tuple[str, ...]:
+    """Return the different questions, in order, from a text or a list of texts.
+
+    Raises DocumentInvalidError for another type and for an empty item.
+    """
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, str | list | tuple):
+        raise DocumentInvalidError(
+            f"questions: {value!r:.60} is neither a text nor a list of texts. Write a list of questions."
+        )
+    items = cast("list[Any]", [value] if isinstance(value, str) else value)
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, str) or not item.strip():
+            raise DocumentInvalidError(
+                f"questions: item {number} is {item!r:.60}, not a text. Write a question or remove the item."
+            )
+    return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
+
+
+# Reads files and folders of knowledge into items.
+
+
+LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
+LARGEST_FILE_BYTES = 4_000_000_000
+"""Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
 _LINES = (".jsonl", ".jsonl.gz")
 _PAGES = (".md", ".markdown", ".html", ".htm")
+_KNOWN = (*_LINES, *_PAGES)
+_UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
+_LINE_ID = re.compile(rb'"id"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
+
+_Found = Iterator[ParsingRequest | SourceFailure]
 
 
-def read_sources(paths: Sequence[Path], *, parsing: Parsing | None = None) -> Iterator[SourceItem]:
-    """Yield what the files hold, and those below the folders in order of their names; read by ``parsing``,
-    else by a parsing process of its own.
+def read_sources(paths: Sequence[Path], *, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
+    """Yield the items of files, and of the files below folders in order of their names.
 
-    In a folder, hidden files and files of other kinds are passed over, and a link that leads out of it and
-    what is no regular file are refused; a file that is named itself is always answered for. Raises
-    NotFoundError when a path does not exist.
+    In a folder, hidden files and files of other types are skipped; links that lead out of the folder and
+    special files are failures. A file that is named itself always yields something. Without ``parsing`` a
+    parsing process is started for this call. Raises NotFoundError when a path does not exist.
     """
     for path in paths:
         if not path.exists():
             raise NotFoundError(f"{path}: there is no such file or folder.")
-    yield from _parsed(_below(paths), parsing)
+    yield from _parse(_requests(paths), parsing)
 
 
-def read_source(path: Path, *, name: str, parsing: Parsing | None = None) -> Iterator[SourceItem]:
-    """Yield what one file holds; ``name`` is what it is called: documents without an id are named by it."""
-    yield from _parsed(_named(path, name=name), parsing)
+def read_source(path: Path, *, name: str, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
+    """Yield the items of one file. A document without an id of its own gets its id from ``name``."""
+    yield from _parse(_file_requests(path, name), parsing)
 
 
-def _below(paths: Sequence[Path]) -> Iterator[ParsingRequest | SourceFailure]:
+def page_id(name: str) -> str:
+    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug."""
+    return _UNSAFE_IN_ID.sub("-", str(Path(name).with_suffix(""))).strip("-.") or "document"
+
+
+def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
+    """Return the failure with the id that the file's name gives."""
+    return replace(failure, own_id=page_id(name), is_named_by_file=True)
+
+
+def named_by_line(failure: SourceFailure, line: bytes) -> SourceFailure:
+    """Return the failure with the id in a JSON line, if exactly one id can be found in it."""
+    found = {match[1] for match in _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])}
+    if len(found) != 1:
+        return failure
+    return replace(failure, own_id=found.pop().decode("utf-8", errors="replace"))
+
+
+def _requests(paths: Sequence[Path]) -> _Found:
     for path in paths:
-        if path.is_dir():
-            within = path.resolve()
-            for file in sorted(_files(path)):
-                name = file.relative_to(path).as_posix()
-                if Path(os.path.realpath(file)).is_relative_to(
-                    within
-                ):  # resolve() fails on links in a circle
-                    yield from _read(file, name=name)
-                else:
-                    yield invalid(name, "a link to a file outside of its folder; copy the file instead")
+        if not path.is_dir():
+            yield from _file_requests(path, path.name)
+            continue
+        folder = path.resolve()
+        for file in sorted(_files_below(path)):
+            name = file.relative_to(path).as_posix()
+            if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
+                yield from _file_requests(file, name)
+            else:
+                yield invalid(name, "a link to a file outside of its folder; copy the file instead")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and not path.is_dir() and path.name.lower().endswith(_KNOWN):
+            yield path
+
+
+def _file_requests(path: Path, name: str) -> _Found:
+    file_name = path.name.lower()
+    try:
+        if file_name.endswith(_LINES):
+            yield from _line_requests(path, name)
+        elif file_name.endswith(_PAGES):
+            with _open_regular(path) as file:
+                raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
+            is_markdown = file_name.endswith((".md", ".markdown"))
+            yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
         else:
-            yield from _named(path, name=path.name)
+            yield invalid(name, f"not one of {', '.join(_KNOWN)}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        yield invalid(name, f"not a whole gzip file: {error}")
+    except OSError as error:
+        yield invalid(name, f"cannot be read: {error.strerror}")
 
 
-def _named(path: Path, *, name: str) -> Iterator[ParsingRequest | SourceFailure]:
-    if _is_known(path):
-        yield from _read(path, name=name)
-    else:
-        yield invalid(name, f"not one of {', '.join((*_LINES, *_PAGES))}")
+def _line_requests(path: Path, name: str) -> _Found:
+    """Yield a request for each JSON line that is not blank, and failures for lines over the limit."""
+    size = 0
+    with _open_regular(path) as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+        for number, line in _numbered_lines(cast(BinaryIO, file)):
+            origin = f"{name}:{number}"
+            if line is None:
+                yield too_large(origin, LONGEST_LINE_BYTES)
+                continue
+            size += len(line)
+            if size > LARGEST_FILE_BYTES:
+                yield too_large(origin, LARGEST_FILE_BYTES)
+                return
+            yield ParsingRequest("line", {"name": origin}, line)
 
 
-def _parsed(found: Iterator[ParsingRequest | SourceFailure], parsing: Parsing | None) -> Iterator[SourceItem]:
-    """Have the requests answered, and keep failures in their places."""
+def _numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (number from 1, line) without blank lines; None for a line over the limit."""
+    number = 0
+    while line := file.readline(LONGEST_LINE_BYTES + 1):
+        number += 1
+        if len(line) > LONGEST_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE_BYTES)
+            yield number, None
+        elif line.strip():
+            yield number, line
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file without blocking. Raises OSError for a pipe, a socket or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _parse(found: _Found, parsing: ParsingProcess | None) -> Iterator[SourceItem]:
+    """Yield the answers to the requests, with the failures in their places."""
     if parsing is None:
         with ParsingProcess() as own:
-            yield from _parsed(found, own)
+            yield from _parse(found, own)
         return
     places: deque[ParsingRequest | SourceFailure] = deque()
 
@@ -75,37 +316,16 @@ def _parsed(found: Iterator[ParsingRequest | SourceFailure], parsing: Parsing | 
     for answer in parsing.run(requests()):
         while isinstance(place := places.popleft(), SourceFailure):
             yield place
-        if isinstance(answer, ParsingStoppedError):
-            yield _stopped(place, answer)
-        else:
-            yield read_item(answer)
+        yield _stopped(place, answer) if isinstance(answer, ParsingStoppedError) else read_item(answer)
     for place in places:
         if isinstance(place, SourceFailure):
             yield place
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and not path.is_dir() and _is_known(path):
-            yield path
-
-
-def _is_known(path: Path) -> bool:
-    return path.name.lower().endswith((*_LINES, *_PAGES))
-
-
 def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailure:
-    """Return the failure of what stopped its reader; nobody knows any more what it says of its labels."""
+    """Return the failure of a file or line that stopped the parsing process. Its labels are unknown."""
     name = str(request.header["name"])
     failure = SourceFailure(name, error.code, error.message)
     if request.operation == "line":
         return named_by_line(failure, request.body)
     return named_by_file(failure, name)
-
-
-def _read(path: Path, *, name: str) -> Iterator[ParsingRequest | SourceFailure]:
-    if path.name.lower().endswith(_LINES):
-        yield from jsonl_lines(path, name=name)
-    else:
-        yield page_request(path, name=name)

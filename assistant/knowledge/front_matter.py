@@ -1,8 +1,7 @@
-"""What a document says of itself, read before its body and apart from it.
+"""Reads a document's front matter: id, title, labels, withdrawal and other keys.
 
-A restriction that is nearly right must never be a public document: ``Labels: [hr]`` and ``labels: hr:`` are
-refused with line and what was meant, not passed over. All values are texts: YAML's readings of ``NO``,
-``0xFF`` or ``2026-01-01`` as something else are none of a document's business.
+A misspelt restriction must never make a document public: ``Labels: [hr]`` and ``labels: hr:`` are refused
+with their line and a hint. All values are texts: YAML's types (``NO``, ``2026-01-01``) do not apply.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ _RESTRICTING: Mapping[str, Sequence[str]] = {
     _LABELS: (_LABELS, "label", "access_labels"),
     _WITHDRAWN: (_WITHDRAWN, "withdraw", "is_withdrawn"),
 }
-"""Keys that take a document away from readers, with what they are mistaken for."""
+"""Keys that hide a document from readers, each with spellings that resemble it."""
 RESTRICTING_KEYS = tuple(_RESTRICTING)
 _META_KEY = re.compile(r"<meta\b[^>]{0,500}\b(?:labels?|withdrawn)\b", re.IGNORECASE)
 _HEAD_CHARACTERS = 4_000
-"""So far from the beginning of a Markdown file somebody may have tried to write an HTML head."""
-_TRUTH = {"true": True, "false": False}
+"""Length of a Markdown file's beginning that is searched for an HTML head."""
+_BOOLEANS = {"true": True, "false": False}
 _ID_LINE = re.compile(
     r"^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$", re.MULTILINE
 )
@@ -53,23 +52,23 @@ _SAYS_LABELS = re.compile(
     r"(?:labels?[\"']?[ \t]*[:=]|withdrawn[\"']?[ \t]*[:=][ \t]*[\"']?(?:true|yes))",
     re.IGNORECASE,
 )
-"""A line that restricts a document, in whatever notation: YAML, TOML, JSON, a comment."""
+"""A line that restricts a document, in YAML, TOML, JSON or a comment."""
 _NULL = ("", "~", "null", "Null", "NULL")
 _NEAR = 0.8
-"""Likeness (``difflib``, 0 to 1) from which an unknown key is taken for a known one."""
+"""``difflib`` ratio (0 to 1) from which an unknown key counts as a misspelt known key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A file taken apart."""
+    """A file's front matter and body."""
 
     meta: Mapping[str, object]
-    """By key of ``KEYS``: a text, a list of texts, or None where nothing is said."""
+    """By key of ``KEYS``: a text, a list of texts, or None for an empty value."""
     body: str
 
 
 class FrontMatterError(DocumentInvalidError):
-    """Raised with the line that is wrong."""
+    """Front matter is invalid; ``line`` is the file's line."""
 
     def __init__(self, message: str, *, line: int) -> None:
         super().__init__(message)
@@ -77,7 +76,7 @@ class FrontMatterError(DocumentInvalidError):
 
 
 def read_front_matter(content: str) -> Page:
-    """Take a Markdown file apart. Raises FrontMatterError."""
+    """Split a Markdown file. Raises FrontMatterError."""
     lines = re.split(r"\r\n|\r|\n", content)
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     if first is None or not _FENCE.fullmatch(lines[first]):
@@ -96,10 +95,10 @@ def read_front_matter(content: str) -> Page:
 
 
 def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
-    """Return ``labels`` from a list of texts, or a text with commas, sorted, each once; nothing where a
-    document says nothing of them, for that is not the same as an empty list.
+    """Return ``{"labels": …}``, sorted and without duplicates, from a list of texts or a text with commas.
 
-    Raises DocumentInvalidError for anything else: a restriction that cannot be read is not the lack of one.
+    Return an empty mapping for a document without the key: that differs from an empty list of labels. Raises
+    DocumentInvalidError for another type: an unreadable restriction must not count as none.
     """
     if _LABELS not in fields:
         return {}
@@ -120,10 +119,10 @@ def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
 
 
 def is_withdrawn(fields: Mapping[str, object]) -> bool:
-    """Return whether a document says of itself that it is withdrawn. Raises DocumentInvalidError."""
+    """Return the value of ``withdrawn``, by default False. Raises DocumentInvalidError."""
     value = fields.get(_WITHDRAWN, False)
-    if isinstance(value, str) and value in _TRUTH:
-        return _TRUTH[value]
+    if isinstance(value, str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
     if isinstance(value, bool):
         return value
     raise DocumentInvalidError(
@@ -132,7 +131,7 @@ def is_withdrawn(fields: Mapping[str, object]) -> bool:
 
 
 def refuse_near_keys(keys: Iterable[str]) -> None:
-    """Raise DocumentInvalidError for a key that was probably meant to restrict the document."""
+    """Raise DocumentInvalidError for a key that resembles one that restricts the document."""
     for key in keys:
         for meant, near in _RESTRICTING.items():
             if key != meant and _nearest(key, among=near) is not None:
@@ -140,7 +139,7 @@ def refuse_near_keys(keys: Iterable[str]) -> None:
 
 
 def refuse_fence(content: str) -> None:
-    """Raise FrontMatterError for an HTML file that begins with a Markdown file's front matter."""
+    """Raise FrontMatterError for an HTML file that begins with front matter."""
     lines = re.split(r"\r\n|\r|\n", content[:LONGEST_CHARACTERS])
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     if first is not None and _FENCE.fullmatch(lines[first]):
@@ -152,30 +151,30 @@ def refuse_fence(content: str) -> None:
 
 
 def refuse_html_labels(page: Page) -> None:
-    """Raise DocumentInvalidError for a Markdown file that restricts itself as an HTML file would."""
+    """Raise DocumentInvalidError for a Markdown file with a ``<meta>`` that would restrict it in HTML."""
     if _META_KEY.search(page.body[:_HEAD_CHARACTERS]):
         raise DocumentInvalidError(
-            "<meta> says nothing in a Markdown file; write labels and withdrawn into front matter, between "
+            "<meta> has no effect in a Markdown file; write labels and withdrawn into front matter, between "
             "two lines of --- at the top"
         )
 
 
 def readable_id(content: str) -> str | None:
-    """Return the id of a file whose front matter cannot be read as a whole: of its one line ``id: …``."""
+    """Return the id of a file with invalid front matter: from its only line ``id: …``, if there is one."""
     head = content[:LONGEST_CHARACTERS]
     found = {found["id"] for found in _ID_LINE.finditer(head)}
     return found.pop() if len(found) == 1 else None
 
 
 def _nearest(key: str, *, among: Sequence[str]) -> str | None:
-    """Return the known key that another one was probably meant to be."""
+    """Return the known key that ``key`` resembles; None for no resemblance."""
     found = get_close_matches(key.strip().casefold().replace("-", "_"), among, n=1, cutoff=_NEAR)
     return found[0] if found else None
 
 
 def _mapping(block: str, *, line: int) -> Mapping[str, object]:
     try:
-        node = yaml.compose(block, Loader=_Plain)
+        node = yaml.compose(block, Loader=_LoaderWithoutAliases)
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line if error.problem_mark else 0
         raise FrontMatterError(f"the front matter is not YAML: {error.problem}", line=line + at) from None
@@ -200,7 +199,7 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
 
 
 def _value(key: str, node: yaml.Node, *, line: int) -> object:
-    """Return a text, a list of texts, or None where YAML has null."""
+    """Return a text, a list of texts, or None for YAML's null. Raises FrontMatterError."""
     if isinstance(node, yaml.ScalarNode):
         return _text(node)
     if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
@@ -214,25 +213,25 @@ def _text(node: yaml.ScalarNode) -> str | None:
     return None if node.style is None and node.value in _NULL else cast(str, node.value)
 
 
-class _Plain(yaml.BaseLoader):
-    """Without aliases: a few lines of them become gigabytes."""
+class _LoaderWithoutAliases(yaml.BaseLoader):
+    """Refuses aliases: a few lines of them can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = cast("Any", self).peek_event()
-            raise yaml.MarkedYAMLError(problem="an alias is not read here", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="an alias is not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
 def _refuse_second_head(lines: list[str], after: int) -> None:
-    """Refuse ``labels:`` in a block that looks like front matter and stands behind it."""
+    """Raise FrontMatterError for ``labels:`` in a second block of front matter after the first."""
     first = next((at for at in range(after, len(lines)) if lines[at].strip()), None)
     if first is not None and _FENCE.fullmatch(lines[first].strip()):
         _refuse_labels_without_fence(lines, first)
 
 
 def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:
-    """Refuse ``labels:`` at the top of a file whose lines of --- were forgotten."""
+    """Raise FrontMatterError for ``labels:`` at the top of a file without lines of ---."""
     for at in range(first or 0, len(lines)):
         line = lines[at].strip()
         if not line or line.startswith("#"):

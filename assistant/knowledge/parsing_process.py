@@ -1,10 +1,11 @@
-"""The process that reads untrusted text: one child over a pipe, under limits, begun anew when it passes one.
+"""Starts and limits the child process that parses untrusted text: the parsing process.
 
-Everything that takes a file apart (front matter, JSON lines, bodies, units, cards) runs in it
-(docs/decisions/0034). A frame is ``length of header, length of body`` (4 bytes each, big-endian), a JSON
-header and a body. The child answers frames in their order, so the oldest one that has no answer is the one
-that it worked on when it ended. What it says is read as data and validated; it has no credentials and its
-environment names none.
+Everything that reads the content of a file runs in it: front matter, JSON lines, bodies, passages, cards
+(docs/decisions/0034). The child has no credentials, and no environment variable that names some. Its answers
+are validated as untrusted data.
+
+A frame on the pipe is ``length of header, length of body`` (4 bytes each, big-endian), a JSON header and a
+body. The child answers frames in order: when it ends, the oldest frame without an answer was in progress.
 """
 
 from __future__ import annotations
@@ -17,60 +18,50 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import orjson
 
 from assistant.domain.errors import LocalRuntimeError, ParsingStoppedError
 
 LENGTHS = struct.Struct(">II")
+OUT_OF_MEMORY = 86
+"""Exit status of a child that exceeded its memory limit."""
 _READ_BYTES = 1 << 18
-_SENT_BYTES = 1 << 16
-"""At once: what a pipe holds."""
+_WRITE_BYTES = 1 << 16
+"""The capacity of a pipe."""
 _START_TIMEOUT_S = 60.0
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "ASSISTANT_SUPERVISED_BY")
-"""Variables that the child inherits: none of them holds a secret."""
+_EXIT_TIMEOUT_S = 5.0
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "ASSISTANT_SUPERVISED_BY")
+"""Environment variables that the child inherits. None holds a secret."""
+_SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
 
 
 @dataclass(frozen=True, slots=True)
 class ParsingLimits:
-    """What one document, or one line of a file, may cost."""
+    """The limits for one document, or one line of a file."""
 
     cpu_s: int = 20
-    """The largest file that is taken (5 MB of Markdown) costs a third of it."""
+    """Three times what the largest accepted file (5 MB of Markdown) needs."""
     wall_s: float = 90.0
-    """For a machine that is busy with something else."""
+    """Longer than ``cpu_s``, for a machine that is busy."""
     memory_mib: int = 1024
-    """Address space of the child: what it has loaded takes up some 300 MiB of it."""
+    """Address space of the child, some 300 MiB of it for its libraries."""
     in_flight_bytes: int = 1 << 21
     in_flight: int = 32
-    """Frames sent ahead: the child goes on while its answers are worked on."""
+    """Frames that are sent before their answers are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsingRequest:
-    """One thing to be taken apart."""
+    """A file, line or document for the parsing process."""
 
     operation: str
-    """By name, of ``assistant.knowledge.parsing.__main__``."""
+    """A name in ``assistant.knowledge.parsing.__main__``."""
     header: Mapping[str, object]
     body: bytes
-
-
-class Parsing(Protocol):
-    """Takes things apart. For one thread at a time."""
-
-    def run(self, requests: Iterable[ParsingRequest]) -> Iterator[bytes | ParsingStoppedError]:
-        """Yield an answer a request, in order: its body, or why there is none.
-
-        Raises LocalRuntimeError when no child can be started: then it says nothing about the documents.
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -80,10 +71,19 @@ class _Child:
     unsent: bytearray = field(default_factory=bytearray)
 
 
-class ParsingProcess:
-    """``Parsing`` in a child that is started with the first request and ended by ``close``.
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Why the child gave no answer."""
 
-    An answer blocks its thread: never call it on an event loop.
+    reason: str
+    retry: bool
+    """Whether earlier requests may be the cause: then the request is sent once more to a new child."""
+
+
+class ParsingProcess:
+    """Runs requests in a child that starts with the first request and ends with ``close``.
+
+    ``run`` blocks its thread: never call it on an event loop, and call it in one thread at a time.
     """
 
     def __init__(self, limits: ParsingLimits | None = None) -> None:
@@ -99,58 +99,56 @@ class ParsingProcess:
         self.close()
 
     def close(self) -> None:
-        """End the child. In a thread that waits for an answer, ``run`` raises LocalRuntimeError."""
+        """End the child. A ``run`` that waits in another thread raises LocalRuntimeError."""
         self._closed = True
         child = self._child
-        if child is not None and self._running:  # the pipes are in use there
+        if child is not None and self._running:  # the other thread uses the pipes
             child.process.kill()
         else:
             self._end()
 
     @property
     def pid(self) -> int | None:
-        """Of the child, while there is one."""
+        """The child's process id; None without a child."""
         return None if self._child is None else self._child.process.pid
 
     def run(self, requests: Iterable[ParsingRequest]) -> Generator[bytes | ParsingStoppedError]:
-        waiting: deque[tuple[ParsingRequest, bool]] = deque()  # sent or to be sent, and whether a second time
-        flown = 0
+        """Yield one answer per request, in order: its body, or the error of a request that stopped the child.
+
+        Raises LocalRuntimeError when no child can be started, whatever the documents.
+        """
+        waiting: deque[ParsingRequest] = deque()  # sent, without an answer
+        in_flight_bytes = 0
+        is_retry = False  # whether the first of them was sent a second time
         remaining = iter(requests)
-        more = True
         self._running = True
         try:
-            while waiting or more:
-                while more and len(waiting) < self._limits.in_flight and flown < self._limits.in_flight_bytes:
+            while True:
+                while (
+                    len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
+                ):
                     request = next(remaining, None)
                     if request is None:
-                        more = False
                         break
                     self._send(request)
-                    waiting.append((request, False))
-                    flown += len(request.body)
+                    waiting.append(request)
+                    in_flight_bytes += len(request.body)
                 if not waiting:
                     return
                 answer = self._receive()
-                request, again = waiting[0]
-                if isinstance(answer, _Ended):
+                has_ended = isinstance(answer, _Ended)
+                is_retry = isinstance(answer, _Ended) and answer.retry and not is_retry
+                if has_ended:
                     self._end()
-                    rest = [one for one, _ in list(waiting)[1:]]
-                    if answer.may_be_others and not again:  # what came before it may have filled the memory
-                        waiting[0] = (request, True)
-                        rest = [request, *rest]
-                    else:
-                        waiting.popleft()
-                        flown -= len(request.body)
-                        yield ParsingStoppedError(answer.reason)
-                    for one in rest:
-                        self._send(one)
-                    continue
-                waiting.popleft()
-                flown -= len(request.body)
-                yield answer
+                if not is_retry:
+                    in_flight_bytes -= len(waiting.popleft().body)
+                    yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
+                if has_ended:
+                    for request in waiting:
+                        self._send(request)
         finally:
             self._running = False
-            if waiting or self._closed:  # nobody wants the answers that are still to come
+            if waiting or self._closed:  # the remaining answers are not wanted
                 self._end()
 
     def _send(self, request: ParsingRequest) -> None:
@@ -159,19 +157,13 @@ class ParsingProcess:
         child.unsent += LENGTHS.pack(len(header), len(request.body)) + header + request.body
 
     def _receive(self) -> bytes | _Ended:
-        """Return the next answer, or how the child ended on it."""
+        """Return the next answer, or why the child gave none."""
         child = self._child or self._start()
         try:
             body = _exchange(child, timeout_s=self._limits.wall_s)
         except TimeoutError:
-            return _Ended(
-                f"Parsing took longer than {self._limits.wall_s:.0f} s and was stopped. Split the document, "
-                "or simplify its markup, and add it again.",
-                may_be_others=False,
-            )
-        if body is None:
-            return self._how_it_ended(child)
-        return body
+            return _Ended(f"Parsing took longer than {self._limits.wall_s:.0f} s {_SPLIT}", retry=False)
+        return self._exit_reason(child) if body is None else body
 
     def _start(self) -> _Child:
         if self._closed:
@@ -183,11 +175,10 @@ class ParsingProcess:
             env=_environment(self._limits),
             bufsize=0,
         )
-        child = _Child(process)
+        self._child = child = _Child(process)
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None  # noqa: S101 (for the type checker)
             os.set_blocking(pipe.fileno(), False)
-        self._child = child
         try:
             greeting = _exchange(child, timeout_s=_START_TIMEOUT_S)
         except TimeoutError:
@@ -195,33 +186,27 @@ class ParsingProcess:
         if greeting is None:
             self._end()
             raise LocalRuntimeError(
-                f"The process that parses documents did not start (status {process.returncode}); its own "
-                "message stands before this one."
+                f"The process that parses documents did not start (status {process.returncode}). See its own "
+                "message above."
             )
         return child
 
-    def _how_it_ended(self, child: _Child) -> _Ended:
+    def _exit_reason(self, child: _Child) -> _Ended:
         try:
-            status = child.process.wait(timeout=5.0)
+            status = child.process.wait(timeout=_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             status = 0
         if status == -signal.SIGXCPU:
-            return _Ended(
-                f"Parsing took more than {self._limits.cpu_s} s of CPU time and was stopped. Split the "
-                "document, or simplify its markup, and add it again.",
-                may_be_others=False,
-            )
+            return _Ended(f"Parsing took more than {self._limits.cpu_s} s of CPU time {_SPLIT}", retry=False)
         if status == OUT_OF_MEMORY:
             return _Ended(
-                f"Parsing took more than {self._limits.memory_mib} MiB of memory and was stopped. Split the "
-                "document, or simplify its markup, and add it again.",
-                may_be_others=True,
+                f"Parsing took more than {self._limits.memory_mib} MiB of memory {_SPLIT}", retry=True
             )
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         return _Ended(
             f"The process that parses documents ended on it ({how}): out of memory, or an error of a parser. "
             "Simplify its markup and add it again.",
-            may_be_others=True,
+            retry=True,
         )
 
     def _end(self) -> None:
@@ -235,19 +220,8 @@ class ParsingProcess:
                 pipe.close()
 
 
-OUT_OF_MEMORY = 86
-"""Status of a child that could not get the memory that it asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    reason: str
-    may_be_others: bool
-    """Whether what the child did before may be the cause: then the request is tried once more."""
-
-
 def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
-    """Send what is to be sent until an answer is whole; return its body, None when the child ended.
+    """Send and receive until one answer is complete. Return its body; None when the child ended.
 
     Raises TimeoutError.
     """
@@ -259,17 +233,17 @@ def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
         ready.register(from_child, selectors.EVENT_READ)
         if child.unsent:
             ready.register(to_child, selectors.EVENT_WRITE)
-        while (body := _whole(child.received)) is None:
+        while (body := _complete(child.received)) is None:
             events = ready.select(max(0.0, until_s - time.monotonic()))
             if not events:
                 raise TimeoutError
             for key, _ in events:
                 if key.fileobj is to_child:
                     try:
-                        sent = os.write(to_child.fileno(), child.unsent[:_SENT_BYTES])
+                        sent = os.write(to_child.fileno(), child.unsent[:_WRITE_BYTES])
                         del child.unsent[:sent]
                     except BrokenPipeError:
-                        child.unsent.clear()  # its end is read from the other pipe
+                        child.unsent.clear()  # the child ended: reading from the other pipe shows it
                     if not child.unsent:
                         ready.unregister(to_child)
                 else:
@@ -280,8 +254,8 @@ def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
     return body
 
 
-def _whole(received: bytearray) -> bytes | None:
-    """Take the first frame out of what was received and return its body, once it is whole."""
+def _complete(received: bytearray) -> bytes | None:
+    """Remove the first frame and return its body; None while it is incomplete."""
     if len(received) < LENGTHS.size:
         return None
     header_bytes, body_bytes = LENGTHS.unpack_from(received)
@@ -294,13 +268,13 @@ def _whole(received: bytearray) -> bytes | None:
 
 
 def _environment(limits: ParsingLimits) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return kept | {
         "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "MALLOC_ARENA_MAX": "2",  # each further arena takes 64 MiB of address space
+        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of address space
         "PARSING_CPU_S": str(limits.cpu_s),
         "PARSING_MEMORY_MIB": str(limits.memory_mib),
     }

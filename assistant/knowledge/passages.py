@@ -1,4 +1,7 @@
-"""A received document taken apart: its text, passages and card, in this process or in the parsing process."""
+"""What the index needs of a document, without vectors: its text, its passages and its card.
+
+``ChildProcessParser`` parses untrusted documents in the parsing process, which uses ``InProcessParser``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-import orjson
 from pydantic import TypeAdapter
 from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
@@ -28,13 +31,33 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import AssistantError, ConfigurationError, DocumentInvalidError
 from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.parsing_process import Parsing, ParsingRequest
+from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 from assistant.text.language import Language, fold, language
+
+MAX_CACHED_WORDS = 200_000
+LONGEST_RUN = 1_000
+"""Characters without white space that are cut as one: the splitter's work grows with the square of a run."""
+LEAST_TEXT_SHARE = 0.25
+"""Share of a passage's tokens that is kept for text. A longer heading is shortened; a longer title makes the
+document invalid."""
+_HEADING_SEPARATOR = " > "
+_TOKEN_WORD = re.compile(r"\w+|[^\w\s]")
+_RUN = re.compile(r"\S+")
+
+SHORTEST_WORD = 3
+LONGEST_WORD = 40
+"""A longer word is a code, an address, or a line of dashes without spaces."""
+_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
+_SHORT_FORM = re.compile(r"[^\S\n]\(([A-Za-z]{2,6}s?)[),;]")
+"""2 to 6 letters in brackets, alone or before a remark; a plural "s" more."""
+_LONGEST_BEFORE = 200
+"""Characters before a bracket that are searched for the long form."""
+_SENTENCE_END = re.compile(r"[.!?;:]\s|[()\n]")
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A document as it was received."""
+    """A document with the hash of its content and the time when it was received."""
 
     document: Document
     content_hash: str
@@ -43,36 +66,34 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class ParsedParts:
-    """What the index needs of a document, but for vectors."""
+    """What the index needs of a document, without vectors."""
 
     parsed: ParsedDocument
     passages: tuple[Passage, ...]
     card: DocumentCard
     titles: tuple[str | None, ...]
-    """The title and each question; None where the embedding model cannot read it whole."""
+    """The title and each question; None for one that exceeds the embedding model's limit."""
 
 
 class DocumentParser(Protocol):
-    """Takes documents apart. Blocks: for one thread at a time, and never on an event loop."""
+    """Parses documents. It blocks: call it in one thread at a time, and never on an event loop."""
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
-        """Yield the parts of each document in order, or why it has none.
+        """Yield the parts of each document in order, or the error of an invalid document.
 
-        Raises LocalRuntimeError when documents cannot be parsed at all.
+        Raises LocalRuntimeError when no document can be parsed.
         """
         ...
 
-    def close(self) -> None: ...
 
-
-class ParsingHere:
-    """In this process: for the parsing process itself, and for documents of our own."""
+class InProcessParser:
+    """Parses in this process: the parsing process itself, or tests with their own documents."""
 
     def __init__(self, cutter: PassageCutter) -> None:
         self._cutter = cutter
 
     @classmethod
-    def load(cls, tokenizer_json: Path, *, max_tokens: int, language_code: str) -> ParsingHere:
+    def load(cls, tokenizer_json: Path, *, max_tokens: int, language_code: str) -> InProcessParser:
         """Raises ConfigurationError when the file is missing or not a tokenizer."""
         counts = TokenCounts.load(tokenizer_json)
         return cls(PassageCutter(counts, max_tokens=max_tokens, language=language(language_code)))
@@ -88,25 +109,23 @@ class ParsingHere:
         """Raises DocumentInvalidError."""
         document, content_hash, updated_at = received.document, received.content_hash, received.received_at
         parsed = parse_document(document)
-        asked = (document.title, *document.questions)
         return ParsedParts(
             parsed=parsed,
             passages=self._cutter.cut(document, parsed, content_hash=content_hash, updated_at=updated_at),
             card=build_card(document, parsed, content_hash=content_hash, updated_at=updated_at),
-            titles=tuple(title if self._cutter.fits(title) else None for title in asked),
+            titles=tuple(
+                title if self._cutter.fits(title) else None for title in (document.title, *document.questions)
+            ),
         )
 
-    def close(self) -> None:
-        """There is nothing to close."""
 
-
-class ParsingApart:
-    """In the parsing process, under its limits."""
+class ChildProcessParser:
+    """Parses in the parsing process, under its limits."""
 
     def __init__(
-        self, parsing: Parsing, *, tokenizer_json: Path, max_tokens: int, language_code: str
+        self, process: ParsingProcess, *, tokenizer_json: Path, max_tokens: int, language_code: str
     ) -> None:
-        self._parsing = parsing
+        self._process = process
         self._header = {
             "tokenizer": str(tokenizer_json.resolve()),
             "max_tokens": max_tokens,
@@ -114,79 +133,29 @@ class ParsingApart:
         }
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
-        for answer in self._parsing.run(map(self._request, documents)):
-            yield answer if isinstance(answer, AssistantError) else _read(answer)
-
-    def close(self) -> None:
-        self._parsing.close()
+        for answer in self._process.run(map(self._request, documents)):
+            parts = answer if isinstance(answer, AssistantError) else _PARTS_OR_REASON.validate_json(answer)
+            yield DocumentInvalidError(parts) if isinstance(parts, str) else parts
 
     def _request(self, received: Received) -> ParsingRequest:
-        return ParsingRequest(
-            operation="document",
-            header={
-                **self._header,
-                "content_hash": received.content_hash,
-                "received_at": received.received_at.isoformat(),
-            },
-            body=received.document.model_dump_json().encode(),
-        )
+        own = {"content_hash": received.content_hash, "received_at": received.received_at.isoformat()}
+        return ParsingRequest("document", self._header | own, received.document.model_dump_json().encode())
 
 
-@dataclass(frozen=True, slots=True)
-class ParsingAnswer:
-    """What the parsing process says of a document: one of the two."""
-
-    parts: ParsedParts | None = None
-    refused: str | None = None
-
-
-_ANSWER = TypeAdapter(ParsingAnswer)
-
-
-def write_answer(answer: ParsingAnswer) -> bytes:
-    return orjson.dumps(answer)
-
-
-def _read(body: bytes) -> ParsedParts | AssistantError:
-    answer = _ANSWER.validate_json(body)
-    return answer.parts if answer.parts is not None else DocumentInvalidError(answer.refused or "")
-
-
-# Cuts a parsed document into passages that the embedding model reads whole.
-
-
-_WORD = re.compile(r"\w+|[^\w\s]")
-MOST_CACHED_WORDS = 200_000
-_RUN = re.compile(r"\S+")
-LONGEST_RUN = 1_000
-"""Characters without white space that are cut as one: the splitter's work grows with the square of a run."""
-_JOINT = " > "
-"""Between the headings of a path."""
-LEAST_TEXT_SHARE = 0.25
-"""Title and heading may take the rest of a passage's tokens; over that the heading gives way, then the
-document is refused."""
-
-
-class _WordTokens(dict[str, int]):
-    """Tokens of a word, counted when it is first met."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self._tokenizer = tokenizer
-
-    def __missing__(self, word: str) -> int:
-        if len(self) >= MOST_CACHED_WORDS:
-            self.clear()
-        self[word] = count = len(self._tokenizer.encode(word, add_special_tokens=False))
-        return count
+_PARTS_OR_REASON: TypeAdapter[ParsedParts | str] = TypeAdapter(ParsedParts | str)
+"""The parsing process's answer: the parts, or why the document is invalid."""
 
 
 class TokenCounts:
-    """Counts with the embedding model's own tokenizer. For one thread at a time."""
+    """Counts tokens with the embedding model's own tokenizer. For one thread at a time."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._word_tokens = _WordTokens(tokenizer)
+
+        def count_word(word: str) -> int:
+            return len(tokenizer.encode(word, add_special_tokens=False))
+
+        self._count_word = lru_cache(MAX_CACHED_WORDS)(count_word)
 
     @classmethod
     def load(cls, tokenizer_json: Path) -> TokenCounts:
@@ -198,18 +167,21 @@ class TokenCounts:
                 f"{tokenizer_json}: the embedding model's tokenizer cannot be read: {error};"
                 " start the embedding endpoint once, which writes it."
             ) from None
-        tokenizer.no_truncation()  # as shipped it cuts at 128 tokens, silently
+        tokenizer.no_truncation()  # the file's own setting truncates at 128 tokens, without an error
         tokenizer.no_padding()
         return cls(tokenizer)
 
     def exact(self, text: str) -> int:
-        """Return the tokens of ``text``, special tokens included."""
+        """Return the tokens of ``text``, with special tokens."""
         return len(self._tokenizer.encode(text))
 
     def estimate(self, text: str) -> int:
-        """Return the sum over words, special tokens not added: far faster, and exact for a tokenizer that
-        splits on white space and punctuation first, as BERT's does."""
-        return sum(map(self._word_tokens.__getitem__, _WORD.findall(text)))
+        """Return the sum of the words' tokens, without special tokens.
+
+        Much faster than ``exact``, and equal for a tokenizer that first splits on white space and
+        punctuation, as BERT's does.
+        """
+        return sum(map(self._count_word, _TOKEN_WORD.findall(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +193,10 @@ class _Piece:
 
 
 class PassageCutter:
-    """Cuts on the widest border that fits: blank lines, lines, sentences, words; never over the limit."""
+    """Cuts parsed documents into passages that the embedding model reads whole.
+
+    It cuts at the widest boundary that fits: blank lines, lines, sentences, words.
+    """
 
     def __init__(self, counts: TokenCounts, *, max_tokens: int, language: Language) -> None:
         self._counts = counts
@@ -229,16 +204,16 @@ class PassageCutter:
         self._language = language
 
     def fits(self, text: str) -> bool:
-        """Return whether the embedding model reads the whole text."""
+        """Return whether the text is within the embedding model's limit."""
         return self._counts.exact(text) <= self._max_tokens
 
     def cut(
         self, document: Document, parsed: ParsedDocument, *, content_hash: str, updated_at: datetime
     ) -> tuple[Passage, ...]:
-        """Return all of the text in passages; ``embedding_input`` of none is over the limit.
+        """Return passages with all of the text; the ``embedding_input`` of each is within the limit.
 
-        A unit goes to the passage in which it begins, the units before the first passage to the first one.
-        Raises DocumentInvalidError when the title leaves no room for text.
+        A unit belongs to the passage in which it begins; units before the first passage belong to the first.
+        Raises DocumentInvalidError when the title leaves no tokens for text.
         """
         pieces = [
             piece for section in parsed.sections for piece in self._pieces(document.title, section, parsed)
@@ -289,11 +264,11 @@ class PassageCutter:
             yield _Piece(heading=heading, text=chunk, start=section.span.start + offset, token_count=count)
 
     def _heading(self, title: str, headings: tuple[str, ...]) -> tuple[str, int]:
-        """Return the heading that is embedded, and the tokens of title, heading and special tokens."""
+        """Return the heading to embed, and the number of tokens of title, heading and special tokens."""
         path = headings[1:] if headings and headings[0].casefold() == title.casefold() else headings
         most = self._max_tokens - int(self._max_tokens * LEAST_TEXT_SHARE)
         for kept in (path, path[-1:], ()):
-            heading = _JOINT.join(kept)
+            heading = _HEADING_SEPARATOR.join(kept)
             taken = self._exact(title, heading, "")
             if taken <= most:
                 return heading, taken
@@ -312,50 +287,36 @@ class PassageCutter:
         chunks = _chunks(text, count, self._max_tokens)
         counts = [count(chunk) for _, chunk in chunks]
         if max(counts) > self._max_tokens:
-            raise DocumentInvalidError("A single character is over the embedding model's limit of tokens.")
+            raise DocumentInvalidError("A single character has more tokens than the embedding model reads.")
         return chunks, counts
 
 
 def _chunks(text: str, count: Callable[[str], int], most_tokens: int) -> list[tuple[int, str]]:
-    """Return the parts of ``text`` that have at most so many tokens, each with its place."""
+    """Return (offset, part) for parts of ``text`` with at most ``most_tokens`` tokens."""
     splitter = TextSplitter.from_callback(count, most_tokens)
-    borders = [0]
+    boundaries = [0]
     for run in _RUN.finditer(text):
         if run.end() - run.start() > LONGEST_RUN:
-            borders += [*range(run.start(), run.end(), LONGEST_RUN), run.end()]
+            boundaries += [*range(run.start(), run.end(), LONGEST_RUN), run.end()]
     return [
         (start + offset, chunk)
-        for start, end in pairwise([*borders, len(text)])
+        for start, end in pairwise([*boundaries, len(text)])
         for offset, chunk in splitter.chunk_indices(text[start:end])
     ]
 
 
 def _below_title(title: str, heading: str) -> str:
-    """Return a joined heading without the document's title in front."""
-    prefix = f"{title}{_JOINT}"
-    if f"{heading}{_JOINT}"[: len(prefix)].casefold() == prefix.casefold():
+    """Return a heading path without the document's title at its beginning."""
+    prefix = f"{title}{_HEADING_SEPARATOR}"
+    if f"{heading}{_HEADING_SEPARATOR}"[: len(prefix)].casefold() == prefix.casefold():
         return heading[len(prefix) :]
     return heading
-
-
-# Builds a document's card: what the index keeps of it beside its passages.
-
-
-SHORTEST_WORD = 3
-LONGEST_WORD = 40
-"""What is longer is no word: a code, an address, a line of dashes without spaces."""
-_CARD_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
-_SHORT_FORM = re.compile(r"[^\S\n]\(([A-Za-z]{2,6}s?)[),;]")
-"""2 to 6 letters in brackets, alone or before a remark; a plural "s" more."""
-_LONGEST_BEFORE = 200
-"""Characters before a bracket that are searched for the long form."""
-_SENTENCE_END = re.compile(r"[.!?;:]\s|[()\n]")
 
 
 def build_card(
     document: Document, parsed: ParsedDocument, *, content_hash: str, updated_at: datetime
 ) -> DocumentCard:
-    """Return the document's card with its words and the abbreviations that its text defines."""
+    """Return what the index keeps of a document beside its passages: metadata, words and abbreviations."""
     return DocumentCard(
         document_id=document.document_id,
         content_hash=content_hash,
@@ -374,18 +335,18 @@ def build_card(
 
 
 def distinct_words(text: str) -> tuple[str, ...]:
-    """Return each different word of SHORTEST_WORD to LONGEST_WORD letters and nothing else, folded."""
-    words = {word.removesuffix("'s") for word in _CARD_WORD.findall(fold(text))}
+    """Return the distinct words of SHORTEST_WORD to LONGEST_WORD letters, folded and sorted."""
+    words = {word.removesuffix("'s") for word in _WORD.findall(fold(text))}
     return tuple(
         sorted(word for word in words if SHORTEST_WORD <= len(word) <= LONGEST_WORD and word.isalpha())
     )
 
 
 def find_abbreviations(text: str) -> tuple[tuple[str, str], ...]:
-    """Return (short form, long form) that the text defines as "long form (SF)", folded, in order.
+    """Return each (short form, long form) that the text defines as "long form (SF)", folded, in order.
 
-    The method is Schwartz and Hearst's (A simple algorithm for identifying abbreviation definitions in
-    biomedical text, PSB 2003). A short form that the text defines differently is left out.
+    The algorithm is Schwartz and Hearst's (A simple algorithm for identifying abbreviation definitions in
+    biomedical text, PSB 2003). A short form with several different long forms is omitted.
     """
     found: dict[str, set[str]] = {}
     for short, long in _definitions(text):
@@ -408,11 +369,11 @@ def _definitions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _long_form(short: str, before: str) -> str | None:
-    """Return the shortest end of ``before`` that holds the letters in order, the first at a word's start."""
+    """Return the shortest end of ``before`` with the letters in order, the first at a word's start."""
     at = len(before)
     folded = before.casefold()
     if len(folded) != len(before):
-        return None  # folding moved the letters
+        return None  # case folding changed the positions of letters
     for place in range(len(short) - 1, -1, -1):
         at -= 1
         while at >= 0 and not (

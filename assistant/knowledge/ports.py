@@ -1,4 +1,4 @@
-"""What ingestion needs from outside. Each adapter is bound to one tenant when it is made."""
+"""The ports of ingestion. Each adapter is bound to one tenant when it is created."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from assistant.domain.documents import (
 
 class PassageEmbedder(Protocol):
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        """Return one unit-length vector a text, shape (len(texts), dimensions).
+        """Return one unit-length vector per text, shape (len(texts), dimensions).
 
         Raises EmbeddingUnavailableError, OverloadedError, PassageTooLongError, DeadlineExceededError.
         """
@@ -29,10 +29,10 @@ class PassageEmbedder(Protocol):
 
 
 class DocumentStore(Protocol):
-    """Canonical documents and their parsed text, by id; the newest content and the one that answers."""
+    """Canonical documents and parsed texts by id: of the newest content, and of the content that answers."""
 
     async def put(self, document: Document) -> None:
-        """Write the canonical document; the newest content wins."""
+        """Store the canonical document in place of older content."""
         ...
 
     async def get(self, document_id: str) -> Document | None: ...
@@ -42,12 +42,12 @@ class DocumentStore(Protocol):
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None: ...
 
     async def delete(self, document_id: str) -> None:
-        """Remove every stored content and parsed text of the document. Nothing there is no error."""
+        """Delete every stored content and parsed text of the document. An unknown document is no error."""
         ...
 
 
 class DocumentStates(Protocol):
-    """The status of each document: one row a document, rows of withdrawn ones stay."""
+    """The status of each document, one row per document. Rows of withdrawn documents are kept."""
 
     async def get(self, document_id: str) -> DocumentStatus | None: ...
 
@@ -56,9 +56,9 @@ class DocumentStates(Protocol):
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None: ...
 
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
-        """Write each status unless its document was withdrawn or received anew meanwhile.
+        """Write each status unless its document was withdrawn or received again meanwhile.
 
-        That is: the stored row has the same ``content_hash`` and ``received_at``, and a withdrawn one
+        The stored row must have the same ``content_hash`` and ``received_at``, and a withdrawn document
         stays withdrawn. Return the ids that were written.
         """
         ...
@@ -71,18 +71,18 @@ class DocumentStates(Protocol):
         until: str | None = None,
         limit: int = 100,
     ) -> list[DocumentStatus]:
-        """Return a page in order of document_id (by code points), those after ``after``, up to ``until``."""
+        """Return a page in order of document_id (by code points), after ``after`` and up to ``until``."""
         ...
 
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None
     ) -> Mapping[DocumentState, int]:
-        """Return how many documents after ``after``, up to ``until``, are in each state."""
+        """Return the number of documents per state, after ``after`` and up to ``until``."""
         ...
 
 
 class AccessRecords(Protocol):
-    """Where reads of documents are recorded, and refused attempts to widen their labels."""
+    """Records reads of documents, and refused attempts to widen their labels."""
 
     async def record_access(self, entry: AccessEntry) -> None:
         """Raises RecordsUnavailableError."""
@@ -90,13 +90,14 @@ class AccessRecords(Protocol):
 
 
 MAX_ATTEMPTS = 40
-"""Deliveries of a message before it is a dead letter. No document that stops its worker gets there: of a
-batch of 10 that all do, each is given up after 2 deliveries together, 3 for each of them, and a last one."""
+"""Deliveries of a message before it becomes a dead letter. A document that stops its worker is given up
+before: in a batch of 10 such documents each takes 2 deliveries together, 3 for each of them, and a last
+one."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedDocument:
-    """A message of the ingestion queue."""
+    """A message of an ingestion queue."""
 
     receipt: str
     document_id: str
@@ -105,7 +106,7 @@ class QueuedDocument:
 
 
 class IngestionQueue(Protocol):
-    """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message is a dead letter."""
+    """At-least-once queue of document ids. After MAX_ATTEMPTS deliveries a message becomes a dead letter."""
 
     async def send_many(self, document_ids: Sequence[str]) -> None: ...
 
@@ -118,38 +119,38 @@ class IngestionQueue(Protocol):
     async def delete_many(self, receipts: Sequence[str]) -> None: ...
 
     async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
-        """Keep messages hidden for so long from now, while the work on them goes on. A receipt that is no
-        longer valid is no error: its message was delivered anew."""
+        """Hide messages for this time from now. A receipt that is no longer valid is no error: its message
+        was delivered again."""
         ...
 
     async def depth(self) -> int:
-        """Return the messages waiting or in flight, dead letters not counted."""
+        """Return the number of messages that wait or are in flight, without dead letters."""
         ...
 
 
 WriteTurn = AbstractAsyncContextManager[None, bool | None]
-"""The turn to write a tenant's index and the states that say so: one holder at a time, over all processes
-that write it; ``asyncio.Lock`` is one for a single process. To enter raises DependencyError when no turn
-comes, to leave when it took too long."""
+"""The lock for writing a tenant's index and the states that record it: one holder in all processes.
+``asyncio.Lock`` is such a lock for a single process. Entering raises DependencyError when the lock is not
+free in time, leaving raises it when the lock expired."""
 
 
 class PassageIndex(Protocol):
-    """The writing side of the passage index. The worker is its only writer."""
+    """The passage index as its only writer, the worker, uses it."""
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
-        """Replace all that the index has of each document by what is given, visible to readers on return."""
+        """Replace everything that the index holds of each document. Readers see the result on return."""
         ...
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
-        """Remove all that is kept of the documents, from every structure of the index and from disk."""
+        """Remove the documents from every structure of the index and from disk."""
         ...
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
-        """Return those of the documents that the index holds, with their passages."""
+        """Return the ids, out of these, that the index holds with their passages."""
         ...
 
     async def optimize(self) -> None:
-        """Merge what many small writes left behind."""
+        """Merge segments, and purge deleted passages from disk."""
         ...
 
     async def info(self) -> IndexInfo: ...
@@ -160,9 +161,11 @@ class PassageIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeStores:
+    """The stores and queues of one tenant's documents."""
+
     documents: DocumentStore
     states: DocumentStates
     queue: IngestionQueue
-    """Ids of documents to bring into the index."""
+    """Ids of documents to index."""
     withdrawals: IngestionQueue
-    """Ids to take out of it: a queue of its own, so that no backlog of documents delays a withdrawal."""
+    """Ids of documents to remove: a queue of its own, so that a backlog of documents delays no withdrawal."""

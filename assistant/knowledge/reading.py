@@ -1,4 +1,4 @@
-"""Which documents may be read now, and their texts: the one rule for whoever shows a document's words."""
+"""Reads documents and their states: which documents a reader may see now, and lists of documents."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import DocumentStates, DocumentStore
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 
+PAGE = 1000
+"""Statuses that are read at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadableDocument:
-    """The newest content of a document that may be read, and its state."""
+    """The newest content of a document that may be read, and its status."""
 
     document: Document
     status: DocumentStatus
 
 
 class ReadableDocuments:
-    """The documents of one tenant as readers may see them. A withdrawal and other labels take effect with the
-    next call."""
+    """The documents of one tenant that a reader may see. Everything that shows a document's text asks here.
+
+    A withdrawal and a change of labels take effect with the next call.
+    """
 
     def __init__(self, documents: DocumentStore, *, states: DocumentStates) -> None:
         self._documents = documents
         self._states = states
 
     async def document(self, document_id: str, *, labels: frozenset[str]) -> ReadableDocument | None:
-        """Return the newest content; None for one unknown, withdrawn, withheld, or not open to the labels."""
+        """Return the newest content. Return None for a document that is unknown, withdrawn, withheld, or not
+        open to the labels."""
         status, document = await asyncio.gather(
             self._states.get(document_id), self._documents.get(document_id)
         )
-        if document is None or status is None or not _opens(document.labels, labels):
+        if document is None or status is None or not _is_open(document.labels, labels):
             return None
         if status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
             return None
@@ -43,13 +49,13 @@ class ReadableDocuments:
     async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
         try:
             return await self.document(document_id, labels=labels) is not None
-        except DocumentInvalidError:  # a damaged copy shows nothing to anybody
+        except DocumentInvalidError:  # the stored document is damaged
             return False
 
     async def read(
         self, document_id: str, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
-        """Return the parsed text of one content, an older one too while it is kept."""
+        """Return the parsed text of one content, also of older content that is still stored."""
         try:
             found = await self.document(document_id, labels=labels)
             return None if found is None else await self.text_of(found, content_hash, labels=labels)
@@ -59,22 +65,19 @@ class ReadableDocuments:
     async def text_of(
         self, found: ReadableDocument, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
-        """Return the parsed text of one content of a document that may be read.
+        """Return the parsed text of one content of a readable document.
 
-        Of the content that answers its own labels count as well: a newer one, which is not live yet, may be
-        readable to more. Raises DocumentInvalidError.
+        The live content's own labels apply as well: newer content that is not live yet may be open to more
+        readers. Raises DocumentInvalidError.
         """
         status = found.status
-        if content_hash == status.live_content_hash and not _opens(status.live_labels or (), labels):
+        if content_hash == status.live_content_hash and not _is_open(status.live_labels or (), labels):
             return None
         return await self._documents.get_parsed(status.document_id, content_hash)
 
 
-def _opens(labels: Sequence[str], held: frozenset[str]) -> bool:
+def _is_open(labels: Sequence[str], held: frozenset[str]) -> bool:
     return not labels or not held.isdisjoint(labels)
-
-
-# Lists the documents of some of a tenant's sources, as if there were no others.
 
 
 class ListDocuments:
@@ -92,7 +95,7 @@ class ListDocuments:
         after: str | None = None,
         limit: int,
     ) -> list[DocumentStatus]:
-        """Return the next documents in order of their ids, each with the name of its source."""
+        """Return the next documents of these sources in order of their ids, each with its source's name."""
         found: list[DocumentStatus] = []
         for ids in self._sources.ranges_of(of):
             if after is not None and ids.until is not None and after >= ids.until:
@@ -105,23 +108,24 @@ class ListDocuments:
             )
             if len(found) >= limit:
                 break
-        return [self._sources.shown(status) for status in found]
+        return [self._sources.with_source(status) for status in found]
 
     async def counts(self, of: Sequence[KnowledgeSource]) -> Mapping[DocumentState, int]:
+        """Return the number of these sources' documents per state."""
         counts: Counter[DocumentState] = Counter()
         for ids in self._sources.ranges_of(of):
             counts.update(await self._states.count_by_state(after=ids.after or None, until=ids.until))
         return counts
 
 
-PAGE = 1000
-
-
 async def pages_of(
-    states: DocumentStates, wanted: Sequence[DocumentState]
+    states: DocumentStates,
+    wanted: Sequence[DocumentState] = (),
+    *,
+    after: str | None = None,
+    until: str | None = None,
 ) -> AsyncIterator[Sequence[DocumentStatus]]:
-    """Yield the documents in these states, some at a time, in order of their ids."""
-    after: str | None = None
-    while page := await states.list(states=wanted, after=after, limit=PAGE):
+    """Yield the documents in these states, by default in all, in pages in order of their ids."""
+    while page := await states.list(states=wanted, after=after, until=until, limit=PAGE):
         yield page
         after = page[-1].document_id

@@ -1,7 +1,8 @@
-"""The sources of one tenant: whose document an id is, who may write it, and which labels it may carry.
+"""The sources of one tenant: which documents belong to a source, who may write them, which labels they may
+have.
 
-A document's id begins with its source's namespace and a colon; no source's own ids hold a colon, so none can
-name another's document. One source may have the empty namespace: its ids are as before there were sources.
+A document's id begins with its source's namespace and a colon. The ids within a source contain no colon, so a
+source cannot name the document of another. One source may have the empty namespace: its ids have no prefix.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LAST_CHARACTER = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who brings or withdraws documents, and the access labels that they hold."""
+    """The person or system that adds or withdraws documents, with its access labels."""
 
     name: str
     labels: frozenset[str] = frozenset()
@@ -29,7 +30,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """Ids after ``after``, up to ``until``, by code points; "" and None are no bound."""
+    """The ids after ``after`` and up to ``until``, by code points. "" and None are no limit."""
 
     after: str = ""
     until: str | None = None
@@ -37,24 +38,24 @@ class IdRange:
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSource:
-    """One source with its labels, as intake needs it."""
+    """One source of the tenant file."""
 
     entry: SourceEntry
     labels: tuple[str, ...]
-    """That its documents may carry."""
+    """The labels that its documents may have."""
     id_ranges: tuple[IdRange, ...] = (IdRange(),)
-    """Where its documents stand among all ids of the tenant, in order."""
+    """The ranges of its ids among all ids of the tenant, in order."""
 
     @property
     def name(self) -> str:
         return self.entry.name
 
     def document_id(self, own_id: str) -> str:
-        """Return the tenant-wide id of what the source calls ``own_id``. Raises DocumentInvalidError."""
+        """Return the tenant-wide id of the source's document ``own_id``. Raises DocumentInvalidError."""
         if ID_SEPARATOR in own_id:
             raise DocumentInvalidError(
-                f'the id "{own_id:.80}" holds "{ID_SEPARATOR}", which stands between a source and its '
-                "documents' ids. Write another character."
+                f'the id "{own_id:.80}" contains "{ID_SEPARATOR}", which separates a source from its '
+                "documents' ids. Use another character."
             )
         document_id = self.entry.id_prefix + own_id
         if len(document_id) > LONGEST_ID:
@@ -63,14 +64,14 @@ class KnowledgeSource:
             )
         return document_id
 
-    def taken_in(self, document: Document) -> Document:
-        """Return the document under its tenant-wide id, with the labels that count.
+    def as_tenant_document(self, document: Document) -> Document:
+        """Return the document under its tenant-wide id, with its effective labels.
 
-        One that does not mention labels gets the source's default; an empty list lets every agent read it.
+        A document without labels gets the source's default labels; an empty list lets every agent read it.
         Raises DocumentInvalidError for a label outside the vocabulary.
         """
-        says_labels = "labels" in document.model_fields_set
-        labels = document.labels if says_labels else self.entry.default_labels
+        has_labels = "labels" in document.model_fields_set
+        labels = document.labels if has_labels else self.entry.default_labels
         self.check_labels(labels)
         return document.model_copy(
             update={
@@ -80,7 +81,7 @@ class KnowledgeSource:
         )
 
     def check_labels(self, labels: Iterable[str]) -> None:
-        """Raises DocumentInvalidError that names the nearest label that there is."""
+        """Raise DocumentInvalidError for an unknown label, with the most similar known label."""
         for label in labels:
             if label not in self.labels:
                 raise DocumentInvalidError(_unknown_label(label, self))
@@ -133,9 +134,9 @@ class KnowledgeSources:
         return unnamed[0]
 
     def of_document(self, document_id: str) -> KnowledgeSource | None:
-        """Return the source that a tenant-wide id belongs to; None where it is no source's.
+        """Return the source of a tenant-wide id; None if it has no source.
 
-        What no other source's namespace begins is of the source with the empty one.
+        An id without the prefix of another source belongs to the source with the empty namespace.
         """
         prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
         unnamed = None
@@ -147,9 +148,9 @@ class KnowledgeSources:
         return unnamed
 
     def of_key(self, key: str) -> tuple[KnowledgeSource, str]:
-        """Return the source of a file in the inbox, and what the file is called in it.
+        """Return the source of a file in the inbox, and the file's name within the source.
 
-        The first folder names the source. A file elsewhere is of the unnamed source, by its whole key.
+        The first folder names the source. Any other file belongs to the unnamed source, by its whole key.
         Raises SourceNeededError.
         """
         folder, slash, name = key.partition("/")
@@ -161,13 +162,13 @@ class KnowledgeSources:
     def writable_by(self, identity: Identity) -> tuple[KnowledgeSource, ...]:
         return tuple(source for source in self.all if source.may_be_written_by(identity))
 
-    def shown(self, status: DocumentStatus) -> DocumentStatus:
+    def with_source(self, status: DocumentStatus) -> DocumentStatus:
         """Return the status with the name of its source."""
         source = self.of_document(status.document_id)
         return status.model_copy(update={"knowledge_source": source.name if source else ""})
 
     def ranges_of(self, sources: Sequence[KnowledgeSource]) -> list[IdRange]:
-        """Return where the documents of the sources stand among all ids, in order."""
+        """Return the ranges of the sources' ids among all ids, in order."""
         if len(sources) == len(self.all):
             return [IdRange()]
         return sorted((one for source in sources for one in source.id_ranges), key=lambda one: one.after)
@@ -177,7 +178,7 @@ class KnowledgeSources:
 
 
 def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:
-    """Return whether ``labels`` let somebody read whom the labels ``of`` do not: none let everybody."""
+    """Return whether ``labels`` let more agents read than the labels ``of`` do. No labels let every agent."""
     new, old = set(labels), set(of)
     return bool(old) and (not new or not new <= old)
 
@@ -199,4 +200,4 @@ def _unknown_label(label: str, source: KnowledgeSource) -> str:
         hint = f"there are {', '.join(source.labels)}."
     else:
         hint = "the tenant file has no labels; add it to labels at its top."
-    return f'labels: "{label:.60}" is none of the labels of the source "{source.name}"; {hint}'
+    return f'labels: "{label:.60}" is not a label of the source "{source.name}"; {hint}'

@@ -1,4 +1,10 @@
-"""Takes documents out: their text at once, their passages by the worker, the index's only writer."""
+"""Takes documents out of the answers: withdrawal, withholding, and the worker's removal from the index.
+
+A withdrawal deletes the text at once. A document is withheld, and its text kept, when a refused file may
+have been meant to restrict it, or when its labels were narrowed: until it is sent again it answers nothing.
+Both use the queue of withdrawals, so that they wait neither for a body to be parsed nor for a backlog of
+documents.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,8 @@ from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.knowledge.ports import DocumentStates, DocumentStore, KnowledgeStores, PassageIndex, WriteTurn
 from assistant.knowledge.reading import pages_of
 
+LABELS_NARROWED = "labels_narrowed"
+_log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
 
@@ -26,11 +34,10 @@ class WithdrawSummary:
 class WithdrawDocuments:
     """The use case behind ``DELETE /v1/documents/{id}`` and ``assistant knowledge withdraw``.
 
-    On return the states say withdrawn and no text is left in the document store. Searches miss the
-    passages when the worker has taken them out: with the worker running within two seconds (it waits at
-    most a fifth of a second for the withdrawals' queue, which no backlog of documents delays, and at most
-    for one write of the index in progress); else as soon as it starts. A status whose
-    ``live_content_hash`` is None again says that it is done.
+    On return the states are withdrawn, and no text is left in the document store. Searches miss the passages
+    when the worker has removed them: within two seconds while it runs, else as soon as it starts. The worker
+    polls the queue of withdrawals every fifth of a second at least, and waits for at most one write of the
+    index. A status without ``live_content_hash`` shows that the removal is done.
     """
 
     def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
@@ -38,7 +45,7 @@ class WithdrawDocuments:
         self._clock = clock
 
     async def __call__(self, document_ids: Sequence[str]) -> WithdrawSummary:
-        """Withdraw the documents. To withdraw again what is withdrawn is no error."""
+        """Withdraw the documents. A document that is withdrawn already is no error."""
         wanted = list(dict.fromkeys(document_ids))
         with _tracer.start_as_current_span("knowledge.withdraw") as span:
             known = await self._stores.states.get_many(wanted)
@@ -47,7 +54,7 @@ class WithdrawDocuments:
                 status.model_copy(
                     update={
                         "state": DocumentState.WITHDRAWN,
-                        # The worker may be making the newest content live just now.
+                        # The worker may be making the newest content live at this moment.
                         "live_content_hash": status.live_content_hash or status.content_hash,
                         "updated_at": now,
                         "failure_code": None,
@@ -67,16 +74,9 @@ class WithdrawDocuments:
         )
 
 
-# Takes documents out of the answers at once, until they are sent again.
-
-
-LABELS_NARROWED = "labels_narrowed"
-_log = structlog.get_logger(__name__)
-
-
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """A document to withhold, and why: its owner reads that in its state."""
+    """A document to withhold, with the reason that its owner reads in its status."""
 
     status: DocumentStatus
     code: str
@@ -84,100 +84,85 @@ class Withheld:
 
 
 class WithholdDocuments:
-    """On return nobody reads the documents, and the worker takes them out of the index as it does withdrawn
-    ones, within two seconds. Their text stays in the document store."""
+    """Withholds documents. On return nobody can read them, and the worker removes them from the index within
+    two seconds. Their text stays in the document store."""
 
     def __init__(self, stores: KnowledgeStores, *, clock: Clock) -> None:
         self._stores = stores
         self._clock = clock
 
     async def __call__(self, documents: Iterable[Withheld]) -> list[DocumentStatus]:
-        """Withhold them and return their new states; withdrawn ones stay as they are."""
+        """Withhold the documents and return their new statuses. Withdrawn documents are skipped."""
         statuses = [
-            self._withheld(one) for one in documents if one.status.state is not DocumentState.WITHDRAWN
+            self._withheld(each) for each in documents if each.status.state is not DocumentState.WITHDRAWN
         ]
         if not statuses:
             return []
         await self._stores.states.put_many(statuses)
-        in_index = [one.document_id for one in statuses if one.live_content_hash is not None]
+        in_index = [each.document_id for each in statuses if each.live_content_hash is not None]
         if in_index:
             await self._stores.withdrawals.send_many(in_index)
         for status in statuses:
             _log.warning("document_withheld", document_id=status.document_id, code=status.failure_code)
         return statuses
 
-    def _withheld(self, one: Withheld) -> DocumentStatus:
-        status, now = one.status, self._clock.now()
-        is_out = status.state is DocumentState.WITHHELD and status.live_content_hash is None
+    def _withheld(self, withheld: Withheld) -> DocumentStatus:
+        status, now = withheld.status, self._clock.now()
+        is_removed = status.state is DocumentState.WITHHELD and status.live_content_hash is None
         return status.model_copy(
             update={
                 "state": DocumentState.WITHHELD,
-                # The worker may be making the newest content live just now.
-                "live_content_hash": None if is_out else status.live_content_hash or status.content_hash,
-                # What it has begun is then refused: it belongs to what was received before.
+                # The worker may be making the newest content live at this moment.
+                "live_content_hash": None if is_removed else status.live_content_hash or status.content_hash,
+                # The new time invalidates what the worker has begun with the content that it received before.
                 "received_at": now,
                 "updated_at": now,
-                "failure_code": one.code,
-                "failure_reason": one.reason,
+                "failure_code": withheld.code,
+                "failure_reason": withheld.reason,
             }
         )
 
 
-# Takes withdrawn documents out of the index and out of the stores.
+async def remove_documents(
+    document_ids: Sequence[str],
+    *,
+    documents: DocumentStore,
+    states: DocumentStates,
+    index: PassageIndex,
+    index_writes: WriteTurn,
+    clock: Clock,
+) -> None:
+    """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
 
-
-class DocumentRemoval:
-    """The worker's half of a withdrawal. ``index_writes`` is the pipeline's lock."""
-
-    def __init__(
-        self,
-        *,
-        documents: DocumentStore,
-        states: DocumentStates,
-        index: PassageIndex,
-        index_writes: WriteTurn,
-        clock: Clock,
-    ) -> None:
-        self._documents = documents
-        self._states = states
-        self._index = index
-        self._index_writes = index_writes
-        self._clock = clock
-
-    async def remove(self, document_ids: Sequence[str]) -> None:
-        """Leave nothing in the index of those documents that are withdrawn or withheld, or were before they
-        were added again; of withdrawn ones nothing in the document store either.
-
-        May be done any number of times.
-        """
-        with _tracer.start_as_current_span("ingest.remove") as span:
-            span.set_attribute("ingest.documents", len(document_ids))
-            async with self._index_writes:
-                known = await self._states.get_many(document_ids)
-                withdrawn = [s for s in known.values() if s.state == DocumentState.WITHDRAWN]
-                withheld = [s for s in known.values() if s.state == DocumentState.WITHHELD]
-                # Added again since, and not live yet: what the index still has is the former content.
-                out = [*withdrawn, *withheld]
-                readded = [s for s in known.values() if s not in out and s.live_content_hash is None]
-                await self._index.delete_documents([s.document_id for s in (*out, *readded)])
-                for status in withdrawn:
-                    # Again: the worker may have written parsed text after the withdrawal removed it.
-                    await self._documents.delete(status.document_id)
-                now = self._clock.now()
-                emptied = {
-                    "live_content_hash": None,
-                    "live_labels": None,
-                    "passage_count": 0,
-                    "token_count": 0,
-                    "updated_at": now,
-                }
-                await self._states.advance_many([s.model_copy(update=emptied) for s in out])
-            _log.info("documents_removed", documents=len(out))
+    Withdrawn documents are deleted from the document store too. The call may be repeated.
+    """
+    with _tracer.start_as_current_span("ingest.remove") as span:
+        span.set_attribute("ingest.documents", len(document_ids))
+        async with index_writes:
+            known = (await states.get_many(document_ids)).values()
+            withdrawn = [status for status in known if status.state == DocumentState.WITHDRAWN]
+            withheld = [status for status in known if status.state == DocumentState.WITHHELD]
+            removed = [*withdrawn, *withheld]
+            # Added again and not live yet: the index may still hold the former content.
+            added_again = [s for s in known if s not in removed and s.live_content_hash is None]
+            await index.delete_documents([status.document_id for status in (*removed, *added_again)])
+            for status in withdrawn:
+                # A second time: the worker may have stored parsed text after the withdrawal deleted it.
+                await documents.delete(status.document_id)
+            update = {
+                "live_content_hash": None,
+                "live_labels": None,
+                "passage_count": 0,
+                "token_count": 0,
+                "updated_at": clock.now(),
+            }
+            await states.advance_many([status.model_copy(update=update) for status in removed])
+        _log.info("documents_removed", documents=len(removed))
 
 
 async def resume_withdrawals(stores: KnowledgeStores) -> int:
-    """Enqueue again each withdrawn or withheld document whose passages are not known to be out; return how
-    many."""
+    """Enqueue each withdrawn or withheld document whose removal from the index is not confirmed. Return their
+    number."""
     resumed = 0
     async for page in pages_of(stores.states, (DocumentState.WITHDRAWN, DocumentState.WITHHELD)):
         unfinished = [status.document_id for status in page if status.live_content_hash is not None]

@@ -14,12 +14,11 @@ from assistant.document_links import SignedDocumentLinks, link_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.batches import BatchHandling, LaterQueue, PostponingBatches
+from assistant.knowledge.batches import DelayedQueue, PostponingBatches
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
-from assistant.knowledge.worker import TenantIngestion
 from assistant.model_artifacts import (
     TOKENIZER_FILE,
     FileTokenCounter,
@@ -57,9 +56,9 @@ if TYPE_CHECKING:
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
     from assistant.aws.sagemaker_embedder import SageMakerEmbedder
-    from assistant.knowledge.inbox import ReceiveRawFiles
+    from assistant.knowledge.add_documents import ReceiveRawFiles
+    from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
-    from assistant.knowledge.worker import TenantIngestion
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
 
@@ -233,20 +232,18 @@ async def open_ingestion(
 
 async def _ingestion(stores: StoreChoice, index: PassageIndex) -> TenantIngestion:
     from assistant.knowledge.parsing_process import ParsingProcess
-    from assistant.knowledge.passages import ParsingApart, TokenCounts
-    from assistant.knowledge.pipeline import BatchEmbedder
-    from assistant.knowledge.worker import TenantIngestion
+    from assistant.knowledge.passages import ChildProcessParser, TokenCounts
+    from assistant.knowledge.pipeline import BatchEmbedder, TenantIngestion
 
     tenant = stores.tenant
     tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
     TokenCounts.load(tokenizer)  # report an invalid file now, not with each document
-    parser = ParsingApart(
-        ParsingProcess(),
+    parser = ChildProcessParser(
+        stores.stack.enter_context(ParsingProcess()),
         tokenizer_json=tokenizer,
         max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
     )
-    stores.stack.callback(parser.close)
     return TenantIngestion(
         tenant=tenant.name,
         stores=await stores.knowledge(),
@@ -336,8 +333,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.aws.s3_documents import S3DocumentStore
     from assistant.aws.s3_files import S3RawFiles
     from assistant.aws.sqs import SqsIngestionQueue
-    from assistant.knowledge.add_documents import AddDocuments
-    from assistant.knowledge.inbox import ReceiveRawFiles
+    from assistant.knowledge.add_documents import AddDocuments, ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.ports import KnowledgeStores
     from assistant.knowledge.sources import KnowledgeSources
@@ -372,11 +368,12 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
 async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingesting]:
     from assistant.aws.parameters import ParameterPower
     from assistant.aws.sqs import SqsIngestionQueue
+    from assistant.knowledge.pipeline import DocumentPipeline
+    from assistant.knowledge.worker import indexing_batches
 
     async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
         sqs = await clients.aws("sqs")
-        pipeline = ingestion.pipeline()
-        handling = BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline)
+        handling = indexing_batches(DocumentPipeline(ingestion))
         batches: dict[str, PostponingBatches] = {}
         for url in (settings.ingestion_queue_url, settings.bulk_queue_url):
             queue = SqsIngestionQueue(sqs, queue_url=url)
@@ -388,13 +385,13 @@ async def open_ingesting(settings: IngestingSettings) -> AsyncGenerator[Ingestin
 @asynccontextmanager
 async def open_removing(settings: RemovingSettings) -> AsyncGenerator[Removing]:
     from assistant.aws.sqs import SqsIngestionQueue
+    from assistant.knowledge.worker import removal_batches
 
     async with open_clients(settings) as clients, _one_tenant(settings, clients) as ingestion:
-        queue: LaterQueue = SqsIngestionQueue(
+        queue: DelayedQueue = SqsIngestionQueue(
             await clients.aws("sqs"), queue_url=settings.withdrawals_queue_url
         )
-        handling = BatchHandling(ingestion.removal().remove, give_up=_log_abandoned)
-        yield Removing(ingestion, PostponingBatches(handling, queue=queue))
+        yield Removing(ingestion, PostponingBatches(removal_batches(ingestion), queue=queue))
 
 
 @asynccontextmanager
@@ -446,8 +443,3 @@ def _only(tenants: Collection[Tenant], folder: Path) -> Tenant:
     if len(tenants) != 1:
         raise ConfigurationError(f"{folder} has {len(tenants)} tenants; a function serves exactly one.")
     return next(iter(tenants))
-
-
-async def _log_abandoned(document_id: str, *, code: str, reason: str) -> None:
-    # Its state stays "being withdrawn", so the next purge tries again.
-    _log.error("withdrawal_abandoned", document_id=document_id, code=code, reason=reason)

@@ -17,8 +17,7 @@ import structlog
 
 from assistant.domain.documents import Document, IndexedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import SourceDocument
+from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.text.language import language

@@ -1,4 +1,7 @@
-"""Canonical document → plain text with sections."""
+"""Parses a document's body into plain text with sections and units. A format has a module each.
+
+``python -m assistant.knowledge.parsing`` is the parsing process.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,14 @@ from assistant.knowledge.parsing.html import parse_html
 from assistant.knowledge.parsing.markdown import parse_markdown
 from assistant.knowledge.parsing.text import TextBuilder
 
-__all__ = ["parse_document"]
+__all__ = ["parse_document", "parse_plain"]
 
-
-# Choose the parser of a document's media type.
+_FLATTENED_ITEM = re.compile(r"\n?(?<![^\S\n])[^\S\n]{2,}+(?=- \s*\S)")
+"""Two or more spaces before a dash: a list item whose line break a publisher's export lost."""
 
 
 def parse_document(document: Document) -> ParsedDocument:
-    """Return the document's text with its sections.
-
-    Raises DocumentInvalidError when there is no text in it.
-    """
+    """Return the document's text, parsed by its media type. Raises DocumentInvalidError if it has no text."""
     if document.media_type == "text/markdown":
         parsed = parse_markdown(document.content)
     elif document.media_type == "text/html":
@@ -32,15 +32,8 @@ def parse_document(document: Document) -> ParsedDocument:
     return parsed
 
 
-# Plain text: the answer of a question-and-answer pair.
-
-
-_FLATTENED_ITEM = re.compile(r"\n?(?<![^\S\n])[^\S\n]{2,}+(?=- \s*\S)")
-"""Two spaces or more before a dash are what is left of a list whose line ends a publisher's export lost."""
-
-
 def parse_plain(document: Document) -> ParsedDocument:
-    """Return the text in one section. A question that the title does not hold stands before the answer."""
+    """Return plain text in one section. A question that is not the title comes before the answer."""
     builder = TextBuilder()
     if document.question is not None and document.question != document.title:
         builder.block(document.question)

@@ -1,7 +1,6 @@
-"""The child that parses: ``python -m assistant.knowledge.parsing``, started by ``ParsingProcess`` alone.
+"""The parsing process: ``python -m assistant.knowledge.parsing``, started only by ``ParsingProcess``.
 
-It ends when its standard input does, so never outlives the process that started it by more than the
-document that it is at.
+It ends when its standard input closes, so it outlives its parent by the current document at most.
 """
 
 from __future__ import annotations
@@ -19,47 +18,46 @@ import orjson
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
+from assistant.knowledge.files import SourceItem, invalid, write_item
 from assistant.knowledge.formats import line_item, page_item
-from assistant.knowledge.items import SourceItem, invalid, write_item
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
-from assistant.knowledge.passages import ParsingAnswer, ParsingHere, Received, write_answer
+from assistant.knowledge.passages import InProcessParser, Received
 
-_MIB = 1 << 20
-_parsers: dict[tuple[str, int, str], ParsingHere] = {}
+_parsers: dict[tuple[str, int, str], InProcessParser] = {}
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which ends us
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # output that a library prints must not mix with the answers
     cpu_s = int(os.environ["PARSING_CPU_S"])
-    memory_bytes = int(os.environ["PARSING_MEMORY_MIB"]) * _MIB
+    memory_bytes = int(os.environ["PARSING_MEMORY_MIB"]) << 20
     for limit, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
-    _answer(answers, b"")
+    _send(answers, b"")
     while (head := requests.read(LENGTHS.size)) and len(head) == LENGTHS.size:
         header_bytes, body_bytes = LENGTHS.unpack(head)
         header, body = orjson.loads(requests.read(header_bytes)), requests.read(body_bytes)
-        _allow_cpu(cpu_s)
+        _limit_cpu(cpu_s)
         try:
             answer = _OPERATIONS[header["operation"]](header, body)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        _answer(answers, answer)
+        _send(answers, answer)
 
 
-def _answer(answers: BinaryIO, body: bytes) -> None:
+def _send(answers: BinaryIO, body: bytes) -> None:
     answers.write(LENGTHS.pack(0, len(body)) + body)
     answers.flush()
 
 
-def _allow_cpu(seconds: int) -> None:
-    """Let the kernel end this process (SIGXCPU) after so many more seconds of CPU time."""
+def _limit_cpu(seconds: int) -> None:
+    """Have the kernel end this process (SIGXCPU) after this much more CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     until = math.ceil(used.ru_utime + used.ru_stime) + seconds
@@ -81,31 +79,32 @@ def _item(name: str, read: Callable[[], SourceItem]) -> bytes:
         return write_item(read())
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 (the edge of one file: its neighbours shall not fail with it)
+    except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
         return write_item(invalid(name, _unreadable(error)))
 
 
 def _document(header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return ParsedParts as JSON, or a JSON text with the reason why there are none."""
     key = (header["tokenizer"], header["max_tokens"], header["language"])
     if key not in _parsers:
-        _parsers[key] = ParsingHere.load(Path(key[0]), max_tokens=key[1], language_code=key[2])
+        _parsers[key] = InProcessParser.load(Path(key[0]), max_tokens=key[1], language_code=key[2])
     try:
         received = Received(
             document=Document.model_validate_json(body),
             content_hash=header["content_hash"],
             received_at=datetime.fromisoformat(header["received_at"]),
         )
-        return write_answer(ParsingAnswer(parts=_parsers[key].parse_one(received)))
+        return orjson.dumps(_parsers[key].parse_one(received))
     except AssistantError as error:
-        return write_answer(ParsingAnswer(refused=error.message))
+        return orjson.dumps(error.message)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one document)
-        return write_answer(ParsingAnswer(refused=_unreadable(error)))
+        return orjson.dumps(_unreadable(error))
 
 
 def _unreadable(error: Exception) -> str:
-    """No message of a parser: it may quote the text."""
+    """Return a reason without the parser's message, which may quote the text."""
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 

@@ -12,7 +12,7 @@ import pytest
 from assistant.answering.excerpts import forget_texts, remembered
 from assistant.api import __main__ as service_main
 from assistant.domain.clock import SystemClock
-from assistant.knowledge.withdrawal import DocumentRemoval
+from assistant.knowledge.withdrawal import remove_documents
 from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.running_service import (
     DIGEST,
@@ -95,14 +95,14 @@ async def withdraw(service: RunningService, document_id: str = "leaflet") -> Non
         model_digest=DIGEST,
     )
     try:
-        removal = DocumentRemoval(
+        await remove_documents(
+            [document_id],
             documents=stores.documents,
             states=stores.states,
             index=stores.index,
             index_writes=asyncio.Lock(),
             clock=SystemClock(),
         )
-        await removal.remove([document_id])
     finally:
         await stores.close()
 

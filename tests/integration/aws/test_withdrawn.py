@@ -15,7 +15,7 @@ from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.clock import SystemClock
-from assistant.knowledge.withdrawal import DocumentRemoval
+from assistant.knowledge.withdrawal import remove_documents
 from assistant.settings.deployed_names import STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
@@ -42,14 +42,14 @@ async def withdraw(service: AwsService) -> None:
     aws = service.stores
     assert aws.opensearch is not None
     states = DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named(STATES.role, "clinic"))
-    removal = DocumentRemoval(
+    await remove_documents(
+        ["leaflet"],
         documents=S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic")),
         states=states,
         index=OpenSearchPassageIndex(aws.opensearch, alias=aws.named("passages", "clinic"), schema=SCHEMA),
         index_writes=asyncio.Lock(),
         clock=SystemClock(),
     )
-    await removal.remove(["leaflet"])
     await states.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import DocumentState
-from assistant.knowledge.batches import MOST_TRIES_ALONE
+from assistant.knowledge.batches import MAX_TRIES_ALONE
 from tests.fakes.file_modes import wider
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.integration.knowledge_worker.site import Site
@@ -85,8 +85,8 @@ async def test_a_document_that_kills_its_worker_fails_alone_and_is_tried_once_a_
 
     while await run_until_settled():
         deaths += 1
-        assert deaths <= 2 + MOST_TRIES_ALONE
-    assert deaths >= MOST_TRIES_ALONE
+        assert deaths <= 2 + MAX_TRIES_ALONE
+    assert deaths >= MAX_TRIES_ALONE
     assert await counts(knowledge) == {DocumentState.LIVE: 40, DocumentState.FAILED: 1}
     # Each later start tries it once; the start after that death gives it up again.
     assert await run_until_settled()

@@ -23,8 +23,8 @@ from assistant.answering.prepare import snippet
 from assistant.answering.reading import ReadAnswers
 from assistant.domain.answers import AnswerRecord, ShownAs, fill, stand_in
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
+from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.formats import page_item
-from assistant.knowledge.items import SourceDocument
 from assistant.knowledge.parsing import parse_document
 from assistant.twins import decode_log_batch
 from tests.contracts import samples

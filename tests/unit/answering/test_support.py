@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from assistant.answering.support import REASONS, SupportChecker
 from assistant.domain.documents import Document, Passage
 from assistant.evaluation.support_pairs import Half, SupportPair, half_of, support_pairs
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import SourceDocument
+from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter
 from assistant.text.language import language

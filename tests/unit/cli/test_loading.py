@@ -14,7 +14,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import LocalRuntimeError
 from assistant.knowledge.add_documents import AddDocuments
-from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem
+from assistant.knowledge.files import SourceDocument, SourceFailure, SourceItem
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.wiring.stores import EmbeddedTenant
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA

@@ -20,13 +20,13 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, PassageQuery, SearchFilters
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.items import SourceDocument
-from assistant.knowledge.passages import ParsingHere, PassageCutter, TokenCounts
-from assistant.knowledge.pipeline import BatchEmbedder, EmbeddingLimits
+from assistant.knowledge.files import SourceDocument
+from assistant.knowledge.passages import InProcessParser, PassageCutter, TokenCounts
+from assistant.knowledge.pipeline import BatchEmbedder, EmbeddingLimits, TenantIngestion
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.sources import KnowledgeSource, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithdrawSummary
-from assistant.knowledge.worker import ConsumerLimits, IngestionWorker, TenantIngestion, WorkerLimits
+from assistant.knowledge.worker import ConsumerLimits, IngestionWorker, WorkerLimits
 from assistant.settings.tenant import SourceEntry
 from assistant.text.language import language
 from assistant.wiring.stores import EmbeddedTenant
@@ -153,7 +153,7 @@ class Knowledge:
             stores=self.knowledge_stores,
             index=self.stores.index,
             embedder=BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits),
-            parser=ParsingHere(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
+            parser=InProcessParser(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
         )
         return IngestionWorker(ingestion, limits=limits)

@@ -7,7 +7,7 @@ import pytest
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.items import SourceDocument, SourceFailure, SourceItem
+from assistant.knowledge.files import SourceDocument, SourceFailure, SourceItem
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document
 
 

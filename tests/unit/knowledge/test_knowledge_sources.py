@@ -36,26 +36,26 @@ def document(document_id: str = "refill", **fields: object) -> Document:
 
 
 def test_an_id_begins_with_its_source_s_namespace() -> None:
-    assert BOTH.named("wiki").taken_in(document()).document_id == "wiki:refill"
-    assert BOTH.named("handbook").taken_in(document()).document_id == "refill"
+    assert BOTH.named("wiki").as_tenant_document(document()).document_id == "wiki:refill"
+    assert BOTH.named("handbook").as_tenant_document(document()).document_id == "refill"
 
 
 def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written() -> None:
     alone = KnowledgeSources.of(TenantConfig(schema_version=1, name="clinic", display_name="Clinic"))
-    assert alone.named(None).taken_in(document()).document_id == "refill"
+    assert alone.named(None).as_tenant_document(document()).document_id == "refill"
 
 
 @pytest.mark.parametrize("own_id", ["wiki:refill", ":refill", "refill:", "a:b:c"])
 def test_no_source_can_name_another_s_document(own_id: str) -> None:
     for source in BOTH.all:
-        with pytest.raises(DocumentInvalidError, match=r'holds ":"'):
-            source.taken_in(document(own_id))
+        with pytest.raises(DocumentInvalidError, match=r'contains ":"'):
+            source.as_tenant_document(document(own_id))
 
 
 def test_an_id_that_is_too_long_with_its_namespace_is_refused() -> None:
-    assert BOTH.named("handbook").taken_in(document("x" * 256)).document_id == "x" * 256
+    assert BOTH.named("handbook").as_tenant_document(document("x" * 256)).document_id == "x" * 256
     with pytest.raises(DocumentInvalidError, match="longer than 251"):
-        BOTH.named("wiki").taken_in(document("x" * 256))
+        BOTH.named("wiki").as_tenant_document(document("x" * 256))
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,20 @@ def test_without_a_name_it_is_the_only_source_or_the_one_without_a_namespace() -
 )
 def test_a_label_outside_of_the_vocabulary_is_refused_with_the_nearest_one(label: str, said: str) -> None:
     with pytest.raises(DocumentInvalidError, match=said):
-        BOTH.named("wiki").taken_in(document(labels=[label]))
+        BOTH.named("wiki").as_tenant_document(document(labels=[label]))
 
 
 def test_a_vocabulary_that_is_empty_says_where_labels_are_written() -> None:
     source = KnowledgeSource(HANDBOOK, labels=())
     with pytest.raises(DocumentInvalidError, match="add it to labels"):
-        source.taken_in(document(labels=["hr"]))
+        source.as_tenant_document(document(labels=["hr"]))
 
 
 def test_a_document_that_says_nothing_of_labels_gets_the_default_and_an_empty_list_is_an_empty_list() -> None:
     wiki = BOTH.named("wiki")
-    assert wiki.taken_in(document()).labels == ("staff",)
-    assert wiki.taken_in(document(labels=[])).labels == ()
-    assert wiki.taken_in(document(labels=["staff", "hr", "hr"])).labels == ("hr", "staff")
+    assert wiki.as_tenant_document(document()).labels == ("staff",)
+    assert wiki.as_tenant_document(document(labels=[])).labels == ()
+    assert wiki.as_tenant_document(document(labels=["staff", "hr", "hr"])).labels == ("hr", "staff")
 
 
 def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import Document
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure
+from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure, read_sources
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
-from assistant.knowledge.items import SourceDocument, read_item
+from assistant.knowledge.files import SourceDocument, read_item
 from assistant.knowledge.parsing_process import ParsingLimits, ParsingProcess, ParsingRequest
-from assistant.knowledge.passages import ParsedParts, ParsingApart, ParsingHere, Received
+from assistant.knowledge.passages import ChildProcessParser, InProcessParser, ParsedParts, Received
 from tests.unit.knowledge.knowledge import document
 
 LARGEST_BYTES = 5_000_000 if os.environ.get("EXAMPLES") == "new" else 500_000
@@ -112,7 +112,7 @@ def test_a_file_that_passes_a_limit_while_it_is_read_fails_alone(make: Make, cas
 def test_a_document_that_passes_a_limit_while_it_is_parsed_fails_alone(
     make: Make, tokenizer_json: Path, limits: ParsingLimits, content: str, says: str
 ) -> None:
-    apart = ParsingApart(make(limits), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    apart = ChildProcessParser(make(limits), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     good = GOOD.decode()
     before, stopped, *after = apart.parse(documents(good, content, good, good))
     assert [type(parts) for parts in (before, *after)] == [ParsedParts] * 3
@@ -123,7 +123,7 @@ def test_a_document_that_passes_a_limit_while_it_is_parsed_fails_alone(
 
 def test_cpu_time_is_counted_for_each_document(make: Make, tokenizer_json: Path) -> None:
     process = make(ParsingLimits(cpu_s=2))
-    apart = ParsingApart(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
+    apart = ChildProcessParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
     parsed = list(apart.parse(documents(*["# Work\n\n" + "![" * 3_000] * 12)))
     assert [type(parts) for parts in parsed] == [ParsedParts] * 12
     assert process.pid is not None
@@ -200,8 +200,8 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
     given = documents(
         "# A\n\n- one\n- two\n\nThe prior authorization (PA) is 10 mg.", "<!-- nothing -->", "|a|b|"
     )
-    here = ParsingHere.load(tokenizer_json, max_tokens=64, language_code="en")
-    apart = ParsingApart(
+    here = InProcessParser.load(tokenizer_json, max_tokens=64, language_code="en")
+    apart = ChildProcessParser(
         make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en"
     )
 
@@ -217,7 +217,7 @@ def test_a_large_document_stays_within_its_limits(make: Make, tokenizer_json: Pa
         "## Part\n\nWait until day 24, then call the plan; see also step 3 of the list.\n\n- one\n- two\n\n"
     )
     content = text * (LARGEST_BYTES // len(text))
-    apart = ParsingApart(
+    apart = ChildProcessParser(
         make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=256, language_code="en"
     )
 

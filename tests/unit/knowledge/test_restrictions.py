@@ -11,8 +11,7 @@ from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.items import SourceDocument
+from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.sources import Writer
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document, until, vector_of
 from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS

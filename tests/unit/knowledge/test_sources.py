@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import NotFoundError
-from assistant.knowledge.files import read_sources
-from assistant.knowledge.formats import page_id
-from assistant.knowledge.items import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure
+from assistant.knowledge.files import (
+    LARGEST_DOCUMENT_BYTES,
+    SourceDocument,
+    SourceFailure,
+    page_id,
+    read_sources,
+)
 from assistant.knowledge.parsing_process import ParsingProcess
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}

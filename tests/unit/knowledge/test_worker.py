@@ -14,7 +14,7 @@ import pytest
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import INDEX_LOST, DocumentState, PassageQuery, SearchFilters
 from assistant.domain.errors import EmbeddingUnavailableError, OverloadedError, PassageTooLongError
-from assistant.knowledge.batches import MOST_TRIES_ALONE, Company
+from assistant.knowledge.batches import MAX_TRIES_ALONE, SharedLock
 from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS, PassageIndex
 from assistant.knowledge.worker import ConsumerLimits, WorkerLimits
@@ -180,7 +180,7 @@ async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
 
 async def test_a_document_whose_processing_alone_never_ended_is_given_up(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"))
-    for _ in range(MOST_TRIES_ALONE):  # workers that were killed while they had only it in their hands
+    for _ in range(MAX_TRIES_ALONE):  # workers that were killed while they had only it in their hands
         await knowledge.worker().pipeline.begin_alone("poison")
     await knowledge.add(document("good"))
     await knowledge.work()
@@ -201,7 +201,7 @@ async def test_deliveries_to_workers_that_were_killed_fail_no_document(knowledge
 
 async def test_a_dependency_that_fails_uses_up_no_try_alone(knowledge: Knowledge) -> None:
     async def fail(_texts: Sequence[str]) -> None:
-        if knowledge.embedder.calls <= 4 * MOST_TRIES_ALONE:
+        if knowledge.embedder.calls <= 4 * MAX_TRIES_ALONE:
             raise EmbeddingUnavailableError("down")
 
     knowledge.embedder.before = fail
@@ -212,17 +212,17 @@ async def test_a_dependency_that_fails_uses_up_no_try_alone(knowledge: Knowledge
 
 
 async def test_while_one_is_alone_no_other_batch_is_in_progress() -> None:
-    company = Company()
+    lock = SharedLock()
     seen: list[str] = []
 
     async def together(name: str) -> None:
-        async with company.together():
+        async with lock.shared():
             seen.append(name)
             await asyncio.sleep(0)
             seen.append(name)
 
     async def alone() -> None:
-        async with company.alone():
+        async with lock.exclusive():
             seen.append("alone")
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -236,7 +236,7 @@ async def test_while_one_is_alone_no_other_batch_is_in_progress() -> None:
 
 async def test_what_was_given_up_is_tried_once_more_by_the_next_worker(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"), document("good"))
-    for _ in range(MOST_TRIES_ALONE):
+    for _ in range(MAX_TRIES_ALONE):
         await knowledge.worker().pipeline.begin_alone("poison")
     await knowledge.work()
     assert (await knowledge.status("poison")).failure_code == "gave_up"
