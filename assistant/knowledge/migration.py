@@ -1,7 +1,7 @@
-"""Brings documents of older releases, and of a changed tenant file, under its sources and labels.
+"""Migrates documents of older releases, or after a change of the tenant file, to its sources and labels.
 
-It finds documents without a source, ids that hold the separator and so could be another source's, labels
-outside of the vocabulary, and states that do not know their labels.
+It finds documents without a source, ids with the separator (which could belong to another source), labels
+outside the vocabulary, and statuses without labels.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, Withhold
 
 class Change(StrEnum):
     RENAME = "rename"
-    """The document gets the id of its source; the text comes again under it, the old id is withdrawn."""
+    """The document gets an id of its source: its text is stored under the new id, the old id is withdrawn."""
     WITHHOLD = "withhold"
-    """It carries a label that nobody's vocabulary has: who may read it nobody can say."""
+    """It has a label outside the vocabulary, so it is unknown who may read it."""
     KEEP_LABELS = "keep labels"
-    """Its state learns the labels that its text has."""
+    """Its status gets the labels of its stored text."""
     STUCK = "stuck"
-    """It has no source, and none was named for it; or its new id is taken."""
+    """It has no source and none was named, or its new id belongs to another document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What a document needs."""
+    """The change that a document needs."""
 
     document_id: str
     change: Change
     detail: str
     new_id: str | None = None
     labels: tuple[str, ...] = ()
-    """That are not in the vocabulary."""
+    """The labels that are not in the vocabulary."""
 
 
 class MigrateKnowledge:
-    """The use case behind ``assistant knowledge migrate``. ``into`` is for documents without a source."""
+    """The use case behind ``assistant knowledge migrate``. ``into`` is the source for documents without
+    one."""
 
     def __init__(
         self,
@@ -61,30 +62,30 @@ class MigrateKnowledge:
         self._withdraw = WithdrawDocuments(stores, clock=clock)
 
     async def plan(self) -> AsyncIterator[Migration]:
-        """Yield what each document needs, in order of their ids, and change nothing."""
+        """Yield the changes that documents need, in order of their ids. Change nothing."""
         async for page in pages_of(self._stores.states, ()):
             for status in page:
-                for migration in await self._needs(status):
+                for migration in await self._changes(status):
                     yield migration
 
     async def apply(self) -> list[Migration]:
-        """Do what ``plan`` says, and return it. May be done any number of times."""
+        """Make the planned changes and return them. The call may be repeated."""
         migrations = [migration async for migration in self.plan()]
         for migration in migrations:
             status = await self._stores.states.get(migration.document_id)
             if status is None:
                 continue
-            told = await self._with_labels(status)
+            labelled = await self._with_labels(status)
             if migration.change is Change.KEEP_LABELS:
-                await self._stores.states.advance_many([told])
+                await self._stores.states.advance_many([labelled])
             elif migration.change is Change.WITHHOLD:
                 reason = f"{migration.detail}. Send it again with labels of the tenant file."
-                await self._withhold([Withheld(told, "label_unknown", reason)])
+                await self._withhold([Withheld(labelled, "label_unknown", reason)])
             elif migration.new_id is not None:
                 await self._rename(status, migration.new_id)
         return migrations
 
-    async def _needs(self, status: DocumentStatus) -> Sequence[Migration]:
+    async def _changes(self, status: DocumentStatus) -> Sequence[Migration]:
         if status.state is DocumentState.WITHDRAWN:
             return ()
         document_id = status.document_id
@@ -94,28 +95,27 @@ class MigrateKnowledge:
         own = source or self._into
         unknown = tuple(label for label in labels or () if own is not None and label not in own.labels)
         if unknown and status.state is not DocumentState.WITHHELD:
-            said = f"its labels {', '.join(unknown)} are none of the source {own.name if own else ''}"
-            found.append(Migration(document_id, Change.WITHHOLD, said, labels=unknown))
+            detail = f"its labels {', '.join(unknown)} are not labels of the source {own.name if own else ''}"
+            found.append(Migration(document_id, Change.WITHHOLD, detail, labels=unknown))
         elif (status.labels is None and labels is not None) or _lacks_live_labels(status):
-            said = f"labels: {', '.join(labels or ()) or 'none'}"
-            found.append(Migration(document_id, Change.KEEP_LABELS, said))
+            detail = f"labels: {', '.join(labels or ()) or 'none'}"
+            found.append(Migration(document_id, Change.KEEP_LABELS, detail))
         if _is_misnamed(document_id, source):
-            found.append(await self._renaming(status, own))
+            found.append(await self._rename_change(status, own))
         return found
 
-    async def _renaming(self, status: DocumentStatus, source: KnowledgeSource | None) -> Migration:
+    async def _rename_change(self, status: DocumentStatus, source: KnowledgeSource | None) -> Migration:
         document_id = status.document_id
         if source is None:
-            return Migration(document_id, Change.STUCK, "it has no source; say which: --into NAME")
+            return Migration(document_id, Change.STUCK, "it has no source; name one: --into NAME")
         new_id = source.document_id(document_id.replace(ID_SEPARATOR, "-"))
         taken = await self._stores.states.get(new_id)
         document = await self._document(document_id)
-        # An interrupted migration has brought it there already.
-        is_it = (
+        is_resumed = (  # an interrupted migration stored it under the new id already
             taken is not None and document is not None and taken.content_hash == _hash_as(document, new_id)
         )
-        if taken is not None and not is_it:
-            return Migration(document_id, Change.STUCK, f"its new id {new_id} is another document's already")
+        if taken is not None and not is_resumed:
+            return Migration(document_id, Change.STUCK, f"its new id {new_id} belongs to another document")
         return Migration(document_id, Change.RENAME, f"becomes {new_id}", new_id=new_id)
 
     async def _labels_of(self, status: DocumentStatus) -> tuple[str, ...] | None:
@@ -127,7 +127,7 @@ class MigrateKnowledge:
     async def _document(self, document_id: str) -> Document | None:
         try:
             return await self._stores.documents.get(document_id)
-        except DocumentInvalidError:  # damaged: it has to be sent again
+        except DocumentInvalidError:  # the stored document is damaged, and must be added again
             return None
 
     async def _with_labels(self, status: DocumentStatus) -> DocumentStatus:
@@ -136,14 +136,14 @@ class MigrateKnowledge:
         return status.model_copy(update={"labels": labels, "live_labels": live})
 
     async def _rename(self, status: DocumentStatus, new_id: str) -> None:
-        """Bring the document under its new id, then withdraw the old one. A crash in between leaves both: the
-        next time goes on."""
+        """Store the document under its new id, then withdraw the old id. After a crash in between, the next
+        call continues."""
         document = await self._document(status.document_id)
         if document is not None:
-            await self._bring(status, document.model_copy(update={"document_id": new_id}))
+            await self._store_as(status, document.model_copy(update={"document_id": new_id}))
         await self._withdraw([status.document_id])
 
-    async def _bring(self, status: DocumentStatus, renamed: Document) -> None:
+    async def _store_as(self, status: DocumentStatus, renamed: Document) -> None:
         now = self._clock.now()
         is_withheld = status.state is DocumentState.WITHHELD
         changed = {
@@ -167,7 +167,7 @@ class MigrateKnowledge:
 
 
 def _is_misnamed(document_id: str, source: KnowledgeSource | None) -> bool:
-    """Return whether an id has no source, or holds the separator outside of its source's prefix."""
+    """Return whether an id has no source, or has the separator after its source's prefix."""
     return source is None or ID_SEPARATOR in document_id.removeprefix(source.entry.id_prefix)
 
 

@@ -1,1 +1,1 @@
-"""What is kept of answers so that the assistant gets better, and what must not be."""
+"""Learning from captured calls: what is kept of them to improve the assistant."""

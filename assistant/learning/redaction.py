@@ -1,4 +1,9 @@
-"""Takes raw capture out of the quarantine: a clean copy is written, then every raw version is deleted."""
+"""Redacts captured calls: writes a clean copy, then deletes every raw version in the quarantine.
+
+A clean line is built from fields that are known to be harmless. Nothing is removed from a raw line, so an
+unexpected field cannot pass. It keeps structure, ids, times, counts and hashes, and no text: no method finds
+every name and story in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,19 @@ import structlog
 from assistant.domain.clock import Clock
 from assistant.settings.deployed_names import CAPTURE_PURPOSES, capture_attribute
 
+SCHEMA_VERSION = 2
+"""2 added ``purpose``."""
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
+_MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
+_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+_PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "n", "stream")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+Clean = dict[str, Any]
+_Object = Mapping[str, Any]
+_NOTHING: _Object = {}
 _log = structlog.get_logger(__name__)
 
 
@@ -28,27 +46,27 @@ class RawCapture:
 
 
 class CaptureStore(Protocol):
-    """Quarantine and clean capture of one tenant. All of it raises DependencyError."""
+    """The quarantine and the clean copies of one tenant. Each method raises DependencyError."""
 
     async def read_raw(self, key: str) -> bytes | None:
-        """Return the newest raw content; None when there is none any more."""
+        """Return the newest raw content; None if it is gone."""
         ...
 
     async def put_clean(self, key: str, content: bytes) -> None: ...
 
     async def delete_raw(self, key: str) -> None:
-        """Delete every version of the raw object, and the markers of deletions. Nothing there is no error."""
+        """Delete every version and delete marker of the raw object. An unknown key is no error."""
         ...
 
     def raw_objects(self) -> AsyncIterator[RawCapture]:
-        """Yield every raw object that is there, in no order; each by its oldest version."""
+        """Yield every raw object with the time of its oldest version, in no order."""
         ...
 
 
 class RedactCapture:
-    """May be done any number of times with the same object: its clean copy has the same key and content.
+    """Redacts one object. A repeated call writes the same clean copy under the same key.
 
-    An object of which nothing is kept (passages alone) has no clean copy.
+    An object of which nothing is kept (only passages) gets no clean copy.
     """
 
     def __init__(self, store: CaptureStore, *, passages_percent: int) -> None:
@@ -64,12 +82,12 @@ class RedactCapture:
             if clean:
                 await self._store.put_clean(key, clean)
             _log.info("capture_redacted", key=key, raw_bytes=len(raw), clean_bytes=len(clean))
-        # Also without a newest version: older ones may stand under a marker.
+        # Without a newest version, too: older versions may exist under a delete marker.
         await self._store.delete_raw(key)
 
 
 class SweepQuarantine:
-    """Redacts what should be gone: its event was lost, or its function failed each time."""
+    """Redacts overdue objects: their event was lost, or their function failed each time."""
 
     def __init__(self, store: CaptureStore, *, redact: RedactCapture, clock: Clock, overdue_after_s: float):
         self._store = store
@@ -78,9 +96,10 @@ class SweepQuarantine:
         self._overdue_after_s = overdue_after_s
 
     async def __call__(self) -> float:
-        """Return the age in seconds of the oldest raw object that is left; 0 when there is none.
+        """Redact the overdue objects. Return the age in seconds of the oldest raw object that is left, or 0.
 
-        Raises DependencyError when the quarantine cannot be listed; one object that fails stops no other.
+        An object that fails does not stop the others. Raises DependencyError when the quarantine cannot be
+        listed.
         """
         oldest_s = 0.0
         async for found in self._store.raw_objects():
@@ -93,47 +112,29 @@ class SweepQuarantine:
     async def _redacted(self, key: str) -> bool:
         try:
             await self._redact(key)
-        except Exception:  # noqa: BLE001 (the edge of one object: the others shall not stay with it)
+        except Exception:  # noqa: BLE001 (the edge of one object: it must not stop the others)
             _log.exception("overdue_capture_not_redacted", key=key)
             return False
         _log.warning("overdue_capture_redacted", key=key)
         return True
 
 
-# Raw captured calls → clean ones: structure, ids, times, counts and hashes; no text of anybody's.
-
-
-SCHEMA_VERSION = 2
-"""2 added ``purpose``."""
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
-_MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
-_ROLES = frozenset({"system", "user", "assistant", "tool"})
-_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
-_PARAMETERS = ("max_tokens", "temperature", "top_p", "seed", "n", "stream")
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-Clean = dict[str, Any]
-_Object = Mapping[str, Any]
-_NOTHING: _Object = {}
-
-
 def redacted(raw: bytes, *, passages_percent: int) -> Iterator[bytes]:
     """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
 
-    Of calls that embedded passages of the corpus only ``passages_percent`` of a hundred are kept, the same
-    ones each time; a load of the corpus makes thousands, and the documents themselves are in their store.
+    Only ``passages_percent`` of the calls that embedded passages are kept, the same ones each time: a load of
+    the corpus makes thousands, and the documents are in their store.
     """
     for line in raw.splitlines():
         if not line.strip():
             continue
         clean = _clean_line(line)
-        if clean.get("purpose") != "passage" or _place(line) < passages_percent:
+        if clean.get("purpose") != "passage" or _sample_number(line) < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
-def _place(line: bytes) -> int:
-    """Return 0 to 99, by the whole line: as good as drawn, and drawn alike when it is done again."""
+def _sample_number(line: bytes) -> int:
+    """Return 0 to 99 from a hash of the line: a random number that is the same in each call."""
     return int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100
 
 
@@ -177,7 +178,7 @@ def _clean_request(captured: _Object) -> Clean:
 
 
 def _clean_response(captured: _Object) -> Clean:
-    """Of a streamed answer too, as far as its parts say what the whole one would."""
+    """Return the clean response, also of a streamed answer, from the parts of its stream."""
     content = _content(captured)
     parts = _parts(content)
     choices = [_object(choice) for part in parts for choice in _list(part.get("choices"))]
@@ -208,7 +209,7 @@ def _text_of(choice: _Object) -> object:
 
 
 def _measures(content: bytes) -> Clean:
-    """Size and hash of a body as it was sent: two calls are the same, or are not, without saying what."""
+    """Return size and hash of a body as it was sent: they tell whether two bodies are equal."""
     return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest() if content else None}
 
 
