@@ -1,6 +1,6 @@
-"""What the model folders say of the served models: ``<folder>/<model>/artifact.json`` and ``tokenizer.json``.
+"""Reads the artifacts of the served models: ``<folder>/<model>/artifact.json`` and ``tokenizer.json``.
 
-The model server writes them (``assistant.model_server.artifact``); here they are only read.
+``assistant.model_server.artifact`` writes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FACTS_FILE = "artifact.json"
 
 
 class ModelFacts(BaseModel):
-    """The part of ``artifact.json`` that callers of the endpoint need. Unknown facts are passed over."""
+    """The part of ``artifact.json`` that callers of the endpoint need. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -37,25 +37,28 @@ class ModelFacts(BaseModel):
     template_tokens_per_message: int | None = None
     template_tokens_fixed: int | None = None
     answering: AnsweringTable | None = None
-    """None of an embedding model, and of an earlier release's LLM, which then may not write."""
+    """None for an embedding model, and for an LLM of an earlier release, which then may not write answers."""
 
 
 class FileTokenCounter:
-    """Counts with a ``tokenizer.json``, loaded on first use; the truncation and padding it was shipped with
-    are off. Raises ConfigurationError naming the file."""
+    """Counts tokens with a ``tokenizer.json``, which is loaded on first use, without truncation and padding.
+
+    Raises ConfigurationError naming the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tokenizer: Tokenizer | None = None
 
     def count(self, text: str) -> int:
-        if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self._path)
+        self.load()
+        assert self._tokenizer is not None  # noqa: S101 (for the type checker)
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def load(self) -> None:
-        """Load now, so that a broken file shows at once."""
-        self.count("")
+        """Load the file now, so that an invalid one is reported at start."""
+        if self._tokenizer is None:
+            self._tokenizer = _load_tokenizer(self._path)
 
 
 def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
@@ -75,9 +78,9 @@ def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
 
 
 def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
-    """Return what answering needs to know of the model.
+    """Return the facts that answering needs of the model.
 
-    Raises ConfigurationError when there is no artifact, or it is no chat model's.
+    Raises ConfigurationError when there is no artifact, or it is not a chat model's.
     """
     facts = read_model_facts(artifacts_dir, model)
     if facts.template_tokens_per_message is None or facts.template_tokens_fixed is None:
@@ -106,11 +109,7 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    _give_memory_back()
-    return tokenizer
-
-
-def _give_memory_back() -> None:
-    """Let the allocator return what reading took: half of 32 MiB, which the process would keep for good."""
     with suppress(AttributeError, OSError):  # only glibc has it
+        # Reading takes 32 MiB, half of which the allocator would keep for good.
         ctypes.CDLL(None).malloc_trim(0)
+    return tokenizer

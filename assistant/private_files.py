@@ -1,7 +1,7 @@
 """Files and folders of the state folder that only their owner may read: 0600 and 0700.
 
-Documents, questions and answers stand in them, and other people may have accounts on the machine. A mode is
-set when a file is made, not after; files of older releases are corrected when their folder is opened."""
+They contain documents, questions and answers, and other people may have accounts on the machine. A file gets
+its mode when it is created; files of older releases are corrected when their folder is opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations"
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make the folder and each parent that is missing, for their owner only. Raises OSError."""
+    """Create the folder and each missing parent, for their owner only. Raises OSError."""
     missing: list[Path] = []
     at = folder
     while not at.exists():
@@ -31,10 +31,10 @@ def make_private_folder(folder: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make the file, empty, unless it is there; then correct its mode and those of SQLite's files beside it.
+    """Create an empty file unless it exists; then correct its mode and those of SQLite's files beside it.
 
-    A file that is there is not opened: to close it again would let go of every lock that this process has on
-    it, SQLite's among them. What stands in the way is left for the one who opens the file to report.
+    An existing file is not opened: closing it would release every lock that this process has on it, including
+    SQLite's. Errors are left to whoever opens the file.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
@@ -50,11 +50,10 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def keep_private(state_dir: Path) -> None:
-    """Make the state folder for its owner only, or correct what an older release left readable in it.
+    """Create the state folder for its owner only, or correct the modes that an older release left in it.
 
-    Only the folders that are ours by name: a person may have named a folder that holds other things too, and
-    the OpenSearch node's files belong to another account. A folder of ours that is private is as this
-    function left it, so that looking again costs a call a folder. Raises OSError.
+    Only STATE_FOLDERS are corrected: the state folder may contain other files, and the OpenSearch node's
+    belong to another account. A private folder was corrected before, and is skipped. Raises OSError.
     """
     make_private_folder(state_dir)
     for name in STATE_FOLDERS:
@@ -67,7 +66,7 @@ def keep_private(state_dir: Path) -> None:
 
 
 def _narrow_below(folder: Path) -> None:
-    """Correct what is in the folder, and the folder last: killed in between it is gone through again."""
+    """Correct what is in the folder, then the folder: after an interruption the next start repeats it."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             _narrow_below(Path(entry))
@@ -77,18 +76,15 @@ def _narrow_below(folder: Path) -> None:
 
 
 def _narrow(path: Path) -> None:
-    """Take away what others may do with a file or folder. One that is gone, or not ours, stays as it is."""
+    """Remove the permissions of group and others. A file that is missing or not ours is skipped."""
     with suppress(OSError):
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & OTHERS:
             path.chmod(mode & ~OTHERS)
 
 
-# Secrets that a process makes for itself on first use: one file, read by its owner only.
-
-
 def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
-    """Write ``content()`` with mode 0600 unless the file is there; of two processes the first wins."""
+    """Write ``content()`` with mode 0600 unless the file exists; of two processes the first wins."""
     if path.exists():
         return
     make_private_folder(path.parent)
@@ -97,7 +93,7 @@ def make_secret_file(path: Path, *, content: Callable[[], bytes]) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content())
     try:
-        os.link(draft, path)  # fails, unlike a rename, when another process was first
+        os.link(draft, path)  # unlike a rename it fails when another process was first
     except FileExistsError:
         pass
     finally:

@@ -1,6 +1,6 @@
-"""Makes on an emulator what the deployment makes on AWS, shaped as it is there. The service makes nothing.
+"""Creates on an emulator the resources that the deployment creates on AWS.
 
-Every function may be repeated, also by two processes at once: what is there stays as it is.
+Every function may be repeated, also by two processes at once: existing resources stay unchanged.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -18,7 +18,7 @@ _LONGEST_RETENTION_S = 14 * 24 * 3600
 
 
 async def create_documents_bucket(s3: Any, *, bucket: str, kms_key_id: str | None = None) -> None:
-    """Make a versioned bucket, encrypted by default with the key or, without one, with S3's own."""
+    """Create a versioned bucket, encrypted by default with the key or, without one, with S3's own."""
     try:
         await s3.create_bucket(Bucket=bucket, **_bucket_place(s3))
     except ClientError as error:
@@ -42,7 +42,7 @@ def _bucket_place(s3: Any) -> dict[str, Any]:
 
 
 async def create_queue(sqs: Any, *, name: str) -> str:
-    """Make a queue and the one of its dead letters, ``<name>-dead``; return the first one's URL."""
+    """Create a queue and its dead-letter queue, ``<name>-dead``; return the first one's URL."""
     dead_url = await _create_queue(sqs, f"{name}-dead", {})
     found = await sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
     redrive = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": MAX_ATTEMPTS}
@@ -56,7 +56,7 @@ async def _create_queue(sqs: Any, name: str, attributes: dict[str, str]) -> str:
 
 
 async def create_key(kms: Any, *, alias: str) -> str:
-    """Make a key under ``alias/<alias>`` and return its ARN."""
+    """Create a key under ``alias/<alias>`` and return its ARN."""
     name = f"alias/{alias}"
     try:
         found = await kms.describe_key(KeyId=name)
@@ -72,7 +72,7 @@ async def put_parameter(ssm: Any, *, name: str, value: str) -> None:
 
 
 async def create_table(dynamodb: Any, definition: TableDefinition, *, name: str) -> None:
-    """Make a table as ``definition`` has it, ready on return."""
+    """Create a table by its definition, ready on return."""
     try:
         await dynamodb.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **_table_shape(definition))
     except dynamodb.exceptions.ResourceInUseException:

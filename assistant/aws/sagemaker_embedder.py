@@ -26,16 +26,16 @@ from assistant.domain.errors import (
 from assistant.settings.deployed_names import CapturePurpose, capture_attribute
 
 _BATCH_TEXTS = 32
-"""That server's own bound of one request (``max_client_batch_size``)."""
+"""The server's limit of one request (``max_client_batch_size``)."""
 _BATCHES_AT_ONCE = 2
-"""One computes while the other is on its way."""
+"""One is computed while the other is sent."""
 _REQUEST_TIMEOUT_S = 60.0
 
 
 class SageMakerEmbedder:
     """A ``TextEmbedder`` and ``PassageEmbedder`` of one endpoint.
 
-    ``purpose`` is told with each call, so that captured questions and passages can be told apart.
+    ``purpose`` goes with each call, so that captured questions and passages can be told apart.
     """
 
     def __init__(
@@ -62,19 +62,15 @@ class SageMakerEmbedder:
         batches = [texts[start : start + _BATCH_TEXTS] for start in range(0, len(texts), _BATCH_TEXTS)]
         if len(batches) == 1:
             return await self._embed_with_retries(batches[0], deadline)
-        places = asyncio.Semaphore(_BATCHES_AT_ONCE)
-        async with _FirstErrorGroup() as group:
-            tasks = [
-                group.create_task(self._embed_in_turn(batch, deadline=deadline, places=places))
-                for batch in batches
-            ]
-        return [vector for task in tasks for vector in task.result()]
+        limit = asyncio.Semaphore(_BATCHES_AT_ONCE)
 
-    async def _embed_in_turn(
-        self, texts: Sequence[str], *, deadline: Deadline, places: asyncio.Semaphore
-    ) -> list[list[float]]:
-        async with places:
-            return await self._embed_with_retries(texts, deadline)
+        async def embed_one(batch: Sequence[str]) -> list[list[float]]:
+            async with limit:
+                return await self._embed_with_retries(batch, deadline)
+
+        async with _FirstErrorGroup() as group:
+            tasks = [group.create_task(embed_one(batch)) for batch in batches]
+        return [vector for task in tasks for vector in task.result()]
 
     async def _embed_with_retries(self, texts: Sequence[str], deadline: Deadline) -> list[list[float]]:
         body = orjson.dumps({"inputs": list(texts), "normalize": True, "truncate": False})
@@ -90,7 +86,7 @@ class SageMakerEmbedder:
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None
-            raise EmbeddingUnavailableError("The embedding endpoint did not answer in time.") from None
+            raise EmbeddingUnavailableError("The embedding endpoint did not respond in time.") from None
         except InvocationError as error:
             raise _translated(error.failure) from None
 
@@ -100,10 +96,10 @@ class SageMakerEmbedder:
             shape = {len(vector) for vector in vectors}
             numbers = all(type(vector[0]) is float for vector in vectors)
         except (orjson.JSONDecodeError, TypeError, IndexError):
-            raise EmbeddingUnavailableError("The embedding endpoint answered no vectors.") from None
+            raise EmbeddingUnavailableError("The embedding endpoint returned no vectors.") from None
         if len(vectors) != count or shape - {self._dimensions} or not numbers:
             raise EmbeddingUnavailableError(
-                f"The embedding endpoint answered {len(vectors)} vectors of {sorted(shape)} numbers, "
+                f"The embedding endpoint returned {len(vectors)} vectors of {sorted(shape)} numbers, "
                 f"not {count} of {self._dimensions}: is it the model that the tenant file names?"
             )
         return vectors
@@ -118,7 +114,7 @@ def _translated(failure: InvocationFailure) -> AssistantError:
 
 
 class _FirstErrorGroup(asyncio.TaskGroup):
-    """A task group whose first error is raised as itself: callers catch the port's errors by name."""
+    """A task group that raises its first error alone: callers catch the port's errors by name."""
 
     async def __aexit__(self, *exception: Any) -> None:
         try:
