@@ -12,7 +12,7 @@ import base64
 import hashlib
 import random
 import zlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,7 +33,9 @@ _CONNECTIONS = 64
 _CONTENT_TYPE = "application/x-amz-json-1.0"
 _KEYS_A_CALL = 100
 """Limit of BatchGetItem."""
-_ATTEMPTS_WITHOUT_PROGRESS = 4
+_GET_ATTEMPTS = 4
+ITEMS_A_CALL = 25
+"""Limit of BatchWriteItem; TransactWriteItems takes more."""
 _COMPRESSED_ABOVE_BYTES = 32 * 1024
 """Below it, compressing costs more CPU than the saved write units are worth."""
 _PART_BYTES = 350 * 1024
@@ -245,21 +247,45 @@ class DynamoDbTable:
             raise self.unavailable("A part of a stored body is missing.") from None
 
     async def _get_chunk(self, keys: Sequence[Key]) -> list[Item]:
-        wanted: list[Item] = [typed_key(key) for key in keys]
         items: list[Item] = []
-        fruitless = 0
-        while wanted and fruitless < _ATTEMPTS_WITHOUT_PROGRESS:
-            if fruitless:
-                await back_off(fruitless)
+
+        async def get(wanted: list[Item]) -> list[Item]:
             request = {"RequestItems": {self.name: {"Keys": wanted, "ConsistentRead": True}}}
             response = await self.calls.ask("BatchGetItem", request)
-            items += response.get("Responses", {}).get(self.name, [])
-            left: list[Item] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
-            fruitless = fruitless + 1 if len(left) == len(wanted) else 0
-            wanted = left
-        if wanted:
-            raise self.unavailable("DynamoDB throttles reads. Retry.")
+            items.extend(response.get("Responses", {}).get(self.name, []))
+            return response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+
+        await self._until_processed([typed_key(key) for key in keys], get, attempts=_GET_ATTEMPTS)
         return items
+
+    async def put_many(self, items: Sequence[Item], *, attempts: int) -> None:
+        """Overwrite items with different keys. ``attempts`` bounds those in which DynamoDB writes none."""
+
+        async def put(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            response = await self.calls.ask("BatchWriteItem", {"RequestItems": {self.name: requests}})
+            return response.get("UnprocessedItems", {}).get(self.name, [])
+
+        requests = [{"PutRequest": {"Item": item}} for item in items]
+        for start in range(0, len(requests), ITEMS_A_CALL):
+            await self._until_processed(requests[start : start + ITEMS_A_CALL], put, attempts=attempts)
+
+    async def _until_processed(
+        self,
+        entries: list[dict[str, Any]],
+        call: Callable[[list[dict[str, Any]]], Awaitable[list[dict[str, Any]]]],
+        *,
+        attempts: int,
+    ) -> None:
+        """Repeat ``call``, which returns the unprocessed entries, until there are none."""
+        fruitless = 0
+        while entries:
+            if fruitless:
+                await back_off(fruitless)
+            left = await call(entries)
+            fruitless = fruitless + 1 if len(left) == len(entries) else 0
+            entries = left
+            if fruitless >= attempts:
+                raise self.unavailable(f"DynamoDB throttles the table {self.name}. Retry.")
 
 
 def typed_key(key: Key) -> Item:

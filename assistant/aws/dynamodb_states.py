@@ -12,14 +12,13 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from assistant.aws.dynamodb import DynamoDbTable, Item, Key, back_off, partition_query, typed_key
+from assistant.aws.dynamodb import DynamoDbTable, Item, Key, partition_query, typed_key
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
 
 _PARTITION = "documents"
-_PUTS_A_CALL = 25
-_ATTEMPTS_WITHOUT_PROGRESS = 8
+_PUT_ATTEMPTS = 8
 """About 3 s with the waits between them: throttling of an on-demand table passes."""
 _WRITES_AT_ONCE = 16
 _LAST = "\U0010ffff"
@@ -55,10 +54,9 @@ class DynamoDbDocumentStates:
         return {key[1]: _status(item) for key, item in items.items()}
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
-        newest = list({status.document_id: status for status in statuses}.values())
-        puts = [{"PutRequest": {"Item": _item(status)}} for status in newest]
-        for start in range(0, len(puts), _PUTS_A_CALL):
-            await self._put(puts[start : start + _PUTS_A_CALL])
+        newest = {status.document_id: status for status in statuses}
+        items = [_item(status) for status in newest.values()]
+        await self._table.put_many(items, attempts=_PUT_ATTEMPTS)
 
     async def advance_many(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         written = await asyncio.gather(*(self._advance(status) for status in statuses))
@@ -93,19 +91,6 @@ class DynamoDbDocumentStates:
             *(self._table.count(_state_query(state, bounds)) for state in DocumentState)
         )
         return {state: count for state, count in zip(DocumentState, counts, strict=True) if count}
-
-    async def _put(self, puts: list[dict[str, Any]]) -> None:
-        fruitless = 0
-        while puts and fruitless < _ATTEMPTS_WITHOUT_PROGRESS:
-            if fruitless:
-                await back_off(fruitless)
-            request = {"RequestItems": {self._table.name: puts}}
-            response = await self._table.calls.ask("BatchWriteItem", request)
-            left: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(self._table.name, [])
-            fruitless = fruitless + 1 if len(left) == len(puts) else 0
-            puts = left
-        if puts:
-            raise DependencyError("DynamoDB throttles the states of documents. Retry.")
 
     async def _advance(self, status: DocumentStatus) -> bool:
         # On a retry after a lost response the condition still holds: the row then has what is to be written.

@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from assistant.aws.dynamodb import TRANSIENT, DynamoDbRefusal, DynamoDbTable, Item, back_off, key_of
+from assistant.aws.dynamodb import (
+    ITEMS_A_CALL,
+    TRANSIENT,
+    DynamoDbRefusal,
+    DynamoDbTable,
+    Item,
+    back_off,
+    key_of,
+)
 from assistant.domain.errors import DependencyError
 
-_ITEMS_A_CALL = 25
 _CALL_BYTES = 1024 * 1024
 """Of one call's attributes: below every limit of DynamoDB, and sent well within an attempt's time."""
 _CALLS_IN_FLIGHT = 8
@@ -88,7 +95,7 @@ class GroupCommit:
         self._waiting.append(waiting)
         self._urgent = self._urgent or urgent
         wait_s = _WAIT_BEHIND_CALL_S if self._in_flight else 0.0
-        if len(self._waiting) >= _ITEMS_A_CALL:
+        if len(self._waiting) >= ITEMS_A_CALL:
             wait_s = 0.0
         elif not urgent:
             wait_s = _LINGER_S
@@ -126,7 +133,7 @@ class GroupCommit:
         group: list[_Waiting] = []
         keys: set[tuple[str, str]] = set()
         size_bytes = 0
-        while self._waiting and len(group) < _ITEMS_A_CALL:
+        while self._waiting and len(group) < ITEMS_A_CALL:
             first = self._waiting[0]
             size_bytes += first.size_bytes
             key = key_of(first.item)

@@ -1,8 +1,8 @@
-"""What a tenant's index in OpenSearch is made of: mapping, settings, search pipeline, alias.
+"""A tenant's index in OpenSearch: mapping, settings, search pipeline, alias, access and audit log.
 
-``apply_schema`` is the one place that makes them, for a laptop, a test and the deployment alike; readers and
-writers never do unless told to. An index is ``<alias>-<version>``, and the alias points at the one that is
-searched."""
+``apply_schema`` creates them, for a laptop, a test and the deployment; readers and writers call it only when
+their settings say so. An index is ``<alias>-<version>``, and the alias points at the one that is searched.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 2
-"""Grows with a change of mapping, analyzer or settings: such an index is a new version and is filled anew."""
+"""Increase it when mapping, analyzer or settings change: the index is then a new version, to be filled."""
 PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
-"""One for all tenants of a domain: it holds no tenant's data, only how legs are fused."""
+"""One for all tenants of a domain: it only says how legs are fused."""
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
-"""As in the embedded engine, which says where they come from."""
+"""As in ``embedded.lexical``, which has their source."""
 LONGEST_TOKEN_CHARS = 79
 LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
 """Of the legs of passages."""
 HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
-"""In the order of the hybrid query's legs. A hybrid query takes no more than five."""
+"""In the order of the hybrid query's legs; a hybrid query takes at most five."""
 _STOP_WORDS = "_english_"
 """Lucene's ``ENGLISH_STOP_WORDS_SET``."""
 
@@ -44,10 +44,10 @@ class PassageSchema:
     embedding_model: str
     dimensions: int
     model_digest: str = ""
-    """Of the embedding model's weights: vectors of others cannot be compared with them."""
+    """Of the embedding model's weights: vectors of different weights cannot be compared."""
     shards: int = 1
     replicas: int = 0
-    """A domain of three zones with standby takes only 2, 5, …; one data node takes 0."""
+    """A domain of three zones with standby requires 2, 5, …; one data node requires 0."""
 
     @property
     def version(self) -> str:
@@ -56,7 +56,7 @@ class PassageSchema:
 
     @property
     def model_version(self) -> str:
-        """Return the part of the version that tells whose vectors they are."""
+        """Return the part of the version that names the embedding model."""
         parts = f"{self.embedding_model}\0{self.dimensions}\0{self.model_digest}"
         readable = re.sub(r"[^a-z0-9.-]+", "-", self.embedding_model.lower())[:60]
         return f"{readable}-{self.dimensions}-{sha256(parts.encode()).hexdigest()[:8]}"
@@ -66,15 +66,15 @@ class PassageSchema:
 
 
 def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
-    """Return settings and mapping of a new index. ``alias`` is kept in it: a name's prefix proves nothing."""
+    """Return settings and mapping of a new index. It stores ``alias``: one alias may be a prefix of another."""
     return {
         "settings": {
             "index": {
                 "knn": True,
                 "number_of_shards": schema.shards,
                 "number_of_replicas": schema.replicas,
-                "refresh_interval": "-1",  # each write refreshes when it is whole: readers see no half
-                "merge.policy.expunge_deletes_allowed": 0,  # percent: what is withdrawn leaves the disk
+                "refresh_interval": "-1",  # each write refreshes at its end: readers see it whole
+                "merge.policy.expunge_deletes_allowed": 0,  # percent: merges remove withdrawn text
             },
             "analysis": _analysis(),
         },
@@ -97,8 +97,8 @@ def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
 def pipeline_body() -> dict[str, Any]:
     """Return the search pipeline: weighted reciprocal rank fusion of the legs.
 
-    No passage is in a leg of documents, so these change no passage's score. The node wants weights that sum
-    up to 1, so its scores are the domain's times a constant.
+    The legs of documents contain no passage, so they change no passage's score. OpenSearch requires weights
+    that add up to 1, so its scores are ours times a constant.
     """
     total = sum(HYBRID_WEIGHTS.values())
     weights = [weight / total for weight in HYBRID_WEIGHTS.values()]
@@ -121,9 +121,9 @@ def pipeline_body() -> dict[str, Any]:
 async def apply_schema(
     client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
 ) -> None:
-    """Make the pipeline, the version's index, and the alias when it points nowhere yet. Safe to repeat.
+    """Create the pipeline, the version's index, and a missing alias. Safe to repeat.
 
-    An alias that points at another version stays there until ``swap_alias``. Raises SearchUnavailableError.
+    An alias of another version stays unchanged until ``swap_alias``. Raises SearchUnavailableError.
     """
     index = schema.index_name(alias)
     await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body(), timeout_s=timeout_s)
@@ -144,9 +144,9 @@ async def apply_schema(
 async def swap_alias(
     client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
 ) -> None:
-    """Let readers search this version from now on, and no other, in one step.
+    """Point the alias at this version only, in one step.
 
-    Raises SearchUnavailableError, also when the version's index is not there.
+    Raises SearchUnavailableError, also when the version's index does not exist.
     """
     actions = [
         {"remove": {"index": f"{alias}-*", "alias": alias, "must_exist": False}},
@@ -158,15 +158,17 @@ async def swap_alias(
 async def leave_older_schema(
     client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
 ) -> None:
-    """Let readers search this version when the alias points at an index of another schema, which they cannot
-    read. An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError."""
+    """Point the alias at this version when its index has another schema version, which readers cannot read.
+
+    An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError.
+    """
     meta = await read_meta(client, alias, timeout_s=timeout_s)
     if meta.get("schema_version") != SCHEMA_VERSION:
         await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
 
 
 async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) -> list[str]:
-    """Return the names of all indices made for this alias, whichever of them is searched."""
+    """Return the names of all indices created for this alias."""
     found = await call(
         client,
         f"GET /{alias}-v*/_mapping",
@@ -177,13 +179,13 @@ async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) 
 
 
 async def delete_index(client: AsyncOpenSearch, *, alias: str, timeout_s: float = 60.0) -> None:
-    """Remove every version of the tenant's index. Nothing there is no error."""
+    """Delete every version of the tenant's index, if there is one."""
     for name in await versions_of(client, alias, timeout_s=timeout_s):
         await call(client, f"DELETE /{name}", timeout_s=timeout_s, tolerated=("index_not_found_exception",))
 
 
 async def read_meta(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> Mapping[str, Any]:
-    """Return what the index behind a name or alias was built with."""
+    """Return the metadata of the index that a name or alias points at."""
     found = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
     if len(found) != 1:
         raise SearchUnavailableError(f"The alias {name} points at {len(found)} indices, not one.")
@@ -213,7 +215,7 @@ def _properties(schema: PassageSchema) -> dict[str, Any]:
 def _analysis() -> dict[str, Any]:
     """Return the analyzer: letters and digits as tokens, lower case, no accents, no stop words, stems.
 
-    The same steps as the embedded engine's, so that both find alike.
+    The steps are the embedded engine's, so that both find the same.
     """
     return {
         "tokenizer": {"letters_and_digits": {"type": "pattern", "pattern": "[^\\p{IsAlphabetic}\\p{N}]+"}},
@@ -230,9 +232,6 @@ def _analysis() -> dict[str, Any]:
             }
         },
     }
-
-
-# Who may do what on a domain with fine-grained access control, and what its audit log holds.
 
 
 _TIMEOUT_S = 30.0
@@ -263,9 +262,11 @@ _CLUSTER_ACTIONS: dict[IndexAccess, list[str]] = {
 async def allow_index(
     client: AsyncOpenSearch, *, role: str, alias: str, access: IndexAccess, iam_role_arns: Sequence[str]
 ) -> None:
-    """Make the domain's role ``role`` for one tenant's index, all versions of it, and map IAM roles to it.
+    """Create the domain's role ``role`` for all versions of one tenant's index, and map IAM roles to it.
 
-    Neither may make, delete or change an index, an alias or a pipeline. Raises SearchUnavailableError.
+    A call of the security plugin, which only the domain's master may make:
+    https://docs.opensearch.org/latest/security/access-control/api/
+    No role may create, delete or change an index, an alias or a pipeline. Raises SearchUnavailableError.
     """
     body = {
         "description": f"{access} {alias}",
@@ -280,14 +281,14 @@ async def allow_index(
 
 
 async def forbid_index(client: AsyncOpenSearch, *, role: str) -> None:
-    """Take the mapping and the role away. Nothing there is no error. Raises SearchUnavailableError."""
+    """Delete the mapping and the role, if they exist. Raises SearchUnavailableError."""
     for kind in ("rolesmapping", "roles"):
         await call(client, f"DELETE {_API}/{kind}/{role}", timeout_s=_TIMEOUT_S, tolerated=("404",))
 
 
 async def configure_audit(client: AsyncOpenSearch) -> None:
-    """Log who was refused, who failed to sign, and every change of security and of indices; no bodies: they
-    hold questions and passages. Raises SearchUnavailableError.
+    """Log refused and unsigned calls, and every change of security and of indices, without bodies: they
+    contain questions and passages. Raises SearchUnavailableError.
 
     https://docs.opensearch.org/latest/security/audit-logs/index/
     """
@@ -325,11 +326,8 @@ def _audit() -> dict[str, Any]:
     }
 
 
-# What an index was built with and holds.
-
-
 async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> IndexInfo:
-    """Return what the index behind a name or an alias holds, as searches see it.
+    """Return counts and metadata of the index behind a name or an alias, as searches see it.
 
     ``updated_at`` is when its newest passage was written. Raises SearchUnavailableError.
     """
@@ -341,7 +339,7 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
             "size": 0,
             "aggs": {
                 "passages": {"filter": {"term": {"kind": "passage"}}},
-                # by their leading rows: a count of different names is exact only for some thousand
+                # by their leading rows: a count of distinct ids is exact only for some thousands
                 "documents": {"filter": {"term": {"leads": True}}},
                 "written": {"max": {"field": "indexed_at_us"}},
             },
@@ -359,4 +357,4 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
             updated_at=None if written is None else from_microseconds(int(written)),
         )
     except (KeyError, TypeError) as error:
-        raise SearchUnavailableError(f"The index {name} is none of this product ({error!r}).") from None
+        raise SearchUnavailableError(f"The index {name} was not made by this product ({error!r}).") from None
