@@ -95,14 +95,14 @@ def error_type(error: TransportError) -> str:
 
 
 def _refused(status: object, kind: str) -> SearchUnavailableError:
-    said = f"HTTP {status}{f', {kind}' if kind else ''}"
+    status_text = f"HTTP {status}{f', {kind}' if kind else ''}"
     if status == 429:
-        return SearchUnavailableError(f"The passage index is overloaded ({said}).", retry_after_s=1.0)
+        return SearchUnavailableError(f"The passage index is overloaded ({status_text}).", retry_after_s=1.0)
     if status in (401, 403):
-        return SearchUnavailableError(f"The passage index denies access to this process ({said}).")
+        return SearchUnavailableError(f"The passage index denies access to this process ({status_text}).")
     if kind == "index_not_found_exception":
         return SearchUnavailableError("The passage index does not exist: its schema was not applied.")
-    return SearchUnavailableError(f"The passage index failed ({said}).")
+    return SearchUnavailableError(f"The passage index failed ({status_text}).")
 
 
 def _cause(error: UnreachableError) -> str:

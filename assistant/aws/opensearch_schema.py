@@ -66,7 +66,7 @@ class PassageSchema:
 
 
 def index_body(schema: PassageSchema, *, alias: str) -> dict[str, Any]:
-    """Return settings and mapping of a new index. It stores ``alias``: one alias may be a prefix of another."""
+    """Return settings and mapping of a new index. It stores ``alias``: aliases may share a prefix."""
     return {
         "settings": {
             "index": {

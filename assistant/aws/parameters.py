@@ -148,7 +148,7 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
         ciphertext = base64.b64decode(stored["Parameter"]["Value"], validate=True)
     except (KeyError, binascii.Error):
         raise ConfigurationError(
-            f"The parameter {name} holds no ciphertext in base64; delete it and make it anew."
+            f"The parameter {name} holds no ciphertext in base64; delete it and create it again."
         ) from None
     except ServiceRefusedError as error:
         raise _refused(
@@ -166,12 +166,12 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
             error,
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
             f"tenant {tenant} and the purpose {LINK_SECRET_PURPOSE}, with a key that is enabled and that "
-            "this process may use (kms:Decrypt). If it was made for another, delete it and make it anew.",
+            "this process may use (kms:Decrypt). If it was made for another, delete it and create it again.",
         ) from None
     secret = bytes(response.get("Plaintext", b""))
     if len(secret) < _SECRET_BYTES:
         raise ConfigurationError(
-            f"The parameter {name} holds a data key of fewer than {_SECRET_BYTES} bytes; make it anew."
+            f"The parameter {name} holds a data key of fewer than {_SECRET_BYTES} bytes; create it again."
         )
     return secret
 

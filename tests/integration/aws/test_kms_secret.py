@@ -66,7 +66,7 @@ async def test_the_parameter_does_not_hold_the_secret(account: Account) -> None:
 async def test_another_tenant_s_secret_is_refused(account: Account) -> None:
     theirs = await account.make("pharmacy")
     assert await account.secret(theirs, tenant="pharmacy")
-    with pytest.raises(ConfigurationError, match=r"InvalidCiphertext.*tenant clinic.*make it anew"):
+    with pytest.raises(ConfigurationError, match=r"InvalidCiphertext.*tenant clinic.*create it again"):
         await account.secret(theirs, tenant="clinic")
 
 
@@ -93,7 +93,7 @@ async def test_a_parameter_that_is_not_there_is_named(account: Account) -> None:
 async def test_what_is_no_ciphertext_is_said(account: Account, value: str) -> None:
     name = f"/{account.prefix}/other"
     await put_parameter(account.ssm, name=name, value=value)
-    with pytest.raises(ConfigurationError, match="make it anew"):
+    with pytest.raises(ConfigurationError, match="create it again"):
         await account.secret(name)
 
 
