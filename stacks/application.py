@@ -1,6 +1,7 @@
-"""The CDK application: which stages it holds, and who validates them.
+"""The CDK application: which stages it holds, and which validators check them.
 
-Each stage's modules are imported only when it is asked for: importing the CDK is most of what a synth costs.
+A stage's modules are imported only when the stage is requested: importing the CDK is most of what a synth
+costs.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from assistant.domain.errors import ConfigurationError
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 
 _VALIDATION = "CDK_VALIDATION"
-"""The CDK's own switch, ``cdk synth --no-validation``: it knows its own rules, and not these packs."""
+"""The CDK's own switch, ``cdk synth --no-validation``: it controls the CDK's rules, and not these packs."""
 
 
 def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     """Make the application from its context. Raises ConfigurationError naming file and key."""
     app = cdk.App(context=None if context is None else dict(context))
     if os.environ.get(_VALIDATION) != "false":
-        _validate(app)
+        from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks
+
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
     stage = _context(app, "stage")
     if stage not in _STAGES:
         raise ConfigurationError(f'-c stage={stage}: there is no such stage; allowed: "account", "care_app".')
@@ -36,38 +39,32 @@ def build(context: Mapping[str, Any] | None = None) -> cdk.App:
     return app
 
 
-def _validate(app: cdk.App) -> None:
-    from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks
-
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
-
-
-def _tenants(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
+def _add_tenants(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
     from stacks.tenant_stage import TenantStage
 
     for tenant in tenants:
         TenantStage(app, tenant=tenant)
 
 
-def _account(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
+def _add_accounts(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
     from stacks.account import AccountStage
 
-    AccountStage.for_places(app, tenants)
+    AccountStage.for_places(app, tenants, folder=Path(_context(app, "accounts") or ROOT / "accounts"))
 
 
-def _care_app(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
+def _add_care_apps(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
     from stacks.care_app.stack import CareAppStage
 
     folder = Path(_context(app, "care_app") or ROOT / "care_app")
-    CareAppStage.for_tenants(app, tenants, folder=folder, is_asked_for=_context(app, "tenant") is not None)
+    CareAppStage.for_tenants(app, tenants, folder=folder, is_requested=_context(app, "tenant") is not None)
 
 
 _STAGES: Mapping[str | None, Callable[[cdk.App, Sequence[DeployedTenant]], None]] = {
-    None: _tenants,
-    "account": _account,
-    "care_app": _care_app,
+    None: _add_tenants,
+    "account": _add_accounts,
+    "care_app": _add_care_apps,
 }
-"""By ``-c stage=``; without it the tenants'."""
+"""By ``-c stage=``; None: the tenants' stages."""
 
 
 def _context(app: cdk.App, key: str) -> str | None:

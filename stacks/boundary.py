@@ -1,4 +1,5 @@
-"""The permissions boundary of every role of every tenant: what none may do, whatever its policies say."""
+"""The permissions boundary of every tenant's roles: the most that any of them may do, whatever its policies
+allow."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.policy import Acknowledgement
+from stacks.policy import exceptions, hipaa, nag, wildcard
 
 SHARED = "shared"
-"""Value of the tag ``tenant`` on what all tenants of an account use."""
+"""Value of the tag ``tenant`` on resources that all tenants of an account use."""
 
 SERVICES = (
     "cloudformation:*",
@@ -34,8 +35,8 @@ SERVICES = (
     "states:*",
     "xray:*",
 )
-"""All that the roles of a tenant may ever be allowed: what their policies use, and ``ssmmessages`` where a
-tenant file wants ECS Exec. A policy beyond it grants nothing."""
+"""Actions that roles of a tenant can have: those of their policies, and ``ssmmessages`` where a tenant file
+enables ECS Exec. A policy beyond it grants nothing."""
 
 _UNDOING = (
     "dynamodb:DeleteTable*",
@@ -66,7 +67,7 @@ _UNDOING = (
     "sns:AddPermission",
     "sqs:AddPermission",
 )
-"""Ways to open or destroy a store, a key or a trace of what was done: matters of a deployment."""
+"""Actions that open or destroy a store, a key or an audit log: only a deployment needs them."""
 
 _PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
@@ -74,8 +75,8 @@ _PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDown
 class TenantBoundary(iam.ManagedPolicy):
     """Managed policy ``<name_prefix>-boundary``.
 
-    Named, because tenant stages and CDK's own bootstrap refer to it by name; at the root path, because a
-    boundary is looked up there.
+    It has a fixed name, because tenant stages and CDK's own bootstrap refer to it by name, and the root path,
+    where IAM looks a boundary up.
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class TenantBoundary(iam.ManagedPolicy):
             managed_policy_name=f"{name_prefix}-boundary",
             description="Bounds every role of every tenant: its services, its account, regions and tenant",
             statements=[
-                _allow_services(),
-                _deny_undoing(),
+                iam.PolicyStatement(sid="OnlyTheseServices", actions=list(SERVICES), resources=["*"]),
+                _deny("OpenOrDestroy", actions=_UNDOING),
                 *_deny_escalation(),
                 *_deny_leaving(cdk.Stack.of(scope), regions=regions),
                 *_deny_other_tenants(),
@@ -101,19 +102,11 @@ class TenantBoundary(iam.ManagedPolicy):
         )
 
 
-def _allow_services() -> iam.PolicyStatement:
-    return iam.PolicyStatement(sid="OnlyTheseServices", actions=list(SERVICES), resources=["*"])
-
-
-def _deny_undoing() -> iam.PolicyStatement:
-    return _deny("OpenOrDestroy", actions=_UNDOING)
-
-
 def _deny_escalation() -> list[iam.PolicyStatement]:
     return [
         _deny("RightsGrow", actions=("iam:*", "organizations:*", "sts:AssumeRole*")),
         _deny(
-            # a grant is a right to a key that no policy shows; services ask for theirs under this flag
+            # a grant is a permission on a key that no policy shows; services set this flag for theirs
             "GrantKeyToPerson",
             actions=("kms:CreateGrant",),
             conditions={"BoolIfExists": {"kms:GrantIsForAWSResource": "false"}},
@@ -131,8 +124,8 @@ def _deny_leaving(stack: cdk.Stack, *, regions: Sequence[str]) -> list[iam.Polic
             conditions={"StringNotEquals": {"aws:RequestedRegion": sorted(set(regions))}},
         ),
         iam.PolicyStatement(
-            # ecr: AWS publishes its containers from accounts of its own; ec2: subnets may be a network
-            # account's, shared by RAM
+            # ecr: AWS publishes its containers from accounts of its own; ec2: subnets may belong to a network
+            # account, shared by RAM
             sid="LeaveAccount",
             effect=iam.Effect.DENY,
             not_actions=[*_PULLING, "ec2:*"],
@@ -150,7 +143,7 @@ def _deny_other_tenants() -> list[iam.PolicyStatement]:
     return [
         _deny("NoTenant", actions=("*",), conditions={"Null": {"aws:PrincipalTag/tenant": "true"}}),
         _deny(
-            # an untagged resource, and a service that does not tell the tag, is left to the other policies
+            # the other policies decide on an untagged resource, and on a service that does not report the tag
             "OtherTenant",
             actions=("*",),
             conditions={
@@ -189,23 +182,16 @@ def _deny(
     )
 
 
-# Findings that stay in the account stack, each with its reason.
-
-
-_IAM5 = "AwsSolutions::AwsSolutions-IAM5"
-
-EXCEPTIONS: tuple[Acknowledgement, ...] = (
-    Acknowledgement(
-        construct="Account/Boundaries",
-        findings=(
-            *(f"{_IAM5}[Action::{action}]" for action in SERVICES if "*" in action),
-            f"{_IAM5}[Resource::*]",
-            "HIPAA.Security::HIPAA.Security-IAMPolicyNoStatementsWithFullAccess",
-            "checkov::CKV_AWS_109",
-            "checkov::CKV_AWS_111",
-        ),
-        reason="A boundary grants nothing: a role may do what its own policies say and this allows. It names "
-        "the services that tenants' roles need at all, and denies what none of them may do there.",
-        decision="0022-what-an-account-shares-and-who-watches",
+EXCEPTIONS = exceptions(
+    "Account/Boundaries",
+    (
+        *(nag(f"IAM5[Action::{action}]") for action in SERVICES if "*" in action),
+        *wildcard("*"),
+        hipaa("IAMPolicyNoStatementsWithFullAccess"),
+        "checkov::CKV_AWS_109",
+        "checkov::CKV_AWS_111",
     ),
+    "A boundary grants nothing: a role may do what its own policies and the boundary both allow. It lists "
+    "the services that tenants' roles need, and denies what none of them may do there.",
+    decision="0022-what-an-account-shares-and-who-watches",
 )

@@ -1,18 +1,20 @@
 """The corpus stack: an EMR Serverless application that makes corpora of the tenant's documents, and their
-bucket. The jobs come later: an application that runs none costs nothing."""
+bucket.
+
+No job is part of it yet: an application that runs none costs nothing.
+"""
 
 from __future__ import annotations
 
 from aws_cdk import aws_emrserverless as emr
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.data.buckets import Keeping, TenantBucket
-from stacks.learning import JobRights
+from stacks.learning import read_bucket, use_keys, write_folder
 from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
-from stacks.policy import Acknowledgement
-from stacks.roles import WorkloadRole
+from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
+from stacks.roles import WorkloadRole, attach
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
@@ -20,7 +22,8 @@ _RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
 _IDLE_MINUTES = 5
 _KEPT_DAYS = {"dev": 7, "standard": 90, "hipaa": 90}
-"""Of a corpus. It is made anew of the documents, so what was withdrawn leaves it within this time."""
+"""How long a corpus stays. It is made again from the documents, so withdrawn ones leave it within this
+time."""
 _REPLACED_DAYS = 7
 CORPORA = "corpora/"
 LOGS = "logs/"
@@ -48,31 +51,21 @@ class CorpusStack(TenantStack):
             key_arn=keys.data_key_arn,
             log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
         )
-        self._job_role(bucket, data=data, keys=keys)
-        self._application(bucket, network=network, keys=keys)
-        self.outputs = CorpusOutputs(corpus_bucket=bucket.bucket_name)
-
-    def _job_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
         role = WorkloadRole(
             self,
             "JobRole",
             assumed_by="emr-serverless.amazonaws.com",
             description="Reads documents, writes corpora of them",
         )
-        rights = JobRights(self, tenant=self.tenant, keys=keys)
-        iam.CfnManagedPolicy(
-            self,
-            "Job",
-            roles=[role.role_name],
-            policy_document=iam.PolicyDocument(
-                statements=[
-                    *rights.read(data.documents_bucket),
-                    *rights.write(bucket.bucket_name, CORPORA),
-                    *rights.write(bucket.bucket_name, LOGS),
-                    rights.use_keys(keys.data_key_arn),
-                ]
-            ),
-        )
+        statements = [
+            *read_bucket(data.documents_bucket),
+            *write_folder(bucket.bucket_name, CORPORA),
+            *write_folder(bucket.bucket_name, LOGS),
+            use_keys(self, keys.data_key_arn),
+        ]
+        attach(self, "Job", role.role_name, statements)
+        self._application(bucket, network=network, keys=keys)
+        self.outputs = CorpusOutputs(corpus_bucket=bucket.bucket_name)
 
     def _application(self, bucket: TenantBucket, *, network: NetworkOutputs, keys: KeysOutputs) -> None:
         kinds = emr.CfnApplication
@@ -86,7 +79,7 @@ class CorpusStack(TenantStack):
             auto_stop_configuration=kinds.AutoStopConfigurationProperty(
                 enabled=True, idle_timeout_minutes=_IDLE_MINUTES
             ),
-            # A bound on what a job that went wrong can cost.
+            # Limits the cost of a failing job.
             maximum_capacity=kinds.MaximumAllowedResourcesProperty(
                 cpu="32 vCPU", memory="128 GB", disk="400 GB"
             ),
@@ -95,7 +88,7 @@ class CorpusStack(TenantStack):
                 security_group_ids=[network.security_group_ids[Workload.JOBS]],
             ),
             monitoring_configuration=kinds.MonitoringConfigurationProperty(
-                # AWS would keep the jobs' logs in a bucket of its own.
+                # Enabled, it keeps the jobs' logs in a bucket of AWS.
                 managed_persistence_monitoring_configuration=kinds.ManagedPersistenceMonitoringConfigurationProperty(
                     enabled=False
                 ),
@@ -106,27 +99,21 @@ class CorpusStack(TenantStack):
         )
 
 
-# Findings that stay in the corpus stack, each with its reason.
+_S3 = "arn:<AWS::Partition>:s3:::"
 
-
-_S3 = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::"
-
-EXCEPTIONS: tuple[Acknowledgement, ...] = (
-    Acknowledgement(
-        construct="Corpus/Job",
-        findings=(
-            _S3 + '{"Fn::GetStackOutput":{"StackName":"{stage}-Data","Region":"{region}",'
-            '"OutputName":"PublishOutputRefDocumentsBucketC67A8896"}}/*]',
-            _S3 + "<CorpusBucket>/corpora/*]",
-            _S3 + "<CorpusBucket>/logs/*]",
+EXCEPTIONS = (
+    *exceptions(
+        "Corpus/Job",
+        wildcard(
+            f"{_S3}{DOCUMENTS_BUCKET}/*", f"{_S3}<CorpusBucket>/corpora/*", f"{_S3}<CorpusBucket>/logs/*"
         ),
-        reason="A corpus is made of all documents: read is the whole store of them, written are two folders "
-        "of one bucket, whose objects the job names.",
+        "A corpus is made of all documents: the job reads the whole store of them, and writes two folders "
+        "of one bucket, whose objects it names.",
     ),
-    Acknowledgement(
-        construct="Corpus/CorpusBucket",
-        findings=("HIPAA.Security::HIPAA.Security-S3BucketReplicationEnabled",),
-        reason="A corpus is made anew of the documents, and goes after 90 days; a copy in a second region "
-        "is a second place to withdraw from.",
+    *exceptions(
+        "Corpus/CorpusBucket",
+        NO_REPLICATION,
+        "A corpus is made again from the documents, and expires after 90 days; a copy in a second region is "
+        "a second place to withdraw from.",
     ),
 )

@@ -1,4 +1,9 @@
-"""The ALB at which TLS ends with the tenant's certificate, and the tasks behind it."""
+"""The edge stack, the only way in: an endpoint service, an NLB, an ALB that terminates TLS, and HTTPS to the
+tasks.
+
+An endpoint service takes no ALB, and an NLB does not understand HTTP: hence both, one behind the other.
+Everything here is stateful: replacing it changes the service name that another account has pinned.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +19,39 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT, TASK_PORT
-from stacks.outputs import DataOutputs, EdgeOutputs, KeysOutputs, NetworkOutputs, Workload
-from stacks.policy import Acknowledgement
+from stacks.outputs import DataOutputs, EdgeOutputs, NetworkOutputs, Workload
+from stacks.policy import exceptions, hipaa, nag
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, pin
 
 ACCESS_LOGS_PREFIX = "alb"
 """In the logs bucket; its policy, which is the data stack's, lets the balancer's account write there."""
 _TLS_POLICY = elbv2.SslPolicy.TLS13_12_RES_PQ
-"""TLS 1.3 and 1.2 with forward secrecy and AEAD only, hybrid post-quantum key exchange where the client has
-it. Without 1.2 the health checks of an NLB fail: they do not speak 1.3 (NLB guide, "Health checks")."""
+"""TLS 1.3 and 1.2 with forward secrecy and AEAD only, hybrid post-quantum key exchange where the client
+supports it. Without 1.2 the health checks of an NLB fail: they do not support 1.3 (NLB guide, "Health
+checks")."""
 _IDLE_TIMEOUT = cdk.Duration.seconds(120)
 """A whole answer in one JSON body sends no byte for up to 100 s. The tasks keep an idle connection longer
-(`assistant.http_process`), or the balancer would now and then send into one that has just been closed."""
+(`assistant.http_process`); else the balancer would sometimes send into a connection that has just been
+closed."""
 _DEREGISTRATION_DELAY = cdk.Duration.seconds(120)
-"""As long as a task may live after SIGTERM on Fargate: its drain, 103 s, ends within it, and no stream is
-cut by the balancer before."""
+"""As long as a task may run after SIGTERM on Fargate: its drain, 103 s, ends within it, and the balancer cuts
+no stream before."""
+
+_TCP_IDLE_TIMEOUT = cdk.Duration.seconds(350)
+"""Longer than the ALB's, so that the ALB closes an idle connection first, and tells both ends. An NLB that
+drops a connection silently leaves the client waiting."""
 
 
 class TlsFront(Construct):
-    """``listener`` takes what comes through the NLB; ``health_listener`` is the same one, or where client
-    certificates are verified, one that answers nothing but the health check."""
+    """The ALB that terminates TLS with the tenant's certificate, and the target group of the tasks.
+
+    ``listener`` receives what the NLB forwards. ``health_listener`` is the same one, or, where client
+    certificates are verified, one that answers only the health check.
+    """
 
     health_path = "/healthz"
-    """Alive, and no more: a dependency that is down must not take the tasks out."""
+    """Liveness only: an unavailable dependency must not remove the tasks."""
 
     def __init__(
         self,
@@ -73,7 +87,7 @@ class TlsFront(Construct):
             ),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-            # Behind PrivateLink it names an address of the NLB, or whatever the client wrote.
+            # Behind PrivateLink it contains an address of the NLB, or whatever the client wrote.
             xff_header_processing_mode=elbv2.XffHeaderProcessingMode.REMOVE,
             idle_timeout=_IDLE_TIMEOUT,
             deletion_protection=True,
@@ -89,7 +103,7 @@ class TlsFront(Construct):
             target_type=elbv2.TargetType.IP,
             port=TASK_PORT,
             protocol=elbv2.ApplicationProtocol.HTTPS,
-            # Answers last from one second to a hundred: a new one goes where the fewest are.
+            # Answers take one second to a hundred: a new one goes to the task with the fewest.
             load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             deregistration_delay=_DEREGISTRATION_DELAY,
             health_check=elbv2.HealthCheck(
@@ -155,14 +169,6 @@ class TlsFront(Construct):
         return listener
 
 
-# The one way in: an endpoint service, an NLB, an ALB at which TLS ends, and HTTPS on to the tasks.
-
-
-_TCP_IDLE_TIMEOUT = cdk.Duration.seconds(350)
-"""Longer than the ALB's: of the two, the ALB ends an idle connection first, and says so to both ends. An NLB
-that drops one silently leaves the client waiting."""
-
-
 class EdgeStack(TenantStack):
     def __init__(
         self,
@@ -170,22 +176,14 @@ class EdgeStack(TenantStack):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        keys: KeysOutputs,
         network: NetworkOutputs,
         data: DataOutputs,
     ) -> None:
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="phi", description="edge", stateful=True
         )
-        del keys  # what stands here stores nothing; access logs go where only SSE-S3 can be written
-        vpc = ec2.Vpc.from_vpc_attributes(
-            self,
-            "Vpc",
-            vpc_id=network.vpc_id,
-            availability_zones=list(tenant.place.zones),
-            isolated_subnet_ids=list(network.subnet_ids),
-            isolated_subnet_route_table_ids=_one_for_each(network.subnet_ids, network.route_table_ids),
-        )
+
+        vpc = self.import_vpc(network)
         front = TlsFront(
             self,
             "TlsFront",
@@ -195,7 +193,7 @@ class EdgeStack(TenantStack):
             logs_bucket=data.logs_bucket,
         )
         nlb = self._network_load_balancer(vpc, network.security_group_ids[Workload.NLB])
-        self._pass_on(nlb, front, vpc)
+        self._forward(nlb, front, vpc)
         service = self._endpoint_service(nlb)
         self.outputs = EdgeOutputs(
             target_group_arn=front.tasks.target_group_arn,
@@ -204,7 +202,7 @@ class EdgeStack(TenantStack):
             endpoint_service_id=service.vpc_endpoint_service_id,
             endpoint_service_name=service.vpc_endpoint_service_name,
         )
-        self._say_what_the_care_side_needs()
+        self._output_for_care_side()
 
     def _network_load_balancer(self, vpc: ec2.IVpc, security_group_id: str) -> elbv2.NetworkLoadBalancer:
         nlb = elbv2.NetworkLoadBalancer(
@@ -226,8 +224,8 @@ class EdgeStack(TenantStack):
         pin(nlb, "NetworkLoadBalancer")
         return nlb
 
-    def _pass_on(self, nlb: elbv2.NetworkLoadBalancer, front: TlsFront, vpc: ec2.IVpc) -> None:
-        """Pass port 443 on to the ALB's as it is: no attribute of such a target group may be set."""
+    def _forward(self, nlb: elbv2.NetworkLoadBalancer, front: TlsFront, vpc: ec2.IVpc) -> None:
+        """Forward port 443 to the ALB as TCP: such a target group supports no attribute."""
         target = elbv2.NetworkTargetGroup(
             self,
             "TlsFrontTargets",
@@ -272,7 +270,7 @@ class EdgeStack(TenantStack):
             resource.private_dns_name = self.tenant.edge.host_name
         return service
 
-    def _say_what_the_care_side_needs(self) -> None:
+    def _output_for_care_side(self) -> None:
         cdk.CfnOutput(
             self,
             "EndpointServiceName",
@@ -290,33 +288,17 @@ class EdgeStack(TenantStack):
         )
 
 
-def _one_for_each(subnet_ids: tuple[str, ...], route_table_ids: tuple[str, ...]) -> list[str]:
-    """Return a route table id for each subnet; one table may serve all of them."""
-    return [route_table_ids[number % len(route_table_ids)] for number, _ in enumerate(subnet_ids)]
-
-
-# Findings that stay in the edge stack, each with its reason.
-
-
-EXCEPTIONS: tuple[Acknowledgement, ...] = (
-    Acknowledgement(
-        construct="Edge/NetworkLoadBalancer",
-        findings=(
-            "AwsSolutions::AwsSolutions-ELB2",
-            "HIPAA.Security::HIPAA.Security-ELBLoggingEnabled",
-            "checkov::CKV_AWS_91",
-        ),
-        reason=(
-            "An NLB writes access logs for TLS listeners only, and this one passes TCP on to the ALB, which "
-            "logs every request; the flow logs of the VPC have its connections."
-        ),
+EXCEPTIONS = (
+    *exceptions(
+        "Edge/NetworkLoadBalancer",
+        (nag("ELB2"), hipaa("ELBLoggingEnabled"), "checkov::CKV_AWS_91"),
+        "An NLB writes access logs for TLS listeners only, and this one passes TCP to the ALB, which logs "
+        "every request; the flow logs of the VPC record its connections.",
     ),
-    Acknowledgement(
-        construct="Edge/NetworkLoadBalancer/PrivateLink",
-        findings=("HIPAA.Security::HIPAA.Security-ELBv2ACMCertificateRequired",),
-        reason=(
-            "TLS passes through this TCP listener whole and ends at the ALB, with the tenant's certificate: "
-            "an NLB that ended it would hold the plain text one hop earlier."
-        ),
+    *exceptions(
+        "Edge/NetworkLoadBalancer/PrivateLink",
+        hipaa("ELBv2ACMCertificateRequired"),
+        "TLS passes through this TCP listener and ends at the ALB, with the tenant's certificate: an NLB "
+        "that terminated it would hold the plain text one hop earlier.",
     ),
 )

@@ -1,4 +1,4 @@
-"""A function inside a VPC: our code, locked dependencies, a role of its own, logs under the tenant's key."""
+"""Functions inside a VPC: our code, locked dependencies, a role, and a log group under the tenant's key."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from stacks.function_package import FUNCTIONS, PYTHON, FunctionDependencies, code_archive
-from stacks.roles import WorkloadRole
+from stacks.roles import WorkloadRole, allow
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPlace:
-    """Where functions stand and whose keys they use: plain ids, of any VPC."""
+    """Subnets, security group and keys of functions: plain ids, of any VPC."""
 
     subnet_ids: tuple[str, ...]
     security_group_id: str
@@ -36,15 +36,15 @@ class FunctionProgram:
     timeout_s: int
     memory_mib: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    """As a settings class gives it (``variables``)."""
+    """As a settings class returns it (``variables``)."""
     dependencies: FunctionDependencies = FUNCTIONS
     scratch_mib: int = 512
     """Size of /tmp."""
 
 
 class FunctionRole(WorkloadRole):
-    """The role of one function. What Lambda does for it stands apart from what its code may call: network
-    interfaces, log lines and traces go through no endpoint of the VPC."""
+    """The role of one function. Lambda's own permissions are a separate policy: its calls for network
+    interfaces, log lines and traces use no endpoint of the VPC."""
 
     def __init__(self, scope: Construct, construct_id: str, *, description: str) -> None:
         super().__init__(scope, construct_id, assumed_by="lambda.amazonaws.com", description=description)
@@ -53,7 +53,7 @@ class FunctionRole(WorkloadRole):
 class VpcFunction(Construct):
     """One function with its log group.
 
-    ``role`` has its rights already; where it is an ARN, the stack that made that role gave it
+    ``role`` has its permissions already; where it is an ARN, the stack that created that role gave it
     ``platform_statements``.
     """
 
@@ -68,8 +68,9 @@ class VpcFunction(Construct):
         role: FunctionRole | str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=place.logs_key_arn)
-        self._function = lambda_.CfnFunction(
+        log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=place.logs_key_arn)
+        kinds = lambda_.CfnFunction
+        function = kinds(
             self,
             "Function",
             code=_code(self),
@@ -80,49 +81,64 @@ class VpcFunction(Construct):
             role=role if isinstance(role, str) else role.role_arn,
             timeout=program.timeout_s,
             memory_size=program.memory_mib,
-            ephemeral_storage=lambda_.CfnFunction.EphemeralStorageProperty(size=program.scratch_mib),
-            environment=lambda_.CfnFunction.EnvironmentProperty(variables=dict(program.environment)),
+            ephemeral_storage=kinds.EphemeralStorageProperty(size=program.scratch_mib),
+            environment=kinds.EnvironmentProperty(variables=dict(program.environment)),
             kms_key_arn=place.environment_key_arn,
-            vpc_config=lambda_.CfnFunction.VpcConfigProperty(
+            vpc_config=kinds.VpcConfigProperty(
                 subnet_ids=list(place.subnet_ids), security_group_ids=[place.security_group_id]
             ),
-            tracing_config=lambda_.CfnFunction.TracingConfigProperty(mode="Active"),
-            logging_config=lambda_.CfnFunction.LoggingConfigProperty(
-                log_group=self.log_group.log_group_name, log_format="JSON"
-            ),
+            tracing_config=kinds.TracingConfigProperty(mode="Active"),
+            logging_config=kinds.LoggingConfigProperty(log_group=log_group.log_group_name, log_format="JSON"),
         )
+        self.function_name = function.ref
+        self.function_arn = function.attr_arn
         if isinstance(role, FunctionRole):
-            self._let_lambda_use(role)
+            platform = iam.ManagedPolicy(
+                self,
+                "Platform",
+                description="What Lambda itself does for a function in a VPC",
+                statements=platform_statements(self, log_group_arn=log_group.log_group_arn),
+            )
+            role.add_managed_policy(platform)
+            # Lambda refuses a function whose role cannot create its network interfaces yet, and
+            # CloudFormation may call one as soon as it exists.
+            function.node.add_dependency(platform)
+            for policy in role.node.children:  # its own policy, and what a stack attached there by name
+                if isinstance(policy, iam.Policy | iam.CfnManagedPolicy):
+                    function.node.add_dependency(policy)
 
-    def _let_lambda_use(self, role: FunctionRole) -> None:
-        platform = iam.ManagedPolicy(
-            self,
-            "Platform",
-            description="What Lambda itself does for a function in a VPC",
-            statements=platform_statements(self, log_group_arn=self.log_group.log_group_arn),
-        )
-        role.add_managed_policy(platform)
-        # Lambda refuses a function whose role cannot make its network interfaces yet, and CloudFormation may
-        # call one as soon as it is there.
-        self._function.node.add_dependency(platform)
-        for rights in role.node.children:  # its own policy, and what a stack attached there by name
-            if isinstance(rights, iam.Policy | iam.CfnManagedPolicy):
-                self._function.node.add_dependency(rights)
 
-    @property
-    def function_name(self) -> str:
-        return self._function.ref
+def schedule(scope: Construct, construct_id: str, *, function: VpcFunction, minutes: int) -> None:
+    """Call a function every so many minutes. As resources: CDK's target needs a function of CDK's own
+    kind."""
+    scope = Construct(scope, construct_id)
+    rule = events.CfnRule(
+        scope,
+        "Rule",
+        schedule_expression=f"rate({minutes} minutes)",
+        targets=[events.CfnRule.TargetProperty(arn=function.function_arn, id="Function")],
+    )
+    let_rule_call(scope, "Call", rule=rule, function=function.function_arn)
 
-    @property
-    def function_arn(self) -> str:
-        return self._function.attr_arn
+
+def let_rule_call(scope: Construct, construct_id: str, *, rule: events.CfnRule, function: str) -> None:
+    """Let a rule of EventBridge call a function, given by name or ARN."""
+    lambda_.CfnPermission(
+        scope,
+        construct_id,
+        action="lambda:InvokeFunction",
+        function_name=function,
+        principal="events.amazonaws.com",
+        source_arn=rule.attr_arn,
+    )
 
 
 def platform_statements(scope: Construct, *, log_group_arn: str) -> list[iam.PolicyStatement]:
-    """Return what Lambda does with a function's role; the function's own code may not use the first of it.
+    """Return what Lambda does with a function's role; the function's own code may not use the network
+    interfaces.
 
     Lambda's Developer Guide ("Giving Lambda functions access to resources in an Amazon VPC") lists the
-    actions on network interfaces, and the denial for code. Neither they nor X-Ray's know resources.
+    actions on network interfaces, and the denial for code. Neither they nor X-Ray's support resources.
     """
     interfaces = [
         "ec2:CreateNetworkInterface",
@@ -136,23 +152,24 @@ def platform_statements(scope: Construct, *, log_group_arn: str) -> list[iam.Pol
         service="lambda", resource="function", resource_name="*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
     )
     return [
-        iam.PolicyStatement(actions=interfaces, resources=["*"]),
+        allow(interfaces, "*"),
         iam.PolicyStatement(
             effect=iam.Effect.DENY,
             actions=interfaces,
             resources=["*"],
             conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
         ),
-        iam.PolicyStatement(actions=["xray:PutTraceSegments", "xray:PutTelemetryRecords"], resources=["*"]),
-        iam.PolicyStatement(actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log_group_arn]),
+        allow(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), "*"),
+        allow(("logs:CreateLogStream", "logs:PutLogEvents"), log_group_arn),
     ]
 
 
 def _code(scope: Construct) -> lambda_.CfnFunction.CodeProperty:
+    """Return the stack's asset of our code; one for all its functions."""
     stack = cdk.Stack.of(scope)
-    archive = code_archive()
     found = stack.node.try_find_child("FunctionCode")
     if not isinstance(found, assets.Asset):
+        archive = code_archive()
         found = assets.Asset(stack, "FunctionCode", path=str(archive.path), asset_hash=archive.hash)
     return lambda_.CfnFunction.CodeProperty(s3_bucket=found.s3_bucket_name, s3_key=found.s3_object_key)
 
@@ -173,27 +190,3 @@ def _layer(scope: Construct, dependencies: FunctionDependencies) -> str:
             description=f"requirements/{dependencies.lock}.txt",
         )
     return found.layer_version_arn
-
-
-# A function called every so many minutes.
-
-
-class FunctionSchedule(Construct):
-    """As resources: CDK's target wants a function of its own kind."""
-
-    def __init__(self, scope: Construct, construct_id: str, *, function: VpcFunction, minutes: int) -> None:
-        super().__init__(scope, construct_id)
-        rule = events.CfnRule(
-            self,
-            "Rule",
-            schedule_expression=f"rate({minutes} minutes)",
-            targets=[events.CfnRule.TargetProperty(arn=function.function_arn, id="Function")],
-        )
-        lambda_.CfnPermission(
-            self,
-            "Call",
-            action="lambda:InvokeFunction",
-            function_name=function.function_arn,
-            principal="events.amazonaws.com",
-            source_arn=rule.attr_arn,
-        )

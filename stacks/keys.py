@@ -1,9 +1,14 @@
-"""Statements of the tenant's key policies. Each says who, for what, and under which condition."""
+"""The keys stack: four KMS keys, deployed first and never deleted.
+
+A key policy is a second check on everything that a key encrypts. It allows and never denies
+(docs/decisions/0017-key-policies-that-only-allow.md): services use keys through grants, as principals without
+any tag (EBS as ``aws:ec2-infrastructure``, for OpenSearch and SageMaker; DynamoDB), and an explicit Deny
+would override the grant. The account gets administration only, so an identity policy alone opens no key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -11,14 +16,14 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.outputs import KeysOutputs
-from stacks.roles import TENANT_TAG, execution_role_arn
+from stacks.roles import TENANT_TAG, Conditions, allow, allow_service, execution_role_arn, resource_arn, via
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, TenantStack, pin
 
 _USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey")
 _READ = ("kms:Decrypt", "kms:DescribeKey")
 _WRAP = ("kms:GenerateDataKey*", "kms:Decrypt")
-"""What SQS and SNS ask of a service that sends to an encrypted queue or topic."""
+"""What SQS and SNS need of a service that sends to an encrypted queue or topic."""
 _ADMINISTER = (
     "kms:Describe*",
     "kms:Enable*",
@@ -35,198 +40,13 @@ _ADMINISTER = (
     "kms:ScheduleKeyDeletion",
     "kms:CancelKeyDeletion",
 )
-"""As the console gives to key administrators, without ``kms:Create*``: with CreateGrant an administrator
+"""The console's actions of key administrators without ``kms:Create*``: with CreateGrant an administrator
 could grant himself Decrypt."""
-
-
-def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Whom the account lets administer keys, and who is no workload: none of those has a tenant's tag.
-
-    The execution role is named, because ``cdk bootstrap --tags`` may have put that tag on it, and as the
-    principal, without a condition: KMS makes no key whose policy does not let who makes it change that policy
-    (API reference, CreateKey, ``BypassPolicyLockoutSafetyCheck``), and does not say whether it looks at
-    conditions for that. The role is older than the key, so naming it is no race.
-    """
-    deployment = iam.PolicyStatement(sid="AdministerByDeployment", actions=list(_ADMINISTER), resources=["*"])
-    deployment.add_arn_principal(execution_role_arn(scope, tenant=tenant))
-    return [_allow("Administer", tenant, _ADMINISTER, {"Null": {TENANT_TAG: "true"}}), deployment]
-
-
-def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """A grant to a service that keeps a resource encrypted: DynamoDB, OpenSearch, volumes of SageMaker."""
-    for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-    deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
-    return [
-        _allow("GrantByDeployment", tenant, ["kms:CreateGrant"], {**for_resource, **deployment}),
-        _allow(
-            "GrantByTenant",
-            tenant,
-            ["kms:CreateGrant"],
-            {**for_resource, "StringEquals": {TENANT_TAG: tenant.name}},
-        ),
-    ]
-
-
-def use_by_tenant(
-    tenant: DeployedTenant, *, through: Sequence[str] = (), sid: str = "UseByTenant"
-) -> iam.PolicyStatement:
-    """Roles with the tenant's tag that have a policy for it; ``through`` (``s3``) through those services
-    alone."""
-    conditions: dict[str, dict[str, Any]] = {"StringEquals": {TENANT_TAG: tenant.name}}
-    if through:
-        conditions["StringEquals"]["kms:ViaService"] = _services(tenant, through)
-    return _allow(sid, tenant, _USE, conditions)
-
-
-def use_by_deployment(
-    scope: Construct, tenant: DeployedTenant, *, through: Sequence[str]
-) -> iam.PolicyStatement:
-    """CloudFormation makes encrypted tables and functions, and for that uses the key through their service.
-
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
-    """
-    conditions = {
-        "StringEquals": {"kms:ViaService": _services(tenant, through)},
-        "ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)},
-    }
-    return _allow("UseByDeployment", tenant, _USE, conditions)
-
-
-def use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Break-glass and the readers that the tenant file declares: they read, and an alarm says who did."""
-    declared = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
-    if not declared:
-        return []
-    conditions = {"ArnLike": {"aws:PrincipalArn": declared}}
-    return [_allow("ReadByDeclared", tenant, _READ, conditions)]
-
-
-def queued_by_events(scope: Construct) -> iam.PolicyStatement:
-    """A rule of EventBridge puts events into encrypted queues.
-
-    EventBridge gives KMS neither ``aws:SourceAccount`` nor ``aws:SourceArn``
-    (https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html), so what it may do is bounded by the
-    queue: the encryption context of SQS is the queue's ARN.
-    """
-    queues = cdk.Stack.of(scope).format_arn(service="sqs", resource="*")
-    return _allow(
-        "QueueEvents",
-        "events.amazonaws.com",
-        _WRAP,
-        {"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": queues}},
-    )
-
-
-def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Alarms and rules publish to encrypted topics, bounded as queues are."""
-    topics = {
-        "kms:EncryptionContext:aws:sns:topicArn": cdk.Stack.of(scope).format_arn(service="sns", resource="*")
-    }
-    account = {"StringEquals": {"aws:SourceAccount": tenant.place.account}}
-    return [
-        _allow("PublishAlarms", "cloudwatch.amazonaws.com", _WRAP, account),
-        _allow("PublishEvents", "events.amazonaws.com", _WRAP, {"ArnLike": topics}),
-    ]
-
-
-def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
-    """CloudWatch Logs, for this tenant's groups: the context of each call is the group's ARN.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
-    """
-    groups = [_log_group(scope, name) for name in _log_group_names(tenant)]
-    return _allow(
-        "EncryptLogs",
-        f"logs.{tenant.place.region}.amazonaws.com",
-        ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
-        {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-    )
-
-
-def generated_log_groups(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the pattern of the ARNs of log groups that have no name of their own: CloudFormation begins it
-    with the stack's."""
-    return _log_group(scope, f"{_stack_prefix(tenant)}-*")
-
-
-def _log_group_names(tenant: DeployedTenant) -> tuple[str, ...]:
-    endpoints = (tenant.config.embedding.endpoint, tenant.config.generation.endpoint)
-    return (
-        f"{_stack_prefix(tenant)}-*",
-        f"/{tenant.place.name_prefix}/{tenant.name}/*",
-        f"/aws/vendedlogs/{_stack_prefix(tenant)}-*",
-        tenant.insights_log_group,
-        *(f"/aws/sagemaker/Endpoints/{name}" for name in endpoints),
-    )
-
-
-def _log_group(scope: Construct, name: str) -> str:
-    return cdk.Stack.of(scope).format_arn(
-        service="logs",
-        resource="log-group",
-        resource_name=name,
-        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-    )
-
-
-def _stack_prefix(tenant: DeployedTenant) -> str:
-    return f"{tenant.place.name_prefix}-{tenant.name}"
-
-
-def use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """CloudTrail, for this tenant's trails.
-
-    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
-    """
-    trails = trail_arns(scope, tenant=tenant)
-    source = {"aws:SourceArn": trails}
-    context = {"kms:EncryptionContext:aws:cloudtrail:arn": trails}
-    service = "cloudtrail.amazonaws.com"
-    return [
-        _allow("EncryptTrails", service, ["kms:GenerateDataKey*"], {"ArnLike": {**source, **context}}),
-        _allow("DescribeForTrails", service, ["kms:DescribeKey"], {"ArnLike": source}),
-    ]
-
-
-def trail_arns(scope: Construct, *, tenant: DeployedTenant) -> str:
-    """Return the pattern of the ARNs of the tenant's trails: their names are generated."""
-    return cdk.Stack.of(scope).format_arn(
-        service="cloudtrail",
-        resource="trail",
-        resource_name=f"{_stack_prefix(tenant)}-*",
-    )
-
-
-def _services(tenant: DeployedTenant, names: Sequence[str]) -> list[str]:
-    return [f"{name}.{tenant.place.region}.amazonaws.com" for name in names]
-
-
-def _allow(
-    sid: str, who: DeployedTenant | str, actions: Sequence[str], conditions: Mapping[str, Mapping[str, Any]]
-) -> iam.PolicyStatement:
-    """``who`` is a service's principal, or the account of the tenant: whoever in it has a policy of its own
-    that allows the action."""
-    statement = iam.PolicyStatement(
-        sid=sid, actions=list(actions), resources=["*"], conditions=dict(conditions)
-    )
-    if isinstance(who, str):
-        statement.add_service_principal(who)
-    else:
-        statement.add_aws_account_principal(who.place.account)
-    return statement
-
-
-# The keys stack: four KMS keys, deployed first and never deleted.
+_FOR_RESOURCE = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 class KeysStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="internal", description="keys", stateful=True
         )
@@ -235,9 +55,9 @@ class KeysStack(TenantStack):
             "documents, tables, queues, feedback, search domain",
             use_by_tenant(tenant),
             use_by_deployment(self, tenant, through=["dynamodb", "lambda"]),
-            queued_by_events(self),
+            _queued_by_events(self),
         )
-        # Captured calls are files: nobody has business with their key but through S3.
+        # Captured calls are files: only S3 uses their key.
         capture = self._key("CaptureKey", "captured calls", use_by_tenant(tenant, through=["s3"]))
         models = self._key("ModelsKey", "model artifacts, endpoint volumes", use_by_tenant(tenant))
         logs = self._key(
@@ -245,7 +65,7 @@ class KeysStack(TenantStack):
             "log groups, alarm topics, trails",
             use_by_tenant(tenant),
             use_by_logs(self, tenant),
-            *use_by_trails(self, tenant),
+            *_use_by_trails(self, tenant),
             *published_by_alarms(self, tenant),
         )
         self.outputs = KeysOutputs(
@@ -260,7 +80,7 @@ class KeysStack(TenantStack):
         statements = [
             *administration(self, tenant),
             *grants_for_services(self, tenant),
-            *use_by_declared(tenant),
+            *_use_by_declared(tenant),
             *uses,
         ]
         key = kms.Key(
@@ -273,3 +93,148 @@ class KeysStack(TenantStack):
         )
         pin(key, construct_id)
         return key
+
+
+def administration(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let identities administer a key if they have a policy for it and no tenant's tag, as workloads have.
+
+    The execution role is named, because ``cdk bootstrap --tags`` may have put that tag on it, and as the
+    principal, without a condition: KMS creates no key whose policy does not let the creator change that
+    policy (API reference, CreateKey, ``BypassPolicyLockoutSafetyCheck``), and does not say whether it
+    evaluates conditions for that. The role is older than the key, so naming it is no race.
+    """
+    deployment = iam.PolicyStatement(sid="AdministerByDeployment", actions=list(_ADMINISTER), resources=["*"])
+    deployment.add_arn_principal(execution_role_arn(scope, tenant=tenant))
+    return [_allow_account("Administer", tenant, _ADMINISTER, {"Null": {TENANT_TAG: "true"}}), deployment]
+
+
+def grants_for_services(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Allow grants to a service that encrypts a resource: DynamoDB, OpenSearch, volumes of SageMaker."""
+    by_deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
+    by_tenant = {"StringEquals": {TENANT_TAG: tenant.name}}
+    grant = ["kms:CreateGrant"]
+    return [
+        _allow_account("GrantByDeployment", tenant, grant, {**_FOR_RESOURCE, **by_deployment}),
+        _allow_account("GrantByTenant", tenant, grant, {**_FOR_RESOURCE, **by_tenant}),
+    ]
+
+
+def use_by_tenant(tenant: DeployedTenant, *, through: Sequence[str] = ()) -> iam.PolicyStatement:
+    """Let roles with the tenant's tag use a key if they have a policy for it; ``through`` (``s3``) only
+    through these services."""
+    conditions = {**via(tenant, *through)} if through else {}
+    conditions["StringEquals"] = {**conditions.get("StringEquals", {}), TENANT_TAG: tenant.name}
+    return _allow_account("UseByTenant", tenant, _USE, conditions)
+
+
+def use_by_deployment(
+    scope: Construct, tenant: DeployedTenant, *, through: Sequence[str]
+) -> iam.PolicyStatement:
+    """Let CloudFormation create encrypted tables and functions, for which it uses the key through their
+    service.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+    """
+    deployment = {"ArnEquals": {"aws:PrincipalArn": execution_role_arn(scope, tenant=tenant)}}
+    return _allow_account("UseByDeployment", tenant, _USE, {**via(tenant, *through), **deployment})
+
+
+def _use_by_declared(tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let break-glass principals and declared readers read; an alarm names them."""
+    declared = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
+    if not declared:
+        return []
+    return [_allow_account("ReadByDeclared", tenant, _READ, {"ArnLike": {"aws:PrincipalArn": declared}})]
+
+
+def _queued_by_events(scope: Construct) -> iam.PolicyStatement:
+    """Let rules of EventBridge put events into encrypted queues.
+
+    EventBridge gives KMS neither ``aws:SourceAccount`` nor ``aws:SourceArn``
+    (https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html), so the queue restricts it: the
+    encryption context of SQS is the queue's ARN.
+    """
+    queues = cdk.Stack.of(scope).format_arn(service="sqs", resource="*")
+    context = {"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": queues}}
+    return allow_service("events", _WRAP, "*", sid="QueueEvents", conditions=context)
+
+
+def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let alarms and rules publish to encrypted topics, restricted as queues are."""
+    topics = cdk.Stack.of(scope).format_arn(service="sns", resource="*")
+    account = {"StringEquals": {"aws:SourceAccount": tenant.place.account}}
+    context = {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": topics}}
+    return [
+        allow_service("cloudwatch", _WRAP, "*", sid="PublishAlarms", conditions=account),
+        allow_service("events", _WRAP, "*", sid="PublishEvents", conditions=context),
+    ]
+
+
+def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement:
+    """Let CloudWatch Logs encrypt this tenant's groups: the encryption context is the group's ARN.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+    """
+    names = (
+        f"{tenant.full_name}-*",
+        f"/{tenant.place.name_prefix}/{tenant.name}/*",
+        f"/aws/vendedlogs/{tenant.full_name}-*",
+        tenant.insights_log_group,
+        f"/aws/sagemaker/Endpoints/{tenant.config.embedding.endpoint}",
+        f"/aws/sagemaker/Endpoints/{tenant.config.generation.endpoint}",
+    )
+    groups = [log_group_arn(scope, name) for name in names]
+    return allow_service(
+        f"logs.{tenant.place.region}",
+        ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+        "*",
+        sid="EncryptLogs",
+        conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+    )
+
+
+def _use_by_trails(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let CloudTrail encrypt this tenant's trails.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
+    """
+    trails = trail_arns(scope, tenant=tenant)
+    source = {"aws:SourceArn": trails}
+    both = {"ArnLike": {**source, "kms:EncryptionContext:aws:cloudtrail:arn": trails}}
+    return [
+        allow_service("cloudtrail", "kms:GenerateDataKey*", "*", sid="EncryptTrails", conditions=both),
+        allow_service(
+            "cloudtrail", "kms:DescribeKey", "*", sid="DescribeForTrails", conditions={"ArnLike": source}
+        ),
+    ]
+
+
+def trail_arns(scope: Construct, *, tenant: DeployedTenant) -> str:
+    """Return the pattern of the ARNs of the tenant's trails: their names are generated."""
+    return resource_arn(scope, "cloudtrail", "trail", f"{tenant.full_name}-*")
+
+
+def generated_log_groups(scope: Construct, *, tenant: DeployedTenant) -> str:
+    """Return the pattern of the ARNs of log groups with generated names, which begin with the stack's
+    name."""
+    return log_group_arn(scope, f"{tenant.full_name}-*")
+
+
+def log_group_arn(scope: Construct, name: str) -> str:
+    return cdk.Stack.of(scope).format_arn(
+        service="logs",
+        resource="log-group",
+        resource_name=name,
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def _allow_account(
+    sid: str, tenant: DeployedTenant, actions: Sequence[str], conditions: Conditions
+) -> iam.PolicyStatement:
+    """Return a statement for every identity of the account with a policy of its own that allows the
+    action."""
+    statement = allow(actions, "*", conditions=conditions)
+    statement.sid = sid
+    statement.add_aws_account_principal(tenant.place.account)
+    return statement

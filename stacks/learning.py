@@ -1,9 +1,13 @@
-"""What a job of learning or corpus may do: read these stores, write its own folder, by those keys."""
+"""The learning stack: training sets and checkpoints, the roles of jobs, and the runbook that starts a
+training job.
+
+A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). Until
+then the stack costs nothing but its bucket's content.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
@@ -14,106 +18,20 @@ from constructs import Construct
 
 from assistant.settings.model_artifacts import INSTANCES
 from stacks.data.buckets import Keeping, TenantBucket
-from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, ModelsOutputs, NetworkOutputs, Workload
-from stacks.policy import Acknowledgement
-from stacks.roles import WorkloadRole, interface_statements
+from stacks.keys import log_group_arn
+from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.policy import CAPTURE_BUCKET, NO_REPLICATION, exceptions, of_data_stack, wildcard
+from stacks.processes import PULL_IMAGE
+from stacks.roles import WorkloadRole, allow, attach, interface_statements, resource_arn, via_s3
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
-
-class JobRights:
-    def __init__(self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs) -> None:
-        self._scope = scope
-        self._stack = cdk.Stack.of(scope)
-        self._tenant = tenant
-        self._keys = keys
-
-    def read(self, *buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:
-        arns = [_arn(bucket) for bucket in buckets]
-        return [
-            _allow(["s3:GetObject"], [f"{arn}/{prefix}*" for arn in arns]),
-            _allow(["s3:ListBucket"], arns),
-        ]
-
-    def write(self, bucket: str, prefix: str) -> list[iam.PolicyStatement]:
-        """Into one folder, and what a job must read of it to go on where it was interrupted."""
-        arn = _arn(bucket)
-        return [
-            _allow(
-                ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-                [f"{arn}/{prefix}*"],
-            ),
-            _allow(["s3:ListBucket"], [arn]),
-        ]
-
-    def use_keys(self, *key_arns: str) -> iam.PolicyStatement:
-        """For S3 alone: the bytes are asked of S3, which asks KMS in the job's name."""
-        return _allow(["kms:Decrypt", "kms:GenerateDataKey"], key_arns, self._through_s3())
-
-    def encrypt_output(self, key_arn: str) -> iam.PolicyStatement:
-        """Asked of a job that names the key of what it puts out: https://docs.aws.amazon.com/sagemaker/latest/
-        APIReference/API_OutputDataConfig.html"""
-        return _allow(["kms:Encrypt"], [key_arn], self._through_s3())
-
-    def encrypt_volumes(self, key_arn: str) -> iam.PolicyStatement:
-        """SageMaker grants the key to the job's volumes: https://docs.aws.amazon.com/sagemaker/latest/dg/
-        sagemaker-roles.html"""
-        return _allow(
-            ["kms:CreateGrant", "kms:DescribeKey"], [key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-        )
-
-    def of_platform(self, network: NetworkOutputs) -> list[iam.PolicyStatement]:
-        """What SageMaker does with the role over its own network: network interfaces, lines, figures, images.
-
-        https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
-        """
-        groups = [
-            self._stack.format_arn(
-                service="logs",
-                resource="log-group",
-                resource_name=f"{group}*",
-                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-            )
-            for group in _JOB_GROUPS
-        ]
-        repositories = self._stack.format_arn(service="ecr", resource="repository", resource_name="*")
-        return [
-            *interface_statements(self._scope, network=network, workload=Workload.JOBS),
-            _allow(_LINES, groups),
-            _allow(
-                ["cloudwatch:PutMetricData"],
-                ["*"],
-                {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
-            ),
-            _allow(["ecr:GetAuthorizationToken"], ["*"]),
-            _allow(
-                ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                [repositories],
-            ),
-        ]
-
-    def _through_s3(self) -> dict[str, dict[str, str]]:
-        return {"StringEquals": {"kms:ViaService": f"s3.{self._tenant.place.region}.amazonaws.com"}}
-
-
-_JOB_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
-"""Of all jobs of an account, as SageMaker names them: not its endpoints', which are a tenant's."""
-_LINES = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-
-
-def _arn(bucket: str) -> str:
-    return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
-
-
-def _allow(
-    actions: Sequence[str], resources: Sequence[str], conditions: dict[str, dict[str, str]] | None = None
-) -> iam.PolicyStatement:
-    return iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
-
-
-# The shell of a training job: a runbook of Systems Manager in which all that must hold of one stands fixed.
-
-
+_KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
+"""How long a training set or checkpoint stays: withdrawn documents and captures must leave these too."""
+_REPLACED_DAYS = 7
+SETS = "sets/"
+CHECKPOINTS = "checkpoints/"
+"""Folders of the bucket."""
 TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator != "inf2")
 """Inferentia only infers."""
 LONGEST_S = 24 * 3600
@@ -122,20 +40,146 @@ VOLUME_GIB = 200
 """Within the local disk of the smallest instance that has one (250 GB): more would be refused there."""
 _FOLDER = r"^([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+$"
 """Of a bucket: ends in a slash, so that no other folder is meant that begins alike."""
+_STEPS = ("TrainOnVolume", "TrainOnLocalDisk")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPlaces:
-    """``s3://`` addresses that end in a slash, and the role that a job is given."""
+class LearningStack(TenantStack):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
+    ) -> None:
+        super().__init__(
+            scope, construct_id, tenant=tenant, data_class="phi", description="learning", stateful=True
+        )
+        bucket = TenantBucket(
+            self,
+            "TrainingBucket",
+            tenant=tenant,
+            keeping=Keeping(days=_KEPT_DAYS[tenant.place.profile], replaced_days=_REPLACED_DAYS),
+            key_arn=keys.data_key_arn,
+            log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
+        ).bucket_name
+        # A SageMaker processing job: verdicts, drafts and clean captured calls into training sets.
+        self._job_role(
+            "Preparing",
+            "Makes training sets of feedback and clean captured calls",
+            [
+                *read_bucket(data.feedback_bucket, data.capture_bucket),
+                *write_folder(bucket, SETS),
+                use_keys(self, keys.data_key_arn, keys.capture_key_arn),
+                *_platform_statements(self, network=network),
+            ],
+        )
+        # A SageMaker training job: it reads no raw store, only sets and the base model.
+        training = self._job_role(
+            "Training",
+            "Trains on training sets, writes checkpoints",
+            [
+                *read_bucket(data.models_bucket),
+                *read_bucket(bucket, prefix=SETS),
+                *write_folder(bucket, CHECKPOINTS),
+                use_keys(self, keys.data_key_arn, keys.models_key_arn),
+                *_encryption_statements(self, keys),
+                *_platform_statements(self, network=network),
+            ],
+        )
+        shell = TrainingShell(
+            self,
+            "TrainingShell",
+            tenant=tenant,
+            keys=keys,
+            network=network,
+            models_bucket=data.models_bucket,
+            training_bucket=bucket,
+            role_arn=training.role_arn,
+        )
+        self.outputs = LearningOutputs(training_bucket=bucket)
+        cdk.CfnOutput(
+            self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
+        )
 
-    sets: str
-    checkpoints: str
-    models: str
-    role_arn: str
+    def _job_role(self, name: str, description: str, statements: list[iam.PolicyStatement]) -> WorkloadRole:
+        role = WorkloadRole(
+            self, f"{name}Role", assumed_by="sagemaker.amazonaws.com", description=description
+        )
+        attach(self, name, role.role_name, statements)
+        return role
+
+
+def read_bucket(*buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:
+    arns = [_bucket_arn(bucket) for bucket in buckets]
+    return [allow("s3:GetObject", *(f"{arn}/{prefix}*" for arn in arns)), allow("s3:ListBucket", *arns)]
+
+
+def write_folder(bucket: str, prefix: str) -> list[iam.PolicyStatement]:
+    """Let a job write one folder, and read there what it needs to resume after an interruption."""
+    arn = _bucket_arn(bucket)
+    actions = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+    return [allow(actions, f"{arn}/{prefix}*"), allow("s3:ListBucket", arn)]
+
+
+def use_keys(scope: Construct, *key_arns: str) -> iam.PolicyStatement:
+    """Let a job use keys through S3 only."""
+    return allow(("kms:Decrypt", "kms:GenerateDataKey"), *key_arns, conditions=via_s3(scope))
+
+
+def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.PolicyStatement]:
+    """Let a job that names the key of its output encrypt it, and SageMaker grant the key to the job's
+    volumes.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.html,
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+    """
+    for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    return [
+        allow("kms:Encrypt", keys.data_key_arn, conditions=via_s3(scope)),
+        allow(("kms:CreateGrant", "kms:DescribeKey"), keys.models_key_arn, conditions=for_resource),
+    ]
+
+
+def _platform_statements(scope: Construct, *, network: NetworkOutputs) -> list[iam.PolicyStatement]:
+    """Return what SageMaker does with the role over its own network: interfaces, log lines, metrics, images.
+
+    The log groups are those of all jobs of an account, as SageMaker names them.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
+    """
+    groups = [log_group_arn(scope, f"/aws/sagemaker/{kind}Jobs*") for kind in ("Processing", "Training")]
+    lines = (
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+    )
+    own_metrics = {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
+    return [
+        *interface_statements(scope, network=network, workload=Workload.JOBS),
+        allow(lines, *groups),
+        allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+        allow("ecr:GetAuthorizationToken", "*"),
+        allow(PULL_IMAGE, resource_arn(scope, "ecr", "repository", "*")),
+    ]
+
+
+def _bucket_arn(bucket: str) -> str:
+    return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
 
 
 class TrainingShell(Construct):
-    """``name`` is the runbook's, generated."""
+    """A runbook of Systems Manager that starts a training job; everything that must hold for every job is
+    fixed in it.
+
+    The caller gives image, instance, training set, base model and hyperparameters, and acts with his own
+    permissions, because the runbook has no ``assumeRole``
+    (https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-setup.html). A role of the
+    tenant's could not start a job: that passes a role to it, and the boundary denies them all of IAM.
+    ``name`` is generated.
+    """
 
     def __init__(
         self,
@@ -145,19 +189,24 @@ class TrainingShell(Construct):
         tenant: DeployedTenant,
         keys: KeysOutputs,
         network: NetworkOutputs,
-        places: TrainingPlaces,
+        models_bucket: str,
+        training_bucket: str,
+        role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self._keys = keys
         self._network = network
-        self._places = places
+        self._models = f"s3://{models_bucket}/"
+        self._sets = f"s3://{training_bucket}/{SETS}"
+        self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
+        self._role_arn = role_arn
         document = ssm.CfnDocument(
             self,
             "Runbook",
             document_type="Automation",
             document_format="JSON",
-            # A changed runbook is a new version, and the default; executions that run keep theirs.
+            # A changed runbook is a new version, and the default; running executions keep theirs.
             update_method="NewVersion",
             content={
                 "schemaVersion": "0.3",
@@ -219,19 +268,19 @@ class TrainingShell(Construct):
                 "Service": "sagemaker",
                 "Api": "CreateTrainingJob",
                 "TrainingJobName": "{{ JobName }}",
-                "RoleArn": self._places.role_arn,
+                "RoleArn": self._role_arn,
                 "AlgorithmSpecification": {"TrainingImage": "{{ Image }}", "TrainingInputMode": "File"},
                 "HyperParameters": "{{ HyperParameters }}",
                 "InputDataConfig": [
-                    _channel("training", f"{self._places.sets}{{{{ TrainingSet }}}}"),
-                    _channel("model", f"{self._places.models}{{{{ BaseModel }}}}"),
+                    _channel("training", f"{self._sets}{{{{ TrainingSet }}}}"),
+                    _channel("model", f"{self._models}{{{{ BaseModel }}}}"),
                 ],
                 "OutputDataConfig": {
-                    "S3OutputPath": self._places.checkpoints,
+                    "S3OutputPath": self._checkpoints,
                     "KmsKeyId": self._keys.data_key_arn,
                     "CompressionType": "NONE",  # as endpoints take a model: files below a prefix
                 },
-                "CheckpointConfig": {"S3Uri": f"{self._places.checkpoints}{{{{ JobName }}}}/states/"},
+                "CheckpointConfig": {"S3Uri": f"{self._checkpoints}{{{{ JobName }}}}/states/"},
                 "ResourceConfig": {
                     "InstanceType": "{{ InstanceType }}",
                     "InstanceCount": 1,  # the jobs' security group lets no two of them talk
@@ -256,9 +305,6 @@ class TrainingShell(Construct):
         }
 
 
-_STEPS = ("TrainOnVolume", "TrainOnLocalDisk")
-
-
 def _text(description: str, pattern: str) -> Mapping[str, str]:
     return {"type": "String", "description": description, "allowedPattern": pattern}
 
@@ -269,182 +315,59 @@ def _channel(name: str, uri: str) -> Mapping[str, Any]:
 
 
 def _family(name: str) -> str:
-    """Return ``ml.g5.`` of ``ml.g5.xlarge``: what only its sizes begin with."""
+    """Return ``ml.g5.`` of ``ml.g5.xlarge``: the beginning of all its sizes, and of no other name."""
     return f"{name.rpartition('.')[0]}."
 
 
-# The learning stack: where training sets and checkpoints lie, who a job is, and the shell of a training job.
-
-
-_KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
-"""Of a training set or checkpoint: what was withdrawn from knowledge and capture must leave these too."""
-_REPLACED_DAYS = 7
-SETS = "sets/"
-CHECKPOINTS = "checkpoints/"
-"""Folders of the bucket."""
-
-
-class LearningStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-        models: ModelsOutputs,
-    ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="phi", description="learning", stateful=True
-        )
-        del models
-        self._network = network
-        bucket = TenantBucket(
-            self,
-            "TrainingBucket",
-            tenant=tenant,
-            keeping=Keeping(days=_KEPT_DAYS[tenant.place.profile], replaced_days=_REPLACED_DAYS),
-            key_arn=keys.data_key_arn,
-            log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
-        )
-        self._rights = JobRights(self, tenant=tenant, keys=keys)
-        self._preparing_role(bucket, data=data, keys=keys)
-        role = self._training_role(bucket, data=data, keys=keys)
-        shell = TrainingShell(
-            self,
-            "TrainingShell",
-            tenant=tenant,
-            keys=keys,
-            network=network,
-            places=TrainingPlaces(
-                sets=f"s3://{bucket.bucket_name}/{SETS}",
-                checkpoints=f"s3://{bucket.bucket_name}/{CHECKPOINTS}",
-                models=f"s3://{data.models_bucket}/",
-                role_arn=role.role_arn,
-            ),
-        )
-        self.outputs = LearningOutputs(training_bucket=bucket.bucket_name)
-        cdk.CfnOutput(
-            self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
-        )
-
-    def _preparing_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> None:
-        """Of a SageMaker processing job: verdicts, drafts and clean captured calls into training sets."""
-        role = self._job_role("PreparingRole", "Makes training sets of feedback and clean captured calls")
-        self._attach(
-            "Preparing",
-            role,
-            [
-                *self._rights.read(data.feedback_bucket, data.capture_bucket),
-                *self._rights.write(bucket.bucket_name, SETS),
-                self._rights.use_keys(keys.data_key_arn, keys.capture_key_arn),
-                *self._rights.of_platform(self._network),
-            ],
-        )
-
-    def _training_role(self, bucket: TenantBucket, *, data: DataOutputs, keys: KeysOutputs) -> WorkloadRole:
-        """Of a SageMaker training job: it sees no raw store, only sets and the base model."""
-        role = self._job_role("TrainingRole", "Trains on training sets, writes checkpoints")
-        self._attach(
-            "Training",
-            role,
-            [
-                *self._rights.read(data.models_bucket),
-                *self._rights.read(bucket.bucket_name, prefix=SETS),
-                *self._rights.write(bucket.bucket_name, CHECKPOINTS),
-                self._rights.use_keys(keys.data_key_arn, keys.models_key_arn),
-                self._rights.encrypt_output(keys.data_key_arn),
-                self._rights.encrypt_volumes(keys.models_key_arn),
-                *self._rights.of_platform(self._network),
-            ],
-        )
-        return role
-
-    def _job_role(self, construct_id: str, description: str) -> WorkloadRole:
-        return WorkloadRole(self, construct_id, assumed_by="sagemaker.amazonaws.com", description=description)
-
-    def _attach(self, construct_id: str, role: iam.Role, statements: list[iam.PolicyStatement]) -> None:
-        iam.CfnManagedPolicy(
-            self,
-            construct_id,
-            roles=[role.role_name],
-            policy_document=iam.PolicyDocument(statements=statements),
-        )
-
-
-# Findings that stay in the learning stack, each with its reason.
-
-
+_S3 = "arn:<AWS::Partition>:s3:::"
+_ACCOUNT = "{region}:{account}"
+_JOBS = ("Learning/Preparing", "Learning/Training")
 _FOLDERS = (
-    "What is read is whole stores, feedback and clean capture to prepare, models to train; what is written "
-    "is one folder, whose objects the job names."
-)
-_PLATFORM = (
-    "EC2's Describe actions, metrics and the registry's sign-in know no resources (Service Authorization "
-    "Reference); metrics are bound to SageMaker's own namespace."
+    "A job reads whole stores (feedback and clean capture to prepare, models to train) and writes one "
+    "folder, whose objects it names."
 )
 
-
-def _object_of(output: str) -> str:
-    """Return the finding on a bucket of the data stack, by the output that a weak reference reads."""
-    return (
-        'AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{"Fn::GetStackOutput":'
-        f'{{"StackName":"{{stage}}-Data","Region":"{{region}}","OutputName":"{output}"}}}}/*]'
-    )
-
-
-def _folder(path: str) -> str:
-    return f"AwsSolutions::AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{path}*]"
-
-
-_ANY = "AwsSolutions::AwsSolutions-IAM5[Resource::*]"
-_JOB_LOG_FINDINGS = tuple(
-    "AwsSolutions::AwsSolutions-IAM5"
-    f"[Resource::arn:aws:logs:{{region}}:{{account}}:log-group:/aws/sagemaker/{kind}Jobs*]"
-    for kind in ("Processing", "Training")
-)
-_INTERFACES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ec2:{region}:{account}:network-interface/*]"
-_IMAGES = "AwsSolutions::AwsSolutions-IAM5[Resource::arn:aws:ecr:{region}:{account}:repository/*]"
-
-EXCEPTIONS: tuple[Acknowledgement, ...] = (
-    Acknowledgement(
-        construct="Learning/Preparing",
-        findings=(
-            _object_of("PublishOutputRefCaptureBucket9F69268F"),
-            _object_of("PublishOutputRefFeedbackBucketFBCD54F6"),
-            _folder("<TrainingBucket>/sets/"),
+EXCEPTIONS = (
+    *exceptions(
+        "Learning/Preparing",
+        wildcard(
+            f"{_S3}{CAPTURE_BUCKET}/*",
+            f"{_S3}{of_data_stack('PublishOutputRefFeedbackBucketFBCD54F6')}/*",
+            f"{_S3}<TrainingBucket>/sets/*",
         ),
-        reason=_FOLDERS,
+        _FOLDERS,
     ),
-    Acknowledgement(
-        construct="Learning/Training",
-        findings=(
-            _object_of("PublishOutputRefModelsBucket7DFDDE96"),
-            _folder("<TrainingBucket>/sets/"),
-            _folder("<TrainingBucket>/checkpoints/"),
+    *exceptions(
+        "Learning/Training",
+        wildcard(
+            f"{_S3}{of_data_stack('PublishOutputRefModelsBucket7DFDDE96')}/*",
+            f"{_S3}<TrainingBucket>/sets/*",
+            f"{_S3}<TrainingBucket>/checkpoints/*",
         ),
-        reason=_FOLDERS,
+        _FOLDERS,
     ),
-    *(
-        Acknowledgement(construct=f"Learning/{job}", findings=(_ANY,), reason=_PLATFORM)
-        for job in ("Preparing", "Training")
+    *exceptions(
+        _JOBS,
+        wildcard("*"),
+        "EC2's Describe actions, metrics and the registry's sign-in support no resources (Service "
+        "Authorization Reference); metrics are restricted to SageMaker's own namespace.",
     ),
-    *(
-        Acknowledgement(
-            construct=f"Learning/{job}",
-            findings=(*_JOB_LOG_FINDINGS, _IMAGES, _INTERFACES),
-            reason="The log groups that SageMaker has for all jobs of an account; images of this account, of "
-            "which one is said when a job is started; interfaces, which have no id before SageMaker makes "
-            "them: their subnets and security group bound which.",
-        )
-        for job in ("Preparing", "Training")
+    *exceptions(
+        _JOBS,
+        wildcard(
+            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/ProcessingJobs*",
+            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
+            f"arn:aws:ecr:{_ACCOUNT}:repository/*",
+            f"arn:aws:ec2:{_ACCOUNT}:network-interface/*",
+        ),
+        "The log groups that SageMaker has for all jobs of an account; images of this account, of which the "
+        "caller names one when a job starts; interfaces, which have no id before SageMaker creates them: "
+        "their subnets and security group restrict which.",
     ),
-    Acknowledgement(
-        construct="Learning/TrainingBucket",
-        findings=("HIPAA.Security::HIPAA.Security-S3BucketReplicationEnabled",),
-        reason="Training sets and checkpoints are made anew of feedback and capture, and go after their "
-        "time; a copy in a second region is a second place to withdraw from.",
+    *exceptions(
+        "Learning/TrainingBucket",
+        NO_REPLICATION,
+        "Training sets and checkpoints are made again from feedback and capture, and expire; a copy in a "
+        "second region is a second place to withdraw from.",
     ),
 )

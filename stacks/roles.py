@@ -158,6 +158,23 @@ def allow(
     )
 
 
+def allow_service(
+    service: str,
+    actions: str | Sequence[str],
+    resource: str,
+    *,
+    sid: str | None = None,
+    conditions: Conditions | None = None,
+) -> iam.PolicyStatement:
+    """Return a statement of a resource's policy that admits a service (``events`` of
+    ``events.amazonaws.com``)."""
+    statement = allow(actions, resource, conditions=conditions)
+    if sid is not None:
+        statement.sid = sid
+    statement.add_service_principal(f"{service}.amazonaws.com")
+    return statement
+
+
 def resource_arn(scope: Construct, service: str, resource: str, name: str) -> str:
     """Return the ARN ``arn:…:<service>:<region>:<account>:<resource>/<name>`` in the stack's account and
     region."""

@@ -1,4 +1,5 @@
-"""One tenant as the stacks see it: its file, whole, with the images and model artifacts that it names."""
+"""One tenant as the stacks see it: its file with the images and model artifacts that it names, checked
+together."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from assistant.settings.deployment_checks import (
 from assistant.settings.images import ImageLock, load_images
 from assistant.settings.model_artifacts import (
     DEFAULT_INSTANCES,
-    CompatibilityTable,
     EmbeddingManifest,
+    Instance,
     LlmManifest,
     check_embedding_fit,
     check_llm_fit,
@@ -31,6 +32,7 @@ from assistant.settings.model_artifacts import (
     load_llm_manifest,
     released_prompts,
 )
+from assistant.settings.process import ServiceSettings
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 from assistant.settings.toml_file import line_of
 
@@ -39,8 +41,8 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedTenant:
-    """``config`` is the tenant file as it will be read on AWS: the model's name and context, the index's
-    copies and the place of the link secret are those of the deployment."""
+    """``config`` is the effective tenant file on AWS: the deployment sets the model's name and context, the
+    index's replicas and the place of the link secret."""
 
     config: TenantConfig
     place: PlaceSection
@@ -70,8 +72,16 @@ class DeployedTenant:
 
     @property
     def role_path(self) -> str:
-        """Path of the tenant's roles: below the company's, so that an ARN shows whose a role is."""
+        """Path of the tenant's roles, below the company's: an ARN shows which tenant a role belongs to."""
         return f"{self.place.role_path}{self.name}/"
+
+    @property
+    def llm_instance(self) -> Instance:
+        return instance_named(self.models.llm_instance or DEFAULT_INSTANCES[self.llm.accelerator])
+
+    @property
+    def embedding_instance(self) -> Instance:
+        return instance_named(self.models.embedding_instance or DEFAULT_INSTANCES[self.embedding.accelerator])
 
     @property
     def jwks_parameter(self) -> str:
@@ -85,31 +95,29 @@ class DeployedTenant:
     def link_secret_parameter(self) -> str:
         return self.parameter("document-links")
 
-    def with_config(self, config: TenantConfig) -> DeployedTenant:
-        """Return the tenant with its file as it is meant on AWS."""
-        return replace(self, config=config)
-
     @property
-    def metrics_service(self) -> str:
-        """Value of the one dimension of the metrics that the tenant's tasks and functions tell."""
-        return f"{self.place.name_prefix}-{self.name}"
-
-    @property
-    def cluster_name(self) -> str:
-        """Name of the ECS cluster: fixed, because Container Insights names its log group after it."""
+    def full_name(self) -> str:
+        """``assistant-pharmacy``: name of the stage and the ECS cluster, beginning of every stack's name, and
+        the dimension of the metrics that tasks and functions publish."""
         return f"{self.place.name_prefix}-{self.name}"
 
     @property
     def insights_log_group(self) -> str:
-        """Name of the log group that Container Insights writes the cluster's measurements to."""
-        return f"/aws/ecs/containerinsights/{self.cluster_name}/performance"
+        """Name of the log group that Container Insights derives from the cluster's name."""
+        return f"/aws/ecs/containerinsights/{self.full_name}/performance"
+
+    @property
+    def search_alias(self) -> str:
+        """Alias of the index that the service searches."""
+        template = str(ServiceSettings.model_fields["opensearch_index"].default)
+        return template.replace("{tenant}", self.name)
 
     def parameter(self, name: str) -> str:
         """Return the full name of an SSM parameter of this tenant."""
         return self.place.parameter(self.name, name)
 
     def tags(self) -> Mapping[str, str]:
-        """Return what every resource of the tenant is tagged with, data-class aside."""
+        """Return the tags of every resource of the tenant, except ``data-class``."""
         return {
             **self.place.required_tags,
             "tenant": self.name,
@@ -119,19 +127,16 @@ class DeployedTenant:
         }
 
 
-# From tenant files to what the stacks take: the file, its images, its model artifacts, held together.
-
-
-_COPIES = {"dev": 0, "standard": 1, "hipaa": 2}
-"""Of each shard, by profile: with standby a domain takes only 2, 5, …"""
+_REPLICAS = {"dev": 0, "standard": 1, "hipaa": 2}
+"""Per shard, by profile: a domain with standby takes only 2, 5, …"""
 
 
 def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[DeployedTenant]:
     """Return the tenants to deploy, by name; with ``only`` no other file is opened.
 
-    A file without ``[deployment]`` is one that is only served locally: passed over, unless it was asked for.
-    A wrong file stops no other: stderr names it, and ``make synth`` fails after the others are proven.
-    Raises ConfigurationError naming file, line, key and what is allowed, when no tenant is left.
+    A file without ``[deployment]`` is served locally only: it is skipped, or refused where ``only`` names it.
+    An invalid file does not stop the others: stderr names it, and ``make synth`` fails after the others are
+    checked. Raises ConfigurationError naming file, line, key and allowed values, when no tenant is left.
     """
     lock = load_images(images)
     if only is not None:
@@ -163,7 +168,7 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
 
 
 def _clashing(tenants: Sequence[DeployedTenant], *, folder: Path) -> dict[str, ConfigurationError]:
-    """Return both of each two tenants that cannot stand beside each other: neither says which was first."""
+    """Return both tenants of each pair that conflicts: neither file says which was first."""
     refused: dict[str, ConfigurationError] = {}
     for clash in clashes(tenant.config for tenant in tenants):
         error = ConfigurationError(f"{folder}: {clash.said}")
@@ -176,7 +181,8 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     missing = [f"[{name}]" for name, section in sections.items() if section is None]
     if tenant.deployment is None or tenant.identity is None or tenant.edge is None or tenant.models is None:
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
-    _refuse_ending(tenant.name, file=file)
+    if why := wrong_ending(tenant.name):
+        raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     wrong = [
@@ -191,9 +197,6 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
     ]
     if wrong:
         raise ConfigurationError("\n".join(said_of(file, wrong)))
-    _refuse_what_cannot_run(
-        file, models=tenant.models, region=tenant.deployment.region, lock=lock, manifests=(llm, embedding)
-    )
     deployed = DeployedTenant(
         config=tenant,
         place=tenant.deployment,
@@ -204,18 +207,19 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         llm=llm,
         embedding=embedding,
     )
-    return deployed.with_config(_as_deployed(deployed))
+    _check_artifacts(deployed, file=file)
+    return replace(deployed, config=_effective_config(deployed))
 
 
-def _as_deployed(tenant: DeployedTenant) -> TenantConfig:
-    """Return the file as it is meant on AWS: what follows from artifacts and profile stands in it.
+def _effective_config(tenant: DeployedTenant) -> TenantConfig:
+    """Return the effective tenant file on AWS, with the values that follow from artifacts and profile.
 
-    How the model is asked (prompt, passages, whether it may write) is not part of the file: callers read the
-    manifest's table in ``artifact.json`` below ``CALLERS_PREFIX``.
+    How the model is prompted is not part of the file: callers read the manifest's table in ``artifact.json``
+    below ``CALLERS_PREFIX``.
     """
     config, llm, embedding = tenant.config, tenant.llm, tenant.embedding
     given = config.index.model_fields_set
-    copies = config.index.replicas if "replicas" in given else _COPIES[tenant.place.profile]
+    replicas = config.index.replicas if "replicas" in given else _REPLICAS[tenant.place.profile]
     return config.model_copy(
         update={
             "generation": config.generation.model_copy(
@@ -224,7 +228,7 @@ def _as_deployed(tenant: DeployedTenant) -> TenantConfig:
             "embedding": config.embedding.model_copy(
                 update={"model": embedding.served_name, "dimensions": embedding.dimensions}
             ),
-            "index": config.index.model_copy(update={"replicas": copies}),
+            "index": config.index.model_copy(update={"replicas": replicas}),
             "secrets": config.secrets.model_copy(
                 update={"document_links": f"kms:{tenant.link_secret_parameter}"}
             ),
@@ -232,34 +236,15 @@ def _as_deployed(tenant: DeployedTenant) -> TenantConfig:
     )
 
 
-def _refuse_what_cannot_run(
-    file: Path,
-    *,
-    models: ModelsSection,
-    region: str,
-    lock: ImageLock,
-    manifests: tuple[LlmManifest, EmbeddingManifest],
-) -> None:
-    """Raises ConfigurationError where an artifact, its image and its instance do not go together."""
-    llm, embedding = manifests
-    table = _compatibility()
+def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
+    """Raise ConfigurationError where an artifact, its image and its instance do not fit together."""
+    table = load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
     try:
-        for manifest in manifests:
-            table.check(manifest, images=lock)
-            lock.account(manifest.image, region=region, own="")
-        check_llm_fit(llm, instance_named(models.llm_instance or DEFAULT_INSTANCES[llm.accelerator]))
-        check_embedding_fit(
-            embedding, instance_named(models.embedding_instance or DEFAULT_INSTANCES[embedding.accelerator])
-        )
+        for manifest in (tenant.llm, tenant.embedding):
+            table.check(manifest, images=tenant.images)
+            tenant.images.account(manifest.image, region=tenant.place.region, own="")
+        check_llm_fit(tenant.llm, tenant.llm_instance)
+        check_embedding_fit(tenant.embedding, tenant.embedding_instance)
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))
         raise ConfigurationError(f"{file}: line {line}: models: {error.message}") from None
-
-
-def _compatibility() -> CompatibilityTable:
-    return load_compatibility(ROOT / "model_artifacts" / "compatibility.toml")
-
-
-def _refuse_ending(name: str, *, file: Path) -> None:
-    if why := wrong_ending(name):
-        raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))

@@ -1,4 +1,5 @@
-"""The stack of a tenant: its data class as a tag, its description, its protection."""
+"""What every stack of a tenant uses: the stack class, log groups, removal policies, pinned ids, the role
+path."""
 
 from __future__ import annotations
 
@@ -7,19 +8,28 @@ from typing import Literal
 import aws_cdk as cdk
 import jsii
 from aws_cdk import RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
+from stacks.outputs import NetworkOutputs
 from stacks.tenant import DeployedTenant
 
 DataClass = Literal["phi", "internal", "public"]
 """What the resources of a stack hold or carry: patients' data; the company's own; nothing of either."""
+OUTLIVES = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+"""The resource outlives its stack, unless its first creation is rolled back: then it is empty, would cost
+money, and its name would block the next attempt (``DeletionPolicy: RetainExceptOnCreate``,
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html)."""
+NEVER_DELETED = RemovalPolicy.RETAIN
+"""For what a rollback could not delete, and would fail on: a protected table, a bucket that AWS has already
+written to. What stays is empty or nearly so, and its name is generated."""
 
 
 class TenantStack(cdk.Stack):
-    """A stack that knows whose it is.
+    """A stack of one tenant, tagged with its data class.
 
     ``stateful`` protects it from deletion, and its logical ids are pinned (``stacks/pins``).
     """
@@ -43,45 +53,40 @@ class TenantStack(cdk.Stack):
         self.tenant = tenant
         cdk.Tags.of(self).add("data-class", data_class)
 
-
-# What becomes of a resource when its stack goes.
-
-
-OUTLIVES = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
-"""It stays, unless its very first creation is rolled back: then nothing is in it, and left behind it would be
-paid for, or stand in the way of the next try by its name (``DeletionPolicy: RetainExceptOnCreate``,
-https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html)."""
-NEVER_DELETED = RemovalPolicy.RETAIN
-"""For what a rollback could not delete, and would fail on: a protected table, a bucket that AWS has already
-written to. Left behind, its name is generated, and it is empty or nearly so."""
-
-
-def removal_of(tenant: DeployedTenant, *, otherwise: RemovalPolicy = OUTLIVES) -> RemovalPolicy:
-    """Return that a resource goes with a ``dev`` tenant, and ``otherwise`` outlives its stack."""
-    return RemovalPolicy.DESTROY if tenant.is_dev else otherwise
+    def import_vpc(self, network: NetworkOutputs) -> ec2.IVpc:
+        """Return the network stack's VPC; one route table may serve all subnets."""
+        tables = network.route_table_ids
+        return ec2.Vpc.from_vpc_attributes(
+            self,
+            "Vpc",
+            vpc_id=network.vpc_id,
+            availability_zones=list(self.tenant.place.zones),
+            isolated_subnet_ids=list(network.subnet_ids),
+            isolated_subnet_route_table_ids=[
+                tables[number % len(tables)] for number, _ in enumerate(network.subnet_ids)
+            ],
+        )
 
 
-# Logical ids of stateful resources, said once: moving a construct must never replace what it stands for.
-
-
-def pin(construct: Construct, logical_id: str) -> None:
-    """Give the one resource of a construct (or the resource itself) its logical id."""
-    resource = construct if isinstance(construct, cdk.CfnElement) else construct.node.default_child
-    if not isinstance(resource, cdk.CfnElement):
-        raise TypeError(f"{construct.node.path} is no construct of one resource; pin the resource itself.")
-    resource.override_logical_id(logical_id)
-
-
-# The company's path on every role and policy of a stage.
-
-
-def set_role_path(stage: cdk.Stage, *, path: str) -> None:
-    """Put every role and managed policy of the stage under ``path`` (``/assistant/``)."""
-    cdk.Aspects.of(stage).add(_RolePath(path))
+def prepare_stage(stage: cdk.Stage, tenant: DeployedTenant, *, role_path: str) -> None:
+    """Give a tenant's stage its zones, bootstrap qualifier, tags and role path. Call it before its stacks are
+    made."""
+    place = tenant.place
+    # Without it CDK looks the zones up in an account, or invents them.
+    stage.node.set_context(
+        f"availability-zones:account={place.account}:region={place.region}", list(place.zones)
+    )
+    # Each stack's synthesizer reads it: the bootstrap whose roles and bucket deploy the stack.
+    stage.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
+    for key, value in tenant.tags().items():
+        cdk.Tags.of(stage).add(key, value)
+    cdk.Aspects.of(stage).add(_RolePath(role_path))
 
 
 @jsii.implements(cdk.IAspect)
 class _RolePath:
+    """Puts every role and managed policy under the company's path (``/assistant/``)."""
+
     def __init__(self, path: str) -> None:
         self._path = path
 
@@ -90,21 +95,34 @@ class _RolePath:
             node.path = self._path
 
 
-# A log group: under the tenant's key, kept as long as its profile asks.
+def removal_of(tenant: DeployedTenant, *, otherwise: RemovalPolicy = OUTLIVES) -> RemovalPolicy:
+    """Return the removal policy: deleted with a ``dev`` tenant, else ``otherwise``."""
+    return RemovalPolicy.DESTROY if tenant.is_dev else otherwise
+
+
+def pin(construct: Construct, logical_id: str) -> None:
+    """Fix the logical id of a construct's one resource (or of the resource itself), so that moving the
+    construct never replaces the resource."""
+    resource = construct if isinstance(construct, cdk.CfnElement) else construct.node.default_child
+    if not isinstance(resource, cdk.CfnElement):
+        raise TypeError(f"{construct.node.path} has no single resource; pin the resource itself.")
+    resource.override_logical_id(logical_id)
+
+
+_RETENTION = {
+    30: logs.RetentionDays.ONE_MONTH,
+    365: logs.RetentionDays.ONE_YEAR,
+    2192: logs.RetentionDays.SIX_YEARS,
+}
 
 
 def tenant_log_group(
-    scope: Construct,
-    construct_id: str,
-    *,
-    tenant: DeployedTenant,
-    logs_key_arn: str,
-    name: str | None = None,
+    scope: Construct, construct_id: str, *, tenant: DeployedTenant, logs_key_arn: str, name: str | None = None
 ) -> logs.LogGroup:
-    """Make the group. It goes with a ``dev`` tenant, and outlives any other.
+    """Create a log group under the tenant's key. It is deleted with a ``dev`` tenant, and outlives any other.
 
-    ``name`` is only for one whose name a service chooses, which else makes it without key and end, or by
-    whose name a service decides how it writes there.
+    ``name`` is only for a group whose name a service chooses, which would create it without key or retention,
+    or by whose name a service decides how it writes there.
     """
     return logs.LogGroup(
         scope,
@@ -114,10 +132,3 @@ def tenant_log_group(
         encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", logs_key_arn),
         removal_policy=removal_of(tenant),
     )
-
-
-_RETENTION = {
-    30: logs.RetentionDays.ONE_MONTH,
-    365: logs.RetentionDays.ONE_YEAR,
-    2192: logs.RetentionDays.SIX_YEARS,
-}

@@ -1,4 +1,4 @@
-"""The stage of one tenant: every stack of it, in the order in which they are deployed."""
+"""The stage of one tenant: all its stacks, in the order in which they are deployed."""
 
 from __future__ import annotations
 
@@ -26,46 +26,38 @@ from stacks.orchestrator.stack import OrchestratorStack
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import set_role_path
+from stacks.tenant_stack import prepare_stage
 
 EXCEPTIONS = (
-    *DATA_EXCEPTIONS,
+    *NETWORK_EXCEPTIONS,
     *EDGE_EXCEPTIONS,
+    *DATA_EXCEPTIONS,
     *MODELS_EXCEPTIONS,
     *INGESTION_EXCEPTIONS,
     *ORCHESTRATOR_EXCEPTIONS,
     *LEARNING_EXCEPTIONS,
     *CORPUS_EXCEPTIONS,
-    *NETWORK_EXCEPTIONS,
 )
-"""Findings of validators that stay, each with its reason: those of every stack of a tenant."""
+"""Validators' findings that stay, with their reasons, of every stack of a tenant."""
 
 
 class TenantStage(cdk.Stage):
-    """Everything of one tenant, in one account and region. Nothing in it points at another tenant."""
+    """Everything of one tenant, in one account and region. Nothing in it refers to another tenant."""
 
     def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
         place = tenant.place
+        boundary = place.permissions_boundary or f"{place.name_prefix}-boundary"
         super().__init__(
             scope,
             tenant.config.stage_id,
             env=cdk.Environment(account=place.account, region=place.region),
-            stage_name=f"{place.name_prefix}-{tenant.name}",
-            permissions_boundary=cdk.PermissionsBoundary.from_name(
-                place.permissions_boundary or f"{place.name_prefix}-boundary"
-            ),
+            stage_name=tenant.full_name,
+            permissions_boundary=cdk.PermissionsBoundary.from_name(boundary),
         )
-        # Else CDK asks an account for the zones, or invents them.
-        zones_of = f"availability-zones:account={place.account}:region={place.region}"
-        self.node.set_context(zones_of, list(place.zones))
-        # Read by each stack's synthesizer: whose bootstrap's roles and bucket it is deployed with.
-        self.node.set_context("@aws-cdk/core:bootstrapQualifier", place.bootstrap_qualifier)
         self.tenant = tenant
+        prepare_stage(self, tenant, role_path=tenant.role_path)
         refuse_unlocked(self, tenant)
         self._add_stacks()
-        for key, value in tenant.tags().items():
-            cdk.Tags.of(self).add(key, value)
-        set_role_path(self, path=tenant.role_path)
         acknowledge(self, EXCEPTIONS)
 
     def _add_stacks(self) -> None:
@@ -74,7 +66,7 @@ class TenantStage(cdk.Stage):
         network_stack = NetworkStack(self, "Network", tenant=tenant, keys=keys)
         network = network_stack.outputs
         data = DataStack(self, "Data", tenant=tenant, keys=keys, network=network).outputs
-        edge = EdgeStack(self, "Edge", tenant=tenant, keys=keys, network=network, data=data).outputs
+        edge = EdgeStack(self, "Edge", tenant=tenant, network=network, data=data).outputs
         models = ModelsStack(self, "Models", tenant=tenant, keys=keys, network=network, data=data).outputs
         ingestion = IngestionStack(
             self, "Ingestion", tenant=tenant, keys=keys, network=network, data=data, models=models
@@ -91,7 +83,7 @@ class TenantStage(cdk.Stage):
             ingestion=ingestion,
         ).outputs
         learning = LearningStack(
-            self, "Learning", tenant=tenant, keys=keys, network=network, data=data, models=models
+            self, "Learning", tenant=tenant, keys=keys, network=network, data=data
         ).outputs
         corpus = CorpusStack(self, "Corpus", tenant=tenant, keys=keys, network=network, data=data).outputs
         ObservabilityStack(
@@ -99,7 +91,6 @@ class TenantStage(cdk.Stage):
             "Observability",
             tenant=tenant,
             keys=keys,
-            network=network,
             data=data,
             edge=edge,
             models=models,

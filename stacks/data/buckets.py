@@ -1,4 +1,4 @@
-"""A bucket of a tenant: closed, versioned, under a key, its accesses logged, its content bounded in time."""
+"""The tenant's buckets: closed, versioned, encrypted, with access logs; how long each keeps its content."""
 
 from __future__ import annotations
 
@@ -29,34 +29,26 @@ from stacks.outputs import KeysOutputs
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, pin, removal_of
 
+_REPLACED_DAYS = {"dev": 1, "standard": 14, "hipaa": 35}
+"""A mistake can be undone for so long; a withdrawal is complete only after it. The tables' recovery takes 35
+days too."""
+_CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
+_INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
+"""A pushed file is read within minutes; until then it may be pushed again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """How long a bucket keeps what it holds."""
+    """How long a bucket keeps its content."""
 
     days: int | None = None
-    """Of an object; forever when absent."""
+    """Age at which an object expires; None: never."""
     replaced_days: int
-    """Of what was overwritten or deleted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locking:
-    """How long S3 itself refuses to delete or change an object (Object Lock), from the day it is written."""
-
-    days: int
-    is_final: bool
-    """Compliance mode: nobody shortens it, the account's root and AWS included. Else governance mode."""
-
-    def retention(self) -> s3.ObjectLockRetention:
-        days = cdk.Duration.days(self.days)
-        kinds = s3.ObjectLockRetention
-        return kinds.compliance(days) if self.is_final else kinds.governance(days)
+    """How long overwritten and deleted versions stay."""
 
 
 class TenantBucket(s3.Bucket):
-    """``key_arn`` and ``log_bucket`` are absent for the bucket of logs itself: balancers and S3's own access
-    logs can write only to SSE-S3, and not where a lock is."""
+    """A bucket under the tenant's key, admitting the tenant's roles only."""
 
     def __init__(
         self,
@@ -68,26 +60,28 @@ class TenantBucket(s3.Bucket):
         key_arn: str | None,
         log_bucket: s3.IBucket | None,
         is_inbox: bool = False,
-        locking: Locking | None = None,
+        lock: s3.ObjectLockRetention | None = None,
     ) -> None:
-        keyed = key_arn is not None
-        # S3 logs from the first minute on, and deletes no bucket with an object in it.
-        removal = removal_of(tenant, otherwise=OUTLIVES if log_bucket is not None else NEVER_DELETED)
+        """``key_arn`` and ``log_bucket`` are None for the bucket of logs itself: load balancers and S3's own
+        access logs can write only to SSE-S3, and not where a lock is. ``lock`` is S3's Object Lock: how long
+        S3 refuses to delete or change an object."""
+        # S3 logs from the first minute on, and deletes no bucket that contains an object.
+        removal = removal_of(tenant, otherwise=NEVER_DELETED if log_bucket is None else OUTLIVES)
         super().__init__(
             scope,
             construct_id,
             versioned=True,
-            encryption=s3.BucketEncryption.KMS if keyed else s3.BucketEncryption.S3_MANAGED,
+            encryption=s3.BucketEncryption.KMS if key_arn else s3.BucketEncryption.S3_MANAGED,
             encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", key_arn) if key_arn else None,
-            # One data key a bucket and a while, not one an object: KMS is called, and paid, far less.
-            bucket_key_enabled=keyed,
+            # One data key per bucket and period, not one per object: KMS is called, and paid, far less.
+            bucket_key_enabled=key_arn is not None,
             enforce_ssl=True,
             minimum_tls_version=1.2,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             lifecycle_rules=_lifecycle(keeping),
-            object_lock_enabled=True if locking is not None else None,
-            object_lock_default_retention=locking.retention() if locking is not None else None,
+            object_lock_enabled=None if lock is None else True,
+            object_lock_default_retention=lock,
             removal_policy=removal,
         )
         self._resource = cast("s3.CfnBucket", self.node.default_child)
@@ -99,12 +93,11 @@ class TenantBucket(s3.Bucket):
                 log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/",
             )
         self.add_statements(isolation(self, self, tenant=tenant))
-        # Pushers have business in the inbox alone.
         self.add_statements(pushers_in_their_folders(self) if is_inbox else [no_pushers(self)])
         if key_arn is not None:
             self.add_statements([only_with_key(self, key_arn=key_arn)])
         if self.policy is not None:
-            # A bucket that outlives its stack must not stand without its policy.
+            # A bucket that outlives its stack must keep its policy.
             self.policy.apply_removal_policy(removal)
 
     def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
@@ -112,7 +105,7 @@ class TenantBucket(s3.Bucket):
             self.add_to_resource_policy(statement)
 
     def send_events(self) -> None:
-        """Tell EventBridge of each change. As a property: `event_bridge_enabled` would add a helper function
+        """Send changes to EventBridge. As a property: `event_bridge_enabled` would add a helper function
         outside the VPC."""
         self._resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
@@ -122,7 +115,7 @@ class TenantBucket(s3.Bucket):
 
 
 def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
-    """S3 counts from midnight after the day, so a day is between one and two."""
+    """S3 counts from the midnight after, so one day is between one and two."""
     return [
         s3.LifecycleRule(
             id="Bounded",
@@ -130,20 +123,9 @@ def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
             noncurrent_version_expiration=cdk.Duration.days(keeping.replaced_days),
             abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
         ),
-        # S3 takes no expiry in days and of delete markers in one rule.
+        # S3 does not take an expiry in days and one of delete markers in one rule.
         s3.LifecycleRule(id="DeleteMarkers", expired_object_delete_marker=True),
     ]
-
-
-# The tenant's buckets: what each holds, how long, and who alone may write or read it.
-
-
-_REPLACED_DAYS = {"dev": 1, "standard": 14, "hipaa": 35}
-"""A mistake can be undone for so long; a withdrawal is complete only after it. The tables' recovery takes 35
-days too."""
-_CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
-_INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
-"""A pushed file is read within minutes; until then it may be pushed again."""
 
 
 class TenantBuckets(Construct):
@@ -154,49 +136,37 @@ class TenantBuckets(Construct):
         self._tenant = tenant
         profile = tenant.place.profile
         replaced_days = _REPLACED_DAYS[profile]
-        kept = Keeping(replaced_days=replaced_days)
-        self.logs = TenantBucket(
-            self,
-            "LogsBucket",
-            tenant=tenant,
-            keeping=Keeping(days=tenant.log_retention_days, replaced_days=replaced_days),
-            key_arn=None,
-            log_bucket=None,
-        )
-        self.trail = TenantBucket(
-            self,
-            "TrailBucket",
-            tenant=tenant,
-            keeping=Keeping(days=tenant.log_retention_days, replaced_days=replaced_days),
-            key_arn=keys.logs_key_arn,
-            log_bucket=self.logs,
-            # What tells who did what must outlive whoever would rather it did not. A sandbox can go.
-            locking=Locking(days=1 if tenant.is_dev else tenant.log_retention_days, is_final=tenant.is_hipaa),
-        )
-        self.documents = self._bucket("DocumentsBucket", kept, keys.data_key_arn)
-        self.models = self._bucket("ModelsBucket", kept, keys.models_key_arn)
-        self.feedback = self._bucket("FeedbackBucket", kept, keys.data_key_arn)
-        # The net under the redactor, which deletes within the hour: one day is the least that S3 takes.
-        self.quarantine = self._bucket(
-            "QuarantineBucket", Keeping(days=1, replaced_days=1), keys.capture_key_arn
-        )
-        self.capture = self._bucket(
-            "CaptureBucket",
-            Keeping(days=_CAPTURE_DAYS[profile], replaced_days=replaced_days),
-            keys.capture_key_arn,
-        )
-        self.inbox = self._bucket(
-            "InboxBucket",
-            Keeping(days=_INBOX_DAYS[profile], replaced_days=1),
-            keys.data_key_arn,
-            is_inbox=True,
-        )
+        forever = Keeping(replaced_days=replaced_days)
+        logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
+        capture = Keeping(days=_CAPTURE_DAYS[profile], replaced_days=replaced_days)
+        inbox = Keeping(days=_INBOX_DAYS[profile], replaced_days=1)
+        # The redactor deletes within the hour; this is the safety net, and one day is S3's minimum.
+        quarantined = Keeping(days=1, replaced_days=1)
+        self.logs = self._bucket("LogsBucket", logs, None)
+        self.trail = self._bucket("TrailBucket", logs, keys.logs_key_arn, lock=_trail_lock(tenant))
+        self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)
+        self.models = self._bucket("ModelsBucket", forever, keys.models_key_arn)
+        self.feedback = self._bucket("FeedbackBucket", forever, keys.data_key_arn)
+        self.quarantine = self._bucket("QuarantineBucket", quarantined, keys.capture_key_arn)
+        self.capture = self._bucket("CaptureBucket", capture, keys.capture_key_arn)
+        self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
         for bucket in (self.documents, self.inbox, self.quarantine):
             bucket.send_events()
-        self._close()
+        self.quarantine.add_statements(quarantine(self.quarantine, tenant=tenant))
+        self.capture.add_statements(clean_capture(self.capture, tenant=tenant))
+        self.models.add_statements(artifacts(self.models))
+        self.logs.add_statements(log_delivery(self.logs, tenant=tenant))
+        trails = trail_arns(self, tenant=tenant)
+        self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))
 
     def _bucket(
-        self, construct_id: str, keeping: Keeping, key_arn: str, *, is_inbox: bool = False
+        self,
+        construct_id: str,
+        keeping: Keeping,
+        key_arn: str | None,
+        *,
+        is_inbox: bool = False,
+        lock: s3.ObjectLockRetention | None = None,
     ) -> TenantBucket:
         return TenantBucket(
             self,
@@ -204,14 +174,18 @@ class TenantBuckets(Construct):
             tenant=self._tenant,
             keeping=keeping,
             key_arn=key_arn,
-            log_bucket=self.logs,
+            log_bucket=None if construct_id == "LogsBucket" else self.logs,
             is_inbox=is_inbox,
+            lock=lock,
         )
 
-    def _close(self) -> None:
-        self.quarantine.add_statements(quarantine(self.quarantine, tenant=self._tenant))
-        self.capture.add_statements(clean_capture(self.capture, tenant=self._tenant))
-        self.models.add_statements(artifacts(self.models))
-        self.logs.add_statements(log_delivery(self.logs, tenant=self._tenant))
-        trails = trail_arns(self, tenant=self._tenant)
-        self.trail.add_statements(trail_delivery(self.trail, tenant=self._tenant, trails=trails))
+
+def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
+    """Return the trail's lock. The audit must outlive whoever wants it gone; a sandbox may be deleted.
+
+    In compliance mode nobody shortens it, neither the account's root nor AWS; in governance mode an
+    administrator may.
+    """
+    days = cdk.Duration.days(1 if tenant.is_dev else tenant.log_retention_days)
+    locks = s3.ObjectLockRetention
+    return locks.compliance(days) if tenant.is_hipaa else locks.governance(days)

@@ -1,21 +1,39 @@
-"""What bucket policies of a tenant refuse, and whom the logs bucket lets write.
+"""Policies of the tenant's buckets, and what roles of other stacks may do with stores.
 
-Refusals are conditional Denies on negated operators, which also match when a caller has no tag at all. AWS
-services are left out of them: they come without tags, and only where an Allow lets them in.
+Refusals are conditional Denies on negated operators, which also match a caller without any tag. They leave
+AWS services out: services call without tags, and only where an Allow admits them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.roles import DUTY_TAG, INBOX_TAG, TENANT_TAG, Duty, exempt_principals
+from assistant.settings.deployed_names import TableDefinition
+from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import ServiceSettings
+from stacks.roles import (
+    DUTY_TAG,
+    INBOX_TAG,
+    TENANT_TAG,
+    Conditions,
+    Duty,
+    allow,
+    allow_service,
+    bucket_arn,
+    exempt_principals,
+    resource_arn,
+    via_s3,
+)
 from stacks.tenant import DeployedTenant
 
+ACCESS_LOGS = "s3"
+"""Folder of the logs bucket: S3's access logs, by bucket role."""
+TRAILS = "cloudtrail"
+"""Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
 _OBJECTS = (
     "s3:GetObject*",
     "s3:PutObject*",
@@ -25,49 +43,40 @@ _OBJECTS = (
     "s3:ListBucket*",
     "s3:ListMultipartUploadParts",
 )
-_READ = ("s3:GetObject*",)
-_TAKE_AWAY = ("s3:DeleteObject*", "s3:RestoreObject")
+_DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
 _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
-"""Who would do so changes the bucket's policy first, and that sets off an alarm."""
+"""To unlock an object, somebody must first change the bucket's policy, and that raises an alarm."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
-
-Conditions = Mapping[str, Mapping[str, Any]]
+_NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+"""IfExists: an anonymous request has no such key, and is refused."""
 
 
 def isolation(scope: Construct, bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Refuse the content to whoever is neither the tenant's, an AWS service, the deployment nor declared in
-    the tenant file; and everything to another tenant's roles."""
-    not_ours: Conditions = {
-        "StringNotEquals": {TENANT_TAG: tenant.name},
-        # IfExists: an anonymous request has no such key, and is refused.
-        "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
-        "ArnNotLike": {"aws:PrincipalArn": exempt_principals(scope, tenant=tenant)},
-    }
-    others: Conditions = {
-        "StringNotEquals": {TENANT_TAG: tenant.name},
-        "Null": {TENANT_TAG: "false"},
-        "ArnNotLike": {"aws:PrincipalArn": exempt_principals(scope, tenant=tenant)},
-    }
+    """Refuse the content to every caller but the tenant's roles, AWS services, the deployment and principals
+    that the tenant file declares; refuse everything to another tenant's roles."""
+    exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(scope, tenant=tenant)}}
+    no_tenant = {"StringNotEquals": {TENANT_TAG: tenant.name}}
+    tagged = {"Null": {TENANT_TAG: "false"}}
     return [
-        deny("RefuseStrangers", bucket, _OBJECTS, not_ours),
-        deny("RefuseOtherTenants", bucket, ["s3:*"], others),
+        _deny("RefuseStrangers", bucket, _OBJECTS, {**no_tenant, **_NO_SERVICE, **exempt}),
+        _deny("RefuseOtherTenants", bucket, ["s3:*"], {**no_tenant, **tagged, **exempt}),
     ]
 
 
 def only_with_key(bucket: s3.IBucket, *, key_arn: str) -> iam.PolicyStatement:
-    """Refuse a writer who names another key than the bucket's own, which is used when none is named."""
+    """Refuse a write that names another key than the bucket's own, which is used when none is named."""
     header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-    conditions: Conditions = {"StringNotEquals": {header: key_arn}, "Null": {header: "false"}}
-    return deny("RefuseOtherKeys", bucket, ["s3:PutObject"], conditions)
+    conditions = {"StringNotEquals": {header: key_arn}, "Null": {header: "false"}}
+    return _deny("RefuseOtherKeys", bucket, ["s3:PutObject"], conditions)
 
 
 def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
-    """Refuse those who have business in the inbox alone."""
-    return deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
+    """Refuse pushers, who may use the inbox only."""
+    return _deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
 
 
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """A pusher puts into ``<inbox tag>/`` and can do nothing else; nobody else puts."""
+    """Let a pusher put into ``<inbox tag>/`` and do nothing else; let nobody else put."""
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
     elsewhere = iam.PolicyStatement(
         sid="PushIntoOwnFolder",
@@ -89,31 +98,31 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     return [
         elsewhere,
         anything_else,
-        deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
+        _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
         _only(Duty.PUSHER, "OnlyPushersPut", bucket, _PUT),
     ]
 
 
 def quarantine(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """SageMaker's role puts; the redactor reads and deletes; who breaks glass may read."""
+    """Only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may read."""
     return [
         _only(Duty.CAPTURE_WRITER, "OnlySageMakerPuts", bucket, _PUT),
-        _only(Duty.REDACTOR, "OnlyRedactorReads", bucket, _READ, beside=tenant.place.break_glass),
-        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _TAKE_AWAY),
+        _only(Duty.REDACTOR, "OnlyRedactorReads", bucket, ["s3:GetObject*"], beside=tenant.place.break_glass),
+        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
     ]
 
 
 def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """The redactor puts; where the tenant file wants raw capture kept (``direct``), SageMaker's role does."""
+    """Only the redactor puts; with ``capture = "direct"`` in the tenant file, only SageMaker's role does."""
     writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
     return [
         _only(writer, "OnlyOneWriterPuts", bucket, _PUT),
-        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _TAKE_AWAY),
+        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
     ]
 
 
 def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Publishers alone put: what an endpoint loads comes from no workload."""
+    """Only publishers put: no workload writes what an endpoint loads."""
     return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
 
 
@@ -124,39 +133,35 @@ def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Poli
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
     account = tenant.place.account
-    of_buckets: Conditions = {"StringEquals": {"aws:SourceAccount": account}}
-    objects = bucket.arn_for_objects(f"*/AWSLogs/{account}/*")
+    of_account = {"StringEquals": {"aws:SourceAccount": account}}
+    access_logs = bucket.arn_for_objects(f"{ACCESS_LOGS}/*")
+    # The path contains the balancer's account; the documented policy has no condition.
+    balancer_logs = bucket.arn_for_objects(f"*/AWSLogs/{account}/*")
     return [
-        _let("logging.s3", "s3:PutObject", bucket.arn_for_objects(f"{ACCESS_LOGS}/*"), of_buckets),
-        # The path has the account that the balancer is of; the documented policy has no condition.
-        _let("logdelivery.elasticloadbalancing", "s3:PutObject", objects),
+        allow_service("logging.s3", "s3:PutObject", access_logs, conditions=of_account),
+        allow_service("logdelivery.elasticloadbalancing", "s3:PutObject", balancer_logs),
     ]
 
 
 def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
-    """Let the tenant's trails write, nobody else, and nobody shorten what a lock keeps.
+    """Let only the tenant's trails write, and let nobody shorten what a lock retains.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
-    trail: Conditions = {"ArnLike": {"aws:SourceArn": trails}}
+    trail = {"ArnLike": {"aws:SourceArn": trails}}
     objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
-    written: Conditions = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
-    no_service: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+    owned = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
     return [
-        _let("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, trail),
-        _let("cloudtrail", "s3:PutObject", objects, written),
-        deny("OnlyTrailsPut", bucket, _PUT, no_service),
-        deny("NobodyUnlocks", bucket, _UNLOCK, {}),
+        allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=trail),
+        allow_service("cloudtrail", "s3:PutObject", objects, conditions=owned),
+        _deny("OnlyTrailsPut", bucket, _PUT, _NO_SERVICE),
+        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
     ]
 
 
-ACCESS_LOGS = "s3"
-"""Folder of the logs bucket: S3's access logs, by bucket role."""
-TRAILS = "cloudtrail"
-"""Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
-
-
-def deny(sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions) -> iam.PolicyStatement:
+def _deny(
+    sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions
+) -> iam.PolicyStatement:
     statement = iam.PolicyStatement(
         sid=sid,
         effect=iam.Effect.DENY,
@@ -171,19 +176,51 @@ def deny(sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Condi
 def _only(
     duty: Duty, sid: str, bucket: s3.IBucket, actions: Sequence[str], *, beside: Sequence[str] = ()
 ) -> iam.PolicyStatement:
-    conditions: dict[str, Mapping[str, Any]] = {"StringNotEquals": {DUTY_TAG: duty.value}}
-    if beside:
-        conditions["ArnNotLike"] = {"aws:PrincipalArn": list(beside)}
-    return deny(sid, bucket, actions, conditions)
+    exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
+    return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duty.value}, **exempt})
 
 
-def _let(
-    service: str, action: str, resource: str, conditions: Conditions | None = None
-) -> iam.PolicyStatement:
-    statement = iam.PolicyStatement(
-        actions=[action],
-        resources=[resource],
-        conditions=None if conditions is None else dict(conditions),
-    )
-    statement.add_service_principal(f"{service}.amazonaws.com")
-    return statement
+# --- identities --------------------------------------------------------------------------------------------
+
+ARTIFACT_PREFIXES = ("llm/", "embedding/", CALLERS_PREFIX)
+"""Folders of the models bucket: artifacts by task, and what callers of the endpoints need of them."""
+
+
+def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) -> list[iam.PolicyStatement]:
+    """Let a publisher put artifacts and read them again.
+
+    S3 decrypts the parts of a large upload when it joins them: "Uploading and copying objects using multipart
+    upload", Amazon S3 user guide.
+    """
+    objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in ARTIFACT_PREFIXES]
+    folders = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in ARTIFACT_PREFIXES]}}
+    return [
+        allow(("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"), *objects),
+        allow("s3:ListBucket", bucket.bucket_arn, conditions=folders),
+        allow(("kms:GenerateDataKey", "kms:Decrypt"), key_arn, conditions=via_s3(scope)),
+    ]
+
+
+def document_statements(scope: Construct, bucket: str) -> list[iam.PolicyStatement]:
+    """Let a role read, write and withdraw documents: every version, by name.
+
+    Without ``s3:ListBucket`` S3 answers that access is denied where an object is missing. It has no condition
+    on the prefix, because a read of an object has none.
+    """
+    arn, prefix = bucket_arn(scope, bucket), ServiceSettings.documents_prefix
+    return [
+        allow(("s3:GetObject", "s3:PutObject", "s3:DeleteObjectVersion"), f"{arn}/{prefix}*"),
+        allow("s3:ListBucket", arn),
+        allow("s3:ListBucketVersions", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+    ]
+
+
+def table_statements(
+    scope: Construct, definition: TableDefinition, name: str, *, actions: Sequence[str]
+) -> list[iam.PolicyStatement]:
+    """Let a role call these actions on a table, and query its index."""
+    arn = resource_arn(scope, "dynamodb", "table", name)
+    statements = [allow(actions, arn)]
+    if definition.index is not None:
+        statements.append(allow("dynamodb:Query", f"{arn}/index/{definition.index.name}"))
+    return statements

@@ -3,7 +3,7 @@ set up once inside the VPC.
 
 Raw files: inbox bucket → EventBridge → queue → ``receive_documents`` → queue → ``ingest_documents`` → index.
 Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket → EventBridge → queue →
-``redact_capture``. Schema and key of document links: custom resources of functions in the VPC.
+``redact_capture``. Search schema and the key of document links: custom resources of functions in the VPC.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from assistant.settings.deployed_names import LINK_SECRET_RESOURCE
 from assistant.settings.functions import LinkSecretSettings
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions
-from stacks.ingestion.permissions import FunctionRights
-from stacks.ingestion.queues import TenantQueue
-from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchAccess, SearchSchema
+from stacks.ingestion.permissions import FunctionPermissions
+from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchSchema, grant_search_access
 from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.processes import process_environment
 from stacks.tenant import DeployedTenant
@@ -39,26 +38,43 @@ class IngestionStack(TenantStack):
         super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="ingestion")
         self._keys = keys
         self._network = network
-        rights = FunctionRights(scope=self, tenant=tenant, keys=keys, data=data, models=models)
-        set_up = self._place(Workload.SCHEMA)
-        schema = SearchSchema(self, "SearchSchema", tenant=tenant, rights=rights, place=set_up)
-        secret = self._link_secret(rights, set_up)
+        permissions = FunctionPermissions(scope=self, tenant=tenant, keys=keys, data=data, models=models)
+        place = self._place(Workload.SCHEMA)
+        schema = SearchSchema(self, "SearchSchema", permissions=permissions, place=place)
+        secret = self._link_secret(permissions, place)
         documents = DocumentFunctions(
-            self,
-            "Documents",
-            tenant=tenant,
-            rights=rights,
-            place=self._place(Workload.INGESTION),
-            metrics_service=tenant.metrics_service,
+            self, "Documents", permissions=permissions, place=self._place(Workload.INGESTION)
         )
-        self._open_index(schema, documents)
+        access = grant_search_access(
+            self,
+            "IndexWriters",
+            function_arn=schema.function.function_arn,
+            role_arns=[role.role_arn for role in documents.index_writers],
+            access="write",
+        )
+        access.node.add_dependency(schema.applied)
+        for source in documents.sources:
+            source.node.add_dependency(access)
         queues = documents.queues.all()
         functions = (schema.function, secret, *documents.functions)
         if tenant.models.capture == "quarantine":
-            redaction = self._redaction(rights)
+            redaction = CaptureRedaction(
+                self, "Redaction", permissions=permissions, place=self._place(Workload.REDACTOR)
+            )
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
         cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
-        self.outputs = _outputs(documents, schema, queues=queues, functions=functions)
+        ingestion, withdrawals = documents.queues.documents, documents.queues.withdrawals
+        self.outputs = IngestionOutputs(
+            ingestion_queue_url=ingestion.url,
+            ingestion_queue_arn=ingestion.arn,
+            withdrawals_queue_url=withdrawals.url,
+            withdrawals_queue_arn=withdrawals.arn,
+            queue_names=tuple(queue.queue.queue_name for queue in queues),
+            dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
+            function_names=tuple(function.function_name for function in functions),
+            schema_function_arn=schema.function.function_arn,
+            schema_stamp=schema.stamp,
+        )
 
     def _place(self, workload: Workload) -> FunctionPlace:
         return FunctionPlace(
@@ -68,18 +84,9 @@ class IngestionStack(TenantStack):
             environment_key_arn=self._keys.data_key_arn,
         )
 
-    def _redaction(self, rights: FunctionRights) -> CaptureRedaction:
-        return CaptureRedaction(
-            self,
-            "Redaction",
-            tenant=self.tenant,
-            rights=rights,
-            place=self._place(Workload.REDACTOR),
-            metrics_service=self.tenant.metrics_service,
-        )
-
-    def _link_secret(self, rights: FunctionRights, place: FunctionPlace) -> VpcFunction:
-        """Make the key of document links once. It outlives the stack: links that are out stay good."""
+    def _link_secret(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
+        """Create the key of document links once. It outlives the stack, so that published links stay
+        valid."""
         tenant = self.tenant
         environment = {
             "region": tenant.place.region,
@@ -98,10 +105,10 @@ class IngestionStack(TenantStack):
                 environment=process_environment(LinkSecretSettings, environment),
             ),
             place=place,
-            role=rights.role(
+            role=permissions.role(
                 "LinkSecretRole",
                 description="Makes the key of document links, which it cannot read",
-                rights=[*rights.make_link_secret(), rights.environment_key()],
+                statements=[*permissions.create_link_secret(), permissions.use_data_key("sqs", "lambda")],
             ),
         )
         cdk.CustomResource(
@@ -113,36 +120,3 @@ class IngestionStack(TenantStack):
             properties={"Parameter": tenant.link_secret_parameter},
         )
         return function
-
-    def _open_index(self, schema: SearchSchema, documents: DocumentFunctions) -> None:
-        access = SearchAccess(
-            self,
-            "IndexWriters",
-            function_arn=schema.function.function_arn,
-            role_arns=[role.role_arn for role in documents.index_writers],
-            access="write",
-        )
-        access.node.add_dependency(schema.applied)
-        for source in documents.sources:
-            source.node.add_dependency(access)
-
-
-def _outputs(
-    documents: DocumentFunctions,
-    schema: SearchSchema,
-    *,
-    queues: tuple[TenantQueue, ...],
-    functions: tuple[VpcFunction, ...],
-) -> IngestionOutputs:
-    ingestion, withdrawals = documents.queues.documents, documents.queues.withdrawals
-    return IngestionOutputs(
-        ingestion_queue_url=ingestion.url,
-        ingestion_queue_arn=ingestion.arn,
-        withdrawals_queue_url=withdrawals.url,
-        withdrawals_queue_arn=withdrawals.arn,
-        queue_names=tuple(queue.queue.queue_name for queue in queues),
-        dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
-        function_names=tuple(function.function_name for function in functions),
-        schema_function_arn=schema.function.function_arn,
-        schema_stamp=schema.stamp,
-    )

@@ -20,13 +20,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.model_artifacts import (
-    DEFAULT_INSTANCES,
-    EmbeddingManifest,
-    Instance,
-    LlmManifest,
-    instance_named,
-)
+from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
 from assistant.settings.process import ModelServerSettings
 from stacks.models.permissions import (
     artifact_statements,
@@ -86,7 +80,7 @@ def embedding_model(tenant: DeployedTenant) -> ServedModel:
     all passages.
     """
     models, manifest = tenant.models, tenant.embedding
-    instance = instance_named(models.embedding_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    instance = tenant.embedding_instance
     is_captured = models.capture != "direct" or models.capture_passages_percent == 100
     return ServedModel(
         task="embedding",
@@ -103,7 +97,7 @@ def embedding_model(tenant: DeployedTenant) -> ServedModel:
 
 def llm(tenant: DeployedTenant) -> ServedModel:
     manifest = tenant.llm
-    instance = instance_named(tenant.models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator])
+    instance = tenant.llm_instance
     return ServedModel(
         task="llm",
         endpoint_name=tenant.config.generation.endpoint,

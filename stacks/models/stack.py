@@ -52,7 +52,7 @@ class ModelsStack(TenantStack):
                 # For any other name Step Functions adds itself to one of the account's log resource policies,
                 # of 5,120 characters each: where many machines log, they are full, and the machine is
                 # refused.
-                name=f"/aws/vendedlogs/{tenant.place.name_prefix}-{tenant.name}-power",
+                name=f"/aws/vendedlogs/{tenant.full_name}-power",
             ),
         )
         for verb, machine in (("Pause", machines.pause), ("Resume", machines.resume)):

@@ -1,4 +1,7 @@
-"""Which AWS services the workloads of a stage call: read off the policies of their roles, listed nowhere."""
+"""The VPC's endpoints: which AWS services workloads call, what may pass, and the ways to internal systems.
+
+The services follow from the policies of the workloads' roles; no list names them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from constructs import Construct, IConstruct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import ReachEntry
+from stacks.network.security_groups import pascal_case
 from stacks.network.vpc import TenantVpc
 from stacks.roles import TENANT_TAG, WorkloadRole
 from stacks.tenant import DeployedTenant
@@ -59,7 +63,7 @@ GATEWAYS = frozenset({"s3", "dynamodb"})
 
 @dataclass(frozen=True, slots=True)
 class CalledService:
-    """``service`` names the endpoint; ``actions`` are all that the workloads may call of it."""
+    """An endpoint's service with every action that the workloads may call on it."""
 
     service: str
     actions: tuple[str, ...]
@@ -68,8 +72,8 @@ class CalledService:
 def called_services(scope: Construct) -> tuple[CalledService, ...]:
     """Return every service that a workload role below ``scope`` calls, by name.
 
-    Raises ConfigurationError where the policies do not tell: an action of an unknown service, ``NotAction``,
-    a managed policy that the role's own stack does not make.
+    Raises ConfigurationError where the policies do not say: an action of an unknown service, ``NotAction``, a
+    managed policy that another stack creates.
     """
     everything = scope.node.find_all()
     policies = _Policies(everything)
@@ -122,7 +126,7 @@ class _Policies:
             document = self._managed.get(_key(stack, arn))
             if document is None:
                 raise ConfigurationError(
-                    f"{role.node.path}: what the managed policy {json.dumps(arn)} allows is not in the "
+                    f"{role.node.path}: the policy {json.dumps(arn)} is not in the "
                     "stack, so the endpoints it needs are not known. Give the role statements of its own."
                 )
             managed.append(document)
@@ -134,12 +138,12 @@ def _key(stack: cdk.Stack, reference: Any) -> str:
 
 
 def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str]:
-    """Yield a statement's actions, except what a service asks KMS for on the holder's behalf."""
+    """Yield a statement's actions, except those that a service calls on KMS for the holder."""
     if statement["Effect"] != "Allow":
         return
     if "NotAction" in statement:
         raise ConfigurationError(
-            f"{role.node.path}: NotAction does not tell what is called. Name the actions."
+            f"{role.node.path}: NotAction does not say what is called. List the actions."
         )
     through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
     for action in _as_list(statement["Action"]):
@@ -148,7 +152,7 @@ def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str
 
 
 def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
-    """Return the endpoints that an action is called through: none where it stays in the VPC."""
+    """Return the endpoints through which an action is called: none where it stays in the VPC."""
     prefix, _, name = action.partition(":")
     if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
         return ()
@@ -176,12 +180,12 @@ def _known(service: str) -> str:
 
 
 def _any_action(service: str) -> tuple[str, ...]:
-    """Return what a platform may call ``through`` a service of which no policy names an action."""
+    """Return the actions of a service that a platform calls ``through`` and no policy names: all."""
     return (f"{_prefixes()[service]}:*",)
 
 
 def _prefixes() -> dict[str, str]:
-    """Return service of an endpoint = prefix of its IAM actions."""
+    """Return the prefix of its IAM actions by an endpoint's service."""
     of_one = {service: prefix for prefix, service in _ENDPOINTS.items()}
     of_several = {
         service: prefix
@@ -214,9 +218,9 @@ def _tenants_own(called: CalledService, tenant: DeployedTenant) -> dict[str, Any
 
 
 def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[str, Any]]:
-    """Signed by AWS's own principals, so the buckets alone can bound them."""
+    """AWS's own principals sign these requests, so only the buckets can be restricted."""
     region = tenant.place.region
-    # "Setting up VPC endpoints for AWS CloudFormation": the region stands there without dashes.
+    # "Setting up VPC endpoints for AWS CloudFormation": the region without dashes.
     responses = f"cloudformation-custom-resource-response-{region.replace('-', '')}"
     statements = [_allow("AnswerOfCustomResource", ["s3:PutObject"], None, bucket=responses)]
     if pulls_images:
@@ -226,7 +230,7 @@ def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[
 
 
 def _images_of_aws(tenant: DeployedTenant) -> list[dict[str, Any]]:
-    """AWS publishes images in accounts of its own; those of the lock, and reading only."""
+    """Let images of the lock be pulled from the accounts in which AWS publishes them."""
     publishers = sorted(
         {
             accounts[tenant.place.region]
@@ -269,7 +273,7 @@ MOST_ENDPOINTS = 50
 
 
 class ServiceEndpoints(Construct):
-    """An endpoint for each service that is called, unless the tenant file names one that is there."""
+    """An endpoint for each service that is called, unless the tenant file names an existing one."""
 
     def __init__(
         self,
@@ -294,7 +298,7 @@ class ServiceEndpoints(Construct):
                 self._make(service.service, policy)
 
     def _make(self, service: str, policy: dict[str, Any]) -> None:
-        name = _pascal_case(service)
+        name = pascal_case(service)
         if service in GATEWAYS:
             endpoint = ec2.CfnVPCEndpoint(
                 self,
@@ -322,7 +326,7 @@ class ServiceEndpoints(Construct):
 
 
 class ReachEndpoint(Construct):
-    """The way to one internal system: an endpoint service, or a resource of VPC Lattice."""
+    """The endpoint of one internal system: an endpoint service, or a resource of VPC Lattice."""
 
     def __init__(
         self,
@@ -344,10 +348,10 @@ class ReachEndpoint(Construct):
             vpc_id=vpc.id,
             subnet_ids=list(vpc.subnet_ids),
             security_group_ids=[security_group_id],
-            # The provider's own name needs the provider's consent; the endpoint's name always answers.
+            # The provider's own name needs the provider's consent; the endpoint's name always resolves.
             private_dns_enabled=False if by_service else None,
         )
-        pin(endpoint, f"Reach{_pascal_case(entry.name)}Endpoint")
+        pin(endpoint, f"Reach{pascal_case(entry.name)}Endpoint")
         cdk.Tags.of(endpoint).add("Name", entry.name)
         if by_service:
             # As `<hosted zone>:<name>`; the first one is that of all zones.
@@ -360,7 +364,7 @@ def _check_existing(existing: Iterable[str], *, called: set[str]) -> None:
     unknown = sorted(set(existing) - called)
     if unknown:
         raise ConfigurationError(
-            f"[network.endpoints] {', '.join(unknown)}: nothing of this tenant calls that. It calls "
+            f"[network.endpoints] {', '.join(unknown)}: no workload of this tenant calls it. They call "
             f"{', '.join(sorted(called))}."
         )
 
@@ -372,7 +376,3 @@ def _check_number(interfaces: set[str], *, reached: Sequence[ReachEntry]) -> Non
             f"{number} interface endpoints ({len(interfaces)} of AWS services, {len(reached)} of [[reach]]): "
             f"a VPC holds {MOST_ENDPOINTS}. Put several systems behind one endpoint service."
         )
-
-
-def _pascal_case(name: str) -> str:
-    return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))

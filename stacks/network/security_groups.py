@@ -1,5 +1,7 @@
-"""Who may open a connection to whom in the tenant's VPC: one table, from which every rule of every security
-group is made. What does not stand here cannot be reached."""
+"""Which workload may open connections to which: one table of flows, and the security groups made from it.
+
+Every rule of every security group comes from ``flows_of``. A target that is not in it is unreachable.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,17 @@ from stacks.tenant_stack import pin
 
 HTTPS_PORT = 443
 HEALTH_PORT = 8443
-"""A second listener of the ALB, without client certificates, that the NLB's health checks ask. It exists only
-where the first one asks for certificates, which a health check has none of."""
+"""A second listener of the ALB, without client certificates, for the NLB's health checks. It exists only
+where the first one requires certificates, which a health check does not have."""
 TASK_PORT: int = ServiceSettings.model_fields["port"].default
-"""Of the orchestrator's container."""
+"""Port of the orchestrator's container."""
 OPERATIONS_PORT = TASK_PORT + 9
-"""Of the same container, on its loopback address: readiness and metrics for who has a session in the task. No
-flow leads to it."""
+"""Port on the container's loopback address: readiness and metrics, for a session in the task. No flow leads
+to it."""
 
 
 class Gateway(StrEnum):
-    """What route tables lead to, without an address in the VPC."""
+    """Services that route tables lead to, without an address in the VPC."""
 
     S3 = "s3"
     DYNAMODB = "dynamodb"
@@ -36,7 +38,8 @@ class Gateway(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consumers:
-    """Clients on the care side, by a range of their own addresses: PrivateLink's enforcement judges those."""
+    """Clients on the care side, by a range of their own addresses, which PrivateLink's enforcement
+    evaluates."""
 
     cidr: str
 
@@ -48,7 +51,7 @@ class InterfaceEndpoints:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An internal system of the company, by an endpoint and a security group of its own."""
+    """An internal system of the company, with an endpoint and a security group of its own."""
 
     name: str
 
@@ -67,31 +70,25 @@ class Flow:
 
 _CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "ingestion": Workload.INGESTION}
 _SEARCHERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.SCHEMA)
-_AWS_CALLERS = (
-    Workload.ORCHESTRATOR,
-    Workload.INGESTION,
-    Workload.SCHEMA,
-    Workload.REDACTOR,
-    Workload.JOBS,
-)
+_AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.JOBS)
 _S3_USERS = (*_AWS_CALLERS, Workload.MODELS)
-"""Endpoints' instances fetch their model and write what they capture, and call nothing else."""
+"""Endpoints' instances fetch their model and write captured calls, and call nothing else."""
 _DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION)
 
 
 def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:
     """Return every flow of the tenant's network."""
     return (
-        *_way_in(tenant),
+        *_flows_in(tenant),
         *(Flow(source=workload, target=Workload.SEARCH) for workload in _SEARCHERS),
         *(Flow(source=workload, target=InterfaceEndpoints()) for workload in _AWS_CALLERS),
         *(Flow(source=workload, target=Gateway.S3) for workload in _S3_USERS),
         *(Flow(source=workload, target=Gateway.DYNAMODB) for workload in _DYNAMODB_USERS),
-        *_ways_to(tenant.config.reach),
+        *(_flow_to(entry) for entry in tenant.config.reach),
     )
 
 
-def _way_in(tenant: DeployedTenant) -> Iterable[Flow]:
+def _flows_in(tenant: DeployedTenant) -> Iterable[Flow]:
     for cidr in tenant.edge.consumer_cidrs:
         yield Flow(source=Consumers(cidr), target=Workload.NLB)
     yield Flow(source=Workload.NLB, target=Workload.ALB)
@@ -100,27 +97,12 @@ def _way_in(tenant: DeployedTenant) -> Iterable[Flow]:
     yield Flow(source=Workload.ALB, target=Workload.ORCHESTRATOR, port=TASK_PORT)
 
 
-def _ways_to(entries: Iterable[ReachEntry]) -> Iterable[Flow]:
-    for entry in entries:
-        yield Flow(source=_CALLERS[entry.caller], target=Reached(entry.name), port=entry.port)
-
-
-# Security groups and all their rules, made from the table of flows.
-
-
-_NOBODY = ec2.CfnSecurityGroup.EgressProperty(
-    ip_protocol="icmp",
-    from_port=252,
-    to_port=86,
-    cidr_ip="255.255.255.255/32",
-    description="Leads nowhere: a group without any egress rule in its template is open to everywhere",
-)
-"""CloudFormation gives a group without ``SecurityGroupEgress`` the rule that allows everything, until a rule
-of its own replaces it; this is the one CDK writes too."""
+def _flow_to(entry: ReachEntry) -> Flow:
+    return Flow(source=_CALLERS[entry.caller], target=Reached(entry.name), port=entry.port)
 
 
 class SecurityGroups(Construct):
-    """One group for each workload, one for the interface endpoints, one for each system that is reached."""
+    """One group for each workload, one for the interface endpoints, one for each internal system."""
 
     def __init__(
         self,
@@ -136,109 +118,173 @@ class SecurityGroups(Construct):
         self.workloads = {w: self._group(w.value, f"{w.value} of the assistant", vpc_id) for w in Workload}
         self.endpoints = self._group("Endpoints", "Interface endpoints of AWS services", vpc_id)
         self.reached = {
-            name: self._group(f"Reach{_pascal_case(name)}", f"Endpoint of the system {name}", vpc_id)
+            name: self._group(f"Reach{pascal_case(name)}", f"Endpoint of the system {name}", vpc_id)
             for name in reached
         }
 
     def allow(self, flows: Iterable[Flow]) -> None:
-        """Add a rule at each end of every flow. Where both ends are groups, each names the other."""
+        """Add a rule at each end of every flow. Where both ends are groups, each refers to the other."""
         for flow in flows:
             match flow.source, flow.target:
                 case Consumers(cidr), Workload() as target:
-                    self._allow_consumers(cidr, target=target, port=flow.port)
+                    allow_in(
+                        self,
+                        f"{cidr_id(cidr)}To{target.value}{flow.port}In",
+                        self.workloads[target],
+                        cidr=cidr,
+                        port=flow.port,
+                        description="Clients on the care side",
+                    )
                 case Workload() as source, Gateway() as gateway:
                     self._allow_gateway(source, gateway, port=flow.port)
                 case Workload() as source, (Workload() | InterfaceEndpoints() | Reached()) as target:
-                    self._allow_group(source, target, port=flow.port)
+                    name, target_id = self._group_of(target)
+                    allow_between(
+                        self,
+                        f"{source.value}To{name}{flow.port}",
+                        self.workloads[source],
+                        target_id,
+                        port=flow.port,
+                        description=f"{source.value} to {name}",
+                    )
                 case _:
                     raise AssertionError(flow)
 
-    def allow_out(self, source: Workload, *, cidr: str, port: int) -> None:
-        """Let a workload reach a range of addresses."""
-        ec2.CfnSecurityGroupEgress(
+    def allow_vpc(self, source: Workload, *, cidr: str) -> None:
+        """Let a workload reach the VPC's addresses: endpoints that the company created there."""
+        allow_out(
             self,
-            f"{source.value}ToVpc{port}Out",
-            group_id=self.workloads[source],
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            cidr_ip=cidr,
+            f"{source.value}ToVpc{HTTPS_PORT}Out",
+            self.workloads[source],
+            cidr=cidr,
             description=f"{source.value} to endpoints that the company made",
         )
 
     def _group(self, name: str, description: str, vpc_id: str) -> str:
-        group = ec2.CfnSecurityGroup(
-            self, name, group_description=description, vpc_id=vpc_id, security_group_egress=[_NOBODY]
-        )
+        group = create_group(self, name, description, vpc_id=vpc_id)
         pin(group, f"{name}Group")
         return group.attr_group_id
 
-    def _allow_consumers(self, cidr: str, *, target: Workload, port: int) -> None:
-        ec2.CfnSecurityGroupIngress(
-            self,
-            f"{cidr.replace('.', '-').replace('/', '-')}To{target.value}{port}In",
-            group_id=self.workloads[target],
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            cidr_ip=cidr,
-            description="Clients on the care side",
-        )
-
     def _allow_gateway(self, source: Workload, gateway: Gateway, *, port: int) -> None:
-        """Towards the gateway's prefix list; without one towards any address, where route tables lead only to
-        the gateways."""
+        """Allow the gateway's prefix list; without one any address, where route tables lead only to the
+        gateways."""
         prefix_list = self._prefix_lists.get(gateway)
-        name = f"{source.value}To{_pascal_case(gateway if prefix_list else 'gateways')}{port}Out"
+        name = f"{source.value}To{pascal_case(gateway if prefix_list else 'gateways')}{port}Out"
         if self.node.try_find_child(name) is not None:
             return
-        ec2.CfnSecurityGroupEgress(
+        allow_out(
             self,
             name,
-            group_id=self.workloads[source],
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            destination_prefix_list_id=prefix_list,
-            cidr_ip=None if prefix_list else "0.0.0.0/0",
+            self.workloads[source],
+            cidr=None if prefix_list else "0.0.0.0/0",
+            prefix_list=prefix_list,
+            port=port,
             description=f"{source.value} to {gateway.value if prefix_list else 'gateway endpoints'}",
         )
 
-    def _allow_group(
-        self, source: Workload, target: Workload | InterfaceEndpoints | Reached, *, port: int
-    ) -> None:
-        name, target_id = self._named(target)
-        description = f"{source.value} to {name}"
-        ec2.CfnSecurityGroupIngress(
-            self,
-            f"{source.value}To{name}{port}In",
-            group_id=target_id,
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            source_security_group_id=self.workloads[source],
-            description=description,
-        )
-        ec2.CfnSecurityGroupEgress(
-            self,
-            f"{source.value}To{name}{port}Out",
-            group_id=self.workloads[source],
-            ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
-            destination_security_group_id=target_id,
-            description=description,
-        )
-
-    def _named(self, target: Workload | InterfaceEndpoints | Reached) -> tuple[str, str]:
+    def _group_of(self, target: Workload | InterfaceEndpoints | Reached) -> tuple[str, str]:
+        """Return the name and the id of a target's group."""
         match target:
             case Workload():
                 return target.value, self.workloads[target]
             case InterfaceEndpoints():
                 return "Endpoints", self.endpoints
             case Reached(name):
-                return f"Reach{_pascal_case(name)}", self.reached[name]
+                return f"Reach{pascal_case(name)}", self.reached[name]
 
 
-def _pascal_case(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("-"))
+_NO_EGRESS = ec2.CfnSecurityGroup.EgressProperty(
+    ip_protocol="icmp",
+    from_port=252,
+    to_port=86,
+    cidr_ip="255.255.255.255/32",
+    description="Leads nowhere: a group without any egress rule in its template is open to everywhere",
+)
+"""CloudFormation gives a group without ``SecurityGroupEgress`` the rule that allows everything, until a rule
+of its own replaces it; CDK writes this rule too."""
+
+
+def create_group(scope: Construct, name: str, description: str, *, vpc_id: str) -> ec2.CfnSecurityGroup:
+    return ec2.CfnSecurityGroup(
+        scope, name, group_description=description, vpc_id=vpc_id, security_group_egress=[_NO_EGRESS]
+    )
+
+
+def allow_in(
+    scope: Construct, construct_id: str, group_id: str, *, cidr: str, port: int = HTTPS_PORT, description: str
+) -> None:
+    """Let a range of addresses open connections to a group."""
+    ec2.CfnSecurityGroupIngress(
+        scope,
+        construct_id,
+        group_id=group_id,
+        ip_protocol="tcp",
+        from_port=port,
+        to_port=port,
+        cidr_ip=cidr,
+        description=description,
+    )
+
+
+def allow_out(
+    scope: Construct,
+    construct_id: str,
+    group_id: str,
+    *,
+    cidr: str | None,
+    prefix_list: str | None = None,
+    port: int = HTTPS_PORT,
+    description: str,
+) -> None:
+    """Let a group open connections to a range of addresses, or to a prefix list."""
+    ec2.CfnSecurityGroupEgress(
+        scope,
+        construct_id,
+        group_id=group_id,
+        ip_protocol="tcp",
+        from_port=port,
+        to_port=port,
+        destination_prefix_list_id=prefix_list,
+        cidr_ip=cidr,
+        description=description,
+    )
+
+
+def allow_between(
+    scope: Construct,
+    construct_id: str,
+    source_id: str,
+    target_id: str,
+    *,
+    port: int = HTTPS_PORT,
+    description: str,
+) -> None:
+    """Let a group open connections to another: a rule in each, ``<id>In`` and ``<id>Out``."""
+    ec2.CfnSecurityGroupIngress(
+        scope,
+        f"{construct_id}In",
+        group_id=target_id,
+        ip_protocol="tcp",
+        from_port=port,
+        to_port=port,
+        source_security_group_id=source_id,
+        description=description,
+    )
+    ec2.CfnSecurityGroupEgress(
+        scope,
+        f"{construct_id}Out",
+        group_id=source_id,
+        ip_protocol="tcp",
+        from_port=port,
+        to_port=port,
+        destination_security_group_id=target_id,
+        description=description,
+    )
+
+
+def cidr_id(cidr: str) -> str:
+    return cidr.replace(".", "-").replace("/", "-")
+
+
+def pascal_case(name: str) -> str:
+    return "".join(part.capitalize() for part in name.replace(".", "-").split("-"))

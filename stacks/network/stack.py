@@ -1,47 +1,45 @@
-"""The network stack: where the tenant stands, who may reach whom, and the ways out."""
+"""The network stack: the VPC, who may reach whom, and the endpoints of AWS services and internal systems."""
 
 from __future__ import annotations
 
 from constructs import Construct
 
 from stacks.network.endpoints import GATEWAYS, ReachEndpoint, ServiceEndpoints, called_services
-from stacks.network.security_groups import (
-    HTTPS_PORT,
-    Gateway,
-    InterfaceEndpoints,
-    SecurityGroups,
-    flows_of,
-)
-from stacks.network.vpc import FlowLogs, TenantVpc
+from stacks.network.security_groups import Gateway, InterfaceEndpoints, SecurityGroups, flows_of
+from stacks.network.vpc import TenantVpc, record_flows
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
-from stacks.policy import Acknowledgement
+from stacks.policy import DEFAULT_GROUP, exceptions, nag
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
 
 class NetworkStack(TenantStack):
-    """All security groups and all their rules are here; other stacks take the ids."""
+    """Contains all security groups and all their rules; other stacks take the ids."""
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, keys: KeysOutputs
     ) -> None:
         super().__init__(
-            scope,
-            construct_id,
-            tenant=tenant,
-            data_class="internal",
-            description="network",
-            stateful=True,
+            scope, construct_id, tenant=tenant, data_class="internal", description="network", stateful=True
         )
         self._vpc = TenantVpc(self, "Network", tenant=tenant)
-        self._add_flow_logs(keys)
+        if self._vpc.is_own:
+            recorded = {"Vpc": ("VPC", self._vpc.id)}
+        else:  # the company's VPC: only the tenant's subnets
+            recorded = {
+                f"Subnet{number}": ("Subnet", subnet_id)
+                for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
+            }
+        record_flows(self, "FlowLogs", tenant=tenant, logs_key_arn=keys.logs_key_arn, recorded=recorded)
         self._groups = self._add_security_groups()
-        self._add_ways_to_systems()
+        for entry in tenant.config.reach:
+            ReachEndpoint(
+                self,
+                f"Reach-{entry.name}",
+                entry=entry,
+                vpc=self._vpc,
+                security_group_id=self._groups.reached[entry.name],
+            )
         self.outputs = NetworkOutputs(
             vpc_id=self._vpc.id,
             subnet_ids=self._vpc.subnet_ids,
@@ -50,7 +48,7 @@ class NetworkStack(TenantStack):
         )
 
     def create_endpoints(self, *, called_from: Construct) -> None:
-        """Make the VPC's endpoints: those of the services that workload roles below ``called_from`` call.
+        """Create the VPC's endpoints of the services that workload roles below ``called_from`` call.
 
         Call it once, after every stack has given its roles their policies.
         """
@@ -63,17 +61,6 @@ class NetworkStack(TenantStack):
             called=called_services(called_from),
         )
 
-    def _add_flow_logs(self, keys: KeysOutputs) -> None:
-        """Of the VPC where it is the tenant's; of the named subnets where it is the company's."""
-        if self._vpc.is_own:
-            watched = {"Vpc": ("VPC", self._vpc.id)}
-        else:
-            watched = {
-                f"Subnet{number}": ("Subnet", subnet_id)
-                for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
-            }
-        FlowLogs(self, "FlowLogs", tenant=self.tenant, logs_key_arn=keys.logs_key_arn, watched=watched)
-
     def _add_security_groups(self) -> SecurityGroups:
         network, flows = self.tenant.config.network, flows_of(self.tenant)
         groups = SecurityGroups(
@@ -85,44 +72,27 @@ class NetworkStack(TenantStack):
         )
         groups.allow(flows)
         if set(network.endpoints) - GATEWAYS:
-            # The groups of the company's own endpoints are not known here: they have to let ours in.
+            # The groups of the company's own endpoints are unknown here: they must admit ours.
             callers = [flow.source for flow in flows if isinstance(flow.target, InterfaceEndpoints)]
             for caller in (workload for workload in Workload if workload in callers):
-                groups.allow_out(caller, cidr=self._vpc.cidr, port=HTTPS_PORT)
+                groups.allow_vpc(caller, cidr=self._vpc.cidr)
         return groups
 
-    def _add_ways_to_systems(self) -> None:
-        for entry in self.tenant.config.reach:
-            ReachEndpoint(
-                self,
-                f"Reach-{entry.name}",
-                entry=entry,
-                vpc=self._vpc,
-                security_group_id=self._groups.reached[entry.name],
-            )
 
-
-# Findings that stay in the network stack, each with its reason.
-
-
-EXCEPTIONS: tuple[Acknowledgement, ...] = (
-    Acknowledgement(
-        construct="Network/Network/Vpc",
-        findings=("HIPAA.Security::HIPAA.Security-VPCDefaultSecurityGroupClosed",),
-        reason=(
-            "No template can empty the default group: it fires on every VPC. CDK would do it by a function "
-            "outside the VPC, which the product does not run. Nothing here carries that group: the "
-            "reachability proof says so, and docs/architecture.md has the command that empties it."
-        ),
+EXCEPTIONS = (
+    *exceptions(
+        "Network/Network/Vpc",
+        DEFAULT_GROUP,
+        "No template can empty the default group: the rule fires on every VPC. CDK would do it by a "
+        "function outside the VPC, which the product does not run. Nothing here uses that group: the "
+        "reachability proof checks that, and docs/architecture.md has the command that empties it.",
         decision="0023-network-by-flows-and-by-rights",
     ),
-    Acknowledgement(
-        construct="Network/Network/NetworkAcl",
-        findings=("AwsSolutions::AwsSolutions-VPC3",),
-        reason=(
-            "A warning to use network ACLs sparingly. There is one, of four rules and two for each consumer "
-            "range: a second wall that holds if a security group is opened by hand."
-        ),
+    *exceptions(
+        "Network/Network/NetworkAcl",
+        nag("VPC3"),
+        "A warning to use network ACLs sparingly. There is one, of four rules and two for each consumer "
+        "range: a second check that holds if a security group is opened by hand.",
         decision="0023-network-by-flows-and-by-rights",
     ),
 )

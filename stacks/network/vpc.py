@@ -1,24 +1,22 @@
-"""The network that a tenant stands in: a VPC of its own with nothing but isolated subnets, or one that the
-company made."""
+"""The tenant's network: a VPC of its own with isolated subnets only, or one that the company created."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
-from typing import Any
 
-import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import ExistingVpc
+from stacks.roles import allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pin, tenant_log_group
 
 _BITS_OF_A_SUBNET = 2
-"""A quarter of the VPC each, so that a third zone, or a fourth, moves no other subnet."""
+"""Each subnet is a quarter of the VPC, so that a third or fourth zone moves no other subnet."""
 _LARGEST, _SMALLEST = 16, 24
 """Prefix lengths of the VPC: 16 is AWS's limit; a quarter of a /24 has 59 addresses, for the ALB (8 free ones
 a subnet), tasks, functions and some 15 endpoints."""
@@ -33,11 +31,11 @@ class TenantVpc(Construct):
         existing = tenant.config.network.vpc
         self.is_own = existing is None
         if existing is None:
-            self._make(tenant)
+            self._create(tenant)
         else:
-            self._take(existing, zones=tenant.place.zones)
+            self._use(existing, zones=tenant.place.zones)
 
-    def _make(self, tenant: DeployedTenant) -> None:
+    def _create(self, tenant: DeployedTenant) -> None:
         block = _block(tenant)
         vpc = ec2.Vpc(
             self,
@@ -45,7 +43,7 @@ class TenantVpc(Construct):
             ip_addresses=ec2.IpAddresses.cidr(str(block)),
             availability_zones=list(tenant.place.zones),
             nat_gateways=0,
-            # CDK would empty the default group by a function outside the VPC; see the row of exceptions.
+            # CDK would empty the default group by a function outside the VPC; see the stack's exceptions.
             restrict_default_security_group=False,
             subnet_configuration=[
                 ec2.SubnetConfiguration(
@@ -66,7 +64,7 @@ class TenantVpc(Construct):
         self.route_table_ids = tuple(subnet.route_table.route_table_id for subnet in subnets)
         self._add_network_acl(vpc, consumer_cidrs=tenant.edge.consumer_cidrs)
 
-    def _take(self, existing: ExistingVpc, *, zones: Sequence[str]) -> None:
+    def _use(self, existing: ExistingVpc, *, zones: Sequence[str]) -> None:
         if len(existing.subnet_ids) != len(zones):
             raise ConfigurationError(
                 f"[network.vpc] names {len(existing.subnet_ids)} subnets, [deployment] {len(zones)} zones. "
@@ -78,10 +76,10 @@ class TenantVpc(Construct):
         self.route_table_ids = existing.route_table_ids
 
     def _add_network_acl(self, vpc: ec2.Vpc, *, consumer_cidrs: Sequence[str]) -> None:
-        """A second wall, without state: the VPC within itself, HTTPS out, answers in.
+        """A second check, without state: traffic within the VPC, HTTPS out, answers in.
 
-        What comes in from outside are answers of S3 and DynamoDB, whose addresses have no fixed range, and
-        the care side's connections where a network ACL sees them by their own address.
+        Traffic from outside is answers of S3 and DynamoDB, whose addresses have no fixed range, and the care
+        side's connections where a network ACL sees their own addresses.
         """
         acl = ec2.NetworkAcl(self, "NetworkAcl", vpc=vpc)
         for number, subnet in enumerate(vpc.isolated_subnets, start=1):
@@ -106,16 +104,16 @@ class TenantVpc(Construct):
 def check_zones(tenant: DeployedTenant) -> None:
     """Raise ConfigurationError unless zones are of the region, distinct, and enough for the profile."""
     zones, region = tenant.place.zones, tenant.place.region
-    strangers = [zone for zone in zones if zone[:-1] != region]
-    if strangers:
+    foreign = [zone for zone in zones if zone[:-1] != region]
+    if foreign:
         raise ConfigurationError(
-            f"[deployment] zones: {', '.join(strangers)} is not of region {region}. Name zones of that one."
+            f"[deployment] zones: {', '.join(foreign)} is not in region {region}. List zones of that region."
         )
     if len(set(zones)) != len(zones):
-        raise ConfigurationError("[deployment] zones: a zone stands twice. Name each once.")
+        raise ConfigurationError("[deployment] zones: a zone is listed twice. List each zone once.")
     if tenant.is_hipaa and len(zones) < 3:
         raise ConfigurationError(
-            '[deployment] zones: profile "hipaa" has a standby of the search domain, which takes three zones.'
+            '[deployment] zones: profile "hipaa" has a standby of the search domain, which needs three zones.'
         )
 
 
@@ -135,62 +133,48 @@ def _block(tenant: DeployedTenant) -> IPv4Network:
     return block
 
 
-# A record of every connection in the tenant's subnets, accepted or refused: addresses, never content.
+def record_flows(
+    scope: Construct,
+    construct_id: str,
+    *,
+    tenant: DeployedTenant,
+    logs_key_arn: str,
+    recorded: Mapping[str, tuple[str, str]],
+) -> None:
+    """Log every connection, accepted or refused: addresses, never content.
 
-
-class FlowLogs(Construct):
-    """``watched`` is what is recorded by construct id: type (``VPC``, ``Subnet``) and id."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        logs_key_arn: str,
-        watched: Mapping[str, tuple[str, str]],
-    ) -> None:
-        super().__init__(scope, construct_id)
-        group = tenant_log_group(self, "Group", tenant=tenant, logs_key_arn=logs_key_arn)
-        role = iam.CfnRole(
-            self,
-            "Role",
-            assume_role_policy_document=_trust(self, account=tenant.place.account),
-            description="Writes the flow logs of the tenant's network",
-        )
-        writes = iam.CfnManagedPolicy(
-            self, "Writes", roles=[role.ref], policy_document=_writes(group.log_group_arn)
-        )
-        for name, (kind, resource_id) in watched.items():
-            log = ec2.CfnFlowLog(
-                self,
-                name,
-                resource_type=kind,
-                resource_id=resource_id,
-                traffic_type="ALL",
-                max_aggregation_interval=60,
-                log_destination_type="cloud-watch-logs",
-                log_group_name=group.log_group_name,
-                deliver_logs_permission_arn=role.attr_arn,
-            )
-            log.node.add_dependency(writes)
-
-
-def _trust(scope: Construct, *, account: str) -> dict[str, Any]:
-    logs = cdk.Stack.of(scope).format_arn(service="ec2", resource="vpc-flow-log", resource_name="*")
-    return _document(
-        {
-            "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-            "Condition": {"StringEquals": {"aws:SourceAccount": account}, "ArnLike": {"aws:SourceArn": logs}},
-        }
+    ``recorded`` gives type (``VPC``, ``Subnet``) and id by construct id.
+    """
+    scope = Construct(scope, construct_id)
+    group = tenant_log_group(scope, "Group", tenant=tenant, logs_key_arn=logs_key_arn)
+    logs = resource_arn(scope, "ec2", "vpc-flow-log", "*")
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+        "Condition": {
+            "StringEquals": {"aws:SourceAccount": tenant.place.account},
+            "ArnLike": {"aws:SourceArn": logs},
+        },
+    }
+    role = iam.CfnRole(
+        scope,
+        "Role",
+        assume_role_policy_document={"Version": "2012-10-17", "Statement": [trust]},
+        description="Writes the flow logs of the tenant's network",
     )
-
-
-def _writes(group_arn: str) -> dict[str, Any]:
-    actions = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-    return _document({"Action": actions, "Resource": group_arn})
-
-
-def _document(statement: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}
+    actions = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+    writes = attach(scope, "Writes", role.ref, [allow(actions, group.log_group_arn)])
+    for name, (kind, resource_id) in recorded.items():
+        log = ec2.CfnFlowLog(
+            scope,
+            name,
+            resource_type=kind,
+            resource_id=resource_id,
+            traffic_type="ALL",
+            max_aggregation_interval=60,
+            log_destination_type="cloud-watch-logs",
+            log_group_name=group.log_group_name,
+            deliver_logs_permission_arn=role.attr_arn,
+        )
+        log.node.add_dependency(writes)

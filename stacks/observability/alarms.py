@@ -1,4 +1,4 @@
-"""An alarm with a runbook entry, silent for want of data."""
+"""Every alarm of a tenant. ``stacks.runbook`` says what each means and what to do."""
 
 from __future__ import annotations
 
@@ -7,35 +7,88 @@ from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.settings import deployed_names
+from stacks.data.search import search_size
 from stacks.observability import metrics as names
 from stacks.observability.metrics import TenantMetrics
+from stacks.roles import allow_service
 from stacks.runbook import described
 
+_MAX_SUMMED = 10
+"""Metrics of one alarm, CloudWatch quotas."""
+_RAW_CAPTURE_LATE_S = 2400
+"""Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
+_FREE_SHARE = 0.2
+"""Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
-class RunbookAlarm(cloudwatch.Alarm):
-    """Breaches at ``threshold`` or more (or at less, with ``below``) in ``periods`` periods in a row.
 
-    Missing data never breach: an endpoint that is paused, and a store that nobody asks, tell nothing.
-    ``part`` tells alarms of one entry apart.
+def alarm_topic(
+    scope: Construct,
+    construct_id: str,
+    *,
+    key: kms.IKey,
+    display_name: str,
+    email_id: str,
+    email: str | None,
+) -> sns.Topic:
+    """Create the topic that the account's alarms publish to, with its subscriber.
+
+    A topic with its own policy, which refuses plain HTTP, has lost the default policy that lets alarms
+    publish.
     """
+    topic = sns.Topic(scope, construct_id, display_name=display_name, master_key=key, enforce_ssl=True)
+    account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account}}
+    topic.add_to_resource_policy(
+        allow_service("cloudwatch", "sns:Publish", topic.topic_arn, sid="AlarmsTell", conditions=account)
+    )
+    if email is not None:
+        sns.CfnSubscription(scope, email_id, topic_arn=topic.topic_arn, protocol="email", endpoint=email)
+    return topic
 
+
+class TenantAlarms(Construct):
     def __init__(
+        self, scope: Construct, construct_id: str, *, metrics: TenantMetrics, topic_arn: str
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._metrics = metrics
+        self.alarms: list[cloudwatch.Alarm] = [
+            *self._answers(),
+            *self._models(),
+            *self._knowledge(),
+            *self._search(),
+            *self._tables(),
+            *self._security(),
+            *self._power(),
+        ]
+        for alarm in self.alarms:
+            resource = cast("cloudwatch.CfnAlarm", alarm.node.default_child)
+            resource.alarm_actions = [topic_arn]
+            resource.ok_actions = [topic_arn]
+
+    def _alarm(
         self,
-        scope: Construct,
-        *,
         anchor: str,
         metric: cloudwatch.IMetric,
         threshold: float,
+        *,
         periods: int = 1,
         below: bool = False,
         part: str = "",
-    ) -> None:
+    ) -> cloudwatch.Alarm:
+        """Create the alarm of a runbook entry: at ``threshold`` or more (or less, with ``below``) in
+        ``periods`` periods in a row.
+
+        Missing data never raise it: a paused endpoint and an unused store publish nothing. ``part``
+        distinguishes alarms of one entry.
+        """
         comparison = cloudwatch.ComparisonOperator
-        super().__init__(
-            scope,
+        return cloudwatch.Alarm(
+            self,
             "".join(word.capitalize() for word in anchor.split("-")) + part,
             alarm_description=described(anchor),
             metric=metric,
@@ -47,85 +100,17 @@ class RunbookAlarm(cloudwatch.Alarm):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
-    def tell(self, topic_arn: str) -> None:
-        """Tell the topic when it goes off, and when it is over."""
-        resource = cast("cloudwatch.CfnAlarm", self.node.default_child)
-        resource.alarm_actions = [topic_arn]
-        resource.ok_actions = [topic_arn]
-
-
-def sum_of(name: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) -> cloudwatch.MathExpression:
-    """Return the sum of metrics, those without data left out."""
-    return cloudwatch.MathExpression(
-        expression=f"SUM([{', '.join(metrics)}])",
-        using_metrics=metrics,
-        label=name,
-        period=cdk.Duration.minutes(minutes),
-    )
-
-
-# Every alarm of a tenant. What each means and what to do stands in ``stacks.runbook``.
-
-
-_MOST_SUMMED = 10
-"""Metrics of one alarm, CloudWatch quotas."""
-_RAW_CAPTURE_LATE_S = 2400
-"""Raw capture is to be gone within the hour: so much of it is left to mend what keeps it."""
-_FREE_SHARE = 0.2
-"""Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
-
-
-class TenantAlarms(Construct):
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        metrics: TenantMetrics,
-        topic_arn: str,
-        volume_gib: int,
-    ) -> None:
-        super().__init__(scope, construct_id)
-        self._metrics = metrics
-        self._volume_gib = volume_gib
-        self.alarms: list[RunbookAlarm] = []
-        for alarm in (*self._answers(), *self._models(), *self._knowledge(), *self._search()):
-            self.alarms.append(alarm)
-        for alarm in (*self._tables(), *self._security(), *self._power()):
-            self.alarms.append(alarm)
-        for alarm in self.alarms:
-            alarm.tell(topic_arn)
-
-    def _alarm(
-        self,
-        anchor: str,
-        metric: cloudwatch.IMetric,
-        threshold: float,
-        *,
-        periods: int = 1,
-        below: bool = False,
-    ) -> RunbookAlarm:
-        return RunbookAlarm(
-            self, anchor=anchor, metric=metric, threshold=threshold, periods=periods, below=below
-        )
-
     def _alarms_of_sum(
         self, anchor: str, metrics: dict[str, cloudwatch.IMetric], threshold: float
-    ) -> Iterator[RunbookAlarm]:
-        """Yield an alarm for every ten metrics: CloudWatch sums no more in one."""
-        names = list(metrics)
-        for start in range(0, len(names), _MOST_SUMMED):
-            some = {name: metrics[name] for name in names[start : start + _MOST_SUMMED]}
-            part = str(start // _MOST_SUMMED + 1) if start else ""
-            yield RunbookAlarm(
-                self,
-                anchor=anchor,
-                metric=sum_of(anchor, some, minutes=5),
-                threshold=threshold,
-                part=part,
-            )
+    ) -> Iterator[cloudwatch.Alarm]:
+        """Yield an alarm for every ten metrics, CloudWatch's limit for one sum."""
+        ids = list(metrics)
+        for start in range(0, len(ids), _MAX_SUMMED):
+            some = {name: metrics[name] for name in ids[start : start + _MAX_SUMMED]}
+            part = str(start // _MAX_SUMMED + 1) if start else ""
+            yield self._alarm(anchor, _sum(anchor, some, minutes=5), threshold, part=part)
 
-    def _answers(self) -> Iterator[RunbookAlarm]:
+    def _answers(self) -> Iterator[cloudwatch.Alarm]:
         metrics, limits = self._metrics, self._metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
         llm = metrics.models.llm_endpoint_name
@@ -143,7 +128,7 @@ class TenantAlarms(Construct):
         streams = metrics.service(deployed_names.ACTIVE_STREAMS, "Average", minutes=5)
         yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
-    def _models(self) -> Iterator[RunbookAlarm]:
+    def _models(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self._metrics, self._metrics.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
         yield self._alarm("llm-failing", metrics.endpoint(llm, "Invocation5XXErrors", "Sum", minutes=5), 5)
@@ -153,7 +138,7 @@ class TenantAlarms(Construct):
         failed = metrics.endpoint(embedding, "Invocation5XXErrors", "Sum", minutes=5)
         yield self._alarm("embedding-failing", failed, 5)
 
-    def _knowledge(self) -> Iterator[RunbookAlarm]:
+    def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
         metrics, ingestion = self._metrics, self._metrics.ingestion
         ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
         if ages:
@@ -174,11 +159,11 @@ class TenantAlarms(Construct):
         yield from self._alarms_of_sum("dead-letters", dead, 1)
         failed = {**metrics.functions("Errors"), **metrics.functions("Throttles")}
         yield from self._alarms_of_sum("functions-failing", failed, 3)
-        yield from self._waiting()
+        yield from self._postponed()
 
-    def _waiting(self) -> Iterator[RunbookAlarm]:
-        """What functions put off, by the metrics that they tell themselves: a queue's age starts anew with
-        each message that is put back, and the quarantine has none."""
+    def _postponed(self) -> Iterator[cloudwatch.Alarm]:
+        """Alarms on postponed work, by the functions' own metrics: a queue's age starts again with each
+        message that is put back, and the quarantine has none."""
         metrics = self._metrics
         postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
@@ -189,24 +174,24 @@ class TenantAlarms(Construct):
             age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
             yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
 
-    def _search(self) -> Iterator[RunbookAlarm]:
+    def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self._metrics.search
         yield self._alarm("search-red", search("ClusterStatus.red"), 1)
         yield self._alarm("search-yellow", search("ClusterStatus.yellow"), 1, periods=30)
-        free_mib = self._volume_gib * 1024 * _FREE_SHARE
+        free_mib = search_size(self._metrics.tenant).volume_gib * 1024 * _FREE_SHARE
         yield self._alarm("search-full", search("FreeStorageSpace", "Minimum"), free_mib, below=True)
         yield self._alarm("search-memory", search("JVMMemoryPressure", minutes=5), 92, periods=3)
         yield self._alarm("search-writes-blocked", search("ClusterIndexWritesBlocked", minutes=5), 1)
         keys = {"lost": search("KMSKeyError"), "closed": search("KMSKeyInaccessible")}
-        yield self._alarm("search-key-lost", sum_of("Key lost", keys, minutes=1), 1)
+        yield self._alarm("search-key-lost", _sum("Key lost", keys, minutes=1), 1)
         yield self._alarm("search-snapshot-failed", search("AutomatedSnapshotFailure"), 1)
 
-    def _tables(self) -> Iterator[RunbookAlarm]:
+    def _tables(self) -> Iterator[cloudwatch.Alarm]:
         metrics = self._metrics
         throttled = {**metrics.tables("ReadThrottleEvents"), **metrics.tables("WriteThrottleEvents")}
-        yield self._alarm("tables-throttled", sum_of("Throttled calls", throttled, minutes=5), 1)
+        yield self._alarm("tables-throttled", _sum("Throttled calls", throttled, minutes=5), 1)
 
-    def _security(self) -> Iterator[RunbookAlarm]:
+    def _security(self) -> Iterator[cloudwatch.Alarm]:
         counted = self._metrics.counted
         yield self._alarm("key-refused", counted(names.KEY_REFUSED), 1)
         yield self._alarm("policy-changed", counted(names.POLICY_CHANGED), 1)
@@ -216,11 +201,21 @@ class TenantAlarms(Construct):
         if self._metrics.tenant.place.break_glass:
             yield self._alarm("break-glass-used", counted(names.BREAK_GLASS), 1)
 
-    def _power(self) -> Iterator[RunbookAlarm]:
+    def _power(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self._metrics, self._metrics.models
         failed = {
             f"{verb}{name.lower()}": metrics.machine(name, arn)
             for verb, arn in (("pause", models.pause_machine_arn), ("resume", models.resume_machine_arn))
             for name in ("ExecutionsFailed", "ExecutionsTimedOut")
         }
-        yield self._alarm("power-switch-failed", sum_of("Failed switches", failed, minutes=5), 1)
+        yield self._alarm("power-switch-failed", _sum("Failed switches", failed, minutes=5), 1)
+
+
+def _sum(label: str, metrics: dict[str, cloudwatch.IMetric], *, minutes: int) -> cloudwatch.MathExpression:
+    """Return the sum of the metrics that have data."""
+    return cloudwatch.MathExpression(
+        expression=f"SUM([{', '.join(metrics)}])",
+        using_metrics=metrics,
+        label=label,
+        period=cdk.Duration.minutes(minutes),
+    )

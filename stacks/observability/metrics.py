@@ -1,4 +1,4 @@
-"""The metrics of one tenant, by AWS's names and ours: what the dashboard draws and the alarms watch."""
+"""The metrics of one tenant, AWS's and ours, for the dashboard and the alarms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stacks.tenant import DeployedTenant
 ANSWERS = "Answers"
 """Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
 MODEL_FAILED = "ModelFailed"
-"""Answers that a quote replaced because the model failed or was late."""
+"""Answers that a quote replaced because the model failed or timed out."""
 FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text
 KEY_REFUSED = "KeyRefused"
 POLICY_CHANGED = "PolicyChanged"
@@ -37,16 +37,12 @@ class TenantMetrics:
 
     @property
     def own_namespace(self) -> str:
-        """Of what metric filters count in the tenant's logs."""
-        return f"{deployed_names.NAMESPACE}/{self._service}"
-
-    @property
-    def _service(self) -> str:
-        """Value of the one dimension of what tasks tell, as the orchestrator stack sets it."""
-        return f"{self.tenant.place.name_prefix}-{self.tenant.name}"
+        """Namespace of what metric filters count in the tenant's logs."""
+        return f"{deployed_names.NAMESPACE}/{self.tenant.full_name}"
 
     def balancer(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        """Of the tasks behind the ALB: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
+        """Return a metric of the tasks behind the ALB:
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
         load-balancer-cloudwatch-metrics.html"""
         dimensions = {
             "LoadBalancer": self.edge.load_balancer_full_name,
@@ -55,7 +51,7 @@ class TenantMetrics:
         return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
 
     def service(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        dimensions = {deployed_names.DIMENSION: self._service}
+        dimensions = {deployed_names.DIMENSION: self.tenant.full_name}
         return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
 
     def counted(
@@ -71,21 +67,22 @@ class TenantMetrics:
         return metric("AWS/ECS", name, statistic, dimensions)
 
     def endpoint(self, endpoint: str, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        """Of invocations: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
+        """Return a metric of invocations:
+        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
         dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
         return metric("AWS/SageMaker", name, statistic, dimensions, minutes=minutes)
 
     def instances(
         self, endpoint: str, name: str, statistic: str = "Average", *, minutes: int = 1
     ) -> cloudwatch.IMetric:
-        """Of an endpoint's instances; there are no data while it is paused."""
+        """Return a metric of an endpoint's instances; it has no data while the endpoint is paused."""
         dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
         return metric("/aws/sagemaker/Endpoints", name, statistic, dimensions, minutes=minutes)
 
     def while_on(
         self, watched: cloudwatch.IMetric, endpoint: str, *, label: str, minutes: int
     ) -> cloudwatch.IMetric:
-        """Return a metric that has data only while an endpoint's instances have: none while paused."""
+        """Return a metric that has data only while an endpoint's instances have data: none while paused."""
         running = self.instances(endpoint, "CPUUtilization", minutes=minutes)
         return cloudwatch.MathExpression(
             expression="IF(running > -1, watched)",
@@ -95,7 +92,7 @@ class TenantMetrics:
         )
 
     def queues(self, name: str, statistic: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
-        """One metric a queue, by its id in an expression."""
+        """Return one metric per queue, by its id in an expression."""
         return {
             f"queue{number}": metric("AWS/SQS", name, statistic, {"QueueName": queue}, minutes=5)
             for number, queue in enumerate(queues)

@@ -1,24 +1,20 @@
-"""What a tenant may cost a month, by its tag, and who hears when it is more."""
+"""The observability stack: dashboard, alarms, budget, audit trail, traces."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_xray as xray
 from constructs import Construct
 
 from assistant.settings import deployed_names
-from stacks.data.search import search_size
 from stacks.observability import metrics as names
-from stacks.observability.alarms import TenantAlarms
+from stacks.observability.alarms import TenantAlarms, alarm_topic
 from stacks.observability.audit import AuditedStores, AuditTrail
-from stacks.observability.dashboard import TenantDashboard
+from stacks.observability.dashboard import add_dashboard
 from stacks.observability.metrics import TenantMetrics
 from stacks.outputs import (
     CorpusOutputs,
@@ -28,64 +24,20 @@ from stacks.outputs import (
     KeysOutputs,
     LearningOutputs,
     ModelsOutputs,
-    NetworkOutputs,
     OrchestratorOutputs,
 )
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
-_MARKS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
+_BUDGET_NOTIFICATIONS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
 """Percent of the month's amount."""
-
-
-class TenantBudget(Construct):
-    """Counts only once ``tenant`` is an active cost allocation tag (docs/from-nothing.md)."""
-
-    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
-        super().__init__(scope, construct_id)
-        subscribers = [_subscriber("SNS", _topic_arn(self, tenant))]
-        if tenant.config.observability.alarm_email is not None:
-            subscribers.append(_subscriber("EMAIL", tenant.config.observability.alarm_email))
-        budgets.CfnBudget(
-            self,
-            "Month",
-            budget=budgets.CfnBudget.BudgetDataProperty(
-                budget_type="COST",
-                time_unit="MONTHLY",
-                budget_limit=budgets.CfnBudget.SpendProperty(
-                    amount=tenant.config.observability.budget_usd_per_month, unit="USD"
-                ),
-                # the form of a tag that a person defined: https://docs.aws.amazon.com/cost-management/
-                # latest/userguide/budgets-create-filters.html
-                cost_filters={"TagKeyValue": [f"user:tenant${tenant.name}"]},
-            ),
-            notifications_with_subscribers=[
-                budgets.CfnBudget.NotificationWithSubscribersProperty(
-                    notification=budgets.CfnBudget.NotificationProperty(
-                        comparison_operator="GREATER_THAN",
-                        notification_type=kind,
-                        threshold=percent,
-                        threshold_type="PERCENTAGE",
-                    ),
-                    subscribers=subscribers,
-                )
-                for kind, percent in _MARKS
-            ],
-        )
-
-
-def _topic_arn(scope: Construct, tenant: DeployedTenant) -> str:
-    """Return the ARN of the topic that the account stage made, or another that the tenant file names."""
-    given = tenant.config.observability.budget_topic
-    name = f"{tenant.place.name_prefix}-budget"
-    return given or cdk.Stack.of(scope).format_arn(service="sns", resource=name)
-
-
-def _subscriber(kind: str, address: str) -> budgets.CfnBudget.SubscriberProperty:
-    return budgets.CfnBudget.SubscriberProperty(subscription_type=kind, address=address)
-
-
-# The observability stack: what is drawn, what alarms, what is spent, who touched what, and traces.
+_MAX_GROUP_NAME = 32
+"""Characters: https://docs.aws.amazon.com/xray/latest/api/API_CreateGroup.html"""
+_DIGEST = 8
+"""Hex digits that distinguish two long names with the same beginning."""
+_TRACED_SERVICE = "assistant-service"
+"""The service's name in its spans. X-Ray belongs to the account: two tenants in one share the group's traces,
+which contain ids and times, no text."""
 
 
 class ObservabilityStack(TenantStack):
@@ -96,7 +48,6 @@ class ObservabilityStack(TenantStack):
         *,
         tenant: DeployedTenant,
         keys: KeysOutputs,
-        network: NetworkOutputs,
         data: DataOutputs,
         edge: EdgeOutputs,
         models: ModelsOutputs,
@@ -108,8 +59,7 @@ class ObservabilityStack(TenantStack):
         super().__init__(
             scope, construct_id, tenant=tenant, data_class="internal", description="observability"
         )
-        del network
-        self._metrics = TenantMetrics(
+        metrics = TenantMetrics(
             tenant=tenant,
             data=data,
             edge=edge,
@@ -117,103 +67,117 @@ class ObservabilityStack(TenantStack):
             ingestion=ingestion,
             orchestrator=orchestrator,
         )
-        self._count_answers(orchestrator.log_group_name)
-        namespace = self._metrics.own_namespace
+        self._count_answers(orchestrator.log_group_name, namespace=metrics.own_namespace)
         AuditTrail(
             self,
             "Audit",
             tenant=tenant,
             keys=keys,
             stores=AuditedStores.of(data, learning=learning, corpus=corpus),
-            namespace=namespace,
+            namespace=metrics.own_namespace,
         )
-        self._watch(topic_arn=self._topic(keys).topic_arn)
-        TenantBudget(self, "Budget", tenant=tenant)
+        topic = alarm_topic(
+            self,
+            "AlarmTopic",
+            key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
+            display_name=f"{tenant.config.display_name}: alarms",
+            email_id="AlarmEmail",
+            email=tenant.config.observability.alarm_email,
+        )
+        alarms = TenantAlarms(self, "Alarms", metrics=metrics, topic_arn=topic.topic_arn).alarms
+        add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
+        self._add_budget()
         xray.CfnGroup(
             self,
             "Traces",
-            group_name=_group_name(tenant.metrics_service),
-            filter_expression=f'service("{_TRACED_AS}")',
+            group_name=_group_name(tenant.full_name),
+            filter_expression=f'service("{_TRACED_SERVICE}")',
         )
 
-    def _watch(self, *, topic_arn: str) -> None:
-        volume_gib = search_size(self.tenant).volume_gib
-        alarms = TenantAlarms(
-            self, "Alarms", metrics=self._metrics, topic_arn=topic_arn, volume_gib=volume_gib
-        ).alarms
-        TenantDashboard(self, "Dashboard", metrics=self._metrics, alarms=alarms)
-
-    def _topic(self, keys: KeysOutputs) -> sns.Topic:
-        topic = sns.Topic(
-            self,
-            "AlarmTopic",
-            display_name=f"{self.tenant.config.display_name}: alarms",
-            master_key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
-            enforce_ssl=True,
-        )
-        statement = iam.PolicyStatement(
-            sid="AlarmsTell",
-            actions=["sns:Publish"],
-            resources=[topic.topic_arn],
-            conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-        )
-        statement.add_service_principal("cloudwatch.amazonaws.com")
-        topic.add_to_resource_policy(statement)
-        email = self.tenant.config.observability.alarm_email
-        if email is not None:
-            sns.CfnSubscription(
-                self, "AlarmEmail", topic_arn=topic.topic_arn, protocol="email", endpoint=email
-            )
-        return topic
-
-    def _count_answers(self, log_group_name: str) -> None:
-        """Count what the service logs once an answer: ids, reasons and times, no text."""
-        namespace = self._metrics.own_namespace
+    def _count_answers(self, log_group_name: str, *, namespace: str) -> None:
+        """Count the event that the service logs once per answer: ids, reasons and times, no text."""
         event = f'$.event = "{deployed_names.ANSWER_ENDED}"'
         first_token = f"$.{deployed_names.FIRST_TOKEN_MS}"
-        by_reason = logs.CfnMetricFilter.DimensionProperty(
-            key="FinishReason", value=f"$.{deployed_names.FINISH_REASON}"
-        )
-        ended = logs.CfnMetricFilter.MetricTransformationProperty(
-            metric_namespace=namespace, metric_name=names.ANSWERS, metric_value="1", dimensions=[by_reason]
-        )
-        begun = logs.CfnMetricFilter.MetricTransformationProperty(
-            metric_namespace=namespace,
-            metric_name=names.FIRST_TOKEN,
-            metric_value=first_token,
-            unit="Milliseconds",
-        )
-        failed = logs.CfnMetricFilter.MetricTransformationProperty(
-            metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1"
-        )
-        without_model = f"$.{deployed_names.MODEL_FAILED} IS TRUE"
-        for name, pattern, transformation in (
-            ("ModelFailures", f"{{ {event} && {without_model} }}", failed),
-            ("AnswersEnded", f"{{ {event} }}", ended),
-            ("FirstTokens", f"{{ {event} && {first_token} >= 0 }}", begun),
+        kinds = logs.CfnMetricFilter
+        by_reason = kinds.DimensionProperty(key="FinishReason", value=f"$.{deployed_names.FINISH_REASON}")
+        transformation = kinds.MetricTransformationProperty
+        for name, pattern, counted in (
+            (
+                "ModelFailures",
+                f"{{ {event} && $.{deployed_names.MODEL_FAILED} IS TRUE }}",
+                transformation(metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1"),
+            ),
+            (
+                "AnswersEnded",
+                f"{{ {event} }}",
+                transformation(
+                    metric_namespace=namespace,
+                    metric_name=names.ANSWERS,
+                    metric_value="1",
+                    dimensions=[by_reason],
+                ),
+            ),
+            (
+                "FirstTokens",
+                f"{{ {event} && {first_token} >= 0 }}",
+                transformation(
+                    metric_namespace=namespace,
+                    metric_name=names.FIRST_TOKEN,
+                    metric_value=first_token,
+                    unit="Milliseconds",
+                ),
+            ),
         ):
-            logs.CfnMetricFilter(
+            kinds(
                 self,
                 name,
                 log_group_name=log_group_name,
                 filter_pattern=pattern,
-                metric_transformations=[transformation],
+                metric_transformations=[counted],
             )
 
+    def _add_budget(self) -> None:
+        """Limit the tenant's cost per month, by its tag. It counts only once ``tenant`` is an active cost
+        allocation tag (docs/from-nothing.md)."""
+        tenant, settings = self.tenant, self.tenant.config.observability
+        kinds = budgets.CfnBudget
+        # The account stage created this topic, or the tenant file names another.
+        topic = settings.budget_topic or self.format_arn(
+            service="sns", resource=f"{tenant.place.name_prefix}-budget"
+        )
+        subscribers = [kinds.SubscriberProperty(subscription_type="SNS", address=topic)]
+        if settings.alarm_email is not None:
+            subscribers.append(
+                kinds.SubscriberProperty(subscription_type="EMAIL", address=settings.alarm_email)
+            )
+        kinds(
+            Construct(self, "Budget"),
+            "Month",
+            budget=kinds.BudgetDataProperty(
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=kinds.SpendProperty(amount=settings.budget_usd_per_month, unit="USD"),
+                # The form of a user-defined tag: https://docs.aws.amazon.com/cost-management/
+                # latest/userguide/budgets-create-filters.html
+                cost_filters={"TagKeyValue": [f"user:tenant${tenant.name}"]},
+            ),
+            notifications_with_subscribers=[
+                kinds.NotificationWithSubscribersProperty(
+                    notification=kinds.NotificationProperty(
+                        comparison_operator="GREATER_THAN",
+                        notification_type=kind,
+                        threshold=percent,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=subscribers,
+                )
+                for kind, percent in _BUDGET_NOTIFICATIONS
+            ],
+        )
 
-_LONGEST_GROUP_NAME = 32
-"""Characters: https://docs.aws.amazon.com/xray/latest/api/API_CreateGroup.html"""
-_MARK = 8
-"""Hex digits by which two long names with one beginning differ."""
 
-
-def _group_name(whole: str) -> str:
-    if len(whole) <= _LONGEST_GROUP_NAME:
-        return whole
-    mark = sha256(whole.encode()).hexdigest()[:_MARK]
-    return f"{whole[: _LONGEST_GROUP_NAME - _MARK - 1]}-{mark}"
-
-
-_TRACED_AS = "assistant-service"
-"""The service's name in its spans. X-Ray is one an account: two tenants in one share the group's traces,
-which carry ids and times, no text."""
+def _group_name(name: str) -> str:
+    if len(name) <= _MAX_GROUP_NAME:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{name[: _MAX_GROUP_NAME - _DIGEST - 1]}-{digest}"

@@ -14,7 +14,6 @@ from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     DATA,
-    KEYS,
     NETWORK,
     deployed,
     resources_of,
@@ -29,7 +28,7 @@ Template = dict[str, Any]
 
 
 def edge_of(tenant: DeployedTenant) -> EdgeStack:
-    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, network=NETWORK, data=DATA)
 
 
 @pytest.fixture(scope="module")

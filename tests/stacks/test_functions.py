@@ -136,7 +136,7 @@ def test_dependencies_that_were_not_fetched_are_asked_for(
 ) -> None:
     monkeypatch.setattr(function_package, "BUILD", tmp_path)
 
-    with pytest.raises(ConfigurationError, match=r"python -m stacks\.constructs\.function_package"):
+    with pytest.raises(ConfigurationError, match=r"python -m stacks\.function_package"):
         FUNCTIONS.archive()
 
 

@@ -17,6 +17,7 @@ from assistant.settings.functions import (
     SchemaSettings,
 )
 from assistant.settings.process import ProcessSettings
+from stacks.ingestion import queues as tenant_queues
 from stacks.ingestion.search_schema import schema_stamp
 from stacks.ingestion.stack import IngestionStack
 from stacks.outputs import Workload
@@ -127,7 +128,7 @@ def test_every_queue_is_encrypted_and_those_that_work_have_dead_letters(template
     assert all(queue["Properties"]["KmsMasterKeyId"] == KEYS.data_key_arn for queue in queues)
     assert 2 * len(working) == len(queues)
     assert {queue["Properties"]["RedrivePolicy"]["maxReceiveCount"] for queue in working} == {MAX_ATTEMPTS}
-    assert queues.MAX_ATTEMPTS == MAX_ATTEMPTS
+    assert tenant_queues.MAX_ATTEMPTS == MAX_ATTEMPTS
 
 
 def test_every_queue_refuses_what_comes_without_tls(template: dict[str, Any]) -> None:

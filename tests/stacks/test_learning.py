@@ -12,7 +12,6 @@ from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import (
     DATA,
     KEYS,
-    MODELS,
     NETWORK,
     deployed,
     resources_of,
@@ -32,7 +31,6 @@ def template() -> dict[str, Any]:
             keys=KEYS,
             network=NETWORK,
             data=DATA,
-            models=MODELS,
         )
     )
 

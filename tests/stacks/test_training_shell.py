@@ -18,7 +18,6 @@ from stacks.outputs import Workload
 from tests.stacks.values import (
     DATA,
     KEYS,
-    MODELS,
     NETWORK,
     deployed,
     resources_of,
@@ -44,9 +43,7 @@ class RefusedError(Exception):
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
     stage = stage_for(tenant)
-    stack = LearningStack(
-        stage, "Learning", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA, models=MODELS
-    )
+    stack = LearningStack(stage, "Learning", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
     return template_of(stack)
 
 
