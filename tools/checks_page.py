@@ -1,6 +1,6 @@
 """``docs/checks.md``: its list of mistakes, made from the registry itself.
 
-``python -m tools.checks_page`` writes it anew; a test finds drift.
+``python -m tools.checks_page`` writes it; a test finds drift.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _BLOCK = re.compile(r"(<!-- mistakes,.*? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def with_mistakes(page: str) -> str:
-    """Return the page with what stands between its markers made anew."""
+    """Return the page with a new list between its markers."""
     made, count = _BLOCK.subn(lambda found: f"{found[1]}{_sections()}{found[2]}", page)
     if count != 1:
         raise ValueError(f"the page has {count} places for the mistakes")

@@ -20,15 +20,15 @@ Kind = Literal["endpoint", "search", "unit"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """``amount`` of something with a price, in one part of the bill."""
+    """An amount of something with a price, in one part of the bill."""
 
     part: str
     kind: Kind
     name: str
-    """Of its price: an instance, or a unit."""
+    """Name of its price: an instance type, or a unit."""
     amount: float
     only_on: bool = False
-    """It is not there while the tenant is paused."""
+    """Whether it costs nothing while the tenant is paused."""
 
 
 BY_USE = frozenset(
@@ -55,7 +55,7 @@ BY_USE = frozenset(
         "AWS::XRay::Group",
     }
 )
-"""Paid by what goes through or lies in them, or priced with another resource: nothing an hour themselves."""
+"""Paid by use, or priced with another resource: no hourly cost of their own."""
 FREE = frozenset(
     {
         "AWS::ApplicationAutoScaling::ScalingPolicy",
@@ -99,7 +99,7 @@ def priced(templates: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def unknown_types(templates: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return resource types of which nobody said whether they cost by the hour."""
+    """Return the resource types that are in none of the lists here."""
     found = {body["Type"] for template in templates for body in template.get("Resources", {}).values()}
     return {one for one in found - BY_USE - FREE - set(_PRICED) if not one.startswith("Custom::")}
 
@@ -143,7 +143,7 @@ _PRICED = (
 
 
 def _endpoint(properties: Mapping[str, Any]) -> Iterator[Line]:
-    """An endpoint's configuration is there while paused, and costs nothing: its instances do."""
+    """Yield an endpoint's instances; while paused the configuration stays without them, and costs nothing."""
     for variant in properties["ProductionVariants"]:
         count = float(variant["InitialInstanceCount"])
         yield Line(
@@ -164,7 +164,7 @@ def _search(properties: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _tasks(resources: Iterable[Resource]) -> int:
-    """Return the least number of tasks that run: what scaling keeps."""
+    """Return the minimum number of tasks that scaling keeps."""
     return max(
         (
             int(resource["Properties"]["MinCapacity"])
@@ -180,9 +180,6 @@ def _unit(part: str, name: str, amount: float, *, only_on: bool = False) -> Line
     return Line(part=part, kind="unit", name=name, amount=amount, only_on=only_on)
 
 
-# The dated file of prices.
-
-
 FILE = Path(__file__).with_name("prices-2026-11-20.toml")
 
 
@@ -191,7 +188,7 @@ class Price(BaseModel):
 
     usd_per_hour: float = Field(gt=0)
     found: Literal["api", "pages", "list", "estimate"]
-    """What stands behind the figure; the head of the file says what each means."""
+    """Where the price is from; the head of the file defines each."""
     source: str = Field(min_length=1)
 
 
@@ -207,7 +204,7 @@ class Prices(BaseModel):
     unit: Mapping[str, Price]
 
     def of(self, kind: Literal["endpoint", "search", "unit"], name: str) -> Price:
-        """Raises ConfigurationError: something costs that has no price here."""
+        """Return a price. Raises ConfigurationError when there is none."""
         table: Mapping[str, Price] = getattr(self, kind)
         try:
             return table[name]
@@ -216,21 +213,18 @@ class Prices(BaseModel):
 
 
 def load_prices(path: Path = FILE) -> Prices:
-    """Raises ConfigurationError naming file, line and key."""
+    """Read the dated file of prices. Raises ConfigurationError naming file, line and key."""
     return read_strict(path, Prices)
 
 
-# The table of costs in docs/from-nothing.md.
-
-
 PAGE = Path(__file__).parents[1] / "docs" / "from-nothing.md"
-BEGIN = "<!-- costs, made by python -m assistant.cli.costs -->"
+BEGIN = "<!-- costs, made by python -m tools.costs -->"
 END = "<!-- end of costs -->"
 HOURS_A_MONTH = 730
 
 
 def with_costs(page: str, *, assembly: Path, prices: Prices) -> str:
-    """Return the page with its costs written anew, for every tenant of ``cdk.out``.
+    """Return the page with a new table of costs, for every tenant of ``cdk.out``.
 
     Raises ConfigurationError where something has no price.
     """
@@ -238,7 +232,7 @@ def with_costs(page: str, *, assembly: Path, prices: Prices) -> str:
     _, _, tail = rest.partition(END)
     tenants = {
         folder.name.removeprefix("assembly-").lower(): list(
-            priced(_in_order(templates_by_stack_name(folder)))
+            priced(template for _, template in sorted(templates_by_stack_name(folder).items()))
         )
         for folder in sorted(assembly.glob("assembly-*"))
     }
@@ -267,7 +261,7 @@ def markdown(tenants: Mapping[str, Sequence[Line]], prices: Prices) -> str:
 
 
 def _cost(lines: Sequence[Line], prices: Prices, *, part: str | None = None) -> tuple[float, float]:
-    """Return what costs an hour while on, and while paused."""
+    """Return the cost an hour while on, and while paused."""
     some = [line for line in lines if part is None or line.part == part]
     costs = [(line, line.amount * prices.of(line.kind, line.name).usd_per_hour) for line in some]
     return sum(cost for _, cost in costs), sum(cost for line, cost in costs if not line.only_on)
@@ -275,13 +269,6 @@ def _cost(lines: Sequence[Line], prices: Prices, *, part: str | None = None) -> 
 
 def _row(name: str, costs: Sequence[tuple[float, float]]) -> str:
     return f"| {name} | " + " | ".join(f"{on:.2f} | {paused:.2f}" for on, paused in costs) + " |"
-
-
-def _in_order(templates: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [templates[name] for name in sorted(templates)]
-
-
-# ``python -m assistant.cli.costs [cdk.out]``: writes the table of costs into docs/from-nothing.md.
 
 
 def main(assembly: Path) -> None:

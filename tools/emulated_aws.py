@@ -1,4 +1,4 @@
-"""Tables, buckets and queues of every tenant on an emulator of AWS, and the environment that uses them.
+"""Makes every tenant's tables, buckets and queues on an emulator of AWS, and prints the environment for them.
 
 ``python -m tools.emulated_aws --url http://127.0.0.1:5000`` makes what is missing and prints
 variables for the service and the worker, beside the local gateway, issuer and model artifacts.
@@ -27,7 +27,7 @@ _QUEUES = ("documents", "withdrawals")
 
 @dataclass(frozen=True, slots=True)
 class EmulatedAws:
-    """What is AWS's of all tenants on one emulator. Names are those of the tenants."""
+    """The resources of all tenants on one emulator, named after the tenants."""
 
     url: str
     region: str
@@ -47,12 +47,12 @@ class EmulatedAws:
         }
 
     def answer_settings(self) -> dict[str, str]:
-        """Return those that only the service has."""
+        """Return the settings that only the service has."""
         return {"records_table": "{tenant}-records", "events_table": "{tenant}-events"}
 
 
 async def make_resources(url: str, tenants: Sequence[str], *, region: str = "us-east-1") -> EmulatedAws:
-    """Make each tenant's bucket, tables and queues unless they are there; at least one tenant."""
+    """Make each tenant's bucket, tables and queues unless they exist; at least one tenant."""
     queue_url = ""
     async with (
         open_client("s3", region=region, endpoint_url=url) as s3,

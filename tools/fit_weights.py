@@ -1,4 +1,4 @@
-"""``make fit``: the shipped weights files, learned from the tuning halves of every tenant's questions.
+"""``make fit``: learns the shipped weights files from the tuning halves of every tenant's questions.
 
     python -m tools.fit_weights [--tenant T ...] [--state DIR] [--dry-run]
 
@@ -54,7 +54,7 @@ AllObserved = Mapping[str, Sequence[Observed]]
 
 
 class _Fit:
-    """One fit: the questions of all tenants, asked over services that stay open."""
+    """One fit: asks the questions of all tenants, over services that stay open."""
 
     def __init__(self, runtime: LocalRuntime, questions: Questions, *, fitted_on: str) -> None:
         self._runtime = runtime
@@ -84,7 +84,7 @@ class _Fit:
     async def _ask(
         self, services: Mapping[str, TenantServices], when: str
     ) -> tuple[dict[str, Results], AllObserved]:
-        """Ask everything with the weights of the files; return results and what the tuning halves showed."""
+        """Ask every question with the current files; return results, and the tuning halves' observations."""
         results: dict[str, Results] = {}
         tuning: dict[str, list[Observed]] = {}
         for tenant, questions in self._questions.items():
@@ -162,7 +162,7 @@ def _section(found: Thresholds) -> GateSection:
 
 @contextmanager
 def _restored(folder: Path, *, always: bool) -> Generator[None]:
-    """Put the weights files back after an error, or always."""
+    """Restore the weights files after an error, or always."""
     kept = {path: path.read_bytes() for path in (folder / f"{kind}.json" for kind in get_args(Kind))}
     done = False
     try:

@@ -1,6 +1,6 @@
 """The tables of environment variables in docs/start-alone.md, made from the settings classes themselves.
 
-``python -m tools.settings_table`` writes them anew; a test finds drift.
+``python -m tools.settings_table`` writes them; a test finds drift.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TABLES: dict[str, type[StoreSettings]] = {"service": ServiceSettings, "worker":
 
 
 def with_tables(page: str) -> str:
-    """Return the page with what stands between its markers made anew."""
+    """Return the page with new tables between its markers."""
     for name, settings in _TABLES.items():
         block = re.compile(rf"(<!-- variables of the {name},.*? -->\n).*?(<!-- end -->)", re.DOTALL)
         table = _table(settings)
@@ -45,12 +45,12 @@ def _table(settings: type[StoreSettings]) -> str:
 
 
 def _named(found: re.Match[str], settings: type[StoreSettings]) -> str:
-    """Return a field that a sentence names as the variable that a reader sets."""
+    """Return the variable of a field that a sentence names."""
     return f"`{settings.variable(found[1])}`" if found[1] in settings.model_fields else found[0]
 
 
 def _docstrings(settings: type[ProcessSettings]) -> Iterator[tuple[str, str]]:
-    """Yield each field with the sentence under it, fields of parents too."""
+    """Yield each field and the docstring under it, also of parent classes."""
     for owner in reversed(settings.__mro__):
         if not issubclass(owner, ProcessSettings):
             continue

@@ -1,6 +1,6 @@
-"""``python -m tools.template_proofs cdk.out``: what is proven of every tenant's templates.
+"""``python -m tools.template_proofs cdk.out``: proves every tenant's templates.
 
-The template mistakes, reachability, and that nothing pinned is lost; a line a tenant, each proven alone.
+It checks the template mistakes, reachability, and that no pinned resource is lost; it prints a line a tenant.
 The exit status is 1 when a file or a proof fails.
 """
 
@@ -28,14 +28,14 @@ _PINS = Path("stacks/pins")
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """A line for each tenant whose templates are proven, and an error for each other."""
+    """A line for each tenant that passes, and an error for each other."""
 
     proven: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> Proofs:
-    """Prove the templates of each deployed tenant alone. Raises ConfigurationError when no file is read."""
+    """Check the templates of each deployed tenant. Raises ConfigurationError when no tenant file is valid."""
     files = load_tenants(tenants)
     proven: list[str] = []
     refused = [error.message for error in files.refused.values()]

@@ -1,4 +1,4 @@
-"""``python -m tools.tenant_matrix``: the tenants that a delivery goes to.
+"""``python -m tools.tenant_matrix``: the tenants that a delivery deploys.
 
 Prints ``tenants=[{"tenant", "region", "profile", "environment"}, …]``. The environment is the tenant's own,
 ``hipaa-<tenant>`` where the profile asks for a reviewer.
@@ -16,7 +16,7 @@ from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 
 def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
-    """Return a row a deployed tenant. Raises ConfigurationError naming file and key."""
+    """Return a row for each deployed tenant. Raises ConfigurationError naming file and key."""
     tenants = [load_tenant(folder / f"{only}.toml")] if only else _readable(folder)
     return [
         {
@@ -31,7 +31,7 @@ def matrix(folder: Path, *, only: str = "") -> list[dict[str, str]]:
 
 
 def _readable(folder: Path) -> list[TenantConfig]:
-    """Return the tenants whose files can be read; a wrong file is named and stops no other's delivery."""
+    """Return the tenants with valid files; warn about an invalid one, which does not stop the others."""
     files = load_tenants(folder)
     for error in files.refused.values():
         sys.stderr.write(f"warning: {error.message}\n")

@@ -28,12 +28,16 @@ _POSSIBLE_END = re.compile(r"[.!?…。！？][.!?…\"'”’»)\]*_]*|(?=\n)")
 
 @dataclass(slots=True)
 class MarkedText:
-    """What of an answer's text may be shown."""
+    """Splits arriving text so that a mark can be printed behind each sentence.
+
+    A sentence's event comes right after the token that made its end certain, and that token already holds the
+    first letter of the next sentence. So text behind a possible end is held back until the next event.
+    """
 
     text: str = ""
     _shown: int = 0
     _decided: int = 0
-    """Before it every possible end is known to be one, or none."""
+    """Every possible end before it is decided."""
 
     def take(self, piece: str) -> str:
         """Add a piece and return what may be shown now."""
@@ -44,7 +48,7 @@ class MarkedText:
             if not self.text[found.end() : before].strip():
                 self._decided = found.start()
                 return self._show(found.end())
-            at = found.end() + 1  # a piece came since, and no sentence: it was no end
+            at = found.end() + 1  # a later piece came without a sentence: this was no end
         self._decided = before
         return self._show(len(self.text))
 
@@ -62,9 +66,6 @@ class MarkedText:
         return shown
 
 
-# An answer on the terminal: text as it arrives, marks, what the agent is told of it, sources, timings.
-
-
 _REASONS = {
     "no_unit": "no source says so",
     "number_differs": "its source has another number",
@@ -74,7 +75,7 @@ _REASONS = {
     "no_passage": "no source says so",
     "number_not_in_passage": "a number that its source does not have",
 }
-"""By code; the last two are of records of schema version 1."""
+"""By code; the last two occur in records of schema version 1."""
 _DETAILS = {
     FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
     FinishReason.REFUSED: "The assistant does not answer this.",
@@ -104,7 +105,7 @@ _INDENT = "  "
 
 @dataclass(slots=True)
 class AnswerPrinter:
-    """Prints the events of one answer in their order and keeps what is asked about afterwards."""
+    """Prints the events of one answer in order, and keeps its id, timings and problem."""
 
     terminal: Terminal
     base_url: str
@@ -167,7 +168,7 @@ class AnswerPrinter:
 
 
 def with_bold(text: str, *, style: str = "") -> Text:
-    """Return Markdown with its bold parts in bold; its other marks stay as they are written."""
+    """Return Markdown with its bold parts in bold; other marks stay as written."""
     shown = Text()
     for place, part in enumerate(_BOLD.split(text)):
         shown.append_text(plain(part, style=f"{style} bold".strip() if place % 2 else style))
@@ -175,7 +176,7 @@ def with_bold(text: str, *, style: str = "") -> Text:
 
 
 def show_remarks(terminal: Terminal, said: Done | AnswerRecord) -> None:
-    """Print what an agent is told of an answer: how it was made, whether to trust it, what else there is."""
+    """Print how an answer was made, how certain it is, and its alternatives."""
     out = terminal.out
     if said.mode is not None:
         out.print()
@@ -244,9 +245,9 @@ def _indented(text: str) -> str:
 
 
 def mark_of(sentence: Sentence, *, after: str = "") -> Text:
-    """Return what stands behind a sentence: its citations, and whether nothing supports it.
+    """Return the mark behind a sentence: its citations, and whether it is unsupported.
 
-    ``after`` is the text before the mark; a citation that it ends with is not said twice.
+    ``after`` is the text before the mark; a citation at its end is not repeated.
     """
     mark = Text()
     numbers = "".join(f"[{n}]" for n in sentence.citations)
@@ -285,7 +286,7 @@ def print_sources(
 
 
 def _by_document(sources: Sequence[Source]) -> list[list[Source]]:
-    """Return the sources, those of one document together, in the order of each document's first."""
+    """Return the sources grouped by document, in the order of each document's first."""
     documents: dict[str, list[Source]] = {}
     for source in sources:
         documents.setdefault(source.document_id, []).append(source)

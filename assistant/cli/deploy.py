@@ -70,9 +70,6 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", answer)
 
 
-# Changes of an endpoint's instance that SageMaker refuses.
-
-
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
@@ -151,9 +148,6 @@ def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
     """Put the Node beside our Python first in PATH: the machine's own may be too old, or missing."""
     beside = str(Path(sys.executable).parent)
     return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
-
-
-# The steps of ``assistant deploy`` and ``assistant diff``.
 
 
 SCHEMA_OUTPUT = "SchemaStamp"

@@ -102,9 +102,6 @@ def check_tenant(context: typer.Context, name: Name) -> None:
     check_tenant(GlobalOptions.of(context), name)
 
 
-# The commands that lead to AWS. Each is a few lines; the steps stand beside.
-
-
 images_app = typer.Typer(
     name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
 )

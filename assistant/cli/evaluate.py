@@ -110,9 +110,6 @@ def show_changes(
         terminal.out.print(f"  … and {len(changed) - _CHANGED_SHOWN} more: the report lists them")
 
 
-# ``assistant evaluate``: the committed questions through the answer path, judged, kept and compared.
-
-
 DRAWN = 120
 """Questions a tenant that ``--draw`` asks, besides the clean versions of messy ones."""
 SUBJECT_CHANGES = 12

@@ -1,7 +1,7 @@
 """``assistant images publish``: builds, pushes and copies our images, and writes their digests into the lock.
 
 Needs Docker with buildx, and a network that reaches the registries: a build machine, not the closed VPC. The
-stacks then take digests alone.
+stacks use only the digests.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -29,7 +29,7 @@ _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _ENDPOINTS_PLATFORM: Platform = "linux/amd64"
-"""No instance of the instance table is Arm's, whatever tasks and the build machine are."""
+"""No instance of the instance table is Arm's, whatever the tasks and the build machine are."""
 _OF_ENDPOINTS = frozenset({"model_server"})
 
 
@@ -58,10 +58,7 @@ class Registry:
         return f"{self.host}/{image.repository}:{image.tag}"
 
     def digest(self, image: LockedImage) -> str | None:
-        """Return the digest that an image's tag has here; None where there is no such tag.
-
-        Raises DeploymentError.
-        """
+        """Return the digest of an image's tag here; None without such a tag. Raises DeploymentError."""
         try:
             ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
             found = ecr.describe_images(
@@ -78,24 +75,26 @@ class Registry:
                     f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
                     "stage there first: npx cdk deploy -c stage=account '**'"
                 ) from None
-            raise DeploymentError(f"{self.account}/{self.region} tells no image: {error}") from None
+            raise DeploymentError(f"{self.account}/{self.region} cannot list images: {error}") from None
         except BotoCoreError as error:
-            raise DeploymentError(f"{self.account}/{self.region} cannot be asked: {error}") from None
+            raise DeploymentError(f"{self.account}/{self.region} is unavailable: {error}") from None
         return str(found["imageDetails"][0]["imageDigest"])
 
     def login(self) -> tuple[str, str]:
-        """Return user and password for Docker, good for twelve hours. Raises DeploymentError."""
+        """Return user and password for Docker, valid for twelve hours. Raises DeploymentError."""
         try:
             ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
             token = ecr.get_authorization_token(registryIds=[self.account])["authorizationData"][0]
         except (BotoCoreError, ClientError) as error:
-            raise DeploymentError(f"{self.account}/{self.region} gives no login: {error}") from None
+            raise DeploymentError(f"{self.account}/{self.region} refused the login: {error}") from None
         user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
         return user, password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
+    """Builds, copies and locks images."""
+
     root: Path
     lock_file: Path
     terminal: Terminal
@@ -105,7 +104,7 @@ class Publication:
     def publish(self, registries: Sequence[Registry], *, only: Sequence[str] = ()) -> None:
         """Build or copy every own image into the first registry, copy it to the others, lock its digest.
 
-        Tags are never written twice (repositories are immutable): what is there is taken as it is.
+        A tag is never written twice (repositories are immutable): an existing one is used as it is.
         Raises ConfigurationError, DeploymentError.
         """
         lock = load_images(self.lock_file)
@@ -113,9 +112,9 @@ class Publication:
             self._log_in(registry)
         for name, image in _chosen(lock, only).items():
             first = registries[0]
-            digest = self._there(name, image, first) or self._make(name, image, first.place(image))
+            digest = self._existing(name, image, first) or self._make(name, image, first.place(image))
             for registry in registries[1:]:
-                copied = self._there(name, image, registry)
+                copied = self._existing(name, image, registry)
                 if copied is None:
                     self.terminal.step(f"{name}: copying to {registry.account}/{registry.region}")
                     source = f"{first.host}/{image.repository}@{digest}"
@@ -129,22 +128,22 @@ class Publication:
             self.terminal.say(f"{name} = {digest}")
 
     def lock(self, name: str, *, region: str) -> None:
-        """Write the digest that an image of AWS has today in one region. Raises as ``publish``."""
+        """Write the current digest of an image of AWS in one region. Raises as ``publish``."""
         lock = load_images(self.lock_file)
         image = lock.image(name)
         registry = Registry(account=lock.account(name, region=region, own=""), region=region)
         self._log_in(registry)
         place = registry.place(image)
-        digest = self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
+        digest = self._inspect(place)
         write_digest(self.lock_file, name=name, digest=digest)
         self.terminal.say(f"{name} = {digest}")
 
-    def _there(self, name: str, image: LockedImage, registry: Registry) -> str | None:
+    def _existing(self, name: str, image: LockedImage, registry: Registry) -> str | None:
         digest = registry.digest(image)
         if digest is not None:
             self.terminal.say(
-                f"{name}:{image.tag} is in {registry.account}/{registry.region} already, and taken as it is; "
-                "what changed since needs another tag in the lock"
+                f"{name}:{image.tag} is in {registry.account}/{registry.region} already, and used as it is; "
+                "a changed image needs another tag in the lock"
             )
         return digest
 
@@ -159,7 +158,7 @@ class Publication:
         with tempfile.TemporaryDirectory() as folder:
             metadata = Path(folder) / "metadata.json"
             options = {
-                # Unnamed it is the build machine's, and an Arm laptop's image starts nowhere on x86.
+                # The default is the build machine's: an image of an Arm laptop does not start on x86.
                 "--platform": _ENDPOINTS_PLATFORM if name in _OF_ENDPOINTS else self.platform,
                 "--metadata-file": str(metadata),
                 "--build-arg": f"PYTHON_IMAGE={self._base()}",
@@ -173,6 +172,9 @@ class Publication:
     def _copy(self, source: str, place: str) -> str:
         # By default buildx wraps a single image in a new index, which has another digest.
         self._docker(["buildx", "imagetools", "create", "--prefer-index=false", "--tag", place, source])
+        return self._inspect(place)
+
+    def _inspect(self, place: str) -> str:
         return self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
 
     def _base(self) -> str:

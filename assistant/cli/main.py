@@ -289,12 +289,12 @@ def add(
     ] = None,
 ) -> None:
     """Check a model, describe it under the state folder, and use it for the tenant from now on."""
-    from assistant.cli.models import Brought, add_model
+    from assistant.cli.models import ModelOptions, add_model
 
     add_model(
         GlobalOptions.of(context),
         tenant=tenant,
-        brought=Brought(path, name, writes_answers, prompt, passages, context_tokens, pooling),
+        brought=ModelOptions(path, name, writes_answers, prompt, passages, context_tokens, pooling),
     )
 
 

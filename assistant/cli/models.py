@@ -1,4 +1,4 @@
-"""What ``assistant models`` does: weights stay where they are, what is known of them goes under the state."""
+"""``assistant models``: describes models under the state folder, and chooses them; weights stay in place."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 from pydantic import ValidationError
-from rich.table import Table
 
 from assistant.answering.prompt import load_prompt
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import Terminal, table
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.local.layout import models_dir
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.local_models import (
     MANIFEST_FILE,
     AddedEmbedding,
-    AddedLlm,
     AddedModel,
     added_models,
     choose,
@@ -40,8 +37,8 @@ _PACKAGED = (("embedding", "all-MiniLM-L6-v2"), ("generation", "SmolLM2-135M-Ins
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """What a person says of a model; None is what the weights or the product's defaults say."""
+class ModelOptions:
+    """The options for a model; None takes the weights' or the product's default."""
 
     path: Path
     name: str | None = None
@@ -52,7 +49,7 @@ class Brought:
     pooling: Literal["mean", "cls"] | None = None
 
     def answering(self) -> AnsweringTable:
-        """Raises ConfigurationError for a prompt that does not exist, or that does not suit a writer."""
+        """Return the table of the manifest. Raises ConfigurationError for an unknown or unsuitable prompt."""
         defaults = WRITER if self.writes_answers else AnsweringTable()
         given = {"prompt": self.prompt, "passages": self.passages}
         try:
@@ -68,8 +65,8 @@ class Brought:
         return table
 
 
-def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
-    """Check the weights by loading them, describe them, choose them for the tenant."""
+def add_model(options: GlobalOptions, *, tenant: str, brought: ModelOptions) -> None:
+    """Load the weights once, describe them, and choose them for the tenant."""
     from assistant.model_server.added_model import Wishes, look_at
 
     terminal = Terminal()
@@ -90,16 +87,20 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: Brought) -> None:
             ) from None
     folder = models_dir(options.state_dir) / model.name
     _refuse_other(folder, model)
-    before = _manifest_text(folder)
+    manifest = folder / MANIFEST_FILE
+    before = manifest.read_bytes() if manifest.is_file() else None
     make_private_folder(folder)
-    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
+    write_private(manifest, model.as_toml().encode())
     try:
         with terminal.waiting("loading the model once"):
             model = _built(model, folder, config)
     except ConfigurationError:
-        _restore(folder, before)
+        if before is None:
+            manifest.unlink()
+        else:
+            write_private(manifest, before)
         raise
-    write_private(folder / MANIFEST_FILE, model.as_toml().encode())
+    write_private(manifest, model.as_toml().encode())
     _choose(options, config, model, terminal)
 
 
@@ -123,7 +124,7 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
 
 
 def list_models(options: GlobalOptions) -> None:
-    """Show the packaged and the added models, and the tenants that use each."""
+    """Print the packaged and the added models, and the tenants that use each."""
     terminal = Terminal()
     folder = models_dir(options.state_dir)
     chosen = options.local_models(options.tenants().tenants)
@@ -135,24 +136,22 @@ def list_models(options: GlobalOptions) -> None:
         users = [tenant for tenant, models in chosen.items() if getattr(models, model.task) == model]
         rows.append(model.model_dump(mode="json") | {"packaged": False, "used_by": users})
     if options.json:
-        terminal.line(orjson.dumps({"models": rows}).decode())
+        terminal.json({"models": rows})
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("model", "task", "from", "sha256", "answers", "used by"):
-        table.add_column(heading, overflow="fold")
+    shown = table("model", "task", "from", "sha256", "answers", "used by", overflow="fold")
     for row in rows:
-        table.add_row(
+        shown.add_row(
             str(row["name"]),
             str(row["task"]),
             str(row.get("path", "package")),
             str(row.get("sha256", ""))[:_SHOWN_DIGITS],
-            _said_of_answers(row),
+            _answers(row),
             ", ".join(row["used_by"]),
         )
-    terminal.out.print(table)
+    terminal.out.print(shown)
 
 
-def _said_of_answers(row: Mapping[str, Any]) -> str:
+def _answers(row: Mapping[str, Any]) -> str:
     if row["task"] == "embedding":
         return ""
     return "written" if row.get("answering", {}).get("writes_answers") else "quoted"
@@ -175,7 +174,7 @@ def _choose(options: GlobalOptions, before: TenantConfig, model: AddedModel, ter
 
 
 def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
-    """Return the tenant with the models it uses here; by its file alone where one must be added again."""
+    """Return the tenant with the models it uses here, or as in its file where a chosen model is invalid."""
     _known(options, tenant)
     try:
         return options.tenant(tenant)
@@ -184,7 +183,7 @@ def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
 
 
 def _known(options: GlobalOptions, tenant: str) -> None:
-    """A choice whose model is gone must not keep a person from choosing another."""
+    """Raise NotFoundError for an unknown tenant; a chosen model that is missing is no error here."""
     load_tenants(options.tenants_dir).one(tenant)
 
 
@@ -205,41 +204,20 @@ def _refuse_other(folder: Path, model: AddedModel) -> None:
         )
 
 
-def _manifest_text(folder: Path) -> str | None:
-    path = folder / MANIFEST_FILE
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _restore(folder: Path, before: str | None) -> None:
-    if before is None:
-        (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    else:
-        write_private(folder / MANIFEST_FILE, before.encode())
-
-
 def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
-    """Load the weights once and return the model with what was measured of it. Raises ConfigurationError.
+    """Load the weights once and return the model with its measured cosines. Raises ConfigurationError.
 
-    In a process of their own: a runtime may end its process on bad weights.
+    In a separate process: a runtime may end its process on bad weights.
     """
     from assistant.model_server.artifact import read_artifact
 
-    manifest, artifacts = folder / MANIFEST_FILE, folder.parent
-    match model:
-        case AddedEmbedding():
-            settings = ModelServerSettings(
-                task="embedding",
-                manifest=manifest,
-                artifacts_dir=artifacts,
-                max_input_tokens=min(model.max_tokens, tenant.embedding.max_tokens),
-            )
-        case AddedLlm():
-            settings = ModelServerSettings(
-                task="generation",
-                manifest=manifest,
-                artifacts_dir=artifacts,
-                context_tokens=model.context_tokens,
-            )
+    settings = ModelServerSettings(
+        task=model.task, manifest=folder / MANIFEST_FILE, artifacts_dir=folder.parent
+    ).model_copy(
+        update={"max_input_tokens": min(model.max_tokens, tenant.embedding.max_tokens)}
+        if isinstance(model, AddedEmbedding)
+        else {"context_tokens": model.context_tokens}
+    )
     ended = subprocess.run(
         [sys.executable, "-P", "-m", "assistant.model_server.artifact"],
         env=inherited_environment() | settings.environment(),
@@ -254,9 +232,5 @@ def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
     artifact = read_artifact(folder)
     if not isinstance(model, AddedEmbedding) or artifact is None:
         return model
-    return model.model_copy(
-        update={
-            "cosine_unrelated": artifact.cosine_unrelated,
-            "cosine_related": artifact.cosine_related,
-        }
-    )
+    measured = {name: getattr(artifact, name) for name in ("cosine_unrelated", "cosine_related")}
+    return model.model_copy(update=measured)

@@ -152,9 +152,6 @@ def _fact(terminal: Terminal, name: str, value: str) -> None:
     terminal.out.print(styled((f"{name:<{_WIDTH}}", "bold"), (value, "")))
 
 
-# ``assistant verdicts`` and ``replay``: reading back what was answered and what agents said of it.
-
-
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """A record with the text of its passages, where the document store still has it."""

@@ -1,4 +1,4 @@
-"""``assistant tenant new`` and ``tenant check``: a file from another tenant's, and what is made up in one."""
+"""``assistant tenant new`` and ``check``: copies a tenant file; finds placeholders and conflicts in one."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from assistant.settings.toml_file import with_values
 
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\n'
-"""What a file without sources has: in the copy it is written out, for its paths."""
+"""The default source of a file without sources: the copy writes it, for its paths."""
 _TAKEN = "address ranges of other tenants"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTenant:
-    """What a person says of a tenant that they begin."""
+    """The options of a new tenant."""
 
     name: str
     source: str
@@ -59,9 +59,9 @@ class NewTenant:
 
 
 def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
-    """Write a tenant file from another one, and say what to do with it.
+    """Write a tenant file from another one, and print what to do with it.
 
-    Raises ConfigurationError or ConflictError, naming the file that is in the way, and writes nothing then.
+    Raises ConfigurationError or ConflictError, naming the conflicting file; then it writes nothing.
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
@@ -93,7 +93,7 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
 
 
 def check_tenant(options: GlobalOptions, name: str) -> None:
-    """Say what keeps a tenant's files from being deployed. Raises ConfigurationError with all of it."""
+    """Raise ConfigurationError with every reason why a tenant's files cannot be deployed."""
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
     wrong = list(refusals(tenant, files))
@@ -107,8 +107,10 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
-    """Yield what keeps a tenant from being deployed: placeholders, each with file, line and key, and clashes
-    with the other files that can be read."""
+    """Yield why a tenant cannot be deployed.
+
+    That is each placeholder with file, line and key, and each conflict with another valid file.
+    """
     path = files.folder / f"{tenant.name}.toml"
     yield from said_of(path, placeholders(tenant))
     others = [other for other in files.tenants.values() if other.name != tenant.name]
@@ -139,7 +141,7 @@ def _refuse_name(name: str, *, path: Path) -> None:
 def _own_values(
     wanted: NewTenant, source: TenantConfig, *, files: TenantFiles
 ) -> Mapping[tuple[str | int, ...], str | Sequence[str]]:
-    """Return what differs from the source's file, by place."""
+    """Return the values that differ from the source's file, by place."""
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
         ("name",): wanted.name,
         ("display_name",): wanted.display_name or wanted.name.replace("-", " ").capitalize(),
@@ -167,7 +169,7 @@ def _own_values(
 def _leaves(
     value: Any, place: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], str | list[str]]]:
-    """Yield the texts below a section, and its lists of texts, by place."""
+    """Yield the strings below a section, and its lists of strings, by place."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
@@ -184,7 +186,7 @@ def _leaves(
 
 @dataclass(slots=True)
 class _Samples:
-    """Puts a placeholder where the source's own place was: another tenant stands somewhere else."""
+    """Makes placeholders for the source's own addresses, accounts and ids."""
 
     name: str
     source: str
@@ -218,7 +220,7 @@ class _Samples:
 def _paths(
     wanted: NewTenant, source: TenantConfig, folder: Path
 ) -> Mapping[tuple[str | int, ...], Sequence[str]]:
-    """Return folders of the tenant's own for each source that has some: the first has what was asked for."""
+    """Return the paths of each source that has some; those of the first are the chosen ones."""
     return {
         ("sources", 0, "paths"): [_knowledge(wanted, folder)],
         **{
@@ -238,7 +240,7 @@ def _knowledge(wanted: NewTenant, folder: Path) -> str:
 
 
 def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> str:
-    """Return the range that was asked for, or the next of the source's size that no other tenant has."""
+    """Return the chosen range, or the next free one of the source's size."""
     taken = {
         IPv4Network(block): f"{name}.toml"
         for name, tenant in files.tenants.items()

@@ -150,9 +150,6 @@ def _page(title: str, body: str) -> str:
 """
 
 
-# The local OpenID provider: discovery, keys, sign-in page and token endpoint.
-
-
 _SESSION_COOKIE = "assistant_issuer_session"
 _FORM_LIMIT_BYTES = 16 * 1024
 _REQUEST_FIELDS = (
@@ -359,9 +356,6 @@ def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) 
     if not roles:
         return "Choose at least one role."
     return Grant(tenant=tenant, agent=agent, roles=roles)
-
-
-# ``python -m assistant.local.issuer``: settings from the environment, see LocalIssuerSettings.
 
 
 _log = structlog.get_logger(__name__)

@@ -25,7 +25,7 @@ def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
 
     assert page == with_costs(page, assembly=assembly, prices=load_prices()), (
-        "run: make synth && python -m assistant.cli.costs"
+        "run: make synth && python -m tools.costs"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.models import Brought, add_model, list_models, use_model
+from assistant.cli.models import ModelOptions, add_model, list_models, use_model
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights
@@ -42,7 +42,7 @@ def options(tmp_path: Path) -> GlobalOptions:
 
 
 def add(options: GlobalOptions, path: Path, **brought: object) -> AddedModel:
-    add_model(options, tenant="shop", brought=Brought(path, **brought))  # type: ignore[arg-type]
+    add_model(options, tenant="shop", brought=ModelOptions(path, **brought))  # type: ignore[arg-type]
     return read_added_model(options.state_dir / "models" / str(brought.get("name") or path.stem))
 
 
