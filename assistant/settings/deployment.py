@@ -1,6 +1,6 @@
 """The sections of a tenant file that only a deployment on AWS reads, and the account file.
 
-Locally all of them may be absent. They change where and how large an assistant is, never what it answers.
+Locally all of them may be absent. They set place and size of an assistant, and never change its answers.
 """
 
 from __future__ import annotations
@@ -41,50 +41,50 @@ CidrBlock = Annotated[str, AfterValidator(_is_block)]
 
 
 class PlaceSection(StrictModel):
-    """``[deployment]``: where the tenant stands, and what its company asks of everything in an account."""
+    """``[deployment]``: the tenant's account and region, and the company's rules for every resource."""
 
     account: AccountId
     region: Region
     zones: tuple[Zone, ...] = Field(min_length=2, max_length=3)
-    """Named, never looked up. Three where the search domain has a standby."""
+    """Written out, never looked up. Three when the search domain has a standby."""
     profile: Profile
     cost_center: TagValue = Field(min_length=1)
     release: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")
-    """Version of this package that the tenant runs; tagged, and shown by the service."""
+    """Version of this package that the tenant runs; a tag of its resources, and shown by the service."""
     name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
-    """Of stacks and parameters."""
+    """Prefix of the names of stacks and parameters."""
     bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
     permissions_boundary: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_+=,.@/-]{1,128}$")
-    """Name of a managed policy that bounds every role; the account stage's own when absent."""
+    """Name of the permissions boundary of every role; the account stage's policy when absent."""
     role_path: str = Field(default="/assistant/", pattern=r"^/([A-Za-z0-9_.-]+/)*$")
     break_glass: tuple[Arn, ...] = ()
-    """Roles (``*`` allowed, as in SSO roles' names) that may read PHI stores in an emergency. Each use of one
+    """Roles (``*`` allowed, as in names of SSO roles) that may read PHI stores in an emergency. Each use
     raises an alarm."""
     artifact_publishers: tuple[RoleArn, ...] = ()
-    """Roles of the company's builds that may take the tenant's ``ArtifactPublisher`` role and put model
-    artifacts. They exist before the first deploy: IAM trusts no role that is not there. None: no such role is
-    made, and nobody may put."""
+    """Roles of the company's builds that may assume the tenant's ``ArtifactPublisher`` role and put model
+    artifacts. They exist before the first deployment: IAM trusts only existing roles. Empty: the role is not
+    created, and nobody may put artifacts."""
     required_tags: Mapping[TagKey, TagValue] = {}
-    """What the company wants on every resource beside tenant, cost-center, data-class and release."""
+    """The company's tags for every resource, beside tenant, cost-center, data-class and release."""
 
     def parameter(self, tenant: str, name: str) -> str:
-        """Return the full name of an SSM parameter of a tenant that stands here."""
+        """Return the full name of a tenant's SSM parameter."""
         return f"/{self.name_prefix}/{tenant}/{name}"
 
 
 class IdentitySection(StrictModel):
-    """``[identity]``: whose tokens the service accepts."""
+    """``[identity]``: the issuer of the tokens that the service accepts."""
 
     issuer: str = Field(pattern=r"^https://\S+$")
     audience: str = "assistant"
     jwks_parameter: ParameterName | None = None
     """SSM parameter with the issuer's public keys; ``/<name_prefix>/<tenant>/jwks`` when absent. It exists
-    before the first deploy and belongs to no stack, so that keys rotate without one."""
+    before the first deployment and belongs to no stack, so that keys rotate without a deployment."""
     console_client_id: str = "assistant-console"
 
 
 class ExistingVpc(StrictModel):
-    """A network that the company made. Subnets in the order of ``deployment.zones``, one each."""
+    """An existing VPC of the company, with one subnet for each of ``deployment.zones``, in their order."""
 
     vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$")
     cidr: CidrBlock
@@ -93,37 +93,38 @@ class ExistingVpc(StrictModel):
 
 
 class NetworkSection(StrictModel):
-    """``[network]``: a VPC of the tenant's own, or one that is there."""
+    """``[network]``: a new VPC for the tenant, or an existing one."""
 
     cidr: CidrBlock = "10.64.0.0/20"
     vpc: ExistingVpc | None = None
     endpoints: Mapping[str, str] = {}
-    """Service (``kms``, ``ecr.api``, ``s3``…) = id of an endpoint that is there; all others are created."""
+    """Service (``kms``, ``ecr.api``, ``s3``…) = id of an existing endpoint; all others are created."""
     prefix_lists: Mapping[Literal["s3", "dynamodb"], str] = {}
-    """The region's managed prefix lists. Given, groups may reach those alone behind gateway endpoints;
-    absent, any address on 443, which the route tables then bound."""
+    """The region's managed prefix lists. With them, security groups allow only these behind gateway
+    endpoints; without, any address on 443, which the route tables then limit."""
 
 
 class EdgeSection(StrictModel):
-    """``[edge]``: the one way in."""
+    """``[edge]``: the private entry to the service."""
 
     host_name: HostName
-    """What the care side dials; the certificate's name."""
+    """Host name that the care side uses, and name of the certificate."""
     certificate_arn: Arn
-    """In ACM of the same region. It exists before the first deploy."""
+    """In ACM of the same region. It exists before the first deployment."""
     consumer_cidrs: tuple[CidrBlock, ...] = Field(min_length=1)
-    """Of the care side's clients: enforcement on PrivateLink judges their own addresses."""
+    """Addresses of the care side's clients: PrivateLink enforcement checks these."""
     allowed_principals: tuple[Arn, ...] = Field(min_length=1)
-    """Who may ask for a connection to the endpoint service."""
+    """Principals that may request a connection to the endpoint service."""
     client_certificates: str | None = Field(default=None, pattern=r"^s3://\S+\.pem$")
-    """CA bundle of client certificates that the ALB verifies; none are asked for when absent."""
+    """CA bundle with which the ALB verifies client certificates; none are required when absent."""
     service_private_dns: bool = False
-    """Whether the endpoint service carries the host name itself: a later phase, after a public TXT record. By
-    default the care side makes a private zone, and nobody's consent is needed (docs/private-link.md)."""
+    """Whether the endpoint service has the host name as private DNS, which needs a public TXT record. By
+    default the care side creates a private zone, without anybody's approval (docs/private-link.md)."""
 
 
 class ModelsSection(StrictModel):
-    """``[models]``: what the two endpoints run on. ``accelerator`` is the one line that changes it."""
+    """``[models]``: hardware and artifacts of the two endpoints. ``accelerator`` alone changes the
+    hardware."""
 
     accelerator: Accelerator = "inf2"
     llm: ArtifactName
@@ -131,22 +132,22 @@ class ModelsSection(StrictModel):
     embedding: ArtifactName
     """Folder under ``model_artifacts/embedding/``."""
     llm_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
-    """The accelerator's own by default; an instance that the artifact does not fit is refused."""
+    """The accelerator's default when absent; an instance that the artifact does not fit is refused."""
     embedding_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")
     min_instances: int = Field(default=1, ge=1, le=50)
     max_instances: int = Field(default=2, ge=1, le=50)
     capture: Literal["quarantine", "direct", "off"] = "quarantine"
-    """``quarantine``: raw capture is read by the redactor alone and gone within the hour. ``direct``: raw
-    capture is kept. ``off``: none; the service's own redacted record is all there is."""
+    """``quarantine``: only the redactor reads raw capture, which is deleted within the hour. ``direct``: raw
+    capture is kept. ``off``: no capture; only the service's redacted record exists."""
     capture_percent: int = Field(default=100, ge=1, le=100)
-    """Of the calls of either endpoint."""
+    """Percentage of the calls of each endpoint."""
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
-    """Of the captured calls that embed passages of the corpus: the redactor keeps so many of a hundred. With
-    ``direct`` nobody drops any: the embedding endpoint is captured at 100 only."""
+    """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
+    must be 100 for capture of the embedding endpoint: nothing drops the others."""
 
 
 class PowerSection(StrictModel):
-    """``[power]``: hours in which the endpoints stand. Absent: they stand until somebody pauses them."""
+    """``[power]``: when the endpoints run. Absent: they run until somebody pauses them."""
 
     pause_at: ClockTime
     resume_at: ClockTime
@@ -157,7 +158,7 @@ class PowerSection(StrictModel):
 
 
 class SearchSection(StrictModel):
-    """``[search]``: the OpenSearch domain; sizes follow the profile unless they stand here."""
+    """``[search]``: the OpenSearch domain; absent sizes follow the profile."""
 
     engine_version: str = Field(default="OpenSearch_3.5", pattern=r"^OpenSearch_(2\.19|3\.\d)$")
     data_instance: str | None = Field(default=None, pattern=r"^[a-z0-9]+\.[a-z0-9]+\.search$")
@@ -174,65 +175,70 @@ class TasksSection(StrictModel):
     memory_mib: int = Field(default=2048, ge=1024, le=30720)
     architecture: Literal["X86_64", "ARM64"] = "X86_64"
     exec_enabled: bool = False
-    """ECS Exec: a shell in a task, through ``ssmmessages``."""
+    """Allows ECS Exec, a shell in a task through ``ssmmessages``."""
 
 
 class ObservabilitySection(StrictModel):
-    """``[observability]``: who is told, and what may be spent."""
+    """``[observability]``: receivers of alarms, and the budget."""
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
     budget_topic: Arn | None = None
-    """SNS topic that hears of the budget; the account stage's own when absent."""
+    """SNS topic of budget alerts; the account stage's topic when absent."""
     declared_principals: tuple[Arn, ...] = ()
-    """Who may read PHI stores beside the tenant's own roles, without an alarm."""
+    """Principals that may read PHI stores without an alarm, beside the tenant's roles."""
 
 
 class ReachEntry(StrictModel):
-    """``[[reach]]``: one internal system that the assistant calls, over PrivateLink."""
+    """``[[reach]]``: one internal system that the assistant calls through PrivateLink."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
     port: int = Field(ge=1, le=65535)
     service_name: str | None = Field(default=None, pattern=r"^com\.amazonaws\.vpce\.\S+$")
-    """Of the system's endpoint service."""
+    """Name of the system's endpoint service."""
     resource_configuration_arn: Arn | None = None
-    """Of a VPC Lattice resource. Exactly one of the two is given."""
+    """ARN of a VPC Lattice resource. Give exactly one of the two."""
     caller: Literal["orchestrator", "ingestion"] = "orchestrator"
-    """The one workload that may."""
-
-
-# The account file, ``accounts/<account>-<region>.toml``: what stands once in an account and region.
+    """The only workload that may call it."""
 
 
 Making = Literal["create", "existing"]
 
 
 class AccountConfig(StrictModel):
+    """The account file, ``accounts/<account>-<region>.toml``: resources that exist once in an account and
+    region.
+
+    Without a file all of them are created. ``existing`` means that a resource of that name exists already:
+    created by another region of the account (IAM is global), by the company, or by a deleted stack, for no
+    stack deletes them.
+    """
+
     search_service_role: Making = "create"
-    """OpenSearch's service-linked role; any domain ever made in the account's console has made it."""
+    """OpenSearch's service-linked role; the first domain created in the account's console creates it."""
     ecs_service_role: Making = "create"
-    """ECS's service-linked role; the first cluster of an account fails while it is being made."""
+    """ECS's service-linked role; the first cluster of an account fails while it is being created."""
     ecs_scaling_role: Making = "create"
     """Application Auto Scaling's service-linked role for ECS services."""
     sagemaker_scaling_role: Making = "create"
     """Application Auto Scaling's service-linked role for SageMaker endpoints."""
     log_policy: Making = "create"
-    """One CloudWatch Logs resource policy for all search domains' log groups; a region has room for ten."""
+    """One CloudWatch Logs resource policy for the log groups of all search domains; a region allows ten."""
     repositories: Making = "create"
     """ECR repositories of our own images."""
     boundary: Making = "create"
-    """Managed policy ``<name_prefix>-boundary``, which bounds every role of a tenant."""
+    """Managed policy ``<name_prefix>-boundary``, the permissions boundary of every role of a tenant."""
     budget_topic: Making = "create"
-    """SNS topic ``<name_prefix>-budget``, which every tenant's budget tells."""
+    """SNS topic ``<name_prefix>-budget`` of every tenant's budget alerts."""
     budget_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
-    """Who hears of every tenant's budget, beside each tenant's own address."""
+    """Receiver of every tenant's budget alerts, beside the tenant's own."""
     regions: tuple[Region, ...] = ()
-    """Other regions of the account with tenants under the same boundary: roles may act in these too."""
+    """Other regions of the account with tenants under the same boundary, in which roles may act too."""
     cost_center: TagValue = Field(default="shared", min_length=1)
 
 
 def load_account(folder: Path, *, account: str, region: str) -> AccountConfig:
-    """Read the file of an account and region; the defaults where there is none.
+    """Return the file of an account and region; the defaults without a file.
 
     Raises ConfigurationError naming file, line, key and what is allowed.
     """

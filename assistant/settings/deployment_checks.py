@@ -1,4 +1,5 @@
-"""What the sections of a tenant file say that cannot stand together, each with the key that says it."""
+"""Checks of a tenant file before a deployment: contradictions between its sections, clashes between tenants,
+and placeholders that only the company can replace. Each finding names its key."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _ARN_REGION, _ARN_ACCOUNT = 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """``place`` is the key's path in the file: ``("models", "capture")``."""
+    """A key whose value contradicts another; ``place`` is its path: ``("models", "capture")``."""
 
     place: Place
     said: str
@@ -40,7 +41,7 @@ def contradictions(
     edge: EdgeSection,
     models: ModelsSection,
 ) -> Iterator[Contradiction]:
-    """Yield all that a deployment could not be made of, or must not be."""
+    """Yield everything in the tenant file that a deployment cannot or must not have."""
     yield from _zones(tenant, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
@@ -51,7 +52,7 @@ def contradictions(
 
 
 def said_of(file: Path, wrong: Iterable[Contradiction]) -> Iterator[str]:
-    """Yield each with the file and the line that says it."""
+    """Yield each contradiction as a message with file and line."""
     text = file.read_text(encoding="utf-8")
     for item in wrong:
         line = line_of(text, item.place)
@@ -60,7 +61,7 @@ def said_of(file: Path, wrong: Iterable[Contradiction]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """Two tenants of one account and region that would get into each other's way."""
+    """Two tenants of one account and region whose names collide."""
 
     one: str
     other: str
@@ -68,7 +69,7 @@ class Clash:
 
 
 def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
-    """Yield each pair of deployed tenants that cannot stand beside each other, with what they share."""
+    """Yield each pair of deployed tenants that share a name, with a message."""
     deployed = [tenant for tenant in tenants if tenant.deployment is not None]
     for one, other in combinations(deployed, 2):
         if _account_and_region(one) == _account_and_region(other):
@@ -81,14 +82,14 @@ def clashes(tenants: Iterable[TenantConfig]) -> Iterator[Clash]:
 
 
 def endpoint_names(tenant: TenantConfig) -> tuple[str, str]:
-    """Return the names of the tenant's endpoints; an account and region has each name once."""
+    """Return the names of the tenant's endpoints, which are unique in an account and region."""
     return tenant.embedding.endpoint, tenant.generation.endpoint
 
 
 def wrong_ending(name: str) -> str | None:
-    """Return why a tenant's name may not end as it does; None when it may.
+    """Return why a tenant's name has a forbidden ending; None when it is allowed.
 
-    Names of stacks go on after it with a hyphen, those of its care side with ``-care-``.
+    Names of stacks continue with a hyphen, those of the care side with ``-care-``.
     """
     for ending, why in (
         ("-", "generated names go on with a hyphen"),
@@ -114,8 +115,10 @@ def _shared_endpoints(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
 
 
 def _covered_names(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
-    """What is generated for a tenant is told by its beginning, ``<name_prefix>-<tenant>-*``: the log key lets
-    groups in by it, the trail is known by it, alarms watch roles and buckets by it."""
+    """Yield a message when the names of ``one`` are a prefix of the names of ``other``.
+
+    The log key, the trail and the alarms match a tenant's resources by ``<name_prefix>-<tenant>-*``.
+    """
     if f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
         yield (
             f"{one.name}.toml and {other.name}.toml stand in one account and region, and "
@@ -138,9 +141,9 @@ def artifact_contradictions(
     embedding: EmbeddingManifest,
     prompts: Mapping[str, bool],
 ) -> Iterator[Contradiction]:
-    """Yield where the file and the manifests of the model artifacts differ in what both say.
+    """Yield each contradiction between the file and the manifests of its model artifacts.
 
-    ``prompts`` are the released ones, with whether each lets a model refuse.
+    ``prompts`` has each released prompt, and whether it lets a model refuse.
     """
     yield from _asking(tenant, llm=llm, prompts=prompts)
     if llm.accelerator != models.accelerator:
@@ -171,7 +174,7 @@ def artifact_contradictions(
 def _asking(
     tenant: TenantConfig, *, llm: LlmManifest, prompts: Mapping[str, bool]
 ) -> Iterator[Contradiction]:
-    """Yield what the model's ``[answering]`` table says that it cannot be asked with."""
+    """Yield the contradictions of the model's ``[answering]`` table with prompts and limits."""
     asking, key = llm.answering, ("models", "llm")
     manifest = f"the manifest of {llm.name}, [answering]"
     if asking.prompt not in prompts:
@@ -272,7 +275,7 @@ def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
     if power.pause_at == power.resume_at:
         yield Contradiction(("power", "resume_at"), f"{power.resume_at} is pause_at too.")
     if not available_timezones():
-        return  # a machine without the database of time zones cannot tell
+        return  # this machine has no time zone database
     try:
         ZoneInfo(power.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
@@ -291,9 +294,6 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
             )
         if names.index(entry.name) < number:
             yield Contradiction(("reach", number, "name"), f'"{entry.name}" stands twice.')
-
-
-# Values of a deployment that stand for ones that only the company knows: no deployment may carry them.
 
 
 SAMPLE_ACCOUNT = "111122223333"
@@ -315,7 +315,7 @@ _SAMPLES = (
     _Sample(re.compile(r"(^|[.@/-])example(\.(com|org|net))?($|[:/])"), "a host name that nobody owns"),
     _Sample(re.compile(r"0123456789abcdef|0{8}|(0[a-f])\1{3}"), "an id that was made up"),
 )
-"""Recognised in any string of the sections that only a deployment reads."""
+"""Searched in every string of the sections that only a deployment reads."""
 
 _INSTEAD: Mapping[str, str] = {
     "deployment.account": "the account that it is deployed to: aws sts get-caller-identity --query Account",
@@ -330,16 +330,20 @@ _INSTEAD: Mapping[str, str] = {
     "the assistant calls no such system",
     "link.service_name": "the output EndpointServiceName of the assistant's edge stack",
 }
-"""Key = what belongs there."""
+"""Key = what to write there."""
 
 
 def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
-    """Yield each value of the tenant's deployment that was made up, with what belongs there."""
+    """Yield each placeholder in the tenant's deployment sections, with what to write there.
+
+    Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
+    templates can be synthesized without an account; a deployment must not have their sample values.
+    """
     yield from _in_sections(tenant, sorted(WHERE_IT_STANDS))
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
-    """Yield each made-up value of another file of a deployment: the care side's."""
+    """Yield each placeholder of the care side's file."""
     yield from _in_sections(file, [name for name in type(file).model_fields if name != "probe"])
 
 

@@ -39,45 +39,44 @@ SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")
 
 
 class WritersSection(StrictModel):
-    """Which knowledge owners may write a source, by what their tokens say. Empty: all of them."""
+    """Knowledge owners that may write a source, by claims of their tokens. Empty: all of them."""
 
     agents: Annotated[tuple[AgentName, ...], Field(max_length=200)] = ()
     """``sub`` of their tokens."""
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
-    """An access label of their tokens; one is enough."""
+    """Access labels of their tokens; one is enough."""
 
 
 class SourceEntry(StrictModel):
-    """Where documents come from, and who may bring them: one ``[[sources]]`` of the tenant file."""
+    """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
     name: SourceName
     namespace: SourceName | Literal[""] | None = None
-    """Stands before the colon in the ids of its documents; by default the name. One source may have the empty
-    one: its documents' ids are what their files say."""
+    """Prefix before the colon in the ids of its documents; by default the name. One source may have an empty
+    one: its documents keep the ids of their files."""
     paths: tuple[str, ...] = ()
-    """Files or folders, relative to the tenant file, that ``assistant knowledge add`` takes by default."""
+    """Files or folders, relative to the tenant file, that ``assistant knowledge add`` reads by default."""
     writers: WritersSection = WritersSection()
-    """Who brings, withdraws and lists its documents; to all others they do not exist. A file that is read by
-    ``assistant knowledge add`` on this machine, and one in the inbox folder of the source's name, is the
-    source's as well."""
+    """Who sends, withdraws and lists its documents; for all others they do not exist. Files that ``assistant
+    knowledge add`` reads on this machine, and files in the inbox folder with the source's name, belong to the
+    source too."""
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] | None = None
-    """Access labels that its documents may carry; by default all of the tenant's."""
+    """Access labels that its documents may have; by default all of the tenant's."""
     default_labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
-    """Of a document that says nothing of labels; by default none, and every agent of the tenant reads it."""
+    """Labels of a document without the field; by default none, and every agent of the tenant may read it."""
 
     @property
     def id_prefix(self) -> str:
-        """What the ids of its documents begin with: ``wiki:``, or nothing."""
+        """Prefix of the ids of its documents: ``wiki:``, or empty."""
         namespace = self.name if self.namespace is None else self.namespace
         return f"{namespace}{ID_SEPARATOR}" if namespace else ""
 
 
 DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="")
-"""Of a tenant file without ``[[sources]]``: ids as the files say them, any knowledge owner writes."""
-
-
+"""The source of a tenant file without ``[[sources]]``: ids as in the files, any knowledge owner writes."""
 SMALLEST_COSINE_GAP = 0.05
-"""Between the mean cosines of related and of unrelated texts: under it a model does not tell them apart."""
+"""Least difference of the mean cosines of related and unrelated texts: below it a model cannot separate
+them."""
 
 
 class EmbeddingSection(StrictModel):
@@ -87,7 +86,7 @@ class EmbeddingSection(StrictModel):
     max_tokens: int = Field(default=256, ge=16)
     """Limit of one embedding input, special tokens included."""
     cosine_unrelated: float = Field(default=0.07, ge=-1.0, le=1.0)
-    """Mean cosine of a question with text that has nothing to do with it, over the pairs in
+    """Mean cosine of a question with unrelated text, over the pairs in
     assistant/model_server/cosine_pairs.json. The default is the packaged model's; the ``artifact.json`` of
     another model has its own."""
     cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
@@ -107,7 +106,7 @@ class GenerationSection(StrictModel):
     endpoint: str = "llm"
     model: str = "SmolLM2-135M-Instruct"
     context_tokens: int = Field(default=2048, ge=256)
-    """Prompt and answer together, of one stream."""
+    """Prompt and answer of one stream together."""
     max_tokens: int = Field(default=256, ge=1, le=4096)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
 
@@ -115,25 +114,25 @@ class GenerationSection(StrictModel):
 class RetrievalSection(StrictModel):
     leg_size: int = Field(default=100, ge=1, le=1000)
     passages: int = Field(default=5, ge=1, le=50)
-    """How many sources an answer shows."""
+    """Number of sources of an answer."""
 
 
 class IndexSection(StrictModel):
-    """Size of the passage index on an OpenSearch domain; the embedded one has neither."""
+    """Size of the passage index on an OpenSearch domain; not used by the embedded index."""
 
     shards: int = Field(default=1, ge=1, le=64)
-    """A shard holds some ten million passages; what is fused is fused over all of them."""
+    """A shard holds some ten million passages; results of all shards are fused."""
     replicas: int = Field(default=0, ge=0, le=8)
-    """Copies beside the first: 0 on one data node; 2 or 5 with standby, where a domain refuses others."""
+    """Replicas: 0 on one data node; 2 or 5 with standby, where a domain refuses other numbers."""
 
 
 class GateSection(StrictModel):
     """Thresholds of the evidence gate: probabilities that a quote answers the question."""
 
     answered: float = Field(default=0.6, ge=0.0, le=1.0)
-    """From here on the quote is the answer."""
+    """From this probability on the quote is the answer."""
     possibly: float = Field(default=0.3, ge=0.0, le=1.0)
-    """From here on the quote is shown as possible; below it the knowledge base does not answer."""
+    """From this probability on the quote is shown as possible; below it there is no answer."""
 
     replaced: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("min_cosine", "min_coverage"),
@@ -148,26 +147,26 @@ class GateSection(StrictModel):
 
 
 class AnswersSection(StrictModel):
-    """How an answer is made of the documents."""
+    """How answers are made from the documents."""
 
     mode: Literal["auto", "quoted"] = "auto"
-    """``auto``: written where the served model's manifest says ``writes_answers``, else quoted. ``quoted``:
-    the model is never asked."""
+    """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
+    model is never called."""
     max_words: int = Field(default=120, ge=20, le=1000)
-    """Of the quote that answers."""
+    """Longest quote that answers."""
     also_words: int = Field(default=60, ge=10, le=500)
-    """Of each quote from another document."""
+    """Longest quote from each other document."""
     reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
-    """Sections of a document that hold the words for the patient: the draft of a reply."""
+    """Sections of a document with the text for the patient: the draft of a reply."""
     condition_headings: tuple[Heading, ...] = ("When this applies",)
-    """Sections that say when a document applies; they are quoted before its steps."""
+    """Sections with the conditions of a document; they are quoted before its steps."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
-    """Subject = whom to ask, where the knowledge base does not answer for certain. A subject is words of the
-    question or of the nearest document; ``default`` is for all others."""
+    """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
+    or of the nearest document; ``default`` is for all others."""
 
 
 class LimitsSection(StrictModel):
-    """Bounds on one process's work for the tenant."""
+    """Limits of one process's work for the tenant."""
 
     streams: int = Field(default=64, ge=1)
     """Answers in progress in one process."""
@@ -176,12 +175,12 @@ class LimitsSection(StrictModel):
     embedding_timeout_s: float = Field(default=5.0, gt=0)
     search_timeout_s: float = Field(default=5.0, gt=0)
     first_token_timeout_s: float = Field(default=20.0, gt=0)
-    """Later than this the quote takes the place of written text."""
+    """After this time a quote replaces written text."""
 
 
 class SecretsSection(StrictModel):
     document_links: str = "state:document-links"
-    """Key of the tokens in document links: ``state:NAME`` (made on first use under the state folder),
+    """Key of the tokens in document links: ``state:NAME`` (created on first use in the state folder),
     ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
     parameter with a data key that KMS encrypted, base64)."""
 
@@ -194,8 +193,8 @@ class TenantConfig(StrictModel):
     display_name: str = Field(min_length=1, max_length=100)
     language: str = "en"
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
-    """The vocabulary of access labels: a document that carries any other one is refused. What agents' tokens
-    may say is not bound to it."""
+    """The vocabulary of access labels: a document with any other label is refused. Labels of agents' tokens
+    are not limited to it."""
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = (DEFAULT_SOURCE,)
     embedding: EmbeddingSection = EmbeddingSection()
     generation: GenerationSection = GenerationSection()
@@ -206,8 +205,8 @@ class TenantConfig(StrictModel):
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
-    """What callers say = what the documents call it. Joined to a question when it is retrieved, and
-    counted as the same by the evidence gate. Neither the prompt nor the answer sees it."""
+    """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
+    both as equal. Prompt and answer do not contain it."""
 
     replaced: ClassVar[Mapping[str, str]] = {
         "prompt": "prompt, passages and history_turns come from the served model's manifest, table "
@@ -216,7 +215,7 @@ class TenantConfig(StrictModel):
         "knowledge": 'write [[sources]] with name = "knowledge", namespace = "" and the same paths instead',
     }
 
-    # What follows only a deployment on AWS reads; a tenant that is only served locally has none of it.
+    # Only a deployment on AWS reads the following sections; a tenant that is only served locally has none.
     deployment: PlaceSection | None = None
     identity: IdentitySection | None = None
     network: NetworkSection = NetworkSection()
@@ -253,13 +252,13 @@ class TenantConfig(StrictModel):
 
     @property
     def stage_id(self) -> str:
-        """Name of the tenant's CDK stage, and of the folder of its templates: ``NorthShop`` of north-shop."""
+        """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
         return "".join(part.capitalize() for part in self.name.split("-"))
 
     def settings_hash(self) -> str:
-        """Return the SHA-256 (hex) over all that shapes an answer, kept in every answer's record.
+        """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        Where and how large the tenant stands is not part of it.
+        The deployment sections are not part of it.
         """
         return hashlib.sha256(self.model_dump_json(exclude=set(WHERE_IT_STANDS)).encode()).hexdigest()
 
@@ -278,7 +277,7 @@ WHERE_IT_STANDS = frozenset(
         "reach",
     }
 )
-"""Sections of a tenant file that only a deployment reads."""
+"""Sections that only a deployment reads."""
 
 
 def load_tenant(path: Path) -> TenantConfig:
@@ -293,15 +292,15 @@ def load_tenant(path: Path) -> TenantConfig:
 
 @dataclass(frozen=True, slots=True)
 class TenantFiles:
-    """The tenant files of a folder, each read alone: one that is wrong stops no other tenant."""
+    """The tenant files of a folder, each read on its own: an invalid file affects no other tenant."""
 
     folder: Path
     tenants: Mapping[str, TenantConfig]
     refused: Mapping[str, ConfigurationError]
-    """File's name without its suffix = what is wrong with it: file, line, key and what is allowed."""
+    """Name of the file without suffix = its error: file, line, key and what is allowed."""
 
     def one(self, name: str) -> TenantConfig:
-        """Return a tenant by its exact name. Raises the ConfigurationError of its own file."""
+        """Return a tenant by its exact name. Raises the ConfigurationError of its file."""
         if name in self.refused:
             raise self.refused[name]
         if name not in self.tenants:
@@ -316,9 +315,9 @@ class TenantFiles:
 
 
 def load_tenants(folder: Path, *, only: Collection[str] = ()) -> TenantFiles:
-    """Read every ``*.toml`` of a folder; the ``only`` ones when some are given.
+    """Read every ``*.toml`` of a folder, or those named by ``only``.
 
-    Raises ConfigurationError when no tenant can be read.
+    Raises ConfigurationError when no tenant file is valid.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: there is no such folder of tenant files.")
