@@ -1,8 +1,10 @@
-"""Stretches of documents' text that a record or an event log keeps by place, not by words.
+"""Records of answers, verdicts, sent texts and accesses, and the excerpts of documents in them.
 
-Where such a text stands in what is shown, what is kept has a *run*: a character of a private plane, one for
-each excerpt, as often as the shown text has characters. So offsets into a kept text are those of the shown
-one. Whoever reads fills the runs with text that is read from the document store at that moment."""
+A record or event log stores a document's text by its place, not by its words: in place of the text it has a
+*run*, a private-use character that is unique to the excerpt, repeated to the length of the text. So offsets
+in the stored text are those of the shown one. A reader replaces the runs with the document store's current
+text.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from assistant.domain.public import PublicModel
 
 _FIRST = 0xF0000
 MOST_EXCERPTS = 60_000
-"""Characters of the supplementary private use area A, less a margin."""
+"""Number of characters of the supplementary private use area A, less a margin."""
 _RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
 _GONE = "[withdrawn] "
 
@@ -35,18 +37,18 @@ class ShownAs(StrEnum):
     PATH = "path"
     """The headings above the passage, joined by " > "."""
     SNIPPET = "snippet"
-    """The beginning of the stretch, white space collapsed."""
+    """The beginning of the span, white space collapsed."""
     SNIPPET_INSIDE = "snippet_inside"
-    """The same after an ellipsis: the passage begins before it."""
+    """The same after an ellipsis, because the passage begins before it."""
     REPLY = "reply"
-    """Several stretches as one text, without the quotation marks around it."""
+    """Several spans as one text, without the quotation marks around it."""
 
 
 class Excerpt(PublicModel):
     """One stretch of a document's text as an answer showed it."""
 
     mark: int = Field(ge=0, lt=MOST_EXCERPTS)
-    """Number among the answer's excerpts: it names the character of the run."""
+    """Number among the answer's excerpts, which gives the character of the run."""
     document_id: str
     content_hash: str
     spans: tuple[tuple[int, int], ...]
@@ -55,11 +57,11 @@ class Excerpt(PublicModel):
     letters: int = Field(ge=1)
     """Characters of the shown text."""
     heading_letters: int = 0
-    """Of a heading: how many characters of the whole path, from its end, are shown."""
+    """For a heading: how many characters at the end of the heading path are shown."""
     url: str | None = None
-    """Of a unit: the document's own address, which stays where the text names it."""
+    """For a unit: the document's own address, which is kept in its text."""
     text_hash: str
-    """First 16 digits of the shown text's SHA-256: another text is never shown in its place."""
+    """First 16 digits of the shown text's SHA-256, so that no other text is shown in its place."""
 
     @property
     def run(self) -> str:
@@ -72,9 +74,9 @@ def marks_in(text: str) -> set[int]:
 
 
 def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
-    """Return the text with its runs filled: ``shown`` by mark, each put in as ``encode`` writes it.
+    """Return the text with its runs replaced by ``shown``, by mark, each encoded by ``encode``.
 
-    What looks like a run and is none of these excerpts stays: it is a document's, or somebody's, own.
+    A run of no such excerpt is left unchanged: those characters are part of the text itself.
     """
 
     def filled(run: re.Match[str]) -> str:
@@ -88,11 +90,11 @@ def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = 
 
 
 def stand_in(excerpt: Excerpt) -> str:
-    """Return what is shown where the text may not be read any more: a notice of the same length."""
+    """Return a notice of the same length, for a reader who may not read the text any more."""
     return _GONE.ljust(excerpt.letters, "\N{LIGHT SHADE}")[: excerpt.letters]
 
 
-# Answers, the agent's verdicts on them and what was sent: the records that are kept.
+# Records
 
 
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -151,7 +153,7 @@ class AlsoPossible(PublicModel):
     text: str
     """Markdown."""
     citations: tuple[int, ...]
-    """Numbers of the sources that its units stand in, ascending."""
+    """Numbers of the sources of its units, ascending."""
 
 
 class QuotedUnit(PublicModel):
@@ -169,7 +171,7 @@ class CandidateDocument(PublicModel):
     document_id: str
     score: float
     features: dict[str, float]
-    """Raw, by name; a feature that no leg gave is absent."""
+    """Raw values by name; a feature that no leg gave is absent."""
 
 
 class Source(PublicModel):
@@ -190,14 +192,13 @@ class Source(PublicModel):
     span: tuple[int, int]
     """[start, end) in the stored text."""
     content_hash: str = ""
-    """Of the content that the span was cut from: with it and the span ``GET /v1/documents/{id}`` marks the
-    passage. Empty in events of older releases."""
+    """Hash of the content that the span refers to; ``GET /v1/documents/{id}`` marks the passage by both.
+    Empty in events of older releases."""
     withdrawn: bool = False
-    """In an answer that is read back: the document that it quotes was withdrawn since, or is no longer open
-    to the reader."""
+    """In a stored answer: the document was withdrawn since, or the reader may not read it any more."""
     document_url: str
-    """Path on this service that opens the stored text at the passage in any browser, for 10 minutes. Its
-    token stands in the fragment, so that no log holds it."""
+    """Path on this service that opens the stored text at the passage in any browser, for 10 minutes. The
+    token is in the fragment, so that no log contains it."""
 
 
 class Sentence(PublicModel):
@@ -212,7 +213,7 @@ class Sentence(PublicModel):
     reasons: tuple[str, ...] = ()
     """Why it is unsupported: a code of ``assistant.answering.support.REASONS``."""
     relevance: float | None = None
-    """Share of the question's terms that it and its headings hold, 0 to 1: support says nothing of this."""
+    """Share of the question's terms in it and its headings, 0 to 1. It is independent of support."""
 
 
 class Usage(PublicModel):
@@ -224,7 +225,7 @@ class PassageUse(PublicModel):
     """What the record keeps of one retrieved passage: its text only by hash."""
 
     passage_id: str
-    """Empty, as ``text_hash`` is, in the record of an interrupted answer: only its sources are known."""
+    """Empty, like ``text_hash``, in the record of an interrupted answer, whose sources alone are known."""
     document_id: str
     content_hash: str
     text_hash: str
@@ -275,7 +276,7 @@ class AnswerRecord(PublicModel):
     finished_at: datetime
     question: str
     retrieval_question: str
-    """The question as retrieved: a follow-up has the previous question joined on."""
+    """The search text: a follow-up may include the previous question."""
     filters: SearchFilters
     labels: tuple[str, ...]
     outcome: Outcome
@@ -284,10 +285,10 @@ class AnswerRecord(PublicModel):
     text: str
     sentences: tuple[Sentence, ...]
     removed_markers: tuple[str, ...] = ()
-    """``[n]`` markers of the model that name no source and were taken out."""
+    """``[n]`` markers of the model that name no source and were removed."""
     passages: tuple[PassageUse, ...]
     dropped_passages: int = 0
-    """Whole passages left out of the prompt for want of room."""
+    """Whole passages that did not fit into the prompt."""
     gate: GateDecision | None
     prompt_id: str
     prompt_hash: str | None
@@ -301,25 +302,25 @@ class AnswerRecord(PublicModel):
     inference_id: str | None = None
     trace_id: str | None = None
     mode: Mode | None = None
-    """None where there is no text, and in schema version 1."""
+    """None without text, and in schema version 1."""
     certainty: Certainty | None = None
     fallback: str | None = None
-    """Why quotes took the place of written text."""
+    """Why quotes replaced written text: a code."""
     also: tuple[AlsoPossible, ...] = ()
     clarify: str | None = None
-    """The short question back, where a condition decides between two documents."""
+    """A short question back, where a condition decides between two documents."""
     reply_draft: str | None = None
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()
     quoted: tuple[QuotedUnit, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
-    """What stands in place of documents' texts; empty in a record that a reader gets."""
+    """The excerpts of documents; empty in a record that a reader gets."""
     candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
     weights: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 (hex) of each weights file that decided, by kind."""
+    """SHA-256 (hex) of each weights file, by kind."""
 
     def sight(self) -> AccessEntry:
-        """Return what the agent who asked saw by this answer."""
+        """Return the access entry of the agent who asked: what this answer showed."""
         cited = {n for sentence in self.sentences for n in sentence.citations}
         cited |= {n for other in self.also for n in other.citations}
         quoted = [
@@ -390,21 +391,21 @@ class AccessEntry(PublicModel):
     ``widening``: somebody who does not hold a document's labels tried to make it readable to more, and was
     refused; they saw nothing by it."""
     subject_id: str
-    """Id of the answer, conversation or document; for an audit what was asked for."""
+    """Id of the answer, conversation or document; for an audit its filters."""
     documents: tuple[str, ...] = ()
-    """Documents that were seen by it, each once: an answer's sources. Empty in entries of older releases."""
+    """Documents that it showed, each once: an answer's sources. Empty in entries of older releases."""
     quoted: tuple[str, ...] = ()
-    """Those of them whose text the answer quoted or cited."""
+    """Documents whose text the answer quoted or cited."""
 
     def shows(self, document_id: str) -> bool:
-        """Say whether the document was seen by it, or its labels were to be widened."""
+        """Return whether it showed the document, or was an attempt to widen its labels."""
         is_read = self.kind in ("document", "widening") and self.subject_id == document_id
         return is_read or document_id in self.documents
 
 
 @dataclass(frozen=True, slots=True)
 class AccessQuery:
-    """Which entries are asked for: in [since, until), of a document, of an agent, or of both."""
+    """A filter of access entries: in [since, until), of a document, of an agent, or of both."""
 
     since: datetime
     until: datetime
@@ -415,7 +416,7 @@ class AccessQuery:
     limit: int = 100
 
     def wants(self, entry: AccessEntry) -> bool:
-        """Say whether an entry is of the document and the agent; its time is not looked at."""
+        """Return whether an entry matches the document and the agent; its time is not checked."""
         return (self.agent is None or entry.agent == self.agent) and (
             self.document_id is None or entry.shows(self.document_id)
         )

@@ -1,4 +1,4 @@
-"""The one clock, and deadlines made from it."""
+"""The clock, and deadlines made from it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """An instant on the monotonic clock that travels with a request: every wait takes what is left of it."""
+    """An instant on the monotonic clock that bounds every wait of a request."""
 
     at_monotonic_s: float
     clock: Clock
@@ -48,7 +48,7 @@ class Deadline:
         return max(0.0, self.at_monotonic_s - self.clock.monotonic_s())
 
     def within_s(self, limit_s: float) -> float:
-        """Return the time-out for one step: its own limit or what is left, whichever is less.
+        """Return the timeout of one step: its own limit or the time left, whichever is less.
 
         Raises DeadlineExceededError when nothing is left.
         """

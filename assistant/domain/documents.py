@@ -15,10 +15,10 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from assistant.domain.public import PublicModel
 
 DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s/?#\x00-\x1f]+$")]
-"""Stable name of a document inside one tenant: no white space, no `/ ? #`. One of a source with a namespace
-begins with it: `wiki:refill`."""
+"""Stable name of a document inside one tenant: no white space, no `/ ? #`. In a source with a namespace it
+begins with that: `wiki:refill`."""
 ID_SEPARATOR = ":"
-"""Between a source's namespace and what the source calls a document. No source's own ids hold it."""
+"""Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
 
@@ -42,14 +42,14 @@ class Document(PublicModel):
     owner: str | None = Field(default=None, max_length=200)
     effective_date: date | None = None
     labels: tuple[str, ...] = ()
-    """Access labels: empty means every agent of the tenant; else an agent needs one of them."""
+    """Access labels: an agent needs one of them; empty: every agent of the tenant may read it."""
     questions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
         default=(), max_length=50
     )
-    """What people ask of this document (``questions:`` in front matter): searched beside the title."""
+    """Questions that this document answers (``questions:`` in front matter): searched like the title."""
 
     def content_hash(self) -> str:
-        """Return the SHA-256 (hex) over all fields: equal hash means nothing to do.
+        """Return the SHA-256 (hex) over all fields: an unchanged document has the same hash.
 
         An absent ``questions`` is left out, so documents of releases without that field keep their hash.
         """
@@ -74,10 +74,10 @@ class DocumentState(StrEnum):
 
 
 HELD_STATES = (DocumentState.LIVE, DocumentState.STALE)
-"""Of documents that must be in the index. The worker writes the index before it says ``live``, and a
-withdrawal is said before the index is written: so the index may hold more than these, and never less."""
+"""States of documents that must be in the index. The worker writes the index before the state ``live``, and
+the state ``withdrawn`` before it changes the index: so the index may contain more than these, never less."""
 INDEX_LOST = "index_lost"
-"""Failure code of a stale document that the index has lost, until it is written again."""
+"""Failure code of a stale document that is missing from the index, until it is written again."""
 
 
 class DocumentStatus(PublicModel):
@@ -107,13 +107,12 @@ class DocumentStatus(PublicModel):
     origin: str | None = None
     """The file that it came from, in its source; None of one that came by the API."""
     labels: tuple[str, ...] | None = None
-    """Access labels of the newest content; they count when it was withdrawn, too. None in rows of older
-    releases."""
+    """Access labels of the newest content, also after its withdrawal. None in rows of older releases."""
     live_labels: tuple[str, ...] | None = None
     """Access labels of the content that answers now."""
     tried_alone: int = Field(default=0, exclude_if=lambda tries: tries == 0)
-    """How often a worker began the newest content alone and did not end it. Left out when it is 0, so that
-    an older release reads the row."""
+    """How often a worker began the newest content alone and did not finish it. Omitted when 0, so that an
+    older release can read the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ class UnitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The smallest piece of a document that makes sense on its own: an answer quotes units whole."""
+    """The smallest part of a document that makes sense on its own. Answers quote whole units."""
 
     ordinal: int
     """Place among the document's units, from 0."""
@@ -162,7 +161,7 @@ class Unit:
     parent: int | None = None
     """Ordinal of the unit that introduces it: the sentence before a list, or the step that it is part of."""
     terms: tuple[str, ...] = ()
-    """Stems of its content words and figures, each once, in order."""
+    """Stems of its content words and numbers, each once, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class DocumentCard:
-    """What the index keeps once a document, beside its passages."""
+    """What the index stores once for each document, besides its passages."""
 
     document_id: str
     content_hash: str
@@ -224,7 +223,7 @@ class DocumentCard:
     abbreviations: tuple[tuple[str, str], ...] = ()
     """(short form, long form) that the document itself defines: ("pa", "prior authorization"), folded."""
     words: tuple[str, ...] = ()
-    """Each different word of its text, folded, not stemmed: the tenant's vocabulary for spelling."""
+    """Each distinct word of its text, folded, not stemmed: the tenant's vocabulary for corrections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +242,14 @@ def embedding_input(*, title: str, heading: str, text: str) -> str:
     return "\n".join(part for part in (title, heading, text) if part)
 
 
-# What retrieval returns: passages with both legs' ranks and raw scores.
+# Retrieval
 
 
 RRF_K = 60
 """Rank constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 VECTOR_LEG_WEIGHT = 1.5
-"""Of the vector leg, against 1 of the lexical one: chosen on both tenants' tuning questions with their
-glossaries off, for these were written from the same questions and flatter the lexical leg."""
+"""Weight of the vector leg; the lexical leg has 1. Chosen on both tenants' tuning questions without their
+glossaries, which were written from the same questions and favour the lexical leg."""
 
 
 class SearchFilters(PublicModel):
@@ -264,7 +263,7 @@ class SearchFilters(PublicModel):
 
 @dataclass(frozen=True, slots=True)
 class PassageQuery:
-    """One hybrid query: the same filter stands over both legs."""
+    """One hybrid query; both legs have the same filter."""
 
     text: str
     vector: Sequence[float]
@@ -278,7 +277,7 @@ class PassageQuery:
 
 @dataclass(frozen=True, slots=True)
 class RankedPassage:
-    """A passage with its fused rank (1 is best) and what each leg said of it."""
+    """A passage with its fused rank (1 is best) and the rank and score of each leg."""
 
     passage: Passage
     rank: int
@@ -303,7 +302,7 @@ class PassageHit:
 
 @dataclass(frozen=True, slots=True)
 class DocumentHit:
-    """What the index says of a whole document, raw; None where a leg of documents did not find it."""
+    """Raw scores of a whole document; None where a leg of documents did not find it."""
 
     document_id: str
     title_cosine: float | None
@@ -316,7 +315,7 @@ class DocumentHit:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The answer of the passage index."""
+    """The result of a search."""
 
     passages: tuple[RankedPassage, ...]
     """The best ``query.size`` passages, fused by RRF."""
@@ -331,7 +330,7 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document as the index holds it: all its passages in order, with their units."""
+    """A document as the index stores it: all its passages in order, with their units."""
 
     card: DocumentCard
     passages: tuple[Passage, ...]
@@ -339,12 +338,12 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class KnownWords:
-    """The words of a tenant's knowledge that every agent may see: of documents without labels."""
+    """The words of a tenant's documents without labels, which every agent may see."""
 
     words: Mapping[str, int]
-    """Folded word → number of documents that hold it."""
+    """Folded word → number of documents that contain it."""
     abbreviations: Mapping[str, str]
-    """Folded short form → long form. A short form that documents define differently is left out."""
+    """Folded short form → long form. A short form with different definitions is left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The one error tree. Every error has a stable code, says what happened and what to do.
+"""The error tree. Every error has a stable code, says what happened and what to do.
 
-The edge (``service``, ``operations``) alone turns an error into a status or an exit code.
+Only the edge (``api``, ``cli``) turns an error into a status or an exit code.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import ClassVar
 class AssistantError(Exception):
     """Root of all errors of the product.
 
-    ``code`` is stable and documented; ``retryable`` says whether the same call may succeed later;
-    the message says what happened and what to do. No message holds a question, an answer or a secret.
+    ``code`` is stable and documented. ``retryable``: the same call may succeed later. No message contains a
+    question, an answer or a secret.
     """
 
     code: ClassVar[str] = "internal"
@@ -61,7 +61,7 @@ class ForbiddenError(AssistantError):
 
 
 class LabelsWidenedError(AssistantError):
-    """A document would become readable to more, asked by somebody who does not hold its labels (403)."""
+    """The caller lacks a document's labels and may not make it readable to more agents (403)."""
 
     code = "labels_widened"
 
@@ -86,14 +86,14 @@ class OverloadedError(AssistantError):
 
 
 class DependencyError(AssistantError):
-    """A dependency is down, slow or answers garbage (503)."""
+    """A dependency is down, slow or returns an invalid response (503)."""
 
     code = "dependency_unavailable"
     retryable = True
 
 
 class EmbeddingUnavailableError(DependencyError):
-    """The embedding endpoint did not give vectors in time."""
+    """The embedding endpoint did not return vectors in time."""
 
     code = "embedding_unavailable"
 
@@ -123,25 +123,25 @@ class RecordsUnavailableError(DependencyError):
 
 
 class EndpointPausedError(DependencyError):
-    """The tenant's model endpoints are paused; nothing is wrong (503)."""
+    """The tenant's model endpoints are paused on purpose (503)."""
 
     code = "endpoint_paused"
 
 
 class AnswerInterruptedError(DependencyError):
-    """The process that wrote the answer ended or lost its lease: what was kept is all there will be."""
+    """The process that wrote the answer ended or lost its lease; only the stored part remains."""
 
     code = "interrupted"
 
 
 class NotResumableError(AssistantError):
-    """The answer's events were not kept, or have expired (409): read the answer itself."""
+    """The answer's events were not stored, or have expired (409): read the answer itself."""
 
     code = "not_resumable"
 
 
 class WithdrawnError(AssistantError):
-    """A document that the answer shows was withdrawn since, or is no longer open to the reader (410)."""
+    """The reader may not read a document of the answer any more, or it was withdrawn (410)."""
 
     code = "withdrawn"
 
@@ -154,19 +154,19 @@ class DeadlineExceededError(AssistantError):
 
 
 class DocumentInvalidError(AssistantError):
-    """A document cannot be parsed or is not well-formed; the message names it and the line."""
+    """A document is malformed and cannot be parsed; the message names it and the line."""
 
     code = "document_invalid"
 
 
 class ParsingStoppedError(AssistantError):
-    """Parsing a document passed a limit, or ended its process; the message says which and what to do."""
+    """Parsing a document exceeded a limit or ended its process; the message says which."""
 
     code = "parsing_stopped"
 
 
 class PassageTooLongError(AssistantError):
-    """An embedding input is over the model's token limit. It is refused, never cut."""
+    """An embedding input exceeds the model's token limit. It is refused, never cut."""
 
     code = "passage_too_long"
 
@@ -184,6 +184,6 @@ class LocalRuntimeError(AssistantError):
 
 
 class DeploymentError(AssistantError):
-    """A step towards AWS did not succeed: a check, the CDK's command line, a call to the account."""
+    """A deployment step failed: a check, the CDK's command line, a call to the account."""
 
     code = "deployment_failed"
