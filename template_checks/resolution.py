@@ -1,4 +1,4 @@
-"""CloudFormation's functions and conditions, computed as far as the templates tell."""
+"""CloudFormation's functions and conditions, resolved as far as the templates contain their values."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _NO_VALUE = "\0AWS::NoValue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What is assumed where templates leave it open.
+    """Assumptions about what templates leave open.
 
-    ``given`` are parameters' values by name. A parameter of ``others`` is none of the values that a
-    condition holds it against. Any other open condition comes out as ``decided`` says, by the names of
-    template and condition; one that it leaves out is true.
+    ``given`` are parameters' values by name. A parameter of ``others`` has none of the values that a
+    condition compares it with. ``decided`` has the outcome of any other open condition, by the names of
+    template and condition; an open condition without one is true.
     """
 
     given: Mapping[str, str] = field(default_factory=dict[str, str])
     others: frozenset[str] = frozenset()
     assumed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Those of ``given`` that are one of several that can be, for a finding to say."""
+    """Those of ``given`` that are one of several possible values, for the message of a finding."""
     decided: Mapping[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
     account: str | None = None
     region: str | None = None
@@ -58,7 +58,7 @@ class Resolver:
         }
 
     def resolve(self, value: Any, template: Template) -> Value:
-        """Return what a raw value comes to."""
+        """Return a raw value, resolved."""
         if isinstance(value, Mapping):
             return self._resolve_mapping(cast("Mapping[str, Any]", value), template)
         if isinstance(value, list | tuple):
@@ -88,7 +88,7 @@ class Resolver:
         return Target(resource) if resource else Unknown(f"{template.name}.{name}")
 
     def parameter(self, name: str, template: Template) -> Value:
-        """Return a parameter's value: from the parent stack, given, or its default."""
+        """Return a parameter's value: from the parent stack, as given, or its default."""
         from_parent = self._templates.parent_parameter(template, name)
         if from_parent is not None:
             return self.resolve(*from_parent)
@@ -137,7 +137,7 @@ class Resolver:
             return Unknown(f"output {name} of {template.name}")
         place = (id(template), name)
         if place in self._following:
-            return Unknown(f"output {name} of {template.name}")  # outputs that lead to each other
+            return Unknown(f"output {name} of {template.name}")  # outputs that refer to each other
         self._following.add(place)
         try:
             return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
@@ -232,7 +232,7 @@ class Resolver:
         return True if known is None else known
 
     def condition(self, expression: Any, template: Template) -> bool | None:
-        """Return what a condition comes to; None where that is open."""
+        """Return whether a condition holds; None if it is open."""
         if isinstance(expression, bool) or not isinstance(expression, Mapping):
             return {"true": True, "false": False}.get(str(expression).lower())
         ((name, argument),) = cast("Mapping[str, Any]", expression).items()
@@ -261,7 +261,7 @@ class Resolver:
 
 
 def parameter_of(unknown: Unknown) -> str:
-    """Return the name of the parameter that is unknown."""
+    """Return the name of an unknown parameter."""
     return unknown.name.rpartition(".")[2]
 
 

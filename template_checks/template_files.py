@@ -17,10 +17,10 @@ _SUFFIXES = (".json", ".yaml", ".yml", ".template")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """One template as it stands in its file.
+    """One template as its file has it.
 
-    ``name`` is the stack's name where an assembly tells it, else the file's name without its endings.
-    ``account`` and ``region`` are None where nothing tells them.
+    ``name`` is the stack's name if an assembly names it, else the file's name without its endings.
+    ``account`` and ``region`` are None if unknown.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Template:
     region: str | None = None
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """Return a top-level section (``Resources``, ``Parameters``…); empty where there is none."""
+        """Return a top-level section (``Resources``, ``Parameters``…); empty if absent."""
         found = self.document.get(name)
         return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stack:
-    """What an assembly's manifest says of one of its templates."""
+    """A stack in an assembly's manifest."""
 
     name: str
     account: str | None
@@ -49,7 +49,7 @@ class _Stack:
 def read_templates(paths: Iterable[Path]) -> list[Template]:
     """Read every template of files and folders (``cdk.out``, one of its assemblies, any folder).
 
-    A folder's files that are no templates are passed over; a file that was named must be one.
+    Files of a folder that are no templates are skipped; a file that is named must be one.
     Raises InvalidInputError naming the file.
     """
     found: dict[Path, Template] = {}
@@ -85,7 +85,7 @@ _NOT_TEMPLATES = ("manifest.json", "tree.json", "cdk.json", "package.json", "pac
 
 def _template(path: Path, document: Any, stacks: Mapping[str, _Stack]) -> Template:
     stack = stacks.get(path.name)
-    document = unrolled(cast("Mapping[str, Any]", document))
+    document = _unrolled(cast("Mapping[str, Any]", document))
     return Template(
         name=stack.name if stack else path.name.split(".")[0],
         path=path,
@@ -97,7 +97,7 @@ def _template(path: Path, document: Any, stacks: Mapping[str, _Stack]) -> Templa
 
 
 def _stacks_of(folder: Path) -> dict[str, _Stack]:
-    """Return the stacks of an assembly by the names of their files; none where it is no assembly."""
+    """Return the stacks of an assembly by the names of their files; none if the folder is no assembly."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return {}
@@ -114,7 +114,7 @@ def _stacks_of(folder: Path) -> dict[str, _Stack]:
 
 
 def _environment(address: str) -> tuple[str | None, str | None]:
-    """Return account and region of ``aws://ACCOUNT/REGION``; an unknown one is None."""
+    """Return account and region of ``aws://ACCOUNT/REGION``; None for an unknown one."""
     account, _, region = address.removeprefix("aws://").partition("/")
     return (
         account if account.isdigit() else None,
@@ -127,7 +127,7 @@ def _is_template(document: Any) -> bool:
         return False
     resources = cast("Mapping[str, Any]", document).get("Resources")
     return isinstance(resources, Mapping) and all(
-        (isinstance(resource, Mapping) and "Type" in resource) or name.startswith(LOOP)
+        (isinstance(resource, Mapping) and "Type" in resource) or name.startswith(_LOOP)
         for name, resource in cast("Mapping[str, Any]", resources).items()
     )
 
@@ -172,37 +172,25 @@ def _short_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _short_tag)  # pyright: ignore[reportUnknownMemberType]
 
 
-# ``Fn::ForEach`` of the language extensions, unrolled where its collection is in the template.
+# --- Fn::ForEach of the language extensions ---------------------------------------------------------------
+_LOOP = "Fn::ForEach::"
 
 
-LOOP = "Fn::ForEach::"
-_SECTIONS = ("Resources", "Outputs", "Conditions")
-
-
-def unrolled(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a template with every loop of its sections written out; one over unknown items is left out."""
-    if not any(_has_loop(document.get(name)) for name in _SECTIONS):
-        return document
+def _unrolled(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a template with its loops written out. Loops over unknown items are left out."""
     parameters = cast("Mapping[str, Any]", document.get("Parameters") or {})
+    sections = ("Resources", "Outputs", "Conditions")
     return {
-        **document,
-        **{
-            name: dict(_fields(document[name], parameters))
-            for name in _SECTIONS
-            if isinstance(document.get(name), Mapping)
-        },
+        name: dict(_fields(section, parameters))
+        if name in sections and isinstance(section, Mapping)
+        else section
+        for name, section in document.items()
     }
-
-
-def _has_loop(section: Any) -> bool:
-    return isinstance(section, Mapping) and any(
-        name.startswith(LOOP) for name in cast("Mapping[str, Any]", section)
-    )
 
 
 def _fields(section: Any, parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in cast("Mapping[str, Any]", section).items():
-        if not name.startswith(LOOP):
+        if not name.startswith(_LOOP):
             yield name, value
             continue
         identifier, collection, body = cast("list[Any]", value)
@@ -220,7 +208,7 @@ def _items(collection: Any, parameters: Mapping[str, Any]) -> list[Any]:
 
 
 def _with(value: Any, identifier: str, item: str) -> Any:
-    """Return a value with the loop's identifier put in, in names too."""
+    """Return a value with the loop's identifier replaced by an item, also in names."""
     if isinstance(value, str):
         for placeholder in (f"${{{identifier}}}", f"&{{{identifier}}}"):
             value = value.replace(placeholder, item)

@@ -1,4 +1,4 @@
-"""Templates read together: their resources with every reference followed, also from one template to another.
+"""Templates read together: their resources with every reference resolved, also between templates.
 
 ::
 
@@ -7,10 +7,9 @@
         for listener in world.of("AWS::ElasticLoadBalancingV2::Listener"):
             listener.properties["LoadBalancerArn"]  # Target(<Resource Edge.Nlb>, "Ref")
 
-A property comes to a plain value, a ``Target`` (an attribute of a resource), a ``Joined`` (text with either
-in it) or an ``Unknown``; ``template_checks.values`` reads them. ``Fn::If`` is decided: by
-parameters' defaults, by values given, and where both leave it open, by one world for each way it can turn
-out.
+A property is a plain value, a ``Target`` (an attribute of a resource), a ``Joined`` (text with either in it)
+or an ``Unknown``; ``template_checks.values`` reads them. Parameters' defaults or given values decide
+``Fn::If``; if they leave it open, there is one world for each possible outcome.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any, cast
 
 from template_checks.resolution import Resolver, World
 from template_checks.template_files import Template, read_templates
-from template_checks.values import Value, equalities, is_known, is_reference, referred, text
+from template_checks.values import Value, equalities, is_known, is_reference, raw_fields, referred, text
 
 __all__ = ["Resource", "Template", "Templates"]
 
@@ -41,7 +40,7 @@ class Resource:
         self.template = template
         self.type = str(raw["Type"])
         self.raw = raw
-        """As it stands in the template, with type, properties, metadata and policies."""
+        """As in the template, with type, properties, metadata and policies."""
         self._resolver = resolver
 
     @cached_property
@@ -67,12 +66,12 @@ class Resource:
 
     @cached_property
     def region(self) -> str:
-        """The region that it is made in; ``${AWS::Region}`` where nothing tells it."""
+        """The region that it is made in; ``${AWS::Region}`` if unknown."""
         return text(self._resolver.resolve({"Ref": "AWS::Region"}, self.template))
 
     @cached_property
     def account(self) -> str:
-        """The account that it is made in; ``${AWS::AccountId}`` where nothing tells it."""
+        """The account that it is made in; ``${AWS::AccountId}`` if unknown."""
         return text(self._resolver.resolve({"Ref": "AWS::AccountId"}, self.template))
 
     def __repr__(self) -> str:
@@ -80,7 +79,7 @@ class Resource:
 
 
 class Templates:
-    """A set of templates in one world; ``worlds()`` are all that there can be."""
+    """A set of templates in one world; ``worlds()`` returns all possible ones."""
 
     def __init__(self, templates: Iterable[Template], *, world: World | None = None) -> None:
         self.templates = tuple(templates)
@@ -106,14 +105,14 @@ class Templates:
     ) -> Templates:
         """Read files and folders. ``parameters``, ``account`` and ``region`` fill what they leave open.
 
-        Raises ConfigurationError naming the file.
+        Raises InvalidInputError naming the file.
         """
         world = World(given=parameters or {}, account=account, region=region)
         return cls(read_templates(paths), world=world)
 
     # --- resources ----------------------------------------------------------------------------------------
     def of(self, *types: str) -> list[Resource]:
-        """Return the resources of these types that exist in this world; of all types when none is given."""
+        """Return the resources of these types that exist in this world; of all types if none is given."""
         return [
             resource
             for resource in self._resources.values()
@@ -125,12 +124,15 @@ class Templates:
         return self._resources.get((id(template), logical_id))
 
     def resolve(self, value: Any, *, within: Template) -> Value:
-        """Return what a raw value of a template comes to."""
+        """Return a raw value of a template, resolved."""
         return self._resolver.resolve(value, within)
 
     def dependencies(self, resource: Resource) -> frozenset[Resource]:
-        """Return all that CloudFormation makes before the resource: by ``DependsOn`` and by reference, over
-        several steps; of another template's output, everything in that template."""
+        """Return every resource that CloudFormation makes before this one, over several steps.
+
+        These are named by ``DependsOn`` or by reference. A reference to another template's output counts for
+        everything in that template.
+        """
         seen: set[Resource] = set()
         waiting = [resource]
         while waiting:
@@ -164,22 +166,19 @@ class Templates:
         return (resource for resource in self._resources.values() if resource.template is template)
 
     def _imported(self, value: Any, template: Template) -> Iterator[Template]:
-        if isinstance(value, Mapping):
-            for name, argument in cast("Mapping[str, Any]", value).items():
-                if name == "Fn::ImportValue":
-                    wanted = self.resolve(argument, within=template)
-                    source = self.exporting(wanted, self._resolver, to=template)
-                    if source:
-                        yield source[0]
-                elif name == "Fn::GetStackOutput":
-                    named = self.named(text(self.resolve(argument["StackName"], within=template)))
-                    if named:
-                        yield named
-                else:
-                    yield from self._imported(argument, template)
-        elif isinstance(value, list):
-            for item in cast("list[Any]", value):
-                yield from self._imported(item, template)
+        """Yield the templates whose outputs a raw value uses."""
+        for name, argument in raw_fields(value):
+            source: Template | None = None
+            if name == "Fn::ImportValue":
+                wanted = self.resolve(argument, within=template)
+                exported = self.exporting(wanted, self._resolver, to=template)
+                source = exported[0] if exported else None
+            elif name == "Fn::GetStackOutput":
+                source = self.named(text(self.resolve(argument["StackName"], within=template)))
+            else:
+                yield from self._imported(argument, template)
+            if source is not None:
+                yield source
 
     # --- from one template to another ---------------------------------------------------------------------
     def named(self, stack: str) -> Template | None:
@@ -187,8 +186,10 @@ class Templates:
         return next((template for template in self.templates if template.name == stack), None)
 
     def exporting(self, wanted: Value, resolver: Resolver, *, to: Template) -> tuple[Template, str] | None:
-        """Return template and output that export a name to another. A part that is not known may be
-        anything, as long as one export alone fits."""
+        """Return the template and output that export a name to another template.
+
+        An unknown part of the name may be anything, as long as only one export fits.
+        """
         fitting: list[tuple[Template, str]] = []
         for template, output, declared in self._exports:
             if template is to:
@@ -235,18 +236,16 @@ class Templates:
     @cached_property
     def _parents(self) -> dict[int, Resource]:
         parents: dict[int, Resource] = {}
-        self._parents = (
-            parents  # while they are looked for, an address that refers to a parameter asks for them
-        )
+        self._parents = parents  # set early, because an address that refers to a parameter reads them
         for resource in self._resources.values():
             child = self.child(resource)
-            if child is not None and not self._stands_in(resource.template, child, parents):
+            if child is not None and not self._is_nested_in(resource.template, child, parents):
                 parents[id(child)] = resource
         return parents
 
     @staticmethod
-    def _stands_in(template: Template, other: Template, parents: Mapping[int, Resource]) -> bool:
-        """Return whether a template is another, or nested in it: files of one name can look so."""
+    def _is_nested_in(template: Template, other: Template, parents: Mapping[int, Resource]) -> bool:
+        """Return whether a template is another one, or nested in it. Files of one name can look so."""
         above: Template | None = template
         while above is not None and above is not other:
             parent = parents.get(id(above))
@@ -255,21 +254,21 @@ class Templates:
 
     # --- worlds -------------------------------------------------------------------------------------------
     def worlds(self) -> list[Templates]:
-        """Return this set once for each way in which its conditions can turn out, 64 at most.
+        """Return this set once for each possible outcome of its conditions, 64 at most.
 
-        The first has parameters' defaults. A default is what nobody changed: where a condition asks the
-        parameter, its other values are worlds too, unless the facts give the one that counts.
+        The first has parameters' defaults. If a condition reads a parameter, its other values are worlds too,
+        unless the facts give the parameter's value.
         """
         return list(itertools.islice(self._all_worlds(), _MOST_WORLDS))
 
     @cached_property
     def has_more_worlds(self) -> bool:
-        """Whether conditions can turn out in more ways than are looked at."""
+        """Whether conditions have more possible outcomes than are checked."""
         return next(itertools.islice(self._all_worlds(), _MOST_WORLDS, None), None) is not None
 
     @property
     def assumed(self) -> str:
-        """What is assumed in this world, for a finding: "Stage is dev"; empty where nothing is."""
+        """The assumptions of this world, for a finding: "Stage is dev"; empty without any."""
         parts = [f"{name} is {value}" for name, value in self._world.assumed.items()]
         parts += [f"{name} is anything else" for name in sorted(self._world.others)]
         parts += [
@@ -290,17 +289,13 @@ class Templates:
                 others=frozenset(name for name, value in pairs if value is None),
             )
             made = Templates(self.templates, world=world)
-            open_ = made._open_conditions()
-            if not open_:
-                yield made
-            for decided in itertools.product((True, False), repeat=len(open_)):
-                if open_:
-                    yield Templates(
-                        self.templates, world=replace(world, decided=dict(zip(open_, decided, strict=True)))
-                    )
+            undecided = made._open_conditions()
+            for outcomes in itertools.product((True, False), repeat=len(undecided)):
+                decided = dict(zip(undecided, outcomes, strict=True))
+                yield Templates(self.templates, world=replace(world, decided=decided)) if decided else made
 
     def _candidates(self) -> dict[str, list[str | None]]:
-        """Return the values to try for each parameter that a condition asks; None for any other."""
+        """Return the values to try for each parameter that a condition reads; None for any other value."""
         found: dict[str, list[str | None]] = {}
         allowed: set[str] = set()
         for template in self.templates:
@@ -319,7 +314,7 @@ class Templates:
         }
 
     def _root(self, name: str, template: Template) -> tuple[str, Mapping[str, Any]] | None:
-        """Return the parameter that a parameter's value comes from, over parent stacks; None for none."""
+        """Return the parameter, maybe of a parent stack, that a value comes from; None if there is none."""
         given = self.parent_parameter(template, name)
         if given is not None:
             raw, parent = given
@@ -356,27 +351,23 @@ class Templates:
         values += [] if text(value) in values or "AllowedValues" in root[1] else [text(value)]
 
     def _open_conditions(self) -> list[tuple[str, str]]:
-        """Return the conditions that stay open, leaving out those that others decide."""
+        """Return the open conditions, without those that others decide."""
         return [
             (template.name, name)
             for template in self.templates
             for name, declared in template.section("Conditions").items()
             if self._resolver.condition({"Condition": name}, template) is None
-            and not set(_asked(declared)) & set(template.section("Conditions"))
+            and not set(_conditions_in(declared)) & set(template.section("Conditions"))
         ]
 
 
-def _asked(declared: Any) -> Iterator[str]:
-    """Yield the conditions that a condition is made of."""
-    if isinstance(declared, Mapping):
-        for name, argument in cast("Mapping[str, Any]", declared).items():
-            if name == "Condition":
-                yield str(argument)
-            else:
-                yield from _asked(argument)
-    elif isinstance(declared, list):
-        for item in cast("list[Any]", declared):
-            yield from _asked(item)
+def _conditions_in(declared: Any) -> Iterator[str]:
+    """Yield the conditions that a condition refers to."""
+    for name, argument in raw_fields(declared):
+        if name == "Condition":
+            yield str(argument)
+        else:
+            yield from _conditions_in(argument)
 
 
 def _may_equal(one: Value, other: Value) -> bool:

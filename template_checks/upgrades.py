@@ -154,7 +154,7 @@ def _losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> Iterator[Los
 
 def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Iterable[str]) -> Iterator[str]:
     if now is None:
-        yield "would be deleted: its logical id is gone from the template"
+        yield "would be deleted: its logical id is no longer in the template"
         return
     if now["Type"] != pinned.type:
         yield f"would be replaced: its logical id is now a {now['Type']}"

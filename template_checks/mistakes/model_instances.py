@@ -120,30 +120,30 @@ _CORES: Mapping[str, int] = {
     "ml.trn1n.32xlarge": 32,
 }
 """Cores or GPUs of instances that are not in the facts (EC2, "Accelerated computing")."""
-_Told = Mapping[str, Mapping[str, Value]]
+_Settings = Mapping[str, Mapping[str, Value]]
 """``batch_size``, ``sequence_length`` and ``tensor_parallel`` = variables that a container sets for it."""
 
 
 def _check_artifacts(deployment: Deployment) -> Iterator[Finding]:
-    compiled: list[tuple[Resource, _Told]] = []
+    compiled: list[tuple[Resource, _Settings]] = []
     models, variants = deployment.workloads.models(), deployment.workloads.variants()
     for model in models:
         own = [(config, one) for config, one in variants if deployment.workloads.model_of(one) is model]
         for container in containers_of(model):
             environment = environment_of(container)
-            told = {
+            settings = {
                 name: {variable: environment[variable] for variable in variables if variable in environment}
                 for name, variables in _VARIABLES.items()
             }
-            if any(told.values()) or any(_is_on_neuron(variant) for _, variant in own):
-                compiled.append((model, told))
-                yield from _check_cores(deployment, model, told, own)
+            if any(settings.values()) or any(_is_on_neuron(variant) for _, variant in own):
+                compiled.append((model, settings))
+                yield from _check_cores(deployment, model, settings, own)
             elif len(deployment.facts.artifacts) >= len(models) and _is_in_no_manifest(deployment, model):
                 yield _in_no_manifest(deployment, model)
-    for model, told in compiled:
+    for model, settings in compiled:
         artifact = _artifact_of(deployment, model, alone=len(compiled) == 1)
         if artifact is not None:
-            yield from or_passed(_compare(model, told, artifact), model, "artifact-parameters")
+            yield from or_passed(_compare(model, settings, artifact), model, "artifact-parameters")
         elif _is_in_no_manifest(deployment, model):
             yield _in_no_manifest(deployment, model)
         else:
@@ -158,9 +158,9 @@ def _check_artifacts(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _check_cores(
-    deployment: Deployment, model: Resource, told: _Told, variants: list[tuple[Resource, Variant]]
+    deployment: Deployment, model: Resource, settings: _Settings, variants: list[tuple[Resource, Variant]]
 ) -> Iterator[Finding]:
-    wanted = next(map(integer, told["tensor_parallel"].values()), None)
+    wanted = next(map(integer, settings["tensor_parallel"].values()), None)
     for config, variant in variants:
         for one in map(text, instance_types(variant)):
             known = deployment.facts.instances.get(one)
@@ -208,8 +208,8 @@ def _in_no_manifest(deployment: Deployment, model: Resource) -> Finding:
     )
 
 
-def _compare(model: Resource, told: _Told, artifact: ArtifactFact) -> Iterator[Finding]:
-    for name, variables in told.items():
+def _compare(model: Resource, settings: _Settings, artifact: ArtifactFact) -> Iterator[Finding]:
+    for name, variables in settings.items():
         compiled: int | None = getattr(artifact, name)
         agrees = variables and all(integer(value) == compiled for value in variables.values())
         if compiled is None or agrees:

@@ -1,4 +1,4 @@
-"""Twenty-three mistakes, planted in our templates and in others: each is refused, and says how to mend it."""
+"""Twenty-three mistakes, planted in our templates and in others: each is refused, with a fix."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_mistake_in_our_templates_is_refused(
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=str)
-def test_a_mistake_in_somebody_elses_templates_is_refused(
+def test_a_mistake_in_foreign_templates_is_refused(
     foreign: Scene, planted: Planted, record_property: Callable[[str, object], None]
 ) -> None:
     record_property(MISTAKE, ("foreign, changed", planted.number))

@@ -45,7 +45,7 @@ def test_every_arrow_leads_from_a_thing_to_a_thing(pharmacy: Templates) -> None:
     assert ends == drawn
 
 
-def test_what_is_needed_by_way_of_another_stack_has_no_arrow_of_its_own(pharmacy: Templates) -> None:
+def test_an_indirect_dependency_has_no_arrow(pharmacy: Templates) -> None:
     picture = stacks_picture(pharmacy)
 
     assert "Keys --> Network" in picture

@@ -52,7 +52,7 @@ def refused(report: Report) -> set[str]:
 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_ours_open_what_is_declared_and_reach_all_that_they_call(assembly: Path, tenant: str) -> None:
+def test_our_templates_open_only_declared_paths_and_reach_all_calls(assembly: Path, tenant: str) -> None:
     report = prove(Templates.read([assembly_folder(assembly, tenant)]), facts=FACTS)
 
     assert report.findings == ()
@@ -70,7 +70,7 @@ def test_there_is_one_way_in_and_none_to_the_internet(assembly: Path, tenant: st
     ]
 
 
-def test_every_kind_of_workload_stands_in_the_proof(pharmacy: Templates) -> None:
+def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
     report = prove(pharmacy)
 
     callers = {row.caller for row in report.calls}
@@ -84,9 +84,7 @@ def test_every_kind_of_workload_stands_in_the_proof(pharmacy: Templates) -> None
     }
 
 
-def test_a_deployment_is_refused_for_a_consumer_that_the_rules_do_not_let_in(
-    assembly: Path, tmp_path: Path
-) -> None:
+def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: Path, tmp_path: Path) -> None:
     folder, ours = assembly_folder(assembly, "pharmacy"), ROOT / "tenants" / "pharmacy.toml"
     moved = tmp_path / "pharmacy.toml"
     moved.write_text(ours.read_text(encoding="utf-8").replace("10.32.0.0/16", "10.33.0.0/16"))
@@ -152,7 +150,7 @@ def test_every_endpoint_is_needed(pharmacy: Templates) -> None:
     assert kept(pharmacy, [name for name in endpoints if not name.startswith("Reach")]) == []
 
 
-def test_every_endpoints_policy_lets_all_actions_through_and_is_missed(pharmacy: Templates) -> None:
+def test_every_endpoints_policy_allows_all_actions_and_is_needed(pharmacy: Templates) -> None:
     def narrowed(name: str) -> Callable[[Resources], object]:
         def narrow(resources: Resources) -> None:
             document = resources[name]["Properties"]["PolicyDocument"]

@@ -50,7 +50,7 @@ def scenes(assembly: Path, care_assembly: Path) -> Mapping[str, Scene]:
 
 
 @pytest.mark.timeout(7200 if MOST is None else 600)
-def test_mutations_are_refused_or_at_the_least_not_proven(
+def test_mutations_are_refused_or_not_proven(
     scenes: Mapping[str, Scene],
     record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],

@@ -60,7 +60,7 @@ def of_type(stacks: Stacks, kind: str) -> tuple[str, str]:
     )
 
 
-def test_every_kind_that_holds_something_is_pinned_in_the_tenant(stacks: Stacks) -> None:
+def test_every_stateful_type_is_pinned_in_the_tenant(stacks: Stacks) -> None:
     elsewhere = {"AWS::ECR::Repository"}  # the account stage's
     present = {
         resource["Type"] for template in stacks.values() for resource in template["Resources"].values()
@@ -69,12 +69,12 @@ def test_every_kind_that_holds_something_is_pinned_in_the_tenant(stacks: Stacks)
 
 
 @pytest.mark.parametrize("kind", sorted(STATEFUL_TYPES - {"AWS::ECR::Repository"}))
-def test_a_resource_that_is_gone_is_named(stacks: Stacks, pins: Pins, kind: str) -> None:
+def test_a_deleted_resource_is_named(stacks: Stacks, pins: Pins, kind: str) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, kind)
     del changed[stack]["Resources"][logical_id]
     assert [str(loss) for loss in losses(pins, changed)] == [
-        f"{stack}: {logical_id} ({kind}) would be deleted: its logical id is gone from the template"
+        f"{stack}: {logical_id} ({kind}) would be deleted: its logical id is no longer in the template"
     ]
 
 
@@ -130,7 +130,7 @@ def test_another_type_under_the_same_id_is_a_replacement(stacks: Stacks, pins: P
     ]
 
 
-def test_a_stack_under_another_name_takes_everything_with_it(stacks: Stacks, pins: Pins) -> None:
+def test_a_renamed_stack_loses_everything(stacks: Stacks, pins: Pins) -> None:
     stack, _ = of_type(stacks, "AWS::DynamoDB::Table")
     moved = {f"{name}-2" if name == stack else name: template for name, template in stacks.items()}
     assert {loss.logical_id for loss in losses(pins, moved)} == set(pins.stacks[stack])
@@ -161,7 +161,7 @@ def test_a_name_of_several_words_is_pinned_where_it_is_read(assembly: Path, tmp_
 
 
 @pytest.mark.parametrize("change", [None, "10.99.0.0/20"])
-def test_the_command_fails_and_names_it(
+def test_the_command_fails_and_names_the_lost_resource(
     assembly: Path, stacks: Stacks, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str | None
 ) -> None:
     folder = assembly_folder(assembly, "pharmacy")

@@ -1,4 +1,4 @@
-"""Mistakes in policies, regions, schemes and conditions, each of which a look for words would pass."""
+"""Mistakes in policies, regions, schemes and conditions, that a search for words would not find."""
 
 from __future__ import annotations
 

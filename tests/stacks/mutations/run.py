@@ -1,4 +1,4 @@
-"""Every mutation, or a seeded sample of them, held against the checks and the reachability proof."""
+"""Every mutation, or a seeded sample of them, run through the checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def all_of(scene: Scene) -> list[Mutation]:
 
 
 def outcomes(scenes: Mapping[str, Scene], *, seed: int, most: int | None = None) -> Iterator[Outcome]:
-    """Yield what comes of the mutations of all sets, or of ``most`` of them, as many of each mistake."""
+    """Yield the outcomes of the mutations of all sets, or of ``most`` of them, as many of each mistake."""
     chosen = sampled({name: all_of(scene) for name, scene in scenes.items()}, seed=seed, most=most)
     for name, mutation in chosen:
         changed = scenes[name].copy()

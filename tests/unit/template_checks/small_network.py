@@ -1,4 +1,4 @@
-"""A network of a few resources, written by hand: two stations in one VPC, and rules to be told."""
+"""A network of a few resources, written by hand: two stations in one VPC, and rules to add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One verdict on one small template."""
+"""The verdict of one check on one small template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looks like a mistake and is none, and what looks right and is not."""
+"""Templates that only look like a mistake, and templates that only look right."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ TABLE = [{"repository": "other"}]
         ("charm:1.0-amd64", "X86_64", [], PASSED),
     ],
 )
-def test_an_architecture_is_told_by_table_or_name(
+def test_an_architecture_is_known_by_table_or_name(
     tmp_path: Path, image: str, cpu: str, images: list[dict[str, str]], status: Status
 ) -> None:
     assert verdict(tmp_path, 20, task(image=image, cpu=cpu), images=images) is status
@@ -78,7 +78,7 @@ READ_ONLY = "ReadonlyRootFilesystem: true"
         ("ReadonlyRootFilesystem: false", PASSED),
     ],
 )
-def test_a_read_only_root_needs_a_tmp_that_can_be_written(tmp_path: Path, more: str, status: Status) -> None:
+def test_a_read_only_root_needs_a_writable_tmp(tmp_path: Path, more: str, status: Status) -> None:
     assert verdict(tmp_path, 20, task(more=more)) is status
 
 
@@ -109,9 +109,7 @@ ANYBODY = 'Principal: "*", Condition: {IpAddress: {aws:SourceIp: BLOCK}}'
         ('{Statement: [{Effect: Deny, Principal: "*", Action: "es:*"}]}', PASSED),
     ],
 )
-def test_an_access_policy_is_open_when_nothing_narrows_it(
-    tmp_path: Path, policy: str, status: Status
-) -> None:
+def test_an_access_policy_is_open_without_a_condition(tmp_path: Path, policy: str, status: Status) -> None:
     assert verdict(tmp_path, 18, DOMAIN.format(policy=policy)) is status
 
 
@@ -164,7 +162,7 @@ L:
         ("network", 80, "TCP", "forward", REFUSED),
     ],
 )
-def test_a_listener_passes_on_what_is_encrypted(
+def test_a_listener_forwards_encrypted_traffic(
     tmp_path: Path, kind: str, port: int, protocol: str, action: str, status: Status
 ) -> None:
     resources = LISTENER.format(kind=kind, port=port, protocol=protocol, action=action)
@@ -205,7 +203,7 @@ M:
         ("false", "org/name", PASSED),
     ],
 )
-def test_a_hub_is_out_of_reach_only_in_isolation(
+def test_a_hub_is_unreachable_only_in_isolation(
     tmp_path: Path, isolated: str, model: str, status: Status
 ) -> None:
     assert verdict(tmp_path, 13, MODEL.format(isolated=isolated, model=model)) is status
@@ -253,7 +251,7 @@ C:
         ("arn:aws:acm:eu-west-1:1:certificate/x", ["chat.example.org"], OPEN),
     ],
 )
-def test_a_certificate_is_for_the_name_that_is_dialled(
+def test_a_certificate_is_for_the_name_that_clients_use(
     tmp_path: Path, certificate: str, names: list[str], status: Status
 ) -> None:
     assert verdict(tmp_path, 7, WAY_IN.format(cert=certificate), host_names=names) is status
@@ -319,7 +317,7 @@ def test_a_volume_key_goes_with_ebs_alone(tmp_path: Path, key: str, variant: str
         ("AWS::ElastiCache::ReplicationGroup, Properties: {TransitEncryptionEnabled: true}", PASSED),
     ],
 )
-def test_what_any_resource_calls_or_keeps_has_tls(tmp_path: Path, resource: str, status: Status) -> None:
+def test_addresses_and_stores_of_any_resource_have_tls(tmp_path: Path, resource: str, status: Status) -> None:
     assert verdict(tmp_path, 22, f"R: {{Type: {resource}}}") is status
 
 
@@ -342,9 +340,7 @@ def test_what_any_resource_calls_or_keeps_has_tls(tmp_path: Path, resource: str,
         ("PGSSLMODE", "verify-full", False),
     ],
 )
-def test_a_variable_sends_in_plaintext_by_its_scheme_or_its_switch(
-    name: str, value: str, found: bool
-) -> None:
+def test_a_scheme_or_a_switch_makes_a_variable_plaintext(name: str, value: str, found: bool) -> None:
     assert bool(list(plaintext_in(name, value))) is found
 
 
@@ -361,7 +357,7 @@ def test_a_variable_sends_in_plaintext_by_its_scheme_or_its_switch(
         ("TZ", "Europe/Berlin", PASSED),
     ],
 )
-def test_what_a_variable_loads_is_told_by_its_name_and_value(
+def test_name_and_value_of_a_variable_show_what_it_loads(
     tmp_path: Path, variable: str, value: str, status: Status
 ) -> None:
     resources = MODEL.format(isolated="true", model="/opt/ml/model").replace(

@@ -1,4 +1,4 @@
-"""Calls from a VPC that lead somewhere and that do not; policies of the S3 endpoint."""
+"""Calls from a VPC that reach an endpoint and that do not; policies of the S3 endpoint."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Zone:
         ("es:ESHttpGet, iam:PassRole", "", ABSENT),
     ],
 )
-def test_a_call_needs_an_endpoint_only_where_nothing_else_leads_there(
+def test_a_call_needs_an_endpoint_only_in_a_closed_vpc(
     tmp_path: Path, actions: str, more: str, status: Status
 ) -> None:
     resources = VPC.replace("ACTIONS", actions) + dedent(more)
@@ -71,7 +71,9 @@ def test_a_call_needs_an_endpoint_only_where_nothing_else_leads_there(
 @pytest.mark.parametrize(
     ("facts", "status"), [({"region": "eu-west-1"}, PASSED), ({"region": "eu-west-2"}, REFUSED), ({}, OPEN)]
 )
-def test_an_endpoint_of_another_region_is_none(tmp_path: Path, facts: dict[str, str], status: Status) -> None:
+def test_an_endpoint_of_another_region_does_not_count(
+    tmp_path: Path, facts: dict[str, str], status: Status
+) -> None:
     resources = VPC.replace("ACTIONS", "sqs:SendMessage") + QUEUE.replace("MORE", "PrivateDnsEnabled: true")
     assert verdict(tmp_path, 9, resources, **facts) is status
 

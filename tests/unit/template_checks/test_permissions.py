@@ -1,4 +1,4 @@
-"""What IAM would say, by its documented rules, to requests on small templates."""
+"""Requests on small templates, decided by IAM's documented rules."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def may(*entries: dict[str, Any], request: Request | None = None, **more: Any) -
         ([ALLOW | {"Resource": {"Fn::Sub": "arn:aws:s3:::${Unknown}-x/*"}}], False),
     ],
 )
-def test_a_deny_goes_before_an_allow_and_none_is_a_refusal(
+def test_a_deny_overrides_an_allow_and_without_either_a_request_is_refused(
     entries: list[dict[str, Any]], expected: bool | None
 ) -> None:
     assert may(*entries) is expected
@@ -123,7 +123,7 @@ TENANT = [{"Key": "tenant", "Value": "pharmacy"}]
         ),
     ],
 )
-def test_a_condition_is_held_against_what_the_template_tells_of_the_role(
+def test_a_condition_is_compared_with_the_role_in_the_template(
     condition: dict[str, Any], expected: bool | None
 ) -> None:
     assert may(ALLOW | {"Condition": condition}, Tags=TENANT) is expected
@@ -136,7 +136,7 @@ def test_a_policy_variable_is_filled_in_from_the_role() -> None:
     assert may(own, request=put("docs/pharmacy/a")) is False  # the role has no such tag
 
 
-def test_an_allow_has_to_hold_all_that_is_asked_and_a_deny_on_some_of_it_is_not_decided() -> None:
+def test_an_allow_must_match_every_resource_and_a_deny_of_some_is_undecided() -> None:
     everything = put("docs/*")
     assert may(ALLOW, request=everything) is True
     assert may(ALLOW | {"Resource": "arn:aws:s3:::docs/a/*"}, request=everything) is False
@@ -153,12 +153,14 @@ def test_an_allow_has_to_hold_all_that_is_asked_and_a_deny_on_some_of_it_is_not_
         ("arn:aws:iam::111122223333:policy/ours", None),
     ],
 )
-def test_a_managed_policy_counts_as_far_as_it_is_known(arn: str, expected: bool | None) -> None:
+def test_a_known_managed_policy_counts_and_an_unknown_one_is_undecided(
+    arn: str, expected: bool | None
+) -> None:
     assert may(ManagedPolicyArns=[arn]) is expected
     assert may(DENY, ManagedPolicyArns=[arn]) is False
 
 
-def test_a_boundary_in_the_templates_narrows_and_one_outside_is_not_looked_into() -> None:
+def test_a_boundary_in_the_templates_applies_and_one_outside_is_not_read() -> None:
     boundary = {
         "Type": "AWS::IAM::ManagedPolicy",
         "Properties": {"PolicyDocument": {"Statement": [ALLOW | {"Action": "s3:GetObject"}]}},
@@ -203,7 +205,7 @@ ROOT = "arn:aws:iam::111122223333:root"
         ),
     ],
 )
-def test_a_buckets_policy_adds_and_takes(
+def test_a_buckets_policy_may_allow_or_deny(
     own: list[dict[str, Any]], entry: dict[str, Any], expected: bool | None
 ) -> None:
     set_ = templates(Role=role(*own, Tags=TENANT), **bucket_with(entry))
@@ -225,7 +227,7 @@ USE = {"Effect": "Allow", "Action": "kms:GenerateDataKey*", "Resource": "*"}
         ([USE], USE | {"Principal": {"AWS": "111122223333"}}, True),
     ],
 )
-def test_a_key_is_used_only_by_its_own_policys_leave(
+def test_a_key_is_used_only_if_its_policy_allows_it(
     own: list[dict[str, Any]], entry: dict[str, Any], expected: bool | None
 ) -> None:
     key = {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": {"Statement": [entry]}}}
@@ -258,7 +260,7 @@ def test_a_key_is_used_only_by_its_own_policys_leave(
         ({"Service": "logging.s3.amazonaws.com"}, {"StringEquals": {"aws:PrincipalTag/x": "y"}}, False),
     ],
 )
-def test_a_service_is_let_in_by_its_principal_and_the_source_it_works_for(
+def test_a_service_is_allowed_by_its_principal_and_its_source(
     principal: Any, condition: dict[str, Any], expected: bool | None
 ) -> None:
     entry = ALLOW | {"Principal": principal, "Condition": condition}
@@ -267,7 +269,7 @@ def test_a_service_is_let_in_by_its_principal_and_the_source_it_works_for(
     assert service_may(("logging.s3.amazonaws.com",), request, resource_policy=policy) is expected
 
 
-def test_addresses_are_held_against_blocks() -> None:
+def test_addresses_are_compared_with_blocks() -> None:
     context = Context(known={"aws:sourceip": ("203.0.113.7",)})
     for operator, block, expected in (
         ("IpAddress", "203.0.113.0/24", True),

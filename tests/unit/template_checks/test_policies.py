@@ -25,7 +25,7 @@ from template_checks.policies import Statement, statements
         ("arn:aws:s3:::a?c", "arn:aws:s3:::ac", False),
     ],
 )
-def test_whether_a_pattern_holds_a_resource(pattern: str, wanted: str, verdict: bool | None) -> None:
+def test_a_pattern_matches_a_resource_or_not(pattern: str, wanted: str, verdict: bool | None) -> None:
     assert covers(pattern, wanted) is verdict
 
 
@@ -37,7 +37,7 @@ def one(**fields: object) -> Statement:
 @pytest.mark.parametrize(
     ("action", "named"), [("s3:GetObject", True), ("s3:getobject", True), ("s3:PutObject", False)]
 )
-def test_an_action_is_named_whatever_its_case(action: str, named: bool) -> None:
+def test_an_action_matches_in_any_case(action: str, named: bool) -> None:
     assert one(Action="s3:Get*").names_action(action) is named
 
 

@@ -105,27 +105,27 @@ def test_an_endpoint_that_the_facts_know_is_not_proven() -> None:
 
 
 @pytest.mark.parametrize("rule", ["OutToDoor", "InToDoor"])
-def test_an_endpoint_whose_rule_is_gone_is_refused(rule: str) -> None:
+def test_an_endpoint_without_its_rule_is_refused(rule: str) -> None:
     network = calling("kms:Decrypt", **interface("kms"))
     del network[rule]
 
     assert codes(proven(network)) == {"reach-missing-path"}
 
 
-def test_an_endpoint_that_the_services_name_does_not_lead_to_is_refused() -> None:
+def test_an_endpoint_without_private_dns_is_refused() -> None:
     network = calling("kms:Decrypt", **interface("kms", PrivateDnsEnabled=False))
 
     assert codes(proven(network)) == {"reach-no-name"}
 
 
-def test_an_endpoint_in_another_vpc_does_not_help() -> None:
+def test_an_endpoint_in_another_vpc_is_not_used() -> None:
     network = calling("kms:Decrypt", **interface("kms"))
     network["Endpoint"]["Properties"]["VpcId"] = "vpc-0123456789abcdef0"
 
     assert "reach-no-endpoint" in codes(proven(network))
 
 
-def test_a_gateway_endpoint_in_the_subnets_table_is_a_way() -> None:
+def test_a_gateway_endpoint_in_the_subnets_table_is_reachable() -> None:
     report = proven(calling("s3:GetObject", **gateway("s3", "TableOne")))
 
     assert judged(report) == [("s3", "reachable")]
@@ -134,7 +134,7 @@ def test_a_gateway_endpoint_in_the_subnets_table_is_a_way() -> None:
     ]
 
 
-def test_a_gateway_endpoint_in_another_table_is_none() -> None:
+def test_a_gateway_endpoint_in_another_table_is_not_reachable() -> None:
     report = proven(calling("s3:GetObject", **gateway("s3", "TableTwo")))
 
     assert codes(report) == {"reach-no-route"}
@@ -167,7 +167,7 @@ OWN = {
 }
 
 
-def test_a_perimeter_lets_the_tenant_through() -> None:
+def test_a_perimeter_allows_the_tenant() -> None:
     policy = document("kms:Decrypt", Condition=OWN)
 
     assert codes(proven(calling("kms:Decrypt", **interface("kms", PolicyDocument=policy)))) == set()
@@ -181,7 +181,7 @@ def test_a_perimeter_lets_the_tenant_through() -> None:
         {"StringEquals": {"aws:ResourceAccount": "444455556666"}},
     ],
 )
-def test_a_perimeter_for_others_does_not(condition: dict[str, Any]) -> None:
+def test_a_perimeter_for_others_refuses_the_tenant(condition: dict[str, Any]) -> None:
     policy = document("kms:Decrypt", Condition=condition)
 
     report = proven(calling("kms:Decrypt", **interface("kms", PolicyDocument=policy)))
@@ -189,7 +189,7 @@ def test_a_perimeter_for_others_does_not(condition: dict[str, Any]) -> None:
     assert codes(report) == {"reach-endpoint-policy"}
 
 
-def test_a_condition_that_no_template_tells_is_not_proven() -> None:
+def test_a_condition_that_no_template_decides_is_not_proven() -> None:
     policy = document("kms:Decrypt", Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}})
 
     report = proven(calling("kms:Decrypt", **interface("kms", PolicyDocument=policy)))
@@ -253,7 +253,7 @@ def function(handler: str = "lambdas.apply_search_schema.handler.handle") -> Res
         ("cloudformation-custom-resource-response-us-east-1", {"reach-endpoint-policy"}),
     ],
 )
-def test_a_custom_resource_answers_cloudformation_by_the_bucket_of_its_region(
+def test_a_custom_resource_answers_through_cloudformations_bucket_of_its_region(
     bucket: str, expected: set[str]
 ) -> None:
     policy = document("s3:PutObject", on=f"arn:aws:s3:::{bucket}/*")
@@ -266,7 +266,7 @@ def test_a_custom_resource_answers_cloudformation_by_the_bucket_of_its_region(
     assert codes(proven(network)) == expected
 
 
-def test_what_nobody_declared_is_refused_by_its_handler() -> None:
+def test_a_function_with_an_undeclared_handler_is_refused() -> None:
     report = proven(small_network(**function("lambdas.anything.handler.handle"), **gateway("s3", "TableOne")))
 
     assert "reach-undeclared-path" in codes(report)
@@ -277,7 +277,7 @@ def test_an_action_whose_endpoint_is_not_known_is_refused(action: str) -> None:
     assert codes(proven(calling(action))) == {"reach-unknown-service"}
 
 
-def test_a_managed_policy_that_no_template_holds_is_not_proven() -> None:
+def test_a_managed_policy_outside_the_templates_is_not_proven() -> None:
     network = calling("kms:Decrypt", **interface("kms"))
     network["Role"]["Properties"]["ManagedPolicyArns"] = ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
 

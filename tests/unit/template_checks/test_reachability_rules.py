@@ -41,7 +41,7 @@ def test_rules_at_both_ends_open_a_path() -> None:
 
 
 @pytest.mark.parametrize("missing", ["Out", "In"])
-def test_a_rule_at_one_end_opens_none(missing: str) -> None:
+def test_a_rule_at_one_end_opens_no_path(missing: str) -> None:
     rules = {name: rule for name, rule in TASKS_TO_SEARCH.items() if name != missing}
 
     assert paths(proven(small_network(**rules))) == set()
@@ -54,7 +54,7 @@ def test_a_group_without_any_rule_out_may_connect_to_everything() -> None:
     assert paths(proven(network)) == {DECLARED}
 
 
-def test_what_both_ends_open_is_what_they_share() -> None:
+def test_a_path_has_only_the_ports_that_both_ends_open() -> None:
     wide = {
         "Out": out_rule("Tasks", CidrIp="10.0.0.0/16", **ports(400, 500)),
         "In": in_rule("Search", CidrIp="10.0.0.0/24", **ports(450, 600)),
@@ -66,7 +66,7 @@ def test_what_both_ends_open_is_what_they_share() -> None:
     assert codes(report) == {"reach-undeclared-path"}
 
 
-def test_addresses_of_another_subnet_are_not_let_in() -> None:
+def test_addresses_of_another_subnet_are_not_allowed_in() -> None:
     rules = {
         "Out": out_rule("Tasks", CidrIp="10.0.0.0/16", **ports(443)),
         "In": in_rule("Search", CidrIp="10.0.1.0/24", **ports(443)),
@@ -93,7 +93,7 @@ def test_a_rule_whose_port_is_a_parameter_counts_as_open() -> None:
     assert ("orchestrator", "search domain", "tcp") in paths(proven(small_network(**rules)))
 
 
-def test_a_door_for_any_address_is_undeclared_though_no_route_leads_there() -> None:
+def test_a_rule_for_any_address_is_undeclared_even_without_a_route() -> None:
     report = proven(small_network(Door=in_rule("Tasks", CidrIp="0.0.0.0/0", **ports(8700))))
 
     assert ("0.0.0.0/0", "orchestrator", "tcp 8700") in paths(report)
@@ -127,7 +127,7 @@ def test_a_route_out_is_a_path_and_its_gateway_an_opening(way: str, opener: str)
     assert codes(report) == {"reach-opening", "reach-route", "reach-undeclared-path"}
 
 
-def test_a_route_of_a_subnet_leads_nobody_of_another_out() -> None:
+def test_a_route_of_one_subnet_is_not_used_by_another() -> None:
     more = {
         "Route": resource(
             "AWS::EC2::Route",
@@ -170,7 +170,7 @@ def test_a_network_acl_without_entries_closes_its_subnet() -> None:
     assert paths(proven(small_network(**TASKS_TO_SEARCH, **acl()))) == set()
 
 
-def test_a_network_acl_lets_through_what_it_allows() -> None:
+def test_a_network_acl_passes_what_it_allows() -> None:
     entries = acl((100, False, "allow", "10.0.0.0/24", (443, 443)))
 
     assert paths(proven(small_network(**TASKS_TO_SEARCH, **entries))) == {DECLARED}
@@ -184,7 +184,7 @@ def test_the_entry_with_the_lower_number_decides() -> None:
     assert paths(proven(small_network(**TASKS_TO_SEARCH, **entries))) == set()
 
 
-def test_a_call_whose_answer_a_network_acl_stops_is_no_path() -> None:
+def test_a_network_acl_that_blocks_answers_closes_the_path() -> None:
     role = resource(
         "AWS::IAM::Role",
         Policies=[
@@ -203,7 +203,7 @@ def test_a_call_whose_answer_a_network_acl_stops_is_no_path() -> None:
     assert codes(with_answer) == set()
 
 
-def test_what_has_the_vpcs_default_group_is_refused() -> None:
+def test_the_vpcs_default_group_is_refused() -> None:
     network = small_network()
     configuration = network["Service"]["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"]
     configuration["SecurityGroups"] = [{"Fn::GetAtt": ["Vpc", "DefaultSecurityGroup"]}]
@@ -264,7 +264,7 @@ def test_other_protocols_pass_a_network_acl_that_allows_all() -> None:
 
 
 @given(one=_PORTS, other=_PORTS, port=st.integers(0, 65535))
-def test_taking_ports_away_leaves_the_others(one: list[int], other: list[int], port: int) -> None:
+def test_ports_without_some_are_the_others(one: list[int], other: list[int], port: int) -> None:
     left = Opening("tcp", *one).without(Opening("all", *other))
 
     assert any(opening.holds(port) for opening in left) == (

@@ -41,11 +41,11 @@ GROUP = "  G: {{Type: AWS::EC2::SecurityGroup, Properties: {{SecurityGroupIngres
         ("{IpProtocol: tcp, FromPort: 443, ToPort: 443, SourcePrefixListId: pl-1}", None),
     ],
 )
-def test_whether_a_rule_lets_a_peer_in(tmp_path: Path, rule: str, verdict: bool | None) -> None:
+def test_a_rule_allows_a_peer_or_not(tmp_path: Path, rule: str, verdict: bool | None) -> None:
     assert allows(tmp_path, GROUP.format(rule=rule)) is verdict
 
 
-def test_two_blocks_together_hold_what_neither_holds_alone(tmp_path: Path) -> None:
+def test_two_blocks_together_contain_what_neither_contains_alone(tmp_path: Path) -> None:
     rules = [f"{{IpProtocol: tcp, FromPort: 443, ToPort: 443, CidrIp: 10.0.0.{at}/25}}" for at in (0, 128)]
     resources = GROUP.format(rule=", ".join(rules))
     assert allows(tmp_path, resources, network="10.0.0.0/24") is True

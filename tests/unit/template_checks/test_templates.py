@@ -58,7 +58,7 @@ def one(value: str, **parameters: str) -> str:
     )
 
 
-def test_references_within_a_template_come_to_values_and_targets(tmp_path: Path) -> None:
+def test_references_within_a_template_resolve_to_values_and_targets(tmp_path: Path) -> None:
     templates = read(tmp_path, network=NETWORK)
     subnet = resource(templates, "Subnet")
     assert subnet.properties == {
@@ -69,7 +69,7 @@ def test_references_within_a_template_come_to_values_and_targets(tmp_path: Path)
     }
 
 
-def test_an_import_leads_to_the_exporting_template_though_neither_stack_is_named(tmp_path: Path) -> None:
+def test_an_import_resolves_to_the_exporting_template_without_stack_names(tmp_path: Path) -> None:
     templates = read(
         tmp_path,
         network=NETWORK,
@@ -135,7 +135,7 @@ def assembly(folder: Path, stacks: dict[str, dict[str, Any]]) -> Path:
     return folder
 
 
-def test_a_weak_reference_of_an_assembly_leads_to_the_other_stack(tmp_path: Path) -> None:
+def test_a_weak_reference_of_an_assembly_resolves_to_the_other_stack(tmp_path: Path) -> None:
     weak = {"Fn::GetStackOutput": {"StackName": "it-Keys", "Region": "eu-west-1", "OutputName": "Arn"}}
     stacks = {
         "Keys": {
@@ -172,7 +172,7 @@ SWITCHED = """
 """
 
 
-def test_every_way_in_which_conditions_turn_out_is_a_world_the_defaults_first(tmp_path: Path) -> None:
+def test_every_outcome_of_conditions_is_a_world_the_defaults_first(tmp_path: Path) -> None:
     worlds = read(tmp_path, it=SWITCHED).worlds()
     seen = [(len(world.of("AWS::X::Endpoint")), dict(resource(world, "It").properties)) for world in worlds]
     on, off = {"Value": 2, "Other": 3}, {"Value": 2}
@@ -185,13 +185,13 @@ def test_a_parameter_has_no_value_but_those_that_are_allowed(tmp_path: Path) -> 
     assert len(read(tmp_path, it=allowed).worlds()) == 4
 
 
-def test_a_condition_that_no_parameter_decides_turns_out_both_ways(tmp_path: Path) -> None:
+def test_a_condition_that_no_parameter_decides_has_both_outcomes(tmp_path: Path) -> None:
     joined = SWITCHED.replace('!Equals [!Ref Power, "on"]', '!Equals [!Sub "${Power}-x", "on-x"]')
     worlds = read(tmp_path, it=joined).worlds()
     assert {len(world.of("AWS::X::Endpoint")) for world in worlds} == {0, 1}
 
 
-def test_no_more_worlds_than_can_be_looked_at_and_it_is_said(tmp_path: Path) -> None:
+def test_too_many_worlds_are_cut_and_reported(tmp_path: Path) -> None:
     names = [f"P{number}" for number in range(7)]
     many = "\n".join(
         [
@@ -207,7 +207,7 @@ def test_no_more_worlds_than_can_be_looked_at_and_it_is_said(tmp_path: Path) -> 
     assert templates.has_more_worlds
 
 
-def test_a_given_parameter_goes_before_its_default(tmp_path: Path) -> None:
+def test_a_given_parameter_overrides_its_default(tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text(dedent(SWITCHED), encoding="utf-8")
     (world,) = Templates.read([tmp_path], parameters={"Size": "small", "Power": "paused"}).worlds()
     assert dict(resource(world, "It").properties) == {"Value": 1}
