@@ -27,7 +27,7 @@ _SAID = {
 
 
 def front_matter_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of what stands between the two lines of ---, all values as texts."""
+    """Return the JSON Schema (2020-12) of front matter. All values are texts."""
     fields = Document.model_json_schema()["properties"]
     label = {"type": "string", "pattern": LABEL_PATTERN}
     labels = {"type": "array", "items": label, "maxItems": 200}

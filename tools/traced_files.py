@@ -1,8 +1,8 @@
 """Prints the first-party files that one warm request executes, in order of first execution.
 
 ``python -m tools.traced_files`` traces one streamed ``POST /v1/answers`` on the embedded stores. ``python
--m tools.traced_files document`` traces one document from ``POST /v1/documents`` to the index; the child
-process that parses it is not traced.
+-m tools.traced_files document`` traces one Markdown file from the disk to the index, as ``assistant knowledge
+add`` and the worker process it; the parsing process is not traced.
 
 The service, a scripted SageMaker and the client share one process. Only files of ``assistant`` count,
 without ``assistant/local``, which the scripted SageMaker uses.
@@ -15,14 +15,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
 
-import httpx
-
+from assistant.domain.documents import DocumentState
+from assistant.knowledge.add_documents import AddDocuments
+from assistant.knowledge.files import read_sources
+from assistant.knowledge.parsing_process import ParsingProcess
+from assistant.knowledge.pipeline import TenantIngestion
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
+from assistant.settings.tenant import load_tenants
 from assistant.wiring.services import open_ingestion
 from tests.fakes.running_service import RunningService, running_service
 
@@ -64,16 +69,24 @@ async def trace_answer(tracer: FileTracer, service: RunningService) -> None:
 
 
 async def trace_document(tracer: FileTracer, service: RunningService) -> None:
-    async with aclosing(_running_worker(service)) as running:
-        await anext(running)
-        for request in range(_WARM_UPS + 1):
-            tracer.is_on = request == _WARM_UPS
-            await _index_document(service, f"note-{request}")
-            tracer.is_on = False
+    async with _running_worker(service) as (ingestion, source):
+        add = AddDocuments(ingestion.stores, clock=ingestion.clock)
+        with tempfile.TemporaryDirectory() as folder, ParsingProcess() as parsing:
+            for number in range(_WARM_UPS + 1):
+                path = Path(folder) / f"note-{number}.md"
+                path.write_text(f"# Note {number}\n\nThe wait is two days.\n")
+                tracer.is_on = number == _WARM_UPS
+                summary = await add(
+                    read_sources([path], parsing=parsing), source=source, writer=Writer("tracer")
+                )
+                await _until_live(ingestion, summary.enqueued_ids[0])
+                tracer.is_on = False
 
 
-async def _running_worker(service: RunningService) -> AsyncGenerator[None]:
-    """Run the ingestion worker on the service's stores in this process."""
+@asynccontextmanager
+async def _running_worker(service: RunningService) -> AsyncGenerator[tuple[TenantIngestion, KnowledgeSource]]:
+    """Run one tenant's ingestion worker on the service's stores, in this process. Yield its services and
+    first source."""
     settings = service.settings
     if settings is None:
         raise RuntimeError("The service has no settings.")
@@ -84,42 +97,25 @@ async def _running_worker(service: RunningService) -> AsyncGenerator[None]:
         sagemaker_endpoint_url=settings.sagemaker_endpoint_url,
     )
     async with open_ingestion(worker_settings) as tenants:
-        worker = next(IngestionWorker(tenant) for tenant in tenants if tenant.tenant == "clinic")
+        ingestion = next(tenant for tenant in tenants if tenant.tenant == "clinic")
+        tenant_file = load_tenants(settings.tenants_dir).tenants[ingestion.tenant]
+        worker = IngestionWorker(ingestion)
         await worker.prepare()
         task = asyncio.create_task(worker.run())
         try:
-            yield
+            yield ingestion, KnowledgeSources.of(tenant_file).all[0]
         finally:
             worker.stop()
             await task
 
 
-async def _index_document(service: RunningService, document_id: str) -> None:
-    """Send one document and return when it is live."""
-    headers = service.headers("olga", roles=("knowledge_owner",))
-    body = {
-        "document_id": document_id,
-        "title": f"Note {document_id}",
-        "content": "The wait is two days.",
-        "media_type": "text/plain",
-        "source": "handbook",
-        "labels": [],
-    }
-    _checked(await service.client.post("/v1/documents", json=body, headers=headers))
-    path = f"/v1/documents/{document_id}"
+async def _until_live(ingestion: TenantIngestion, document_id: str) -> None:
     async with asyncio.timeout(_LIVE_WITHIN_S):
-        while (await _state(service, path, headers)) != "live":  # noqa: ASYNC110 - the API has no event for it
+        while True:
+            status = await ingestion.stores.states.get(document_id)
+            if status is not None and status.state is DocumentState.LIVE:
+                return
             await asyncio.sleep(_POLL_S)
-
-
-async def _state(service: RunningService, path: str, headers: dict[str, str]) -> str:
-    return _checked(await service.client.get(f"{path}/status", headers=headers)).json()["state"]
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.status_code >= 400:
-        raise RuntimeError(f"{response.request.url}: {response.status_code} {response.text[:300]}")
-    return response
 
 
 async def main(what: str) -> None:

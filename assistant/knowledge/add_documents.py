@@ -245,7 +245,8 @@ class AddDocuments:
         if batch.withdrawn:
             await self._withdraw(batch.withdrawn)
             load.summary.withdrawn_ids += batch.withdrawn
-        await self._withhold_refused(load, batch, known)
+        if batch.refused:
+            await self._withhold_refused(load, batch, known)
         arrivals: list[Arrival] = []
         for document_id, arrival in batch.documents.items():
             if document_id in known:
@@ -253,11 +254,9 @@ class AddDocuments:
             if await self._may_write(load, arrival):
                 arrivals.append(arrival)
         reason = "Its labels were narrowed; it answers again when its new content is live."
-        await self._withhold(
-            Withheld(each.before, LABELS_NARROWED, reason)
-            for each in arrivals
-            if each.before is not None and each.is_narrowed
-        )
+        narrowed = [each.before for each in arrivals if each.before is not None and each.is_narrowed]
+        if narrowed:
+            await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
         await self._store(load.summary, arrivals)
 
     async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:

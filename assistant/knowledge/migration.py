@@ -168,7 +168,7 @@ class MigrateKnowledge:
 
 def _is_misnamed(document_id: str, source: KnowledgeSource | None) -> bool:
     """Return whether an id has no source, or has the separator after its source's prefix."""
-    return source is None or ID_SEPARATOR in document_id.removeprefix(source.entry.id_prefix)
+    return source is None or ID_SEPARATOR in document_id.removeprefix(source.id_prefix)
 
 
 def _lacks_live_labels(status: DocumentStatus) -> bool:

@@ -256,12 +256,19 @@ class PassageCutter:
     def _pieces(self, title: str, section: Section, parsed: ParsedDocument) -> Iterator[_Piece]:
         text = parsed.text[section.span.start : section.span.end]
         heading, taken = self._heading(title, section.headings)
+
+        def count(chunk: str) -> int:
+            return self._exact(title, heading, chunk)
+
         chunks = _chunks(text, self._counts.estimate, self._max_tokens - taken)
-        counts = [self._exact(title, heading, chunk) for _, chunk in chunks]
+        counts = [count(chunk) for _, chunk in chunks]
+        if max(counts) > self._max_tokens:  # the estimate was too low
+            chunks = _chunks(text, count, self._max_tokens)
+            counts = [count(chunk) for _, chunk in chunks]
         if max(counts) > self._max_tokens:
-            chunks, counts = self._cut_exactly(title, heading, text)
-        for (offset, chunk), count in zip(chunks, counts, strict=True):
-            yield _Piece(heading=heading, text=chunk, start=section.span.start + offset, token_count=count)
+            raise DocumentInvalidError("A single character has more tokens than the embedding model reads.")
+        for (offset, chunk), tokens in zip(chunks, counts, strict=True):
+            yield _Piece(heading=heading, text=chunk, start=section.span.start + offset, token_count=tokens)
 
     def _heading(self, title: str, headings: tuple[str, ...]) -> tuple[str, int]:
         """Return the heading to embed, and the number of tokens of title, heading and special tokens."""
@@ -279,16 +286,6 @@ class PassageCutter:
 
     def _exact(self, title: str, heading: str, text: str) -> int:
         return self._counts.exact(embedding_input(title=title, heading=heading, text=text))
-
-    def _cut_exactly(self, title: str, heading: str, text: str) -> tuple[list[tuple[int, str]], list[int]]:
-        def count(chunk: str) -> int:
-            return self._exact(title, heading, chunk)
-
-        chunks = _chunks(text, count, self._max_tokens)
-        counts = [count(chunk) for _, chunk in chunks]
-        if max(counts) > self._max_tokens:
-            raise DocumentInvalidError("A single character has more tokens than the embedding model reads.")
-        return chunks, counts
 
 
 def _chunks(text: str, count: Callable[[str], int], most_tokens: int) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ source cannot name the document of another. One source may have the empty namesp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
@@ -46,6 +46,12 @@ class KnowledgeSource:
     id_ranges: tuple[IdRange, ...] = (IdRange(),)
     """The ranges of its ids among all ids of the tenant, in order."""
 
+    id_prefix: str = field(init=False)
+    """The prefix of its documents' tenant-wide ids: the namespace and a colon, or nothing."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id_prefix", self.entry.id_prefix)
+
     @property
     def name(self) -> str:
         return self.entry.name
@@ -57,10 +63,10 @@ class KnowledgeSource:
                 f'the id "{own_id:.80}" contains "{ID_SEPARATOR}", which separates a source from its '
                 "documents' ids. Use another character."
             )
-        document_id = self.entry.id_prefix + own_id
+        document_id = self.id_prefix + own_id
         if len(document_id) > LONGEST_ID:
             raise DocumentInvalidError(
-                f'the id "{own_id:.40}…" is longer than {LONGEST_ID - len(self.entry.id_prefix)} characters'
+                f'the id "{own_id:.40}…" is longer than {LONGEST_ID - len(self.id_prefix)} characters'
             )
         return document_id
 
@@ -128,7 +134,7 @@ class KnowledgeSources:
     def _unnamed(self) -> KnowledgeSource:
         if len(self.all) == 1:
             return self.all[0]
-        unnamed = [source for source in self.all if not source.entry.id_prefix]
+        unnamed = [source for source in self.all if not source.id_prefix]
         if not unnamed:
             raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
         return unnamed[0]
@@ -141,9 +147,9 @@ class KnowledgeSources:
         prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
         unnamed = None
         for source in self.all:
-            if not source.entry.id_prefix:
+            if not source.id_prefix:
                 unnamed = source
-            elif source.entry.id_prefix == prefix:
+            elif source.id_prefix == prefix:
                 return source
         return unnamed
 

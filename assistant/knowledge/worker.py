@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -71,7 +71,7 @@ class QueueConsumer:
                     _log.warning("queue_unavailable", code=error.code)
                     is_handled = False
                 if not is_handled:
-                    await _stopped_within(stopping, self._limits.pause_after_error_s)
+                    await _wait_for_stop(stopping, at_most_s=self._limits.pause_after_error_s)
         finally:
             await self._return_held()
 
@@ -196,7 +196,7 @@ class IngestionWorker:
             0  # writes of the index before the last optimization, and before the one before it
         )
         while not self._stopping.is_set():
-            await _stopped_within(self._stopping, limits.check_every_s)
+            await _wait_for_stop(self._stopping, at_most_s=limits.check_every_s)
             try:
                 since_s = clock.monotonic_s() - optimized_at_s
                 is_second = purged != optimized and since_s >= limits.optimize_again_after_s
@@ -288,10 +288,6 @@ async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
     return lost
 
 
-async def _stopped_within(stopping: asyncio.Event, seconds: float) -> bool:
-    """Wait for the stop for this time at most. Return whether it came."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+async def _wait_for_stop(stopping: asyncio.Event, *, at_most_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), at_most_s)

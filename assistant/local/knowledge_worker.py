@@ -1,4 +1,7 @@
-"""``python -m assistant.local.knowledge_worker``: configured by WorkerSettings."""
+"""The ingestion worker's process on a laptop: ``python -m assistant.local.knowledge_worker``.
+
+WorkerSettings reads its configuration from the environment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from assistant.wiring.services import open_ingestion
 
 
 def main() -> None:
-    os.umask(0o077)  # what the worker and its engines write is for its owner only
+    os.umask(0o077)  # only the owner may read the files of the worker and its engines
     try:
         settings = WorkerSettings.read()
         configure_logging(settings.log_level)
@@ -28,9 +31,9 @@ def main() -> None:
 
 
 async def work(settings: WorkerSettings) -> None:
-    """Work for every tenant of the folder until SIGTERM or SIGINT.
+    """Run a worker per tenant of the folder until SIGTERM or SIGINT.
 
-    Prints the ready line on stdout once every index is open. Raises ConfigurationError, LocalRuntimeError.
+    Writes the ready line to stdout when every index is open. Raises ConfigurationError, LocalRuntimeError.
     """
     async with open_ingestion(settings) as tenants:
         workers = [IngestionWorker(tenant) for tenant in tenants]

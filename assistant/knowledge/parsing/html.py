@@ -1,4 +1,5 @@
-"""HTML → text, by selectolax: the main content, without what a page repeats and what nobody sees."""
+"""Parses HTML by selectolax: the main content, without repeated parts of a page and without hidden
+elements."""
 
 from __future__ import annotations
 
@@ -32,9 +33,9 @@ _INLINE = _PHRASES | {"b", "font", "i", "small", "sub", "sup", "u", "wbr"}
 
 
 def parse_html(content: str) -> ParsedDocument:
-    """Return the main content's text with its headings; an empty document when there is none.
+    """Return the main content's text with its headings; an empty document without content.
 
-    Raises DocumentInvalidError when elements are nested absurdly deep.
+    Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
     """
     root, dropped = _main(LexborHTMLParser(content))
     builder = TextBuilder()
@@ -46,13 +47,13 @@ def parse_html(content: str) -> ParsedDocument:
 
 
 def html_text(fragment: str) -> str:
-    """Return the visible text of a piece of HTML. Raises DocumentInvalidError."""
+    """Return the visible text of an HTML fragment. Raises DocumentInvalidError."""
     return parse_html(f"<main>{fragment}</main>").text
 
 
 def _main(tree: LexborHTMLParser) -> tuple[LexborNode | None, frozenset[str]]:
-    """Return the element to read, and the tags to leave out in it: inside a main element the page's own
-    headers and asides are content, around it they are what every page repeats."""
+    """Return the element to read and the tags to skip in it. Inside a main element, headers and asides are
+    content; without one they are repeated on each page."""
     for selector in ("main", "[role=main]", "article"):
         found = tree.css(selector)
         if len(found) == 1:
@@ -74,7 +75,7 @@ def _seen_children(node: LexborNode, dropped: frozenset[str]) -> Iterator[Lexbor
 
 
 class _Walker:
-    """Collects inline text until a block begins or ends."""
+    """Adds elements to a TextBuilder; collects inline text until a block begins or ends."""
 
     def __init__(self, builder: TextBuilder, dropped: frozenset[str]) -> None:
         self._builder = builder
@@ -82,10 +83,10 @@ class _Walker:
         self._inline: list[str] = []
         self._marker = ""
         self._item_kind: UnitKind | None = None
-        """Of the list item around; None outside lists."""
+        """The kind of the current list item; None outside lists."""
         self._list_depth = 0
         self._term = ""
-        """A term of a definition list that waits for what it means."""
+        """The last term of a definition list, until its definition follows."""
         self._depth = 0
 
     def walk(self, node: LexborNode) -> None:
@@ -97,7 +98,7 @@ class _Walker:
         self._depth -= 1
 
     def flush(self) -> None:
-        """End the block that is being collected."""
+        """Add the collected inline text as a block."""
         text = "".join(self._inline)
         self._inline.clear()
         if not text.strip():
@@ -127,7 +128,7 @@ class _Walker:
             self._list(node, ordered=tag == "ol")
         elif tag in ("dt", "dd"):
             self._definition(node, tag)
-        elif tag in _BLOCKS or tag in ("table", "tr", "td", "th"):  # a table of tables is only layout
+        elif tag in _BLOCKS or tag in ("table", "tr", "td", "th"):  # a table that contains tables is layout
             self.flush()
             self.walk(node)
             self.flush()
@@ -176,7 +177,7 @@ class _Walker:
         self._builder.gap()
 
     def _text(self, node: LexborNode) -> str:
-        """Return the visible text of a heading, a cell or preformatted lines."""
+        """Return the visible text of a heading, a cell or preformatted lines. Raises DocumentInvalidError."""
         self._depth += 1
         if self._depth > DEEPEST_NESTING:
             raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")

@@ -1,4 +1,4 @@
-"""Markdown → text, by markdown-it-py's CommonMark tokens with tables."""
+"""Parses Markdown by markdown-it-py: CommonMark with tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("tabl
 
 
 def parse_markdown(content: str) -> ParsedDocument:
-    """Return the text with its headings; raw HTML in it gives its visible text.
+    """Return the text with its headings; of raw HTML, the visible text.
 
-    Raises DocumentInvalidError when lists or quotes are nested absurdly deep: the parser would leave out
-    what is below.
+    Raises DocumentInvalidError for lists or quotes nested deeper than DEEPEST_NESTING: the parser would omit
+    their content.
     """
     builder = TextBuilder()
     walker = _Walker(builder)
@@ -32,7 +32,7 @@ def parse_markdown(content: str) -> ParsedDocument:
 
 
 def heading_text(line: str) -> str:
-    """Return the text of one line without its marks of emphasis, links and code."""
+    """Return the text of one line without markup for emphasis, links and code."""
     (inline,) = _PARSER.parseInline(line)
     return normalize(_inline_text(inline.children or ()))
 
@@ -42,7 +42,7 @@ class _Walker:
         self._builder = builder
         self._heading_level = 0
         self._items: list[str] = []
-        """The markers of the list items that are open, outermost first; used up by their first line."""
+        """Markers of the open list items, outermost first. The first line of an item uses up its marker."""
         self._ordered: list[int | None] = []
         self._table: list[list[str]] | None = None
 

@@ -1,4 +1,4 @@
-"""Builds a document's plain text block by block, and remembers its sections and units."""
+"""Builds a document's plain text, block by block, with its sections and units."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _BULLET = re.compile(r"(?:[-*\u2022]|(\d{1,3})[.)])\s+(?=\S)")
 """A line of plain text that is a list item; group 1 is the number of a step."""
 _LONGEST_TITLE_WORDS = 10
-"""A short line of plain text without a full stop is a heading, or an item under a line that ends in ":"."""
+"""A line of plain text with at most this many words and no full stop is a heading, or an item under a line
+that ends in ":"."""
 _LONGEST_ITEM_WORDS = 30
 _ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
 
 
 def normalize(text: str) -> str:
-    """Collapse runs of spaces and of blank lines; control characters (but newlines) become spaces."""
+    """Return the text with single spaces, at most one blank line at a time, and no control characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.replace("\n", "").isprintable():
         text = "".join(char if char.isprintable() or char == "\n" else " " for char in text)
@@ -34,7 +35,7 @@ class _Lead:
 
     ordinal: int
     opens_list: bool
-    """It ends in ":": short lines after it are its items."""
+    """Whether it ends in ":": then short lines after it are its items."""
 
 
 class TextBuilder:
@@ -50,13 +51,14 @@ class TextBuilder:
         self._section_end = 0
         self._last_was_line = False
         self._subheading = ""
-        """A line of plain text that stands for a heading: it names units, and begins no section."""
+        """A line of plain text that serves as a heading: units get its name, but no section begins."""
         self._lead: _Lead | None = None
         self._items: list[int | None] = []
         """Ordinal of the newest unit at each depth of list items, outermost first."""
 
     def heading(self, level: int, text: str) -> None:
-        """A heading closes those of its own level and below; it stands in the text, outside sections."""
+        """Add a heading. It ends those of its own level and below, and is part of the text but of no
+        section."""
         text = normalize(text).replace("\n", " ")
         if not text:
             return
@@ -69,7 +71,7 @@ class TextBuilder:
         self._lead = None
 
     def block(self, text: str) -> None:
-        """A paragraph: blank lines around it. Its sentences are units."""
+        """Add a paragraph between blank lines. Its sentences are units."""
         start = self._body(text, "\n\n")
         if start is not None:
             self._items.clear()
@@ -77,7 +79,7 @@ class TextBuilder:
         self._last_was_line = False
 
     def plain_block(self, text: str) -> None:
-        """A paragraph of plain text, whose lines may be list items or stand for headings."""
+        """Add a paragraph of plain text, whose lines may be list items or headings."""
         text = normalize(text)
         start = self._body(text, "\n\n")
         if start is None:
@@ -88,10 +90,10 @@ class TextBuilder:
         self._last_was_line = False
 
     def line(self, text: str, *, kind: UnitKind = UnitKind.ITEM, depth: int = 1) -> None:
-        """A list item, a part of one, or a table row: directly under the one before.
+        """Add a list item, a part of one, or a table row, on the line after the one before.
 
-        ``depth`` counts the lists (and a table) that it stands in, from 1; a row's parent is the item around
-        its table.
+        ``depth`` is the number of lists and tables around it, from 1. A row's parent is the item around its
+        table.
         """
         start = self._body(text, "\n" if self._last_was_line else "\n\n")
         if start is None:
@@ -106,7 +108,7 @@ class TextBuilder:
         self._last_was_line = True
 
     def gap(self) -> None:
-        """The list or the table ends: the next line is not under it."""
+        """End a list or table: the next line does not belong to it."""
         self._last_was_line = False
         self._lead = None
 
@@ -132,8 +134,8 @@ class TextBuilder:
             self._sentences(line, start)
 
     def _plain_item(self, kind: UnitKind, line: str, start: int) -> None:
-        """A list item of plain text; where an export ran the paragraph after a list into its last item,
-        the sentences after the first are units of their own."""
+        """Add a list item of plain text. In a long item the sentences after the first are units of their
+        own: an export may have joined the paragraph after the list to its last item."""
         parent = self._lead.ordinal if self._lead else None
         sentences = split_sentences(line) if len(line.split()) > _LONGEST_ITEM_WORDS else []
         if len(sentences) < 2:
@@ -191,7 +193,8 @@ class TextBuilder:
 
 
 def table_lines(rows: list[list[str]], *, has_header: bool) -> list[str]:
-    """Return one line a row. Under a header each cell is named, so that a row makes sense alone."""
+    """Return one line per row. With a header, each cell gets its column's name, so that a row can be read
+    alone."""
     cells = [[normalize(cell).replace("\n", " ") for cell in row] for row in rows]
     if not has_header or len(cells) < 2:
         return [" | ".join(cell for cell in row if cell) for row in cells]

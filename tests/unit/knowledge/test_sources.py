@@ -1,244 +1,171 @@
-"""Files and folders, good and bad, as documents and named failures."""
+"""Whose document an id is, who may write it, and which labels it may carry."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import os
-from collections.abc import Iterator
-from datetime import date
-from pathlib import Path
+import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from assistant.domain.documents import Document
-from assistant.domain.errors import NotFoundError
-from assistant.knowledge.files import (
-    LARGEST_DOCUMENT_BYTES,
-    SourceDocument,
-    SourceFailure,
-    page_id,
-    read_sources,
-)
-from assistant.knowledge.parsing_process import ParsingProcess
+from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
+from assistant.domain.identity import Identity, Role
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.settings.tenant import SourceEntry, TenantConfig, WritersSection
 
-PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
+LABELS = ("controlled", "hr", "staff")
 
 
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def one(path: Path) -> Document:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceDocument), item
-    return item.document
-
-
-def failure(path: Path) -> SourceFailure:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceFailure), item
-    return item
-
-
-def test_a_pair_is_a_document(tmp_path: Path) -> None:
-    line = PAIR | {
-        "url": "https://example.org/all",
-        "source": "CancerGov",
-        "type": "information",
-        "owner": "oncology",
-        "effective_date": "2026-01-31",
-        "labels": ["staff", "clinic", "staff"],
-        "focus": "Leukemia",
-        "source_id": "not ours",
-    }
-    assert one(write(tmp_path / "a.jsonl", json.dumps(line))) == Document(
-        document_id="q-1",
-        title="What is ALL?",
-        content="A type of cancer.",
-        media_type="text/plain",
-        question="What is ALL?",
-        source="CancerGov",
-        type="information",
-        url="https://example.org/all",
-        owner="oncology",
-        effective_date=date(2026, 1, 31),
-        labels=("clinic", "staff"),
+def sources(*entries: SourceEntry) -> KnowledgeSources:
+    return KnowledgeSources.of(
+        TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=LABELS, sources=entries)
     )
 
 
-def test_a_pair_s_own_title_comes_before_its_question(tmp_path: Path) -> None:
-    document = one(write(tmp_path / "a.jsonl", json.dumps(PAIR | {"title": "Leukemia"})))
-    assert (document.title, document.question) == ("Leukemia", "What is ALL?")
+HANDBOOK = SourceEntry(name="handbook", namespace="")
+WIKI = SourceEntry(name="wiki", labels=("hr", "staff"), default_labels=("staff",))
+BOTH = sources(HANDBOOK, WIKI)
 
 
-@pytest.mark.parametrize(("focus", "title"), [({"focus": "Leukemia"}, "Leukemia"), ({}, "What " * 200)])
-def test_a_question_too_long_for_a_title_gives_way_to_the_focus(
-    tmp_path: Path, focus: dict[str, str], title: str
-) -> None:
-    question = "What " * 400
-    document = one(write(tmp_path / "a.jsonl", json.dumps(PAIR | {"question": question} | focus)))
-    assert document.title.rstrip("…") == title[:999]
-    assert document.question == question.strip()
+def owner(agent: str = "olga", *labels: str) -> Identity:
+    return Identity("clinic", agent, frozenset({Role.KNOWLEDGE_OWNER}), frozenset(labels))
 
 
-def test_a_compressed_file_is_read_alike(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl.gz", gzip.compress(json.dumps(PAIR).encode()))
-    assert one(path).document_id == "q-1"
+def document(document_id: str = "refill", **fields: object) -> Document:
+    values = {"document_id": document_id, "title": "T", "content": "C", "media_type": "text/plain"}
+    return Document.model_validate(values | fields)
 
 
-def test_each_bad_line_is_named_and_stops_nothing(tmp_path: Path) -> None:
-    lines = [
-        json.dumps(PAIR).encode(),
-        b"{broken",
-        b"",
-        b'["a list"]',
-        b'{"id": "x", "question": "  ", "answer": "A."}',
-        b'{"question": "Q?"}',
-        b'{"id": "caf\xe9", "question": "Q?", "answer": "A."}',
-        b'{"id": "two words", "question": "Q?", "answer": "A."}',
-        b'{"id": "x", "question": "Q?", "answer": "A.", "effective_date": "soon"}',
-        json.dumps(PAIR | {"id": "last"}).encode(),
-    ]
-    items = list(read_sources([write(tmp_path / "a.jsonl", b"\n".join(lines))]))
-    good = [item.document.document_id for item in items if isinstance(item, SourceDocument)]
-    bad = {item.origin: item.reason for item in items if isinstance(item, SourceFailure)}
-    assert good == ["q-1", "last"]
-    assert list(bad) == [f"a.jsonl:{number}" for number in (2, 4, 5, 6, 7, 8, 9)]
-    assert bad["a.jsonl:2"].startswith("not JSON")
-    assert bad["a.jsonl:4"] == "not a JSON object"
-    assert bad["a.jsonl:5"] == "missing or empty: question"
-    assert bad["a.jsonl:6"] == "missing or empty: id, answer"
-    assert bad["a.jsonl:7"] == "not UTF-8 at byte 11"
-    assert bad["a.jsonl:8"].startswith("document_id: ")
-    assert bad["a.jsonl:9"].startswith("effective_date: ")
+def test_an_id_begins_with_its_source_s_namespace() -> None:
+    assert BOTH.named("wiki").as_tenant_document(document()).document_id == "wiki:refill"
+    assert BOTH.named("handbook").as_tenant_document(document()).document_id == "refill"
 
 
-def test_a_line_over_the_limit_is_passed_over(tmp_path: Path) -> None:
-    huge = json.dumps(PAIR | {"answer": "x" * (2 * LARGEST_DOCUMENT_BYTES)})
-    path = write(tmp_path / "a.jsonl", f"{huge}\n{json.dumps(PAIR)}\n")
-    first, second = read_sources([path])
-    assert isinstance(first, SourceFailure)
-    assert (first.origin, first.code) == ("a.jsonl:1", "too_large")
-    assert isinstance(second, SourceDocument)
-    assert second.origin == "a.jsonl:2"
+def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written() -> None:
+    alone = KnowledgeSources.of(TenantConfig(schema_version=1, name="clinic", display_name="Clinic"))
+    assert alone.named(None).as_tenant_document(document()).document_id == "refill"
 
 
-def test_a_cut_gzip_file_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
-    lines = "".join(f"{json.dumps(PAIR | {'id': f'q{number}'})}\n" for number in range(3000))
-    path = write(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode())[:-200])
-    items = list(read_sources([path]))
-    assert isinstance(items[0], SourceDocument)
-    last = items[-1]
-    assert isinstance(last, SourceFailure)
-    assert last.reason.startswith("not a whole gzip file")
+@pytest.mark.parametrize("own_id", ["wiki:refill", ":refill", "refill:", "a:b:c"])
+def test_no_source_can_name_another_s_document(own_id: str) -> None:
+    for source in BOTH.all:
+        with pytest.raises(DocumentInvalidError, match=r'contains ":"'):
+            source.as_tenant_document(document(own_id))
 
 
-def test_a_folder_is_read_in_order_and_hidden_or_other_files_are_passed_over(tmp_path: Path) -> None:
-    write(tmp_path / "b.md", "# B\n\nText.")
-    write(tmp_path / "a" / "deep" / "x.md", "# X\n\nText.")
-    write(tmp_path / "pairs.jsonl", json.dumps(PAIR))
-    write(tmp_path / "notes.txt", "not read")
-    write(tmp_path / ".git" / "c.md", "# C\n\nText.")
-    write(tmp_path / ".hidden.md", "# H\n\nText.")
-    items = list(read_sources([tmp_path]))
-    assert [item.origin for item in items] == ["a/deep/x.md", "b.md", "pairs.jsonl:1"]
-    assert [item.document.document_id for item in items if isinstance(item, SourceDocument)] == [
-        "a-deep-x",
-        "b",
-        "q-1",
-    ]
-
-
-def test_a_file_of_another_kind_is_answered_for_when_it_is_named(tmp_path: Path) -> None:
-    assert failure(write(tmp_path / "notes.txt", "x")).reason.startswith("not one of .jsonl")
-
-
-def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no such file or folder"):
-        list(read_sources([tmp_path / "nothing"]))
+def test_an_id_that_is_too_long_with_its_namespace_is_refused() -> None:
+    assert BOTH.named("handbook").as_tenant_document(document("x" * 256)).document_id == "x" * 256
+    with pytest.raises(DocumentInvalidError, match="longer than 251"):
+        BOTH.named("wiki").as_tenant_document(document("x" * 256))
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("document_id", "name"),
+    [("wiki:refill", "wiki"), ("refill", "handbook"), ("wikipedia:x", "handbook"), ("wik", "handbook")],
+)
+def test_an_id_tells_its_source(document_id: str, name: str) -> None:
+    found = BOTH.of_document(document_id)
+    assert found is not None
+    assert found.name == name
+
+
+def test_an_id_without_a_namespace_is_nobody_s_where_each_source_has_one() -> None:
+    assert sources(WIKI, SourceEntry(name="help")).of_document("refill") is None
+
+
+def test_without_a_name_it_is_the_only_source_or_the_one_without_a_namespace() -> None:
+    assert BOTH.named(None).name == "handbook"
+    assert sources(WIKI).named(None).name == "wiki"
+    with pytest.raises(SourceNeededError, match="wiki, help"):
+        sources(WIKI, SourceEntry(name="help")).named(None)
+    with pytest.raises(NotFoundError, match="handbook, wiki"):
+        BOTH.named("wikki")
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
     [
-        ("a b/c?d.md", "a-b-c-d"),
-        ("../x.html", "x"),
-        ("v1.2.md", "v1.2"),
-        ("é.md", "é"),
-        ("???.md", "document"),
+        ("Staff", 'did you mean "staff"'),
+        ("stuff", 'did you mean "staff"'),
+        ("no", "there are hr, staff"),
+        ("controlled", "there are hr, staff"),
     ],
 )
-def test_an_id_is_made_of_the_path(name: str, expected: str) -> None:
-    assert page_id(name) == expected
+def test_a_label_outside_of_the_vocabulary_is_refused_with_the_nearest_one(label: str, said: str) -> None:
+    with pytest.raises(DocumentInvalidError, match=said):
+        BOTH.named("wiki").as_tenant_document(document(labels=[label]))
 
 
-@settings(max_examples=150, deadline=None)
-@pytest.fixture(scope="module")
-def parsing() -> Iterator[ParsingProcess]:
-    with ParsingProcess() as process:
-        yield process
+def test_a_vocabulary_that_is_empty_says_where_labels_are_written() -> None:
+    source = KnowledgeSource(HANDBOOK, labels=())
+    with pytest.raises(DocumentInvalidError, match="add it to labels"):
+        source.as_tenant_document(document(labels=["hr"]))
 
 
-@given(
-    content=st.binary(max_size=300)
-    | st.text(max_size=300).map(str.encode)
-    | st.text(alphabet="-#<>/ \n:[]{}&!*'\"title", max_size=120).map(lambda text: f"---\n{text}".encode()),
-    name=st.sampled_from(["a.md", "a.html", "a.jsonl"]),
+def test_a_document_that_says_nothing_of_labels_gets_the_default_and_an_empty_list_is_an_empty_list() -> None:
+    wiki = BOTH.named("wiki")
+    assert wiki.as_tenant_document(document()).labels == ("staff",)
+    assert wiki.as_tenant_document(document(labels=[])).labels == ()
+    assert wiki.as_tenant_document(document(labels=["staff", "hr", "hr"])).labels == ("hr", "staff")
+
+
+def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:
+    assert BOTH.writable_by(owner()) == BOTH.all
+
+
+def test_a_source_is_written_by_named_agents_and_holders_of_a_label() -> None:
+    writers = WritersSection(agents=("olga",), labels=("hr", "board"))
+    among = sources(HANDBOOK, SourceEntry(name="wiki", writers=writers))
+    names = {
+        who: [source.name for source in among.writable_by(identity)]
+        for who, identity in (
+            ("named", owner("olga")),
+            ("holder", owner("otto", "hr")),
+            ("other", owner("otto", "staff")),
+        )
+    }
+    assert names == {"named": ["handbook", "wiki"], "holder": ["handbook", "wiki"], "other": ["handbook"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "own"),
+    [
+        ("wiki/a/refill.md", "wiki", "a/refill.md"),
+        ("wiki.md", "handbook", "wiki.md"),
+        ("desk/refill.md", "handbook", "desk/refill.md"),
+        ("wiki/", "handbook", "wiki/"),
+    ],
 )
-def test_no_bytes_whatsoever_break_the_readers(
-    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory, parsing: ParsingProcess
-) -> None:
-    path = write(tmp_path_factory.mktemp("fuzz") / name, content)
-    for item in read_sources([path], parsing=parsing):
-        if isinstance(item, SourceDocument):
-            assert item.document.content_hash()
-        else:
-            assert item.origin.startswith(name)
+def test_the_first_folder_of_the_inbox_names_the_source(key: str, name: str, own: str) -> None:
+    source, called = BOTH.of_key(key)
+    assert (source.name, called) == (name, own)
 
 
-def test_a_pair_may_have_further_questions(tmp_path: Path) -> None:
-    line = b'{"id": "a", "question": "When?", "answer": "Now.", "questions": ["How soon?", "When?"]}'
-    path = tmp_path / "pairs.jsonl"
-    path.write_bytes(line + b"\n" + line.replace(b'["How soon?", "When?"]', b"[[]]").replace(b'"a"', b'"b"'))
-    first, second = read_sources([path])
-    assert isinstance(first, SourceDocument)
-    assert first.document.questions == ("How soon?", "When?")
-    assert isinstance(second, SourceFailure)
-    assert second.reason.startswith("questions: item 1 is [], not a text.")
+def test_the_ranges_of_sources_part_all_ids_as_the_ids_themselves_do() -> None:
+    entries = [SourceEntry(name=name) for name in ("a", "ab", "b", "wiki", "z")]
+    among = sources(HANDBOOK, *entries)
+    chance = random.Random(5)  # noqa: S311 (no secret)
+    letters = ["a", "b", ":", "-", "wiki", "z", "ü", "Z", "0", "~", "\U0001f600"]
+    ids = {"".join(chance.choices(letters, k=chance.randint(1, 5))) for _ in range(3000)}
+    ids = {one for one in ids if not one.endswith(":")}
+    for size in range(1, 6):
+        chosen = chance.sample(among.all, size)
+        ranges = among.ranges_of(chosen)
+        for one in ids:
+            inside = [r for r in ranges if one > r.after and (r.until is None or one <= r.until)]
+            assert bool(inside) == (among.of_document(one) in chosen), (one, chosen)
+            assert len(inside) <= 1
 
 
-def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "secret.md").write_text("# Secret\n\nText.\n")
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    (folder / "own.md").write_text("# Own\n\nText.\n")
-    (folder / "alias.md").symlink_to(folder / "own.md")
-    (folder / "out.md").symlink_to(tmp_path / "secret.md")
-    items = {item.origin: item for item in read_sources([folder])}
-    assert isinstance(items["out.md"], SourceFailure)
-    assert "outside of its folder" in items["out.md"].reason
-    assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
+def test_two_sources_with_one_name_or_one_namespace_are_refused() -> None:
+    with pytest.raises(ValueError, match='the name "wiki"'):
+        sources(WIKI, SourceEntry(name="wiki", namespace="other"))
+    with pytest.raises(ValueError, match='the namespace "wiki"'):
+        sources(WIKI, SourceEntry(name="other", namespace="wiki"))
+    with pytest.raises(ValueError, match='the namespace ""'):
+        sources(HANDBOOK, SourceEntry(name="other", namespace=""))
 
 
-def test_what_is_no_file_in_a_folder_is_named(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.md")
-    (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
-    (tmp_path / "circle.md").symlink_to(tmp_path / "circle.md")
-    (tmp_path / "own.md").write_text("# Own\n\nText.\n")
-    items = {item.origin: item for item in read_sources([tmp_path])}
-    assert isinstance(items.pop("own.md"), SourceDocument)
-    assert {
-        name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
-    } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
-
-
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.md")
-    (item,) = read_sources([tmp_path / "pipe.md"])
-    assert isinstance(item, SourceFailure)
-    assert item.reason == "cannot be read: not a regular file"
+@pytest.mark.parametrize("key", ["labels", "default_labels"])
+def test_a_source_s_labels_are_of_the_vocabulary(key: str) -> None:
+    with pytest.raises(ValueError, match=f'{key} of the source "wiki" has "HR", which is none of'):
+        sources(SourceEntry.model_validate({"name": "wiki", key: ("HR",)}))
