@@ -118,7 +118,7 @@ async def test_a_tenant_file_is_never_written_elsewhere(s3: Any, tmp_path: Path,
     assert not (tmp_path / "tenants").exists()
 
 
-async def test_what_is_no_toml_is_no_tenant_file(s3: Any, tmp_path: Path) -> None:
+async def test_an_invalid_toml_is_refused_as_tenant_file(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"3fa9\.toml is no tenant file"):
         await bring(s3, "tenant-file-garbage", b"\xff\xfe", tmp_path)
 

@@ -45,7 +45,7 @@ async def test_calls_share_connections() -> None:
     assert {exchange.connection for exchange in exchanges} == {0}
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_unavailable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

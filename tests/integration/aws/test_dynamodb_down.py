@@ -89,7 +89,7 @@ async def test_a_fault_has_its_code(fault: Script, use: Use, error: type[Depende
 
 
 @pytest.mark.parametrize(("use", "error"), USES)
-async def test_nobody_there_has_its_code(use: Use, error: type[DependencyError]) -> None:
+async def test_an_unreachable_server_has_its_error_code(use: Use, error: type[DependencyError]) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         async with _twin(f"http://127.0.0.1:{closed.getsockname()[1]}") as twin:

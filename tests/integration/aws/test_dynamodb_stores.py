@@ -71,7 +71,7 @@ async def test_many_answers_whose_receipts_were_lost_are_recorded_once(stores: S
     assert await stores.twin.records.list_conversation("c1") == answers
 
 
-async def test_one_conflict_among_many_answers_is_told_to_its_own_writer(stores: Stores) -> None:
+async def test_one_conflict_among_many_answers_is_raised_for_its_own_writer(stores: Stores) -> None:
     await stores.twin.records.put_answer(samples.answer("a03"))
     answers = [samples.answer(f"a{number:02d}", minute=number) for number in range(10)]
     results = await asyncio.gather(
@@ -196,7 +196,7 @@ async def test_tables_are_made_once_and_as_they_are_defined(stores: Stores) -> N
         )
 
 
-async def test_what_a_batch_left_unread_is_asked_for_again() -> None:
+async def test_unprocessed_keys_of_a_batch_are_read_again() -> None:
     async def script(exchange: Exchange) -> None:
         ((table, asked),) = orjson.loads(exchange.body)["RequestItems"].items()
         first, *left = asked["Keys"]
@@ -210,7 +210,7 @@ async def test_what_a_batch_left_unread_is_asked_for_again() -> None:
         assert sorted(await states.get_many(["a", "b", "c"])) == ["a", "b", "c"]
 
 
-async def test_what_a_batch_left_unwritten_is_written_again() -> None:
+async def test_unprocessed_items_of_a_batch_are_written_again() -> None:
     written: list[str] = []
 
     async def script(exchange: Exchange) -> None:
@@ -224,7 +224,7 @@ async def test_what_a_batch_left_unwritten_is_written_again() -> None:
     assert written == ["a", "b", "c"]
 
 
-async def test_what_the_index_has_too_late_is_passed_over() -> None:
+async def test_an_outdated_row_of_the_index_is_skipped() -> None:
     """The index still calls ``a`` failed; the row itself is live already. A page must not end there."""
     rows = {
         "a": samples.status("a", state=DocumentState.LIVE),

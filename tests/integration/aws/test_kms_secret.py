@@ -90,7 +90,7 @@ async def test_a_parameter_that_is_not_there_is_named(account: Account) -> None:
 
 
 @pytest.mark.parametrize("value", ["not base64!", base64.b64encode(b"no ciphertext").decode()])
-async def test_what_is_no_ciphertext_is_said(account: Account, value: str) -> None:
+async def test_a_parameter_without_ciphertext_is_an_error(account: Account, value: str) -> None:
     name = f"/{account.prefix}/other"
     await put_parameter(account.ssm, name=name, value=value)
     with pytest.raises(ConfigurationError, match="create it again"):

@@ -78,7 +78,7 @@ async def test_a_plan_changes_nothing_and_says_what_each_document_needs(stores: 
     assert await stores.states.list() == before
 
 
-async def test_what_is_migrated_needs_nothing_more(stores: KnowledgeStores) -> None:
+async def test_a_migrated_document_needs_no_further_step(stores: KnowledgeStores) -> None:
     await live(stores, "a", labels=["hr"])
     await live(stores, "c", labels=["staff"])
     await live(stores, "faq:refill", labels=["hr"])
@@ -114,7 +114,7 @@ async def test_documents_without_a_source_get_the_one_that_is_named(stores: Know
     assert status.state == DocumentState.RECEIVED
 
 
-async def test_an_interrupted_renaming_goes_on(stores: KnowledgeStores) -> None:
+async def test_an_interrupted_renaming_is_resumed(stores: KnowledgeStores) -> None:
     await live(stores, "faq:refill")
     migrate = migration(stores, HANDBOOK)
     document = await stores.documents.get("faq:refill")

@@ -64,14 +64,14 @@ class Passing(SystemClock):
         return self._now_s
 
 
-async def test_only_what_was_refused_for_load_is_sent_again() -> None:
+async def test_only_rows_refused_for_load_are_retried() -> None:
     domain = Domain([201, 201, 429, 201, 201, 201], [201])
     async with adapters(domain) as opened:
         await opened.index.replace_documents(documents("a", "b", "c"))
     assert domain.written == [["a#0", "a#title0", "b#0", "b#title0", "c#0", "c#title0"], ["b#0"]]
 
 
-async def test_a_whole_call_refused_for_load_is_sent_again() -> None:
+async def test_a_whole_call_refused_for_load_is_retried() -> None:
     domain = Domain(429)
     async with adapters(domain) as opened:
         await opened.index.replace_documents(documents("a", "b"))
@@ -87,7 +87,7 @@ async def test_a_domain_that_stays_overloaded_is_given_up_with_the_documents_nam
     assert 2 <= len(domain.written) <= 4
 
 
-async def test_what_is_refused_for_another_reason_is_named_and_not_sent_again() -> None:
+async def test_rows_refused_for_another_reason_are_named_and_not_retried() -> None:
     domain = Domain([201, 201, 400, 201, 429, 201])
     async with adapters(domain) as opened:
         with pytest.raises(SearchUnavailableError, match="refused b: mapper_parsing_exception"):

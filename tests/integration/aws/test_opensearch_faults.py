@@ -76,7 +76,7 @@ async def test_an_error_status_is_named_without_what_the_domain_quotes(
         assert len(opened.server.exchanges) == 1
 
 
-async def test_only_an_overload_says_when_to_come_back() -> None:
+async def test_only_an_overload_has_retry_after() -> None:
     statuses = [429, 503]
 
     async def script(exchange: Exchange) -> None:

@@ -104,14 +104,12 @@ async def test_a_swap_to_a_version_that_is_not_there_changes_nothing(
     assert await found(client, alias) == ["old#0"]
 
 
-async def test_without_a_schema_a_search_says_so(client: AsyncOpenSearch, alias: str) -> None:
+async def test_a_search_without_a_schema_is_an_error(client: AsyncOpenSearch, alias: str) -> None:
     with pytest.raises(SearchUnavailableError, match="schema was not applied"):
         await found(client, alias)
 
 
-async def test_passages_that_a_broken_write_left_behind_go_with_the_next_write(
-    client: AsyncOpenSearch, alias: str
-) -> None:
+async def test_the_next_write_removes_passages_of_a_failed_write(client: AsyncOpenSearch, alias: str) -> None:
     index = index_of(client, alias)
     await apply_schema(client, alias=alias, schema=SCHEMA)
     whole = indexed(*((passage("refill", ordinal), EAST) for ordinal in range(4)))
@@ -123,9 +121,7 @@ async def test_passages_that_a_broken_write_left_behind_go_with_the_next_write(
     assert (await index.info()).passage_count == 1
 
 
-async def test_what_was_deleted_has_left_the_segments_after_optimizing(
-    client: AsyncOpenSearch, alias: str
-) -> None:
+async def test_optimizing_removes_deleted_rows_from_the_segments(client: AsyncOpenSearch, alias: str) -> None:
     index = index_of(client, alias)
     await index.replace_documents(documents_of(*((passage(f"d{number}"), EAST) for number in range(50))))
     await index.delete_documents(["d7"])  # 2 %: under the share at which merges take deletions along

@@ -107,7 +107,7 @@ async def test_an_object_without_a_checksum_is_not_believed(bucket: Bucket) -> N
         await bucket.store.get("refill")
 
 
-async def test_an_object_that_is_not_what_was_sent_is_not_believed(bucket: Bucket) -> None:
+async def test_an_object_with_another_checksum_is_refused(bucket: Bucket) -> None:
     await bucket.store.put(samples.document())
     (key,) = await bucket.keys()
     body = samples.document(content="Changed.").model_dump_json().encode()
@@ -143,7 +143,7 @@ async def test_bytes_that_change_on_the_way_are_an_error_and_no_text(bucket: Buc
         await bucket.store.get_parsed("refill", "hash")
 
 
-async def test_what_changed_on_the_way_once_is_asked_for_again(bucket: Bucket) -> None:
+async def test_a_body_damaged_in_transit_is_read_again(bucket: Bucket) -> None:
     await bucket.store.put_parsed("refill", "hash", PARSED)
     asked_before = len(bucket.way.requests)
     first = Fault(Kind.ALTER, of=lambda _: len(bucket.way.requests) == asked_before + 1, alter=flipped)

@@ -59,7 +59,7 @@ async def test_a_body_names_its_document_and_version(sqs: Sqs) -> None:
     assert orjson.loads(found["Messages"][0]["Body"]) == {"schema_version": 1, "document_id": "refill"}
 
 
-async def test_what_is_no_message_of_ours_becomes_a_dead_letter(sqs: Sqs) -> None:
+async def test_an_invalid_message_becomes_a_dead_letter(sqs: Sqs) -> None:
     foreign = [
         "garbage",
         "[]",
@@ -79,7 +79,7 @@ async def test_what_is_no_message_of_ours_becomes_a_dead_letter(sqs: Sqs) -> Non
     assert sorted(await sqs.dead_letters()) == sorted(foreign)
 
 
-async def test_what_is_no_message_of_ours_does_not_keep_ours_back_when_it_cannot_be_put_back(
+async def test_an_invalid_message_that_cannot_be_put_back_does_not_delay_valid_ones(
     sqs: Sqs,
 ) -> None:
     await sqs.client.send_message(QueueUrl=sqs.url, MessageBody="garbage")
@@ -134,7 +134,7 @@ async def test_a_broken_way_is_an_error_until_it_is_mended(sqs: Sqs, fault: str)
         assert kept.document_id == "kept"
 
 
-async def test_messages_whose_delivery_was_lost_come_again(sqs: Sqs) -> None:
+async def test_messages_of_a_lost_response_are_delivered_again(sqs: Sqs) -> None:
     await sqs.queue.send_many(["kept"])
     await sqs.way.break_by(FAULTS["reset"])
     with pytest.raises(DependencyError):
@@ -189,7 +189,7 @@ async def test_the_part_of_a_batch_that_failed_is_sent_again() -> None:
     assert [orjson.loads(entry["MessageBody"])["document_id"] for entry in again] == ["b"]
 
 
-async def test_what_never_succeeds_is_an_error_after_a_few_tries() -> None:
+async def test_a_batch_that_never_succeeds_is_an_error_after_a_few_attempts() -> None:
     async with scripted({"Successful": [], "Failed": [failed(0, ours=False)]}) as (queue, server):
         with pytest.raises(DependencyError, match="did not take 1"):
             await queue.send_many(["a"])

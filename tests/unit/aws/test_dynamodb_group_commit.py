@@ -66,7 +66,7 @@ async def test_a_call_has_no_key_twice() -> None:
     assert writes.calls == [["a", "b"], ["a"]]
 
 
-async def test_a_slow_call_holds_up_nobody_else() -> None:
+async def test_a_slow_call_does_not_delay_other_writes() -> None:
     writes = HeldWrites()
     commit = _commit(writes)
     tasks = [asyncio.create_task(_write(commit, "slow"))]
@@ -77,7 +77,7 @@ async def test_a_slow_call_holds_up_nobody_else() -> None:
     assert await asyncio.gather(*tasks) == [True, True]
 
 
-async def test_what_is_not_urgent_waits_for_others_but_not_for_long() -> None:
+async def test_a_write_that_is_not_urgent_waits_briefly_for_others() -> None:
     writes = HeldWrites()
     writes.free.set()
     commit = _commit(writes)
@@ -89,7 +89,7 @@ async def test_what_is_not_urgent_waits_for_others_but_not_for_long() -> None:
     assert writes.calls == [["a", "b"]]
 
 
-async def test_what_is_urgent_takes_along_what_is_not() -> None:
+async def test_an_urgent_write_goes_out_with_waiting_ones() -> None:
     writes = HeldWrites()
     commit = _commit(writes)
     patient = asyncio.create_task(_write(commit, "patient", urgent=False))
@@ -103,7 +103,7 @@ async def test_what_is_urgent_takes_along_what_is_not() -> None:
     assert await asyncio.gather(patient, urgent) == [True, True]
 
 
-async def test_a_call_that_ends_sends_what_waits_for_it() -> None:
+async def test_the_end_of_a_call_sends_waiting_writes() -> None:
     writes = HeldWrites()
     writes.free.set()
     commit = _commit(writes)
@@ -136,14 +136,14 @@ async def test_waiting_writes_are_bounded() -> None:
     assert results.count(True) == 3000 - len(refused)
 
 
-async def test_a_present_item_is_told_to_its_own_writer() -> None:
+async def test_a_present_item_is_reported_to_its_own_writer() -> None:
     writes = HeldWrites(lambda item: Outcome.PRESENT if item["sk"]["S"] == "b" else Outcome.WRITTEN)
     writes.free.set()
     commit = _commit(writes)
     assert await asyncio.gather(*(_write(commit, name) for name in "abc")) == [True, False, True]
 
 
-async def test_only_what_was_throttled_is_written_again() -> None:
+async def test_only_throttled_writes_are_retried() -> None:
     throttled = ["b"]
 
     def outcome(item: Item) -> Outcome:
@@ -185,7 +185,7 @@ async def test_a_write_that_refuses_its_call_fails_alone() -> None:
     assert isinstance(bad, RecordsUnavailableError)
 
 
-async def test_a_writer_that_leaves_disturbs_nobody() -> None:
+async def test_a_cancelled_writer_does_not_affect_others() -> None:
     writes = HeldWrites()
     commit = _commit(writes)
     leaver, stayer = (asyncio.create_task(_write(commit, name)) for name in "ab")
@@ -195,7 +195,7 @@ async def test_a_writer_that_leaves_disturbs_nobody() -> None:
     assert await stayer
 
 
-async def test_closing_ends_what_is_in_flight_and_refuses_what_waits() -> None:
+async def test_closing_ends_calls_in_flight_and_refuses_waiting_writes() -> None:
     writes = HeldWrites()
     commit = _commit(writes)
     under_way = asyncio.create_task(_write(commit, "under way"))

@@ -88,7 +88,7 @@ def matched_words(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_the_index_s_name_tells_schema_and_model_in_small_letters() -> None:
+def test_the_name_of_the_index_has_schema_and_model_in_lower_case() -> None:
     name = SCHEMA.index_name("clinic-passages")
     assert name.startswith("clinic-passages-v2-all-minilm-l6-v2-384-")
     assert name == name.lower()
@@ -150,6 +150,6 @@ def as_column(packed: str) -> str:
 
 
 @pytest.mark.parametrize("kept", ["", "?", "e30", "W10", "bnVsbA"])
-def test_what_is_no_passage_is_told_by_a_named_error(kept: str) -> None:
+def test_an_invalid_passage_is_a_named_error(kept: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, IndexError)):
         passage_of(kept)

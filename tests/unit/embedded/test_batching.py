@@ -33,7 +33,7 @@ class Engine:
         return asyncio.create_task(self.calls.call(number, timeout_s=timeout_s))
 
 
-async def test_who_comes_alone_goes_alone_and_the_others_together() -> None:
+async def test_the_first_call_runs_alone_and_waiting_calls_run_together() -> None:
     engine = Engine()
     first = engine.call(1)
     await engine.asked.wait()
@@ -55,7 +55,7 @@ async def test_an_error_is_that_of_its_batch_alone(error: Exception) -> None:
     assert await engine.call(2) == 4
 
 
-async def test_who_has_left_is_not_worked_for() -> None:
+async def test_a_cancelled_call_is_not_run() -> None:
     engine = Engine()
     first = engine.call(1)
     await engine.asked.wait()

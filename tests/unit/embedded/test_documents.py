@@ -93,7 +93,7 @@ asyncio.run(writing)
 
 
 @pytest.mark.parametrize("what", ["document", "parsed"])
-async def test_a_deletion_takes_what_a_killed_writer_left(tmp_path: Path, what: str) -> None:
+async def test_a_deletion_removes_drafts_of_a_killed_writer(tmp_path: Path, what: str) -> None:
     arguments = [sys.executable, "-c", _KILLED_WRITER, str(tmp_path), what]
     killed = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, timeout=60)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

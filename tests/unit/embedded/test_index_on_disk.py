@@ -236,7 +236,7 @@ asyncio.run(main())
 """
 
 
-async def test_an_index_whose_writer_is_killed_at_any_moment_tells_the_truth(tmp_path: Path) -> None:
+async def test_an_index_whose_writer_is_killed_at_any_moment_is_consistent(tmp_path: Path) -> None:
     for life in range(6):
         writer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(life), stdout=asyncio.subprocess.PIPE

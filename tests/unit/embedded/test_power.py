@@ -19,7 +19,7 @@ def say(file: Path, word: str) -> None:
     file.write_text(word)
 
 
-async def test_endpoints_are_on_where_no_file_says_otherwise(file: Path) -> None:
+async def test_endpoints_are_on_without_a_file(file: Path) -> None:
     assert not await FilePower(file, clock=SteppedClock()).is_paused()
 
 

@@ -82,7 +82,7 @@ async def test_a_folder_in_the_way_is_a_dependency_s_error(tmp_path: Path) -> No
     await states.close()
 
 
-def test_closing_what_was_never_used_opens_nothing(tmp_path: Path) -> None:
+def test_closing_an_unused_store_opens_no_file(tmp_path: Path) -> None:
     asyncio.run(SqliteDocumentStates(tmp_path / "queue.sqlite").close())
     assert list(tmp_path.iterdir()) == []
 
