@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from assistant.answering.ports import LogBatch
 from assistant.domain.answers import Excerpt
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
+    Document,
     DocumentCard,
     DocumentHit,
     KnownWords,
+    ParsedDocument,
     Passage,
     PassageHit,
     RankedPassage,
@@ -29,12 +33,14 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
+from assistant.domain.errors import DocumentInvalidError
 
 LONGEST_WHOLE_TEXT = 200_000
 """About 30,000 words: in UTF-8 less than one bulk call takes."""
 UNLABELLED = "*"
 """The term of rows that every agent may see."""
 _KINDS: tuple[UnitKind, ...] = tuple(UnitKind)
+_PARSED = TypeAdapter(ParsedDocument)
 Leg = Mapping[str, float]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -303,6 +309,37 @@ def _best_of_documents(leg: Leg) -> dict[str, float]:
     for row_id, score in leg.items():
         best.setdefault(document_id_of(row_id), score)
     return best
+
+
+def encode_document(document: Document) -> bytes:
+    return orjson.dumps(document.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+
+def decode_document(content: bytes | None, *, document_id: str) -> Document | None:
+    """Return the stored document, None for None. Raises DocumentInvalidError when it is damaged."""
+    try:
+        document = None if content is None else Document.model_validate_json(content)
+    except ValidationError:
+        raise damaged_document(document_id) from None
+    if document is not None and document.document_id != document_id:
+        raise damaged_document(document_id)
+    return document
+
+
+def encode_parsed(parsed: ParsedDocument) -> bytes:
+    return orjson.dumps(asdict(parsed))
+
+
+def decode_parsed(content: bytes | None, *, document_id: str) -> ParsedDocument | None:
+    """Return the stored text, None for None. Raises DocumentInvalidError when it is damaged."""
+    try:
+        return None if content is None else _PARSED.validate_json(content)
+    except ValidationError:
+        raise damaged_document(document_id) from None
+
+
+def damaged_document(document_id: str) -> DocumentInvalidError:
+    return DocumentInvalidError(f"{document_id}: the stored copy is damaged; add the document again.")
 
 
 def encode_log_batch(batch: LogBatch) -> bytes:

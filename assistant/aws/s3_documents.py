@@ -15,20 +15,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import orjson
 import structlog
 from botocore.exceptions import FlexibleChecksumError
-from pydantic import TypeAdapter, ValidationError
 
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.documents import Document, ParsedDocument
-from assistant.domain.errors import DependencyError, DocumentInvalidError, TooLargeError
+from assistant.domain.errors import DependencyError, TooLargeError
 from assistant.learning.redaction import RawCapture
 from assistant.settings.process import StoreSettings
+from assistant.twins import damaged_document, decode_document, decode_parsed, encode_document, encode_parsed
 
 _WHAT = "The document store"
 _LIMIT_S = 55.0
@@ -37,8 +35,6 @@ _LONGEST_BYTES = 64 * 1024 * 1024
 """A document has at most 5 million characters, which JSON may write as twelve bytes each."""
 _VERSIONS_AT_ONCE = 1000
 _MOST_ROUNDS = 100
-_DAMAGED = "the stored copy is damaged; add the document again."
-_PARSED = TypeAdapter(ParsedDocument)
 _log = structlog.get_logger(__name__)
 
 
@@ -72,32 +68,18 @@ class S3DocumentStore:
             }
 
     async def put(self, document: Document) -> None:
-        content = orjson.dumps(document.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        await self._write(self._document_key(document.document_id), content)
+        await self._write(self._document_key(document.document_id), encode_document(document))
 
     async def get(self, document_id: str) -> Document | None:
         content = await self._read(self._document_key(document_id), document_id=document_id)
-        if content is None:
-            return None
-        try:
-            document = Document.model_validate_json(content)
-        except ValidationError:
-            raise DocumentInvalidError(f"{document_id}: {_DAMAGED}") from None
-        if document.document_id != document_id:
-            raise DocumentInvalidError(f"{document_id}: {_DAMAGED}")
-        return document
+        return decode_document(content, document_id=document_id)
 
     async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
-        await self._write(self._parsed_key(document_id, content_hash), orjson.dumps(asdict(parsed)))
+        await self._write(self._parsed_key(document_id, content_hash), encode_parsed(parsed))
 
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
         content = await self._read(self._parsed_key(document_id, content_hash), document_id=document_id)
-        if content is None:
-            return None
-        try:
-            return _PARSED.validate_json(content)
-        except ValidationError:
-            raise DocumentInvalidError(f"{document_id}: {_DAMAGED}") from None
+        return decode_parsed(content, document_id=document_id)
 
     async def delete(self, document_id: str) -> None:
         """Remove every version and every delete marker of everything under the document's keys."""
@@ -148,7 +130,7 @@ class S3DocumentStore:
         try:
             return await self._read_once(key)
         except _DamagedError:
-            raise DocumentInvalidError(f"{document_id}: {_DAMAGED}") from None
+            raise damaged_document(document_id) from None
 
     async def _read_once(self, key: str) -> bytes | None:
         try:

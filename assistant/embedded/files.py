@@ -8,23 +8,20 @@ import os
 import re
 import threading
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
-import orjson
 import structlog
-from pydantic import TypeAdapter, ValidationError
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, ParsedDocument
-from assistant.domain.errors import DependencyError, DocumentInvalidError
+from assistant.domain.errors import DependencyError
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.deployed_names import CLOSED, ON
+from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
 
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
-_PARSED = TypeAdapter(ParsedDocument)
 _DIGEST = re.compile(r"-([0-9a-f]{32})(?:\..*\.parsed)?\.json$")
 _POWER_REFRESH_S = 2.0
 _POWER_BYTES = 64
@@ -46,30 +43,19 @@ class FileDocumentStore:
 
     async def put(self, document: Document) -> None:
         path = self._document_path(document.document_id)
-        content = orjson.dumps(document.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        await asyncio.to_thread(_write, path, content)
+        await asyncio.to_thread(_write, path, encode_document(document))
 
     async def get(self, document_id: str) -> Document | None:
         content = await asyncio.to_thread(_read, self._document_path(document_id))
-        try:
-            return None if content is None else Document.model_validate_json(content)
-        except ValidationError:
-            raise DocumentInvalidError(
-                f"{document_id}: the stored copy is damaged; add the document again."
-            ) from None
+        return decode_document(content, document_id=document_id)
 
     async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
-        content = orjson.dumps(asdict(parsed))
-        await asyncio.to_thread(_write, self._parsed_path(document_id, content_hash), content)
+        path = self._parsed_path(document_id, content_hash)
+        await asyncio.to_thread(_write, path, encode_parsed(parsed))
 
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None:
         content = await asyncio.to_thread(_read, self._parsed_path(document_id, content_hash))
-        try:
-            return None if content is None else _PARSED.validate_json(content)
-        except ValidationError:
-            raise DocumentInvalidError(
-                f"{document_id}: the stored text is damaged; add the document again."
-            ) from None
+        return decode_parsed(content, document_id=document_id)
 
     async def delete(self, document_id: str) -> None:
         await asyncio.to_thread(_delete, self._document_path(document_id))
