@@ -15,8 +15,7 @@ from statistics import median
 import uvloop
 
 from assistant.answering.ports import ChatMessage, GenerationRequest
-from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
-from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+from assistant.aws.sagemaker import SageMakerEmbedder, SageMakerGenerator, open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
 from benchmarks.own_process import SERVE, serve, stand_in_process
 from tools.load.http_server import HttpConnection, Request

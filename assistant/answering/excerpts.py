@@ -33,7 +33,7 @@ from assistant.domain.errors import DependencyError
 from assistant.text.safe_markdown import safe_markdown
 
 FORGET_EVERY_S = 300.0
-"""docs/hipaa.md says so of what a withdrawal leaves."""
+"""docs/hipaa.md states this interval for what remains after a withdrawal."""
 
 Work = TypeVar("Work", bound=Callable[..., Hashable | object])
 
@@ -53,7 +53,7 @@ _CACHES: WeakSet[_Cache] = WeakSet()
 
 
 def remember_texts(most: int) -> Callable[[Work], Work]:
-    """Return a decorator like ``lru_cache`` for a function of texts; ``forget_texts`` empties it."""
+    """Return a decorator like ``lru_cache`` for functions of texts; ``forget_texts`` empties the caches."""
 
     def remembering(work: Work) -> Work:
         cached = lru_cache(maxsize=most)(work)
@@ -64,24 +64,21 @@ def remember_texts(most: int) -> Callable[[Work], Work]:
 
 
 def forget_texts() -> None:
-    """Forget every text that this process has worked something out of."""
+    """Empty all caches of results by text."""
     for cache in list(_CACHES):
         cache.cache_clear()
 
 
 def remembered() -> int:
-    """Return how many texts are remembered."""
+    """Return the number of cached results."""
     return sum(cache.cache_info().currsize for cache in _CACHES)
 
 
 async def forget_regularly(every_s: float) -> None:
-    """Forget all texts every so often, until cancelled."""
+    """Empty the caches every ``every_s``, until cancelled."""
     while True:
         await asyncio.sleep(every_s)
         forget_texts()
-
-
-# What an answer shows of documents: made from their text, kept by place, and shown again from the store.
 
 
 SNIPPET_CHARACTERS = 280
@@ -92,7 +89,7 @@ _READ_LIMIT_S = 6.0
 _HASH_DIGITS = 16
 _NO_TITLE = "(no title)"
 _IN_ADDRESSES = "%/:?#@!$&*+,;=~"
-"""Beside letters, digits and ``_.-``. Brackets, quotation marks and the like end constructs."""
+"""Not encoded, besides letters, digits and ``_.-``: brackets and quotation marks could end Markdown."""
 
 Span = tuple[int, int]
 
@@ -113,13 +110,13 @@ def shown_path(path: str) -> str:
 
 
 def shown_title(title: str) -> str:
-    """Return a document's title without active content: a client may draw it as Markdown."""
+    """Return a document's title without active content: a client may render it as Markdown."""
     return safe_markdown(title, allowed_urls=()).strip() or _NO_TITLE
 
 
 def shown_url(url: str | None) -> str | None:
-    """Return an address that ends no link, attribute or tag that a client puts it into: what could is
-    percent-encoded, which leads to the same place."""
+    """Return an address that cannot end the link, attribute or tag around it: such characters are
+    percent-encoded, which keeps the target."""
     return quote(url, safe=_IN_ADDRESSES) if url is not None else None
 
 
@@ -132,7 +129,7 @@ def shown_reply(texts: Iterable[str], *, url: str | None) -> str:
 
 
 def shown_snippet(text: str, *, inside: bool, url: str | None) -> str:
-    """Return about two sentences of a text; ``inside`` says that a passage begins before it."""
+    """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
     shown = " ".join(text[: 2 * SNIPPET_CHARACTERS].split())
     if len(shown) > SNIPPET_CHARACTERS:
         cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
@@ -143,7 +140,7 @@ def shown_snippet(text: str, *, inside: bool, url: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in which document an excerpt stands."""
+    """The place of an excerpt: document, content and spans."""
 
     document_id: str
     content_hash: str
@@ -154,20 +151,20 @@ class Place:
 
 
 class Excerpts:
-    """The excerpts of one answer, by what is shown of them. What is kept of the answer goes through here."""
+    """The excerpts of one answer, by their shown text. Every stored text passes through ``keep``."""
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[int, Place]] = {}
         self._longest_first: list[tuple[str, Excerpt]] | None = None
 
     def add(self, shown: str, place: Place) -> None:
-        """Note what an answer shows of a document. The same text of two places is kept as the first."""
+        """Add a shown text. The same text from two places is kept as the first."""
         if shown.strip() and shown not in self._places and len(self._places) < MOST_EXCERPTS:
             self._places[shown] = (len(self._places), place)
             self._longest_first = None
 
     def keep(self, text: str) -> str:
-        """Return a text with runs in place of what is shown of documents."""
+        """Return a text with runs in place of the shown texts of documents."""
         for shown, excerpt in self.all():
             if shown in text:
                 text = text.replace(shown, excerpt.run)
@@ -202,7 +199,7 @@ class Excerpts:
         return tuple(sorted(found, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:
-        """Return what is shown with its excerpt, the longest first."""
+        """Return each shown text with its excerpt, the longest first."""
         if self._longest_first is None:
             longest_first = sorted(self._places.items(), key=lambda item: -len(item[0]))
             self._longest_first = [
@@ -226,7 +223,7 @@ def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
 
 
 def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:
-    """Return what the answer showed; None where this text does not give it any more."""
+    """Return the text that the answer showed; None if this document no longer contains it."""
     for shown in _candidates(excerpt, parsed):
         if _hash(shown) == excerpt.text_hash:
             return shown
@@ -257,8 +254,8 @@ def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
 async def read_excerpts(
     excerpts: Sequence[Excerpt], texts: DocumentTexts, *, labels: frozenset[str]
 ) -> Mapping[int, str | None]:
-    """Return by mark what the excerpts show now; None where the document was withdrawn, is not for these
-    labels, or gives another text. Raises DependencyError."""
+    """Return by mark the excerpts' texts; None where the document was withdrawn, is not open to these labels,
+    or has another text. Raises DependencyError."""
     contents = dict.fromkeys((one.document_id, one.content_hash) for one in excerpts)
     free = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -271,7 +268,7 @@ async def read_excerpts(
             found = await asyncio.gather(*(read(*content) for content in contents))
     except TimeoutError:
         raise DependencyError(
-            f"The document store took over {_READ_LIMIT_S:.0f} s to give the quoted texts; try again."
+            f"The document store did not return the quoted texts within {_READ_LIMIT_S:.0f} s. Retry."
         ) from None
     parsed = dict(zip(contents, found, strict=True))
     return {
@@ -282,7 +279,7 @@ async def read_excerpts(
 
 
 def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> AnswerRecord:
-    """Return the record as its reader sees it: with the documents' texts, or a notice in their place."""
+    """Return the record for a reader: with the documents' texts, or a notice in their place."""
     texts = {one.mark: shown.get(one.mark) or stand_in(one) for one in record.excerpts}
     also = tuple(one.model_copy(update={"text": fill(one.text, texts)}) for one in record.also)
     draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
@@ -302,7 +299,7 @@ def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> Answer
 
 
 def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
-    """Return the documents of the record that its reader may not read any more."""
+    """Return the documents of the record that its reader may no longer read."""
     return frozenset(one.document_id for one in record.excerpts if shown.get(one.mark) is None)
 
 

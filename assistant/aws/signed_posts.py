@@ -27,7 +27,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Whose signature it is. ``token`` comes with credentials that end."""
+    """Credentials to sign with. Temporary ones have a ``token``."""
 
     access_key: str
     secret_key: str
@@ -35,7 +35,7 @@ class SigningKey:
 
 
 class RequestSigner:
-    """Signs for one host, region and service. The day's key is derived once."""
+    """Signs for one host, region and service. The key of a day is derived once."""
 
     def __init__(self, *, host: str, region: str, service: str) -> None:
         self._host = host
@@ -46,17 +46,17 @@ class RequestSigner:
     def headers(
         self, path: str, *, headers: Mapping[str, str], body: bytes, at: datetime, key: SigningKey
     ) -> dict[str, str]:
-        """Return all headers of the signed request but Content-Length.
+        """Return all headers of the signed request except Content-Length.
 
-        ``path`` is as it is sent, percent-encoded; ``headers`` are signed with the others, their values
-        without blanks at either end or in a row; ``at`` is aware.
+        ``path`` is percent-encoded, as it is sent. ``headers`` are signed with the others; their values have
+        no leading, trailing or repeated blanks. ``at`` is time-zone aware.
         """
         stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         sent = {**headers, "Host": self._host, "X-Amz-Date": stamp}
         if key.token is not None:
             sent["X-Amz-Security-Token"] = key.token
         signed, canonical = _canonical(sent)
-        # The path is encoded once more here than where it is sent, for every service but S3.
+        # Signing encodes the sent path once more, for every service except S3.
         hashed = hashlib.sha256(body).hexdigest()
         request = f"POST\n{quote(path, safe='/~')}\n\n{canonical}\n{signed}\n{hashed}"
         scope = f"{stamp[:8]}/{self._scope_end}"
@@ -77,7 +77,7 @@ class RequestSigner:
 
 
 def _canonical(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return the names and the lines of the canonical form."""
+    """Return the names and the header lines of the canonical request."""
     lower = sorted((name.lower(), value) for name, value in headers.items())
     return ";".join(name for name, _ in lower), "".join(f"{name}:{value}\n" for name, value in lower)
 
@@ -86,14 +86,14 @@ def _canonical(headers: Mapping[str, str]) -> tuple[str, str]:
 
 
 POST_ERRORS = (aiohttp.ClientError, BotoCoreError, TimeoutError, OSError)
-"""What ``send`` raises, and reading what it returned."""
+"""Errors of ``send`` and of reading its response."""
 _LEAST_SKEW = timedelta(seconds=30)
-"""A smaller difference to the server's clock cannot be why a signature was refused."""
+"""A smaller difference to the server's clock cannot be the reason for a refused signature."""
 _SKEWED = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
 
 
 class SignedPosts:
-    """One session of connections, and what signs for them."""
+    """One session of connections and its signer."""
 
     def __init__(
         self, client: Any, *, connections: int, keep_alive_s: float, timeout: aiohttp.ClientTimeout
@@ -116,16 +116,16 @@ class SignedPosts:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Close the connections; whatever still wants to send fails."""
+        """Close the connections. A later ``send`` fails."""
         self._is_closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def send(self, path: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Return the response once its head has come; the caller reads or closes it.
+        """Return the response when its head has arrived; the caller reads or closes it.
 
-        ``path`` is percent-encoded. Nothing is sent twice, no redirect is followed. Raises POST_ERRORS.
+        ``path`` is percent-encoded. A request is never retried; no redirect is followed. Raises POST_ERRORS.
         """
         path = self._above + path
         signed = self._signer.headers(
@@ -136,10 +136,10 @@ class SignedPosts:
         )
 
     def learn_skew(self, code: str, date: str | None) -> bool:
-        """Take over the server's clock when ours is why a signature was refused.
+        """Adopt the server's clock when ours is the reason for a refused signature.
 
-        ``code`` is the refusal's, ``date`` the header of its response. True: what was refused may be sent
-        again, and nothing of it was done.
+        ``code`` is the code of the error, ``date`` the header of its response. Return True when the request
+        may be sent again; the server did nothing of it.
         """
         if code not in _SKEWED or (server_date := _parsed(date)) is None:
             return False
@@ -157,7 +157,7 @@ class SignedPosts:
         return SigningKey(frozen.access_key, frozen.secret_key, frozen.token)
 
     def _open_session(self) -> aiohttp.ClientSession:
-        if self._is_closed:  # a call that was under way must not open what nobody closes
+        if self._is_closed:  # a late call must not open a session that is never closed
             raise aiohttp.ClientConnectionError("closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from assistant.answering.use_case import AnswerQuestion
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
-    from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+    from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
@@ -184,7 +184,7 @@ async def _answering(
 
 
 async def _embedder(stores: StoreChoice, *, purpose: CapturePurpose) -> SageMakerEmbedder:
-    from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+    from assistant.aws.sagemaker import SageMakerEmbedder
 
     embedding = stores.tenant.embedding
     return SageMakerEmbedder(

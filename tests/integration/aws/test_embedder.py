@@ -7,7 +7,7 @@ import asyncio
 import orjson
 import pytest
 
-from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+from assistant.aws.sagemaker import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (
     DeadlineExceededError,

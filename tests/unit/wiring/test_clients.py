@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.sagemaker_embedder import SageMakerEmbedder
+from assistant.aws.sagemaker import SageMakerEmbedder
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.settings.process import WorkerSettings
 from assistant.wiring.stores import is_on_this_machine, open_clients
