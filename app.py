@@ -1,11 +1,11 @@
-"""The CDK entry: ``npx cdk synth -c tenant=pharmacy '**'``. What it holds is said by context alone.
+"""The CDK entry: ``npx cdk synth -c tenant=pharmacy '**'``. Context alone selects the stages.
 
 - ``-c tenant=NAME``: that tenant's stage, and only its file is read; without it, every tenant's.
 - ``-c tenants=DIR``: tenant files elsewhere. ``-c images=FILE``: another lock of images.
-- ``-c unlocked=review``: templates of a ``hipaa`` tenant whose images are not locked by digest, to be judged;
+- ``-c unlocked=review``: templates of a ``hipaa`` tenant whose images are not locked by digest, for review;
   they cannot be deployed.
-- ``-c stage=account`` or ``-c stage=care_app``: those instead; CDK orders no stages, so they never stand
-  beside a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
+- ``-c stage=account`` or ``-c stage=care_app``: one of those instead; CDK does not order stages, so they
+  are never synthesized together with a tenant's. ``-c care_app=DIR``: files of the care side elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What functions run: an archive of our code, and one of locked dependencies, both made without Docker.
+"""The code of functions: an archive of our code and one of locked dependencies, both built without Docker.
 
 Dependencies are a layer of their own: they are 133 MB unpacked (AWS allows 250 MB, layers included) and 53 MB
 packed, and change with the lock only, while our code is 0.3 MB and changes with every commit.
@@ -32,7 +32,7 @@ PYTHON = "3.13"
 _PLATFORM = "x86_64-manylinux_2_28"
 """Amazon Linux 2023, on which Lambda runs Python 3.13, has glibc 2.34."""
 _FORMAT = "1"
-"""Grows with a change of how archives are made."""
+"""Increase it when the way archives are built changes."""
 _LAYER_ROOT = "python"
 """Lambda puts this folder of a layer on the import path."""
 _NEVER_RUN = frozenset({"bin", "__pycache__"})
@@ -51,7 +51,7 @@ _NO_FUNCTION_RUNS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """``path`` is a zip file; ``hash`` tells what it was made from."""
+    """``path`` is a zip file; ``hash`` identifies its content."""
 
     path: Path
     hash: str
@@ -74,7 +74,7 @@ class FunctionDependencies:
         return replace(self, python=f"{sys.version_info.major}.{sys.version_info.minor}")
 
     def archive(self) -> Archive:
-        """Return the packed dependencies. Raises ConfigurationError when they were not fetched."""
+        """Return the archive of the dependencies. Raises ConfigurationError when they were not fetched."""
         archive = self._archive()
         if not archive.path.exists():
             raise ConfigurationError(
@@ -84,7 +84,8 @@ class FunctionDependencies:
         return archive
 
     def fetch(self) -> Archive:
-        """Fetch and pack them unless that was done. Raises ConfigurationError, as the installer says."""
+        """Fetch and pack the dependencies if they are missing. Raises ConfigurationError with the installer's
+        message."""
         archive = self._archive()
         if not archive.path.exists():
             BUILD.mkdir(parents=True, exist_ok=True)
@@ -115,14 +116,14 @@ class FunctionDependencies:
 
 
 FUNCTIONS = FunctionDependencies(lock="functions")
-"""Of all functions that ingest, redact and set up."""
+"""Dependencies of all functions but the probe."""
 PROBE = FunctionDependencies(lock="probe")
-"""Of the probe on the care side: it signs a token and asks a question."""
+"""Dependencies of the probe, which signs a token and asks a question."""
 
 
 @cache
 def code_archive() -> Archive:
-    """Return ``assistant/`` and ``lambdas/``, without what no function runs; packed where it is not yet."""
+    """Return an archive of ``assistant/`` and ``lambdas/``, without modules that no function runs."""
     files = sorted(_code(), key=lambda file: file[0])
     digest = hashlib.sha256(_FORMAT.encode())
     for name, path in files:
@@ -157,7 +158,7 @@ def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _write_archive(path: Path, files: Iterable[tuple[str, Path]]) -> None:
-    """Write the archive whole or not at all."""
+    """Write the archive atomically."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, source in sorted(files):
@@ -170,7 +171,7 @@ def _write_archive(path: Path, files: Iterable[tuple[str, Path]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Fetch what functions need; with ``--this-python-too`` for the running Python too, to import it here."""
+    """Fetch the dependencies; with ``--this-python-too`` for the running Python too, to import them here."""
     wanted = [FUNCTIONS, PROBE]
     if "--this-python-too" in arguments:
         wanted += [dependencies.for_this_python() for dependencies in (FUNCTIONS, PROBE)]

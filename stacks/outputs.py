@@ -1,4 +1,4 @@
-"""What each stack hands to the others: names, ARNs and ids as strings, and nothing else.
+"""What each stack outputs for the others: names, ARNs and ids as strings, and nothing else.
 
 Wired together they are deploy-time references; a test gives plain values in their place and so builds one
 stack alone. A consumer imports what it needs from them (``Key.from_key_arn``), so no stack ever changes a
@@ -13,7 +13,8 @@ from enum import StrEnum
 
 
 class Workload(StrEnum):
-    """What has a security group of its own in the tenant's VPC. See ``stacks.network.security_groups``."""
+    """A workload with a security group of its own in the tenant's VPC. ``stacks.network.security_groups`` has
+    their flows."""
 
     NLB = "Nlb"
     ALB = "Alb"
@@ -23,7 +24,7 @@ class Workload(StrEnum):
     INGESTION = "Ingestion"
     """The functions that receive, ingest and withdraw documents."""
     SCHEMA = "Schema"
-    """The function that applies the search schema and makes the key of document links."""
+    """The function that applies the search schema and creates the key of document links."""
     REDACTOR = "Redactor"
     MODELS = "Models"
     """Both SageMaker endpoints' instances."""
@@ -49,7 +50,7 @@ class KeysOutputs:
 class NetworkOutputs:
     vpc_id: str
     subnet_ids: tuple[str, ...]
-    """One isolated subnet a zone, in the order of the tenant file's zones."""
+    """One isolated subnet per zone, in the order of the tenant file's zones."""
     route_table_ids: tuple[str, ...]
     security_group_ids: Mapping[Workload, str]
 
@@ -64,11 +65,11 @@ class DataOutputs:
     """The clean copy."""
     feedback_bucket: str
     inbox_bucket: str
-    """Where pushers of other systems put raw files: they can do nothing else."""
+    """Other systems' pushers put raw files here, and can do nothing else."""
     logs_bucket: str
-    """SSE-S3 and without a lock, because load balancers and S3's own access logs can write no other."""
+    """SSE-S3 and without a lock, because load balancers and S3's own access logs support no other."""
     trail_bucket: str
-    """Locked: what CloudTrail wrote, nobody takes away."""
+    """Locked: nobody can delete what CloudTrail wrote."""
     records_table: str
     events_table: str
     states_table: str
@@ -79,7 +80,7 @@ class DataOutputs:
     schema_role_arn: str
     """The only fine-grained master of the domain; the role of the schema function."""
     schema_role_name: str
-    """To attach a policy to: the role's ARN has the company's path in it, so no name can be cut out of it."""
+    """For attaching a policy: the ARN contains the company's path, so the name cannot be derived from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +94,20 @@ class ModelsOutputs:
     pause_machine_arn: str
     resume_machine_arn: str
     model_stamp: str
-    """Changes with artifact, image or compile parameters; stamped into consumers so that they roll."""
+    """Changes with artifact, image or compile parameters; part of the consumers' environment, so that a
+    change replaces them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeOutputs:
     target_group_arn: str
-    """HTTPS to the tasks; ECS registers them here."""
+    """ECS registers the tasks here, over HTTPS."""
     load_balancer_full_name: str
-    """Of the ALB, as CloudWatch dimensions name it."""
+    """The ALB's name in CloudWatch dimensions."""
     target_group_full_name: str
     endpoint_service_id: str
     endpoint_service_name: str
-    """What the care side's interface endpoint names."""
+    """The care side's interface endpoint refers to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class IngestionOutputs:
     dead_letter_queue_names: tuple[str, ...]
     function_names: tuple[str, ...]
     schema_function_arn: str
-    """Service token of ``SearchAccess``, by which another stack's role is let into the index."""
+    """Service token of ``grant_search_access``, which gives another stack's role access to the index."""
     schema_stamp: str
     """Version of the search schema that the custom resource applied."""
 

@@ -1,7 +1,7 @@
-"""``python -m stacks.pinning cdk.out``: writes the files of ``stacks/pins`` anew.
+"""``python -m stacks.pinning cdk.out``: rewrites the files of ``stacks/pins``.
 
-Which properties force a replacement is read from CloudFormation's own schemas, as cfn-lint carries them.
-Run it on purpose only: it accepts whatever is lost.
+CloudFormation's own schemas, which cfn-lint contains, say which properties force a replacement. Run it
+deliberately: it accepts every replacement and deletion.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 

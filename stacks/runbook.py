@@ -1,4 +1,8 @@
-"""The entries of the runbook: for each alarm what happened, where to look, how to mend it."""
+"""The runbook: for each alarm what happened, where to look, how to fix it.
+
+An alarm's description is made from its entry and links to it. ``python -m stacks.runbook`` writes the entries
+into docs/runbook.md; a test compares the page, the entries and the templates.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,12 @@ from stacks.tenant import ROOT
 class Entry:
     group: str
     title: str
-    """As a heading of the page; the anchor follows from it."""
+    """Heading of the page, from which the anchor is derived."""
     happened: str
     look: str
-    mend: str
+    fix: str
     is_alarm: bool = True
-    """Whether CloudWatch tells it; a budget tells the rest."""
+    """Whether a CloudWatch alarm reports it; a budget reports the others."""
 
     @property
     def anchor(self) -> str:
@@ -41,7 +45,7 @@ ENTRIES = (
         look="The orchestrator's log group: lines with `log_level` `error`, by `code`. Inside a task, "
         "`https://127.0.0.1:8709/readyz` names the dependency that is not ready. The dashboard "
         "shows whether search or an endpoint fails at the same time.",
-        mend="If it began with a deployment, the circuit breaker has rolled back or will; see that it did: "
+        fix="If it began with a deployment, the circuit breaker has rolled back or will; see that it did: "
         "`aws ecs describe-services`. If a dependency fails, its own alarm has the way. docs/faults.md "
         "says what each fault looks like to an agent.",
     ),
@@ -52,7 +56,7 @@ ENTRIES = (
         look="`aws ecs describe-services` (events) and the stopped tasks' reasons: `aws ecs list-tasks "
         "--desired-status STOPPED`, then `describe-tasks`. Exit 1 with one line in the log is a setting "
         "that is missing or does not go together.",
-        mend="ECS replaces the task by itself. If replacements fail too, undo the last change: deploy the "
+        fix="ECS replaces the task by itself. If replacements fail too, undo the last change: deploy the "
         "release before it.",
     ),
     Entry(
@@ -61,7 +65,7 @@ ENTRIES = (
         happened="The balancer has no healthy task: no agent gets an answer.",
         look="As for unhealthy tasks. Also whether images can be pulled (`CannotPullContainerError`): the "
         "ECR and S3 endpoints of the VPC, and the digest in images.lock.toml.",
-        mend="Deploy the release before; its image is still in the registry, for tagged images are never "
+        fix="Deploy the release before; its image is still in the registry, for tagged images are never "
         "removed.",
     ),
     Entry(
@@ -71,7 +75,7 @@ ENTRIES = (
         "which an agent gets a quote instead.",
         look="Timings by step in `done` and in the records: `assistant replay ID`. On the dashboard: "
         "concurrency and first-chunk latency of the LLM endpoint, latency of search.",
-        mend="If concurrency is at the artifact's batch size, raise `max_instances` in `[models]` and "
+        fix="If concurrency is at the artifact's batch size, raise `max_instances` in `[models]` and "
         "deploy. If search is slow, see its storage and memory.",
     ),
     Entry(
@@ -80,7 +84,7 @@ ENTRIES = (
         happened="The model failed or was late in at least five answers within fifteen minutes, and agents "
         "got quotes instead of written text.",
         look="The LLM endpoint's alarms and its log group `/aws/sagemaker/Endpoints/<name>`.",
-        mend="As for the model's failures. Agents go on working with quoted answers meanwhile.",
+        fix="As for the model's failures. Agents go on working with quoted answers meanwhile.",
     ),
     Entry(
         group=_ANSWERS,
@@ -88,7 +92,7 @@ ENTRIES = (
         happened="Tasks have held more than eight tenths of their streams for ten minutes, so scaling does "
         "not keep up or has reached `max_tasks`.",
         look="Number of running tasks against `max_tasks` in `[tasks]`; `ActiveStreams` a task.",
-        mend="Raise `max_tasks` and deploy. Over the limit an agent gets 429 with `Retry-After`, nothing "
+        fix="Raise `max_tasks` and deploy. Over the limit an agent gets 429 with `Retry-After`, nothing "
         "is lost.",
     ),
     Entry(
@@ -96,7 +100,7 @@ ENTRIES = (
         title="Unexpected failures",
         happened="A task met failures that nobody expected. During a deployment this alarm rolls it back.",
         look="Lines with an `exception` in the orchestrator's log group; `exception_at` names the places.",
-        mend="Deploy the release before, and report the exception's type and places: they hold no text of "
+        fix="Deploy the release before, and report the exception's type and places: they hold no text of "
         "anyone.",
     ),
     Entry(
@@ -105,7 +109,7 @@ ENTRIES = (
         happened="The LLM endpoint answered at least five calls with a 5xx in five minutes.",
         look="`aws sagemaker describe-endpoint`, then its log group. Out of memory on the device shows as "
         "a restarting container.",
-        mend="If it began with a deployment, blue/green has rolled it back or will. An artifact that does "
+        fix="If it began with a deployment, blue/green has rolled it back or will. An artifact that does "
         "not load by the image that compiled it: put the one before into the tenant file and deploy.",
     ),
     Entry(
@@ -115,7 +119,7 @@ ENTRIES = (
         "container's full queue).",
         look="Concurrency per instance against the batch size of the artifact's manifest; number of "
         "instances against `max_instances`.",
-        mend="Raise `max_instances`. If the account has no more of the instance, ask for quota "
+        fix="Raise `max_instances`. If the account has no more of the instance, ask for quota "
         "(docs/from-nothing.md).",
     ),
     Entry(
@@ -124,7 +128,7 @@ ENTRIES = (
         happened="The embedding endpoint answered at least five calls with a 5xx in five minutes. Neither "
         "questions nor documents get further.",
         look="`aws sagemaker describe-endpoint` and its log group.",
-        mend="As for the LLM.",
+        fix="As for the LLM.",
     ),
     Entry(
         group=_MODELS,
@@ -133,7 +137,7 @@ ENTRIES = (
         "while it deploys the endpoint, and brings the fleet before it back.",
         look="`aws sagemaker describe-endpoint`: `FailureReason`. Its log group has the container's own "
         "words.",
-        mend="Nothing to do for agents: the fleet before goes on answering. Correct artifact, image or "
+        fix="Nothing to do for agents: the fleet before goes on answering. Correct artifact, image or "
         "instance, and deploy again.",
     ),
     Entry(
@@ -142,7 +146,7 @@ ENTRIES = (
         happened="The oldest document has waited in a queue for thirty minutes while the endpoints stood.",
         look="Errors and throttles of the ingestion function; whether its event source is enabled: `aws "
         "lambda list-event-source-mappings`.",
-        mend="A source that stayed disabled after a pause: resume once more, it is safe to repeat. A bulk "
+        fix="A source that stayed disabled after a pause: resume once more, it is safe to repeat. A bulk "
         "load simply takes its time, in a queue of its own.",
     ),
     Entry(
@@ -151,7 +155,7 @@ ENTRIES = (
         happened="For an hour, while the endpoints stood, documents were put back because an endpoint or the "
         "search domain did not answer. None is lost, and none of their attempts is used up.",
         look="Lines `batch_returned` of `ingest_documents`: their `code` and `reason` name the dependency.",
-        mend="Mend the dependency; the documents go on by themselves within a minute. With a large load "
+        fix="Fix the dependency; the documents continue by themselves within a minute. With a large load "
         "the embedding endpoint may be too small: `max_instances` in `[models]`.",
     ),
     Entry(
@@ -160,7 +164,7 @@ ENTRIES = (
         happened="A document failed as often as it is tried, and its id lies in a dead letter queue.",
         look="`assistant knowledge status` shows `failed` with its reason; the function's log group has "
         "the line with the document's id.",
-        mend="Mend the document or the cause, then `aws sqs start-message-move-task` moves the letters "
+        fix="Fix the document or the cause, then `aws sqs start-message-move-task` moves the letters "
         "back. Each is an id, never a text.",
     ),
     Entry(
@@ -168,7 +172,7 @@ ENTRIES = (
         title="Functions failing",
         happened="A function of the tenant failed or was throttled at least three times in five minutes.",
         look="Its log group, by `function_name` of the alarm's metric.",
-        mend="A retry brings a document in, or puts it among the dead letters; nothing is lost. Throttles: "
+        fix="A retry brings a document in, or puts it among the dead letters; nothing is lost. Throttles: "
         "raise the account's concurrency quota.",
     ),
     Entry(
@@ -176,7 +180,7 @@ ENTRIES = (
         title="Search red",
         happened="The search domain has lost a primary shard: searches answer in part or not at all.",
         look="The domain's console page, cluster health; events of its nodes.",
-        mend="With standby it heals by itself within minutes. Else restore the last automated snapshot, or "
+        fix="With standby it heals by itself within minutes. Else restore the last automated snapshot, or "
         "load the documents anew from their bucket: `assistant knowledge add`.",
     ),
     Entry(
@@ -185,7 +189,7 @@ ENTRIES = (
         happened="A copy of a shard has been missing for thirty minutes.",
         look="Whether a node is being replaced, and whether the index asks for copies that the number of "
         "data nodes cannot hold (`[index] replicas`).",
-        mend="Wait for the replacement; else correct the number of copies and deploy.",
+        fix="Wait for the replacement; else correct the number of copies and deploy.",
     ),
     Entry(
         group=_STORES,
@@ -193,21 +197,21 @@ ENTRIES = (
         happened="A data node has less than a fifth of its volume left. OpenSearch blocks writes when it "
         "is full.",
         look="Size of each index version: old ones behind no alias can go.",
-        mend="Raise `volume_gib` in `[search]` and deploy; it grows without an outage.",
+        fix="Raise `volume_gib` in `[search]` and deploy; it grows without an outage.",
     ),
     Entry(
         group=_STORES,
         title="Search memory",
         happened="The Java heap of a search node has been over 92 % for fifteen minutes.",
         look="Number of searches and of documents on the dashboard.",
-        mend="A larger `data_instance`, or more `data_nodes`, in `[search]`.",
+        fix="A larger `data_instance`, or more `data_nodes`, in `[search]`.",
     ),
     Entry(
         group=_STORES,
         title="Search writes blocked",
         happened="The domain refuses writes: no document comes in, none goes out. Withdrawals wait.",
         look="Storage and memory of the domain.",
-        mend="As for a full or tight domain; the block lifts by itself afterwards.",
+        fix="As for a full or tight domain; the block lifts by itself afterwards.",
     ),
     Entry(
         group=_STORES,
@@ -215,7 +219,7 @@ ENTRIES = (
         happened="The domain cannot use its key. If that lasts, its data cannot be read again.",
         look="State and policy of the data key, and who changed it: CloudTrail, `PutKeyPolicy`, "
         "`DisableKey`, `ScheduleKeyDeletion`.",
-        mend="Enable the key, or cancel its deletion, at once. Then deploy the keys stack to restore its "
+        fix="Enable the key, or cancel its deletion, at once. Then deploy the keys stack to restore its "
         "policy.",
     ),
     Entry(
@@ -223,7 +227,7 @@ ENTRIES = (
         title="Search snapshot failed",
         happened="An automated snapshot of the domain failed, so the way back to an earlier hour has a hole.",
         look="Cluster health at that hour.",
-        mend="The next one runs within the hour. If it fails again, open a case with AWS: the snapshots "
+        fix="The next one runs within the hour. If it fails again, open a case with AWS: the snapshots "
         "are theirs.",
     ),
     Entry(
@@ -231,7 +235,7 @@ ENTRIES = (
         title="Tables throttled",
         happened="DynamoDB throttled calls on one of the tenant's tables.",
         look="Which table and which kind of call: the alarm's metrics.",
-        mend="On-demand tables grow by themselves within minutes; one hot key does not. The record of an "
+        fix="On-demand tables grow by themselves within minutes; one hot key does not. The record of an "
         "answer follows when its store is back (`done` says so).",
     ),
     Entry(
@@ -241,7 +245,7 @@ ENTRIES = (
         "the hour.",
         look="Lines `message_failed` of `redact_capture` and `overdue_capture_not_redacted` of "
         "`sweep_quarantine`, which tries every five minutes. The object's key is in them, never its text.",
-        mend="Mend what they name: a right, a key, the bucket of clean copies. An object over 128 MiB is "
+        fix="Mend what they name: a right, a key, the bucket of clean copies. An object over 128 MiB is "
         "never redacted: delete it by hand, as the redactor's role, in every version.",
     ),
     Entry(
@@ -251,7 +255,7 @@ ENTRIES = (
         "lacks the tenant's tag; keys of others in the account count too.",
         look="In the trail's log group: `eventSource` `kms.amazonaws.com` with `errorCode` `AccessDenied`; "
         "`userIdentity` says who, `errorMessage` which key.",
-        mend="A role of ours: its policy or the key's was changed outside a deployment; deploy anew. A "
+        fix="A role of ours: its policy or the key's was changed outside a deployment; deploy anew. A "
         "person or an unknown role: treat it as an attempt, and follow your incident procedure.",
     ),
     Entry(
@@ -261,7 +265,7 @@ ENTRIES = (
         "someone other than the deployment.",
         look="In the trail's log group by the event names of `stacks/observability/audit.py`; "
         "`userIdentity` says who.",
-        mend="`npx cdk diff -c tenant=NAME '**'` shows no drift by itself: run `aws cloudformation "
+        fix="`npx cdk diff -c tenant=NAME '**'` shows no drift by itself: run `aws cloudformation "
         "detect-stack-drift` on the stack, then deploy it to restore what it says.",
     ),
     Entry(
@@ -273,7 +277,7 @@ ENTRIES = (
         look="In the trail's log group: `TagRole`, `UntagRole`, `TagUser`, `CreateRole`, `AssumeRole`, "
         "`TagResource`, `PutBucketTagging` and their like; `requestParameters` has the tags, `userIdentity` "
         "says who.",
-        mend="The tag `tenant` or `duty`: take it off (`aws iam untag-role`), then look for what the "
+        fix="The tag `tenant` or `duty`: take it off (`aws iam untag-role`), then look for what the "
         "identity read since, by its ARN: with the tag it was no stranger. Other tags: nothing to do.",
     ),
     Entry(
@@ -284,7 +288,7 @@ ENTRIES = (
         look="In the trail's log group: `ExportTableToPointInTime`, `RestoreTableToPointInTime`, "
         "`CreateBackup`, `UpdateTable` (replicas), `PutBucketReplication`, `CreateOutboundConnection` and "
         "their like; `requestParameters` says where to.",
-        mend="A restore of yours (docs/runbook.md#back-to-an-earlier-point-in-time): keep the reason with "
+        fix="A restore of yours (docs/runbook.md#back-to-an-earlier-point-in-time): keep the reason with "
         "the incident, and delete the copy when it has served. Else stop it (`aws s3api "
         "delete-bucket-replication`, `aws dynamodb update-table --replica-updates`), and treat what left "
         "as disclosed: the copy is under other walls.",
@@ -296,7 +300,7 @@ ENTRIES = (
         "declared_principals` read, or tried to read, a store of patients' data.",
         look="In the trail's log group: `eventCategory` `Data`, `userIdentity`, `resources`. An "
         "`errorCode` means that it was refused.",
-        mend="If it was refused: who tries, and why. If not: a bucket policy was changed; deploy the data "
+        fix="If it was refused: who tries, and why. If not: a bucket policy was changed; deploy the data "
         "stack, and treat what was read as disclosed.",
     ),
     Entry(
@@ -305,7 +309,7 @@ ENTRIES = (
         happened="A role named as `break_glass` read a store of patients' data. That is what it is for; "
         "this alarm is the second pair of eyes.",
         look="In the trail's log group: who (`userIdentity.arn` has the session's name), what, when.",
-        mend="Ask for the reason and keep it with the incident. Nothing to do in the deployment.",
+        fix="Ask for the reason and keep it with the incident. Nothing to do in the deployment.",
     ),
     Entry(
         group=_MONEY,
@@ -313,7 +317,7 @@ ENTRIES = (
         happened="Pausing or resuming the endpoints failed. They are as they were, or on the way.",
         look="The failed execution of the state machine: its last step has the reason, most often a "
         "deployment that ran at the same time, or no capacity for the instance.",
-        mend="Run it again: it is safe to repeat. For want of capacity try another hour, or another "
+        fix="Run it again: it is safe to repeat. For want of capacity try another hour, or another "
         "accelerator (one line of the tenant file, deployed while paused: docs/runbook.md#another-instance).",
     ),
     Entry(
@@ -322,13 +326,10 @@ ENTRIES = (
         happened="What the tenant cost this month, or will by its forecast, passed a mark of its budget.",
         look="Cost Explorer by the tag `tenant`, then by service. Endpoints and the search domain are most "
         "of it (docs/from-nothing.md has the table).",
-        mend="Pause the tenant outside its hours (`[power]`), or raise `budget_usd_per_month`.",
+        fix="Pause the tenant outside its hours (`[power]`), or raise `budget_usd_per_month`.",
         is_alarm=False,
     ),
 )
-
-
-# What to do when an alarm goes off: the one source of every alarm's words.
 
 
 PAGE = ROOT / "docs" / "runbook.md"
@@ -337,7 +338,7 @@ END = "<!-- end of alarms -->"
 
 
 def entry(anchor: str) -> Entry:
-    """Return the entry of an alarm. Raises KeyError: an alarm without one is a mistake of ours."""
+    """Return the entry of an alarm. Raises KeyError where there is none."""
     return _BY_ANCHOR[anchor]
 
 
@@ -346,24 +347,24 @@ def link(anchor: str) -> str:
 
 
 def described(anchor: str) -> str:
-    """Return the description of an alarm: what happened, and where it is said what to do."""
+    """Return the description of an alarm: what happened, and a link to what to do."""
     return f"{entry(anchor).happened} What to do: {link(anchor)}"
 
 
 def markdown() -> str:
-    """Return the entries as the page has them, in the order of the table."""
+    """Return the entries as Markdown, in the order of the table."""
     parts: list[str] = []
     group = ""
     for one in ENTRIES:
         if one.group != group:
             group = one.group
             parts.append(f"### {group}\n")
-        parts.append(f"#### {one.title}\n\n{one.happened}\n\n**Look.** {one.look}\n\n**Mend.** {one.mend}\n")
+        parts.append(f"#### {one.title}\n\n{one.happened}\n\n**Look.** {one.look}\n\n**Fix.** {one.fix}\n")
     return "\n".join(parts)
 
 
 def with_alarms(page: str) -> str:
-    """Return the page with its alarms written anew."""
+    """Return the page with its alarms replaced."""
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n{markdown()}{END}{tail}"

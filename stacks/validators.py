@@ -1,4 +1,9 @@
-"""One finding, and which row of the table explains it."""
+"""``python -m stacks.validators cdk.out``: findings of cfn-lint and checkov, and the table of exceptions
+itself.
+
+cdk-nag validates during the synth; its report is compared with the table here. Exits with 1 when a finding
+has no row, or a row no finding.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackTemplate:
-    """One synthesized template: its stage and stack, and where each logical id came from."""
+    """One synthesized template with its stage and stack."""
 
     stage: str
     stack: str
@@ -57,12 +62,9 @@ def templates_of(assembly: Path) -> Iterator[StackTemplate]:
 
 
 def explains(row: Acknowledgement, finding: Finding) -> bool:
-    """Say whether the row is about this rule on this construct or above it."""
+    """Return whether the row covers this rule on this construct or one above it."""
     below = finding.construct == row.construct or finding.construct.startswith(f"{row.construct}/")
     return below and finding.rule in row.findings
-
-
-# cfn-lint: every template against CloudFormation's own schemas of the stage's region, offline.
 
 
 _LIMIT_S = 300
@@ -95,9 +97,6 @@ def _finding_of_cfn_lint(item: Mapping[str, Any], template: StackTemplate) -> Fi
         rule=f"cfn-lint::{item['Rule']['Id']}",
         message=str(item["Message"]),
     )
-
-
-# checkov, in an environment of its own: it pins an old boto3.
 
 
 COMMAND = ROOT / "build" / "checkov" / "bin" / "checkov"
@@ -137,9 +136,6 @@ def _finding_of_checkov(item: dict[str, str], template: StackTemplate) -> Findin
     )
 
 
-# cdk-nag's own report: each row of the table must have silenced something in it.
-
-
 REPORT = "validation-report.json"
 PACKS = ("AwsSolutions", "HIPAA.Security")
 
@@ -170,14 +166,8 @@ def rows_without_effect(
     ]
 
 
-# The rows of the table of exceptions, by stage.
-
-
 TABLE = {"account": ACCOUNT_EXCEPTIONS, "tenant": TENANT_EXCEPTIONS, "care_app": CARE_APP_EXCEPTIONS}
-"""All rows, by stage."""
-
-
-# ``python -m stacks.validators cdk.out``: cfn-lint, checkov, and the table of exceptions itself.
+"""All exceptions, by stage."""
 
 
 def main(assemblies: Sequence[str]) -> int:

@@ -1,7 +1,9 @@
-"""How large the search domain of a tenant is: by profile, unless its file says otherwise.
+"""The search domain of a tenant: in the VPC, encrypted at rest and in transit, with audit logs. Its size
+follows from the profile, unless the tenant file sets it.
 
 The rules are OpenSearch Service's ("Configuring a multi-AZ domain", Developer Guide): with standby three
-zones, three dedicated masters, data nodes in multiples of three, no t3, gp3."""
+zones, three dedicated masters, data nodes in multiples of three, no t3, gp3.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ class SearchSize:
     data_nodes: int
     data_instance: str
     master_instance: str | None
-    """Of three dedicated masters; none with a single node, which is its own."""
+    """Type of the three dedicated masters; None for a single node, which is its own master."""
     volume_gib: int
     standby: bool
 
@@ -36,7 +38,7 @@ _MASTER_INSTANCE = "m7g.medium.search"
 
 
 def search_size(tenant: DeployedTenant) -> SearchSize:
-    """Return the size. Raises ConfigurationError where the domain could not be made."""
+    """Return the size. Raises ConfigurationError where OpenSearch Service would refuse the domain."""
     place, search = tenant.place, tenant.config.search
     standby = place.profile == "hipaa"
     zones = 1 if place.profile == "dev" else len(place.zones)
@@ -71,9 +73,6 @@ def _problem(size: SearchSize, *, replicas: int) -> str | None:
     return None
 
 
-# The search domain: in the VPC, encrypted on every way, every access of its own security logged.
-
-
 _LOGS = {
     "AUDIT_LOGS": "AuditLogs",
     "ES_APPLICATION_LOGS": "ErrorLogs",
@@ -83,8 +82,8 @@ _LOGS = {
 
 
 class SearchDomain(Construct):
-    """All as a resource and not as CDK's ``Domain``: that would add a helper function outside the VPC for the
-    access policy and another for a log policy. The account stage has the one log policy of all domains.
+    """The domain as a resource: CDK's ``Domain`` would add a helper function outside the VPC for the access
+    policy and another for a log policy. The account stage has the one log policy of all domains.
     """
 
     def __init__(
@@ -145,14 +144,14 @@ class SearchDomain(Construct):
         )
 
     def _guard(self, master_role_arn: str) -> None:
-        """Three walls: the security group, IAM, and the domain's own roles, which the master maps.
+        """Restrict access: by the security group, by IAM, and by the domain's own roles, which the master
+        maps.
 
-        The access policy lets the master alone in. It says so by a condition, not as the principal: the
-        domain refuses a principal that IAM does not show everywhere yet, and the role is seconds old.
-        Others of the account come in by their own policies (what the domain's leaves open, an identity's may
-        allow) and then by a role mapping; the domain knows neither ``aws:PrincipalTag`` nor
-        ``aws:SecureTransport`` ("Identity and Access Management in Amazon OpenSearch Service", policy element
-        reference), so nothing here is said with them.
+        The access policy admits only the master. It uses a condition instead of the principal: the domain
+        refuses a principal that IAM does not show everywhere yet, and the role is seconds old. Other roles of
+        the account need a policy of their own and a role mapping. The domain supports neither
+        ``aws:PrincipalTag`` nor ``aws:SecureTransport`` ("Identity and Access Management in Amazon OpenSearch
+        Service", policy element reference).
         """
         self.resource.advanced_security_options = opensearch.CfnDomain.AdvancedSecurityOptionsInputProperty(
             enabled=True,
@@ -179,8 +178,8 @@ class SearchDomain(Construct):
         }
 
     def _maintain(self) -> None:
-        """Patches come by themselves, in ten hours from 05:00 UTC, the American night; data nodes are
-        replaced one zone after the other. A newer engine is asked for in the tenant file."""
+        """Install patches automatically, in ten hours from 05:00 UTC, the American night, one zone after the
+        other. The tenant file sets the engine's version."""
         self.resource.software_update_options = opensearch.CfnDomain.SoftwareUpdateOptionsProperty(
             auto_software_update_enabled=True
         )
@@ -190,7 +189,7 @@ class SearchDomain(Construct):
                 window_start_time=opensearch.CfnDomain.WindowStartTimeProperty(hours=5, minutes=0)
             ),
         )
-        # Without it CloudFormation makes a new, empty domain for a newer engine.
+        # Without it CloudFormation replaces the domain by an empty one for a newer engine.
         self.resource.cfn_options.update_policy = cdk.CfnUpdatePolicy(enable_version_upgrade=True)
 
 

@@ -41,23 +41,23 @@ _ENDPOINTS = {
     "sts": "sts",
     "xray": "xray",
 }
-"""Prefix of an IAM action = service of the endpoint, as ``com.amazonaws.<region>.<service>`` names it ("AWS
+"""Service of the endpoint, as in ``com.amazonaws.<region>.<service>``, by the prefix of an IAM action ("AWS
 services that integrate with AWS PrivateLink")."""
 _SEVERAL_ENDPOINTS = {
-    # A pull asks both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
+    # A pull calls both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
     "ecr": {"": ("ecr.api", "ecr.dkr")},
     "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
 }
-"""Prefix = how an action's name begins = its endpoints; the first that fits."""
+"""Endpoints by the prefix of an action and the beginning of its name; the first match counts."""
 _IN_THE_VPC = frozenset({"es"})
 """Requests to the search domain go to its own addresses in the VPC."""
 _BY_PLATFORM = {
     "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
     "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),
 }
-"""What a service does with the role it runs something by, over its own network: network interfaces, log
-lines and traces of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an
-Amazon VPC"); images and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
+"""Prefixes that a service calls with the role over its own network: network interfaces, log lines and traces
+of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"); images
+and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
 GATEWAYS = frozenset({"s3", "dynamodb"})
 
 
@@ -200,11 +200,13 @@ def _as_list(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
-# The data perimeter: what may pass through the VPC's endpoints. Only principals of the tenant, only to what
-
-
 def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_images: bool) -> dict[str, Any]:
-    """Return the policy document of a service's endpoint."""
+    """Return the policy document of a service's endpoint: the data perimeter.
+
+    It admits only principals of the tenant, only to resources of its account, only with the actions of its
+    roles; and what AWS keeps in accounts of its own. After
+    https://github.com/aws-samples/data-perimeter-policy-examples (``vpc_endpoint_policies``).
+    """
     statements = [_tenants_own(called, tenant)]
     if called.service == "s3":
         statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
@@ -265,10 +267,7 @@ def _allow(
     return statement if conditions is None else {**statement, "Condition": conditions}
 
 
-# The ways out of the tenant's VPC: endpoints of AWS services, and of the company's systems.
-
-
-MOST_ENDPOINTS = 50
+MAX_ENDPOINTS = 50
 """Interface endpoints in one VPC (Amazon VPC quotas)."""
 
 
@@ -295,9 +294,9 @@ class ServiceEndpoints(Construct):
         for service in called:
             if service.service not in existing:
                 policy = endpoint_policy(service, tenant=tenant, pulls_images="ecr.dkr" in names)
-                self._make(service.service, policy)
+                self._create(service.service, policy)
 
-    def _make(self, service: str, policy: dict[str, Any]) -> None:
+    def _create(self, service: str, policy: dict[str, Any]) -> None:
         name = pascal_case(service)
         if service in GATEWAYS:
             endpoint = ec2.CfnVPCEndpoint(
@@ -371,8 +370,8 @@ def _check_existing(existing: Iterable[str], *, called: set[str]) -> None:
 
 def _check_number(interfaces: set[str], *, reached: Sequence[ReachEntry]) -> None:
     number = len(interfaces) + len(reached)
-    if number > MOST_ENDPOINTS:
+    if number > MAX_ENDPOINTS:
         raise ConfigurationError(
             f"{number} interface endpoints ({len(interfaces)} of AWS services, {len(reached)} of [[reach]]): "
-            f"a VPC holds {MOST_ENDPOINTS}. Put several systems behind one endpoint service."
+            f"a VPC holds {MAX_ENDPOINTS}. Put several systems behind one endpoint service."
         )

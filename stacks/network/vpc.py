@@ -23,7 +23,7 @@ a subnet), tasks, functions and some 15 endpoints."""
 
 
 class TenantVpc(Construct):
-    """``id``, ``cidr``, ``subnet_ids`` (one a zone, in the tenant file's order), ``route_table_ids``."""
+    """``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``."""
 
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
         super().__init__(scope, construct_id)

@@ -1,8 +1,9 @@
-"""Filter patterns over CloudTrail's events in CloudWatch Logs.
+"""The audit of a tenant's stores, keys and policies: CloudTrail, and the metric filters over its events.
 
-Syntax: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html. ``*`` ends a
-term that may go on. A comparison with a field that an event lacks is not relied upon: each clause asks for
-the type of identity that has the field."""
+Syntax of patterns: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html.
+``*`` matches any end of a term. No pattern relies on a comparison with a field that an event lacks: each
+clause tests the type of identity that has the field.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ QUEUE_CHANGES = ("AddPermission", "RemovePermission", "SetQueueAttributes")
 SEARCH_CHANGES = ("AuthorizeVpcEndpointAccess", "UpdateDomainConfig")
 TRACE_CHANGES = ("DeleteFlowLogs", "DeleteTrail", "PutEventSelectors", "StopLogging", "UpdateTrail")
 IDENTITY_TAGS = ("TagRole", "TagUser", "UntagRole", "UntagUser")
-"""Of anybody in the account: a role of another team with this tenant's tag is this tenant's to every wall."""
+"""By anybody in the account: every policy takes another team's role with this tenant's tag for this
+tenant's."""
 TAGGED_FROM_THE_START = (
     "AssumeRole",
     "AssumeRoleWithSAML",
@@ -93,11 +95,12 @@ TABLE_COPIES = (
     "EnableKinesisStreamingDestination",
     "UpdateTable",
 )
-"""``UpdateTable`` adds a replica or a stream; nobody but the deployment updates these tables at all."""
+"""``UpdateTable`` adds a replica or a stream; only the deployment updates these tables."""
 BUCKET_COPIES = ("PutBucketInventoryConfiguration", "PutBucketNotification", "PutBucketReplication")
 SEARCH_COPIES = ("AcceptInboundConnection", "CreateOutboundConnection")
 _LOOKED_AT = 5
-"""Tags of a request in which the tenant's is looked for: a pattern names elements of a list by number."""
+"""Number of a request's tags that are searched for the tenant's: a pattern refers to list elements by
+number."""
 _KEY_USES = ("Decrypt", "Encrypt", "GenerateDataKey*", "ReEncrypt*", "CreateGrant")
 _ISSUER = "$.userIdentity.sessionContext.sessionIssuer.arn"
 _TYPE = "$.userIdentity.type"
@@ -114,8 +117,8 @@ def key_refused() -> str:
 def changed_by_others(
     events: Sequence[str], *, deployment: str, of: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """Return the pattern of these events by anyone but the deployment's role (its ARN), on what one of the
-    fields in ``of`` names; on anything when it is absent."""
+    """Return the pattern of these events by anyone but the deployment's role (its ARN), on resources that one
+    of the fields in ``of`` names; on all resources without ``of``."""
     named = [f'({field} = "{value}")' for field, values in (of or {}).items() for value in values]
     return _whole(
         _any("$.eventName", events),
@@ -125,7 +128,7 @@ def changed_by_others(
 
 
 def tagged_from_the_start(*, tag: str, deployment: str) -> str:
-    """Return the pattern of a role, user or session that anyone but the deployment makes with a tag."""
+    """Return the pattern of a role, user or session that anyone but the deployment creates with a tag."""
     places = [f"$.requestParameters.tags[{number}].key" for number in range(_LOOKED_AT)]
     tagged = [f'({place} = "{tag}")' for place in places]
     tagged.append(f'($.requestParameters.principalTags.{tag} = "*")')
@@ -135,8 +138,8 @@ def tagged_from_the_start(*, tag: str, deployment: str) -> str:
 
 
 def read_by_strangers(*, roles: str, declared: Sequence[str]) -> str:
-    """Return the pattern of reads of stores by whoever is neither one of ``roles`` (an ARN that ends with
-    ``*``) nor declared. AWS services read on nobody's behalf under their own type."""
+    """Return the pattern of reads of stores by identities that are neither among ``roles`` (an ARN that ends
+    with ``*``) nor declared. AWS services that read for nobody have a type of their own."""
     known_roles = [roles, *(arn for arn in declared if ":role/" in arn)]
     known_users = [arn for arn in declared if ":user/" in arn]
     strange_role = _all(f'{_TYPE} = "AssumedRole"', *(f'{_ISSUER} != "{arn}"' for arn in known_roles))
@@ -176,14 +179,11 @@ def _whole(*clauses: str) -> str:
     return pattern
 
 
-# Who did what to the tenant's stores, keys and policies: CloudTrail, and what is counted in it.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedStores:
-    """Names of the stores of which each read and write is recorded, and where to.
+    """Names of the stores whose reads and writes are recorded, and the bucket of the record.
 
-    What can hold a patient's text and is not here has its row, with the reason, in ``UNRECORDED``.
+    A store that can contain a patient's text and is not listed here has a reason in ``UNRECORDED``.
     """
 
     buckets: tuple[str, ...]
@@ -225,8 +225,8 @@ UNRECORDED: Mapping[str, str] = {
     "in one; CloudTrail has no data events of log lines.",
     "Data/SearchSlow*Logs": "Empty: OpenSearch writes here for an index with a threshold, and the schema "
     "sets none.",
-    "Models/EmbeddingLog": "Lines of the container, which logs no request unless it is told to.",
-    "Models/LlmLog": "Lines of the container, which logs no request unless it is told to.",
+    "Models/EmbeddingLog": "Lines of the container, which logs no request unless configured to.",
+    "Models/LlmLog": "Lines of the container, which logs no request unless configured to.",
     "Models/PowerLog": "Words like `paused`, and what CloudFormation says.",
     "Ingestion/*Logs": _NO_TEXT,
     "Ingestion/*Queue": "Ids of documents and names of objects, whose texts stand in stores that are "
@@ -237,13 +237,13 @@ UNRECORDED: Mapping[str, str] = {
     "Network/FlowLogsGroup": "Addresses, ports and bytes.",
     "Observability/AuditEvents": "The trail's lines: names of objects and who touched them.",
 }
-"""Stores whose reads no trail records, by stack and logical id, with the reason: the first pattern that fits
-counts. A test finds a store that is in neither list, and a row without a store."""
+"""Stores whose reads no trail records, by stack and logical id, with the reason; the first match counts. A
+test finds a store that is in neither list, and a row without a store."""
 
 
 class AuditTrail(Construct):
-    """A trail of all regions (IAM tells its changes in one), of management events and of each access to
-    what holds patients' data."""
+    """A trail of all regions (IAM reports its changes in one), with management events and each access to
+    patients' data."""
 
     def __init__(
         self,
@@ -347,7 +347,7 @@ def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelector
 def _counted(
     scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
 ) -> Mapping[str, tuple[str, str]]:
-    """Return metric and pattern by the filter's id."""
+    """Return metric and pattern by the id of the filter."""
     glass = tenant.place.break_glass
     declared = [*tenant.config.observability.declared_principals, *glass]
     strangers = read_by_strangers(roles=_of_path(scope, "role", tenant), declared=declared)
@@ -363,17 +363,17 @@ def _counted(
 
 
 class _Changes:
-    """Patterns of what only the deployment does, by the filter's id. Each is of the tenant's own things:
-    generated names begin with that of their stack.
+    """Patterns of actions that only the deployment takes on the tenant's resources, by the id of the filter.
 
-    A pattern that is cut also sees those of tenants that begin alike: better twice than not at all.
+    Generated names begin with that of their stack. A pattern with a cut name also matches tenants whose names
+    begin alike: two alarms are better than none.
     """
 
     def __init__(
         self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
     ) -> None:
         place = tenant.place
-        prefix = f"{f'{place.name_prefix}-{tenant.name}-'[:_LEFT_OF_STACK_NAME]}*"
+        prefix = f"{f'{tenant.full_name}-'[:_LEFT_OF_STACK_NAME]}*"
         self._deployment = execution_role_arn(scope, tenant=tenant)
         self._roles = {
             "$.requestParameters.roleName": [prefix],
@@ -412,8 +412,8 @@ class _Changes:
         }
 
     def of_trust(self) -> Mapping[str, str]:
-        """Every wall asks for the tag ``tenant``: of who calls (``aws:PrincipalTag``) and, in the boundary,
-        of what is called (``aws:ResourceTag``)."""
+        """Every policy tests the tag ``tenant``: the caller's (``aws:PrincipalTag``) and, in the boundary,
+        the resource's (``aws:ResourceTag``)."""
         stores = {**self._buckets, **self._queues, **self._domain_arn, **self._table_arn}
         tagged = tagged_from_the_start(tag=_TRUSTED_TAG, deployment=self._deployment)
         return {
