@@ -202,19 +202,16 @@ class PrepareAnswer:
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )
+        scope = SearchScope(identity.labels, deadline, steps, asking.filters)
         with _end_root_on_error(steps):
-            scope = SearchScope(identity.labels, deadline, steps, asking.filters)
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
             understood, evidence = await self._find(asking.question, before, scope)
-            if any(one.certainty is None for one in evidence):  # damage must never look like "not known"
-                await services.index_watch.require_complete(deadline=deadline)
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
                 shown, quoted = self._compose(evidence, excerpts)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
-            limit = services.tenant.generation.max_tokens
-            max_tokens = min(asking.max_tokens or limit, limit)
+            max_tokens = self._max_tokens(asking)
             prompt = None
             if certainty is not None:
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
@@ -239,6 +236,10 @@ class PrepareAnswer:
                 max_tokens=max_tokens,
                 steps=steps,
             )
+
+    def _max_tokens(self, asking: AnswerRequest) -> int:
+        limit = self._services.tenant.generation.max_tokens
+        return min(asking.max_tokens or limit, limit)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.
@@ -295,6 +296,8 @@ class PrepareAnswer:
         also = found[0].also
         if len(found) > 1 and also is not None and also.document.card.document_id == found[-1].best_id:
             found[0] = await find(replace(found[0].sought, beside=found[-1].best_id), scope)
+        if any(one.certainty is None for one in found):  # a damaged index must never look like "not known"
+            await self._services.index_watch.require_complete(deadline=scope.deadline)
         return understood, tuple(found)
 
     def _compose(

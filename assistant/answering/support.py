@@ -26,7 +26,7 @@ from functools import cached_property
 
 from assistant.answering.excerpts import remember_texts
 from assistant.domain.documents import Passage, Unit, UnitKind
-from assistant.text.language import Language, unsupported_figures
+from assistant.text.language import Language, has_unsupported_numbers
 from assistant.text.statements import (
     ANYONE,
     SAME_CONDITION,
@@ -280,7 +280,7 @@ class _Premise:
 
     def _numbers_differ(self, claim: Statement) -> bool:
         """Return whether a number is missing, is beside other words, or is a limit of the other kind."""
-        if unsupported_figures(claim.figures, self.said.figures):
+        if has_unsupported_numbers(claim.quantities, self.said.quantities):
             return True
         for value, limit in claim.limits.items():
             if self.said.limits.get(value, limit) != limit:
@@ -440,7 +440,7 @@ def _first_cell(row: str) -> str:
 
 
 def _all_words(statement: Statement) -> frozenset[str]:
-    return statement.words | statement.letters | statement.figures.values | statement.figures.codes
+    return statement.words | statement.letters | statement.quantities.values | statement.quantities.codes
 
 
 def _most_alike(clause: Clause, others: Iterable[Clause], *, least: float = 0.0) -> list[Clause]:
@@ -468,7 +468,7 @@ def _numbers_bound_alike(claim: Statement, said: Statement) -> bool:
     with_numbers = [(numbers, words) for numbers, words in said.segments if numbers]
     if len(with_numbers) < 2:
         return True
-    for value in claim.figures.values - {"1"}:
+    for value in claim.quantities.values - {"1"}:
         beside = [words for numbers, words in said.segments if value in numbers and words]
         spoken = [words for numbers, words in claim.segments if value in numbers]
         if not beside or not spoken:

@@ -134,7 +134,7 @@ class Mode(StrEnum):
 class Certainty(StrEnum):
     ANSWERED = "answered"
     POSSIBLY = "possibly"
-    """The nearest units are quoted, and the agent is told to check them."""
+    """The nearest units are quoted, and the agent must check them."""
 
 
 class Correction(PublicModel):

@@ -296,7 +296,7 @@ def quantities(text: str) -> Quantities:
     )
 
 
-def unsupported_figures(claimed: Quantities, held: Quantities) -> bool:
+def has_unsupported_numbers(claimed: Quantities, held: Quantities) -> bool:
     """Return whether a text claims a number, dose or code that the other text does not contain.
 
     A number with a unit matches the same number with that unit or without any: tables have units in their

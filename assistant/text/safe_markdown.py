@@ -1,18 +1,18 @@
-"""Takes out of Markdown what a client could turn into active content or into a way out for data.
+"""Removes from Markdown what a client could turn into active content or use to send data elsewhere.
 
 It removes images, raw HTML, and every link or bare address that is not in the caller's list. The text of a
-link stays, its address goes. Other Markdown stays as it is. E-mail addresses stay, as plain text only.
+link is kept, its address is removed. Other Markdown is unchanged. E-mail addresses are kept as plain text.
 
-It does not parse Markdown: renderers disagree, so it finds each place where any of them could begin a
+It does not parse Markdown, because renderers disagree: it finds each place where any of them could begin a
 construct, whether the construct ends or not. Code spans are no exception, because a later sentence may open
 or close them. Tags and addresses are searched in a folded form of the text (entities, backslash escapes,
 percent codes and compatibility characters decoded); only the original text is edited.
 
 The time is linear in the text's length. A pass that changed something is repeated, because a removal can join
-the text around it. Text that still changes after ``MOST_PASSES`` is nested on purpose: nothing of it stays.
+the text around it. Text that still changes after ``MOST_PASSES`` is nested on purpose and removed completely.
 
-No kept library does this. markdown-it-py has no positions inside a paragraph, so the text could not stay as
-it is, and it takes 1 s for 100 kB of "![["; nh3 cleans HTML only.
+No maintained library does this. markdown-it-py has no positions inside a paragraph, so it cannot keep the
+rest of the text unchanged, and it takes 1 s for 100 kB of "![["; nh3 cleans HTML only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 _WIDE_STOP_AT_END = re.compile("(?<=[A-Za-z0-9])[\u3002\uff0e\uff61]\\Z")
-"""It ends a sentence without white space after it, and browsers read it as the dot of a host name."""
+"""Ends a sentence without white space after it; browsers treat it as the dot of a host name."""
 _JOINER = re.compile("[\u200c\u200d]")
 """Part of emoji and of some scripts; between other letters it is invisible."""
 _FOLDED = re.compile(
@@ -46,18 +46,18 @@ _FOLDED = re.compile(
 )
 _NOTHING = re.compile(r"(?!)")
 _WORDS_ONLY = re.compile(r"(?:[A-Za-z0-9 ,;'\"()\n\u2026-]|[.:?](?=[ \n\"')\u2026]|$))*")
-"""Text that nothing can be made of: no bracket, no slash, and no stop or colon inside a word. Most sentences
-are; to look at them any closer takes ten times as long."""
+"""Harmless text: no bracket, no slash, and no full stop or colon inside a word. Most sentences match; the
+full check takes ten times as long."""
 _DECODED_PERCENT = re.compile(r"[A-Za-z0-9:/.@?#&=_-]")
 _UNSEEN_MARKS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")
 _DOTS = frozenset("\u3002\uff61")
-"""Browsers read them as a full stop in a host name; NFKC folds the others of that kind."""
+"""Browsers treat them as a full stop in a host name; NFKC folds the similar ones."""
 
 # Tags
 _TAG_NAMES = word_set("html_tags")
 """HTML's elements, and tags of prompts."""
 _PLACEHOLDER = re.compile(r"[A-Za-z][A-Za-z0-9' -]{0,60}")
-"""What a writer leaves for a reader to fill in: "<patient name>"."""
+"""A placeholder for the reader to fill in: "<patient name>"."""
 _HIDING = re.compile(
     r"(script|style|iframe|noscript|template|textarea|xmp|object|svg|math)(?![\w-])", re.IGNORECASE
 )
@@ -87,7 +87,7 @@ _OF_ADDRESS = re.compile(r"[:/\\.<@?#]")
 _SAFE_URL = re.compile(
     r"(?:https?://[A-Za-z0-9.-]+(?::\d+)?(?=[/?#]|\Z)|/(?![/\\]))[A-Za-z0-9._~%!$&'*+,;=:@/?#-]*"
 )
-"""A listed address may come from a document: one that holds Markdown or HTML of its own is not kept."""
+"""An allowed address may come from a document: one that contains Markdown or HTML is not kept."""
 _SCHEMES = (
     "javascript|vbscript|livescript|https?|ftps?|wss?|mailto|xmpp|sips?|skype|callto|facetime|whatsapp|"
     "msteams|zoommtg|vscode|ms-[a-z-]+|search-ms|magnet|blob|filesystem|view-source|mhtml|ldaps?|smb"
@@ -112,12 +112,12 @@ _AFTER_ADDRESS = frozenset(".,;:!?'*_~)\u2019\u201d\u2026")
 _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _ENDINGS = word_set("host_endings")
 _ENDING_WORDS = word_set("host_endings_words")
-"""Also words, units or file types. A bare host with such an ending gets a space before it: "the label.It" and
-"notes.md" stay readable, and no client makes a link of them."""
+"""Endings that are also words, units or file types. A bare host with such an ending gets a space before it:
+"the label.It" and "notes.md" stay readable, and no client turns them into a link."""
 _WRAPPERS = dict(zip("(\"'`*_~\u201c", ")\"'`*_~\u201d", strict=True))
 
 _Edit = tuple[int, int, str]
-"""Puts the text in the place of [start, end) of the folded text."""
+"""(start, end, replacement) in the folded text."""
 
 
 def safe_markdown(text: str, *, allowed_urls: Collection[str]) -> str:
@@ -155,13 +155,13 @@ def _joins(text: str, at: int) -> bool:
 
 
 class _Folded:
-    """The text as a lenient reader takes it, and where each of its places is in the original."""
+    """The text as a lenient client decodes it, with the position of each character in the original."""
 
     def __init__(self, original: str, *, pattern: re.Pattern[str] = _FOLDED) -> None:
         self._starts: list[int] = [0]
-        """Places in the folded text where runs begin."""
+        """Positions in the folded text where runs begin."""
         self._origins: list[tuple[int, int]] = [(0, 1)]
-        """Of each run: its place in the original, and 1 where it is as the original, 0 where it is folded."""
+        """Of each run: its position in the original, and 1 if it equals the original, 0 if it is folded."""
         parts: list[str] = []
         length = at = 0
         for found in pattern.finditer(original):
@@ -184,7 +184,7 @@ class _Folded:
         self._origins.append((origin, step))
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Return [start, end) of the folded text in the original; what was folded is never cut."""
+        """Return [start, end) of the folded text in the original; a folded run is never cut."""
         if len(self._starts) == 1:
             return start, end
         run = bisect_right(self._starts, start) - 1
@@ -217,14 +217,14 @@ class _Cleaning:
         self._original = original
         self._allowed = allowed_urls
         self._longest_allowed = 3 * max(map(len, allowed_urls), default=0)
-        """Folded or not: a percent code is three characters."""
+        """In folded or original characters: a percent code has three."""
         self._folded = folded
         self._text = folded.text
         self._kept: list[tuple[int, int]] = []
-        """[start, end) of the ends "](…)" of links that stay."""
+        """[start, end) of the ends "](…)" of links that are kept."""
 
     def cleaned(self) -> str:
-        """Return the original with all edits. Of two that overlap, the later one is cut or left out."""
+        """Return the original with all edits. Of two overlapping edits the later one is cut or omitted."""
         edits = [*self._tags(), *self._brackets()]
         edits += self._addresses()
         if not edits:
@@ -328,7 +328,7 @@ class _Cleaning:
         yield at, end + 1, ""
 
     def _reference(self, start: int | None, at: int, end: int | None) -> Iterator[_Edit]:
-        """Take "[text][label]" for its text; what is too long for a label is text of its own."""
+        """Replace "[text][label]" by its text; anything too long for a label is text."""
         if start is not None and end is not None and _REFERENCE.fullmatch(self._text, at + 2, end):
             yield start, start + 1, ""
             yield at, end + 1, ""
@@ -353,7 +353,7 @@ class _Cleaning:
     # Addresses
 
     def _addresses(self) -> Iterator[_Edit]:
-        """Call it after ``_brackets``, which finds the links that stay."""
+        """Yield the edits of addresses. Call it after ``_brackets``, which finds the links that are kept."""
         text, at = self._text, 0
         if not _OF_ADDRESS.search(text):
             return
@@ -375,7 +375,7 @@ class _Cleaning:
                 yield edit
 
     def _host(self, start: int, end: int) -> _Edit | None:
-        """Return the edit of a run of letters, digits and ``. _ @ + -``, None where it is no address."""
+        """Return the edit of a run of letters, digits and ``. _ @ + -``; None if it is no address."""
         text = self._text
         has_path = _PORT_OR_PATH.match(text, end) is not None
         word = text[start:end].lstrip("_-+")
@@ -397,14 +397,14 @@ class _Cleaning:
         return dot + 1, dot + 1, " "
 
     def _end(self, at: int) -> int:
-        """Return where the address around ``at`` ends: at white space or what no address holds."""
+        """Return where the address around ``at`` ends: at white space or a character that no address has."""
         rest = _REST.match(self._text, at)
         return rest.end() if rest else at
 
     def _address(self, start: int, least: int) -> _Edit | None:
         """Return the removal of the address that begins with [start, least), None when it is allowed.
 
-        Punctuation that ends the sentence stays, and so does a bracket that was opened before the address.
+        Punctuation that ends the sentence is kept, and so is a bracket that was opened before the address.
         """
         text, end = self._text, self._end(least)
         unopened = text.count(")", start, end) - text.count("(", start, end)
@@ -417,7 +417,7 @@ class _Cleaning:
         return None if allowed else (*self._with_wrapping(start, end), "")
 
     def _with_wrapping(self, start: int, end: int) -> tuple[int, int]:
-        """Add what would be left empty: brackets, quotes or emphasis around the address, and a space."""
+        """Add the brackets, quotes or emphasis around the address that would be left empty, and a space."""
         text = self._text
         for _ in range(4):
             if start and end < len(text) and _WRAPPERS.get(text[start - 1]) == text[end]:
@@ -429,7 +429,7 @@ class _Cleaning:
 
 
 def _end_of_hidden(tag: str, end: int, ahead: _Ahead) -> int:
-    """Return the end of the element that the tag opens, where its content is hidden; else the tag's end."""
+    """Return the end of the element that the tag opens if clients hide its content; else the tag's end."""
     hiding = _HIDING.match(tag)
     closing = ahead.find(f"</{hiding[1].lower()}", end) if hiding and not tag.endswith("/") else -1
     closed = ahead.find(">", closing) if closing >= 0 else -1
@@ -437,7 +437,7 @@ def _end_of_hidden(tag: str, end: int, ahead: _Ahead) -> int:
 
 
 def _host_ending(host: str) -> str:
-    """Return the last label of what can be a host's name, or a whole IP address; else nothing."""
+    """Return the last label of a possible host name, or a whole IP address; else an empty string."""
     if "." not in host:
         return ""
     if _IP.fullmatch(host):
@@ -447,7 +447,7 @@ def _host_ending(host: str) -> str:
 
 
 def _closing_brackets(text: str) -> dict[int, int]:
-    """Return where each bracket is closed; round and square ones are matched apart."""
+    """Return where each bracket is closed; round and square brackets are matched separately."""
     closing: dict[int, int] = {}
     round_ones: list[int] = []
     square_ones: list[int] = []
@@ -462,7 +462,7 @@ def _closing_brackets(text: str) -> dict[int, int]:
 
 
 class _Ahead:
-    """Finds the next place of a short string. Asked with growing places it reads the text once."""
+    """Finds the next position of a short string. With growing start positions it scans the text once."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -470,7 +470,7 @@ class _Ahead:
         self._next: dict[str, int] = {}
 
     def find(self, wanted: str, at: int) -> int:
-        """Return the first place at or after ``at``, -1 where there is none; a tag in either case."""
+        """Return the first position at or after ``at``, or -1; tags in either case."""
         known = self._next.get(wanted)
         if known is None or 0 <= known < at:
             text = self._text

@@ -141,7 +141,7 @@ class Statement:
     """How specific each content word is, by concept."""
     nouns: frozenset[str]
     """Concepts of the words in the position of a noun."""
-    figures: Quantities
+    quantities: Quantities
     limits: Mapping[str, str]
     """"most" or "least" by number."""
     segments: tuple[tuple[frozenset[str], frozenset[str]], ...]
@@ -207,7 +207,7 @@ def read_statement(text: str, language: Language, *, row: bool = False) -> State
             for word, concept in concepts.items()
         },
         nouns=_nouns(pieces, {word: concepts[word] for word in concepts if word in content}),
-        figures=quantities(plain),
+        quantities=quantities(plain),
         limits=_limits(pieces),
         segments=tuple(_segments(pieces, concepts)),
         actors=tuple(dict.fromkeys(_actor(pieces, n) for n, piece in enumerate(pieces) if _is_actor(piece))),
