@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from assistant.answering.support import REASONS, SupportChecker
 from assistant.domain.documents import Document, Passage
-from assistant.evaluation.support_pairs import Half, SupportPair, half_of, support_pairs
 from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter
 from assistant.text.language import language
 from tests.fakes.answering import UPDATED_AT
+from tests.unit.answering.support_pairs import Half, SupportPair, half_of, support_pairs
 from tests.unit.knowledge.knowledge import word_counts
 
 ROOT = Path(__file__).parents[3]

@@ -1,6 +1,6 @@
 """Makes pairs of a unit and a claim, wrong and faithful ones, from the tenants' own documents.
 
-``python -m assistant.evaluation.support_pairs OUT.jsonl`` writes them, one JSON object a line. They measure
+``python -m tests.unit.answering.support_pairs OUT.jsonl`` writes them, one JSON object a line. They measure
 ``assistant.answering.support`` and share no word list with it, so that the one does not prove the other.
 
 A wrong claim is a sentence of a document with one thing changed, so that no unit of the document carries it.
