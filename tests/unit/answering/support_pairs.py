@@ -520,7 +520,7 @@ _UNNEGATED: Mapping[str, str] = {
 }
 
 
-def _negations(told: _Statement, seed: int) -> _Claims:  # noqa: ARG001 (all are made)
+def _negations(told: _Statement, seed: int) -> _Claims:
     """A negation added to the first modal, verb or instruction, or the only one taken away."""
     text, negations = told.text, _ANY_NEGATION.findall(told.text)
     if not negations and not _HALF_NEGATION.search(text):
@@ -540,7 +540,7 @@ def _negations(told: _Statement, seed: int) -> _Claims:  # noqa: ARG001 (all are
             yield "negation", "removed", _upper(re.sub(pattern, _UNNEGATED[pattern], text, count=1))
 
 
-def _conditions(told: _Statement, seed: int) -> _Claims:  # noqa: ARG001 (all are made)
+def _conditions(told: _Statement, seed: int) -> _Claims:
     """The condition dropped, denied or inverted."""
     first, last = _IF_FIRST.fullmatch(told.text), _IF_LAST.fullmatch(told.text)
     if first and not _ALREADY.search(first["main"]) and not _LOOSE.search(first["main"]):
@@ -650,7 +650,7 @@ def _row_sentence(source: _Source, key: str, header: str, cells: Mapping[str, st
 # Faithful claims
 
 
-def _restated(told: _Statement, seed: int) -> _Claims:  # noqa: ARG001 (all are made)
+def _restated(told: _Statement, seed: int) -> _Claims:
     """The same statement in another form, if the unit says nothing else."""
     if not told.alone:
         return
