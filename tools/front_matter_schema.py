@@ -12,17 +12,17 @@ from assistant.knowledge.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARAC
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "front-matter.schema.json"
 _SAID = {
-    "id": "What the source calls the document: no white space, none of : / ? #. By default the file's path.",
+    "id": "The document's id within its source: no white space, none of : / ? #. By default the file's path.",
     "title": "By default the first heading of the highest level.",
-    "source": "Where it is from, in words that agents see. Not the [[sources]] entry that it belongs to.",
+    "source": "Its origin, as agents see it. Not the [[sources]] entry that it belongs to.",
     "type": "What kind of document it is; agents may filter by it.",
-    "url": "Where the original stands.",
-    "owner": "Who answers for it.",
+    "url": "The address of the original.",
+    "owner": "The person or team that is responsible for it.",
     "effective_date": "YYYY-MM-DD.",
     "labels": "Access labels of the tenant's vocabulary: an agent needs one of them. [] is for every agent; "
     "without the key the source's default_labels count.",
-    "questions": "What people ask of it: searched beside the title.",
-    "withdrawn": "true takes the document out of the answers and deletes its text.",
+    "questions": "Questions that it answers; searched beside the title.",
+    "withdrawn": "true removes the document from the answers and deletes its text.",
 }
 
 

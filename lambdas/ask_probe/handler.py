@@ -9,10 +9,12 @@ from assistant.probe.probe import probe_once, write_metrics
 from assistant.settings.functions import ProbeSettings
 
 
-def handle(event: Any, context: Any) -> dict[str, str | float]:
-    """Return what came of it. A path that does not work is a result, not an error of the function."""
-    del event, context
-    settings = ProbeSettings.read()
-    result = asyncio.run(probe_once(settings))
+async def run(settings: ProbeSettings) -> dict[str, str | float]:
+    """Return the outcome. A failed path is a result, not an error of the function."""
+    result = await probe_once(settings)
     write_metrics(result, tenant=settings.tenant)
     return {"outcome": result.outcome.value, "reason": result.reason, "duration_ms": result.duration_ms}
+
+
+def handle(_event: Any, _context: Any) -> dict[str, str | float]:
+    return asyncio.run(run(ProbeSettings.read()))

@@ -59,7 +59,7 @@ def test_there_are_enough_kinds() -> None:
 
 
 @pytest.mark.timeout(2000 if FULL else 240)
-async def test_hostile_files_hold_up_neither_good_ones_nor_a_withdrawal(site: Site) -> None:
+async def test_hostile_files_delay_neither_good_files_nor_a_withdrawal(site: Site) -> None:
     folder = site.root / "files"
     write(folder, CHOSEN)
     knowledge = site.knowledge()

@@ -82,7 +82,9 @@ async def test_a_signal_during_embedding_loses_nothing(site: Site, knowledge: Kn
         await all_live(knowledge, 1)
 
 
-async def test_a_killed_worker_s_documents_are_taken_up_by_the_next(site: Site, knowledge: Knowledge) -> None:
+async def test_a_killed_worker_s_documents_are_processed_by_the_next(
+    site: Site, knowledge: Knowledge
+) -> None:
     site.endpoint.behaviour = "holds"
     await knowledge.add(*(document(f"d{number}") for number in range(100)))
     async with site.worker() as process:
@@ -113,17 +115,19 @@ async def test_two_workers_at_once_are_refused(site: Site) -> None:
         assert (await site.failing_worker()).startswith("Another worker writes the index")
 
 
-async def test_a_missing_model_is_one_clear_sentence(site: Site) -> None:
+async def test_a_missing_model_is_reported_in_one_line(site: Site) -> None:
     shutil.rmtree(site.root / "models")
     assert "there is no such model artifact; start the model server" in await site.failing_worker()
 
 
-async def test_a_broken_tenant_file_is_one_clear_sentence(site: Site) -> None:
+async def test_an_invalid_tenant_file_is_reported_in_one_line(site: Site) -> None:
     (site.root / "tenants" / "shop.toml").write_text("schema_version = 1\nname = 3\n", encoding="utf-8")
     assert "shop.toml: " in await site.failing_worker()
 
 
-async def test_a_broken_file_of_another_tenant_stops_no_work(site: Site, knowledge: Knowledge) -> None:
+async def test_an_invalid_file_of_another_tenant_does_not_stop_the_worker(
+    site: Site, knowledge: Knowledge
+) -> None:
     (site.root / "tenants" / "cafe.toml").write_text("schema_version = 1\nname = 3\n", encoding="utf-8")
     await knowledge.add(document("returns", "# Returns\n\nWithin 30 days."))
     async with site.worker():

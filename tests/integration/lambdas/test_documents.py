@@ -70,7 +70,7 @@ async def test_the_first_folder_names_the_source_of_a_file(deployment: Deploymen
         (b"---\nwithdrawn: true\n---\n" + PAGE, DocumentState.WITHDRAWN),
     ],
 )
-async def test_what_restricts_a_page_takes_it_out_before_its_body_is_read(
+async def test_a_restricted_page_is_removed_before_its_body_is_parsed(
     deployment: Deployment, again: bytes, state: DocumentState
 ) -> None:
     document_id = await live(deployment)
@@ -82,7 +82,7 @@ async def test_what_restricts_a_page_takes_it_out_before_its_body_is_read(
     assert (status.state, status.live_content_hash) == (state, None)
 
 
-async def test_the_inbox_makes_nothing_readable_to_more(deployment: Deployment) -> None:
+async def test_the_inbox_never_widens_labels(deployment: Deployment) -> None:
     document_id = await live(deployment, content=b"---\nlabels: [hr]\n---\n" + PAGE)
     await receive(deployment, "wiki/refill.md", PAGE)
     status = await deployment.status(document_id)
@@ -137,13 +137,13 @@ async def test_a_compressed_file_of_many_documents_is_taken_in_without_its_bad_l
     assert json.loads(told)[deployed_names.RAW_FILES_REFUSED] == [1.0]
 
 
-async def test_a_file_that_is_gone_again_is_no_failure(deployment: Deployment) -> None:
+async def test_a_file_that_was_deleted_is_no_failure(deployment: Deployment) -> None:
     body = object_created(deployment.named("inbox"), "wiki/gone.md")
 
     assert await deployment.receiving()(sqs_event("inbox", [body])) == {"batchItemFailures": []}
 
 
-async def test_what_is_no_event_of_s3_is_kept_and_stops_no_other(deployment: Deployment) -> None:
+async def test_an_invalid_event_is_kept_and_stops_no_other(deployment: Deployment) -> None:
     await deployment.put_raw("wiki/refill.md", PAGE)
     good = object_created(deployment.named("inbox"), "wiki/refill.md")
 
@@ -153,7 +153,7 @@ async def test_what_is_no_event_of_s3_is_kept_and_stops_no_other(deployment: Dep
     assert len(await deployment.messages("ids")) == 1
 
 
-async def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(deployment: Deployment) -> None:
+async def test_an_invalid_message_is_kept_and_stops_no_other(deployment: Deployment) -> None:
     await receive(deployment, "wiki/refill.md", PAGE)
     event = sqs_event(deployment.named("ids"), ["garbage", message("wiki-refill")])
 
@@ -162,7 +162,7 @@ async def test_a_message_that_is_none_of_ours_is_kept_and_stops_no_other(deploym
 
 
 @pytest.mark.parametrize("queue", ["ids", "withdrawals"])
-async def test_a_message_that_is_none_of_ours_comes_again_at_once(deployment: Deployment, queue: str) -> None:
+async def test_an_invalid_message_is_delivered_again_at_once(deployment: Deployment, queue: str) -> None:
     """And so is a dead letter soon: not after 40 visibility time-outs of the queue."""
     sqs, url = deployment.clients["sqs"], deployment.queue_url(queue)
     await sqs.send_message(QueueUrl=url, MessageBody="garbage")
@@ -221,7 +221,7 @@ async def test_deliveries_to_functions_that_ended_fail_no_document(deployment: D
     assert (status.state, status.tried_alone) == (DocumentState.LIVE, 0)
 
 
-async def test_a_withdrawal_that_was_forgotten_is_resumed_by_the_purge(deployment: Deployment) -> None:
+async def test_an_interrupted_withdrawal_is_resumed_by_the_purge(deployment: Deployment) -> None:
     document_id = await live(deployment)
     await deployment.withdraw(document_id)
     await deployment.messages("withdrawals")

@@ -120,7 +120,7 @@ async def test_an_event_that_comes_twice_keeps_the_clean_copy(
     assert json.loads(await buckets.clean_copy())["event_id"] == "e1"
 
 
-async def test_what_was_deleted_under_a_marker_is_deleted_whole(buckets: Buckets) -> None:
+async def test_versions_under_a_delete_marker_are_deleted(buckets: Buckets) -> None:
     await buckets.put()
     await buckets.s3.delete_object(Bucket=buckets.quarantine, Key=KEY)
 
@@ -178,7 +178,7 @@ async def test_the_sweep_redacts_what_is_overdue_and_leaves_what_is_new(buckets:
     assert await buckets.raw_versions() == []
 
 
-async def test_the_sweep_tells_the_age_of_what_it_cannot_redact_and_goes_on(
+async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
     buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await buckets.put("a/stuck.jsonl")
@@ -196,7 +196,7 @@ async def test_the_sweep_tells_the_age_of_what_it_cannot_redact_and_goes_on(
     assert await buckets.raw_versions() == ["a/stuck.jsonl"]
 
 
-async def test_the_age_of_the_oldest_raw_object_is_told(
+async def test_the_age_of_the_oldest_raw_object_is_emitted(
     buckets: Buckets,
     aws_server_url: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -68,7 +68,7 @@ def request(cloudformation: CloudFormation, kind: str = "Custom::Any", **given: 
     return custom_resource(kind, given.pop("request", "Create"), response_url=cloudformation.url, **given)
 
 
-async def test_a_resource_that_was_made_is_told_with_its_id(cloudformation: CloudFormation) -> None:
+async def test_a_created_resource_is_reported_with_its_id(cloudformation: CloudFormation) -> None:
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
@@ -79,7 +79,7 @@ async def test_a_resource_that_was_made_is_told_with_its_id(cloudformation: Clou
     assert {told["RequestId"], told["LogicalResourceId"]} == {"request-1", "MyResource"}
 
 
-async def test_the_answer_goes_to_the_address_as_it_was_signed(cloudformation: CloudFormation) -> None:
+async def test_the_reply_uses_the_signed_url_unchanged(cloudformation: CloudFormation) -> None:
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
@@ -90,7 +90,7 @@ async def test_the_answer_goes_to_the_address_as_it_was_signed(cloudformation: C
     assert "content-type" not in exchange.headers
 
 
-async def test_a_failure_is_told_and_its_text_is_not(cloudformation: CloudFormation) -> None:
+async def test_a_failure_is_reported_without_its_message(cloudformation: CloudFormation) -> None:
     async def fail(_asked: ResourceRequest) -> str:
         raise ZeroDivisionError("Mrs Doe")
 
@@ -102,7 +102,9 @@ async def test_a_failure_is_told_and_its_text_is_not(cloudformation: CloudFormat
     assert "Doe" not in told["Reason"]
 
 
-async def test_what_hangs_is_answered_for_in_the_functions_time(cloudformation: CloudFormation) -> None:
+async def test_a_hanging_request_gets_a_reply_within_the_functions_time(
+    cloudformation: CloudFormation,
+) -> None:
     async def hang(_asked: ResourceRequest) -> str:
         await asyncio.Event().wait()
         return ""
@@ -115,7 +117,7 @@ async def test_what_hangs_is_answered_for_in_the_functions_time(cloudformation: 
     assert (told["Status"], told["PhysicalResourceId"]) == ("FAILED", "made-0")
 
 
-async def test_an_answer_is_repeated_until_it_is_taken(cloudformation: CloudFormation) -> None:
+async def test_a_reply_is_retried_until_it_is_accepted(cloudformation: CloudFormation) -> None:
     async def make(_asked: ResourceRequest) -> str:
         return "made-1"
 
@@ -207,7 +209,7 @@ async def test_a_deleted_schema_leaves_the_index(
 
 
 @pytest.mark.parametrize(("access", "may_write"), [("read", False), ("write", True)])
-async def test_a_role_is_let_into_this_index_alone(
+async def test_a_role_gets_access_to_this_index_only(
     deployment: Deployment,
     domain: ScriptedServer,
     cloudformation: CloudFormation,
@@ -231,7 +233,7 @@ async def test_a_role_is_let_into_this_index_alone(
     assert mapping[2]["backend_roles"] == ["arn:aws:iam::1:role/x"]
 
 
-async def test_a_deleted_right_is_taken_away(
+async def test_a_deleted_access_is_removed(
     deployment: Deployment, domain: ScriptedServer, cloudformation: CloudFormation
 ) -> None:
     settings = schema_settings(deployment, alias="clinic-passages", opensearch_url=domain.url)
@@ -243,7 +245,7 @@ async def test_a_deleted_right_is_taken_away(
     assert [each[0] for each in asked_of_security(domain)] == ["DELETE", "DELETE"]
 
 
-async def test_an_access_that_there_is_not_is_refused_by_name(
+async def test_an_unknown_access_is_refused_by_name(
     deployment: Deployment, domain: ScriptedServer, cloudformation: CloudFormation
 ) -> None:
     settings = schema_settings(deployment, alias="clinic-passages", opensearch_url=domain.url)

@@ -34,7 +34,7 @@ async def test_a_new_document_is_stored_received_and_enqueued(knowledge: Knowled
     assert await waiting(knowledge) == ["refill"]
 
 
-async def test_a_live_document_that_did_not_change_costs_nothing(knowledge: Knowledge) -> None:
+async def test_an_unchanged_live_document_is_not_enqueued(knowledge: Knowledge) -> None:
     await add(knowledge, line(1))
     await knowledge.work()
     before = await knowledge.status()
@@ -99,7 +99,7 @@ async def test_repeats_are_seen_across_batches(knowledge: Knowledge) -> None:
     assert (summary.added, summary.duplicates, len(summary.failures)) == (1200, 1, 1)
 
 
-async def test_progress_is_told_as_it_goes(knowledge: Knowledge) -> None:
+async def test_progress_is_reported_after_each_batch(knowledge: Knowledge) -> None:
     seen: list[int] = []
     use_case = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock)
     many = [line(number, f"d{number}") for number in range(1200)]
@@ -107,7 +107,7 @@ async def test_progress_is_told_as_it_goes(knowledge: Knowledge) -> None:
     assert seen == [500, 1000, 1200]
 
 
-async def test_a_store_that_fails_is_the_caller_s_error(knowledge: Knowledge) -> None:
+async def test_an_error_of_the_store_reaches_the_caller(knowledge: Knowledge) -> None:
     (knowledge.folder / "documents").write_text("a file in the way", encoding="utf-8")
     with pytest.raises(DependencyError):
         await add(knowledge, line(1))

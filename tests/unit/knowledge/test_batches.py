@@ -87,7 +87,7 @@ async def test_a_batch_is_handled_together_and_each_document_once() -> None:
     assert queue.sent == []
 
 
-async def test_what_a_dependency_holds_up_waits_and_uses_up_no_attempt() -> None:
+async def test_a_batch_with_an_unavailable_dependency_is_postponed_without_an_attempt() -> None:
     handling, queue = Handling(lambda _: EmbeddingUnavailableError("Not now.")), Later()
 
     outcome = await handling.on(queue).handle(messages("a", "b"))
@@ -97,7 +97,7 @@ async def test_what_a_dependency_holds_up_waits_and_uses_up_no_attempt() -> None
     assert handling.given_up == {}
 
 
-async def test_only_what_is_not_done_yet_waits() -> None:
+async def test_only_unfinished_messages_are_postponed() -> None:
     handling = Handling(lambda name: EmbeddingUnavailableError("Not now.") if name == "second" else None)
     queue = Later()
 
@@ -117,7 +117,7 @@ async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() 
     assert handling.handled == [["a"], ["b"]]
 
 
-async def test_of_ten_that_stop_the_worker_each_is_given_up_before_its_message_is_a_dead_letter() -> None:
+async def test_ten_documents_that_stop_the_worker_are_given_up_before_they_become_dead_letters() -> None:
     """An environment of the function that ends deletes no message: all come again, delivered once more."""
     poison = [f"d{number}" for number in range(9)]
     handling = Handling(lambda name: _WorkerStoppedError() if name in poison else None)
@@ -133,7 +133,7 @@ async def test_of_ten_that_stop_the_worker_each_is_given_up_before_its_message_i
     assert "good" in {name for batch in handling.handled for name in batch}
 
 
-async def test_deliveries_alone_give_nothing_up() -> None:
+async def test_deliveries_without_counted_tries_give_up_no_document() -> None:
     handling = Handling()
 
     await handling.on(Later(), tries=Tries(handling)).handle(messages("a", "b", attempt=MAX_ATTEMPTS))
@@ -141,7 +141,7 @@ async def test_deliveries_alone_give_nothing_up() -> None:
     assert (handling.handled, handling.given_up) == ([["a"], ["b"]], {})
 
 
-async def test_where_messages_cannot_be_put_back_the_old_ones_stay() -> None:
+async def test_messages_that_cannot_be_postponed_stay_in_their_queue() -> None:
     handling = Handling(lambda _: EmbeddingUnavailableError("Not now."))
 
     with pytest.raises(DependencyError, match="queue is down"):

@@ -86,12 +86,12 @@ def test_a_question_too_long_for_a_title_gives_way_to_the_focus(
     assert document.question == question.strip()
 
 
-def test_a_compressed_file_is_read_alike(tmp_path: Path) -> None:
+def test_a_compressed_file_gives_the_same_documents(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", gzip.compress(json.dumps(PAIR).encode()))
     assert one(path).document_id == "q-1"
 
 
-def test_each_bad_line_is_named_and_stops_nothing(tmp_path: Path) -> None:
+def test_each_invalid_line_is_reported_and_stops_no_other(tmp_path: Path) -> None:
     lines = [
         json.dumps(PAIR).encode(),
         b"{broken",
@@ -118,7 +118,7 @@ def test_each_bad_line_is_named_and_stops_nothing(tmp_path: Path) -> None:
     assert bad["a.jsonl:9"].startswith("effective_date: ")
 
 
-def test_a_line_over_the_limit_is_passed_over(tmp_path: Path) -> None:
+def test_a_line_over_the_limit_is_skipped(tmp_path: Path) -> None:
     huge = json.dumps(PAIR | {"answer": "x" * (2 * LARGEST_DOCUMENT_BYTES)})
     path = write(tmp_path / "a.jsonl", f"{huge}\n{json.dumps(PAIR)}\n")
     first, second = read_sources([path])
@@ -128,7 +128,7 @@ def test_a_line_over_the_limit_is_passed_over(tmp_path: Path) -> None:
     assert second.origin == "a.jsonl:2"
 
 
-def test_a_cut_gzip_file_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_gives_its_documents_and_a_failure(tmp_path: Path) -> None:
     lines = "".join(f"{json.dumps(PAIR | {'id': f'q{number}'})}\n" for number in range(3000))
     path = write(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode())[:-200])
     items = list(read_sources([path]))
@@ -138,7 +138,7 @@ def test_a_cut_gzip_file_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
     assert last.reason.startswith("not a whole gzip file")
 
 
-def test_a_folder_is_read_in_order_and_hidden_or_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
     write(tmp_path / "b.md", "# B\n\nText.")
     write(tmp_path / "a" / "deep" / "x.md", "# X\n\nText.")
     write(tmp_path / "pairs.jsonl", json.dumps(PAIR))
@@ -154,11 +154,11 @@ def test_a_folder_is_read_in_order_and_hidden_or_other_files_are_passed_over(tmp
     ]
 
 
-def test_a_file_of_another_kind_is_answered_for_when_it_is_named(tmp_path: Path) -> None:
+def test_a_file_of_another_type_is_a_failure_when_it_is_named(tmp_path: Path) -> None:
     assert failure(write(tmp_path / "notes.txt", "x")).reason.startswith("not one of .jsonl")
 
 
-def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such file or folder"):
         list(read_sources([tmp_path / "nothing"]))
 
@@ -173,7 +173,7 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("???.md", "document"),
     ],
 )
-def test_an_id_is_made_of_the_path(name: str, expected: str) -> None:
+def test_an_id_is_derived_from_the_path(name: str, expected: str) -> None:
     assert page_id(name) == expected
 
 
@@ -190,7 +190,7 @@ def parsing() -> Iterator[ParsingProcess]:
     | st.text(alphabet="-#<>/ \n:[]{}&!*'\"title", max_size=120).map(lambda text: f"---\n{text}".encode()),
     name=st.sampled_from(["a.md", "a.html", "a.jsonl"]),
 )
-def test_no_bytes_whatsoever_break_the_readers(
+def test_arbitrary_bytes_break_no_reader(
     content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory, parsing: ParsingProcess
 ) -> None:
     path = write(tmp_path_factory.mktemp("fuzz") / name, content)
@@ -225,7 +225,7 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
 
 
-def test_what_is_no_file_in_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
     (tmp_path / "circle.md").symlink_to(tmp_path / "circle.md")
@@ -237,7 +237,7 @@ def test_what_is_no_file_in_a_folder_is_named(tmp_path: Path) -> None:
     } == dict.fromkeys(("pipe.md", "gone.md", "circle.md"), "document_invalid")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     (item,) = read_sources([tmp_path / "pipe.md"])
     assert isinstance(item, SourceFailure)

@@ -169,14 +169,14 @@ def test_broken_html_is_named_with_the_reason(tmp_path: Path, content: str, reas
         ("", ()),
     ],
 )
-def test_questions_stand_in_the_front_matter(
+def test_questions_are_read_from_the_front_matter(
     tmp_path: Path, written: str, questions: tuple[str, ...]
 ) -> None:
     page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
     assert one(write(tmp_path / "refill.md", page)).questions == questions
 
 
-def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
+def test_questions_of_html_are_read_from_its_head(tmp_path: Path) -> None:
     head = '<title>Refill</title><meta name="Questions" content="May it be early? | |What if it is lost?">'
     page = write(tmp_path / "refill.html", f"<html><head>{head}</head><body><p>Text.</body></html>")
     assert one(page).questions == TWO_QUESTIONS
@@ -193,7 +193,7 @@ def test_questions_of_html_stand_in_its_head(tmp_path: Path) -> None:
         (f"[{', '.join(f'q{number}' for number in range(51))}]", "questions: Tuple should have at most 50"),
     ],
 )
-def test_questions_that_are_none_are_refused(tmp_path: Path, written: str, said: str) -> None:
+def test_invalid_questions_are_refused(tmp_path: Path, written: str, said: str) -> None:
     page = f"---\ntitle: Refill\nquestions: {written}\n---\nText.\n"
     assert said in failure(write(tmp_path / "refill.md", page)).reason
 
@@ -244,11 +244,11 @@ def test_a_restriction_is_read_however_its_lines_end(tmp_path: Path, written: st
     assert (document.labels, document.content.strip()) == (labels, "Text.")
 
 
-def test_a_document_for_everybody_may_say_so(tmp_path: Path) -> None:
+def test_an_empty_list_of_labels_opens_a_document_to_everybody(tmp_path: Path) -> None:
     assert one(write(tmp_path / "a.md", "---\ntitle: T\nlabels: []\n---\nText.")).labels == ()
 
 
-def test_a_document_may_speak_of_labels(tmp_path: Path) -> None:
+def test_a_body_may_contain_the_word_labels(tmp_path: Path) -> None:
     content = "# Bottles\n\nLabels: print two.\n"
     assert one(write(tmp_path / "a.md", content)).labels == ()
 
@@ -285,6 +285,6 @@ def test_a_restriction_of_a_json_line_that_cannot_be_read_makes_no_document(
     assert "label" in failure(write(tmp_path / "a.jsonl", line)).reason
 
 
-def test_other_keys_of_a_json_line_are_passed_over(tmp_path: Path) -> None:
+def test_unknown_keys_of_a_json_line_are_ignored(tmp_path: Path) -> None:
     line = '{"id": "a", "question": "Q?", "answer": "A.", "table": 1, "level": 2, "synonyms": []}\n'
     assert one(write(tmp_path / "a.jsonl", line)).labels == ()

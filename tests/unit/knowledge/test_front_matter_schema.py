@@ -18,12 +18,12 @@ def is_valid(meta: Any) -> bool:
     return jsonschema.Draft202012Validator(front_matter_schema()).is_valid(meta)
 
 
-def test_the_published_schema_is_the_one_of_this_release() -> None:
+def test_the_published_schema_is_up_to_date() -> None:
     assert PATH.read_bytes() == schema_bytes(), "run python -m tools.front_matter_schema"
 
 
 @pytest.mark.parametrize("path", sorted(KNOWLEDGE.glob("*.md")), ids=lambda path: path.stem)
-def test_the_shipped_documents_keep_to_it(path: Path) -> None:
+def test_the_shipped_documents_are_valid(path: Path) -> None:
     assert is_valid(dict(read_front_matter(path.read_text(encoding="utf-8")).meta))
 
 
@@ -42,5 +42,5 @@ def test_the_shipped_documents_keep_to_it(path: Path) -> None:
         {"layout": "page"},
     ],
 )
-def test_what_the_reader_refuses_breaks_it(meta: dict[str, object]) -> None:
+def test_front_matter_that_the_reader_refuses_is_invalid(meta: dict[str, object]) -> None:
     assert not is_valid(meta)

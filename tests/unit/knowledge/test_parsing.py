@@ -90,12 +90,12 @@ def test_html_as_text(content: str, text: str) -> None:
         "<aside>x</aside>",
     ],
 )
-def test_what_nobody_reads_is_left_out_of_html(unseen: str) -> None:
+def test_hidden_elements_of_html_are_omitted(unseen: str) -> None:
     assert parse_html(f"<body>{unseen}<p>seen</p>{unseen}</body>").text == "seen"
     assert parse_html(f"<table><tr><td>{unseen}seen</td></tr></table>").text == "seen"
 
 
-def test_what_stands_around_the_main_element_is_left_out() -> None:
+def test_content_around_the_main_element_is_omitted() -> None:
     page = "<div>Menu</div><main><header><h1>T</h1></header><p>a</p><aside>Note</aside></main><div>Ad</div>"
     assert sections(parse_html(page)) == [(("T",), "a\n\nNote")]
 
@@ -104,7 +104,7 @@ def test_several_articles_are_all_content() -> None:
     assert parse_html("<article>One</article><article>Two</article>").text == "One\n\nTwo"
 
 
-def test_an_answer_stands_under_its_question_as_title() -> None:
+def test_a_question_is_the_title_of_its_answer() -> None:
     parsed = parse_document(
         document(media_type="text/plain", title="What?", question="What?", content="This.\n\nThat.")
     )
@@ -133,7 +133,7 @@ def test_a_document_without_text_is_invalid(media_type: str, content: str) -> No
         parse_document(document(media_type=media_type, content=content))
 
 
-def test_markdown_nested_beyond_reason_is_invalid_not_cut() -> None:
+def test_markdown_nested_too_deep_is_invalid_and_not_truncated() -> None:
     assert parse_markdown("> " * 40 + "deep").text == "deep"
     with pytest.raises(DocumentInvalidError, match="nested deeper"):
         parse_markdown("> " * 150 + "deep")

@@ -130,7 +130,7 @@ def test_cpu_time_is_counted_for_each_document(make: Make, tokenizer_json: Path)
     assert sum(psutil.Process(process.pid).cpu_times()[:2]) > 2
 
 
-def test_a_child_that_is_killed_is_begun_anew_and_loses_nothing(make: Make) -> None:
+def test_a_killed_child_is_restarted_and_loses_no_request(make: Make) -> None:
     process = make(ParsingLimits(in_flight=4))
     titles: list[str] = []
     for answer in process.run(page(f"# Page {number}\n\nText.\n".encode()) for number in range(20)):
@@ -154,15 +154,13 @@ def test_no_secret_and_no_credential_reaches_the_child(make: Make, monkeypatch: 
     assert b"PYTHONPATH=" in environment
 
 
-def test_a_child_that_cannot_start_is_no_fault_of_a_document(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_cannot_start_fails_no_document(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(LocalRuntimeError, match="did not start"):
         answers(make(ParsingLimits()), GOOD)
 
 
-def test_nobody_who_stops_reading_gets_the_answers_of_before(make: Make) -> None:
+def test_answers_that_were_not_read_are_discarded(make: Make) -> None:
     process = make(ParsingLimits())
     left = process.run(page(f"# Left {number}\n\nText.\n".encode()) for number in range(10))
     next(left)

@@ -52,7 +52,7 @@ def without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def test_a_passage_knows_where_it_comes_from(counts: TokenCounts) -> None:
+def test_a_passage_has_its_document_and_its_place(counts: TokenCounts) -> None:
     source = document(
         "refill",
         "# About refill\n\n## Steps\n\nWait until day 24.",
@@ -100,7 +100,7 @@ def test_a_sentence_over_the_limit_is_cut_between_words(counts: TokenCounts) -> 
 
 
 @pytest.mark.parametrize("run", ["_", "a", "1", "|a", "漢"])
-def test_nothing_of_a_very_long_word_is_lost(counts: TokenCounts, run: str) -> None:
+def test_a_very_long_word_is_kept_whole(counts: TokenCounts, run: str) -> None:
     text = f"before {run * 4_000} after"
     parsed, passages = cut(counts, document(content=text, media_type="text/plain"))
     assert "".join(without_spaces(passage.text) for passage in passages) == without_spaces(text)
@@ -111,14 +111,14 @@ def test_nothing_of_a_very_long_word_is_lost(counts: TokenCounts, run: str) -> N
     )
 
 
-def test_the_heading_gives_way_where_there_is_no_room(counts: TokenCounts) -> None:
+def test_a_long_heading_is_shortened(counts: TokenCounts) -> None:
     long = "very long heading " * 80
     source = document(content=f"# {long}\n\n## Short\n\nText.\n\n# {long}x\n\nMore.")
     _, passages = cut(counts, source)
     assert [passage.heading for passage in passages] == ["Short", ""]
 
 
-def test_a_title_that_leaves_no_room_is_refused_not_cut(counts: TokenCounts) -> None:
+def test_a_title_that_leaves_no_tokens_is_refused(counts: TokenCounts) -> None:
     with pytest.raises(DocumentInvalidError, match="The title takes 252 of the 256 tokens"):
         cut(counts, document(title="w o r d s " * 50, content="Text."))
 
@@ -144,7 +144,7 @@ def test_nothing_is_lost_and_nothing_is_over_the_limit(counts: TokenCounts, cont
         assert counts.exact(passage.embedding_input) == passage.token_count
 
 
-def test_a_tokenizer_whose_words_do_not_add_up_is_counted_exactly() -> None:
+def test_text_is_counted_exactly_where_the_estimate_is_too_low() -> None:
     class Underestimating(TokenCounts):
         def estimate(self, text: str) -> int:
             return super().estimate(text) // 3
@@ -155,7 +155,7 @@ def test_a_tokenizer_whose_words_do_not_add_up_is_counted_exactly() -> None:
     assert max(passage.token_count for passage in passages) <= 32
 
 
-def test_a_missing_tokenizer_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"tokenizer\.json: the embedding model's tokenizer"):
         TokenCounts.load(tmp_path / "tokenizer.json")
 

@@ -107,7 +107,7 @@ async def test_replaced_text_is_purged_when_the_worker_is_idle(knowledge: Knowle
 
 
 @pytest.mark.parametrize("error", [EmbeddingUnavailableError, OverloadedError])
-async def test_a_failing_endpoint_is_asked_again(knowledge: Knowledge, error: type[Exception]) -> None:
+async def test_a_failing_endpoint_is_retried(knowledge: Knowledge, error: type[Exception]) -> None:
     async def fail_twice(_texts: Sequence[str]) -> None:
         if knowledge.embedder.calls <= 2:
             raise error("not now")
@@ -119,7 +119,7 @@ async def test_a_failing_endpoint_is_asked_again(knowledge: Knowledge, error: ty
     assert knowledge.embedder.calls == 3
 
 
-async def test_an_endpoint_that_is_down_for_long_loses_no_document(knowledge: Knowledge) -> None:
+async def test_a_long_outage_of_the_endpoint_loses_no_document(knowledge: Knowledge) -> None:
     down = asyncio.Event()
     down.set()
 
@@ -141,7 +141,7 @@ async def _is(value: bool) -> bool:
     return value
 
 
-async def test_a_stop_gives_back_what_is_not_finished(knowledge: Knowledge) -> None:
+async def test_a_stop_returns_unfinished_documents_to_the_queue(knowledge: Knowledge) -> None:
     asked = asyncio.Event()
 
     async def hang(_texts: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ async def test_a_document_whose_processing_alone_never_ended_is_given_up(knowled
     assert not [text for text in knowledge.embedder.texts if "poison" in text]
 
 
-async def test_deliveries_to_workers_that_were_killed_fail_no_document(knowledge: Knowledge) -> None:
+async def test_deliveries_to_killed_workers_fail_no_document(knowledge: Knowledge) -> None:
     await knowledge.add(*(document(f"d{number}") for number in range(5)))
     for _ in range(MAX_ATTEMPTS - 2):
         assert await knowledge.stores.queue.receive(limit=5, wait_s=5, visibility_timeout_s=0.001)
@@ -211,7 +211,7 @@ async def test_a_dependency_that_fails_uses_up_no_try_alone(knowledge: Knowledge
     assert await knowledge.state("suspect") == DocumentState.LIVE
 
 
-async def test_while_one_is_alone_no_other_batch_is_in_progress() -> None:
+async def test_no_batch_runs_while_one_document_is_handled_alone() -> None:
     lock = SharedLock()
     seen: list[str] = []
 
@@ -234,7 +234,7 @@ async def test_while_one_is_alone_no_other_batch_is_in_progress() -> None:
     assert sorted(seen) == ["a", "a", *["alone"] * 4, "b", "b", "c", "c"]
 
 
-async def test_what_was_given_up_is_tried_once_more_by_the_next_worker(knowledge: Knowledge) -> None:
+async def test_a_document_that_was_given_up_is_retried_by_the_next_worker(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"), document("good"))
     for _ in range(MAX_TRIES_ALONE):
         await knowledge.worker().pipeline.begin_alone("poison")
@@ -245,7 +245,7 @@ async def test_what_was_given_up_is_tried_once_more_by_the_next_worker(knowledge
     assert (status.state, status.failure_code, status.tried_alone) == (DocumentState.LIVE, None, 0)
 
 
-async def test_giving_up_fails_nothing_that_is_live(knowledge: Knowledge) -> None:
+async def test_giving_up_does_not_fail_a_live_document(knowledge: Knowledge) -> None:
     await knowledge.add(document())
     await knowledge.work()
     await knowledge.worker().pipeline.fail("refill", code="gave_up", reason="never ended")
@@ -269,7 +269,7 @@ async def test_a_document_that_keeps_coming_back_is_processed_alone(knowledge: K
     assert await knowledge.stores.states.count_by_state() == {DocumentState.LIVE: 6}
 
 
-async def test_a_stored_document_that_is_gone_fails(knowledge: Knowledge) -> None:
+async def test_a_missing_stored_document_fails(knowledge: Knowledge) -> None:
     await knowledge.add(document())
     await knowledge.stores.documents.delete("refill")
     await knowledge.work()
@@ -277,7 +277,7 @@ async def test_a_stored_document_that_is_gone_fails(knowledge: Knowledge) -> Non
     assert (status.state, status.failure_code) == (DocumentState.FAILED, "not_found")
 
 
-async def test_an_interrupted_addition_fails_and_says_so(knowledge: Knowledge) -> None:
+async def test_an_interrupted_addition_fails_with_its_reason(knowledge: Knowledge) -> None:
     await knowledge.add(document(content="Received."))
     await knowledge.stores.documents.put(document(content="Newer, whose state was never written."))
     await knowledge.work()
@@ -317,7 +317,7 @@ async def test_only_what_the_index_has_lost_is_enqueued_and_only_once(knowledge:
     assert (again.state, again.failure_code) == (DocumentState.LIVE, None)
 
 
-async def test_an_index_of_an_older_format_is_filled_anew(tmp_path: Path) -> None:
+async def test_an_index_of_an_older_format_is_filled_again(tmp_path: Path) -> None:
     first = Knowledge.below(tmp_path)
     await first.add(document("live"), document("stale", content="Old."))
     await first.work()
@@ -338,7 +338,7 @@ async def test_an_index_of_an_older_format_is_filled_anew(tmp_path: Path) -> Non
     await second.stores.close()
 
 
-async def test_a_whole_index_is_not_filled_anew(knowledge: Knowledge) -> None:
+async def test_a_complete_index_is_not_filled_again(knowledge: Knowledge) -> None:
     await knowledge.add(document("live"), document("stale", content="Old."))
     await knowledge.work()
     await knowledge.add(document("stale", content="<!-- nothing -->"))
@@ -429,7 +429,7 @@ class CountedIndex:
         await self._inner.optimize()
 
 
-async def test_what_was_replaced_is_purged_at_once_and_once_more_later(knowledge: Knowledge) -> None:
+async def test_replaced_text_is_purged_at_once_and_a_second_time_later(knowledge: Knowledge) -> None:
     """An index may hold deletions back for a while: only the second purge is sure to have them gone."""
     index = CountedIndex(knowledge.stores.index)
     knowledge.stores.index = cast("Any", index)

@@ -76,7 +76,7 @@ def strings(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("encoding", ["JSON", "BASE64"])
-def test_ids_times_counts_and_sizes_stay(encoding: str) -> None:
+def test_ids_times_counts_and_sizes_are_kept(encoding: str) -> None:
     found = clean(line(encoding=encoding))
 
     assert found["event_id"] == "9c2f8d4e-0000-4000-8000-1d7b54b0e6a1"
@@ -92,7 +92,7 @@ def test_ids_times_counts_and_sizes_stay(encoding: str) -> None:
     assert (found["response"]["finish_reason"], found["response"]["characters"]) == ("stop", 15)
 
 
-def test_no_text_stays_wherever_it_stood() -> None:
+def test_no_text_is_kept() -> None:
     everything = b"".join(kept(line())).decode()
 
     for text in (QUESTION, "Doe", "warfarin", "Be brief", "Ask her doctor"):
@@ -159,11 +159,11 @@ def test_embedding_calls_are_counted() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"Mrs Doe"', b"\xff\xfe Doe", b'{"captureDatum": "Doe"}'])
-def test_what_is_no_capture_leaves_only_its_size(raw: bytes) -> None:
+def test_only_the_size_is_kept_of_an_unreadable_line(raw: bytes) -> None:
     assert clean(raw) == {"schema_version": 2, "readable": False, "size_bytes": len(raw)}
 
 
-def test_blank_lines_are_none() -> None:
+def test_blank_lines_are_skipped() -> None:
     assert len(list(kept(line() + b"\n\n" + line() + b"\n"))) == 2
 
 
@@ -197,7 +197,7 @@ JSON = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(request=JSON, response=JSON)
-def test_no_shape_of_a_call_breaks_it_or_lets_a_text_through(request: Any, response: Any) -> None:
+def test_arbitrary_calls_raise_no_error_and_pass_no_text(request: Any, response: Any) -> None:
     marked = json.loads(json.dumps([request, response]).replace('": "', '": "Mrs. Doe, '))
 
     found = clean(line(*marked))
@@ -232,12 +232,12 @@ def test_of_embedded_passages_the_share_is_kept_and_of_questions_all(percent: in
     assert abs(purposes.count("passage") - 10 * percent) <= (30 if 0 < percent < 100 else 0)
 
 
-def test_the_same_passages_are_kept_when_it_is_done_again() -> None:
+def test_the_same_passages_are_kept_in_each_call() -> None:
     passages = b"\n".join(embedded("passage", number) for number in range(200))
     assert list(kept(passages, passages_percent=20)) == list(kept(passages, passages_percent=20))
 
 
-def test_an_attribute_that_nobody_agreed_on_is_no_purpose_and_is_not_repeated() -> None:
+def test_an_unknown_attribute_is_no_purpose_and_is_not_kept() -> None:
     found = clean(line(EMBEDDED, "", customAttributes=["purpose=Mrs Doe"]))
     assert found["purpose"] is None
     assert "Doe" not in json.dumps(found)
