@@ -34,7 +34,7 @@ _STYLES = {
 def check_templates(
     options: GlobalOptions, templates: Sequence[Path], *, facts: Path | None, tenant: str | None
 ) -> None:
-    """Check and show. Ends the command with 1 unless every mistake is ruled out."""
+    """Print the verdict on each mistake. Ends the command with 1 unless every mistake is ruled out."""
     known, source = _known_facts(options, facts=facts, tenant=tenant)
     report = check(templates, facts=known)
     if options.json:
@@ -46,13 +46,13 @@ def check_templates(
 
 
 def print_facts(options: GlobalOptions, *, tenant: str) -> None:
-    """Write the facts of a tenant of ours as the file that ``assistant check --facts`` reads."""
+    """Print a tenant's facts as the file that ``assistant check --facts`` reads."""
     facts = facts_of(_file(options, tenant), root=Path.cwd())
     sys.stdout.write(facts.model_copy(update={"instances": {}}).as_toml())
 
 
 def refuse_mistakes(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
-    """Raise DeploymentError with every mistake that a tenant's templates do not rule out."""
+    """Raise DeploymentError with every mistake that is not ruled out in a tenant's templates."""
     report = check([templates], facts=facts_of(tenant_file, root=root or Path.cwd()))
     if not report.is_clean:
         lines = [
@@ -141,7 +141,7 @@ def _show_finding(terminal: Terminal, code: str, finding: Finding) -> None:
 
 
 def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
-    """Say what was checked: a verdict is about these templates and facts, and no others."""
+    """Print the counts, and which templates and facts were checked."""
     counts = ", ".join(f"{report.count(status)} {status}" for status in Status)
     worlds = f", conditions in {report.worlds} ways" if report.worlds > 1 else ""
     terminal.out.print()
@@ -155,7 +155,7 @@ def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
 
 
 def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tenant: str | None) -> None:
-    """Prove and show. Ends the command with 1 unless all is as it should be."""
+    """Print what the templates let reach what. Ends the command with 1 unless every path is intended."""
     facts = Facts() if tenant is None else facts_of(_file(options, tenant), root=Path.cwd())
     report = _prove(templates, facts)
     if options.json:
@@ -168,9 +168,9 @@ def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tena
 
 
 def refuse_paths(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
-    """Raise DeploymentError with every path of a tenant's templates that should not be, or should and is not.
+    """Raise DeploymentError with every unintended and every missing path of a tenant's templates.
 
-    What no template tells (routes of an existing VPC) refuses nothing: nobody could deploy there.
+    What no template contains (routes of an existing VPC) is not refused: no tenant could be deployed there.
     """
     report = _prove([templates], facts_of(tenant_file, root=root or Path.cwd()))
     refused = [finding_as_text(finding) for finding in report.findings if finding.status is Status.REFUSED]

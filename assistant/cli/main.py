@@ -220,15 +220,7 @@ def evaluate(
 
     run(
         GlobalOptions.of(context),
-        EvaluationPlan(
-            tenants=tuple(tenant),
-            against=against,
-            questions=questions,
-            out=out,
-            name=name,
-            drawn=draw,
-            accepts=accept,
-        ),
+        EvaluationPlan(tuple(tenant), against, questions, out, name, drawn=draw, accepts=accept),
     )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from local_processes import eventually, running
 from shop import Shop, open_shop
+
+from tests.integration.local.local_processes import eventually, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

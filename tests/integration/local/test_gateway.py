@@ -1,19 +1,72 @@
-"""boto3 and aiobotocore read what the gateway writes, errors included."""
+"""The gateway on a real port in front of a scripted container, and the AWS clients that call it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, field
 from typing import Any
 
+import boto3
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from assistant.aws.clients import open_client
-from tests.fakes.scripted_http import Exchange
-from tests.integration.gateway.conftest import Serve
+from assistant.local.gateway import Gateway
+from tests.fakes.asgi_server import asgi_server
+from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    container: ScriptedServer
+    _clients: list[Any] = field(default_factory=list[Any])
+
+    def boto3_client(self) -> Any:
+        client = boto3.client(
+            "sagemaker-runtime",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="AKIDLOCAL",
+            aws_secret_access_key="x",
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=20, connect_timeout=5),
+        )
+        self._clients.append(client)
+        return client
+
+    def close_clients(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+Serve = Callable[[Script], AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture
+def serve() -> Serve:
+    @asynccontextmanager
+    async def serving(script: Script) -> AsyncGenerator[Served]:
+        async with scripted_http(script) as gone:
+            pass
+        async with (
+            scripted_http(script) as container,
+            Gateway({"llm": container.url, "gone": gone.url}, cut_seed=5) as gateway,
+            asgi_server(gateway) as url,
+        ):
+            served = Served(url, container)
+            yield served
+            served.close_clients()
+
+    return serving
+
+
+# boto3 and aiobotocore read what the gateway writes, errors included.
+
 
 STREAM = ["data: Größe\n\n".encode(), "data: 😀\n\n".encode(), b"data: [DONE]\n\n"]
 
@@ -188,3 +241,43 @@ async def test_a_body_over_the_limit_is_refused(serve: Serve) -> None:
 async def test_health_needs_no_signature(serve: Serve) -> None:
     async with serve(echo) as served, httpx.AsyncClient(base_url=served.url) as client:
         assert (await client.get("/ping")).status_code == 200
+
+
+# A client that leaves closes the container's connection at once.
+
+
+LEAVING_LIMIT_S = 1.0
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the response", "in mid-stream"])
+async def test_the_container_sees_its_connection_close(serve: Serve, begun: bool) -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        asked.set()
+        if begun:
+            await exchange.respond_in_chunks(b"data: a\n\n", end=False)
+        await exchange.peer_left()
+        left.set()
+
+    async with (
+        serve(script) as served,
+        open_client(
+            "sagemaker-runtime",
+            region="us-east-1",
+            endpoint_url=served.url,
+            access_key_id="AKIDLOCAL",
+            secret_access_key="x",
+        ) as client,
+    ):
+        if begun:
+            response = await client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            response["Body"].close()
+        else:
+            call = client.invoke_endpoint_with_response_stream(EndpointName="llm", Body=b"{}")
+            task = asyncio.ensure_future(call)
+            await asked.wait()
+            task.cancel()
+            await asyncio.wait({task})
+        async with asyncio.timeout(LEAVING_LIMIT_S):
+            await left.wait()
