@@ -2,8 +2,8 @@
 
     python -m tools.architecture_pictures cdk.out/assembly-Pharmacy docs/architecture.md
 
-writes what stands between the page's markers anew. Mermaid text, because the places where the page is read
-draw it, and a difference in it can be read.
+rewrites the text between the page's markers. The pictures are Mermaid text: the places that show the page
+draw them, and a review can read a difference.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHAPES = {
 
 
 def network_picture(templates: Templates, report: Report) -> str:
-    """Return who reaches whom, as a Mermaid flowchart: an arrow a path, with its port."""
+    """Return the reachable paths as a Mermaid flowchart: an arrow for each path, with its port."""
     found = stations(templates, INTENDED)
     names = sorted({name for row in report.rows for name in _ends(row)}, key=_order)
     labels = {name: _label(name, found) for name in names}
@@ -49,7 +49,7 @@ def network_picture(templates: Templates, report: Report) -> str:
 
 
 def stacks_picture(templates: Templates) -> str:
-    """Return what is deployed after what, as a Mermaid flowchart: no arrow that others together say."""
+    """Return the order of stacks as a Mermaid flowchart, without arrows that follow from others."""
     needs = _needs(templates)
     reduced = {
         name: {one for one in direct if not any(one in _all_needs(other, needs) for other in direct - {one})}
@@ -64,7 +64,7 @@ def stacks_picture(templates: Templates) -> str:
 
 
 def reach_table(report: Report) -> str:
-    """Return every path as a Markdown table, those of one source together."""
+    """Return every path as a Markdown table, grouped by source."""
     grouped: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for row in report.rows:
         grouped[row.source, row.port, row.by, row.judged].append(row.target)
@@ -76,7 +76,7 @@ def reach_table(report: Report) -> str:
 
 
 def calls_table(report: Report) -> str:
-    """Return who calls which services as a Markdown table."""
+    """Return the called services by caller as a Markdown table."""
     grouped: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in report.calls:
         grouped[row.caller, row.by, row.judged].add(row.service)
@@ -88,7 +88,7 @@ def calls_table(report: Report) -> str:
 
 
 def rewritten(page: str, templates: Templates) -> str:
-    """Return the page with everything between its markers drawn anew.
+    """Return the page with everything between its markers replaced.
 
     Raises ConfigurationError for a marker that nothing draws or that does not end.
     """
@@ -168,7 +168,7 @@ def _id(name: str) -> str:
 
 
 def _needs(templates: Templates) -> dict[str, set[str]]:
-    """Return stack = stacks of whose outputs its template uses any."""
+    """Return each stack = the stacks whose outputs its template uses."""
     needs: dict[str, set[str]] = defaultdict(set)
     for resource in templates.of():
         for other in templates.dependencies(resource):

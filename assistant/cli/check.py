@@ -97,17 +97,11 @@ def as_json(report: Report, facts: str | None) -> dict[str, Any]:
                 "status": verdict.status,
                 "looked_at": verdict.looked_at,
                 "reason": verdict.reason,
-                "findings": [_finding_as_json(finding) for finding in verdict.findings],
+                "findings": [asdict(finding) for finding in verdict.findings],
             }
             for verdict in report.verdicts
         ],
     }
-
-
-def _finding_as_json(finding: Finding) -> dict[str, Any]:
-    fields = asdict(finding)
-    fields["mend"] = fields.pop("fix")  # the field's name in what --json prints
-    return fields
 
 
 def _show(terminal: Terminal, report: Report, facts: str | None) -> None:
@@ -159,8 +153,7 @@ def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tena
     facts = Facts() if tenant is None else facts_of(_file(options, tenant), root=Path.cwd())
     report = _prove(templates, facts)
     if options.json:
-        printed = {**asdict(report), "findings": [_finding_as_json(finding) for finding in report.findings]}
-        sys.stdout.buffer.write(orjson.dumps(printed, option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2) + b"\n")
     else:
         sys.stdout.write(report.as_text())
     if report.status is not Status.PASSED:

@@ -178,16 +178,16 @@ def _check_log_group(deployment: Deployment, group: Resource) -> Finding:
     }
     verdict = all_of(verdicts.values())
     missing = " and ".join(action for action, allowed in verdicts.items() if allowed is not True)
+    decided = "its policy does not allow"
+    if verdict is None:
+        decided = "the templates do not decide whether its policy allows"
     return judge(
         verdict,
         group if verdict else key,
         "log-key-principal",
         at="KeyPolicy",
-        message=f"It encrypts the log group {group.logical_id}, and its policy does not allow CloudWatch "
-        f"Logs {missing} for that group: the log group cannot be made."
-        if verdict is False
-        else f"It encrypts the log group {group.logical_id}; the templates do not decide whether its policy "
-        f"allows CloudWatch Logs {missing} for that group.",
+        message=f"It encrypts the log group {group.logical_id}, and {decided} CloudWatch Logs {missing} for "
+        "that group. The log group cannot be made without.",
         fix=f"Allow the service principal logs.{group.region}.{suffix} kms:Encrypt*, kms:Decrypt*, "
         "kms:ReEncrypt*, kms:GenerateDataKey* and kms:Describe* in the key policy, under the log group's "
         "encryption context.",

@@ -138,7 +138,7 @@ def _sources(scene: Scene) -> Iterator[Mutation]:
             yield from put(13, "access to a hub", below(at_, "HubAccessConfig"), hub)
     for place, _ in _tasks(scene):
         if not scene.all("AWS::EC2::Subnet"):
-            continue  # whether the VPC is closed is told elsewhere
+            continue  # another template decides whether the VPC is closed
         for name in ("HF_MODEL_ID", "TOKENIZER_MODEL_ID", "RERANKER_MODEL", "ASSISTANT_TOKENIZER"):
             for hub_id in HUB_IDS[:2]:
                 yield edit(13, "id of a hub in a task", place, _adding_variable(name, hub_id))
