@@ -76,7 +76,7 @@ def test_what_is_no_digest_or_no_image_leaves_the_lock_as_it_was(lock: Path, nam
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('tag = "latest"', r"line 4: images\.ours\.tag: .*another image tomorrow"),
+        ('tag = "latest"', r"line 4: images\.ours\.tag: .*not a fixed version"),
         ('tag = "0.1.0"\ndigest = "sha256:1"', r"line 5: images\.ours\.digest"),
         ('tag = "0.1.0"\ncolour = 1', r"line 5: unknown key images\.ours\.colour"),
     ],

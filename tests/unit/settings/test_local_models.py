@@ -119,7 +119,7 @@ def test_a_chosen_model_of_an_earlier_release_must_be_added_again(tmp_path: Path
 def test_a_broken_record_of_choices_is_named(tmp_path: Path) -> None:
     (tmp_path / "choices.json").write_text("[]")
 
-    with pytest.raises(ConfigurationError, match=r"choices\.json: not a record"):
+    with pytest.raises(ConfigurationError, match=r"choices\.json: invalid record"):
         local_models(tmp_path, ["shop"])
 
 
