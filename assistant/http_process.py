@@ -1,4 +1,9 @@
-"""HTTP processes: bounded connections and bodies, the listening socket, the ready line, an orderly stop."""
+"""HTTP processes: listening socket, ready line and shutdown; connections and bodies with limits.
+
+uvicorn limits neither size nor time of a request before it is complete, and open connections cost their
+client nothing. ``assistant/api/limits.py`` limits bodies where they are read; this is the last limit of their
+time.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeE
 
 
 async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:
-    """Return the whole body, None when the client left. Raises TooLargeError."""
+    """Return the whole body; None when the client disconnected. Raises TooLargeError."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -44,7 +49,7 @@ async def read_body(receive: Receive, *, limit_bytes: int) -> bytes | None:
 
 
 async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Run ``work`` to its end; cancel it when the client leaves. Its errors are raised."""
+    """Run ``work`` to its end; cancel it when the client disconnects. Raises its errors."""
     task = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(receive))
     try:
@@ -62,27 +67,24 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-# One connection of a local HTTP process, within bounds of bytes, time and number.
-
-
 SEND_BUFFER_BYTES = 64 * 1024
-"""Of the kernel, a connection: what a reader leaves waits in the process, where it is bounded and merged.
-By default it grows to 4 MiB."""
+"""Kernel send buffer of a connection (by default up to 4 MiB). What a slow reader does not take waits in the
+process instead, where it is limited and merged."""
 HEAD_LIMIT_BYTES = 32 * 1024
-"""Of a request's line and headers; a token has 8 KiB at most. One read of the socket may come on top."""
+"""Largest request line and headers; a token has at most 8 KiB. One read of the socket may exceed it."""
 HEAD_TIMEOUT_S = 10.0
-"""From the connection's begin, or a head's first byte, to its last."""
+"""From the start of the connection, or of a request's head, to the head's last byte."""
 BODY_TIMEOUT_S = 45.0
-"""From a head's last byte to the body's. Who reads a body gives it up after 30 s, with a status."""
+"""From the last byte of the head to that of the body. Readers of bodies give up after 30 s, with a status."""
 MOST_CONNECTIONS = 1000
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closes what is too large (431) or too late (408), and makes room for new connections.
+    """Refuses requests that are too large (431) or too slow (408), and limits the number of connections.
 
-    When there are more than ``most_connections``, the one that has been without a request for longest is
-    closed: a client that holds connections open cannot keep others out. Over TLS, the write buffer for a
-    slow reader is as small as without: by default the loop would take 512 KiB.
+    Above ``most_connections`` it closes the connection that has been idle for longest, so that a client with
+    many open connections cannot lock others out. Over TLS the write buffer of a slow reader is as small as
+    without (the loop's default is 512 KiB).
     """
 
     most_connections: ClassVar[int] = MOST_CONNECTIONS
@@ -112,15 +114,15 @@ class BoundedConnection(HttpToolsProtocol):
                 return
         super().data_received(data)
         if self._in_head and not was_in_head:
-            self._head_bytes = len(data)  # an upper bound: the end of another message may be in it
+            self._head_bytes = len(data)  # an upper bound: it may include the end of another message
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._refuse(431)
         elif not self._is_answering() and self.timeout_keep_alive_task is None and self._timer is None:
-            self._limit_time(HEAD_TIMEOUT_S)  # bytes that begin no request, such as empty lines
+            self._limit_time(HEAD_TIMEOUT_S)  # bytes outside a request, such as empty lines
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
-        if self._timer is None:  # else it runs since the connection's begin
+        if self._timer is None:  # else it has run since the connection was made
             self._limit_time(HEAD_TIMEOUT_S)
         super().on_message_begin()
 
@@ -155,7 +157,7 @@ class BoundedConnection(HttpToolsProtocol):
         min(idle, key=lambda each: each._idle_since_s, default=self).transport.abort()
 
     def _refuse(self, status: int) -> None:
-        """Answer with a status, unless another answer is on its way, and close."""
+        """Send a status, unless another response is in progress, and close."""
         if self._is_answering():
             self.transport.abort()
             return
@@ -181,33 +183,31 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 class _HeadTooLargeError(Exception):
-    """Ends the parser; the connection is then refused."""
+    """Stops the parser; the request is then refused."""
 
 
 def connections(most: int) -> type[BoundedConnection]:
-    """Return the class of a server's connections, ``most`` of them at once."""
+    """Return the connection class of a server with at most ``most`` connections."""
     return type("Connection", (BoundedConnection,), {"most_connections": most})
 
 
-# What every local HTTP process does alike: take a port, say that it is ready, stop within a bound.
-
-
 STALLED_PEER_TIMEOUT_S = 30
-"""A peer that acknowledges nothing for so long loses its connection, whatever still waits in the kernel."""
+"""A peer that acknowledges nothing for so long loses its connection, even with data in the kernel."""
 KEEP_ALIVE_S = 130
-"""Longer than a load balancer keeps an idle connection (120 s at ours): who closes first must be the one who
-sends, or a request meets a connection that was closed just before."""
+"""Longer than the load balancer keeps an idle connection (120 s): if the server closed first, a request could
+arrive on a closed connection."""
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
-"""By default 700: under load the collector then runs many times in each answer, and finds nothing."""
+"""The default is 700: under load the collector would run many times in each answer, and find nothing."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Take ``host:port`` (0 chooses a free port). Raises LocalRuntimeError naming what is in the way."""
+    """Return a socket bound to ``host:port`` (0 takes a free port). Raises LocalRuntimeError with the
+    reason."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # accepted sockets inherit what follows
+        # accepted sockets inherit the next options
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_PEER_TIMEOUT_S * 1000)
@@ -231,11 +231,11 @@ async def serve(
     operations: socket.socket | None = None,
     most_connections: int = MOST_CONNECTIONS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept nothing more, and cancel what still
-    runs after ``shutdown_timeout_s``. With ``tls`` nothing but HTTPS is understood. ``operations`` is a
-    second listener of the same application.
+    """Serve until SIGTERM or SIGINT; then call ``on_stopping``, accept no more connections, and cancel
+    running requests after ``shutdown_timeout_s``.
 
-    Prints the ready line on stdout once connections are accepted.
+    With ``tls`` only HTTPS is served. ``operations`` is a second listener of the same application. Prints the
+    ready line on stdout once connections are accepted.
     """
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -273,10 +273,10 @@ def server_config(
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a process's main coroutine on uvloop. One of our own errors ends it with one sentence, status 1."""
+    """Run a process's main coroutine on uvloop. An AssistantError ends it with its message and status 1."""
     import uvloop
 
-    os.umask(0o077)  # what this process writes is for its owner only
+    os.umask(0o077)  # files of this process are readable by its owner only
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main)
@@ -285,16 +285,16 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _raise_file_limit(files: int) -> None:
-    """Let the process have so many files, where the system lets it: a connection is one."""
+    """Raise the limit of open files, as far as the system allows: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _spare_the_collector() -> None:
-    """Take what lives since the start out of the collector's walks: with rarer ones this saves a fifth
-    of the CPU of short answers."""
+def _tune_garbage_collection() -> None:
+    """Exclude objects of the start-up from garbage collection, and collect less often: saves a fifth of the
+    CPU of short answers."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
@@ -312,7 +312,7 @@ class _AnnouncingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        _spare_the_collector()
+        _tune_garbage_collection()
         (host, port), *beside = [each.getsockname()[:2] for each in sockets or []]
         scheme = "https" if self.config.is_ssl else "http"
         ready = {"ready": True, "scheme": scheme, "host": host, "port": port}
@@ -322,20 +322,20 @@ class _AnnouncingServer(uvicorn.Server):
         sys.stdout.flush()
 
 
-# A certificate of the task's own, so that no hop is in plaintext.
-
-
 _NAME = "care-assistant-task"
 _VALID = timedelta(days=3650)
-"""Longer than any task lives."""
+"""Longer than the life of any task."""
 _CLOCK_SKEW = timedelta(days=1)
 
 
 def self_signed_context() -> ssl.SSLContext:
-    """Return a server's context with a new key and certificate (ECDSA P-256), TLS 1.2 or later.
+    """Return a server's TLS context with a new key and self-signed certificate (ECDSA P-256), TLS 1.2 or
+    later.
 
-    Takes 9 ms in the service's process. The key is in a file that is its owner's alone for as long as
-    OpenSSL reads it: Python hands over no key from memory.
+    So that no hop is in plaintext: an Application Load Balancer encrypts to its targets without checking
+    their certificates (Elastic Load Balancing, "Target groups"); the security group limits who may connect. A
+    key that only this process has needs no authority, store or rotation. Takes 9 ms. OpenSSL reads the key
+    from a file that only its owner can read: Python cannot pass a key from memory.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,6 +1,6 @@
 """Logs as JSON lines on stderr, and spans by OTLP. Each process configures both once, at its start.
 
-Neither carries a question, an answer or a document: fields are ids, hashes, sizes, codes and times.
+Neither contains text of questions, answers or documents: fields are ids, hashes, sizes, codes and times.
 Log with ``structlog.get_logger(__name__)``; trace with ``opentelemetry.trace.get_tracer(__name__)``.
 """
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 _LONGEST_VALUE = 300
-"""Characters of one logged value: ids and codes are shorter, what is longer is cut."""
+"""Longest logged value in characters. Ids and codes are shorter; longer values are cut."""
 _QUIET_LOGGERS = ("aiobotocore", "botocore", "urllib3", "asyncio", "httpx", "httpcore")
 _EventDict = MutableMapping[str, Any]
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Send every log line of the process, those of libraries included, as one JSON object to stderr."""
+    """Write every log line of the process and its libraries as one JSON object to stderr."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -63,21 +63,21 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _QUIET_LOGGERS:  # at DEBUG they write whole bodies: questions and answers
+    for name in _QUIET_LOGGERS:  # at DEBUG they log whole bodies: questions and answers
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def configure_tracing(service_name: str, *, otlp_endpoint: str | None) -> None:
-    """Make real trace ids, and send spans to ``otlp_endpoint`` (OTLP over HTTP) when there is one.
+    """Create trace ids, and send spans to ``otlp_endpoint`` (OTLP over HTTP) when it is given.
 
-    ``otlp_endpoint`` is the collector's base URL, e.g. ``http://127.0.0.1:4318``. What waits is bounded
-    (2,048 spans, the SDK's default) and is flushed when the process ends.
+    ``otlp_endpoint`` is the collector's base URL, e.g. ``http://127.0.0.1:4318``. The queue is limited (2,048
+    spans, the SDK's default) and is flushed when the process ends.
     """
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-    # Without a collector spans have their ids and nothing else: recording them costs 0.3 ms an answer.
+    # Without a collector spans have ids only: recording them costs 0.3 ms an answer.
     sampler = ALWAYS_OFF if otlp_endpoint is None else ALWAYS_ON
     provider = TracerProvider(
         resource=Resource({"service.name": service_name}), sampler=sampler, id_generator=_trace_ids()
@@ -92,9 +92,11 @@ def configure_tracing(service_name: str, *, otlp_endpoint: str | None) -> None:
 
 
 def _trace_ids() -> IdGenerator:
-    """Return a maker of ids whose first 32 bits are the time: X-Ray drops a trace whose id says that it began
-    more than 30 days ago (opentelemetry-collector-contrib, exporter/awsxrayexporter, README). The 96 others
-    are random, which is more than W3C Trace Context asks for."""
+    """Return a generator of trace ids: 32 bits of time, then 96 random bits.
+
+    X-Ray drops a trace whose id is more than 30 days old (opentelemetry-collector-contrib,
+    exporter/awsxrayexporter, README). W3C Trace Context requires less randomness.
+    """
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class TimedIds(RandomIdGenerator):
@@ -108,7 +110,7 @@ _RANDOM_BITS = (1 << 96) - 1
 
 
 class TextFreeExporter:
-    """Takes out of spans what an exception may carry: its message can hold a piece of a question."""
+    """Removes exception events from spans: the message of an exception can contain part of a question."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -150,7 +152,8 @@ def _add_trace_id(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
 
 
 def _describe_exception(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
-    """Turn ``exc_info`` into type and places. The message only of our own errors, which hold no text."""
+    """Replace ``exc_info`` by type and stack; the message only of our own errors, which contain no user
+    text."""
     found = event.pop("exc_info", None)
     if not found:
         return event

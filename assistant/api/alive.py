@@ -1,7 +1,7 @@
-"""``python -m assistant.api.alive``: whether the service of this container is alive; status 0 when it is.
+"""``python -m assistant.api.alive``: the container's health check. Exits with 0 when the service is alive.
 
-It runs every half minute beside the service, so it imports nothing of it: the settings alone would take
-0.35 s of CPU each time. A test holds its two names to those of ServiceSettings.
+It runs every 30 s, so it imports nothing of the service: the settings alone would take 0.35 s of CPU each
+time. A test compares its two variable names with those of ServiceSettings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
     if os.environ.get(TLS_VARIABLE, "off") == "off":
         connection = HTTPConnection(_HOST, port, timeout=_TIMEOUT_S)
     else:
-        # The certificate names nobody: it was made at the service's start, for a balancer that verifies none.
+        # The service made its certificate at start, for a balancer that does not verify it.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -20,7 +20,7 @@ from assistant.answering.events import Problem
 from assistant.api import answers, documents, health
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
-from assistant.api.chat import CHAT_PATH, ChatCompletions
+from assistant.api.chat import CHAT_PATH, complete_chat
 from assistant.api.errors import (
     NOT_FOUND,
     internal_problem,
@@ -60,7 +60,6 @@ class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
     answers: Answers
-    chat: ChatCompletions
     routes: ASGIApp
     operations: ASGIApp
     operations_port: int | None
@@ -74,7 +73,7 @@ class Application:
         elif scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
         elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
-            await self.chat.complete(scope, receive, send)
+            await complete_chat(self.answers, scope, receive, send)
         elif scope["method"] == "GET" and EVENTS_PATH.fullmatch(scope["path"]):
             await self.answers.resume(scope, receive, send)
         else:
@@ -92,7 +91,6 @@ def build_application(
     )
     return Application(
         answers=answers,
-        chat=ChatCompletions(answers),
         routes=routes,
         operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,

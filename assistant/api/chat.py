@@ -1,14 +1,16 @@
-"""What of OpenAI's chat request is honoured, and the question that it asks.
+"""``POST /v1/chat/completions``: the answers of ``POST /v1/answers`` for clients of OpenAI's API.
 
-- The last message is the question, by the role ``user``. The user's message before it, if there is one, is
-  joined on for retrieval and in the prompt, as the question before a follow-up is.
-- What the client says that the assistant said is never read: an answer rests on passages, and a client could
-  put anything into its mouth. Whoever wants the recorded turns in the prompt sends ``conversation_id`` (given
-  by the first answer, ``answer.conversation_id``); then earlier messages are not read at all.
-- The system prompt is the tenant's, versioned and in the record: roles ``system`` and ``developer`` are
-  refused, as is every parameter that would change what comes back.
-- Parameters of sampling and bookkeeping are taken and have no effect: the tenant's own stand in the record.
-- ``conversation_id`` and ``filters`` are as in ``POST /v1/answers``."""
+- The last message, of role ``user``, is the question. The user's message before it is used for retrieval and
+  in the prompt, like the question before a follow-up.
+- Messages of role ``assistant`` are never read: answers rest on passages, and a client could write anything
+  into them. To have the recorded turns in the prompt, a client sends ``conversation_id`` (from
+  ``answer.conversation_id`` of the first answer); then earlier messages are not read at all.
+- The system prompt is the tenant's: roles ``system`` and ``developer`` are refused, as is every parameter
+  that would change the response.
+- Parameters of sampling and bookkeeping are accepted without effect.
+- An answer cannot be resumed here: OpenAI's clients cannot do it. ``Idempotency-Key`` joins a repeat to the
+  first answer.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +57,7 @@ from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoun
 from assistant.domain.public import PublicModel
 from assistant.text.safe_markdown import safe_markdown
 
+CHAT_PATH = "/v1/chat/completions"
 DEFAULT_MODEL = "default"
 _MAX_MESSAGES = 200
 _Empty = Annotated[tuple[Any, ...], Field(max_length=0)]
@@ -142,7 +145,7 @@ class ChatRequest(PublicModel):
 
 
 class RefusedChatError(AssistantError):
-    """A chat request was refused; ``param`` names the parameter, where one was to blame."""
+    """A chat request was refused; ``param`` names the wrong parameter, if there is one."""
 
     def __init__(self, refused: AssistantError, *, param: str | None) -> None:
         super().__init__(refused.message, retry_after_s=refused.retry_after_s)
@@ -151,8 +154,8 @@ class RefusedChatError(AssistantError):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatAsking:
-    """A chat request as a question of ours."""
+class ChatQuestion:
+    """A chat request, read as a question."""
 
     model: str
     request: AnswerRequest
@@ -160,7 +163,7 @@ class ChatAsking:
     include_usage: bool
 
     def check_model(self, served: str) -> None:
-        """Raises RefusedChatError (404) unless the served model or the default one is asked for."""
+        """Raises RefusedChatError (404) unless the request names the served model or ``default``."""
         if self.model not in (DEFAULT_MODEL, served):
             raise RefusedChatError(
                 NotFoundError(f'The model here is "{served}"; ask for it, or for "{DEFAULT_MODEL}".'),
@@ -168,10 +171,10 @@ class ChatAsking:
             )
 
 
-def read_chat_request(body: bytes) -> ChatAsking:
-    """Return what the body asks. Raises RefusedChatError (400, 413, 422)."""
+def read_chat_request(body: bytes) -> ChatQuestion:
+    """Return the question of a request body. Raises RefusedChatError (400, 413, 422)."""
     try:
-        return _asking(ChatRequest.model_validate_json(body, strict=True))
+        return _question(ChatRequest.model_validate_json(body, strict=True))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
@@ -180,7 +183,7 @@ def read_chat_request(body: bytes) -> ChatAsking:
         raise RefusedChatError(invalid_request(error), param=_param(first["loc"])) from None
 
 
-def _asking(chat: ChatRequest) -> ChatAsking:
+def _question(chat: ChatRequest) -> ChatQuestion:
     last = chat.messages[-1]
     if last.role != "user":
         raise _refused("The last message must be the user's question.", param=f"messages.{_last(chat)}.role")
@@ -198,7 +201,7 @@ def _asking(chat: ChatRequest) -> ChatAsking:
     except ValidationError as error:
         param = f"messages.{_last(chat)}.content"
         raise RefusedChatError(invalid_request(error), param=param) from None
-    return ChatAsking(
+    return ChatQuestion(
         model=chat.model,
         request=request,
         streamed=bool(chat.stream),
@@ -207,7 +210,7 @@ def _asking(chat: ChatRequest) -> ChatAsking:
 
 
 def _earlier_question(chat: ChatRequest) -> str | None:
-    """Return the user's message before the last, unless records have it. One too long is left out."""
+    """Return the user's message before the last one, unless it is too long or records have the turns."""
     if chat.conversation_id is not None:
         return None
     for message in reversed(chat.messages[:-1]):
@@ -218,7 +221,7 @@ def _earlier_question(chat: ChatRequest) -> str | None:
 
 
 def _param(location: Sequence[int | str]) -> str | None:
-    """Return the parameter's path; what pydantic adds to tell a union's branches apart is left out."""
+    """Return the parameter's path, without pydantic's names of a union's branches."""
     parts = [str(part)[:64] for part in location if isinstance(part, int) or part.isidentifier()]
     return ".".join(parts) or None
 
@@ -229,9 +232,6 @@ def _last(chat: ChatRequest) -> int:
 
 def _refused(message: str, *, param: str) -> RefusedChatError:
     return RefusedChatError(InvalidRequestError(message), param=param)
-
-
-# From answer events to OpenAI's chat chunks, to one chat completion, and from problems to its errors.
 
 
 _END = b"data: [DONE]\n\n"
@@ -249,14 +249,14 @@ _NO_ANSWER = {
     FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found:",
     FinishReason.REFUSED: "The sources do not answer this question.",
 }
-"""What the content says where ``done`` has no reason in words."""
+"""Content of an answer without text, when ``done`` has no reason in words."""
 
 
 class ChatEncoder:
     """Encodes the events of one answer as chat chunks.
 
-    ``created`` is Unix time in seconds. ``certainty`` is what is known of it before the first event: an
-    uncertain answer begins with a notice. Where only ``done`` tells, the notice ends it.
+    ``created`` is Unix time in seconds. ``certainty`` is the certainty known before the first event: an
+    uncertain answer begins with a notice. When only ``done`` has the certainty, the notice is at the end.
     """
 
     __slots__ = ("_certainty", "_created", "_include_usage", "_prefix", "_reading", "_suffix")
@@ -270,8 +270,8 @@ class ChatEncoder:
         self._suffix = b""
 
     def encode(self, event: AnswerEvent) -> bytes:
-        """Return the server-sent events for one answer event; there may be none."""
-        if isinstance(event, Token):  # the hot path: everything but the text was encoded once
+        """Return the server-sent events for one answer event, possibly none."""
+        if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
             lead = b""
             if self._certainty is Certainty.POSSIBLY and not self._reading.lead:
                 self._reading.lead = _LEAD
@@ -336,7 +336,7 @@ class ChatEncoder:
 
 
 class ChatReading:
-    """What the chat's last chunk, or its one body, says of the events before."""
+    """Collects answer events for the last chunk of a stream, or for the one body."""
 
     __slots__ = ("_sentences", "_sources", "_texts", "lead", "started")
 
@@ -344,7 +344,7 @@ class ChatReading:
 
     def __init__(self) -> None:
         self.lead = ""
-        """What stands before the answer's text in the content: offsets count it."""
+        """Text before the answer in the content; offsets include it."""
         self._sources: tuple[Source, ...] = ()
         self._texts: list[str] = []
         self._sentences: list[Sentence] = []
@@ -368,10 +368,10 @@ class ChatReading:
         return "".join(self._texts)
 
     def notice(self, done: Done) -> str:
-        """Return what the content says after the answer's text; empty where the text says all.
+        """Return the content after the answer's text, possibly empty.
 
-        Without a text: why there is none, and whom to ask. After one: that it is uncertain, where the lead
-        does not say so.
+        Without a text: why there is none, and whom to ask. After a text: that it is uncertain, unless the
+        lead says so.
         """
         if self.text().strip():
             is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
@@ -404,7 +404,7 @@ class ChatReading:
         )
 
     def answer(self, done: Done | None = None) -> ChatAnswer:
-        """Return our own field of the first chunk, with ``done`` that of the last one."""
+        """Return the field ``answer`` of the first chunk; with ``done``, that of the last one."""
         started = self.started
         begun = ChatAnswer(
             answer_id=started.answer_id,
@@ -421,7 +421,7 @@ class ChatReading:
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
     reading, done = ChatReading(), events[-1]
-    assert isinstance(done, Done)  # noqa: S101 - as promised by the caller
+    assert isinstance(done, Done)  # noqa: S101 - the caller waits for it
     if done.certainty is Certainty.POSSIBLY:
         reading.lead = _LEAD
     for event in events:
@@ -440,7 +440,7 @@ def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompl
 
 
 def chat_error(problem: Problem, *, param: str | None = None) -> ChatError:
-    """Return the problem in OpenAI's shape, with our own code."""
+    """Return the problem in OpenAI's form, with our code."""
     return ChatError(
         error=ChatErrorBody(
             message=problem.detail,
@@ -469,65 +469,45 @@ def _data(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
-# ``POST /v1/chat/completions``: the same answer as ``POST /v1/answers``, for clients of OpenAI's API.
+async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
+    """Handle one request, as raw ASGI."""
+
+    async def work() -> None:
+        headers = Headers(scope=scope)
+        identity = await answers.identify(headers)
+        try:
+            chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
+            question = answers.question(chat.request, identity, key=idempotency_key(headers))
+            chat.check_model(question.tenant.answering.model.model_id)
+        except RefusedChatError as error:
+            await answers.refuse(send, problem_of(error.refused), _refusal_sender(param=error.param))
+            return
+        async with answers.asking(question, receive) as reading:
+            await _send_answer(answers, reading, send, chat=chat)
+
+    await answers.at_edge(work, send, send_refusal=_refusal_sender())
 
 
-CHAT_PATH = "/v1/chat/completions"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCompletions:
-    """The endpoint, on the flow of ``Answers``."""
-
-    answers: Answers
-
-    async def complete(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def work() -> None:
-            headers = Headers(scope=scope)
-            identity = await self.answers.identify(headers)
-            try:
-                chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
-                question = self.answers.question(chat.request, identity, key=idempotency_key(headers))
-                chat.check_model(question.tenant.answering.model.model_id)
-            except RefusedChatError as error:
-                await self.answers.refuse(send, problem_of(error.refused), _sending_error(param=error.param))
-                return
-            async with self.answers.asking(question, receive) as reading:
-                deliver = self._send_chunks if chat.streamed else self._send_completion
-                await deliver(reading, send, chat)
-
-        await self.answers.at_edge(work, send, send_refusal=_sending_error())
-
-    async def _send_chunks(self, reading: Reading, send: Send, chat: ChatAsking) -> None:
-        """Send chunks until the answer ends. Raises as ``send_stream``."""
-        encoder = ChatEncoder(
-            created=self._created(), include_usage=chat.include_usage, certainty=reading.certainty
-        )
-
-        def encode(numbered: Sequence[Numbered]) -> bytes:
-            events = [event for _, item in numbered if (event := event_of(item)) is not None]
-            return b"".join(map(encoder.encode, events))
-
-        await send_stream(
-            reading, send, limits=self.answers.limits, encode=encode, headers=[_answer_id(reading)]
-        )
-
-    async def _send_completion(self, reading: Reading, send: Send, _chat: ChatAsking) -> None:
-        """Send one body once the answer has ended. Raises as ``send_whole``."""
+async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: ChatQuestion) -> None:
+    """Send chunks, or one body once the answer has ended. Raises as ``send_stream`` and ``whole_events``."""
+    created = int(answers.service.clock.now().timestamp())
+    headers = [(b"x-answer-id", reading.answer_id.encode())]
+    if not chat.streamed:
         if events := await whole_events(reading):
-            body = chat_completion(events, created=self._created()).model_dump_json().encode()
-            await send_json(send, body, limits=self.answers.limits, headers=[_answer_id(reading)])
+            body = chat_completion(events, created=created).model_dump_json().encode()
+            await send_json(send, body, limits=answers.limits, headers=headers)
+        return
+    encoder = ChatEncoder(created=created, include_usage=chat.include_usage, certainty=reading.certainty)
 
-    def _created(self) -> int:
-        return int(self.answers.service.clock.now().timestamp())
+    def encode(numbered: Sequence[Numbered]) -> bytes:
+        events = [event for _, item in numbered if (event := event_of(item)) is not None]
+        return b"".join(map(encoder.encode, events))
+
+    await send_stream(reading, send, limits=answers.limits, encode=encode, headers=headers)
 
 
-def _answer_id(reading: Reading) -> tuple[bytes, bytes]:
-    return (b"x-answer-id", reading.answer_id.encode())
-
-
-def _sending_error(*, param: str | None = None) -> SendRefusal:
-    """Return how a refusal is sent here: in OpenAI's shape, with what its clients ask before a retry."""
+def _refusal_sender(*, param: str | None = None) -> SendRefusal:
+    """Return a function that sends a refusal in OpenAI's form, with the header that its clients check."""
 
     async def send_error(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
         body = orjson.dumps(chat_error(problem, param=param).model_dump())

@@ -53,7 +53,7 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (DeadlineExceededError, 503, "Too late"),
 )
 NOT_FOUND = "There is no such thing, or it is not yours."
-"""One body for what never was and for what is another's."""
+"""One body for a resource that does not exist and for another caller's."""
 _RETRY_AFTER_S = 2.0
 _log = structlog.get_logger(__name__)
 _INTERNAL = Problem(
@@ -79,13 +79,13 @@ def problem_of(error: AssistantError) -> Problem:
 
 
 def internal_problem() -> Problem:
-    """Return the body for what nobody expected: it tells nothing of it."""
+    """Return the body for an unexpected error, without details."""
     return _INTERNAL
 
 
 def log_failure(problem: Problem) -> None:
-    """Tell the operator what only the caller would learn: that, and why, a dependency failed. The detail of
-    our own errors holds no text of anybody's."""
+    """Log a failed dependency with its reason, so that operators see it too. Details of our errors contain no
+    user text."""
     if problem.status >= 500 and problem.code not in (AssistantError.code, EndpointPausedError.code):
         _log.warning("dependency_failed", code=problem.code, detail=problem.detail)
 
@@ -110,7 +110,7 @@ def problem_body(problem: Problem) -> bytes:
 
 
 async def send_problem(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
-    """Answer a raw ASGI request with a problem."""
+    """Send a problem as the response of a raw ASGI request."""
     body = problem_body(problem)
     headers = problem_headers(problem, retry_after_s=retry_after_s) | {"content-length": str(len(body))}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -119,7 +119,7 @@ async def send_problem(send: Send, problem: Problem, *, retry_after_s: float | N
 
 
 def invalid_request(error: ValidationError) -> AssistantError:
-    """Return the error for a body or query that breaks its schema: it names fields, never their values."""
+    """Return the error for a body or query that breaks its schema. It names fields, never values."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     too_long = [item for item in details if item["type"] == "string_too_long"]
     if too_long:
@@ -133,9 +133,6 @@ def invalid_request(error: ValidationError) -> AssistantError:
 
 def _name(location: Sequence[int | str]) -> str:
     return ".".join(str(part)[:64] for part in location) or "body"
-
-
-# Pieces that routes declare for the OpenAPI file.
 
 
 REFERENCE = "#/components/schemas/{model}"
@@ -172,7 +169,7 @@ SHARED_HEADERS: dict[str, Any] = {
 
 
 def problems(*statuses: int, meanings: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
-    """Declare the statuses that a route answers with a problem body; a defect's 500 is among them always."""
+    """Declare a route's error statuses with a problem body; 500 is always one of them."""
     content = {"application/problem+json": {"schema": reference("Problem")}}
     return refusals(*statuses, content=content, meanings=meanings)
 
@@ -180,7 +177,7 @@ def problems(*statuses: int, meanings: dict[int, str] | None = None) -> dict[int
 def refusals(
     *statuses: int, content: dict[str, Any], meanings: dict[int, str] | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """Declare error statuses with a body of any form, and the headers that go with them."""
+    """Declare error statuses, their headers and the given body."""
     said = _MEANINGS | (meanings or {})
     return {
         status: {"description": said[status], "content": content}
@@ -190,7 +187,7 @@ def refusals(
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Declare a JSON body that the route reads itself, within its own bounds."""
+    """Declare a JSON body that the route reads itself, with its own limits."""
     schema = reference(model.__name__)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 

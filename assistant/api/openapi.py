@@ -1,4 +1,8 @@
-"""Which operation goes on from which answer, as links of the OpenAPI file: stateful tests walk along them."""
+"""The OpenAPI file: FastAPI's routes, the raw streaming paths, the schemas of events, and links.
+
+``python -m assistant.api.openapi`` writes docs/openapi.json; a test compares it with the code. Links lead
+from an operation's response to the operations that continue it: stateful tests follow them.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +51,13 @@ def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
 
 
 def _link(operation_id: str, **parameters: str) -> dict[str, Any]:
-    """Return a link; each parameter is a place in the response's body."""
+    """Return a link; each parameter is a path in the response's body."""
     found = {name: f"$response.body#/{place}" for name, place in parameters.items()}
     return {"operationId": operation_id, "parameters": found}
 
 
 def _add(operation: dict[str, Any], status: str, links: dict[str, Any]) -> None:
     operation["responses"][status]["links"] = links
-
-
-# The operations that run on raw ASGI, as the OpenAPI file tells of them: FastAPI does not know them.
 
 
 EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
@@ -84,8 +85,8 @@ _KEY: dict[str, Any] = {
     "answer; with another request it is refused (409). A key keeps the answer's events as "
     "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
     "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
-    "shows 5 s after its last event (15 s before the first): whoever joins then gets what was kept and the "
-    "error interrupted. An error that is not retryable comes again for 15 minutes.",
+    "shows 5 s after its last event (15 s before the first): a request that joins then gets what was kept "
+    "and the error interrupted. An error that is not retryable comes again for 15 minutes.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
 _LAST_EVENT_ID: dict[str, Any] = {
@@ -240,9 +241,6 @@ def _json_text(model: str) -> dict[str, Any]:
 
 def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
     return {"200": good} | {str(status): response for status, response in bad.items()}
-
-
-# The OpenAPI file: what FastAPI knows of the routes, the raw streaming paths, and the schemas of all events.
 
 
 API_VERSION = "2.0.0"

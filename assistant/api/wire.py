@@ -168,9 +168,6 @@ class Readiness(PublicModel):
     deployed: DeployedVersions = DeployedVersions()
 
 
-# Bodies of ``POST /v1/chat/completions`` as OpenAI's chat schema has them, and our own field ``answer``.
-
-
 class UrlCitation(PublicModel):
     start_index: int
     end_index: int

@@ -207,7 +207,7 @@ def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]
     if strange:
         yield Contradiction(key, f"{', '.join(strange)} is not in {place.region}.")
     if len(set(place.zones)) < len(place.zones):
-        yield Contradiction(key, "the same zone twice is one zone.")
+        yield Contradiction(key, "contains a duplicate. List each zone once.")
     if place.profile == "hipaa" and len(place.zones) < 3:
         yield Contradiction(
             key, f"{len(place.zones)} zones; the search domain of profile hipaa has a standby, which takes 3."
@@ -218,7 +218,7 @@ def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]
     for name in ("subnet_ids", "route_table_ids"):
         ids: tuple[str, ...] = getattr(vpc, name)
         if len(set(ids)) < len(ids):
-            yield Contradiction(("network", "vpc", name), "the same id stands twice.")
+            yield Contradiction(("network", "vpc", name), "contains a duplicate. List each id once.")
     if len(vpc.subnet_ids) != len(place.zones):
         yield Contradiction(
             ("network", "vpc", "subnet_ids"),
@@ -293,7 +293,9 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
                 "exactly one of service_name and resource_configuration_arn is given.",
             )
         if names.index(entry.name) < number:
-            yield Contradiction(("reach", number, "name"), f'"{entry.name}" stands twice.')
+            yield Contradiction(
+                ("reach", number, "name"), f'"{entry.name}" is a duplicate. Give each entry its own name.'
+            )
 
 
 SAMPLE_ACCOUNT = "111122223333"

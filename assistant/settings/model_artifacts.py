@@ -165,7 +165,7 @@ class CompatibleRow(StrictModel):
     """Version in the machine image."""
     source: str
     warning: str | None = None
-    """What was not tested with this combination; ``assistant doctor`` prints it."""
+    """What was not tested with this combination."""
 
 
 class CompatibilityTable(StrictModel):

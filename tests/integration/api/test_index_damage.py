@@ -1,4 +1,4 @@
-"""What agents are told while the index is damaged, by a service that runs and by one that is started."""
+"""Responses while the index is damaged, by a service that runs and by one that is started."""
 
 from __future__ import annotations
 

@@ -347,7 +347,7 @@ async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(
     assert response.text.rpartition("event: error")[0].endswith("\n\n")  # it has no id of the answer's own
     again = await come_back(
         service, answer_id, after=len(events) - 1
-    )  # who has all that was kept is told as well
+    )  # a reader that has all kept events gets it too
     assert (again.status_code, events_of(again.text)) == (200, [events[-1]])
     record = await service.tenants["clinic"].answering.records.get_answer(answer_id)
     assert record is not None

@@ -121,7 +121,7 @@ async def test_a_stream_in_progress_outlives_the_signal_to_stop(
         gate.set()
         kinds = [kind for kind, _ in events_of((await asking).text)]
         assert (kinds[0], kinds[-1]) == ("started", "done")
-        await client.aclose()  # as a balancer does when it is told that the connection ends
+        await client.aclose()  # as a balancer does after a close notice
         assert (await other.ended())[0] == 0
 
 

@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, MAX_QUESTION_CHARACTERS
-from assistant.api.chat import ChatAsking, RefusedChatError, read_chat_request
+from assistant.api.chat import ChatQuestion, RefusedChatError, read_chat_request
 
 QUESTION = {"role": "user", "content": "How long is the wait?"}
 
 
-def read(**changes: Any) -> ChatAsking:
+def read(**changes: Any) -> ChatQuestion:
     return read_chat_request(orjson.dumps({"model": "default", "messages": [QUESTION]} | changes))
 
 

@@ -27,7 +27,7 @@ STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version
 
 
 class ScriptedLog:
-    """An ``AnswerLog`` in memory that fails when it is told to; every read turns the clock on a little."""
+    """An ``AnswerLog`` in memory that fails on demand; every read advances the clock a little."""
 
     def __init__(self) -> None:
         self.opening: LogOpening | None = opening("a1")
