@@ -1,16 +1,24 @@
-"""The event stream's parser: the library's own decoder is the measure, and nothing depends on the cuts."""
+"""From the bytes of AWS's event stream and of server-sent events to text, cut anywhere."""
 
 from __future__ import annotations
 
 import struct
 from zlib import crc32
 
+import orjson
 import pytest
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.aws.event_stream import EventStreamParser
+from assistant.aws.event_stream import (
+    ChatChunkParser,
+    ChatStreamError,
+    EventStreamParser,
+    EventTooLargeError,
+    ServerSentEventParser,
+)
+from assistant.domain.answers import Usage
 from assistant.local.gateway import encode_message, payload_part, stream_exception
 from tests.unit.aws.cutting import cut_anywhere
 
@@ -113,3 +121,162 @@ def test_nothing_is_decoded_after_a_fault() -> None:
     parser.feed(b"garbage garbage")
 
     assert parser.feed(payload_part(b"text")) == []
+
+
+# The SSE parser, by the standard's rules.
+
+
+DATA = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), max_size=30)
+EVENTS = st.lists(st.lists(DATA, min_size=1, max_size=3), max_size=6)
+
+
+def encoded(events: list[list[str]], line_end: str) -> bytes:
+    return "".join(
+        "".join(f"data: {line}{line_end}" for line in lines) + line_end for lines in events
+    ).encode()
+
+
+@given(events=EVENTS, line_end=st.sampled_from(["\n", "\r\n", "\r"]), data=st.data())
+def test_events_are_the_same_however_the_bytes_are_cut(
+    events: list[list[str]], line_end: str, data: st.DataObject
+) -> None:
+    parser = ServerSentEventParser()
+
+    found = [event for piece in cut_anywhere(encoded(events, line_end), data) for event in parser.feed(piece)]
+
+    assert found == ["\n".join(lines).encode() for lines in events]
+
+
+PIECES = [b"data: ", b"data:", b"\n", b"\n\n", b"\n\ndata: ", b"\r", b"\r\n", b"x", b" ", b": ping", b"id: 1"]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=20), data=st.data())
+def test_whole_events_at_once_are_what_they_are_byte_by_byte(
+    pieces: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"".join(pieces)
+    cut, by_byte = ServerSentEventParser(), ServerSentEventParser()
+
+    found = [event for piece in cut_anywhere(stream, data) for event in cut.feed(piece)]
+
+    assert found == [event for byte in stream for event in by_byte.feed(bytes([byte]))]
+
+
+def test_comments_and_other_fields_are_no_data() -> None:
+    assert ServerSentEventParser().feed(b": ping\n\nevent: x\nid: 1\ndata: a\n\n") == [b"a"]
+
+
+def test_one_space_after_the_colon_is_not_data() -> None:
+    assert ServerSentEventParser().feed(b"data:a\n\ndata:  b\n\n") == [b"a", b" b"]
+
+
+def test_an_event_without_its_blank_line_waits() -> None:
+    parser = ServerSentEventParser()
+
+    assert parser.feed(b"data: a\n") == []
+    assert parser.feed(b"\n") == [b"a"]
+
+
+def test_an_event_of_two_lines_may_be_cut_between_them() -> None:
+    parser = ServerSentEventParser()
+
+    assert parser.feed(b"data: a\n") == []
+    assert parser.feed(b"data: b\n\n") == [b"a\nb"]
+
+
+@pytest.mark.parametrize("line", [b"data: " + b"x" * 400_000 + b"\n", b"x" * 400_000])
+def test_an_event_without_an_end_is_bounded(line: bytes) -> None:
+    parser = ServerSentEventParser()
+
+    def feed_for_ever() -> None:
+        for _ in range(4):
+            parser.feed(line)
+
+    with pytest.raises(EventTooLargeError):
+        feed_for_ever()
+
+
+# From the bytes of both framings to text.
+
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=8)
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+def chunk(content: object = None, *, finish_reason: object = None, **more: object) -> bytes:
+    delta = {} if content is None else {"content": content}
+    body = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **more}
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def completion(texts: list[str]) -> bytes:
+    first = chunk(None, object="chat.completion.chunk")
+    last = chunk(finish_reason="stop") + b"data: " + orjson.dumps({"choices": [], "usage": USAGE}) + b"\n\n"
+    return first + b"".join(map(chunk, texts)) + last + b"data: [DONE]\n\n"
+
+
+@given(texts=TEXTS, data=st.data())
+def test_text_is_the_same_however_both_framings_are_cut(texts: list[str], data: st.DataObject) -> None:
+    parts = cut_anywhere(completion(texts), data)  # inside UTF-8 characters too
+    reads = cut_anywhere(b"".join(map(payload_part, parts)), data)
+    frames, chunks = EventStreamParser(), ChatChunkParser()
+
+    found = "".join(chunks.feed(payload) for read in reads for payload in frames.feed(read))
+
+    assert found == "".join(texts)
+    assert chunks.done
+    last = chunks.last_delta()
+    assert (last.finish_reason, last.usage) == ("stop", Usage(prompt_tokens=7, completion_tokens=3))
+
+
+def test_text_of_one_read_is_merged() -> None:
+    assert ChatChunkParser().feed(chunk("one ") + chunk("two")) == "one two"
+
+
+def test_nothing_after_the_end_mark_counts() -> None:
+    parser = ChatChunkParser()
+
+    assert parser.feed(chunk("a") + b"data: [DONE]\n\n" + chunk("b")) == "a"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {\n\n",
+        b"data: 3\n\n",
+        b"data: []\n\n",
+        b"data: {}\n\n",
+        b'data: {"choices": 3}\n\n',
+        b'data: {"choices": [3]}\n\n',
+        b'data: {"choices": [{}]}\n\n',
+        b'data: {"choices": [], "usage": {"prompt_tokens": "many"}}\n\n',
+        b"data: \xff\xfe\n\n",
+        chunk(3),
+        chunk(["text"]),
+    ],
+)
+def test_what_is_no_chat_completion_is_an_error(event: bytes) -> None:
+    with pytest.raises(ChatStreamError, match="no chat completion"):
+        ChatChunkParser().feed(event)
+
+
+def test_an_error_of_the_model_is_named_by_its_code_without_its_text() -> None:
+    event = b'data: {"error": {"code": "cuda_oom", "message": "while answering: my secret question"}}\n\n'
+
+    with pytest.raises(ChatStreamError) as caught:
+        ChatChunkParser().feed(event)
+
+    assert "cuda_oom" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_error_says_which_text_came_before_it() -> None:
+    with pytest.raises(ChatStreamError) as caught:
+        ChatChunkParser().feed(chunk("one ") + chunk("two") + b"data: {\n\n" + chunk("three"))
+
+    assert caught.value.text == "one two"
+
+
+def test_an_end_by_another_reason_is_an_error() -> None:
+    with pytest.raises(ChatStreamError, match="content_filter"):
+        ChatChunkParser().feed(chunk(finish_reason="content_filter"))

@@ -1,16 +1,60 @@
+"""Limits of one request: answers in progress, its body, a reader that accepts no data."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import MutableMapping, Sequence
 from datetime import date
 from typing import Any
 
 import pytest
 
 from assistant.answering.prepare import AnswerRequest
-from assistant.api.limits import ClientGoneError, parse_body, read_body
+from assistant.api.limits import (
+    Admission,
+    ClientGoneError,
+    ReaderWatch,
+    StalledReaderError,
+    parse_body,
+    read_body,
+)
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
-from assistant.domain.errors import InvalidRequestError, TooLargeError, UnreadableRequestError
+from assistant.domain.errors import (
+    InvalidRequestError,
+    OverloadedError,
+    TooLargeError,
+    UnreadableRequestError,
+)
+
+
+def test_an_agent_over_their_share_is_told_when_to_return() -> None:
+    admission = Admission(streams=10, streams_per_agent=2)
+    admission.enter("ann")
+    admission.enter("ann")
+    with pytest.raises(OverloadedError) as refused:
+        admission.enter("ann")
+    assert refused.value.retry_after_s
+    admission.enter("bob")
+
+
+def test_a_full_process_refuses_everybody() -> None:
+    admission = Admission(streams=1, streams_per_agent=2)
+    admission.enter("ann")
+    with pytest.raises(OverloadedError):
+        admission.enter("bob")
+
+
+def test_a_place_is_given_back_once() -> None:
+    admission = Admission(streams=2, streams_per_agent=2)
+    leave = admission.enter("ann")
+    admission.enter("bob")
+    leave()
+    leave()
+    assert admission.active == 1
+    admission.enter("ann")
+    with pytest.raises(OverloadedError):
+        admission.enter("ann")
 
 
 class Sender:
@@ -123,3 +167,42 @@ def test_a_number_is_not_taken_for_a_date() -> None:
     with pytest.raises(InvalidRequestError, match="effective_date"):
         parse_body(body % b"0", Document)
     assert parse_body(body % b'"2026-03-01"', Document).effective_date == date(2026, 3, 1)
+
+
+PART: dict[str, object] = {"type": "http.response.body"}
+
+
+async def taken(_message: MutableMapping[str, Any]) -> None:
+    """A reader who takes what comes."""
+
+
+async def stuck(_message: MutableMapping[str, Any]) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_reader_who_takes_nothing_is_found_out() -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(StalledReaderError), ReaderWatch(limit_s=0.02) as watch:
+            await watch.send(stuck, PART)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_waiting_for_the_next_event_is_no_stall() -> None:
+    with ReaderWatch(limit_s=0.01) as watch:
+        await watch.send(taken, PART)
+        await asyncio.sleep(0.05)
+        await watch.send(taken, PART)
+
+
+async def test_a_cancellation_from_elsewhere_goes_on() -> None:
+    async def deliver() -> None:
+        with ReaderWatch(limit_s=30) as watch:
+            await watch.send(stuck, PART)
+
+    task = asyncio.create_task(deliver())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
