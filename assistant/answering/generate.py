@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from opentelemetry import trace
@@ -76,38 +77,29 @@ class Interruption:
             raise InterruptedAnswerError(self.cause) from exception
 
 
+@dataclass(slots=True, kw_only=True)
 class ModelCall:
     """One call of the model: ``begin``, ``open``, ``read`` until None, ``close``."""
 
-    def __init__(
-        self,
-        services: TenantServices,
-        request: GenerationRequest,
-        *,
-        conversation_id: str,
-        deadline: Deadline,
-        interruption: Interruption,
-        steps: Steps,
-    ) -> None:
-        self._services = services
-        self._request = request
-        self._conversation_id = conversation_id
-        self._deadline = deadline
-        self._interruption = interruption
-        self._steps = steps
-        self._span = trace.INVALID_SPAN
-        self._started_s = 0.0
-        self._connection = AsyncExitStack()
-        self._opening: asyncio.Task[GenerationStream] | None = None
-        self._deltas: AsyncIterator[GenerationDelta] | None = None
-        self._limits: tuple[asyncio.TimerHandle, ...] = ()
-        """For the first text and for the whole answer."""
-        self._has_reached_reader = False
-        self._first_chunk_ms: float | None = None
-        self.inference_id: str | None = None
-        self.finish_reason: FinishReason | None = None
-        self.usage: Usage | None = None
-        """As the endpoint counted; None when its stream broke off before it said so."""
+    services: TenantServices
+    request: GenerationRequest
+    conversation_id: str
+    deadline: Deadline
+    interruption: Interruption
+    steps: Steps
+    inference_id: str | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    """As the endpoint counted; None when its stream broke off before it said so."""
+    _span: trace.Span = trace.INVALID_SPAN
+    _started_s: float = 0.0
+    _connection: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _opening: asyncio.Task[GenerationStream] | None = None
+    _deltas: AsyncIterator[GenerationDelta] | None = None
+    _limits: tuple[asyncio.TimerHandle, ...] = ()
+    """For the first text and for the whole answer."""
+    _has_reached_reader: bool = False
+    _first_chunk_ms: float | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -116,9 +108,9 @@ class ModelCall:
 
     def begin(self) -> None:
         """Send the request. The caller can show the sources while it is under way."""
-        self._started_s = self._services.clock.monotonic_s()
+        self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span()
-        context = self._services.generator.stream(self._request, deadline=self._deadline)
+        context = self.services.generator.stream(self.request, deadline=self.deadline)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
@@ -127,13 +119,13 @@ class ModelCall:
         run from here. Raises as ``read``."""
         if self._opening is None:
             raise RuntimeError("Begin the call before it is opened.")
-        loop, interrupt = asyncio.get_running_loop(), self._interruption.interrupt
-        limit_s = self._services.tenant.limits.first_token_timeout_s
+        loop, interrupt = asyncio.get_running_loop(), self.interruption.interrupt
+        limit_s = self.services.tenant.limits.first_token_timeout_s
         self._limits = (
             loop.call_later(limit_s, interrupt, Cause.LATE),
-            loop.call_later(self._deadline.remaining_s(), interrupt, Cause.DEADLINE),
+            loop.call_later(self.deadline.remaining_s(), interrupt, Cause.DEADLINE),
         )
-        with self._interruption:
+        with self.interruption:
             stream = await self._opening
         self.inference_id = stream.inference_id
         self._deltas = aiter(stream)
@@ -147,7 +139,7 @@ class ModelCall:
         if self._deltas is None:
             raise RuntimeError("Open the call before its text is read.")
         while True:
-            with self._interruption:
+            with self.interruption:
                 delta = await anext(self._deltas, None)
             if delta is None:
                 if self.finish_reason is None:
@@ -167,7 +159,7 @@ class ModelCall:
         if self._limits and not self._has_reached_reader:
             self._has_reached_reader = True
             self._limits[0].cancel()
-            self._steps.timings_ms["first_token"] = self._elapsed_ms()
+            self.steps.timings_ms["first_token"] = self._elapsed_ms()
 
     async def close(self, *, failure: str | None = None) -> None:
         """Close the endpoint's connection, or stop opening it. A second call does nothing.
@@ -182,7 +174,7 @@ class ModelCall:
         if failure is not None:
             fail_span(self._span, failure)
         if self._limits:
-            self._steps.timings_ms["generate"] = self._elapsed_ms()
+            self.steps.timings_ms["generate"] = self._elapsed_ms()
             self._describe()
         if not opening.done():
             opening.cancel()
@@ -193,12 +185,12 @@ class ModelCall:
         self._span.end()
 
     def _elapsed_ms(self) -> float:
-        return elapsed_ms(self._started_s, clock=self._services.clock)
+        return elapsed_ms(self._started_s, clock=self.services.clock)
 
     def _begin_span(self) -> trace.Span:
         """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
-        model = self._services.tenant.generation.model
-        return self._steps.begin(
+        model = self.services.tenant.generation.model
+        return self.steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -206,9 +198,9 @@ class ModelCall:
                 "gen_ai.provider.name": PROVIDER,
                 "gen_ai.request.model": model,
                 "gen_ai.request.stream": True,
-                "gen_ai.request.max_tokens": self._request.max_tokens,
-                "gen_ai.request.temperature": self._request.temperature,
-                "gen_ai.conversation.id": self._conversation_id,
+                "gen_ai.request.max_tokens": self.request.max_tokens,
+                "gen_ai.request.temperature": self.request.temperature,
+                "gen_ai.conversation.id": self.conversation_id,
                 "gen_ai.output.type": "text",
             },
         )

@@ -57,8 +57,6 @@ class MarkerFilter:
     may begin a marker is held back until that is decided: at most 46 characters.
     """
 
-    __slots__ = ("_begun", "_held", "_sources", "removed")
-
     def __init__(self, *, sources: int) -> None:
         """``sources``: the numbers 1 to ``sources`` name a source."""
         self._sources = sources
@@ -116,23 +114,6 @@ TextEvents = Iterator[Token | SentenceEnded]
 
 class AnswerText:
     """The text of one answer. ``text``, which the record keeps, is the sum of all ``Token`` texts."""
-
-    __slots__ = (
-        "_allowed_urls",
-        "_checker",
-        "_filter",
-        "_language",
-        "_length",
-        "_parts",
-        "_question",
-        "_raw",
-        "_seen",
-        "_splitter",
-        "_taken",
-        "failure",
-        "quoted",
-        "sentences",
-    )
 
     def __init__(
         self,

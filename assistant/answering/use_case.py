@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import structlog
 
 from assistant.answering.events import AnswerEvent, Cause
 from assistant.answering.generate import InterruptedAnswerError, ModelCall
 from assistant.answering.ports import GenerationRequest
-from assistant.answering.prepare import RECORDS_TIMEOUT_S, AnswerRequest, PrepareAnswer, PreparedAnswer
+from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
 from assistant.answering.record import RecordWriter, begun_record
 from assistant.answering.services import TenantServices
 from assistant.answering.stream import AnswerStream
-from assistant.domain.answers import AnswerRecord, FinishReason
-from assistant.domain.clock import Deadline
+from assistant.domain.answers import FinishReason
 from assistant.domain.errors import AssistantError
-from assistant.domain.identity import Identity
 from assistant.text.language import language
 
 _HEAD_START_S = 0.001
@@ -37,49 +36,16 @@ class AnswerQuestion:
     """
 
     def __init__(self, services: TenantServices) -> None:
+        preparing = PrepareAnswer(services)
         self._services = services
         self._settings_hash = services.tenant.settings_hash()
         self._language = language(services.tenant.language)
-        self._prepare = PrepareAnswer(services)
+        self._weights = preparing.find_evidence.weights
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
-
-    def unfinished_record(
-        self, asking: AnswerRequest, *, identity: Identity, answer_id: str, conversation_id: str
-    ) -> AnswerRecord:
+        self.prepare = preparing.prepare
+        """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
+        self.unfinished_record = partial(begun_record, services=services, settings_hash=self._settings_hash)
         """Return the record to keep if the process dies while it writes the answer."""
-        return begun_record(
-            asking,
-            identity=identity,
-            answer_id=answer_id,
-            conversation_id=conversation_id,
-            services=self._services,
-            settings_hash=self._settings_hash,
-        )
-
-    async def prepare(
-        self,
-        asking: AnswerRequest,
-        *,
-        identity: Identity,
-        deadline: Deadline,
-        answer_id: str | None = None,
-        conversation_id: str | None = None,
-    ) -> PreparedAnswer:
-        """Look the conversation up, embed, search, judge the evidence and build the prompt.
-
-        Ids that are not given are made; a given ``conversation_id`` is the request's own where it has one.
-
-        Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does
-        not fit the model's context), EmbeddingUnavailableError, SearchUnavailableError,
-        RecordsUnavailableError, OverloadedError, DeadlineExceededError. Nothing is recorded then.
-        """
-        return await self._prepare.prepare(
-            asking,
-            identity=identity,
-            deadline=deadline,
-            answer_id=answer_id,
-            conversation_id=conversation_id,
-        )
 
     async def stream(
         self, prepared: PreparedAnswer, *, resumable: bool = False
@@ -99,7 +65,7 @@ class AnswerQuestion:
             prepared,
             language=self._language,
             settings_hash=self._settings_hash,
-            weights=self._prepare.find_evidence.weights,
+            weights=self._weights,
         )
         model = self._model_call(prepared)
         try:
@@ -151,8 +117,8 @@ class AnswerQuestion:
             temperature=self._services.tenant.generation.temperature,
         )
         return ModelCall(
-            self._services,
-            request,
+            services=self._services,
+            request=request,
             conversation_id=prepared.conversation_id,
             deadline=prepared.deadline,
             interruption=prepared.interruption,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
@@ -109,6 +109,14 @@ class JoinedAnswer(Exception):
         self.answer_id = answer_id
 
 
+def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
+    limits = {name: tenant.answering.tenant.limits for name, tenant in tenants.items()}
+    return {
+        name: Admission(streams=limit.streams, streams_per_agent=limit.streams_per_agent)
+        for name, limit in limits.items()
+    }
+
+
 class SendRefusal(Protocol):
     """How an endpoint sends a problem."""
 
@@ -121,8 +129,10 @@ class Answers:
     def __init__(self, service: Service, limits: StreamLimits) -> None:
         self.service = service
         self.limits = limits
-        self._admissions = {name: Admission.of(one.answering.tenant) for name, one in service.tenants.items()}
-        self._resumed = ResumedAnswers(service.tenants, service.running, service.followers, service.clock)
+        self._admissions = admissions(service.tenants)
+        self._resumed = ResumedAnswers(
+            service.tenants, service.running, service.followers, admissions(service.tenants), service.clock
+        )
         self._logs: set[asyncio.Task[None]] = set()
         """Event logs whose last batch is not written."""
 

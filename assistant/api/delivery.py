@@ -32,8 +32,6 @@ class EncodedEvent:
 class EventEncoder:
     """Encodes the events of one answer; ids are ``<answer_id>:<sequence>``, the sequence from 1."""
 
-    __slots__ = ("_prefix",)
-
     def __init__(self, answer_id: str) -> None:
         self._prefix = b"id: " + answer_id.encode() + b":"
 
@@ -84,18 +82,6 @@ class EventReader(Protocol):
 class Outbox:
     """Events that wait for one reader. The writer never waits: above the limit, adjacent tokens are merged,
     so the answer's own text bounds the size. A merged token has the sequence of its last part."""
-
-    __slots__ = (
-        "_beat",
-        "_closed",
-        "_due_s",
-        "_events",
-        "_limit_bytes",
-        "_merged",
-        "_merged_to",
-        "_size_bytes",
-        "_waiter",
-    )
 
     def __init__(self, *, limit_bytes: int = OUTBOX_LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes

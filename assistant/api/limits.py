@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 
 from assistant.api.errors import invalid_request
 from assistant.domain.errors import OverloadedError, TooLargeError, UnreadableRequestError
-from assistant.settings.tenant import TenantConfig
 
 _RETRY_AFTER_S = 2.0
 
@@ -27,10 +26,6 @@ class Admission:
         self._streams_per_agent = streams_per_agent
         self._active = 0
         self._active_of: Counter[str] = Counter()
-
-    @classmethod
-    def of(cls, tenant: TenantConfig) -> Admission:
-        return cls(streams=tenant.limits.streams, streams_per_agent=tenant.limits.streams_per_agent)
 
     @property
     def active(self) -> int:
@@ -168,8 +163,6 @@ class ReaderWatch:
 
     The ``with`` block raises StalledReaderError. Bound to the task that enters it.
     """
-
-    __slots__ = ("_cancelling_before", "_limit_s", "_loop", "_since_s", "_stalled", "_task", "_timer")
 
     def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -197,16 +198,15 @@ class LogFollower:
         on_lapse: Callable[[], Awaitable[AssistantError]],
         kept: KeptEvents,
     ) -> None:
-        self._on_lapse = on_lapse
-        self._kept = kept
         self._log = log
         self._answer_id = reading.opening.answer_id
+        self._unread = reading.batches
         self._after = after
         self._clock = clock
-        self._unread = reading.batches
+        self._on_lapse = on_lapse
+        self._kept = kept
         self._batch = 0
-        self._renewed_s = clock.monotonic_s()
-        self._read_s = clock.monotonic_s()
+        self._renewed_s = self._read_s = clock.monotonic_s()
         self._signalled_s = float("-inf")
         self._unshown_since_s: float | None = None
         self._ended = False
@@ -323,23 +323,18 @@ class LogFollower:
             await self._log.signal_reader(self._answer_id)
 
 
+@dataclass(frozen=True, slots=True)
 class ResumedAnswers:
     """Opens readings of answers that a reader comes back to, written here or by another task."""
 
-    def __init__(
-        self,
-        tenants: Mapping[str, ServedTenant],
-        running: RunningAnswers,
-        followers: set[LogFollower],
-        clock: Clock,
-    ) -> None:
-        self._tenants = tenants
-        self._running = running
-        self._followers = followers
-        self._clock = clock
-        self._admissions = {name: Admission.of(one.answering.tenant) for name, one in tenants.items()}
-        self._judging: dict[str, asyncio.Task[None]] = {}
-        """By answer: waits for a sign of its owner after the reader left."""
+    tenants: Mapping[str, ServedTenant]
+    running: RunningAnswers
+    followers: set[LogFollower]
+    admissions: Mapping[str, Admission]
+    """Separate from those of new answers."""
+    clock: Clock
+    _judging: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, "asyncio.Task[None]"])
+    """By answer: waits for a sign of its owner after the reader left."""
 
     async def close(self) -> None:
         for task in self._judging.values():
@@ -355,7 +350,7 @@ class ResumedAnswers:
         Raises NotFoundError, NotResumableError (its events were not kept, or have expired), OverloadedError,
         RecordsUnavailableError.
         """
-        answer = self._running.find(answer_id, identity=identity)
+        answer = self.running.find(answer_id, identity=identity)
         if answer is None:
             async with self._follow_log(answer_id, identity, gone, after=after) as reading:
                 yield reading
@@ -363,7 +358,7 @@ class ResumedAnswers:
         if answer.log is None:
             raise NotResumableError(_NOT_KEPT)
         shown = {ranked.passage.document_id for ranked in answer.prepared.shown}
-        texts = self._tenants[identity.tenant].answering.texts
+        texts = self.tenants[identity.tenant].answering.texts
         try:
             await refuse_withdrawn(shown, texts, labels=identity.labels)
         except WithdrawnError as error:
@@ -376,25 +371,25 @@ class ResumedAnswers:
     async def _follow_log(
         self, answer_id: str, identity: Identity, gone: asyncio.Task[None], *, after: int
     ) -> AsyncGenerator[Reading]:
-        tenant = self._tenants[identity.tenant]
+        tenant = self.tenants[identity.tenant]
         records = tenant.answering.records
         log_reading = await _own_log(tenant, answer_id, identity)
-        leave = self._admissions[identity.tenant].enter(identity.agent)
+        leave = self.admissions[identity.tenant].enter(identity.agent)
         follower = LogFollower(
             tenant.log,
             log_reading,
             after=after,
-            clock=self._clock,
-            on_lapse=partial(settle_lapsed, answer_id, log=tenant.log, records=records, clock=self._clock),
+            clock=self.clock,
+            on_lapse=partial(settle_lapsed, answer_id, log=tenant.log, records=records, clock=self.clock),
             kept=KeptEvents(tenant.answering.texts, labels=identity.labels),
         )
         gone.add_done_callback(lambda _: follower.stop())
-        self._followers.add(follower)
+        self.followers.add(follower)
         try:
             limit_s = tenant.answering.tenant.limits.answer_deadline_s + _FOLLOW_GRACE_S
             yield Reading(answer_id, follower, limit_s)
         finally:
-            self._followers.discard(follower)
+            self.followers.discard(follower)
             leave()
             if not follower.is_judged and answer_id not in self._judging:
                 task = self._judging[answer_id] = asyncio.create_task(follower.judge_owner())
