@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from assistant.answering.events import Done, Sources, Started
 from assistant.domain.answers import (
     AccessEntry,
     AlsoPossible,
@@ -19,38 +20,16 @@ from assistant.domain.answers import (
     Source,
     StoredSent,
     StoredVerdict,
-    Usage,
 )
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.public import PublicModel
 
 
-class WholeAnswer(PublicModel):
+class WholeAnswer(Done, Sources, Started):
     """``POST /v1/answers`` with ``Accept: application/json``: the events of the stream in one body."""
 
-    answer_id: str
-    conversation_id: str
-    model: str
-    index_version: str
-    trace_id: str | None
-    resumable: bool = False
-    sources: tuple[Source, ...]
     text: str
     sentences: tuple[Sentence, ...]
-    finish_reason: FinishReason
-    citations: tuple[int, ...]
-    usage: Usage
-    timings_ms: dict[str, float]
-    reason: str | None = None
-    mode: Mode | None = None
-    certainty: Certainty | None = None
-    also: tuple[AlsoPossible, ...] = ()
-    clarify: str | None = None
-    reply_draft: str | None = None
-    escalation: str | None = None
-    corrections: tuple[Correction, ...] = ()
-    fallback: str | None = None
-    recorded: bool = True
 
 
 class StoredAnswer(PublicModel):
