@@ -304,7 +304,7 @@ def test_tenants_without_a_file_are_passed_over() -> None:
 
 
 def test_a_tenant_that_was_asked_for_must_have_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"care_app/clinic.toml: there is no such file"):
+    with pytest.raises(ConfigurationError, match=r"care_app/clinic.toml: no such file"):
         stages(tenant="clinic")
 
 
