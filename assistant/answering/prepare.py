@@ -255,7 +255,7 @@ class PrepareAnswer:
                 RECORDS_TIMEOUT_S,
                 lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
                 deadline=scope.deadline,
-                late=RecordsUnavailableError("The store of answers does not answer; ask again."),
+                late=lambda: RecordsUnavailableError("The store of answers does not answer; ask again."),
             )
         if not turns or any(turn.agent != agent for turn in turns):
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
@@ -349,9 +349,13 @@ class PrepareAnswer:
                     return
                 readable.insert(0, fill_record(turn, shown))
 
-        late = RecordsUnavailableError("The texts of earlier answers cannot be read.")
         with suppress(DependencyError):
-            await call_within(RECORDS_TIMEOUT_S, read, deadline=scope.deadline, late=late)
+            await call_within(
+                RECORDS_TIMEOUT_S,
+                read,
+                deadline=scope.deadline,
+                late=lambda: DependencyError("Earlier answers took too long to read."),
+            )
         return readable
 
     async def _build_prompt(

@@ -130,8 +130,12 @@ class RetrievePassages:
         self, call: Callable[[Deadline], Coroutine[Any, Any, Result]], deadline: Deadline
     ) -> Result:
         limit_s = self._services.tenant.limits.search_timeout_s
-        late = SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again.")
-        return await call_within(limit_s, call, deadline=deadline, late=late)
+        return await call_within(
+            limit_s,
+            call,
+            deadline=deadline,
+            late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
+        )
 
     async def embed(self, texts: Sequence[str], scope: SearchScope) -> list[list[float]]:
         """Return a vector for each text, by one call. A text over the model's token limit is embedded in
@@ -156,7 +160,9 @@ class RetrievePassages:
                 limit_s,
                 lambda step: self._vectors(texts, deadline=step),
                 deadline=scope.deadline,
-                late=EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again."),
+                late=lambda: EmbeddingUnavailableError(
+                    f"The embedding endpoint took over {limit_s:g} s; ask again."
+                ),
             )
 
     async def _vectors(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
@@ -458,7 +464,7 @@ class UnitVectors:
                 limit_s,
                 lambda step: self._embedder.embed(texts, deadline=step),
                 deadline=deadline,
-                late=EmbeddingUnavailableError("The embedding endpoint is late."),
+                late=lambda: EmbeddingUnavailableError("The embedding endpoint is late."),
             )
         except AssistantError as error:
             _log.info("units_without_vectors", code=error.code)

@@ -175,11 +175,11 @@ async def call_within(
     call: Callable[[Deadline], Coroutine[Any, Any, Result]],
     *,
     deadline: Deadline,
-    late: DependencyError,
+    late: Callable[[], DependencyError],
 ) -> Result:
     """Await ``call(step_deadline)``; the step's deadline is ``limit_s`` from now, ``deadline`` at the latest.
 
-    Raises ``late`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
+    Raises ``late()`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
     """
     step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
     try:
@@ -187,7 +187,7 @@ async def call_within(
             return await call(step)
     except (TimeoutError, DeadlineExceededError):
         deadline.within_s(_GRACE_S)
-        raise late from None
+        raise late() from None
 
 
 # The check of the index
