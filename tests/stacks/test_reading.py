@@ -66,7 +66,7 @@ def test_model_context_and_copies_are_those_of_the_deployment(
         ('profile = "hipaa"', 'profile = "hippa"', r"deployment\.profile: .*'dev', 'standard' or 'hipaa'"),
         ('"us-east-1b", "us-east-1c"]', '"us-east-1b"]', r"deployment\.zones: 2 zones; .* takes 3"),
         ('"us-east-1c"]', '"us-west-2c"]', r"deployment\.zones: us-west-2c is not in us-east-1"),
-        ('"us-east-1b", "us-east-1c"]', '"us-east-1b", "us-east-1b"]', r"zones: contains a duplicate"),
+        ('"us-east-1b", "us-east-1c"]', '"us-east-1b", "us-east-1b"]', r"deployment\.zones: .* a duplicate"),
         ('accelerator = "inf2"', 'accelerator = "gpu"', r'models\.llm: "qwen3-8b-inf2" is made for inf2'),
         (
             'accelerator = "inf2"',
