@@ -188,7 +188,7 @@ class ResourceRequest(BaseModel):
 
     request_type: Literal["Create", "Update", "Delete"] = Field(alias="RequestType")
     response_url: str = Field(alias="ResponseURL", repr=False)
-    """Signed by S3: whoever has it can reply."""
+    """Signed by S3: anybody with the URL can reply."""
     stack_id: str = Field(alias="StackId")
     request_id: str = Field(alias="RequestId")
     resource_type: str = Field(alias="ResourceType")

@@ -264,7 +264,7 @@ async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
     """Enqueue each live document that the index has lost. Return their number.
 
     Until it is written again a document is stale: its owner sees why, and it counts as a document that the
-    index must hold, so that no reader is told that the knowledge base lacks it. A document that waits since
+    index must hold, so that no answer claims that the knowledge base lacks it. A document that waits since
     an earlier start is not enqueued twice.
     """
     lost = 0

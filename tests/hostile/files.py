@@ -1,4 +1,4 @@
-"""Files that mean harm, by name: what a reader of documents has met or may meet.
+"""Hostile files by name: inputs that a reader of documents may meet.
 
 Each is small enough to be generated in a moment. ``restricted`` ones carry what an author may take for a
 restriction: whatever becomes of them, they must never be readable by everybody.

@@ -1,4 +1,4 @@
-"""An embedding endpoint on a real socket, of which a test says what it does next."""
+"""An embedding endpoint on a real socket that a test controls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ScriptedEndpoint(ThreadingHTTPServer):
         self.go_on = threading.Event()
         self.texts: list[str] = []
         self.before: Callable[[list[str]], None] | None = None
-        """Is called with the texts of each request before it is answered."""
+        """Called with the texts of each request before the answer."""
 
     @property
     def url(self) -> str:

@@ -79,7 +79,7 @@ class Site:
             await asyncio.wait_for(process.communicate(), WITHIN_S)
 
     async def failing_worker(self) -> str:
-        """Run a worker that cannot start; return the last line that it says."""
+        """Run a worker that cannot start; return the last line of its output."""
         process = await self.start_worker()
         _, errors = await asyncio.wait_for(process.communicate(), WITHIN_S)
         assert process.returncode == 1

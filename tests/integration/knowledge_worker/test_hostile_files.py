@@ -1,4 +1,4 @@
-"""Files that mean harm among good ones, through the real worker process into the real stores.
+"""Hostile files among good ones, through the real worker process into the real stores.
 
 ``make check-full`` brings all of them with 600 good ones, ``make test`` a sample.
 """

@@ -1,4 +1,4 @@
-"""Workers that are killed again and again: what each had in its hands is no attempt of a document."""
+"""Workers that are killed repeatedly: the documents of their batches lose no try."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_a_document_that_kills_its_worker_fails_alone_and_is_tried_once_a_
     # Each later start tries it once; the start after that death gives it up again.
     assert await run_until_settled()
     assert not await run_until_settled()
-    # What ended the workers is mended: the next start brings the document in.
+    # The cause is fixed: the next start of the worker indexes the document.
     site.endpoint.before = None
     async with site.worker():
 

@@ -1,5 +1,5 @@
-"""What the functions of one tenant stand among: buckets, tables, queues and parameters by moto, the index in
-a real OpenSearch node, an embedding endpoint that a test commands."""
+"""The services of one tenant's functions: buckets, tables, queues and parameters by moto, the index in a real
+OpenSearch node, and an embedding endpoint that a test controls."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Deployment:
         return [message["Body"] for message in found.get("Messages", ())]
 
     async def delayed(self, queue: str) -> int:
-        """Return how many messages wait for their time."""
+        """Return the number of delayed messages."""
         name = "ApproximateNumberOfMessagesDelayed"
         found = await self.clients["sqs"].get_queue_attributes(
             QueueUrl=self.queue_url(queue), AttributeNames=[name]

@@ -1,5 +1,5 @@
-"""Raw files become live documents, and withdrawn ones are gone, by the functions as they are deployed; each
-event is handed on by hand as the queues would."""
+"""The deployed functions make raw files live documents and remove withdrawn ones. The tests pass each event
+on, as the queues would."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def receive(deployment: Deployment, key: str, content: bytes) -> Any:
 
 
 async def live(deployment: Deployment, key: str = "wiki/refill.md", content: bytes = PAGE) -> str:
-    """Bring a page in as far as it goes, and return its id."""
+    """Index a page, and return its id."""
     await receive(deployment, key, content)
     await deployment.ingesting()(await deployment.event("ids"))
     return "wiki-refill"
@@ -163,7 +163,7 @@ async def test_an_invalid_message_is_kept_and_stops_no_other(deployment: Deploym
 
 @pytest.mark.parametrize("queue", ["ids", "withdrawals"])
 async def test_an_invalid_message_is_delivered_again_at_once(deployment: Deployment, queue: str) -> None:
-    """And so is a dead letter soon: not after 40 visibility time-outs of the queue."""
+    """So it becomes a dead letter soon, and not after 40 visibility timeouts."""
     sqs, url = deployment.clients["sqs"], deployment.queue_url(queue)
     await sqs.send_message(QueueUrl=url, MessageBody="garbage")
     (taken,) = (await sqs.receive_message(QueueUrl=url, VisibilityTimeout=600))["Messages"]

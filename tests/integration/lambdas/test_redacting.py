@@ -1,4 +1,4 @@
-"""Raw capture leaves the quarantine in every version, and a clean copy stays, by the deployed functions."""
+"""The deployed functions delete every raw version from the quarantine, and write a clean copy."""
 
 from __future__ import annotations
 

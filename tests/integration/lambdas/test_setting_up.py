@@ -1,4 +1,4 @@
-"""Custom resources: what is made, and that CloudFormation hears of it whatever happens."""
+"""Custom resources: what they create, and that CloudFormation gets a reply for every outcome."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.integration.lambdas.deployment import MODEL, Deployment
 
 @dataclass
 class CloudFormation:
-    """Its response address: remembers what it was told; fails so often first."""
+    """The response URL: remembers the replies; the first ``fails`` requests fail."""
 
     server: ScriptedServer
     fails: int = 0
@@ -145,7 +145,8 @@ def schema_settings(deployment: Deployment, *, alias: str, opensearch_url: str) 
 
 @pytest.fixture
 async def domain(deployment: Deployment) -> AsyncIterator[ScriptedServer]:
-    """The node, and before it the API of the security plugin, which the node has none of: it says yes."""
+    """The node, with a fake of the security plugin's API, which the node lacks. The fake accepts all
+    requests."""
 
     async def script(exchange: Exchange) -> None:
         if "/_plugins/_security/" in exchange.target:
@@ -165,7 +166,7 @@ async def domain(deployment: Deployment) -> AsyncIterator[ScriptedServer]:
 
 
 def asked_of_security(domain: ScriptedServer) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return (method, what, body) of each call of the security plugin's API."""
+    """Return (method, resource, body) of each request to the security plugin's API."""
     api = "/_plugins/_security/api/"
     return [
         (each.method, each.target.removeprefix(api), orjson.loads(each.body or b"{}"))

@@ -1,4 +1,4 @@
-"""Files that somebody wrote to restrict a document or to take it away, in wrong or rare spellings."""
+"""Files that restrict or withdraw a document in wrong or rare spellings."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ SPELLINGS: Mapping[str, tuple[str, bytes]] = {
     ),
     "withdrawn in HTML": ("pay.html", b'<title>Pay</title><meta name="withdraw" content="true"><p>Salary.'),
 }
-"""By what is wrong: name and content of a file that was meant to be no public document."""
+"""By mistake: name and content of a file that must not become a public document."""
 
 PUBLIC: Mapping[str, bytes] = {
     "pay.md": f"---\ntitle: Pay\n---\n{BODY}".encode(),
     "pay.jsonl": b'{"id": "pay", "question": "Pay?", "answer": "The salary is 61 thousand."}',
     "pay.html": b"<title>Pay</title><p>The salary is 61 thousand.",
 }
-"""The same files before somebody restricted them."""
+"""The same files before the restriction."""

@@ -1,4 +1,4 @@
-"""A batch that somebody else took from a queue: each message is done, or waits as a new one."""
+"""Batches that Lambda received: each message is done, or waits as a new message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 
 class Later:
-    """A queue that remembers what was put back; ``down`` it takes nothing."""
+    """A queue that remembers the messages that it gets again; while ``down`` it is unavailable."""
 
     def __init__(self, *, down: bool = False) -> None:
         self.sent: list[tuple[str, int]] = []
@@ -35,11 +35,11 @@ def messages(*document_ids: str, attempt: int = 1) -> list[QueuedDocument]:
 
 
 class _WorkerStoppedError(BaseException):
-    """The process is gone: nothing after it runs."""
+    """The process has ended: no code after it runs."""
 
 
 class Tries:
-    """Counts that outlive a worker; what is done is not counted, as with documents that are live."""
+    """Counts that outlive a worker. Finished documents are not counted, as live documents are not."""
 
     def __init__(self, handling: Handling) -> None:
         self._handling = handling
@@ -118,7 +118,7 @@ async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() 
 
 
 async def test_ten_documents_that_stop_the_worker_are_given_up_before_they_become_dead_letters() -> None:
-    """An environment of the function that ends deletes no message: all come again, delivered once more."""
+    """A function that ends early deletes no message: all are delivered again."""
     poison = [f"d{number}" for number in range(9)]
     handling = Handling(lambda name: _WorkerStoppedError() if name in poison else None)
     tries = Tries(handling)

@@ -1,4 +1,4 @@
-"""The process that parses: its limits, what they do to one document, and what they leave alone."""
+"""The parsing process: its limits, and that they stop only the document that exceeds them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SLOW = "# Slow\n\n" + "![" * 300_000
 LARGE = "# Large\n\n" + "a\n\n" * 1_500_000
 """Some gigabytes of tokens."""
 SLOW_TO_READ = b"# **a**\n" * 600_000
-"""Some ten seconds of work for whoever looks for a title: each line may be it."""
+"""Ten seconds of work for a search of the title, because each line may be a heading."""
 LARGE_TO_READ = b"# Large\n\n" + b"ab\n" * 1_600_000
 """A hundred megabytes of lines."""
 LONG_LINE = b'{"id":"a","question":"q","answer":"a","more":[' + b'{"a":1},' * 1_200_000 + b"1]}"
@@ -46,7 +46,7 @@ def answers(process: ParsingProcess, *bodies: bytes) -> list[str]:
 
 
 def titles_of(answered: Iterable[bytes | ParsingStoppedError]) -> list[str]:
-    """Return the title of each document, or the reason why there is none."""
+    """Return the title of each document, or the reason of its failure."""
     titles: list[str] = []
     for answer in answered:
         if isinstance(answer, ParsingStoppedError):
@@ -89,7 +89,7 @@ READING = {
     "memory": (ParsingLimits(memory_mib=128), page(LARGE_TO_READ), "more than 128 MiB of memory"),
     "memory of a JSON line": (ParsingLimits(memory_mib=350), line(LONG_LINE), "out of memory"),
 }
-"""What is read before a document is taken in: the head of a page and its title, a line of a file."""
+"""Content that is read before a document is added: the head of a page and its title, or a line of a file."""
 
 
 @pytest.mark.parametrize("case", READING)
@@ -210,7 +210,7 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
 
 
 def test_a_large_document_stays_within_its_limits(make: Make, tokenizer_json: Path) -> None:
-    """In ``make check-full`` 5 MB of ordinary Markdown, the most that is taken."""
+    """In ``make check-full`` 5 MB of ordinary Markdown, the largest accepted size."""
     text = (
         "## Part\n\nWait until day 24, then call the plan; see also step 3 of the list.\n\n- one\n- two\n\n"
     )

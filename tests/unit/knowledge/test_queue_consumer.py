@@ -21,7 +21,7 @@ LIMITS = ConsumerLimits(receive_wait_s=0.0, visibility_timeout_s=VISIBILITY_S, p
 
 
 class ObservedQueue(SqliteIngestionQueue):
-    """Counts extensions; fails as often as it is told."""
+    """Counts extensions; fails for ``failures_left`` calls."""
 
     extensions = 0
     failures_left = 0

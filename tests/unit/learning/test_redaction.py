@@ -1,4 +1,4 @@
-"""A clean line says how a call was, and nothing of what anybody said."""
+"""A clean line describes a call and contains no text of a person."""
 
 from __future__ import annotations
 
