@@ -34,7 +34,7 @@ def make_private_file(path: Path) -> None:
     """Create an empty file unless it exists; then correct its mode and those of SQLite's files beside it.
 
     An existing file is not opened: closing it would release every lock that this process has on it, including
-    SQLite's. Errors are left to whoever opens the file.
+    SQLite's. The caller that opens the file sees the errors.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))

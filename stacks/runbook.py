@@ -245,7 +245,7 @@ ENTRIES = (
         "the hour.",
         look="Lines `message_failed` of `redact_capture` and `overdue_capture_not_redacted` of "
         "`sweep_quarantine`, which tries every five minutes. The object's key is in them, never its text.",
-        fix="Mend what they name: a right, a key, the bucket of clean copies. An object over 128 MiB is "
+        fix="Correct what they name: a right, a key, the bucket of clean copies. An object over 128 MiB is "
         "never redacted: delete it by hand, as the redactor's role, in every version.",
     ),
     Entry(

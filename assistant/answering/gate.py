@@ -3,7 +3,7 @@
 A logistic model (a weights file of kind ``gate``) reads what the best document has in common with the
 question, never a fused score, and returns the probability that this document answers it. The tenant file's
 two thresholds, calibrated on the tuning half of its questions, give three outcomes: *answered*; *possibly*,
-where the nearest units are quoted and the agent is told to check; *not in the knowledge base*. A code that
+where the nearest units are quoted and the agent must check; *not in the knowledge base*. A code that
 the question names ("reject 79") and the document does not contain leads to the third, whatever the scores:
 the document of a neighbouring code is similar and wrong.
 """

@@ -59,7 +59,7 @@ class DynamoDbAnswerLog:
         await self._table.close()
 
     async def open(self, opening: LogOpening) -> LogOpening:
-        # Write the head before the key, so that whoever finds the key finds the log.
+        # Write the head before the key, so that a process that finds the key finds the log.
         await self._put((_log(opening.answer_id), _HEAD), store_text(orjson.dumps(asdict(opening)).decode()))
         if opening.key is None:
             return opening

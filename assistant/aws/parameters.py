@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import structlog
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.clock import Clock
@@ -192,6 +191,8 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
         response = await kms.sign(
             KeyId=key_id, Message=signed.encode(), MessageType="RAW", SigningAlgorithm=_SIGNING_ALGORITHM
         )
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature  # not in every function's package
+
     numbers = decode_dss_signature(bytes(response["Signature"]))
     return f"{signed}.{_base64url(b''.join(number.to_bytes(_TOKEN_NUMBER_BYTES) for number in numbers))}"
 

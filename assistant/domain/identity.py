@@ -1,4 +1,4 @@
-"""Who asks: made only from a verified token."""
+"""The caller, from a verified token and nothing else."""
 
 from __future__ import annotations
 

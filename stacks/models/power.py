@@ -219,7 +219,7 @@ def _switching_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.
         allow("cloudformation:UpdateStack", stack.stack_id, conditions=unchanged),
         allow("ssm:PutParameter", power),
         allow("ssm:GetParameter", power, sources),
-        # CloudFormation reads a stack's SSM parameters as the caller who asks for the update.
+        # CloudFormation reads a stack's SSM parameters as the caller of the update.
         allow("ssm:GetParameters", power, version),
         allow("lambda:UpdateEventSourceMapping", mappings, conditions=tagged),
         allow("sqs:GetQueueAttributes", stack.format_arn(service="sqs", resource="*"), conditions=tagged),

@@ -29,7 +29,7 @@ class OpenSearchTwin:
 
 @asynccontextmanager
 async def open_opensearch_twin(place: Path) -> AsyncGenerator[OpenSearchTwin]:
-    """Open the tenant's index; whoever opens it first makes it, and removes it in the end."""
+    """Open the tenant's index; the first opener creates it and removes it in the end."""
     alias = f"{tenant_name(place)}-passages"
     async with open_opensearch(url=node_url(), auth="none") as client:
         first = not await call(client, f"HEAD /_alias/{alias}", timeout_s=30.0)

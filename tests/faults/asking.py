@@ -1,4 +1,4 @@
-"""What agents and knowledge owners ask of the service, and what they are told."""
+"""What agents and knowledge owners ask of the service, and what they see."""
 
 from __future__ import annotations
 

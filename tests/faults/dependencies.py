@@ -1,4 +1,4 @@
-"""What the service depends on, and how each is told apart on the sockets."""
+"""What the service depends on, and how its sockets are recognised."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Row:
     fault: str
     made_by: str
     sees: str
-    """Status or last event of whoever calls, with code and ``retryable``."""
+    """Status or last event that the caller gets, with code and ``retryable``."""
     recorded: str
     log: str
     figure: str

@@ -60,7 +60,7 @@ async def test_records_that_say_something_else_follow(watch: Watch, wrong: str) 
 
 
 async def tell_record(watch: Watch, answer: Answered, fault: str, *, made_by: str) -> None:
-    """The agent has the answer and is told that its record is to follow; when the store is back it does."""
+    """The agent gets the answer with `recorded` false; the record follows when the store is back."""
     assert answer.told() == "`done` `stop`, `recorded` false"
     assert watch.calls_of_the_model == 1
     read = await called(watch.service, "GET", f"/v1/answers/{answer.answer_id}")

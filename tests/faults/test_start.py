@@ -216,7 +216,7 @@ async def _does_not_start(scene: FaultScene, fault: str, *, made_by: str, how: F
 
 
 async def _starts_and_signs(scene: FaultScene, settings: ServiceSettings) -> None:
-    """The same task starts when the secret can be had, though its issuer is down."""
+    """The same task starts when the secret is available, though its issuer is down."""
     await scene.break_(KEYS, Kind.REFUSE)
     async with scene.service(settings) as service:
         await _tell_no_keys(await Watch.begun(scene, service), KEYS, made_by=DOWN)

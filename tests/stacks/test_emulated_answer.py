@@ -128,7 +128,7 @@ class Deployed:
         return given | {ServiceSettings.variable(key): value for key, value in here.items()}
 
     def queue(self, name: str) -> str:
-        """The URL of a queue, as the function that reads it is told."""
+        """The URL of a queue, as the environment of its function has it."""
         (function,) = [
             each
             for each in self.account.client("lambda").list_functions()["Functions"]

@@ -1,4 +1,4 @@
-"""The shell of a training job as its template has it: what it refuses, and what nobody can say otherwise."""
+"""The shell of a training job as its template has it: what it refuses, and what no caller can override."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_nothing_of_it_is_guessed(runbook: dict[str, Any], parameter: str) -> No
         _accepted(runbook["parameters"], {name: ASKED[name] for name in ASKED if name != parameter})
 
 
-# --- what nobody can say otherwise -----------------------------------------------------------------------
+# --- what no caller can override -------------------------------------------------------------------------
 
 
 def each_job(runbook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

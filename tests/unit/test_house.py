@@ -25,8 +25,7 @@ PHRASES = (
     r"\bmend(s|ed|ing)?\b",
     r"\b(is|are) told\b",
     r"\b(and|or) the like\b",
-    r"\bwho(ever)? asks\b",
-    r"\bwhoever\b",
+    r"\bwhoever asks\b",
     r"\bwhat (nobody|nothing|no one)\b",
     r"\blest\b",
 )

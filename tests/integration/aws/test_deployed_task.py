@@ -166,7 +166,7 @@ def environment_of(
 
 
 async def deploy(synthesized: Path, definition: Mapping[str, Any], *, aws_url: str) -> dict[str, str]:
-    """Make what the other stacks make, and return the names of it by the fields that are told them."""
+    """Make what the other stacks make, and return its names by the settings that take them."""
     name, template = f"box-{uuid.uuid4().hex[:8]}", given(definition)
     aws = await make_resources(aws_url, [name], region=REGION)
     named = {

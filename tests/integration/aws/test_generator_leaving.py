@@ -15,7 +15,7 @@ LEAVING_LIMIT_S = 1.0
 
 
 class Endpoint:
-    """Sends what it is told, then waits for its peer to leave."""
+    """Sends the given bytes, then waits for its peer to leave."""
 
     def __init__(self, *pieces: bytes, begin: bool = True) -> None:
         self.asked = asyncio.Event()

@@ -39,7 +39,7 @@ class Account:
     """Quotas that were raised."""
     default: Mapping[str, float] = field(default_factory=dict[str, float])
     denied: frozenset[str] = frozenset()
-    """Actions that whoever asks may not."""
+    """Actions that the caller may not take."""
     asked: list[str] = field(default_factory=list[str])
 
     def answer(self, action: str, given: Mapping[str, Any]) -> tuple[int, str]:

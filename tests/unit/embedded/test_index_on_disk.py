@@ -1,4 +1,4 @@
-"""What the embedded index keeps on disk, what it leaves there, and what it mends."""
+"""What the embedded index keeps on disk, what it leaves there, and what it repairs."""
 
 from __future__ import annotations
 
