@@ -191,9 +191,9 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
         response = await kms.sign(
             KeyId=key_id, Message=signed.encode(), MessageType="RAW", SigningAlgorithm=_SIGNING_ALGORITHM
         )
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature  # not in every function's package
+    from cryptography.hazmat.primitives.asymmetric import utils  # only the probe's package has it
 
-    numbers = decode_dss_signature(bytes(response["Signature"]))
+    numbers = utils.decode_dss_signature(bytes(response["Signature"]))
     return f"{signed}.{_base64url(b''.join(number.to_bytes(_TOKEN_NUMBER_BYTES) for number in numbers))}"
 
 
