@@ -1,4 +1,7 @@
-"""Puts what the embedded index holds into OpenSearch: embedding the same texts twice takes minutes."""
+"""Retrieval over an index that ``benchmarks.indexing --keep FOLDER`` built: latency, overlap of engines.
+
+The embedded index is copied into OpenSearch, because embedding the same texts twice takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def _floats(vector: bytes) -> list[float]:
     return array("f", vector).tolist()
 
 
-# How alike two search engines answer the same questions over the same passages and vectors.
+# --- overlap of two engines -----------------------------------------------------------------------------
 
 
 TOP = 10
@@ -186,7 +189,7 @@ def _best(found: Retrieved, count: int, key: str) -> set[str]:
     return {name for rank, name in ranked if rank is not None and rank <= count}
 
 
-# How long retrieval takes over an index that ``benchmarks.indexing --keep FOLDER`` built.
+# --- latency --------------------------------------------------------------------------------------------
 
 
 AT_ONCE = 8

@@ -1,4 +1,4 @@
-"""Asks the committed questions by the code of the answer path, without any model writing."""
+"""Asks the committed questions through the answer path, without a model, and judges what it prepared."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _lacks_unit_vectors(prepared: PreparedAnswer) -> bool:
     return False
 
 
-# Judges what the answer path prepared for a question against its gold units and strings.
+# --- judging --------------------------------------------------------------------------------------------
 
 
 CHANCE_DRAWS = 40

@@ -1,7 +1,8 @@
 """The measures of an evaluation, each with an interval bootstrapped by document.
 
-A measure is a mean over the questions that have a value for it. Questions about one document share its fate,
-so whole documents are drawn, 1,000 times, always the same way."""
+A measure is a mean over the questions that have a value for it. Questions about one document depend on each
+other, so whole documents are resampled, 1,000 times, always with the same seed.
+"""
 
 from __future__ import annotations
 
@@ -236,7 +237,7 @@ def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-# Recall@5, MRR and nDCG@10 by ir-measures, for hybrid retrieval and for each leg alone.
+# --- recall, MRR and nDCG of retrieval, by ir-measures --------------------------------------------------
 
 
 Leg = Literal["hybrid", "bm25", "vectors"]

@@ -1,4 +1,4 @@
-"""Questions with known answers: the gold units of single documents, written blind to any retrieval."""
+"""Questions with known answers (gold units of single documents, written blind) and the result of each."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def draw(questions: Sequence[EvaluationQuestion], *, count: int, seed: str) -> l
     return sorted(questions, key=lambda q: sha256(f"{seed}:{q.qid}".encode()).digest())[:count]
 
 
-# What one question came to: plain data, kept in a run and shown in its report.
+# --- results --------------------------------------------------------------------------------------------
 
 
 Outcome = Literal["answered", "possibly", "refused"]

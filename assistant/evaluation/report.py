@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that loads nothing."""
+"""The report of a run: one HTML file that loads nothing, with its plots as inline SVG."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def _link(anchor: str, text: str) -> str:
     return f'<a href="#{anchor}">{escape(text)}</a>'
 
 
-# The report's plots as inline SVG. No library that is locked here draws; three marks do not need one.
+# --- plots as inline SVG --------------------------------------------------------------------------------
 
 
 _LABEL_PX, _PLOT_PX, _ROW_PX = 330, 420, 20

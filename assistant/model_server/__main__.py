@@ -81,9 +81,6 @@ class Container:
             await self._task.refuse(500, "The model failed on this request.")(scope, receive, send)
 
 
-# ``python -m assistant.model_server``: one model, configured by ModelServerSettings.
-
-
 _SHUTDOWN_TIMEOUT_S = 1.0
 
 

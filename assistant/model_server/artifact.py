@@ -1,7 +1,10 @@
-"""What is derived from a model's weights once, and kept in a folder named as the model.
+"""Builds what is derived from a model's weights once, and keeps it in a folder named after the model.
 
-``artifact.json`` describes the model to callers of its endpoint; ``tokenizer.json`` counts its tokens.
-``python -m assistant.model_server.artifact`` makes both, by the same settings as the server."""
+``artifact.json`` describes the model to callers of its endpoint; ``tokenizer.json`` counts its tokens. A
+GGUF without a ``tokenizer.json`` beside it gets one from its own vocabulary and merges (byte-level BPE of
+the kinds in ``_PATTERNS``; names and patterns as in llama.cpp, src/llama-vocab.cpp), checked against the
+runtime. ``python -m assistant.model_server.artifact`` builds both files by the same settings as the server.
+"""
 
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
@@ -188,7 +191,7 @@ def main() -> None:
     sys.stdout.write(artifact.model_dump_json() + "\n")
 
 
-# A tokenizer.json made from a GGUF's own vocabulary and merges: prompts are counted without the runtime.
+# --- a tokenizer from a GGUF's own vocabulary and merges ------------------------------------------------
 
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -257,7 +260,7 @@ def _field(reader: Any, name: str) -> object:
     return None if field is None else field.contents()
 
 
-# The artifact of an embedding model: its tokenizer without truncation, and its graph.
+# --- embedding models -----------------------------------------------------------------------------------
 
 
 def build_embedding_artifact(
@@ -350,7 +353,7 @@ def _tokenizer_that_never_cuts(path: Path) -> bytes:
     return tokenizer.to_str().encode()
 
 
-# The artifact of an LLM: its tokenizer and what its chat template adds, checked against the runtime.
+# --- LLMs -----------------------------------------------------------------------------------------------
 
 
 _PROBE_CONTEXT_TOKENS = 512

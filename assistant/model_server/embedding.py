@@ -1,8 +1,13 @@
-"""OpenVINO as the runtime of embedding graphs.
+"""Embeds texts: OpenVINO runs the graph, a few threads take passages in turn, HTTP as TEI answers it.
 
 Measured on 2 cores with AVX-512 BF16 (tokens a second of both cores' time; cosine to sentence-transformers):
 onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8
-18,700, ≥ 0.992. The cores' own limit in fp32 is 9,400."""
+18,700, ≥ 0.992. The cores' own limit in fp32 is 9,400.
+
+HTTP: ``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}`` returns ``[[float, …], …]``,
+errors ``{"error": …, "error_type": …}`` with the statuses of Text Embeddings Inference
+(router/src/http/server.rs): an input that is too long is 413 ``Validation``.
+"""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 from __future__ import annotations
@@ -131,7 +136,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-# Embeds token ids on a few threads, one passage at a time, a passage of each waiting request in turn.
+# --- the engine -----------------------------------------------------------------------------------------
 
 
 Vectors = npt.NDArray[np.float32]
@@ -281,7 +286,7 @@ class _Request:
             self.result.set_result(vectors)
 
 
-# Measures on which scale the cosines of an embedding model lie, by packaged pairs of question and answer.
+# --- the scale of a model's cosines ---------------------------------------------------------------------
 
 
 _PAIRS = Path(__file__).with_name("cosine_pairs.json")
@@ -338,7 +343,7 @@ def measure_cosines(embed: Embed) -> CosineMeans:
     )
 
 
-# Embeddings over HTTP as Text Embeddings Inference answers them on SageMaker.
+# --- the HTTP contract ----------------------------------------------------------------------------------
 
 
 MOST_INPUTS = 32

@@ -227,7 +227,7 @@ class _Graph:
         return name
 
 
-# Reading of the safetensors format (https://huggingface.co/docs/safetensors, "Format").
+# --- safetensors (https://huggingface.co/docs/safetensors, "Format") ------------------------------------
 
 
 _LONGEST_HEADER_BYTES = 100_000_000

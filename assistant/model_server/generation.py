@@ -1,4 +1,10 @@
-"""Chat completions over HTTP as OpenAI (and vLLM) answer them, proxied to the runtime on loopback."""
+"""Chat completions over HTTP as OpenAI (and vLLM) answer them, proxied to llama.cpp on loopback.
+
+Unknown request fields are ignored, as OpenAI's servers do; a known one that would change the answer and is
+not served is refused. Each slot has a server of its own and computes one answer alone from its first token,
+so that at temperature 0 the same prompt gives the same bytes (docs/decisions/0027). Closing a connection
+frees its slot within milliseconds, except while a prompt is read.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +158,7 @@ async def _nothing_to_receive() -> dict[str, str]:
     raise AssertionError("a whole response reads nothing from its client")
 
 
-# How many generations run and wait at once.
+# --- admission ------------------------------------------------------------------------------------------
 
 
 LONGEST_WAIT_S = 60.0
@@ -190,7 +196,7 @@ class Admission:
             self._slots.release()
 
 
-# The chat completions that are served: OpenAI's request, with types checked.
+# --- requests -------------------------------------------------------------------------------------------
 
 
 _NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", "audio", "prediction", "modalities")
@@ -276,7 +282,7 @@ def _message_for_runtime(message: _Message) -> dict[str, str]:
     return {"role": "system" if message.role == "developer" else message.role, "content": text}
 
 
-# The LLM runtime (llama.cpp through xllamacpp): a server a slot, each on a loopback port of this process.
+# --- the runtime (llama.cpp) ----------------------------------------------------------------------------
 
 
 _PROMPT_BATCH_TOKENS = 256

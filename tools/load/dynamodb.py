@@ -1,4 +1,7 @@
-"""DynamoDB's condition, key condition and update expressions on items in memory: as much as adapters use."""
+"""A stand-in for DynamoDB: as much of its expressions, operations and JSON protocol as the adapters use.
+
+Tables are in memory, so that afterwards every record can be found; each answer comes after 5 ms.
+"""
 
 from __future__ import annotations
 
@@ -206,7 +209,7 @@ _FUNCTIONS: Mapping[str, Callable[[Attribute | None, Attribute | None], bool]] =
 }
 
 
-# Tables in memory with DynamoDB's operations on them, so that afterwards every record can be found.
+# --- tables in memory -----------------------------------------------------------------------------------
 
 
 Body = Mapping[str, Any]
@@ -423,7 +426,7 @@ def _holds(request: Body, present: Item | None) -> bool:
     return condition is None or Expression(condition, request).holds(present or {})
 
 
-# DynamoDB's JSON protocol over tables in memory, each answer after 5 ms.
+# --- the JSON protocol ----------------------------------------------------------------------------------
 
 
 _KIND = "application/x-amz-json-1.0"

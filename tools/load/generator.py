@@ -1,6 +1,7 @@
-"""One connection of the load generator: asks, notes when the first text came, keeps the bytes for later.
+"""The load generator, a process of its own: reads one plan, runs its streams, prints one outcome.
 
-While answers stream, as little as possible is done a read; events are decoded when the load is over."""
+While answers stream, a read does as little as possible; events are decoded when the load is over.
+"""
 
 from __future__ import annotations
 
@@ -175,7 +176,7 @@ def text_of(events: list[SseEvent]) -> str:
     return "".join(event.data["text"] for event in events if event.name == "token")
 
 
-# Connections of the load generator and the limits on them.
+# --- connections and their limits -----------------------------------------------------------------------
 
 
 async def connect(url: str) -> AnswerClient:
@@ -194,7 +195,7 @@ async def limited(client: AnswerClient, ending: asyncio.Future[Reply], *, timeou
         timer.cancel()
 
 
-# Streams that are cut and go on: on the same service, or on another one when theirs was killed.
+# --- streams that are cut and resumed -------------------------------------------------------------------
 
 
 _EARLIEST_CUT_S = 0.1
@@ -348,7 +349,7 @@ def _judge(followed: Followed, outcome: LoadOutcome, *, killed: bool) -> None:
         outcome.fail("another text" if last is not None and last.name == "done" else "no end")
 
 
-# The load generator, a process of its own: one plan in, one outcome out.
+# --- the process ----------------------------------------------------------------------------------------
 
 
 async def run(plan: LoadPlan) -> LoadOutcome:

@@ -1,6 +1,7 @@
-"""A small HTTP/1.1 server on asyncio's protocols: whole requests in, raw bytes out.
+"""A small HTTP/1.1 server on asyncio's protocols, and what the benchmark's processes have in common.
 
-It knows what the benchmark sends: ``content-length`` or chunked bodies, connections that stay open."""
+It knows what the benchmark sends: ``content-length`` or chunked bodies, connections that stay open.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +174,7 @@ def chunk(data: bytes) -> bytes:
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-# What the benchmark's own processes do alike: read a plan, say that they are ready, end when told to.
+# --- processes of the benchmark -------------------------------------------------------------------------
 
 
 def read_plan() -> dict[str, Any]:

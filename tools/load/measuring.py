@@ -1,4 +1,4 @@
-"""Figures that are measured against ``bare``: runs of both in turn, so that the machine treats both alike."""
+"""Measures the service: in interleaved pairs with ``bare``, alone over rounds, cut, killed, and profiled."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def median_of(pairs: Sequence[Pair], value: Callable[[Pair], float]) -> float:
     return statistics.median(value(pair) for pair in pairs)
 
 
-# The figures of the service alone: memory over rounds, cut streams, a killed task, records found.
+# --- endurance ------------------------------------------------------------------------------------------
 
 
 _RAMP_S = 2.0
@@ -217,7 +217,7 @@ def _peak_bytes(process: Started) -> int:
     return int(line.split()[1]) * 1024
 
 
-# Where the service's CPU goes: py-spy looks at it from outside while it is loaded.
+# --- profiling ------------------------------------------------------------------------------------------
 
 
 _HZ = 250

@@ -1,4 +1,4 @@
-"""The processes of one benchmark: started, looked at from outside, and stopped whatever happens."""
+"""The processes of one benchmark and what they share: one tenant, tokens, a port each."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _stop(popen: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-# What the benchmark runs on: one tenant, its agents' tokens, the processes, each on its own port.
+# --- the scene ------------------------------------------------------------------------------------------
 
 
 TENANT = "load"

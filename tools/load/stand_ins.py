@@ -1,9 +1,9 @@
-"""OpenSearch's answers to the adapter's calls: the hits of all legs, the cosines of the documents' titles,
-whole documents, and the words that all documents hold.
+"""Stand-ins for OpenSearch, S3 and SageMaker, answering as the adapters expect, after the pace's delays.
 
-What is answered is made by the product's own ``rows_of``, as much as a real index gives: each leg brings its
-hundred, some passages and titles stand in two, and the raw scores fall from rank to rank. The documents of
-``READ_DOCUMENTS`` lead every leg, so every answer has the same sources."""
+OpenSearch's hits are made by the product's own ``rows_of``: each leg has its hundred, some passages and
+titles are in two, and scores fall from rank to rank. ``READ_DOCUMENTS`` lead every leg, so every answer has
+the same sources.
+"""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _column(packed: str) -> str:
     return packed.replace("+", "-").replace("/", "_").rstrip("=")
 
 
-# S3's answers to the document store: a reader who comes back gets the texts of the answer from there.
+# --- S3 -------------------------------------------------------------------------------------------------
 
 
 _DOCUMENTS = 1_000
@@ -206,7 +206,7 @@ def _object(number: int, *, parsed: bool) -> bytes:
     return response(content, more=f"x-amz-checksum-sha256: {checksum}\r\n")
 
 
-# SageMaker's two endpoints: embeddings in the schema of TEI, and answers streamed token by token.
+# --- SageMaker ------------------------------------------------------------------------------------------
 
 
 DIMENSIONS = 384

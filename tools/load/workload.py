@@ -1,4 +1,4 @@
-"""What the stand-ins' knowledge base holds: pieces of the pharmacy's documents, parsed as the worker does."""
+"""What the benchmark asks, of which documents, by which plan, with which delays and at which size."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _indexed(made: Document) -> StoredDocument:
     )
 
 
-# Questions, all distinct, and the answer that the stand-in's model gives to each: known to both sides.
+# --- questions and their answers ------------------------------------------------------------------------
 
 
 VARIANTS = 61
@@ -202,7 +202,7 @@ def _opening(variant: int) -> str:
     return _OPENINGS[variant % len(_OPENINGS)]
 
 
-# What the benchmark tells its load generator, and what that one answers: JSON on stdin and stdout.
+# --- plans ----------------------------------------------------------------------------------------------
 
 
 RESUME_WINDOW_S = 15
@@ -290,7 +290,7 @@ class LoadOutcome:
         return {"outcome": asdict(self)}
 
 
-# How long the stand-ins wait. One object that all of them read, changed between runs.
+# --- delays of the stand-ins ----------------------------------------------------------------------------
 
 
 EMBEDDING_S = 0.015
@@ -322,7 +322,7 @@ class Pace:
             send(data)
 
 
-# How much is measured: all of it, or as much as shows that everything works.
+# --- how much is measured -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
