@@ -1,13 +1,12 @@
 """The OpenAPI file: FastAPI's routes, the raw streaming paths, the schemas of events, and links.
 
-``python -m assistant.api.openapi`` writes docs/openapi.json; a test compares it with the code. Links lead
+``python -m tools.openapi_document`` writes docs/openapi.json; a test compares it with the code. Links lead
 from an operation's response to the operations that continue it: stateful tests follow them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -247,7 +246,6 @@ API_VERSION = "2.0.0"
 _READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document, WithholdRequest, LinkToken)
 _WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer, ChatCompletion, ChatCompletionChunk, ChatError)
 _OPEN_PATHS = ("/healthz", "/openapi.json")
-_DEFAULT_PATH = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def openapi_document(routes: FastAPI) -> dict[str, Any]:
@@ -285,9 +283,3 @@ def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:
 
 def rendered(document: dict[str, Any]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
-
-
-if __name__ == "__main__":
-    from assistant.api.app import build_routes
-
-    _DEFAULT_PATH.write_bytes(rendered(openapi_document(build_routes())))

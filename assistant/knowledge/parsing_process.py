@@ -59,7 +59,7 @@ class ParsingRequest:
     """A file, line or document for the parsing process."""
 
     operation: str
-    """A name in ``assistant.knowledge.parsing.__main__``."""
+    """A name in ``assistant.knowledge.parsing_child``."""
     header: Mapping[str, object]
     body: bytes
 
@@ -169,7 +169,7 @@ class ParsingProcess:
         if self._closed:
             raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "assistant.knowledge.parsing"],
+            [sys.executable, "-P", "-m", "assistant.knowledge.parsing_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(self._limits),

@@ -1,6 +1,6 @@
 """Parses a document's body into plain text with sections and units. A format has a module each.
 
-``python -m assistant.knowledge.parsing`` is the parsing process.
+``python -m assistant.knowledge.parsing_child`` runs it in a process of its own.
 """
 
 from __future__ import annotations

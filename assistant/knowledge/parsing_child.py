@@ -1,4 +1,4 @@
-"""The parsing process: ``python -m assistant.knowledge.parsing``, started only by ``ParsingProcess``.
+"""The parsing process: ``python -m assistant.knowledge.parsing_child``, started only by ``ParsingProcess``.
 
 It ends when its standard input closes, so it outlives its parent by the current document at most.
 """
