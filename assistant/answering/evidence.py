@@ -78,7 +78,7 @@ class Evidence:
     """The documents that were read, by id; so are the two mappings below."""
     scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
     stems: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    """All stems, title and headings included."""
+    """All stems, title and headings included; empty once the evidence is judged."""
     gate: GateDecision = NOTHING_VISIBLE
     gate_features: Mapping[str, float] = field(default_factory=dict[str, float])
     certainty: Certainty | None = None
@@ -267,6 +267,7 @@ class FindEvidence:
         return replace(
             found,
             scored=scored,
+            stems={},  # an answer keeps its evidence until it ends, and nothing reads them after the gate
             gate=judged.decision,
             gate_features=features,
             certainty=judged.certainty,
