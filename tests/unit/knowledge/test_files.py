@@ -23,26 +23,9 @@ from assistant.knowledge.files import (
     read_sources,
 )
 from assistant.knowledge.parsing_process import ParsingProcess
+from tests.unit.knowledge.source_files import failure, one, write
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def one(path: Path) -> Document:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceDocument), item
-    return item.document
-
-
-def failure(path: Path) -> SourceFailure:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceFailure), item
-    return item
 
 
 def test_a_pair_is_a_document(tmp_path: Path) -> None:

@@ -8,26 +8,8 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import Document
-from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES, SourceDocument, SourceFailure, read_sources
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def one(path: Path) -> Document:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceDocument), item
-    return item.document
-
-
-def failure(path: Path) -> SourceFailure:
-    (item,) = read_sources([path])
-    assert isinstance(item, SourceFailure), item
-    return item
-
+from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
+from tests.unit.knowledge.source_files import failure, one, write
 
 TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
 MARKDOWN = """---
