@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 
+from assistant.answering.excerpts import remember_texts
 from assistant.answering.ports import ChatMessage
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import AnswerRecord, FinishReason
@@ -28,6 +29,10 @@ _SLOT = re.compile(r"\{\{(passages|question)\}\}")
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
 _BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_COUNTS_KEPT = 2_000
+"""Token counts that are cached by their text: about 4 MiB."""
+_TOKENS_A_BORDER = 2
+"""Most tokens by which a text and its two parts may differ."""
 _WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
 
 
@@ -99,6 +104,7 @@ class PromptBuilder:
 
     def __init__(self, services: TenantServices) -> None:
         self._counter = services.token_counter
+        self._tokens_of = remember_texts(_COUNTS_KEPT)(self._counter.count)
         self._model = services.model
         self._context_tokens = services.tenant.generation.context_tokens
         self._template = load_prompt(services.model.prompt)
@@ -125,9 +131,13 @@ class PromptBuilder:
         """
         budget = self._context_tokens - max_tokens - self._model.template_tokens_per_prompt
         wanted = min(self._model.passages, len(passages))
+        asked = neutralise(question)
         for read in range(wanted, -1, -1):
-            user = self._user_message(question, passages[:read])
-            tokens = self._system_tokens + self._count(user)
+            parts = self._user_parts(asked, passages[:read])
+            user = ChatMessage("user", "".join(parts))
+            tokens = self._system_tokens + self._count_parts(parts, asked)
+            if tokens + _TOKENS_A_BORDER * len(parts) > budget:
+                tokens = self._system_tokens + self._count(user)
             if tokens <= budget:
                 break
         else:
@@ -147,14 +157,24 @@ class PromptBuilder:
             refusal=self._template.refusal,
         )
 
-    def _user_message(self, question: str, passages: Sequence[Passage]) -> ChatMessage:
+    def _user_parts(self, asked: str, passages: Sequence[Passage]) -> list[str]:
+        """Return the user message in parts: the template's own text, each passage, the question."""
+        quoted = [quote_passage(passage) for passage in passages]
         slots = {
-            "passages": "\n\n".join(quote_passage(passage) for passage in passages),
-            "question": neutralise(question),
+            "passages": [f"{text}\n\n" for text in quoted[:-1]] + quoted[-1:],
+            "question": [asked],
         }
-        parts = self._template.user
-        filled = [slots[part] if place % 2 else part for place, part in enumerate(parts)]
-        return ChatMessage("user", "".join(filled))
+        parts = enumerate(self._template.user)
+        return [text for place, part in parts for text in (slots[part] if place % 2 else [part])]
+
+    def _count_parts(self, parts: Sequence[str], asked: str) -> int:
+        """Return the tokens of the user message, counted by its parts.
+
+        Passages and the template's text are counted once for all questions; a question is never cached. A
+        token may reach over a border, so the whole has at most _TOKENS_A_BORDER tokens more or less at each.
+        """
+        counted = (self._counter.count(part) if part is asked else self._tokens_of(part) for part in parts)
+        return self._model.template_tokens_per_message + sum(counted)
 
     def _turns(self, history: Sequence[AnswerRecord], *, budget: int) -> tuple[list[ChatMessage], int]:
         """Return the last turns that fit, oldest first and without a gap, and their tokens."""

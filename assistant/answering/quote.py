@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
+from typing import NamedTuple
 
 from assistant.answering.excerpts import remember_texts, shown_heading
 from assistant.answering.retrieve import Weights
@@ -58,6 +59,8 @@ _SECTIONS = {
     "steps": "steps",
 }
 _HEADINGS_KEPT = 20_000
+_UNITS_KEPT = 10_000
+"""Units whose signs are cached by their text: about 5 MiB."""
 _ASKS_OF_TITLE = 0.9
 """Share of a question's weight in the title from which it asks about the document as a whole."""
 WITHIN_OF_BEST = 3.0
@@ -190,7 +193,7 @@ class UnitScorer:
             before = at > 0 and units[at - 1].heading == unit.heading
             after = at + 1 < len(units) and units[at + 1].heading == unit.heading
             parent = places.get(unit.parent) if unit.parent is not None else None
-            words = len(unit.text.split())
+            words = _signs_of(unit.text).words
             matches = sum(not term.forms.isdisjoint(own[at]) for term in asked.terms)
             features = {
                 "overlap": shared[at],
@@ -208,8 +211,7 @@ class UnitScorer:
                 "is_condition": float(self._headings.is_condition(unit)),
                 "is_reply": float(self._headings.is_reply(unit)),
             }
-            features.update(_kinds(asked, unit))
-            described.append(features)
+            described.append(features | _kinds(asked, unit))
         return described
 
 
@@ -230,24 +232,55 @@ def _leading(units: Sequence[Unit]) -> dict[int, float]:
     return {ordinal: 1.0 - at / len(steps) for at, ordinal in enumerate(steps)}
 
 
-def _kinds(asked: AskedOf, unit: Unit) -> Iterator[tuple[str, float]]:
-    """Yield features by the kind of the unit and the kind that the question expects."""
-    expects, text = asked.expects, fold(unit.text)
-    is_condition = bool(_HAS_CONDITION.search(text))
-    yield "number", float(bool(_HAS_NUMBER.search(text)) and (expects["number"] or expects["time"]))
-    yield "time", float(expects["time"] and bool(_HAS_TIME.search(text)))
-    yield "person", float(expects["person"] and bool(_HAS_PERSON.search(text)))
-    yield "step_asked", float(unit.kind is UnitKind.STEP and expects["step"])
-    yield "step", float(unit.kind is UnitKind.STEP)
-    yield "row", float(unit.kind is UnitKind.ROW)
-    yield "row_asked", float(unit.kind is UnitKind.ROW and (expects["number"] or expects["time"]))
-    yield "item", float(unit.kind is UnitKind.ITEM)
-    yield "condition", float(is_condition)
-    yield "condition_asked", float(is_condition and expects["yes_or_no"])
-    yield "defines", float(bool(_DEFINES.search(text)))
-    section = fold(unit.heading)
-    for name, words in _SECTIONS.items():
-        yield f"in_{name}", float(words in section)
+class _Signs(NamedTuple):
+    """What a unit's text says about the kind of answer that it gives."""
+
+    words: int
+    number: bool
+    time: bool
+    person: bool
+    condition: bool
+    defines: bool
+
+
+@remember_texts(_UNITS_KEPT)
+def _signs_of(text: str) -> _Signs:
+    folded = fold(text)
+    return _Signs(
+        words=len(text.split()),
+        number=bool(_HAS_NUMBER.search(folded)),
+        time=bool(_HAS_TIME.search(folded)),
+        person=bool(_HAS_PERSON.search(folded)),
+        condition=bool(_HAS_CONDITION.search(folded)),
+        defines=bool(_DEFINES.search(folded)),
+    )
+
+
+@remember_texts(_HEADINGS_KEPT)
+def _section_features(heading: str) -> dict[str, float]:
+    section = fold(heading)
+    return {f"in_{name}": float(words in section) for name, words in _SECTIONS.items()}
+
+
+def _kinds(asked: AskedOf, unit: Unit) -> dict[str, float]:
+    """Return features by the kind of the unit and the kind that the question expects."""
+    expects, signs = asked.expects, _signs_of(unit.text)
+    is_step, is_row = unit.kind is UnitKind.STEP, unit.kind is UnitKind.ROW
+    wants_number = expects["number"] or expects["time"]
+    return {
+        "number": float(signs.number and wants_number),
+        "time": float(expects["time"] and signs.time),
+        "person": float(expects["person"] and signs.person),
+        "step_asked": float(is_step and expects["step"]),
+        "step": float(is_step),
+        "row": float(is_row),
+        "row_asked": float(is_row and wants_number),
+        "item": float(unit.kind is UnitKind.ITEM),
+        "condition": float(signs.condition),
+        "condition_asked": float(signs.condition and expects["yes_or_no"]),
+        "defines": float(signs.defines),
+        **_section_features(unit.heading),
+    }
 
 
 def choose(

@@ -224,18 +224,19 @@ class WeightsFile(PublicModel):
 class Weights:
     """One weights file, ready to score."""
 
-    __slots__ = ("bias", "features", "kind", "sha256")
+    __slots__ = ("_weights", "bias", "features", "kind", "sha256")
 
     def __init__(self, content: WeightsFile, *, sha256: str) -> None:
         self.kind = content.kind
         self.features = content.features
+        self._weights = tuple(content.features.items())
         self.bias = content.bias
         self.sha256 = sha256
 
     def score(self, values: Mapping[str, float]) -> float:
         """Return bias + Σ weight · value; a feature without a value counts as 0."""
         get = values.get
-        return self.bias + sum(weight * get(name, 0.0) for name, weight in self.features.items())
+        return self.bias + sum([weight * get(name, 0.0) for name, weight in self._weights])
 
     def probability(self, values: Mapping[str, float]) -> float:
         """Return the logistic function of the score."""
@@ -368,10 +369,10 @@ class CosineScale:
         if self == _FITTED_SCALE:
             return found
         hits = (
-            hit if hit.cosine is None else replace(hit, cosine=self.value(hit.cosine)) for hit in found.hits
+            hit if hit.cosine is None else hit._replace(cosine=self.value(hit.cosine)) for hit in found.hits
         )
         documents = (
-            hit if hit.title_cosine is None else replace(hit, title_cosine=self.value(hit.title_cosine))
+            hit if hit.title_cosine is None else hit._replace(title_cosine=self.value(hit.title_cosine))
             for hit in found.documents
         )
         return replace(found, hits=tuple(hits), documents=tuple(documents))

@@ -92,7 +92,7 @@ class SupportChecker:
 
     def check(self, sentence: str) -> SupportResult:
         """Return the numbers of the sources that support the sentence, or a reason."""
-        claim = read_statement(sentence, self._language)
+        claim = self._stored.get(sentence) or read_statement(sentence, self._language)
         if max(claim.weights.values(), default=0.0) <= STOP_WEIGHT:
             return SupportResult((), ("no_unit",))  # "Yes, please ask them.": every unit would support it
         found, reason = self._best_premise(claim)
@@ -128,9 +128,21 @@ class SupportChecker:
             reason = premise.objection(claim)
             if reason is None:
                 best = (missing, premise)
+                if missing == 0.0:
+                    break
             elif missing < nearest[0]:
                 nearest = (missing, reason)
         return (best[1] if best is not None else None), nearest[1]
+
+    @cached_property
+    def _stored(self) -> Mapping[str, Statement]:
+        """Parsed sentences of the passages by their text: a model often repeats one word for word."""
+        return {
+            unit.text: _read_stored(unit.text, self._language)
+            for passage in self._passages
+            for unit in passage.units
+            if unit.kind is not UnitKind.ROW
+        }
 
     @cached_property
     def _premises(self) -> list[_Premise]:
@@ -219,21 +231,25 @@ class _Premise:
 
     def missing(self, claim: Statement) -> float:
         """Return the share of the claim's weight that this lacks; 1.0: it is about something else."""
+        absent = claim.words - self.said.words
+        if len(absent) == len(claim.words):
+            return 1.0
+        gone = absent - self._context
+        if not (gone & claim.nouns).isdisjoint(self.elsewhere):
+            return 1.0
         lost = 0.0
-        known = below = False
-        for word, weight in claim.weights.items():
-            if word in self.said.words:
-                known = True
-            elif word in self._context:
+        below = False
+        for word, weight in claim.weights.items():  # in this order: sums of floats depend on it
+            if word not in absent:
+                continue
+            if word not in gone:
                 below |= word in claim.nouns
                 lost += weight * _CONTEXT_FACTOR
-            elif word in claim.nouns and word in self.elsewhere:
-                return 1.0
-            elif word not in claim.nouns:
-                lost += weight * (_ELSEWHERE_FACTOR if word in self.elsewhere else _VERB_FACTOR)
-            else:
+            elif word in claim.nouns:
                 lost += weight
-        if not known or (below and self._lacks_noun(claim)):
+            else:
+                lost += weight * (_ELSEWHERE_FACTOR if word in self.elsewhere else _VERB_FACTOR)
+        if below and self._lacks_noun(claim):
             return 1.0
         return lost / claim.total
 

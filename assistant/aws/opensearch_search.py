@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assistant.answering.excerpts import remember_texts
 from assistant.aws.opensearch_client import call
 from assistant.aws.opensearch_index import DEFINES, card_of, passage_of
 from assistant.aws.opensearch_schema import FIELD_BOOSTS, HYBRID_WEIGHTS, PIPELINE, PassageSchema, read_info
@@ -49,10 +49,16 @@ VALUES_A_PAGE = 10_000
 LEXICAL, TITLE, TEXT = "lexical", "title", "text"
 """Names under which a hit reports its score in the lexical legs."""
 PASSAGE_COSINE, TITLE_COSINE = "cosine", "title_cosine"
+_PASSAGES_KEPT = 1_000
+"""Unpacked passages that are cached by their packed bytes: about 15 MiB. The index decides anew for each
+question which passages exist and who may see them; only the unpacking is spared."""
+_CARDS_KEPT = 500
 _ROWS_A_CALL = 5_000
 _RESPONSE_FIELDS = "timed_out,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
 _WORD = re.compile(r"\w+")
 Read = TypeVar("Read")
+_unpack_passage = remember_texts(_PASSAGES_KEPT)(passage_of)
+_unpack_card = remember_texts(_CARDS_KEPT)(card_of)
 
 
 class OpenSearchPassageSearch:
@@ -85,21 +91,21 @@ class OpenSearchPassageSearch:
             search_pipeline=PIPELINE,
             include_named_queries_score="true",
         )
-        hits = _read(response, _read_hit)
-        version = self._version_of(hits)
-        legs = _legs(hits, query)
+        found = _Found()
+        _read(response, found.add)
+        version = self._version_of(found.index)
+        legs = found.legs(size=query.leg_size)
         title_cosines: dict[str, float] = {}
         if documents := documents_of_legs(legs):
             nearest = await self._search(title_cosines_body(query.vector, documents), deadline=deadline)
             title_cosines = dict(_read(nearest, _read_title_cosine))
-        by_id = {hit.row_id: hit for hit in hits}
         return retrieved(
             legs,
             size=query.size,
             index_version=version,
-            cosines={name: hit.cosine for name, hit in by_id.items()},
+            cosines=found.cosines,
             title_cosines=title_cosines,
-            passages=lambda names: {name: _passage_of(by_id[name]) for name in names},
+            passages=lambda names: {name: _passage_of(found.kept.get(name, "")) for name in names},
         )
 
     async def read_documents(
@@ -184,9 +190,9 @@ class OpenSearchPassageSearch:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
             raise
 
-    def _version_of(self, hits: Sequence[_Hit]) -> str:
+    def _version_of(self, index: str | None) -> str:
         """Return the version of the searched index. Raises SearchUnavailableError for other vectors."""
-        version = hits[0].index.removeprefix(f"{self._alias}-") if hits else self._schema.version
+        version = index.removeprefix(f"{self._alias}-") if index is not None else self._schema.version
         if not version.endswith(f"-{self._schema.model_version}"):
             raise SearchUnavailableError(
                 f"The index {version} holds vectors of another model than the question's, "
@@ -309,18 +315,41 @@ def _visible(labels: frozenset[str]) -> dict[str, Any]:
     return {"terms": {"visible_to": [UNLABELLED, *sorted(label_terms(labels))]}}
 
 
-@dataclass(slots=True)  # hundreds a search: a frozen one takes three times as long to make
-class _Hit:
-    """A row that a leg found; only the passages that are returned are decompressed."""
+class _Found:
+    """The hits of all legs, filled hit by hit: hundreds a search, of which only the passages that are returned
+    are unpacked."""
 
-    index: str
-    row_id: str
-    kept: str | None
-    """Of a passage."""
-    scores: Mapping[str, float]
-    """BM25 by the leg's name, of every hit with a word of the question, whichever leg found it."""
-    cosine: float | None
-    title_cosine: float | None
+    def __init__(self) -> None:
+        self.index: str | None = None
+        self.kept: dict[str, str] = {}
+        """Packed passages by row id."""
+        self.cosines: dict[str, float | None] = {}
+        self._legs: dict[str, list[tuple[float, str]]] = {name: [] for name in HYBRID_WEIGHTS}
+        """(negative score, row id) by leg."""
+
+    def add(self, hit: Mapping[str, Any]) -> None:
+        """Add a hit. A hit has the BM25 score of every leg whose words it holds, whichever leg found it."""
+        fields = hit["fields"]
+        row_id: str = fields["row_id"][0]
+        if self.index is None:
+            self.index = hit["_index"]
+        for name, score in hit.get("matched_queries", {}).items():
+            self._legs[name].append((-round(score, SCORE_DECIMALS), row_id))
+        cosine = self.cosines[row_id] = _cosine(fields, PASSAGE_COSINE)
+        if cosine is not None:
+            self._legs["vector"].append((-cosine, row_id))
+        title_cosine = _cosine(fields, TITLE_COSINE)
+        if title_cosine is not None:
+            self._legs["title_vector"].append((-title_cosine, row_id))
+        if "kept" in fields:
+            self.kept[row_id] = fields["kept"][0]
+
+    def legs(self, *, size: int) -> Mapping[str, Leg]:
+        """Return the legs, each ``size`` long at most, ties in order of row ids."""
+        return {
+            name: {row_id: -negative for negative, row_id in sorted(leg)[:size]}
+            for name, leg in self._legs.items()
+        }
 
 
 def _read(response: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
@@ -330,19 +359,6 @@ def _read(response: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
         return [read_hit(hit) for hit in response.get("hits", {}).get("hits", ())]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise _unexpected(error) from None
-
-
-def _read_hit(hit: Mapping[str, Any]) -> _Hit:
-    fields = hit["fields"]
-    scores = hit.get("matched_queries", {})
-    return _Hit(
-        index=hit["_index"],
-        row_id=fields["row_id"][0],
-        kept=fields["kept"][0] if "kept" in fields else None,
-        scores={name: round(score, SCORE_DECIMALS) for name, score in scores.items()},
-        cosine=_cosine(fields, PASSAGE_COSINE),
-        title_cosine=_cosine(fields, TITLE_COSINE),
-    )
 
 
 def _read_title_cosine(hit: Mapping[str, Any]) -> tuple[str, float]:
@@ -356,36 +372,20 @@ def _read_stored(hit: Mapping[str, Any]) -> tuple[str, Passage | DocumentCard | 
     fields = hit["fields"]
     stored: Passage | DocumentCard | None = None
     if "card" in fields:
-        stored = card_of(fields["card"][0])
+        stored = _unpack_card(fields["card"][0])
     elif "kept" in fields:
-        stored = passage_of(fields["kept"][0])
+        stored = _unpack_passage(fields["kept"][0])
     return fields["row_id"][0], stored, hit["sort"]
 
 
 def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name, (None,))[0]
+    value = fields[name][0] if name in fields else None
     return None if value is None else round(value, COSINE_DECIMALS)
 
 
-def _legs(hits: Sequence[_Hit], query: PassageQuery) -> Mapping[str, Leg]:
-    """Return the legs, each ``query.leg_size`` long at most, ties in order of row ids."""
-    scores: dict[str, list[tuple[float, str]]] = {name: [] for name in HYBRID_WEIGHTS}
-    for hit in hits:
-        for name, score in hit.scores.items():
-            scores[name].append((-score, hit.row_id))
-        if hit.cosine is not None:
-            scores["vector"].append((-hit.cosine, hit.row_id))
-        if hit.title_cosine is not None:
-            scores["title_vector"].append((-hit.title_cosine, hit.row_id))
-    return {
-        name: {row_id: -negative for negative, row_id in sorted(leg)[: query.leg_size]}
-        for name, leg in scores.items()
-    }
-
-
-def _passage_of(hit: _Hit) -> Passage:
+def _passage_of(kept: str) -> Passage:
     try:
-        return passage_of(hit.kept or "")
+        return _unpack_passage(kept)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _unexpected(error) from None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints
@@ -289,8 +289,7 @@ class RankedPassage:
     """Raw cosine between question and passage, for every passage the vector leg returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassageHit:
+class PassageHit(NamedTuple):  # hundreds a search: a frozen dataclass takes three times as long to make
     """A passage that a leg found, without its text."""
 
     passage_id: str
@@ -300,8 +299,7 @@ class PassageHit:
     cosine: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentHit:
+class DocumentHit(NamedTuple):
     """Raw scores of a whole document; None where a leg of documents did not find it."""
 
     document_id: str
