@@ -316,8 +316,7 @@ def _visible(labels: frozenset[str]) -> dict[str, Any]:
 
 
 class _Found:
-    """The hits of all legs, filled hit by hit: hundreds a search, of which only the passages that are returned
-    are unpacked."""
+    """The hits of all legs, filled hit by hit: hundreds, of which only the returned ones are unpacked."""
 
     def __init__(self) -> None:
         self.index: str | None = None
