@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -45,7 +45,7 @@ from assistant.domain.answers import (
     Source,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import Passage, RankedPassage, SearchFilters
+from assistant.domain.documents import DocumentCard, Passage, RankedPassage, SearchFilters
 from assistant.domain.errors import (
     AssistantError,
     DependencyError,
@@ -226,7 +226,14 @@ class PrepareAnswer:
                 started_s=started_s,
                 deadline=deadline,
                 shown=shown,
-                make_sources=partial(self._make_sources, evidence, shown, excerpts, identity=identity),
+                make_sources=partial(
+                    self._make_sources,
+                    shown,
+                    excerpts,
+                    stems=frozenset[str]().union(*(term.forms for one in evidence for term in one.terms)),
+                    cards={name: read.card for one in evidence for name, read in one.documents.items()},
+                    identity=identity,
+                ),
                 excerpts=excerpts,
                 certainty=certainty,
                 quoted=quoted,
@@ -400,23 +407,20 @@ class PrepareAnswer:
 
     def _make_sources(
         self,
-        evidence: Sequence[Evidence],
         shown: Sequence[RankedPassage],
         excerpts: Excerpts,
         *,
+        stems: frozenset[str],
+        cards: Mapping[str, DocumentCard],
         identity: Identity,
     ) -> tuple[Source, ...]:
-        stems = frozenset[str]().union(*(term.forms for one in evidence for term in one.terms))
-        dates = {
-            name: document.card.effective_date for one in evidence for name, document in one.documents.items()
-        }
         return tuple(
             Source(
                 n=n,
                 document_id=passage.document_id,
                 title=shown_title(passage.title),
                 heading=shown_path(passage.heading),
-                effective_date=dates.get(passage.document_id),
+                effective_date=cards[passage.document_id].effective_date,
                 url=shown_url(passage.url),
                 source=passage.source,
                 score=ranked.fused_score,

@@ -12,6 +12,7 @@ from assistant.answering.events import AnswerEvent, Cause, Done, Problem, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.record import drop_scores
 from assistant.api.delivery import EventEncoder, Outbox, Reading
 from assistant.api.errors import internal_problem, problem_of
 from assistant.api.health import AnswerObserver
@@ -122,7 +123,9 @@ class LoggedAnswer:
             await asyncio.sleep(_RETRY_S)
 
     def _next_batch(self) -> LogBatch:
-        first, ended, urgent = self._batched + 1, self._ended.is_set(), self._due.is_set()
+        first, ended = self._batched + 1, self._ended.is_set()
+        # A batch before the first text must not wait for others: the first text would wait behind it.
+        urgent = self._due.is_set() or not self._has_text
         self._due.clear()
         events = [self._excerpts.keep_event(event) for event in self.events[self._batched :]]
         frames = tuple(self._encoder.encode(first + index, event) for index, event in enumerate(events))
@@ -197,6 +200,7 @@ class RunningAnswer:
         limits: StreamLimits,
         log: LoggedAnswer | None = None,
     ) -> None:
+        drop_scores(prepared)
         self.prepared = prepared
         self.log = log
         self._events = events

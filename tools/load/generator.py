@@ -16,7 +16,7 @@ from typing import Any, cast
 import orjson
 
 from tools.load.http_server import decode_chunks, read_plan, run_until_told, say
-from tools.load.workload import LoadOutcome, LoadPlan, expected_text
+from tools.load.workload import RANKING_STEPS, LoadOutcome, LoadPlan, expected_text
 
 _FIRST_TEXT = re.compile(rb'event: token\ndata: \{"text":"[^"]')
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -374,12 +374,12 @@ async def _streams(plan: LoadPlan) -> list[tuple[Reply, bool]]:
 
     async def one(stream: int) -> list[tuple[Reply, bool]]:
         await asyncio.sleep(plan.ramp_s * stream / plan.streams)
-        client = await connect(plan.url)
+        client = await connect(plan.url_of(stream))
         replies: list[tuple[Reply, bool]] = []
         for turn in range(plan.answers):
             number = plan.first_question + turn * plan.streams + stream
             if not client.connected:
-                client = await connect(plan.url)
+                client = await connect(plan.url_of(stream))
             reply = await _ask(client, plan, number, stream=stream)
             replies.append((reply, turn > 0 or plan.answers == 1))
         client.cut()
@@ -395,10 +395,10 @@ async def _rate(plan: LoadPlan) -> list[tuple[Reply, bool]]:
     replies: list[tuple[Reply, bool]] = []
 
     async def one(stream: int) -> None:
-        client = await connect(plan.url)
+        client = await connect(plan.url_of(stream))
         while time.perf_counter() < until_s:
             if not client.connected:
-                client = await connect(plan.url)
+                client = await connect(plan.url_of(stream))
             replies.append((await _ask(client, plan, next(numbers), stream=stream), True))
         client.cut()
 
@@ -429,6 +429,8 @@ def judge(reply: Reply, plan: LoadPlan, outcome: LoadOutcome, *, counts: bool) -
             outcome.answer_ids.append(events[0].data["answer_id"])
         if counts and reply.first_text_s is not None:
             outcome.first_text_ms.append((reply.first_text_s - reply.asked_s) * 1000)
+            timings_ms: dict[str, float] = events[-1].data.get("timings_ms", {})
+            outcome.ranking_ms.append(sum(timings_ms.get(step, 0.0) for step in RANKING_STEPS))
 
 
 def _ending(events: list[SseEvent]) -> str:

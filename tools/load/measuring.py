@@ -49,8 +49,9 @@ class Pairs:
 
 
 def measure_pairs(scene: Scene, service: Started, effort: Effort, *, say: Callable[[str], None]) -> Pairs:
-    """Run every kind of load on both, ``effort.pairs`` times."""
+    """Run every kind of load on both, ``effort.pairs`` times; the most streams on a process for each core."""
     pairs = Pairs()
+    services = [service, *(scene.start_warm_service() for _ in range(1, os.cpu_count() or 1))]
     for number in range(effort.pairs):
         turn = _Turn(scene, service, effort, backwards=number % 2 == 1)
         say(f"pair {number + 1} of {effort.pairs}: one stream")
@@ -62,13 +63,15 @@ def measure_pairs(scene: Scene, service: Started, effort: Effort, *, say: Callab
         say(f"pair {number + 1} of {effort.pairs}: {FEW_STREAMS} streams")
         pairs.fifty.append(turn.streams(FEW_STREAMS, answers=effort.stream_answers))
         say(f"pair {number + 1} of {effort.pairs}: {effort.many_streams} streams")
-        pairs.many.append(turn.streams(effort.many_streams, answers=effort.many_answers))
+        pairs.many.append(turn.streams(effort.many_streams, answers=effort.many_answers, on=services))
         say(f"pair {number + 1} of {effort.pairs}: as many answers as it can")
         scene.pace(delayed=False, tokens=RATE_TOKENS)
         pairs.rate.append(
             turn.run(run="rate", streams=RATE_STREAMS, duration_s=effort.rate_s, tokens=RATE_TOKENS)
         )
     scene.pace()
+    for beside in services[1:]:
+        beside.stop()
     return pairs
 
 
@@ -79,9 +82,10 @@ class _Turn:
     effort: Effort
     backwards: bool
 
-    def streams(self, count: int, *, answers: int) -> Pair:
+    def streams(self, count: int, *, answers: int, on: Sequence[Started] = ()) -> Pair:
         whole_s = FIRST_TOKEN_S + self.effort.stream_tokens * TOKEN_S
         return self.run(
+            on=on,
             run="streams",
             streams=count,
             answers=answers,
@@ -89,17 +93,26 @@ class _Turn:
             tokens=self.effort.stream_tokens,
         )
 
-    def run(self, **plan: Any) -> Pair:
+    def run(self, *, on: Sequence[Started] = (), **plan: Any) -> Pair:
+        """Run a plan on bare and on the service, or on all processes of it in ``on``."""
+        services = on or [self.service]
         if self.backwards:
-            service = self.scene.load(self.service, **plan)
+            service = self.scene.load(*services, **plan)
             return Pair(self.scene.load(self.scene.bare, **plan), service)
         bare = self.scene.load(self.scene.bare, **plan)
-        return Pair(bare, self.scene.load(self.service, **plan))
+        return Pair(bare, self.scene.load(*services, **plan))
 
 
 def added_ms(run: Run, percent: float) -> float:
     """Return what a run added to the first token, at a percentile; infinite when there was no text."""
     return percentile(run.outcome.first_text_ms, percent) - ADDED_TO_MS
+
+
+def added_without_ranking_ms(run: Run, percent: float) -> float:
+    """Return the same without the time that each answer spent on ranking and quoting."""
+    outcome = run.outcome
+    rest = [whole - own for whole, own in zip(outcome.first_text_ms, outcome.ranking_ms, strict=True)]
+    return percentile(rest, percent) - ADDED_TO_MS
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -209,15 +209,12 @@ class Run:
 
     outcome: LoadOutcome
     cpu_s: float
-    """Of the process that was asked."""
+    """Of the processes that were asked."""
+    stand_ins_cpu_s: float
 
     @property
     def cpu_per_1000_tokens_s(self) -> float:
         return self.cpu_s / self.outcome.tokens * 1000 if self.outcome.tokens else float("inf")
-
-    @property
-    def answers_per_s(self) -> float:
-        return self.outcome.answers / self.outcome.wall_s
 
 
 class Scene:
@@ -251,12 +248,15 @@ class Scene:
         self.pace()
         return service
 
-    def load(self, target: Started, **plan: Any) -> Run:
-        """Let the load generator work a plan off against a process; ``plan`` are fields of LoadPlan."""
-        before_s = target.cpu_s()
-        with self.loading(target, **plan) as generator:
+    def load(self, target: Started, *more: Started, **plan: Any) -> Run:
+        """Let the load generator work a plan off against one or more processes of a service; ``plan`` are
+        fields of LoadPlan."""
+        targets = (target, *more)
+        before_s, stand_ins_s = sum(one.cpu_s() for one in targets), self.stand_ins.cpu_s()
+        with self.loading(target, more_urls=[one.url for one in more], **plan) as generator:
             outcome = generator.outcome()
-        return Run(outcome, target.cpu_s() - before_s)
+        used_s = sum(one.cpu_s() for one in targets) - before_s
+        return Run(outcome, used_s, self.stand_ins.cpu_s() - stand_ins_s)
 
     @contextmanager
     def loading(self, target: Started, **plan: Any) -> Generator[Generating]:

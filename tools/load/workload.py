@@ -227,6 +227,8 @@ class LoadPlan:
     duration_s: float = 0.0
     """How long new questions are asked (``rate``)."""
     tokens: int = ANSWER_TOKENS
+    more_urls: list[str] = field(default_factory=list[str])
+    """Further processes of the same service; streams take turns."""
     resume_url: str = ""
     """Where cut streams go on; the same service when empty."""
     seed: int = 0
@@ -235,6 +237,10 @@ class LoadPlan:
 
     def encode(self) -> bytes:
         return orjson.dumps(asdict(self)) + b"\n"
+
+    def url_of(self, stream: int) -> str:
+        urls = [self.url, *self.more_urls]
+        return urls[stream % len(urls)]
 
     def request(self, number: int, *, stream: int) -> bytes:
         """Return the whole request of a question."""
@@ -259,12 +265,18 @@ class LoadPlan:
         return f"authorization: Bearer {bearer}\r\n" if bearer else ""
 
 
+RANKING_STEPS = ("rank", "weigh", "units", "quote", "compose")
+"""Steps that find out which passage answers, and quote it. A relay has none of them."""
+
+
 @dataclass(slots=True)
 class LoadOutcome:
     """What a run saw."""
 
     first_text_ms: list[float] = field(default_factory=list[float])
     """From the question to the first text, of the answers that count."""
+    ranking_ms: list[float] = field(default_factory=list[float])
+    """Of the same answers: how much of that was spent in RANKING_STEPS, as the ``done`` event says."""
     answers: int = 0
     """Whole and right ones."""
     tokens: int = 0

@@ -13,16 +13,22 @@ MIB = 1024 * 1024
 
 
 def run(
-    *, added_ms: float = 2.0, cpu_s: float = 0.04, answers: int = 100, generator_cpu_s: float = 0.1
+    *,
+    added_ms: float = 2.0,
+    ranking_ms: float = 0.0,
+    cpu_s: float = 0.04,
+    answers: int = 100,
+    generator_cpu_s: float = 0.1,
 ) -> Run:
     outcome = LoadOutcome(
         first_text_ms=[ADDED_TO_MS + added_ms] * 10,
+        ranking_ms=[ranking_ms] * 10,
         answers=answers,
         tokens=1000,
         wall_s=1.0,
         cpu_s=generator_cpu_s,
     )
-    return Run(outcome, cpu_s)
+    return Run(outcome, cpu_s, stand_ins_cpu_s=0.2)
 
 
 def pairs(bare: Run, service: Run) -> Pairs:
@@ -39,14 +45,22 @@ def test_as_good_as_bare_misses_nothing():
     assert missed(run(), run()) == []
 
 
-def test_what_is_added_is_compared_with_bare():
-    assert missed(run(), run(added_ms=5.5)) == ["added to the first token, one stream, p50"]
-    assert "the same, 200 streams, p99" in missed(run(), run(added_ms=6.5))
+def test_what_is_added_is_compared_with_bare_without_ranking():
+    assert missed(run(), run(added_ms=22, ranking_ms=16)) == []
+    assert missed(run(), run(added_ms=22, ranking_ms=14)) == ["of it without ranking and quoting"] * 2
 
 
-def test_cpu_and_rate_are_compared_with_bare():
-    assert missed(run(), run(cpu_s=0.081)) == ["CPU per 1,000 tokens at 50 streams"]
-    assert [what[:22] for what in missed(run(), run(answers=19))] == ["stand-ins without dela"]
+def test_many_streams_have_a_limit_of_their_own():
+    late = run(added_ms=101, ranking_ms=99)
+    assert [what[-26:] for what in missed(run(), late)] == ["a process for each core, p99"[-26:]]
+
+
+def test_cpu_is_compared_with_bare():
+    assert missed(run(), run(cpu_s=0.113)) == ["CPU per 1,000 tokens at 50 streams"]
+
+
+def test_a_short_answer_has_a_limit_of_cpu():
+    assert [what[:6] for what in missed(run(answers=10), run(answers=10))] == ["CPU of"]
 
 
 def test_a_busy_load_generator_voids():
