@@ -1,8 +1,8 @@
 """HTTP processes: listening socket, ready line and shutdown; connections and bodies with limits.
 
 uvicorn limits neither size nor time of a request before it is complete, and open connections cost their
-client nothing. ``assistant/api/limits.py`` limits bodies where they are read; this is the last limit of their
-time.
+client nothing. The API limits bodies where it reads them (``assistant/api/delivery.py``); here is the last
+limit of their time.
 """
 
 from __future__ import annotations

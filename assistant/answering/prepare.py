@@ -29,8 +29,7 @@ from assistant.answering.excerpts import (
     shown_unit,
     shown_url,
 )
-from assistant.answering.generate import Interruption
-from assistant.answering.prompt import Prompt, PromptBuilder
+from assistant.answering.generate import Interruption, Prompt, PromptBuilder
 from assistant.answering.quote import Quote, ScoredUnit, blocks
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span

@@ -10,8 +10,8 @@ from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, build_application
 from assistant.api.auth import CachedKeySet, Service, TokenVerifier
+from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
-from assistant.api.limits import StreamLimits
 from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock

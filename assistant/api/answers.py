@@ -24,7 +24,17 @@ from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.reading import AnswerReading
 from assistant.api.auth import Caller, Service, ServiceOf, require_role
-from assistant.api.delivery import ProblemBeforeFirstEventError, Reading, send_stream, send_whole
+from assistant.api.delivery import (
+    ClientGoneError,
+    ProblemBeforeFirstEventError,
+    Reading,
+    StalledReaderError,
+    StreamLimits,
+    parse_body,
+    read_body,
+    send_stream,
+    send_whole,
+)
 from assistant.api.errors import (
     NOT_FOUND,
     body_of,
@@ -35,16 +45,8 @@ from assistant.api.errors import (
     send_problem,
 )
 from assistant.api.health import AnswerObserver
-from assistant.api.limits import (
-    Admission,
-    ClientGoneError,
-    StalledReaderError,
-    StreamLimits,
-    parse_body,
-    read_body,
-)
 from assistant.api.resume import ResumedAnswers
-from assistant.api.running import LoggedAnswer, RunningAnswer
+from assistant.api.running import Admission, LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline

@@ -21,6 +21,7 @@ from assistant.api import answers, documents, health
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, complete_chat
+from assistant.api.delivery import ClientGoneError
 from assistant.api.errors import (
     NOT_FOUND,
     internal_problem,
@@ -30,7 +31,6 @@ from assistant.api.errors import (
     problem_of,
 )
 from assistant.api.health import ReadinessProbe, operations_application
-from assistant.api.limits import ClientGoneError
 from assistant.api.openapi import openapi_document, rendered
 from assistant.api.wire import ConsoleConfig
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError

@@ -34,9 +34,17 @@ from assistant.answering.events import (
 )
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
-from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
+from assistant.api.delivery import (
+    CHAT_LIMIT_BYTES,
+    Numbered,
+    Reading,
+    event_of,
+    read_body,
+    send_json,
+    send_stream,
+    whole_events,
+)
 from assistant.api.errors import invalid_request, problem_headers, problem_of
-from assistant.api.limits import CHAT_LIMIT_BYTES, read_body
 from assistant.api.wire import (
     ChatAnnotation,
     ChatAnswer,

@@ -26,9 +26,9 @@ from starlette.responses import HTMLResponse
 
 from assistant.answering.reading import MOST_ENTRIES, Audit
 from assistant.api.auth import Caller, ServiceOf, require_role
+from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body
 from assistant.api.errors import NOT_FOUND, body_of, problems
 from assistant.api.health import caller_is_identified
-from assistant.api.limits import DOCUMENT_LIMIT_BYTES, parse_body, read_body
 from assistant.api.wire import (
     AuditPage,
     DocumentPage,

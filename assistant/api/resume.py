@@ -17,8 +17,7 @@ from assistant.answering.excerpts import read_excerpts
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
 from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event
 from assistant.api.errors import NOT_FOUND, problem_of
-from assistant.api.limits import Admission
-from assistant.api.running import RunningAnswers
+from assistant.api.running import Admission, RunningAnswers
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
 from assistant.domain.clock import Clock
 from assistant.domain.errors import (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
 import structlog
@@ -13,11 +14,10 @@ from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.record import drop_scores
-from assistant.api.delivery import EventEncoder, Outbox, Reading
+from assistant.api.delivery import EventEncoder, Outbox, Reading, StreamLimits
 from assistant.api.errors import internal_problem, problem_of
 from assistant.api.health import AnswerObserver
-from assistant.api.limits import StreamLimits
-from assistant.domain.errors import AnswerInterruptedError, AssistantError
+from assistant.domain.errors import AnswerInterruptedError, AssistantError, OverloadedError
 from assistant.domain.identity import Identity
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
 
@@ -329,6 +329,51 @@ class RunningAnswer:
                 FIRST_TOKEN_MS: None if first_token_s is None else round(first_token_s * 1000),
             },
         )
+
+
+_RETRY_AFTER_S = 2.0
+"""For an agent who asks too much at once."""
+
+
+class Admission:
+    """Limits one tenant's answers in progress in this process, in total and per agent."""
+
+    def __init__(self, *, streams: int, streams_per_agent: int) -> None:
+        self._streams = streams
+        self._streams_per_agent = streams_per_agent
+        self._active = 0
+        self._active_of: Counter[str] = Counter()
+
+    @property
+    def active(self) -> int:
+        return self._active
+
+    def enter(self, agent: str) -> Callable[[], None]:
+        """Take a place; return a function that releases it. Calling it again does nothing.
+
+        Raises OverloadedError.
+        """
+        if self._active_of[agent] >= self._streams_per_agent:
+            raise OverloadedError(
+                f"{self._streams_per_agent} of your answers are in progress. Wait for one of them to end.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        if self._active >= self._streams:
+            raise OverloadedError("Too many answers are in progress. Retry.", retry_after_s=_RETRY_AFTER_S)
+        self._active += 1
+        self._active_of[agent] += 1
+        held = True
+
+        def leave() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._active -= 1
+                self._active_of[agent] -= 1
+                if not self._active_of[agent]:
+                    del self._active_of[agent]
+
+        return leave
 
 
 class RunningAnswers:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from assistant.answering.prompt import load_prompt
+from assistant.answering.generate import load_prompt
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
 from assistant.cli.terminal import Terminal, table

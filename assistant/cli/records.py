@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.answering.excerpts import fill_record, read_excerpts
-from assistant.answering.prompt import load_prompt
+from assistant.answering.generate import load_prompt
 from assistant.answering.reading import entry_of_read
 from assistant.cli.answer_view import mark_of, show_remarks, with_bold
 from assistant.cli.global_options import GlobalOptions

@@ -23,7 +23,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from assistant.api.__main__ import open_application
-from assistant.api.limits import StreamLimits
+from assistant.api.delivery import StreamLimits
 from assistant.domain.documents import (
     Document,
     DocumentState,

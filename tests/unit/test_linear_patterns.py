@@ -81,7 +81,7 @@ RUNS = (
 
 
 FOR_A_KNOWN_PLACE = {
-    "answering.prompt._PROMPT_ID": "matched with the whole of a manifest's value",
+    "answering.generate._PROMPT_ID": "matched with the whole of a manifest's value",
     "answering.understand._CODE": "matched with the whole of a word of a question",
     "answering.understand._COUNTED": "matched with the whole of a word of a question",
     "knowledge.front_matter._SAYS_LABELS": "matched at the start of a line",

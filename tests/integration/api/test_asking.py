@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.api.limits import StreamLimits
+from assistant.api.delivery import StreamLimits
 from tests.fakes.running_service import RunningService, Scene, events_of, running_service
 from tests.fakes.sagemaker_socket import Fault
 

@@ -255,7 +255,7 @@ async def test_a_repeat_under_its_key_is_the_first_answer(service: RunningServic
 
 
 async def test_a_silent_model_is_bridged_by_comments(tmp_path: Path) -> None:
-    from assistant.api.limits import StreamLimits
+    from assistant.api.delivery import StreamLimits
 
     async with running_service(tmp_path, Scene(limits=StreamLimits(heartbeat_s=0.02))) as service:
         await service.know("wait", "The wait is two days.")

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.api.limits import StreamLimits
+from assistant.api.delivery import StreamLimits
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS
 from tests.fakes.running_service import (
     TWO_SENTENCES,

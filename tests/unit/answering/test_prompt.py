@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.prompt import Prompt, PromptBuilder, load_prompt, neutralise, prompt_ids
+from assistant.answering.generate import Prompt, PromptBuilder, load_prompt, neutralise, prompt_ids
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import Passage
 from assistant.domain.errors import ConfigurationError, TooLargeError

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from assistant.answering.prepare import AnswerRequest
-from assistant.api.limits import (
-    Admission,
-    ClientGoneError,
-    ReaderWatch,
-    StalledReaderError,
-    parse_body,
-    read_body,
-)
+from assistant.api.delivery import ClientGoneError, ReaderWatch, StalledReaderError, parse_body, read_body
+from assistant.api.running import Admission
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import (

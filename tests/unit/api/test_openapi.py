@@ -11,8 +11,7 @@ from openapi_spec_validator import validate
 
 from assistant.answering.events import AnswerEvent
 from assistant.api.app import build_routes
-from assistant.api.delivery import HEARTBEAT
-from assistant.api.limits import StreamLimits
+from assistant.api.delivery import HEARTBEAT, StreamLimits
 from assistant.api.openapi import EVENTS, openapi_document, rendered
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
