@@ -142,6 +142,10 @@ class AnswerText:
         self.sentences: list[Sentence] = []
         self.quoted: list[QuotedUnit] = []
 
+    def prepare(self) -> None:
+        """Parse the sources now, so that the first sentence is checked sooner."""
+        self._checker.prepare()
+
     def write(self, text: str) -> TextEvents:
         """Take the model's next text; yield the sentences that it ended and that passed their checks. After
         a failure no more text is taken."""
@@ -343,6 +347,8 @@ class AnswerStream:
             resumable=resumable,
         )
         yield Sources(sources=prepared.make_sources())
+        if prepared.prompt is not None:  # while the model prepares its first token
+            self._text.prepare()
 
     def feed(self, text: str) -> TextEvents:
         """Take the model's next text; yield a token and a sentence for each sentence that it ended."""

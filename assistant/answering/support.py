@@ -90,6 +90,10 @@ class SupportChecker:
         self._passages = passages
         self._language = language
 
+    def prepare(self) -> None:
+        """Parse the passages now; the first check does it otherwise."""
+        _ = self._premises, self._stored
+
     def check(self, sentence: str) -> SupportResult:
         """Return the numbers of the sources that support the sentence, or a reason."""
         claim = self._stored.get(sentence) or read_statement(sentence, self._language)
@@ -146,7 +150,6 @@ class SupportChecker:
 
     @cached_property
     def _premises(self) -> list[_Premise]:
-        """Parsed when the first sentence ends, so that it does not delay the request to the model."""
         read = {
             (passage.document_id, unit.ordinal): _read_stored(
                 unit.text, self._language, row=unit.kind is UnitKind.ROW
