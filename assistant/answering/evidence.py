@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
-from assistant.answering.quote import AskedOf, Headings, Quote, ScoredUnit, UnitScorer, choose
+from assistant.answering.quote import Headings, QuestionTerms, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.retrieve import (
     Candidates,
     CosineScale,
@@ -40,7 +40,7 @@ _ALIKE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class EvidenceQuery:
     """One question to find evidence for."""
 
     question: str
@@ -65,12 +65,12 @@ class Sought:
 class Evidence:
     """What the knowledge base holds for one question. It is completed step by step."""
 
-    sought: Sought
+    query: EvidenceQuery
     searched: str
     """The question with the words that were added for the search."""
     codes: tuple[str, ...]
     """Codes that the question names."""
-    asked: AskedOf
+    asked: QuestionTerms
     retrieved: Retrieved
     ranked: tuple[RankedDocument, ...]
     """Every candidate, best first."""
@@ -141,15 +141,15 @@ class FindEvidence:
         used = (self._ranker, self._reranker, self.scorer.weights, self._gate.weights)
         return {weights.kind: weights.sha256 for weights in used}
 
-    async def find(self, sought: Sought, scope: SearchScope) -> Evidence:
+    async def find(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
         """Find the document that answers.
 
         Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
-        searched = self.vocabulary.expand(sought.joined, known=sought.known, corrections=sought.corrections)
-        codes = self.vocabulary.named_codes(sought.question)
+        searched = self.vocabulary.expand(query.joined, known=query.known, corrections=query.corrections)
+        codes = self.vocabulary.named_codes(query.question)
         # Units are compared with the question as asked: glossary words would distort the comparison.
-        texts = list(dict.fromkeys((searched, sought.joined)))
+        texts = list(dict.fromkeys((searched, query.joined)))
         vectors = await self._retrieve.embed(texts, scope)
         retrieved = await self._retrieve.search(
             searched, vector=vectors[0], scope=scope, whole_legs=bool(codes)
@@ -159,8 +159,8 @@ class FindEvidence:
             ranked = self._rank_by_index(scaled, codes)
         read = await self._retrieve.read([one.document_id for one in ranked[:DOCUMENTS_READ]], scope)
         with scope.steps.step("weigh"):
-            asked = AskedOf(self._terms(sought), sought.question)
-            found = Evidence(sought, searched, codes, asked, retrieved, tuple(ranked), read)
+            asked = QuestionTerms(self._terms(query), query.question)
+            found = Evidence(query, searched, codes, asked, retrieved, tuple(ranked), read)
             found = self._rank_by_units(self._score_units(found, scaled))
         if found.best is None:
             return found
@@ -208,7 +208,7 @@ class FindEvidence:
         rest = [one for one in found.ranked if one.document_id not in found.scored]
         first = rest[0].score if rest else 0.0
         ranked = again + [replace(one, score=last - (first - one.score) - 1.0) for one in rest]
-        beside = found.sought.beside
+        beside = found.query.beside
         if beside in found.documents:
             best = ranked[0].score
             contending = {one.document_id for one in ranked if best - one.score <= _CONTENDS_WITHIN}
@@ -243,7 +243,7 @@ class FindEvidence:
 
     def _judge(self, found: Evidence, unit_cosines: Mapping[str, Mapping[int, float]]) -> Evidence:
         """Score the units to quote with their own vectors, judge the best document and quote it."""
-        best, second, sought = found.documents[found.ranked[0].document_id], found.contending, found.sought
+        best, second, query = found.documents[found.ranked[0].document_id], found.contending, found.query
         name = best.card.document_id
         scored = dict(found.scored)
         for document_id, cosines in unit_cosines.items():
@@ -253,7 +253,7 @@ class FindEvidence:
             found.ranked,
             scored[name],
             stems=found.stems[name],
-            unknown=self._unknown_words(found.terms, sought),
+            unknown=self._unknown_words(found.terms, query),
             unit_cosines=unit_cosines.get(name, {}).values(),
         )
         judged = self._gate.judge(
@@ -261,9 +261,9 @@ class FindEvidence:
             terms=found.terms,
             missing_codes=missing_in(found.codes, best),
             stems=found.stems[name],
-            own_terms=self._own_terms(sought) if sought.before is not None and not sought.leans else (),
+            own_terms=self._own_terms(query) if query.before is not None and not query.leans else (),
         )
-        also = self._quote(second, scored, max_words=sought.also_words) if second is not None else None
+        also = self._quote(second, scored, max_words=query.also_words) if second is not None else None
         return replace(
             found,
             scored=scored,
@@ -271,38 +271,38 @@ class FindEvidence:
             gate=judged.decision,
             gate_features=features,
             certainty=judged.certainty,
-            quote=self._quote(best, scored, max_words=sought.max_words),
+            quote=self._quote(best, scored, max_words=query.max_words),
             also=also,
             clarify=clarifying_question(
                 found.searched, best, also, vocabulary=self.vocabulary, headings=self.headings
             ),
         )
 
-    def _terms(self, sought: Sought) -> tuple[Term, ...]:
+    def _terms(self, query: EvidenceQuery) -> tuple[Term, ...]:
         """Return the question's terms, and at a lower weight those of the question before it."""
-        own = self._own_terms(sought)
-        if sought.before is None:
+        own = self._own_terms(query)
+        if query.before is None:
             return own
         forms = frozenset[str]().union(*(term.forms for term in own))
-        earlier = self.vocabulary.terms(sought.before, known=sought.known)
+        earlier = self.vocabulary.terms(query.before, known=query.known)
         return own + tuple(
             replace(term, weight=_EARLIER_WEIGHT * term.weight) for term in earlier if not term.forms & forms
         )
 
-    def _own_terms(self, sought: Sought) -> tuple[Term, ...]:
-        return self.vocabulary.terms(sought.question, known=sought.known, corrections=sought.corrections)
+    def _own_terms(self, query: EvidenceQuery) -> tuple[Term, ...]:
+        return self.vocabulary.terms(query.question, known=query.known, corrections=query.corrections)
 
-    def _unknown_words(self, terms: Sequence[Term], sought: Sought) -> frozenset[str]:
+    def _unknown_words(self, terms: Sequence[Term], query: EvidenceQuery) -> frozenset[str]:
         """Return the words of the question that neither a document nor the glossary has."""
-        if sought.known is None:
+        if query.known is None:
             return frozenset()
-        corrected = {one.said for one in sought.corrections}
+        corrected = {one.said for one in query.corrections}
         return frozenset(
             term.word
             for term in terms
             if term.word.isalpha()
             and term.word not in corrected
-            and not is_known(term.word, self.vocabulary, sought.known.words, common=False)
+            and not is_known(term.word, self.vocabulary, query.known.words, common=False)
         )
 
     def _quote(

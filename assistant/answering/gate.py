@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from assistant.answering.quote import AskedOf, ScoredUnit
+from assistant.answering.quote import QuestionTerms, ScoredUnit
 from assistant.answering.retrieve import RankedDocument, Weights
 from assistant.answering.understand import Term, codes_in
 from assistant.domain.answers import Certainty, GateDecision
@@ -41,7 +41,7 @@ class Judged:
 
 
 def gate_features(
-    asked: AskedOf,
+    asked: QuestionTerms,
     ranked: Sequence[RankedDocument],
     scored: Sequence[ScoredUnit],
     *,

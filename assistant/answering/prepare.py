@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.answering.events import Cause
-from assistant.answering.evidence import Evidence, FindEvidence, Sought, SourceList, merged_quote
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
 from assistant.answering.excerpts import (
     SNIPPET_CHARACTERS,
     Excerpts,
@@ -283,7 +283,7 @@ class PrepareAnswer:
         found: list[Evidence] = []
         for question in understood.parts:
             previous = understood.parts[0] if found else before
-            alone = Sought(
+            alone = EvidenceQuery(
                 question,
                 corrections=understood.corrections,
                 known=known,
@@ -301,7 +301,7 @@ class PrepareAnswer:
             found.append(evidence)
         also = found[0].also
         if len(found) > 1 and also is not None and also.document.card.document_id == found[-1].best_id:
-            found[0] = await find(replace(found[0].sought, beside=found[-1].best_id), scope)
+            found[0] = await find(replace(found[0].query, beside=found[-1].best_id), scope)
         if any(one.certainty is None for one in found):  # a damaged index must never look like "not known"
             await self._services.index_watch.require_complete(deadline=scope.deadline)
         return understood, tuple(found)
@@ -316,7 +316,7 @@ class PrepareAnswer:
         answering = [one for one in evidence if one.certainty is not None]
         quotes = self._quotes(answering)
         for one, quote in quotes:
-            title = _as_title(one.sought.question) if len(quotes) > 1 else ""
+            title = _as_title(one.query.question) if len(quotes) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening)
         shown = {quote.document.card.document_id for _, quote in quotes}
@@ -378,7 +378,7 @@ class PrepareAnswer:
         turns = await self._readable_turns(history, scope)
         with scope.steps.step("prompt") as span:
             prompt = self._prompts.build(
-                Sought(asking.question, before=asking.question_before).joined,
+                EvidenceQuery(asking.question, before=asking.question_before).joined,
                 passages=[ranked.passage for ranked in shown],
                 history=turns,
                 max_tokens=max_tokens,
@@ -394,7 +394,7 @@ class PrepareAnswer:
         stems = self._vocabulary.language.content_stems
         best = (one.best.card for one in evidence if one.best is not None)
         texts = (
-            *(one.sought.question for one in evidence),
+            *(one.query.question for one in evidence),
             *(f"{card.title} {card.source}" for card in best),
         )
         for text in map(stems, texts):

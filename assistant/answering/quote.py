@@ -69,7 +69,7 @@ the answer (docs/decisions/0029)."""
 
 
 @dataclass(frozen=True)
-class AskedOf:
+class QuestionTerms:
     """A question with its terms and the kind of answer that it expects."""
 
     terms: tuple[Term, ...]
@@ -148,7 +148,7 @@ class UnitScorer:
         self._stems = remember_texts(_HEADINGS_KEPT)(language.content_stems)
 
     def score(
-        self, asked: AskedOf, document: StoredDocument, *, passage_cosines: Mapping[str, float]
+        self, asked: QuestionTerms, document: StoredDocument, *, passage_cosines: Mapping[str, float]
     ) -> list[ScoredUnit]:
         """Return every unit of the document with its score, in document order.
 
@@ -180,7 +180,7 @@ class UnitScorer:
             again.append(ScoredUnit(one.unit, one.passage, self.weights.score(features), features))
         return again
 
-    def _features(self, asked: AskedOf, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
+    def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
         title_stems = self._stems(title)
         own = [frozenset(unit.terms) for unit in units]
         heads = [self._stems(unit.heading) - title_stems for unit in units]
@@ -215,7 +215,7 @@ class UnitScorer:
         return described
 
 
-def _overlap(asked: AskedOf, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
+def _overlap(asked: QuestionTerms, stems: frozenset[str], counts: Mapping[str, int], units: int) -> float:
     """Return the share of the question's weight that the stems contain, weighed by their rarity here."""
     total = 0.0
     for term in asked.terms:
@@ -262,7 +262,7 @@ def _section_features(heading: str) -> dict[str, float]:
     return {f"in_{name}": float(words in section) for name, words in _SECTIONS.items()}
 
 
-def _kinds(asked: AskedOf, unit: Unit) -> dict[str, float]:
+def _kinds(asked: QuestionTerms, unit: Unit) -> dict[str, float]:
     """Return features by the kind of the unit and the kind that the question expects."""
     expects, signs = asked.expects, _signs_of(unit.text)
     is_step, is_row = unit.kind is UnitKind.STEP, unit.kind is UnitKind.ROW

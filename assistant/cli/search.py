@@ -12,7 +12,7 @@ import orjson
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assistant.answering.evidence import Evidence, FindEvidence, Sought
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.retrieve import SearchScope
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import require_knowledge
@@ -173,7 +173,7 @@ async def _search_of(runtime: LocalRuntime, ports: Mapping[str, int], *, tenant:
             for attempt in range(1, _ATTEMPTS + 1):
                 scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=clock), size=size)
                 try:
-                    return await evidence.find(Sought(question), scope)
+                    return await evidence.find(EvidenceQuery(question), scope)
                 except OverloadedError:
                     if attempt == _ATTEMPTS:
                         raise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, Judged, explain, gate_features, missing_in
-from assistant.answering.quote import AskedOf, Headings, UnitScorer
+from assistant.answering.quote import Headings, QuestionTerms, UnitScorer
 from assistant.answering.retrieve import RankedDocument, Weights, WeightsFile
 from assistant.answering.understand import Term, Vocabulary
 from assistant.domain.answers import Certainty, GateDecision
@@ -42,9 +42,9 @@ def features_of(
     terms = vocabulary().terms(question)
     quoter = Weights(WeightsFile(kind="quoter", features={"overlap": 5.0}, fitted_on="a test"), sha256="0")
     scorer = UnitScorer(language("en"), quoter, Headings.of(reply=(), condition=()))
-    scored = scorer.score(AskedOf(terms, question), stored, passage_cosines={})
+    scored = scorer.score(QuestionTerms(terms, question), stored, passage_cosines={})
     best = RankedDocument(stored.card.document_id, 3.0, ranked or {"passage_cosine": 0.6})
-    return gate_features(AskedOf(terms, question), [best], scored, stems=held_by(stored))
+    return gate_features(QuestionTerms(terms, question), [best], scored, stems=held_by(stored))
 
 
 def coverage(question: str, stored: StoredDocument = REJECT_79) -> float:

@@ -7,8 +7,8 @@ import pytest
 from assistant.answering.excerpts import shown_reply
 from assistant.answering.quote import (
     WITHIN_OF_BEST,
-    AskedOf,
     Headings,
+    QuestionTerms,
     Quote,
     ScoredUnit,
     UnitScorer,
@@ -258,8 +258,8 @@ def scorer(**features: float) -> UnitScorer:
     return UnitScorer(language("en"), weights, HEADINGS)
 
 
-def asked(question: str) -> AskedOf:
-    return AskedOf(Vocabulary(language("en"), glossary={}).terms(question), question)
+def asked(question: str) -> QuestionTerms:
+    return QuestionTerms(Vocabulary(language("en"), glossary={}).terms(question), question)
 
 
 def features(question: str, content: str, **cosines: float) -> list[dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.evidence import Evidence, FindEvidence, Sought
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.retrieve import SearchScope, Weights, WeightsFile, candidates, rank, standardised
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
@@ -118,7 +118,7 @@ REJECTS = [
 async def evidence(question: str, tenant: FakeTenant) -> Evidence:
     services = tenant.services
     return await FindEvidence(services).find(
-        Sought(question), SearchScope.untraced(Deadline.after(5, clock=services.clock))
+        EvidenceQuery(question), SearchScope.untraced(Deadline.after(5, clock=services.clock))
     )
 
 
