@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from pydantic import BaseModel, ConfigDict
+
 from template_checks.facts import Facts
 from template_checks.networks import LoadBalancing, SecurityGroups, Vpcs
 from template_checks.permissions import Permissions
@@ -124,13 +126,14 @@ class Deployment:
         return Calls(self.templates, policies=self.policies, workloads=self.workloads)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
+class Mistake(BaseModel):
     """One mistake, with the check that refuses it.
 
     ``check`` yields a finding for everything that it reads, and nothing if nothing can make the mistake.
     ``parts`` are the codes of its findings with what each refuses.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     title: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from template_checks.mistakes import MISTAKES, Mistake
+from template_checks.mistakes import Mistake, all_mistakes
 
 PAGE = Path(__file__).parents[1] / "docs" / "checks.md"
 _BLOCK = re.compile(r"(<!-- mistakes,.*? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -23,7 +23,7 @@ def with_mistakes(page: str) -> str:
 
 
 def _sections() -> str:
-    return "".join(f"{_section(mistake)}\n" for mistake in MISTAKES)
+    return "".join(f"{_section(mistake)}\n" for mistake in all_mistakes())
 
 
 def _section(mistake: Mistake) -> str:

@@ -14,7 +14,7 @@ from assistant.cli.check import refuse_mistakes, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
-from template_checks.mistakes import MISTAKES
+from template_checks.mistakes import all_mistakes
 from template_checks.upgrades import (
     losses,
     read_pins,
@@ -59,7 +59,7 @@ def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -
     refuse_mistakes(stage, tenant_file=file)
     refuse_paths(stage, tenant_file=file)
     pinned = _pinned(stage, pins / f"{tenant.name}.json", tenant.name)
-    return f"{tenant.name}: {len(MISTAKES)} mistakes ruled out; every path declared; {pinned}"
+    return f"{tenant.name}: {len(all_mistakes())} mistakes ruled out; every path declared; {pinned}"
 
 
 def _pinned(stage: Path, file: Path, name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from template_checks.facts import Facts
@@ -21,25 +23,16 @@ from template_checks.mistakes import (
 )
 from template_checks.templates import Templates
 
-__all__ = ["MISTAKES", "Mistake", "Report", "Verdict", "check", "check_templates"]
+__all__ = ["Mistake", "Report", "Verdict", "all_mistakes", "check", "check_templates"]
 
-MISTAKES: tuple[Mistake, ...] = tuple(
-    sorted(
-        (
-            *edge.MISTAKES,
-            *certificates.MISTAKES,
-            *search_domains.MISTAKES,
-            *vpc.MISTAKES,
-            *model_instances.MISTAKES,
-            *containers.MISTAKES,
-            *models.MISTAKES,
-            *logs.MISTAKES,
-            *plaintext.MISTAKES,
-        ),
-        key=lambda mistake: mistake.number,
-    )
-)
-"""By number."""
+
+@cache
+def all_mistakes() -> tuple[Mistake, ...]:
+    """Return the mistakes by number: their words are in ``mistakes.toml``, their checks in the modules."""
+    topics = (edge, certificates, search_domains, vpc, model_instances, containers, models, logs, plaintext)
+    checks = {number: check for topic in topics for number, check in topic.CHECKS.items()}
+    rows = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))["mistake"]
+    return tuple(Mistake.model_validate({**row, "check": checks[row["number"]]}) for row in rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +83,9 @@ def check(paths: Sequence[Path], *, facts: Facts) -> Report:
     return check_templates(templates, facts=facts)
 
 
-def check_templates(templates: Templates, *, facts: Facts, mistakes: Sequence[Mistake] = MISTAKES) -> Report:
+def check_templates(
+    templates: Templates, *, facts: Facts, mistakes: Sequence[Mistake] | None = None
+) -> Report:
     """Check templates that are already read for every mistake, or for some of them."""
     worlds = templates.worlds()
     deployments = [Deployment(templates=world, facts=facts) for world in worlds]
@@ -99,7 +94,8 @@ def check_templates(templates: Templates, *, facts: Facts, mistakes: Sequence[Mi
         resources=len(worlds[0].of()),
         worlds=len(worlds),
         verdicts=tuple(
-            _verdict(mistake, deployments, is_cut=templates.has_more_worlds) for mistake in mistakes
+            _verdict(mistake, deployments, is_cut=templates.has_more_worlds)
+            for mistake in mistakes or all_mistakes()
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from template_checks.findings import Deployment, Finding, Mistake, judge, not_proven
+from template_checks.findings import Deployment, Finding, judge, not_proven
 from template_checks.networks import port_of
 from template_checks.templates import Resource
 from template_checks.values import Target, Unknown, Value, at, flag, items, refers_to, targets, text
@@ -155,21 +155,4 @@ def _check_record(deployment: Deployment, record: Resource) -> Finding:
     )
 
 
-MISTAKES = (
-    Mistake(
-        number=7,
-        title="Consumer private DNS in the first phase, or a certificate for another name",
-        parts={
-            "consumer-private-dns": "the consumer's endpoint has private DNS on before the service's "
-            "domain is verified",
-            "certificate-name": "no certificate of the listener is for the name that clients connect to",
-        },
-        why="An endpoint service's private DNS name needs a public TXT record and an accepted connection, "
-        "so the first deployment with it fails. TLS fails if the certificate does not have the name.",
-        fix="A private hosted zone in the consumer's VPC with an alias to the endpoint; a certificate "
-        "for its name.",
-        absent="no endpoint of an endpoint service, and no TLS listener that one reaches",
-        facts="host_names, certificates",
-        check=_check,
-    ),
-)
+CHECKS = {7: _check}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from template_checks.conditions import all_of
-from template_checks.findings import Deployment, Finding, Mistake, judge, not_proven, or_passed, refused
+from template_checks.findings import Deployment, Finding, judge, not_proven, or_passed, refused
 from template_checks.permissions import Request
 from template_checks.policies import plain, spellings
 from template_checks.templates import Resource
@@ -342,42 +342,4 @@ def _built_for(deployment: Deployment, image: str, *, wanted: str) -> str | None
     return named or ("X86_64" if deployment.facts.images and wanted == "X86_64" else None)
 
 
-MISTAKES = (
-    Mistake(
-        number=12,
-        title="An image unpinned, latest, or from the wrong account",
-        parts={
-            "image-unpinned": "neither a digest nor a tag that stays (a version, a commit, a date)",
-            "image-latest": "the tag latest",
-            "image-account": "the account is not the one that publishes the image in that region",
-        },
-        why="A moved tag changes what runs without a deployment, on the next task that starts. AWS "
-        "publishes its images from accounts that differ by image and region; a pull from another account "
-        "is denied.",
-        fix="A digest, from the account of the image table.",
-        absent="no container image",
-        facts="[[images]], for images of other accounts",
-        check=_check_images,
-    ),
-    Mistake(
-        number=20,
-        title="Fargate with a read-only root and no /tmp, Exec without ssmmessages, no pull or log rights, "
-        "architecture mismatch",
-        parts={
-            "read-only-without-tmp": "an essential container has ReadonlyRootFilesystem and nothing "
-            "writable mounted at /tmp",
-            "exec-without-rights": "EnableExecuteCommand and a task role without the ssmmessages actions",
-            "exec-without-endpoint": "EnableExecuteCommand in a closed VPC without an ssmmessages endpoint",
-            "no-pull-rights": "an image of ECR and an execution role that may not pull from its repository",
-            "no-log-rights": "awslogs and an execution role that may not write to the log group",
-            "no-secret-rights": "a secret and an execution role that may not read it",
-            "architecture-mismatch": "the image is built for another CPU than the task's",
-        },
-        why="Each of them shows only when a task starts, as CannotPullContainerError, exec format error "
-        "or a crash at the first temporary file.",
-        fix="A writable /tmp, the permissions and endpoint that are used, one architecture.",
-        absent="no Fargate task",
-        facts="architecture in [[images]], if the image's name does not show it",
-        check=_check_tasks,
-    ),
-)
+CHECKS = {12: _check_images, 20: _check_tasks}

@@ -10,7 +10,6 @@ from template_checks.findings import (
     GIVE_TEMPLATE,
     Deployment,
     Finding,
-    Mistake,
     judge,
     not_proven,
     or_passed,
@@ -307,82 +306,11 @@ def _check_idle(
     )
 
 
-MISTAKES = (
-    Mistake(
-        number=1,
-        title="NLB → ALB with no security group path",
-        parts={
-            "nlb-to-alb-egress": "the NLB's groups do not allow it to connect to the ALB's port (health "
-            "check included)",
-            "nlb-to-alb-ingress": "the ALB's groups do not allow the NLB in",
-            "nlb-to-alb-path": "the ALB is unknown",
-        },
-        why="The NLB opens its own connections to the ALB, so both sides' groups apply. Without a "
-        "rule on either, its targets stay unhealthy and every connection hangs.",
-        fix="An egress rule on the NLB's group and an ingress rule on the ALB's, both on the listener's "
-        "port, each naming the other group; the same for a health check on another port.",
-        absent="no target group has an ALB as its target",
-        check=_check_paths,
-    ),
-    Mistake(
-        number=2,
-        title="NLB without a security group",
-        parts={"nlb-without-group": "a Network Load Balancer has no SecurityGroups"},
-        why="Security groups can be changed later only on an NLB that was made with one.",
-        fix="Name a security group when the NLB is made.",
-        absent="no Network Load Balancer",
-        check=_check_groups_of_nlb,
-    ),
-    Mistake(
-        number=3,
-        title="PrivateLink enforcement on, consumer CIDR not allowed",
-        parts={"consumer-cidr": "the NLB's groups do not allow an address block of the consumer"},
-        why="With enforcement (on unless switched off), inbound rules apply to the client's own address "
-        "behind the private link, not to that of the endpoint.",
-        fix="An ingress rule on each listener's port for every consumer_cidrs entry.",
-        absent="no Network Load Balancer with a security group is behind an endpoint service",
-        facts="consumer_cidrs",
-        check=_check_enforcement,
-    ),
-    Mistake(
-        number=4,
-        title="ALB target group with attributes, a protocol other than TCP, or another port",
-        parts={
-            "alb-target-attributes": "TargetGroupAttributes on a target group of type alb",
-            "alb-target-protocol": "its protocol is not TCP",
-            "alb-target-port": "its port is none of the ALB's listeners'",
-        },
-        why="A target group of type alb takes TCP only, on the port of a listener of the ALB; its "
-        "attributes cannot be changed, and a template that tries fails.",
-        fix="Protocol TCP, the listener's port, no TargetGroupAttributes.",
-        absent="no target group has an ALB as its target",
-        check=_check_target_groups,
-    ),
-    Mistake(
-        number=5,
-        title="That target group not depending on the ALB listener",
-        parts={"alb-listener-dependency": "nothing makes CloudFormation wait for the ALB's listener"},
-        why="An ALB is accepted as a target only once it listens on the port; the two resources do not "
-        "refer to each other, so CloudFormation may choose the wrong order.",
-        fix="DependsOn the listener, or a reference to it.",
-        absent="no target group has an ALB as its target",
-        check=_check_dependency,
-    ),
-    Mistake(
-        number=6,
-        title="ALB idle timeout ≤ 60 s, no NLB tcp.idle_timeout.seconds, or either shorter than an answer",
-        parts={
-            "alb-idle-timeout": "the ALB's idle timeout is 60 s or less, left at that default, or shorter "
-            "than an answer may take",
-            "nlb-idle-timeout": "a TCP listener of an NLB leaves tcp.idle_timeout.seconds at its default, or "
-            "has it shorter than an answer may take",
-        },
-        why="A model may think for longer than 60 s before the next token; the ALB then closes the stream "
-        "without notice. The NLB drops idle flows after 350 s.",
-        fix="idle_timeout.timeout_seconds above 60 on the ALB, tcp.idle_timeout.seconds on each TCP "
-        "listener; both at the answer's deadline or above.",
-        absent="no load balancer",
-        facts="answer_deadline_s",
-        check=_check_idle_timeouts,
-    ),
-)
+CHECKS = {
+    1: _check_paths,
+    2: _check_groups_of_nlb,
+    3: _check_enforcement,
+    4: _check_target_groups,
+    5: _check_dependency,
+    6: _check_idle_timeouts,
+}

@@ -10,7 +10,6 @@ from template_checks.findings import (
     GIVE_TEMPLATE,
     Deployment,
     Finding,
-    Mistake,
     judge,
     not_proven,
     or_passed,
@@ -450,40 +449,4 @@ def _check_lock(delivery: _Delivery, bucket: Resource) -> Iterator[Finding]:
         )
 
 
-MISTAKES = (
-    Mistake(
-        number=17,
-        title="Capture without key or put rights; a log key without the logs principal",
-        parts={
-            "capture-without-key": "data capture has no KmsKeyId",
-            "capture-put-rights": "the policies of the model's execution role or of the bucket do not allow "
-            "it to put objects at the capture's destination",
-            "capture-key-rights": "the policies of the model's execution role or of the capture's key do not "
-            "allow it to generate data keys",
-            "log-key-principal": "the key of a log group does not allow the region's logs service to use it "
-            "for that group",
-        },
-        why="SageMaker writes capture with the execution role and drops it silently without permission. "
-        "CloudWatch Logs uses a key with its own service principal, which only the key policy can name.",
-        fix="A key, kms:GenerateDataKey and s3:PutObject for the execution role; "
-        "logs.<region>.amazonaws.com in the policy of a log group's key.",
-        absent="no data capture, and no log group has a key",
-        check=_check_keys,
-    ),
-    Mistake(
-        number=19,
-        title="A log bucket with KMS, Object Lock or a policy by which the writer cannot use it",
-        parts={
-            "log-bucket-key": "default encryption by a key that the writer of the logs cannot use",
-            "log-bucket-delivery": "a policy (or none) that does not allow the logs' writer to put them",
-            "log-bucket-object-lock": "Object Lock on the destination of load balancers' or S3's access logs",
-        },
-        why="Application Load Balancers and S3's server access logging write to SSE-S3 buckets only, and "
-        "S3 never to one with Object Lock. Other writers need the key's policy to name them. All but flow "
-        "logs need a statement in the bucket's policy. Nothing reports that logs are missing.",
-        fix="SSE-S3 and no Object Lock on the bucket of access logs; a statement for the writer in its "
-        "policy.",
-        absent="nothing delivers logs to a bucket",
-        check=_check_buckets,
-    ),
-)
+CHECKS = {17: _check_keys, 19: _check_buckets}

@@ -10,7 +10,6 @@ from template_checks.facts import ArtifactFact
 from template_checks.findings import (
     Deployment,
     Finding,
-    Mistake,
     judge,
     not_proven,
     or_passed,
@@ -277,49 +276,4 @@ def _has_local_disk(deployment: Deployment, instance_type: str) -> bool:
     return family in _WITH_LOCAL_DISKS or _LOCAL_BY_NAME.fullmatch(family) is not None
 
 
-MISTAKES = (
-    Mistake(
-        number=11,
-        title="An inf2 variant without AMI version or with a start-up limit < 1,800 s",
-        parts={
-            "neuron-ami": "InferenceAmiVersion is absent or not a Neuron one",
-            "neuron-start-limit": "ContainerStartupHealthCheckTimeoutInSeconds is absent or below 1800",
-        },
-        why="The default machine image has no Neuron driver; a compiled model of some GB takes longer to "
-        "load than the default start-up limit, and the endpoint fails after minutes of billing.",
-        fix="InferenceAmiVersion: al2-ami-sagemaker-inference-neuron-2 and a limit of 1800 to 3600 s.",
-        absent="no variant runs on inf2 or trn1",
-        check=_check_neuron,
-    ),
-    Mistake(
-        number=14,
-        title="Batch, sequence or tensor-parallel differing from the artifact's manifest, or more cores "
-        "than the instance has",
-        parts={
-            "artifact-parameters": "batch size, sequence length or tensor parallelism is not what the "
-            "artifact was compiled with, or no manifest names the artifact",
-            "too-many-cores": "tensor parallelism is more than the instance's cores or GPUs",
-        },
-        why="A compiled artifact serves exactly the shapes that it was compiled for; with others the "
-        "container stops at start, or compiles for an hour.",
-        fix="The values of the artifact's manifest, on an instance with at least as many cores.",
-        absent="no model sets batch size, sequence length or tensor parallelism",
-        facts="[[artifacts]]",
-        check=_check_artifacts,
-    ),
-    Mistake(
-        number=23,
-        title="A volume key for an instance with local disks",
-        parts={
-            "local-disk-key": "an endpoint configuration has KmsKeyId and a variant on an instance with "
-            "local NVMe disks",
-        },
-        why="SageMaker encrypts only EBS volumes by a key. For local disks (g5, g6, g6e, p4d, trn1 and "
-        "others) it refuses the whole configuration, and with it the first deployment. Validators require "
-        "that very key.",
-        fix="No KmsKeyId if an instance has local disks, and an explanation for the validator's finding; or "
-        "an instance without them (inf2, c7i, m7i).",
-        absent="no variant runs on an instance",
-        check=_check_local_disks,
-    ),
-)
+CHECKS = {11: _check_neuron, 14: _check_artifacts, 23: _check_local_disks}

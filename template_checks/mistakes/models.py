@@ -10,7 +10,6 @@ from typing import Any, cast
 from template_checks.findings import (
     Deployment,
     Finding,
-    Mistake,
     judge,
     not_proven,
     or_passed,
@@ -299,46 +298,4 @@ def _names(resource_id: Value, endpoint: Resource) -> bool:
     return is_named or refers_to(resource_id, endpoint)
 
 
-MISTAKES = (
-    Mistake(
-        number=13,
-        title="A hub id in a closed VPC, or a prefix without /",
-        parts={
-            "hub-id": "a model, tokenizer or adapter of a hub (owner/name, JumpStart), in any variable or "
-            "argument, in a container that reaches no network",
-            "prefix-without-slash": "S3DataType S3Prefix with an address that does not end in /",
-        },
-        why="A container without a route out waits for the hub until its start-up limit. SageMaker reads an "
-        "S3 prefix as a folder only with the slash.",
-        fix="The model's files under an S3 prefix with a slash at its end, loaded from /opt/ml/model.",
-        absent="no SageMaker model, and no task in a closed VPC names a model",
-        check=_check_sources,
-    ),
-    Mistake(
-        number=15,
-        title="Hard-coded endpoint config or model names",
-        parts={
-            "hard-coded-name": "EndpointConfigName or ModelName is set, and to nothing that changes with it",
-            "hard-coded-reference": "an endpoint or variant names its configuration or model by a fixed text",
-        },
-        why="Models and endpoint configurations cannot be changed, only replaced, and the new one is made "
-        "before the old one is deleted: under the same name that fails.",
-        fix="No name on models and configurations; references by GetAtt.",
-        absent="no SageMaker model or endpoint configuration",
-        check=_check_names,
-    ),
-    Mistake(
-        number=16,
-        title="No RetainAllVariantProperties, or a scalable target that does not depend on its endpoint",
-        parts={
-            "retain-variants": "RetainAllVariantProperties is not true on an endpoint, or something is "
-            "excluded from it",
-            "scaling-before-endpoint": "a scalable target may be made before its endpoint",
-        },
-        why="An update without it scales a loaded endpoint back to its initial count. A scalable target "
-        "names the endpoint by text, from which CloudFormation learns no order.",
-        fix="RetainAllVariantProperties: true; a reference or DependsOn from the scalable target.",
-        absent="no SageMaker endpoint",
-        check=_check_scaling,
-    ),
-)
+CHECKS = {13: _check_sources, 15: _check_names, 16: _check_scaling}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-from template_checks.findings import GIVE_PARAMETER, Deployment, Finding, Mistake, judge, passed
+from template_checks.findings import GIVE_PARAMETER, Deployment, Finding, judge, passed
 from template_checks.mistakes.search_domains import DOMAINS
 from template_checks.networks import TARGET_GROUP, attribute, port_of
 from template_checks.templates import Resource
@@ -401,22 +401,4 @@ def _check_timeout(deployment: Deployment, resource: Resource, path: str, *, sec
     )
 
 
-MISTAKES = (
-    Mistake(
-        number=22,
-        title="A plaintext hop, or a whole-answer deadline above the drain and stop timeouts",
-        parts={
-            "plaintext-hop": "HTTP on a listener, target group or health check, TLS ended at an NLB, a "
-            "domain without HTTPS or node-to-node encryption, an address with a scheme without TLS (http, "
-            "ws, redis, …) or a switch of TLS that is off in an environment, a cache or volume without "
-            "transit encryption",
-            "deadline": "deregistration delay or StopTimeout is shorter than an answer may take",
-        },
-        why="A hop inside the VPC is a hop on somebody's network. When a task is replaced, its streams "
-        "have the shorter of both timeouts to end, by default 300 s and 30 s.",
-        fix="TLS on every hop; a deadline at or below both timeouts.",
-        absent="no load balancer, domain, container or function",
-        facts="answer_deadline_s",
-        check=_check,
-    ),
-)
+CHECKS = {22: _check}

@@ -11,7 +11,6 @@ from template_checks.conditions import STRANGER, Context, conditions_hold
 from template_checks.findings import (
     Deployment,
     Finding,
-    Mistake,
     judge,
     or_passed,
     refused,
@@ -301,39 +300,4 @@ def _names_everybody(statement: Statement) -> bool:
     return bool(statement.not_principals) or any("*" in name for name in names)
 
 
-MISTAKES = (
-    Mistake(
-        number=8,
-        title="Invented zones, or fewer than 3 with standby",
-        parts={
-            "invented-zone": "a zone that no region, or not the stack's, has (CDK's dummy1a; Fn::GetAZs of "
-            "another region)",
-            "standby-zones": "a search domain with standby in fewer than 3 zones, or not aware of zones",
-            "standby-nodes": "with standby, dedicated masters off or not 3, or data nodes not in threes",
-        },
-        why="Without credentials CDK invents the zones of an explicit environment (dummy1a), and the "
-        "deployment fails. OpenSearch refuses standby on anything but three zones, three masters and "
-        "nodes in threes.",
-        fix="The account's own zones; three of them for a domain with standby.",
-        absent="no zone is named, and no search domain has a standby",
-        check=_check_zones,
-    ),
-    Mistake(
-        number=18,
-        title="A service-linked role per stack, > 10 log policies, a domain with no ingress, t3 with "
-        "standby, an open access policy",
-        parts={
-            "service-linked-role": "OpenSearch's service-linked role in a domain's stack, or twice",
-            "log-policies": "more than 10 log resource policies in a region",
-            "domain-ingress": "the domain's security groups allow nothing in on 443",
-            "burstable-with-standby": "t2 or t3 data nodes or masters with standby",
-            "open-access-policy": "an access policy that allows every principal without a condition",
-        },
-        why="Role and policies belong to the account, not to a domain. A domain's security group allows "
-        "nothing in by default. OpenSearch refuses burstable instances with standby.",
-        fix="Role and one log policy in a stack of the account; an ingress rule for each caller's group; "
-        "named principals.",
-        absent="no search domain, service-linked role or log resource policy",
-        check=_check_domains,
-    ),
-)
+CHECKS = {8: _check_zones, 18: _check_domains}

@@ -10,7 +10,6 @@ from template_checks.conditions import STRANGER, Context
 from template_checks.findings import (
     Deployment,
     Finding,
-    Mistake,
     judge,
     not_proven,
     passed,
@@ -333,51 +332,4 @@ def _outside(function: Resource, *, behind: Resource | None) -> Finding:
     )
 
 
-MISTAKES = (
-    Mistake(
-        number=9,
-        title="A called service without its interface endpoint, or private DNS off on it",
-        parts={
-            "missing-endpoint": "a task or function in a closed VPC calls a service that has no endpoint "
-            "there, or only one of another region",
-            "endpoint-private-dns": "the endpoint of a called service has private DNS off, or its VPC no "
-            "DNS names",
-        },
-        why="In a VPC without a route to the internet a call to a service's own name resolves to a public "
-        "address and hangs until it times out.",
-        fix="An interface endpoint with private DNS for every service that a role of the VPC may call, "
-        "and for what Fargate calls itself: ecr.api, ecr.dkr, logs, secrets. Gateways for S3 and DynamoDB.",
-        absent="no task or function runs in a VPC that is closed",
-        facts="existing_endpoints, for endpoints outside the templates",
-        check=_check_endpoints,
-    ),
-    Mistake(
-        number=10,
-        title="An S3 endpoint policy that forgets the image layers, model, capture or document bucket",
-        parts={
-            "s3-policy-layers": "GetObject on prod-<region>-starport-layer-bucket, where ECR keeps layers",
-            "s3-policy-model": "GetObject on what a model in the VPC loads",
-            "s3-policy-capture": "PutObject on the destination of an endpoint's capture",
-            "s3-policy-documents": "GetObject or PutObject that a role of a task or function in the VPC has",
-        },
-        why="Everything in the VPC reaches S3 through the endpoint, so its policy applies beside the "
-        "role's. Layers of images come from a bucket of AWS: without it every task fails to start.",
-        fix="One Allow statement for each bucket that is used from the VPC, the layers' without a "
-        "condition on its owner.",
-        absent="no S3 endpoint",
-        check=_check_s3_policies,
-    ),
-    Mistake(
-        number=21,
-        title="A CDK helper function outside the VPC, or any Lambda without VpcConfig",
-        parts={
-            "helper-outside-vpc": "a function that CDK adds for a custom resource, without VpcConfig",
-            "function-outside-vpc": "any other function without VpcConfig",
-        },
-        why="A function without VpcConfig runs in a network of AWS with a route to the internet. CDK adds "
-        "such functions for bucket notifications, log retention, auto-delete and access policies.",
-        fix="VpcConfig on every function; properties of the resources themselves instead of CDK's helpers.",
-        absent="no function",
-        check=_check_functions,
-    ),
-)
+CHECKS = {9: _check_endpoints, 10: _check_s3_policies, 21: _check_functions}

@@ -15,7 +15,7 @@ import pytest
 
 from assistant.cli.tenant_templates import facts_of, load_facts
 from template_checks.findings import Status
-from template_checks.mistakes import MISTAKES
+from template_checks.mistakes import all_mistakes
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mistakes.written_apart import WRITTEN, Written
 from tests.stacks.mutations.harmless import HARMLESS
@@ -73,7 +73,7 @@ def test_mutations_are_refused_or_not_proven(
 
 def test_every_mistake_has_operators_in_our_templates_and_in_others(scenes: Mapping[str, Scene]) -> None:
     made = {name: Counter(mutation.number for mutation in all_of(scene)) for name, scene in scenes.items()}
-    numbers = {mistake.number for mistake in MISTAKES}
+    numbers = {mistake.number for mistake in all_mistakes()}
     assert set(made["pharmacy"]) == numbers
     assert set(made["support_chat"]) | set(made["claims_desk"]) == numbers
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from template_checks.findings import Status
-from template_checks.mistakes import MISTAKES, check_templates
+from template_checks.mistakes import all_mistakes, check_templates
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mutations.changes import Mutation
 from tests.stacks.mutations.in_models import models
@@ -36,7 +36,7 @@ def outcomes(scenes: Mapping[str, Scene], *, seed: int, most: int | None = None)
     for name, mutation in chosen:
         changed = scenes[name].copy()
         mutation.change(changed)
-        made = [mistake for mistake in MISTAKES if mistake.number == mutation.number]
+        made = [mistake for mistake in all_mistakes() if mistake.number == mutation.number]
         (verdict,) = check_templates(changed.world(), facts=changed.facts, mistakes=made).verdicts
         yield Outcome(scene=name, mutation=mutation, status=verdict.status)
 
