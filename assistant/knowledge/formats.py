@@ -14,6 +14,7 @@ import orjson
 from selectolax.lexbor import LexborHTMLParser
 
 from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge import front_matter
 from assistant.knowledge.files import (
     LARGEST_DOCUMENT_BYTES,
     SourceFailure,
@@ -28,17 +29,6 @@ from assistant.knowledge.files import (
     refuse_duplicate_keys,
     text_field,
     too_large,
-)
-from assistant.knowledge.front_matter import (
-    RESTRICTING_KEYS,
-    FrontMatterError,
-    is_withdrawn,
-    labels_of,
-    read_front_matter,
-    readable_id,
-    refuse_fence,
-    refuse_html_labels,
-    refuse_near_keys,
 )
 from assistant.knowledge.parsing.markdown import heading_text
 
@@ -59,7 +49,7 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> SourceItem:
     if not isinstance(item, SourceFailure):
         return item
     content = raw.decode("utf-8", errors="replace")
-    own_id = readable_id(content) if is_markdown else _readable_html_id(content)
+    own_id = front_matter.readable_id(content) if is_markdown else _readable_html_id(content)
     return replace(item, own_id=own_id) if own_id is not None else named_by_file(item, name)
 
 
@@ -127,18 +117,17 @@ def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> SourceItem:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return invalid(f"{name}:{line}", f"not UTF-8 at byte {error.start}")
-    except FrontMatterError as error:
+    except front_matter.FrontMatterError as error:
         return invalid(f"{name}:{error.line}", error.message)
     except DocumentInvalidError as error:
         return invalid(name, error.message)
 
 
 def _markdown_item(name: str, content: str) -> SourceItem:
-    page = read_front_matter(content)
-    refuse_html_labels(page)
-    own_id = text_field(page.meta.get("id")) or page_id(name)
-    if is_withdrawn(page.meta):
-        return SourceWithdrawal(own_id, name)
+    page = front_matter.read_front_matter(content)
+    front_matter.refuse_html_labels(page)
+    if front_matter.is_withdrawn(page.meta):
+        return SourceWithdrawal(_own_id(name, page.meta), name)
     if not page.body.strip():
         return invalid(name, "there is no text in it")
     title = text_field(page.meta.get("title")) or first_heading(page.body)
@@ -146,15 +135,14 @@ def _markdown_item(name: str, content: str) -> SourceItem:
 
 
 def _html_item(name: str, content: str) -> SourceItem:
-    refuse_fence(content)
+    front_matter.refuse_fence(content)
     tree = LexborHTMLParser(content)
     meta = _html_meta(tree)
-    if is_withdrawn(meta):
-        return SourceWithdrawal(text_field(meta.get("id")) or page_id(name), name)
+    if front_matter.is_withdrawn(meta):
+        return SourceWithdrawal(_own_id(name, meta), name)
     if isinstance(questions := meta.get("questions"), str):
         meta["questions"] = [question for question in questions.split("|") if question.strip()]
-    canonical = tree.css_first("link[rel=canonical][href]")
-    if canonical is not None:
+    if canonical := tree.css_first("link[rel=canonical][href]"):
         meta["url"] = canonical.attributes["href"]
     headings = [tree.css_first(selector) for selector in ("title", "h1")]
     titles = [text_field(" ".join(node.text(deep=True).split())) for node in headings if node is not None]
@@ -169,21 +157,21 @@ def _html_meta(tree: LexborHTMLParser) -> dict[str, object]:
     for node in tree.css("meta"):
         attributes = {key.lower(): value for key, value in node.attributes.items()}
         key, content = (attributes.get("name") or "").strip().lower(), attributes.get("content")
-        if key in RESTRICTING_KEYS and (key in meta or content is None):
+        if key in front_matter.RESTRICTING_KEYS and (key in meta or content is None):
             raise DocumentInvalidError(
                 f'it has two <meta name="{key}">, or one without content. Write one: '
                 f'<meta name="{key}" content="…">.'
             )
         for other in ("property", "itemprop", "http-equiv", "id"):
             value = (attributes.get(other) or "").strip().lower()
-            refuse_near_keys([value])
-            if value in RESTRICTING_KEYS and key != value:
+            front_matter.refuse_near_keys([value])
+            if value in front_matter.RESTRICTING_KEYS and key != value:
                 raise DocumentInvalidError(
                     f'<meta {other}="{value}"> has no effect; write <meta name="{value}" content="…">'
                 )
         if key and content is not None:
             meta.setdefault(key, content)
-    refuse_near_keys(meta)
+    front_matter.refuse_near_keys(meta)
     return meta
 
 
@@ -197,21 +185,20 @@ def _titled(
 ) -> SourceItem:
     if title is None:
         return invalid(name, "there is no title, neither in its head nor as a heading")
-    own = {
-        "document_id": text_field(meta.get("id")) or page_id(name),
-        "title": title,
-        "content": content,
-        "media_type": media_type,
-    }
+    own = {"document_id": _own_id(name, meta), "title": title, "content": content, "media_type": media_type}
     return as_item(name, own | _shared_fields(meta))
+
+
+def _own_id(name: str, meta: Mapping[str, object]) -> str:
+    return text_field(meta.get("id")) or page_id(name)
 
 
 def _line_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
     """Raises DocumentInvalidError."""
-    refuse_near_keys(fields)
+    front_matter.refuse_near_keys(fields)
     _refuse_nested(fields)
     own_id = text_field(fields.get("id"))
-    if own_id is not None and is_withdrawn(fields):
+    if own_id is not None and front_matter.is_withdrawn(fields):
         return SourceWithdrawal(own_id, origin)
     missing = [key for key in ("id", "question", "answer") if text_field(fields.get(key)) is None]
     if missing:
@@ -220,14 +207,8 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
     title = text_field(fields.get("title")) or question
     if len(title) > _LONGEST_TITLE:  # the body then contains the whole question
         title = text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
-    own = {
-        "document_id": own_id,
-        "title": title,
-        "content": text_field(fields["answer"]),
-        "media_type": "text/plain",
-        "question": question,
-    }
-    return as_item(origin, own | _shared_fields(fields))
+    body = {"content": text_field(fields["answer"]), "media_type": "text/plain", "question": question}
+    return as_item(origin, {"document_id": own_id, "title": title} | body | _shared_fields(fields))
 
 
 def _refuse_nested(fields: Mapping[str, object]) -> None:
@@ -236,7 +217,7 @@ def _refuse_nested(fields: Mapping[str, object]) -> None:
         if not isinstance(value, dict):
             continue
         inside = cast(Mapping[str, object], value)
-        found = next((name for name in inside if name.casefold() in RESTRICTING_KEYS), None)
+        found = next((name for name in inside if name.casefold() in front_matter.RESTRICTING_KEYS), None)
         if found is not None:
             raise DocumentInvalidError(f'"{found}" is inside "{key}"; write it beside id and question')
 
@@ -246,6 +227,6 @@ def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:
     return {
         **{key: text_field(fields.get(key)) or "" for key in ("source", "type")},
         **{key: text_field(fields.get(key)) for key in ("url", "owner", "effective_date")},
-        **labels_of(fields),
+        **front_matter.labels_of(fields),
         "questions": questions_field(fields.get("questions")),
     }
