@@ -16,18 +16,7 @@ import yaml
 
 from assistant.domain.errors import DocumentInvalidError
 
-KEYS = (
-    "id",
-    "title",
-    "source",
-    "type",
-    "url",
-    "owner",
-    "effective_date",
-    "labels",
-    "questions",
-    "withdrawn",
-)
+KEYS = ("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions", "withdrawn")
 LONGEST_CHARACTERS = 64_000
 _LABELS = "labels"
 _WITHDRAWN = "withdrawn"
@@ -41,9 +30,7 @@ _META_KEY = re.compile(r"<meta\b[^>]{0,500}\b(?:labels?|withdrawn)\b", re.IGNORE
 _HEAD_CHARACTERS = 4_000
 """Length of a Markdown file's beginning that is searched for an HTML head."""
 _BOOLEANS = {"true": True, "false": False}
-_ID_LINE = re.compile(
-    r"^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$", re.MULTILINE
-)
+_ID_LINE = re.compile(r"(?m)^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$")
 _FENCE = re.compile(r"---[ \t]*")
 LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
 _LABEL = re.compile(LABEL_PATTERN)
@@ -87,11 +74,13 @@ def read_front_matter(content: str) -> Page:
     if end is None:
         raise FrontMatterError("the front matter has no closing line of ---", line=first + 1)
     if len(block) > LONGEST_CHARACTERS:
-        raise FrontMatterError(
-            f"the front matter is longer than {LONGEST_CHARACTERS:,} characters", line=first + 1
-        )
-    _refuse_second_head(lines, end + 1)
-    return Page(_mapping(block, line=first + 2), "\n".join(lines[end + 1 :]))
+        too_long = f"the front matter is longer than {LONGEST_CHARACTERS:,} characters"
+        raise FrontMatterError(too_long, line=first + 1)
+    body = lines[end + 1 :]
+    after = next((at for at, line in enumerate(body) if line.strip()), None)
+    if after is not None and _FENCE.fullmatch(body[after].strip()):  # a second block of front matter
+        _refuse_labels_without_fence(lines, end + 1 + after)
+    return Page(_mapping(block, line=first + 2), "\n".join(body))
 
 
 def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
@@ -185,7 +174,7 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
     if not isinstance(node, yaml.MappingNode):
         raise FrontMatterError("the front matter is not a mapping of keys to values", line=line)
     meta: dict[str, object] = {}
-    for key_node, value_node in node.value:
+    for key_node, value in node.value:
         at = line + key_node.start_mark.line
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
         if key not in KEYS:
@@ -194,19 +183,15 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
             raise FrontMatterError(f'the front matter\'s key "{key}" is unknown; {hint}', line=at)
         if key in meta:
             raise FrontMatterError(f'the front matter says "{key}" twice', line=at)
-        meta[key] = _value(key, value_node, line=line)
+        items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        if not all(isinstance(item, yaml.ScalarNode) for item in items):
+            at = line + value.start_mark.line
+            raise FrontMatterError(
+                f'the front matter\'s "{key}" is neither a text nor a list of texts', line=at
+            )
+        texts = [_text(item) for item in items]
+        meta[key] = texts if isinstance(value, yaml.SequenceNode) else texts[0]
     return meta
-
-
-def _value(key: str, node: yaml.Node, *, line: int) -> object:
-    """Return a text, a list of texts, or None for YAML's null. Raises FrontMatterError."""
-    if isinstance(node, yaml.ScalarNode):
-        return _text(node)
-    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
-        return [_text(item) for item in node.value]
-    raise FrontMatterError(
-        f'the front matter\'s "{key}" is neither a text nor a list of texts', line=line + node.start_mark.line
-    )
 
 
 def _text(node: yaml.ScalarNode) -> str | None:
@@ -221,13 +206,6 @@ class _LoaderWithoutAliases(yaml.BaseLoader):
             event = cast("Any", self).peek_event()
             raise yaml.MarkedYAMLError(problem="an alias is not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
-
-
-def _refuse_second_head(lines: list[str], after: int) -> None:
-    """Raise FrontMatterError for ``labels:`` in a second block of front matter after the first."""
-    first = next((at for at in range(after, len(lines)) if lines[at].strip()), None)
-    if first is not None and _FENCE.fullmatch(lines[first].strip()):
-        _refuse_labels_without_fence(lines, first)
 
 
 def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:

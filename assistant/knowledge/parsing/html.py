@@ -22,13 +22,9 @@ _HIDING_STYLE = re.compile(
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _TEXT_BLOCKS = frozenset(["p", "blockquote", "address", "figure", "figcaption", "dl", "hr", "center"])
-_PARTS = frozenset(
-    ["body", "main", "article", "section", "div", "header", "footer", "aside", "form", "fieldset"]
-)
+_PARTS = {"body", "main", "article", "section", "div", "header", "footer", "aside", "form", "fieldset"}
 _BLOCKS = _TEXT_BLOCKS | _PARTS | {"hgroup", "details", "summary", "tbody"}
-_PHRASES = frozenset(
-    ["a", "abbr", "cite", "code", "em", "kbd", "mark", "q", "s", "samp", "span", "strong", "var"]
-)
+_PHRASES = {"a", "abbr", "cite", "code", "em", "kbd", "mark", "q", "s", "samp", "span", "strong", "var"}
 _INLINE = _PHRASES | {"b", "font", "i", "small", "sub", "sup", "u", "wbr"}
 
 

@@ -14,6 +14,8 @@ from assistant.knowledge.parsing.text import TextBuilder, normalize, table_lines
 
 DEEPEST_NESTING = 100
 _PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("table")
+_SHOWN = {"text": None, "code_inline": None, "image": None, "softbreak": " ", "hardbreak": "\n"}
+"""Inline tokens that are part of the text: as what they are shown, None for their own content."""
 
 
 def parse_markdown(content: str) -> ParsedDocument:
@@ -56,11 +58,6 @@ class _Walker:
                 self._body(token.content)
             case "html_block":
                 self._body(html_text(token.content))
-            case _:
-                self._structure(token)
-
-    def _structure(self, token: Token) -> None:
-        match token.type:
             case "bullet_list_open":
                 self._ordered.append(None)
             case "ordered_list_open":
@@ -114,17 +111,5 @@ class _Walker:
 
 
 def _inline_text(children: Sequence[Token]) -> str:
-    parts: list[str] = []
-    for child in children:
-        match child.type:
-            case "text" | "code_inline":
-                parts.append(child.content)
-            case "softbreak":
-                parts.append(" ")
-            case "hardbreak":
-                parts.append("\n")
-            case "image":
-                parts.append(child.content)
-            case _:
-                pass
-    return "".join(parts)
+    shown = (child for child in children if child.type in _SHOWN)
+    return "".join(_SHOWN[child.type] or child.content for child in shown)

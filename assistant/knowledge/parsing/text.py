@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
 from assistant.text.language import split_sentences
@@ -114,15 +115,11 @@ class TextBuilder:
 
     def build(self) -> ParsedDocument:
         self._end_section()
-        return ParsedDocument(
-            text="".join(self._parts), sections=tuple(self._sections), units=tuple(self._units)
-        )
+        return ParsedDocument("".join(self._parts), tuple(self._sections), tuple(self._units))
 
     def _plain_line(self, line: str, start: int, *, alone: bool) -> None:
-        bullet = _BULLET.match(line)
-        if bullet:
-            kind = UnitKind.STEP if bullet[1] else UnitKind.ITEM
-            self._plain_item(kind, line, start)
+        if bullet := _BULLET.match(line):
+            self._plain_item(UnitKind.STEP if bullet[1] else UnitKind.ITEM, line, start)
         elif len(line.split()) > _LONGEST_TITLE_WORDS or line.endswith((*_ENDS, ":")):
             self._sentences(line, start)
         elif self._lead is not None and self._lead.opens_list:
@@ -138,10 +135,7 @@ class TextBuilder:
         own: an export may have joined the paragraph after the list to its last item."""
         parent = self._lead.ordinal if self._lead else None
         sentences = split_sentences(line) if len(line.split()) > _LONGEST_ITEM_WORDS else []
-        if len(sentences) < 2:
-            self._unit(kind, line, start, parent=parent)
-            return
-        end = sentences[0].end
+        end = sentences[0].end if len(sentences) > 1 else len(line)
         self._unit(kind, line[:end], start, parent=parent)
         for sentence in sentences[1:]:
             self._unit(UnitKind.SENTENCE, sentence.text, start + sentence.start, parent=None)
@@ -154,16 +148,8 @@ class TextBuilder:
     def _unit(self, kind: UnitKind, text: str, start: int, *, parent: int | None) -> int:
         ordinal = len(self._units)
         names = [name for _, name in self._headings] + ([self._subheading] if self._subheading else [])
-        self._units.append(
-            Unit(
-                ordinal=ordinal,
-                kind=kind,
-                text=text,
-                span=Span(start, start + len(text)),
-                heading=" > ".join(names),
-                parent=parent,
-            )
-        )
+        span = Span(start, start + len(text))
+        self._units.append(Unit(ordinal, kind, text, span, heading=" > ".join(names), parent=parent))
         return ordinal
 
     def _body(self, text: str, separator: str) -> int | None:
@@ -199,9 +185,5 @@ def table_lines(rows: list[list[str]], *, has_header: bool) -> list[str]:
     if not has_header or len(cells) < 2:
         return [" | ".join(cell for cell in row if cell) for row in cells]
     header, *body = cells
-    return ["; ".join(_named(header, row)) for row in body]
-
-
-def _named(header: list[str], row: list[str]) -> list[str]:
-    names = [*header, *[""] * (len(row) - len(header))]
-    return [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
+    named = [[pair for pair in zip_longest(header, row, fillvalue="") if pair[1]] for row in body]
+    return ["; ".join(f"{name}: {cell}" if name else cell for name, cell in row) for row in named]
