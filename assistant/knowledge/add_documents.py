@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -205,9 +205,7 @@ class AddDocuments:
     ``accesses`` records refused attempts to widen labels; without it they are only logged.
     """
 
-    def __init__(
-        self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords | None = None
-    ) -> None:
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords | None = None):
         self._stores = stores
         self._clock = clock
         self._accesses = accesses
@@ -229,7 +227,7 @@ class AddDocuments:
         load = Load(source, writer)
         remaining = iter(items)
         with _tracer.start_as_current_span("knowledge.add") as span:
-            while batch := await asyncio.to_thread(_next_batch, remaining):
+            while batch := await asyncio.to_thread(lambda: list(islice(remaining, BATCH))):
                 await self._add(load, load.sort(batch))
                 if progress is not None:
                     progress(load.summary)
@@ -304,11 +302,8 @@ class AddDocuments:
             if before is not None and before.state == DocumentState.WITHDRAWN:
                 before = None
             summary.count(before, each.content_hash)
-            if (
-                before is None
-                or before.content_hash != each.content_hash
-                or before.state != DocumentState.LIVE
-            ):
+            is_live = before is not None and before.state == DocumentState.LIVE
+            if before is None or before.content_hash != each.content_hash or not is_live:
                 received[each.document.document_id] = (each.document, self._received(each, before))
             elif before.labels is None or before.origin != file_of(each.origin):
                 labels = each.document.labels  # an older release kept none
@@ -335,12 +330,10 @@ class AddDocuments:
 
     def _received(self, arrival: Arrival, before: DocumentStatus | None) -> DocumentStatus:
         now = self._clock.now()
-        is_live = (
-            before is not None and before.state is not DocumentState.WITHHELD and not arrival.is_narrowed
-        )
+        is_hidden = before is None or before.state is DocumentState.WITHHELD or arrival.is_narrowed
         return DocumentStatus(
             **arrival.document.model_dump(include=_OWN_FIELDS),
-            **(before.model_dump(include=_LIVE_FIELDS) if before is not None and is_live else {}),
+            **({} if before is None or is_hidden else before.model_dump(include=_LIVE_FIELDS)),
             state=DocumentState.RECEIVED,
             content_hash=arrival.content_hash,
             received_at=now,
@@ -382,10 +375,6 @@ def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:
     return Withheld(status, failure.code, f"{place}{failure.reason}")
 
 
-def _next_batch(items: Iterator[SourceItem]) -> list[SourceItem]:
-    return list(islice(items, BATCH))
-
-
 class RawFiles(Protocol):
     """The files in a tenant's inbox."""
 
@@ -397,29 +386,20 @@ class RawFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class ReceiveRawFiles:
     """Adds the documents in files that other systems put into the inbox.
 
     Files whose key begins with ``bulk_prefix`` are added by ``add_bulk``, which uses a queue of its own.
     """
 
-    def __init__(
-        self,
-        files: RawFiles,
-        *,
-        sources: KnowledgeSources,
-        add: AddDocuments,
-        add_bulk: AddDocuments,
-        bulk_prefix: str,
-        parsing: ParsingProcess | None = None,
-    ) -> None:
-        self._files = files
-        self._sources = sources
-        self._add = add
-        self._add_bulk = add_bulk
-        self._bulk_prefix = bulk_prefix
-        self._parsing = parsing
-        self._reading = asyncio.Lock()
+    files: RawFiles
+    sources: KnowledgeSources
+    add: AddDocuments
+    add_bulk: AddDocuments
+    bulk_prefix: str
+    parsing: ParsingProcess | None = None
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def __call__(self, key: str) -> AddSummary:
         """Add the documents of one file. Invalid documents are logged by place and code, and stop no other.
@@ -427,27 +407,19 @@ class ReceiveRawFiles:
         The first folder of the key names the source. A document without an id of its own is named by the rest
         of the key. Raises SourceNeededError, TooLargeError, DependencyError.
         """
-        below = key.removeprefix(self._bulk_prefix)
-        add = self._add if below == key else self._add_bulk
-        source, name = self._sources.of_key(below)
+        below = key.removeprefix(self.bulk_prefix)
+        add = self.add if below == key else self.add_bulk
+        source, name = self.sources.of_key(below)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"raw{''.join(PurePosixPath(name).suffixes[-2:])}"
-            if not await self._files.fetch(key, path):
+            if not await self.files.fetch(key, path):
                 _log.info("raw_file_gone", key=key)
                 return AddSummary()
-            async with (
-                self._reading
-            ):  # files arrive concurrently, and the parsing process reads one at a time
-                items = read_source(path, name=name, parsing=self._parsing)
+            async with self._reading:  # files arrive concurrently; the parsing process reads one at a time
+                items = read_source(path, name=name, parsing=self.parsing)
                 summary = await add(items, source=source, writer=INBOX)
         for failure in summary.failures:
             _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)
-        _log.info(
-            "raw_file_received",
-            key=key,
-            source=source.name,
-            documents=summary.documents,
-            enqueued=len(summary.enqueued_ids),
-            refused=len(summary.failures),
-        )
+        counts = {"documents": summary.documents, "enqueued": len(summary.enqueued_ids)}
+        _log.info("raw_file_received", key=key, source=source.name, refused=len(summary.failures), **counts)
         return summary

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
 import structlog
@@ -18,6 +18,7 @@ import structlog
 from assistant.domain.errors import AssistantError, DependencyError
 from assistant.knowledge.ports import QueuedDocument
 
+ALONE_FROM_ATTEMPT = 3
 MAX_TRIES_ALONE = 3
 GAVE_UP = "gave_up"
 PAUSED_DELAY_S = 900
@@ -44,12 +45,11 @@ class TriesAlone(Protocol):
         """Return, for each known document, the number of tries alone that have not ended."""
         ...
 
-    async def begin_alone(self, document_id: str) -> None:
-        """Count a try before the document is handled alone. Does nothing for a document without work left."""
-        ...
+    async def count_alone(self, document_id: str, tries: int) -> None:
+        """Add 1 before the document is handled alone, and -1 when the worker survived it.
 
-    async def end_alone(self, document_id: str) -> None:
-        """Uncount a try: the worker survived it."""
+        Does nothing for a document without work left.
+        """
         ...
 
 
@@ -96,27 +96,19 @@ class BatchInterruptedError(Exception):
         self.cause = cause
 
 
+@dataclass(frozen=True, slots=True)
 class BatchHandling:
-    """Handles batches of one queue. All handlings of a queue in a process share their ``lock``.
+    """Handles batches of one queue: all of a process, which share their ``lock``.
 
-    A message is suspected of stopping its worker from delivery ``alone_from_attempt`` on, and handled alone.
+    A message is suspected of stopping its worker from delivery ALONE_FROM_ATTEMPT on, and handled alone.
     Without ``tries`` no document is given up for stopping its worker.
     """
 
-    def __init__(
-        self,
-        handle: HandleBatch,
-        *,
-        give_up: GiveUp,
-        tries: TriesAlone | None = None,
-        lock: SharedLock | None = None,
-        alone_from_attempt: int = 3,
-    ) -> None:
-        self._handle = handle
-        self._give_up = give_up
-        self._tries = tries
-        self._lock = lock or SharedLock()
-        self._alone_from_attempt = alone_from_attempt
+    handle: HandleBatch
+    _: KW_ONLY
+    give_up: GiveUp
+    tries: TriesAlone | None = None
+    lock: SharedLock = field(default_factory=SharedLock, init=False)
 
     async def run(self, messages: Sequence[QueuedDocument], *, done: Done) -> None:
         """Handle all messages. A document that fails by itself is given up, and its message is done.
@@ -124,10 +116,10 @@ class BatchHandling:
         Raises BatchInterruptedError.
         """
         tries = await self._tries_of(messages)
-        suspects = [m for m in messages if m.attempt >= self._alone_from_attempt or tries.get(m.document_id)]
+        suspects = [m for m in messages if m.attempt >= ALONE_FROM_ATTEMPT or tries.get(m.document_id)]
         together = [m for m in messages if m not in suspects]
         if together:
-            async with self._lock.shared():
+            async with self.lock.shared():
                 await self._handle_messages(together, done)
         # Documents with fewer tries first: one that stops the worker again delays no other.
         for message in sorted(suspects, key=lambda suspect: tries.get(suspect.document_id, 0)):
@@ -139,31 +131,31 @@ class BatchHandling:
                 await self._abandon(message, code=GAVE_UP, reason=reason)
                 await done([message])
             else:
-                async with self._lock.exclusive():
+                async with self.lock.exclusive():
                     await self._handle_alone(message, done)
 
     async def _tries_of(self, messages: Sequence[QueuedDocument]) -> Mapping[str, int]:
-        if self._tries is None:
+        if self.tries is None:
             return {}
         with _interrupts():
-            return await self._tries.tries_alone([message.document_id for message in messages])
+            return await self.tries.tries_alone([message.document_id for message in messages])
 
     async def _handle_alone(self, message: QueuedDocument, done: Done) -> None:
-        if self._tries is None:
+        if self.tries is None:
             await self._handle_messages([message], done)
             return
         with _interrupts():
-            await self._tries.begin_alone(message.document_id)
+            await self.tries.count_alone(message.document_id, 1)
         try:
             await self._handle_messages([message], done)
         except (BatchInterruptedError, asyncio.CancelledError):  # a dependency, or an orderly stop
             with suppress(AssistantError):
-                await self._tries.end_alone(message.document_id)
+                await self.tries.count_alone(message.document_id, -1)
             raise
 
     async def _handle_messages(self, messages: Sequence[QueuedDocument], done: Done) -> None:
         try:
-            await self._handle(list(dict.fromkeys(message.document_id for message in messages)))
+            await self.handle(list(dict.fromkeys(message.document_id for message in messages)))
         except AssistantError as error:
             _log.warning("batch_returned", code=error.code, reason=error.message, documents=len(messages))
             raise BatchInterruptedError(error) from None
@@ -179,7 +171,7 @@ class BatchHandling:
 
     async def _abandon(self, message: QueuedDocument, *, code: str, reason: str) -> None:
         with _interrupts():
-            await self._give_up(message.document_id, code=code, reason=reason)
+            await self.give_up(message.document_id, code=code, reason=reason)
 
 
 @contextmanager
@@ -245,8 +237,7 @@ class PostponingBatches:
 
     async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
         """Send all messages again with a delay. Raises DependencyError."""
-        await self._queue.send_later(
-            list(dict.fromkeys(message.document_id for message in messages)), delay_s=delay_s
-        )
+        document_ids = list(dict.fromkeys(message.document_id for message in messages))
+        await self._queue.send_later(document_ids, delay_s=delay_s)
         _log.info("documents_postponed", documents=len(messages), delay_s=delay_s)
         return BatchOutcome(done=0, postponed=len(messages))

@@ -7,7 +7,7 @@ outside the vocabulary, and statuses without labels.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 
 from assistant.domain.clock import Clock
@@ -16,7 +16,7 @@ from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import pages_of
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
-from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
+from assistant.knowledge.withdrawal import NOTHING_LIVE, WithdrawDocuments, Withheld, WithholdDocuments
 
 
 class Change(StrEnum):
@@ -42,28 +42,20 @@ class Migration:
     """The labels that are not in the vocabulary."""
 
 
+@dataclass(frozen=True, slots=True)
 class MigrateKnowledge:
     """The use case behind ``assistant knowledge migrate``. ``into`` is the source for documents without
     one."""
 
-    def __init__(
-        self,
-        stores: KnowledgeStores,
-        *,
-        sources: KnowledgeSources,
-        into: KnowledgeSource | None = None,
-        clock: Clock,
-    ) -> None:
-        self._stores = stores
-        self._sources = sources
-        self._into = into
-        self._clock = clock
-        self._withhold = WithholdDocuments(stores, clock=clock)
-        self._withdraw = WithdrawDocuments(stores, clock=clock)
+    stores: KnowledgeStores
+    _: KW_ONLY
+    sources: KnowledgeSources
+    clock: Clock
+    into: KnowledgeSource | None = None
 
     async def plan(self) -> AsyncIterator[Migration]:
         """Yield the changes that documents need, in order of their ids. Change nothing."""
-        async for page in pages_of(self._stores.states, ()):
+        async for page in pages_of(self.stores.states, ()):
             for status in page:
                 for migration in await self._changes(status):
                     yield migration
@@ -72,15 +64,16 @@ class MigrateKnowledge:
         """Make the planned changes and return them. The call may be repeated."""
         migrations = [migration async for migration in self.plan()]
         for migration in migrations:
-            status = await self._stores.states.get(migration.document_id)
+            status = await self.stores.states.get(migration.document_id)
             if status is None:
                 continue
             labelled = await self._with_labels(status)
             if migration.change is Change.KEEP_LABELS:
-                await self._stores.states.advance_many([labelled])
+                await self.stores.states.advance_many([labelled])
             elif migration.change is Change.WITHHOLD:
                 reason = f"{migration.detail}. Send it again with labels of the tenant file."
-                await self._withhold([Withheld(labelled, "label_unknown", reason)])
+                unknown = Withheld(labelled, "label_unknown", reason)
+                await WithholdDocuments(self.stores, clock=self.clock)([unknown])
             elif migration.new_id is not None:
                 await self._rename(status, migration.new_id)
         return migrations
@@ -90,9 +83,9 @@ class MigrateKnowledge:
             return ()
         document_id = status.document_id
         found: list[Migration] = []
-        source = self._sources.of_document(document_id)
+        source = self.sources.of_document(document_id)
         labels = await self._labels_of(status)
-        own = source or self._into
+        own = source or self.into
         unknown = tuple(label for label in labels or () if own is not None and label not in own.labels)
         if unknown and status.state is not DocumentState.WITHHELD:
             detail = f"its labels {', '.join(unknown)} are not labels of the source {own.name if own else ''}"
@@ -109,12 +102,10 @@ class MigrateKnowledge:
         if source is None:
             return Migration(document_id, Change.STUCK, "it has no source; name one: --into NAME")
         new_id = source.document_id(document_id.replace(ID_SEPARATOR, "-"))
-        taken = await self._stores.states.get(new_id)
+        taken = await self.stores.states.get(new_id)
         document = await self._document(document_id)
-        is_resumed = (  # an interrupted migration stored it under the new id already
-            taken is not None and document is not None and taken.content_hash == _hash_as(document, new_id)
-        )
-        if taken is not None and not is_resumed:
+        if taken is not None and (document is None or taken.content_hash != _hash_as(document, new_id)):
+            # With this content an interrupted migration stored it under the new id already.
             return Migration(document_id, Change.STUCK, f"its new id {new_id} belongs to another document")
         return Migration(document_id, Change.RENAME, f"becomes {new_id}", new_id=new_id)
 
@@ -126,7 +117,7 @@ class MigrateKnowledge:
 
     async def _document(self, document_id: str) -> Document | None:
         try:
-            return await self._stores.documents.get(document_id)
+            return await self.stores.documents.get(document_id)
         except DocumentInvalidError:  # the stored document is damaged, and must be added again
             return None
 
@@ -141,29 +132,19 @@ class MigrateKnowledge:
         document = await self._document(status.document_id)
         if document is not None:
             await self._store_as(status, document.model_copy(update={"document_id": new_id}))
-        await self._withdraw([status.document_id])
+        await WithdrawDocuments(self.stores, clock=self.clock)([status.document_id])
 
     async def _store_as(self, status: DocumentStatus, renamed: Document) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         is_withheld = status.state is DocumentState.WITHHELD
-        changed = {
-            "document_id": renamed.document_id,
-            "state": DocumentState.WITHHELD if is_withheld else DocumentState.RECEIVED,
-            "content_hash": renamed.content_hash(),
-            "live_content_hash": None,
-            "labels": renamed.labels,
-            "live_labels": None,
-            "passage_count": 0,
-            "token_count": 0,
-            "received_at": now,
-            "updated_at": now,
-        }
+        changed = NOTHING_LIVE | {"received_at": now, "updated_at": now, "labels": renamed.labels}
+        changed |= {"document_id": renamed.document_id, "content_hash": renamed.content_hash()}
         if not is_withheld:
-            changed |= {"failure_code": None, "failure_reason": None}
-        await self._stores.documents.put(renamed)
-        await self._stores.states.put_many([status.model_copy(update=changed)])
+            changed |= {"state": DocumentState.RECEIVED, "failure_code": None, "failure_reason": None}
+        await self.stores.documents.put(renamed)
+        await self.stores.states.put_many([status.model_copy(update=changed)])
         if not is_withheld:
-            await self._stores.queue.send_many([renamed.document_id])
+            await self.stores.queue.send_many([renamed.document_id])
 
 
 def _is_misnamed(document_id: str, source: KnowledgeSource | None) -> bool:

@@ -12,14 +12,7 @@ import structlog
 from opentelemetry import trace
 
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import (
-    INDEX_LOST,
-    Document,
-    DocumentState,
-    DocumentStatus,
-    IndexedDocument,
-    Passage,
-)
+from assistant.domain.documents import INDEX_LOST, Document, DocumentState, DocumentStatus, IndexedDocument
 from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFoundError, PassageTooLongError
 from assistant.knowledge.passages import DocumentParser, ParsedParts, Received
 from assistant.knowledge.ports import KnowledgeStores, PassageEmbedder, PassageIndex, WriteTurn
@@ -47,9 +40,7 @@ class EmbeddingLimits:
 class BatchEmbedder:
     """Embeds the texts of documents, with retries. All batches of a tenant share its limit of requests."""
 
-    def __init__(
-        self, embedder: PassageEmbedder, *, clock: Clock, limits: EmbeddingLimits | None = None
-    ) -> None:
+    def __init__(self, embedder: PassageEmbedder, *, clock: Clock, limits: EmbeddingLimits | None = None):
         self._embedder = embedder
         self._clock = clock
         self._limits = limits or EmbeddingLimits()
@@ -124,11 +115,12 @@ class TenantIngestion:
 
 @dataclass(slots=True)
 class _Work:
-    """One document of a batch."""
+    """One parsed document of a batch."""
 
     status: DocumentStatus
-    document: Document
-    parts: ParsedParts | None = None
+    labels: tuple[str, ...]
+    """Of the stored document: what the parsing process says of it is not trusted."""
+    parts: ParsedParts
     vectors: list[list[float]] = field(default_factory=list[list[float]])
     """The vectors of ``texts``."""
 
@@ -137,23 +129,15 @@ class _Work:
         return self.status.document_id
 
     @property
-    def passages(self) -> tuple[Passage, ...]:
-        return self.parts.passages if self.parts else ()
-
-    @property
     def texts(self) -> list[str]:
         """The texts to embed: passages, then titles."""
-        titles = self.parts.titles if self.parts else ()
-        return [
-            *(each.embedding_input for each in self.passages),
-            *(each for each in titles if each is not None),
-        ]
+        passages = [passage.embedding_input for passage in self.parts.passages]
+        return [*passages, *(title for title in self.parts.titles if title is not None)]
 
     def indexed(self) -> IndexedDocument:
         """Return what the index stores. A title over the model's limit gets the vector of the first passage,
         which begins with it."""
-        assert self.parts is not None  # noqa: S101 (for the type checker)
-        passages = list(zip(self.passages, self.vectors, strict=False))
+        passages = list(zip(self.parts.passages, self.vectors, strict=False))
         rest = iter(self.vectors[len(passages) :])
         titles = [self.vectors[0] if title is None else next(rest) for title in self.parts.titles]
         return IndexedDocument(card=self.parts.card, title_vectors=titles, passages=passages)
@@ -178,10 +162,8 @@ class DocumentPipeline:
         """
         with _tracer.start_as_current_span("ingest.batch") as span:
             span.set_attribute("ingest.documents", len(document_ids))
-            works = await self._load(document_ids)
-            works = await self._parse(works)
-            works = await self._embed(works)
-            await self._write(works)
+            works = await self._parse(await self._load(document_ids))
+            await self._write(await self._embed(works))
 
     async def fail(self, document_id: str, *, code: str, reason: str) -> None:
         """Mark one document as failed, unless it is live, withdrawn or withheld."""
@@ -193,21 +175,15 @@ class DocumentPipeline:
         known = await self._states.get_many(document_ids)
         return {document_id: status.tried_alone for document_id, status in known.items()}
 
-    async def begin_alone(self, document_id: str) -> None:
-        await self._count_alone(document_id, 1)
-
-    async def end_alone(self, document_id: str) -> None:
-        await self._count_alone(document_id, -1)
-
-    async def _count_alone(self, document_id: str, tries: int) -> None:
+    async def count_alone(self, document_id: str, tries: int) -> None:
         status = await self._states.get(document_id)
         if status is not None and status.state not in _FINAL:
             tried = {"tried_alone": max(0, status.tried_alone + tries)}
             await self._states.advance_many([status.model_copy(update=tried)])
 
-    async def _load(self, document_ids: Sequence[str]) -> list[_Work]:
+    async def _load(self, document_ids: Sequence[str]) -> list[tuple[DocumentStatus, Document]]:
         with _tracer.start_as_current_span("ingest.load"):
-            works: list[_Work] = []
+            loaded: list[tuple[DocumentStatus, Document]] = []
             failed: list[DocumentStatus] = []
             for status in (await self._states.get_many(document_ids)).values():
                 if status.state == DocumentState.WITHDRAWN:
@@ -215,11 +191,11 @@ class DocumentPipeline:
                 if status.state in _FINAL:
                     continue
                 try:
-                    works.append(_Work(status=status, document=await self._stored(status)))
+                    loaded.append((status, await self._stored(status)))
                 except (NotFoundError, DocumentInvalidError) as error:
                     failed.append(self._failed(status, error.code, error.message))
             await self._advance(failed)
-            return works
+            return loaded
 
     async def _stored(self, status: DocumentStatus) -> Document:
         document = await self._documents.get(status.document_id)
@@ -229,21 +205,23 @@ class DocumentPipeline:
             raise DocumentInvalidError("Adding the document was interrupted; add it again.")
         return document
 
-    async def _parse(self, works: Sequence[_Work]) -> list[_Work]:
+    async def _parse(self, loaded: Sequence[tuple[DocumentStatus, Document]]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.parse"):
             async with self._parsing:  # one batch at a time: parsing uses one core
-                failed = await asyncio.to_thread(self._parse_all, works)
-            parsed = [work for work in works if work.parts is not None]
-            for work in parsed:
-                assert work.parts is not None  # noqa: S101 (for the type checker)
-                await self._documents.put_parsed(
-                    work.document_id, work.status.content_hash, work.parts.parsed
-                )
-            accepted = await self._advance(
-                [*failed, *(self._with_state(work, DocumentState.PARSED) for work in parsed)]
-            )
-            await self._delete_withdrawn([w.document_id for w in parsed if w.document_id not in accepted])
-            return [work for work in parsed if work.document_id in accepted]
+                received = [Received(each, of.content_hash, of.received_at) for of, each in loaded]
+                found = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
+            works: list[_Work] = []
+            advanced: list[DocumentStatus] = []
+            for (status, document), parts in zip(loaded, found, strict=True):
+                if isinstance(parts, AssistantError):
+                    advanced.append(self._failed(status, parts.code, parts.message))
+                    continue
+                works.append(work := _Work(status, document.labels, parts))
+                await self._documents.put_parsed(work.document_id, status.content_hash, parts.parsed)
+                advanced.append(self._with_state(work, DocumentState.PARSED))
+            accepted = await self._advance(advanced)
+            await self._delete_withdrawn([w.document_id for w in works if w.document_id not in accepted])
+            return [work for work in works if work.document_id in accepted]
 
     async def _delete_withdrawn(self, document_ids: Sequence[str]) -> None:
         """Delete parsed text that was stored after a withdrawal had deleted the document."""
@@ -251,22 +229,9 @@ class DocumentPipeline:
             if status.state == DocumentState.WITHDRAWN:
                 await self._documents.delete(status.document_id)
 
-    def _parse_all(self, works: Sequence[_Work]) -> list[DocumentStatus]:
-        """Set the parts of each work; return the statuses of documents that are invalid."""
-        failed: list[DocumentStatus] = []
-        received = [
-            Received(each.document, each.status.content_hash, each.status.received_at) for each in works
-        ]
-        for work, parts in zip(works, self._ingestion.parser.parse(received), strict=True):
-            if isinstance(parts, AssistantError):
-                failed.append(self._failed(work.status, parts.code, parts.message))
-            else:
-                work.parts = parts
-        return failed
-
     async def _embed(self, works: Sequence[_Work]) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.embed") as span:
-            span.set_attribute("ingest.passages", sum(len(work.passages) for work in works))
+            span.set_attribute("ingest.passages", sum(len(work.parts.passages) for work in works))
             results = await self._ingestion.embedder.embed([work.texts for work in works])
             embedded: list[_Work] = []
             failed: list[DocumentStatus] = []
@@ -283,14 +248,14 @@ class DocumentPipeline:
         with _tracer.start_as_current_span("ingest.index"):
             async with self._ingestion.index_writes:
                 # This refuses documents that were withdrawn or received again while the batch was processed.
-                accepted = await self._advance(
-                    [self._with_state(work, DocumentState.EMBEDDED) for work in works]
-                )
+                embedded = [self._with_state(work, DocumentState.EMBEDDED) for work in works]
+                accepted = await self._advance(embedded)
                 kept = [work for work in works if work.document_id in accepted]
                 self.writes += 1
                 await self._ingestion.index.replace_documents([work.indexed() for work in kept])
                 await self._advance([self._live(work) for work in kept])
-            _log.info("documents_live", documents=len(kept), passages=sum(len(w.passages) for w in kept))
+            passages = sum(len(work.parts.passages) for work in kept)
+            _log.info("documents_live", documents=len(kept), passages=passages)
 
     async def _advance(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         for status in statuses:
@@ -306,15 +271,11 @@ class DocumentPipeline:
         return work.status
 
     def _live(self, work: _Work) -> DocumentStatus:
-        return self._with_state(work, DocumentState.LIVE).model_copy(
-            update={
-                "live_content_hash": work.status.content_hash,
-                "live_labels": work.document.labels,
-                "tried_alone": 0,
-                "passage_count": len(work.passages),
-                "token_count": sum(passage.token_count for passage in work.passages),
-            }
-        )
+        passages, live = work.parts.passages, self._with_state(work, DocumentState.LIVE)
+        tokens = sum(passage.token_count for passage in passages)
+        counts = {"passage_count": len(passages), "token_count": tokens, "tried_alone": 0}
+        content = {"live_content_hash": live.content_hash, "live_labels": work.labels}
+        return live.model_copy(update=counts | content)
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
         live_hash = None if status.failure_code == INDEX_LOST else status.live_content_hash

@@ -8,7 +8,7 @@ documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -16,10 +16,12 @@ from opentelemetry import trace
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.knowledge.ports import DocumentStates, DocumentStore, KnowledgeStores, PassageIndex, WriteTurn
+from assistant.knowledge.ports import KnowledgeStores, PassageIndex, WriteTurn
 from assistant.knowledge.reading import pages_of
 
 LABELS_NARROWED = "labels_narrowed"
+NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
+"""The fields of a status whose document is not in the index."""
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -49,29 +51,22 @@ class WithdrawDocuments:
         wanted = list(dict.fromkeys(document_ids))
         with _tracer.start_as_current_span("knowledge.withdraw") as span:
             known = await self._stores.states.get_many(wanted)
-            now = self._clock.now()
-            statuses = [
-                status.model_copy(
-                    update={
-                        "state": DocumentState.WITHDRAWN,
-                        # The worker may be making the newest content live at this moment.
-                        "live_content_hash": status.live_content_hash or status.content_hash,
-                        "updated_at": now,
-                        "failure_code": None,
-                        "failure_reason": None,
-                    }
-                )
-                for status in known.values()
-            ]
+            update = {"updated_at": self._clock.now(), "failure_code": None, "failure_reason": None}
+            statuses = [_hidden(each, DocumentState.WITHDRAWN, update) for each in known.values()]
             await self._stores.states.put_many(statuses)
             for document_id in known:
                 await self._stores.documents.delete(document_id)
             await self._stores.withdrawals.send_many(list(known))
             span.set_attribute("knowledge.withdrawn", len(known))
-        return WithdrawSummary(
-            withdrawn=tuple(document_id for document_id in wanted if document_id in known),
-            unknown=tuple(document_id for document_id in wanted if document_id not in known),
-        )
+        unknown = tuple(document_id for document_id in wanted if document_id not in known)
+        return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
+
+
+def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:
+    """Return the status as withdrawn or withheld, with the content that must leave the index."""
+    # The worker may be making the newest content live at this moment.
+    live = {"state": state, "live_content_hash": status.live_content_hash or status.content_hash}
+    return status.model_copy(update=live | dict(update))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +88,8 @@ class WithholdDocuments:
 
     async def __call__(self, documents: Iterable[Withheld]) -> list[DocumentStatus]:
         """Withhold the documents and return their new statuses. Withdrawn documents are skipped."""
-        statuses = [
-            self._withheld(each) for each in documents if each.status.state is not DocumentState.WITHDRAWN
-        ]
+        withdrawn = DocumentState.WITHDRAWN
+        statuses = [self._withheld(each) for each in documents if each.status.state is not withdrawn]
         if not statuses:
             return []
         await self._stores.states.put_many(statuses)
@@ -108,26 +102,18 @@ class WithholdDocuments:
 
     def _withheld(self, withheld: Withheld) -> DocumentStatus:
         status, now = withheld.status, self._clock.now()
-        is_removed = status.state is DocumentState.WITHHELD and status.live_content_hash is None
-        return status.model_copy(
-            update={
-                "state": DocumentState.WITHHELD,
-                # The worker may be making the newest content live at this moment.
-                "live_content_hash": None if is_removed else status.live_content_hash or status.content_hash,
-                # The new time invalidates what the worker has begun with the content that it received before.
-                "received_at": now,
-                "updated_at": now,
-                "failure_code": withheld.code,
-                "failure_reason": withheld.reason,
-            }
-        )
+        # The new time invalidates what the worker has begun with the content that it received before.
+        update: dict[str, object] = {"received_at": now, "updated_at": now}
+        update |= {"failure_code": withheld.code, "failure_reason": withheld.reason}
+        if status.state is DocumentState.WITHHELD and status.live_content_hash is None:
+            update["live_content_hash"] = None  # it is removed already
+        return _hidden(status, DocumentState.WITHHELD, update)
 
 
 async def remove_documents(
     document_ids: Sequence[str],
     *,
-    documents: DocumentStore,
-    states: DocumentStates,
+    stores: KnowledgeStores,
     index: PassageIndex,
     index_writes: WriteTurn,
     clock: Clock,
@@ -139,7 +125,7 @@ async def remove_documents(
     with _tracer.start_as_current_span("ingest.remove") as span:
         span.set_attribute("ingest.documents", len(document_ids))
         async with index_writes:
-            known = (await states.get_many(document_ids)).values()
+            known = (await stores.states.get_many(document_ids)).values()
             withdrawn = [status for status in known if status.state == DocumentState.WITHDRAWN]
             withheld = [status for status in known if status.state == DocumentState.WITHHELD]
             removed = [*withdrawn, *withheld]
@@ -148,15 +134,9 @@ async def remove_documents(
             await index.delete_documents([status.document_id for status in (*removed, *added_again)])
             for status in withdrawn:
                 # A second time: the worker may have stored parsed text after the withdrawal deleted it.
-                await documents.delete(status.document_id)
-            update = {
-                "live_content_hash": None,
-                "live_labels": None,
-                "passage_count": 0,
-                "token_count": 0,
-                "updated_at": clock.now(),
-            }
-            await states.advance_many([status.model_copy(update=update) for status in removed])
+                await stores.documents.delete(status.document_id)
+            update = NOTHING_LIVE | {"updated_at": clock.now()}
+            await stores.states.advance_many([status.model_copy(update=update) for status in removed])
         _log.info("documents_removed", documents=len(removed))
 
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
-from assistant.domain.documents import HELD_STATES, INDEX_LOST, DocumentState
+from assistant.domain.documents import HELD_STATES, INDEX_LOST, DocumentState, DocumentStatus
 from assistant.domain.errors import AssistantError
-from assistant.knowledge.batches import (
-    GAVE_UP,
-    MAX_TRIES_ALONE,
-    BatchHandling,
-    BatchInterruptedError,
-    SharedLock,
-)
+from assistant.knowledge.batches import GAVE_UP, MAX_TRIES_ALONE, BatchHandling, BatchInterruptedError
 from assistant.knowledge.pipeline import DocumentPipeline, TenantIngestion
 from assistant.knowledge.ports import IngestionQueue, KnowledgeStores, PassageIndex, QueuedDocument
 from assistant.knowledge.reading import pages_of
@@ -156,10 +150,8 @@ class IngestionWorker:
         info = await self._ingestion.index.info()
         counts = await self._stores.states.count_by_state()
         if info.document_count < sum(counts.get(state, 0) for state in HELD_STATES):
-            lost = await write_again(self._stores, self._ingestion.index)
-            _log.warning(
-                "index_refilled", tenant=self._ingestion.tenant, found=info.document_count, lost=lost
-            )
+            lost, tenant = await write_again(self._stores, self._ingestion.index), self._ingestion.tenant
+            _log.warning("index_refilled", tenant=tenant, found=info.document_count, lost=lost)
         await resume_withdrawals(self._stores)
         await retry_given_up(self._stores)
 
@@ -177,12 +169,10 @@ class IngestionWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _consumers(self) -> list[QueueConsumer]:
-        lock, limits = SharedLock(), self._limits.consumer
-        indexing = [indexing_batches(self.pipeline, lock=lock) for _ in range(self._limits.lanes)]
-        return [
-            *(QueueConsumer(self._stores.queue, each, limits=limits) for each in indexing),
-            QueueConsumer(self._stores.withdrawals, removal_batches(self._ingestion), limits=limits),
-        ]
+        indexing, removing = indexing_batches(self.pipeline), removal_batches(self._ingestion)
+        queued = [(self._stores.queue, indexing)] * self._limits.lanes
+        queued.append((self._stores.withdrawals, removing))
+        return [QueueConsumer(queue, each, limits=self._limits.consumer) for queue, each in queued]
 
     async def _maintain(self) -> None:
         """Purge replaced text from the index when the queue is empty, and at least every
@@ -192,9 +182,7 @@ class IngestionWorker:
         """
         clock, limits = self._ingestion.clock, self._limits
         optimized_at_s = clock.monotonic_s()
-        optimized = purged = (
-            0  # writes of the index before the last optimization, and before the one before it
-        )
+        optimized = purged = 0  # writes of the index before the last optimization, and before the one before
         while not self._stopping.is_set():
             await _wait_for_stop(self._stopping, at_most_s=limits.check_every_s)
             try:
@@ -212,21 +200,15 @@ class IngestionWorker:
                 _log.warning("index_not_optimized", code=error.code)
 
 
-def indexing_batches(pipeline: DocumentPipeline, *, lock: SharedLock | None = None) -> BatchHandling:
+def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
     """Return the handling of batches of documents to index."""
-    return BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline, lock=lock)
+    return BatchHandling(pipeline.process, give_up=pipeline.fail, tries=pipeline)
 
 
 def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
     """Return the handling of batches of documents to remove."""
-    remove = partial(
-        remove_documents,
-        documents=ingestion.stores.documents,
-        states=ingestion.stores.states,
-        index=ingestion.index,
-        index_writes=ingestion.index_writes,
-        clock=ingestion.clock,
-    )
+    stores, index, turn = ingestion.stores, ingestion.index, ingestion.index_writes
+    remove = partial(remove_documents, stores=stores, index=index, index_writes=turn, clock=ingestion.clock)
     return BatchHandling(remove, give_up=_log_abandoned)
 
 
@@ -243,21 +225,22 @@ async def retry_given_up(stores: KnowledgeStores) -> int:
     the try counted, and gives the document up again.
     """
     retried = 0
-    update = {
-        "state": DocumentState.RECEIVED,
-        "failure_code": None,
-        "failure_reason": None,
-        "tried_alone": MAX_TRIES_ALONE - 1,
-    }
+    update = {"failure_code": None, "failure_reason": None, "tried_alone": MAX_TRIES_ALONE - 1}
     async for page in pages_of(stores.states, (DocumentState.FAILED, DocumentState.STALE)):
         given_up = [status for status in page if status.failure_code == GAVE_UP]
-        if given_up:
-            await stores.states.advance_many([status.model_copy(update=update) for status in given_up])
-            await stores.queue.send_many([status.document_id for status in given_up])
-            retried += len(given_up)
+        retried += await _enqueue_again(stores, given_up, update | {"state": DocumentState.RECEIVED})
     if retried:
         _log.warning("documents_retried", documents=retried)
     return retried
+
+
+async def _enqueue_again(
+    stores: KnowledgeStores, statuses: Sequence[DocumentStatus], update: Mapping[str, object]
+) -> int:
+    if statuses:
+        await stores.states.advance_many([status.model_copy(update=update) for status in statuses])
+        await stores.queue.send_many([status.document_id for status in statuses])
+    return len(statuses)
 
 
 async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
@@ -276,15 +259,10 @@ async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
     }
     async for page in pages_of(stores.states, HELD_STATES):
         held = await index.held([status.document_id for status in page])
-        missing = [
-            status
-            for status in page
-            if status.document_id not in held and not (is_waiting and status.failure_code == INDEX_LOST)
-        ]
-        if missing:
-            await stores.states.advance_many([status.model_copy(update=update) for status in missing])
-            await stores.queue.send_many([status.document_id for status in missing])
-            lost += len(missing)
+        missing = [status for status in page if status.document_id not in held]
+        if is_waiting:
+            missing = [status for status in missing if status.failure_code != INDEX_LOST]
+        lost += await _enqueue_again(stores, missing, update)
     return lost
 
 

@@ -97,8 +97,7 @@ async def withdraw(service: RunningService, document_id: str = "leaflet") -> Non
     try:
         await remove_documents(
             [document_id],
-            documents=stores.documents,
-            states=stores.states,
+            stores=stores.knowledge,
             index=stores.index,
             index_writes=asyncio.Lock(),
             clock=SystemClock(),

@@ -14,7 +14,9 @@ import pytest_asyncio
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
+from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import remove_documents
 from assistant.settings.deployed_names import STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
@@ -42,10 +44,11 @@ async def withdraw(service: AwsService) -> None:
     aws = service.stores
     assert aws.opensearch is not None
     states = DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named(STATES.role, "clinic"))
+    documents = S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic"))
+    queue = SqsIngestionQueue(aws.clients["sqs"], queue_url="")
     await remove_documents(
         ["leaflet"],
-        documents=S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic")),
-        states=states,
+        stores=KnowledgeStores(documents, states, queue, queue),
         index=OpenSearchPassageIndex(aws.opensearch, alias=aws.named("passages", "clinic"), schema=SCHEMA),
         index_writes=asyncio.Lock(),
         clock=SystemClock(),

@@ -48,12 +48,9 @@ class Tries:
     async def tries_alone(self, document_ids: Sequence[str]) -> Mapping[str, int]:
         return {document_id: self._counts[document_id] for document_id in document_ids}
 
-    async def begin_alone(self, document_id: str) -> None:
-        if [document_id] not in self._handling.handled:
-            self._counts[document_id] += 1
-
-    async def end_alone(self, document_id: str) -> None:
-        self._counts[document_id] -= 1
+    async def count_alone(self, document_id: str, tries: int) -> None:
+        if tries < 0 or [document_id] not in self._handling.handled:
+            self._counts[document_id] += tries
 
 
 class Handling:

@@ -181,7 +181,7 @@ async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
 async def test_a_document_whose_processing_alone_never_ended_is_given_up(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"))
     for _ in range(MAX_TRIES_ALONE):  # workers that were killed while they had only it in their hands
-        await knowledge.worker().pipeline.begin_alone("poison")
+        await knowledge.worker().pipeline.count_alone("poison", 1)
     await knowledge.add(document("good"))
     await knowledge.work()
     status = await knowledge.status("poison")
@@ -206,7 +206,7 @@ async def test_a_dependency_that_fails_uses_up_no_try_alone(knowledge: Knowledge
 
     knowledge.embedder.before = fail
     await knowledge.add(document("suspect"))
-    await knowledge.worker().pipeline.begin_alone("suspect")
+    await knowledge.worker().pipeline.count_alone("suspect", 1)
     await knowledge.work()
     assert await knowledge.state("suspect") == DocumentState.LIVE
 
@@ -237,7 +237,7 @@ async def test_no_batch_runs_while_one_document_is_handled_alone() -> None:
 async def test_a_document_that_was_given_up_is_retried_by_the_next_worker(knowledge: Knowledge) -> None:
     await knowledge.add(document("poison"), document("good"))
     for _ in range(MAX_TRIES_ALONE):
-        await knowledge.worker().pipeline.begin_alone("poison")
+        await knowledge.worker().pipeline.count_alone("poison", 1)
     await knowledge.work()
     assert (await knowledge.status("poison")).failure_code == "gave_up"
     await knowledge.work()
