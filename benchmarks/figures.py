@@ -12,8 +12,7 @@ import argparse
 import asyncio
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from assistant.cli.evaluate import EvaluationPlan, committed, questions_of, run_questions
@@ -24,11 +23,12 @@ from assistant.cli.terminal import Terminal
 from assistant.evaluation.measures import MEASURES
 from assistant.evaluation.report import asked_text
 from assistant.evaluation.runs import TenantRun, bound_of, read_asked
-from benchmarks.generation import measure as measure_generation
+from benchmarks.generation import measure_generation
 from benchmarks.indexing import measure_indexing
 from benchmarks.local_embedding import BenchLayout, machine_line
 from benchmarks.retrieval import measure_retrieval, read_questions
 from benchmarks.startup import measure_startup
+from tools.tables import Figure, figures_table
 
 ROOT = Path(__file__).parents[1]
 TENANTS = ("pharmacy", "clinic")
@@ -36,17 +36,7 @@ _MIB = 1024 * 1024
 _SAMPLE = ROOT / "knowledge" / "clinic" / "medquad.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure beside its bound."""
-
-    what: str
-    asked: str
-    measured: str
-    holds: bool
-
-
-def indexing_and_retrieval(documents: Path) -> list[Row]:
+def indexing_and_retrieval(documents: Path) -> list[Figure]:
     """Index the documents twice, then retrieve their own questions from them."""
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(Path(scratch))
@@ -55,35 +45,30 @@ def indexing_and_retrieval(documents: Path) -> list[Row]:
     tokens_per_s = index.tokens / index.seconds
     p50_ms, p95_ms = found.p50_ms(), found.p95_at_once_ms()
     return [
-        Row(
+        Figure(
             f"embedding and indexing of {index.documents:,} documents, {index.tokens:,} passage tokens",
             "≥ 12,000 tokens/s",
             f"{tokens_per_s:,.0f} tokens/s, {index.live / index.seconds:.0f} documents/s",
             tokens_per_s >= 12_000 and index.live == index.documents,
         ),
-        Row(
+        Figure(
             "memory of all its processes at the peak",
             "≤ 1.5 GiB",
             f"{index.peak_bytes / _MIB:,.0f} MiB",
             index.peak_bytes <= 1.5 * 1024 * _MIB,
         ),
-        Row(
+        Figure(
             "second run over them unchanged",
             "≤ 15 s, nothing embedded",
             f"{index.second_seconds:.1f} s, {index.second_embedded} embedded",
             index.second_seconds <= 15 and index.second_embedded == 0,
         ),
-        Row(
-            "hybrid retrieval, embedding included, p50",
-            "≤ 25 ms",
-            f"{p50_ms:.1f} ms",
-            p50_ms <= 25,
-        ),
-        Row("the same, p95 at 8 at once", "≤ 80 ms", f"{p95_ms:.1f} ms", p95_ms <= 80),
+        Figure("hybrid retrieval, embedding included, p50", "≤ 25 ms", f"{p50_ms:.1f} ms", p50_ms <= 25),
+        Figure("the same, p95 at 8 at once", "≤ 80 ms", f"{p95_ms:.1f} ms", p95_ms <= 80),
     ]
 
 
-def quality() -> list[Row]:
+def quality() -> list[Figure]:
     """Judge answers, ranking and gate on the held-out half of both tenants' questions."""
     with tempfile.TemporaryDirectory() as scratch:
         options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=Path(scratch), port=0, json=False)
@@ -101,41 +86,32 @@ def quality() -> list[Row]:
     ]
 
 
-def _quality_rows(run: TenantRun, asked: Mapping[str, float]) -> list[Row]:
+def _quality_rows(run: TenantRun, asked: Mapping[str, float]) -> list[Figure]:
     judged = run.judged
     return [
-        Row(f"{run.tenant}: {measure.title}", asked_text(measure, bound), f"{now.value:.1%}", bound.is_met)
+        Figure(f"{run.tenant}: {measure.title}", asked_text(measure, bound), f"{now.value:.1%}", bound.is_met)
         for measure in MEASURES
         if (now := judged.get(measure.name)) and (bound := bound_of(measure, now, asked))
     ]
 
 
-def startup() -> Row:
+def startup() -> Figure:
     """Start the service without the embedded engine."""
-    figures = measure_startup(rounds=5)
-    return Row(
+    seconds, resident_bytes = measure_startup(rounds=5)
+    return Figure(
         "service: from exec to ready, without the embedded engine",
         "≤ 2.5 s, ≤ 200 MiB",
-        f"{figures.seconds:.2f} s, {figures.resident_bytes / _MIB:.0f} MiB",
-        figures.seconds <= 2.5 and figures.resident_bytes <= 200 * _MIB,
+        f"{seconds:.2f} s, {resident_bytes / _MIB:.0f} MiB",
+        seconds <= 2.5 and resident_bytes <= 200 * _MIB,
     )
 
 
-def generation() -> Row:
+def generation() -> Figure:
     """One stream through the model server against the runtime's own loop."""
-    ratio = measure_generation(rounds=7, tokens=200).ratio()
-    return Row(
+    ratio = measure_generation(rounds=7, tokens=200)
+    return Figure(
         "model_server: one stream against the runtime's own loop", "≥ 90 %", f"{ratio:.1%}", ratio >= 0.9
     )
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the figures as Markdown."""
-    lines = ["| what | asked | measured |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row.what} | {row.asked} | {row.measured}{'' if row.holds else ' (missed)'} |" for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def main() -> int:
@@ -144,7 +120,7 @@ def main() -> int:
     arguments = parser.parse_args()
     before = machine_line()
     rows = [*indexing_and_retrieval(arguments.documents), *quality(), startup(), generation()]
-    print(table(rows))
+    print(figures_table(rows), end="")
     print(f"\n{os.cpu_count()} cores; before: {before}; after: {machine_line()}")
     return 0 if all(row.holds for row in rows) else 1
 

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
-import orjson
 import psutil
 
-from assistant.settings.process import (
-    GatewaySettings,
-    ModelServerSettings,
-    WorkerSettings,
-    inherited_environment,
-)
+from assistant.settings.process import GatewaySettings, ModelServerSettings, ProcessSettings, WorkerSettings
+from tools.processes import Started, end_on_signals, started
 
 TENANT = "bench"
 ENDPOINT = "embedding"
 _READY_TIMEOUT_S = 120.0
-_STOP_TIMEOUT_S = 15.0
 _SAMPLE_EVERY_S = 0.25
 
 
@@ -50,6 +39,15 @@ class BenchLayout:
     def models_dir(self) -> Path:
         return self.state_dir / "models"
 
+    def started(self, room: str, settings: ProcessSettings) -> AbstractContextManager[Started]:
+        """Run ``python -m assistant.<room>``; it logs below the state folder."""
+        return started(
+            f"assistant.{room}",
+            log=self.state_dir / "logs" / f"{room}.log",
+            environment=settings.environment(),
+            timeout_s=_READY_TIMEOUT_S,
+        )
+
     def write_tenant(self) -> None:
         self.tenants_dir.mkdir(parents=True, exist_ok=True)
         lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"']
@@ -57,35 +55,22 @@ class BenchLayout:
 
 
 @dataclass(slots=True)
-class Process:
-    """One started process and what its ready line said."""
-
-    popen: subprocess.Popen[bytes]
-    ready: Mapping[str, object]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ready['port']}"
-
-
-@dataclass(slots=True)
 class EmbeddingPath:
     """The endpoint behind its gateway, and the worker in front of both."""
 
     gateway_url: str
-    processes: dict[str, Process] = field(default_factory=dict[str, Process])
+    processes: dict[str, Started] = field(default_factory=dict[str, Started])
 
 
 @contextmanager
 def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[EmbeddingPath]:
     """Start what embeds, and the worker when asked for; stop all at the end."""
-    signal.signal(signal.SIGTERM, _leave)  # so that the processes are stopped then too
-    logs = layout.state_dir / "logs"
+    end_on_signals()
     model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
     with ExitStack() as stack:
-        server = stack.enter_context(running("model_server", model.environment(), logs))
+        server = stack.enter_context(layout.started("model_server", model))
         gateway_settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
-        gateway = stack.enter_context(running("local.gateway", gateway_settings.environment(), logs))
+        gateway = stack.enter_context(layout.started("local.gateway", gateway_settings))
         path = EmbeddingPath(gateway.url, {"model_server": server, "local.gateway": gateway})
         if with_worker:
             worker = WorkerSettings(
@@ -94,48 +79,9 @@ def embedding_path(layout: BenchLayout, *, with_worker: bool) -> Generator[Embed
                 model_artifacts_dir=layout.models_dir,
                 sagemaker_endpoint_url=gateway.url,
             )
-            path.processes["local.knowledge_worker"] = stack.enter_context(
-                running("local.knowledge_worker", worker.environment(), logs)
-            )
+            name = "local.knowledge_worker"
+            path.processes[name] = stack.enter_context(layout.started(name, worker))
         yield path
-
-
-def _leave(_number: int, _frame: object) -> None:
-    raise SystemExit("stopped")
-
-
-@contextmanager
-def running(room: str, environment: Mapping[str, str], logs: Path) -> Generator[Process]:
-    """Run ``python -m assistant.<room>`` until the end of the block; it logs into the folder ``logs``."""
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{room}.log"
-    with log.open("ab") as stderr:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", f"assistant.{room}"],
-            env={**inherited_environment(), **environment},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
-    try:
-        yield Process(popen, _ready_line(popen, log))
-    finally:
-        popen.terminate()
-        try:
-            popen.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
-        if popen.stdout is not None:
-            popen.stdout.close()
-
-
-def _ready_line(popen: subprocess.Popen[bytes], log: Path) -> Mapping[str, object]:
-    assert popen.stdout is not None
-    readable, _, _ = select.select([popen.stdout], [], [], _READY_TIMEOUT_S)
-    line = popen.stdout.readline() if readable else b""
-    if not line:
-        raise SystemExit(f"A process did not get ready within {_READY_TIMEOUT_S:.0f} s; see {log}.")
-    return cast("Mapping[str, object]", orjson.loads(line))
 
 
 class ProcessSampler:

@@ -8,18 +8,13 @@ were ranked searched; the two take turns.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from unittest import mock
 
 import httpx
-import orjson
-from joserfc import jwt
-from joserfc.jwk import ECKey
 
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer
 from assistant.answering.retrieve import RetrievePassages, SearchScope
@@ -27,9 +22,10 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
 from assistant.embedded import index_reader
 from assistant.embedded.index_reader import IndexFollower, IndexView, VectorMatrix
-from assistant.settings.process import ServiceSettings
+from assistant.local.tokens import Grant, issue_token
+from assistant.settings.process import LocalIssuerSettings, ServiceSettings
 from assistant.wiring.services import open_tenants
-from benchmarks.local_embedding import TENANT, BenchLayout, running
+from benchmarks.local_embedding import TENANT, BenchLayout
 
 STEPS = ("embed", "search", "rank", "read", "weigh", "units", "quote", "compose")
 RANKING_AND_QUOTING = ("rank", "read", "weigh", "units", "quote")
@@ -38,7 +34,6 @@ _ISSUER = "http://issuer.bench"
 _TIMEOUT_S = 30.0
 _WARM_UP = 20
 """Questions that are asked first and not timed."""
-_TOKEN_LIFE_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +140,15 @@ def _without_document_legs(dimensions: int) -> Generator[None]:
 def _over_http(
     layout: BenchLayout, settings: ServiceSettings, questions: Sequence[str]
 ) -> tuple[list[float], list[float]]:
-    key = ECKey.generate_key("P-256", {"kid": "bench"})
-    with _published(key) as jwks_url:
-        served = settings.model_copy(
-            update={"port": 0, "issuer": _ISSUER, "jwks_url": jwks_url, "quoted_tenants": (TENANT,)}
-        )
+    tokens = LocalIssuerSettings(port=0, tenants_dir=layout.tenants_dir, state_dir=layout.state_dir)
+    token = issue_token(Grant(TENANT, _AGENT), state_dir=layout.state_dir, issuer=_ISSUER)
+    headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
+    with layout.started("local.issuer", tokens) as issuer:
+        keys = {"issuer": _ISSUER, "jwks_url": f"{issuer.url}/jwks.json"}
+        served = settings.model_copy(update=keys | {"port": 0, "quoted_tenants": (TENANT,)})
         with (
-            running("api", served.environment(), layout.state_dir / "logs") as service,
-            httpx.Client(base_url=service.url, headers=_headers(key), timeout=_TIMEOUT_S) as client,
+            layout.started("api", served) as service,
+            httpx.Client(base_url=service.url, headers=headers, timeout=_TIMEOUT_S) as client,
         ):
             for question in questions[:_WARM_UP]:
                 _asked(client, question)
@@ -169,46 +165,6 @@ def _asked(client: httpx.Client, question: str) -> tuple[float | None, float]:
             if first_ms is None and line == "event: token":
                 first_ms = (time.perf_counter() - began_s) * 1000
     return first_ms, (time.perf_counter() - began_s) * 1000
-
-
-def _headers(key: ECKey) -> dict[str, str]:
-    issued = int(time.time())
-    claims = {
-        "iss": _ISSUER,
-        "aud": "assistant",
-        "iat": issued,
-        "exp": issued + _TOKEN_LIFE_S,
-        "sub": _AGENT,
-        "tenant": TENANT,
-        "roles": ["agent"],
-        "labels": [],
-    }
-    token = jwt.encode({"alg": "ES256", "kid": "bench"}, claims, key, algorithms=["ES256"])
-    return {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
-
-
-@contextmanager
-def _published(key: ECKey) -> Generator[str]:
-    """Serve the key set; give its address."""
-    body = orjson.dumps({"keys": [key.as_dict(private=False) | {"use": "sig"}]})
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing on stderr."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/jwks.json"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

@@ -18,9 +18,9 @@ from assistant.aws.dynamodb import DynamoDbCalls
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.domain.errors import RecordsUnavailableError
-from benchmarks.own_process import SERVE, serve, stand_in_process
 from tests.contracts import samples
-from tools.load.http_server import HttpConnection, Request, response
+from tools.load.http_server import HttpConnection, Request, response, serve
+from tools.processes import started
 
 _MODULE = "benchmarks.record_calls"
 GROUP = 25
@@ -36,10 +36,16 @@ Call = Callable[[], Awaitable[Any]]
 
 
 async def measure() -> None:
-    async with (
-        stand_in_process(_MODULE, "0.0") as url,
-        open_client("dynamodb", region="us-east-1", endpoint_url=url) as client,
-    ):
+    with started(_MODULE, "--serve", "0.0") as stand_in:
+        await _compare(stand_in.url)
+    with started(_MODULE, "--serve", str(_ANSWER_WITHIN_S)) as stand_in:
+        for at_once in (1, 10, 50, 200):
+            cpu_us = await _answers_cpu_us(stand_in.url, at_once=at_once)
+            print(f"opening, batch and record of an answer, {at_once:3} at once: {cpu_us:6.0f} µs")
+
+
+async def _compare(url: str) -> None:
+    async with open_client("dynamodb", region="us-east-1", endpoint_url=url) as client:
         lean = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
         for operation, items, request in _requests():
             method = getattr(client, _METHODS[operation])
@@ -47,10 +53,6 @@ async def measure() -> None:
             by_us = await _cpu_us(lambda operation=operation, request=request: lean.call(operation, request))
             print(f"{operation:20} {by_client / items:7.1f} µs an item, lean {by_us / items:7.1f} µs")
         await lean.close()
-    async with stand_in_process(_MODULE, str(_ANSWER_WITHIN_S)) as url:
-        for at_once in (1, 10, 50, 200):
-            cpu_us = await _answers_cpu_us(url, at_once=at_once)
-            print(f"opening, batch and record of an answer, {at_once:3} at once: {cpu_us:6.0f} µs")
 
 
 _METHODS = {
@@ -109,20 +111,15 @@ async def _answers_cpu_us(url: str, *, at_once: int) -> float:
     return cpu_s / _ANSWERS * 1e6
 
 
-class _Yes(HttpConnection):
-    """Takes every request, after a while."""
-
-    def __init__(self, after_s: float) -> None:
-        super().__init__()
-        self._after_s = after_s
-
-    def answer(self, request: Request) -> None:  # noqa: ARG002 (whatever it is)
-        asyncio.get_running_loop().call_later(self._after_s, self.send, response(b"{}"))
-
-
 async def _serve(after_s: float) -> None:
-    await serve(lambda: _Yes(after_s))
+    """Take every request, after a while."""
+    loop = asyncio.get_running_loop()
+
+    def answer(_request: Request, connection: HttpConnection) -> None:
+        loop.call_later(after_s, connection.send, response(b"{}"))
+
+    await serve(answer)
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(float(sys.argv[2])) if sys.argv[1:2] == [SERVE] else measure())
+    asyncio.run(_serve(float(sys.argv[2])) if sys.argv[1:2] == ["--serve"] else measure())

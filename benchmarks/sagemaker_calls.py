@@ -17,10 +17,10 @@ import uvloop
 from assistant.answering.ports import ChatMessage, GenerationRequest
 from assistant.aws.sagemaker import SageMakerEmbedder, SageMakerGenerator, open_sagemaker_runtime
 from assistant.domain.clock import Deadline, SystemClock
-from benchmarks.own_process import SERVE, serve, stand_in_process
-from tools.load.http_server import HttpConnection, Request
+from tools.load.http_server import serve
 from tools.load.stand_ins import DIMENSIONS, SageMakerStandIn
 from tools.load.workload import Pace
+from tools.processes import started
 
 _ROUNDS = 5
 _EMBEDDINGS = 300
@@ -32,15 +32,13 @@ Call = Callable[[], Awaitable[None]]
 
 
 async def measure() -> None:
-    async with (
-        stand_in_process("benchmarks.sagemaker_calls") as url,
-        open_sagemaker_runtime(
-            region="us-east-1",
-            endpoint_url=url,
-            access_key_id="local",
-            secret_access_key="local",  # noqa: S106 : the stand-in knows no keys
-        ) as client,
-    ):
+    with started("benchmarks.sagemaker_calls", "--serve") as stand_in:
+        await _measure(stand_in.url)
+
+
+async def _measure(url: str) -> None:
+    keys = {"access_key_id": "local", "secret_access_key": "local"}  # the stand-in knows none
+    async with open_sagemaker_runtime(region="us-east-1", endpoint_url=url, **keys) as client:
         embedder = SageMakerEmbedder(client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question")
         generator = SageMakerGenerator(client, endpoint="llm")
 
@@ -88,19 +86,9 @@ async def _repeat(call: Call, times: int) -> None:
         await call()
 
 
-class _Connection(HttpConnection):
-    def __init__(self, stand_in: SageMakerStandIn) -> None:
-        super().__init__()
-        self._stand_in = stand_in
-
-    def answer(self, request: Request) -> None:
-        self._stand_in.answer(request, self)
-
-
 async def _serve() -> None:
-    stand_in = SageMakerStandIn(Pace(embedding_s=0.0, first_token_s=0.002, token_s=0.010))
-    await serve(lambda: _Connection(stand_in))
+    await serve(SageMakerStandIn(Pace(embedding_s=0.0, first_token_s=0.002, token_s=0.010)).answer)
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve() if sys.argv[1:2] == [SERVE] else measure())
+    uvloop.run(_serve() if sys.argv[1:2] == ["--serve"] else measure())

@@ -12,9 +12,10 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from tools.load.figures import Row, killed_row, pair_rows, resumed_row, rounds_rows, table
+from tools.load.figures import killed_row, pair_rows, resumed_row, rounds_rows
 from tools.load.measuring import (
     count_missing_records,
     measure_killed,
@@ -23,11 +24,13 @@ from tools.load.measuring import (
     measure_rounds,
     profile_service,
 )
-from tools.load.scene import Processes, Scene, end_on_signals
+from tools.load.scene import Scene
 from tools.load.workload import FULL, QUICK, Effort
+from tools.processes import end_on_signals
+from tools.tables import Figure, figures_table
 
 
-def measure(scene: Scene, effort: Effort) -> list[Row]:
+def measure(scene: Scene, effort: Effort) -> list[Figure]:
     """Measure every figure."""
     service = scene.start_warm_service()
     began_s = time.monotonic()
@@ -58,18 +61,14 @@ def main() -> int:
     arguments = parser.parse_args()
     end_on_signals()
     effort = QUICK if arguments.quick else FULL
-    with tempfile.TemporaryDirectory() as scratch:
-        processes = Processes(Path(scratch))
-        try:
-            scene = Scene(processes, Path(scratch))
-            if arguments.profile is not None:
-                profile_service(scene, into=arguments.profile)
-                return 0
-            before = os.getloadavg()[0]
-            rows = measure(scene, effort)
-        finally:
-            processes.close()
-    print(table(rows))
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
+        scene = Scene(processes, Path(scratch))
+        if arguments.profile is not None:
+            profile_service(scene, into=arguments.profile)
+            return 0
+        before = os.getloadavg()[0]
+        rows = measure(scene, effort)
+    print(figures_table(rows), end="")
     after = os.getloadavg()[0]
     print(f"\n{os.cpu_count()} cores; load average {before:.1f} before, {after:.1f} after")
     judged = [row for row in rows if effort.judges_times or not row.timed]

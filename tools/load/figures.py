@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from tools.load.measuring import (
-    RATE_TOKENS,
-    Pair,
-    Pairs,
-    Rounds,
-    added_ms,
-    added_without_ranking_ms,
-    median_of,
-)
+from tools.load import measuring
+from tools.load.measuring import Pair, added_ms, median_of, medians
 from tools.load.scene import Run
 from tools.load.workload import LoadOutcome
+from tools.tables import Figure
 
 MOST_GENERATOR_CPU = 0.9
 """Above it the load generator is what is measured."""
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    what: str
-    asked: str
-    measured: str
-    holds: bool
-    timed: bool = True
-    """Whether the machine's speed decides it."""
-
-
-def pair_rows(pairs: Pairs, *, missing_records: int, many_streams: int) -> list[Row]:
+def pair_rows(pairs: measuring.Pairs, *, missing_records: int, many_streams: int) -> list[Figure]:
     """Return the figures that are measured against bare."""
-    short_ms = median_of(pairs.rate, lambda pair: _cpu_an_answer_ms(pair.service))
-    bare_ms = median_of(pairs.rate, lambda pair: _cpu_an_answer_ms(pair.bare))
+    short_ms, bare_ms = medians(pairs.rate, _cpu_an_answer_ms)
     answers = sum(pair.service.outcome.answers for pair in pairs.rate)
     return [
         _beside("added to the first token, one stream, p50", pairs.single, percent=50),
@@ -45,13 +28,13 @@ def pair_rows(pairs: Pairs, *, missing_records: int, many_streams: int) -> list[
         _beside("added to the first token, 50 streams, p99", pairs.fifty, percent=99),
         _many(pairs.many, streams=many_streams),
         _cpu(pairs.fifty),
-        Row(
-            f"CPU of an answer of {RATE_TOKENS} tokens, stand-ins without delay",
+        Figure(
+            f"CPU of an answer of {measuring.RATE_TOKENS} tokens, stand-ins without delay",
             "≤ 3.5 ms",
             f"{short_ms:.1f} ms (bare {bare_ms:.2f} ms)",
             short_ms <= 3.5,
         ),
-        Row(
+        Figure(
             "of these, records found afterwards",
             "every one",
             f"{answers - missing_records} of {answers}",
@@ -62,29 +45,27 @@ def pair_rows(pairs: Pairs, *, missing_records: int, many_streams: int) -> list[
     ]
 
 
-def _beside(what: str, pairs: Sequence[Pair], *, percent: float) -> Row:
+def _beside(what: str, pairs: Sequence[Pair], *, percent: float) -> Figure:
     difference = median_of(pairs, lambda pair: added_ms(pair.service, percent) - added_ms(pair.bare, percent))
-    service = median_of(pairs, lambda pair: added_ms(pair.service, percent))
-    bare = median_of(pairs, lambda pair: added_ms(pair.bare, percent))
-    return Row(what, "", f"bare + {difference:.1f} ms: {service:.1f} ms (bare {bare:.1f} ms)", holds=True)
+    service, bare = medians(pairs, lambda run: added_ms(run, percent))
+    return Figure(what, "", f"bare + {difference:.1f} ms: {service:.1f} ms (bare {bare:.1f} ms)", holds=True)
 
 
-def _without_ranking(what: str, pairs: Sequence[Pair], *, above_ms: float) -> Row:
-    difference = median_of(
-        pairs, lambda pair: added_without_ranking_ms(pair.service, 50) - added_ms(pair.bare, 50)
-    )
-    return Row(
-        what, f"≤ bare + {above_ms:.0f} ms", f"bare + {difference:.1f} ms", holds=difference <= above_ms
-    )
+def _without_ranking(what: str, pairs: Sequence[Pair], *, above_ms: float) -> Figure:
+    def added(pair: Pair) -> float:
+        return measuring.added_without_ranking_ms(pair.service, 50) - added_ms(pair.bare, 50)
+
+    difference = median_of(pairs, added)
+    asked = f"≤ bare + {above_ms:.0f} ms"
+    return Figure(what, asked, f"bare + {difference:.1f} ms", holds=difference <= above_ms)
 
 
-def _many(pairs: Sequence[Pair], *, streams: int) -> Row:
-    service = median_of(pairs, lambda pair: added_ms(pair.service, 99))
-    bare = median_of(pairs, lambda pair: added_ms(pair.bare, 99))
+def _many(pairs: Sequence[Pair], *, streams: int) -> Figure:
+    service, bare = medians(pairs, lambda run: added_ms(run, 99))
     share = median_of(pairs, lambda pair: pair.service.stand_ins_cpu_s / pair.service.outcome.wall_s)
     busy = max(run.outcome.cpu_share for pair in pairs for run in (pair.bare, pair.service))
     void = ", void" if busy > MOST_GENERATOR_CPU else ""
-    return Row(
+    return Figure(
         f"added to the first token, {streams} streams, a process for each core, p99",
         "≤ 100 ms; load generator ≤ 90 % CPU",
         f"{service:.0f} ms (bare {bare:.0f} ms); of one core: stand-ins {share:.0%}, "
@@ -93,13 +74,12 @@ def _many(pairs: Sequence[Pair], *, streams: int) -> Row:
     )
 
 
-def _cpu(pairs: Sequence[Pair]) -> Row:
+def _cpu(pairs: Sequence[Pair]) -> Figure:
     ratio = median_of(
         pairs, lambda pair: pair.service.cpu_per_1000_tokens_s / pair.bare.cpu_per_1000_tokens_s
     )
-    service = median_of(pairs, lambda pair: pair.service.cpu_per_1000_tokens_s)
-    bare = median_of(pairs, lambda pair: pair.bare.cpu_per_1000_tokens_s)
-    return Row(
+    service, bare = medians(pairs, lambda run: run.cpu_per_1000_tokens_s)
+    return Figure(
         "CPU per 1,000 tokens at 50 streams",
         "≤ 2.8 x bare",
         f"{ratio:.2f}x: {service:.3f} s (bare {bare:.3f} s)",
@@ -111,27 +91,25 @@ def _cpu_an_answer_ms(run: Run) -> float:
     return run.cpu_s / run.outcome.answers * 1000 if run.outcome.answers else float("inf")
 
 
-def rounds_rows(rounds: Rounds) -> list[Row]:
+def rounds_rows(rounds: measuring.Rounds) -> list[Figure]:
     """Return the figures of many streams over several rounds."""
-    growth = rounds.growth_bytes / _MIB
+    growth, count = rounds.growth_bytes / _MIB, len(rounds.runs)
     return [
-        errors_row(
-            f"{rounds.streams} streams, {len(rounds.runs)} rounds", [run.outcome for run in rounds.runs]
-        ),
-        Row(
+        errors_row(f"{rounds.streams} streams, {count} rounds", [run.outcome for run in rounds.runs]),
+        Figure(
             "memory in these rounds, at the peak",
             "≤ 200 MiB",
             f"{rounds.peak_bytes / _MIB:.0f} MiB",
             rounds.peak_bytes <= 200 * _MIB,
             timed=False,
         ),
-        Row(f"growth between rounds two and {len(rounds.runs)}", "≤ 5 MiB", f"{growth:.1f} MiB", growth <= 5),
+        Figure(f"growth between rounds two and {count}", "≤ 5 MiB", f"{growth:.1f} MiB", growth <= 5),
     ]
 
 
-def resumed_row(run: Run, *, streams: int) -> Row:
+def resumed_row(run: Run, *, streams: int) -> Figure:
     outcome = run.outcome
-    return Row(
+    return Figure(
         f"{streams} streams cut and resumed at random points",
         "every text equal to the uninterrupted one",
         f"{outcome.answers} equal, resumed {outcome.resumed} times{_errors([outcome])}",
@@ -140,8 +118,8 @@ def resumed_row(run: Run, *, streams: int) -> Row:
     )
 
 
-def killed_row(outcome: LoadOutcome, *, streams: int) -> Row:
-    return Row(
+def killed_row(outcome: LoadOutcome, *, streams: int) -> Figure:
+    return Figure(
         f"{streams} streams on two services, one of them killed while streaming",
         "`interrupted` after all that was kept, or the whole text",
         f"{outcome.interrupted} interrupted, {outcome.answers} whole{_errors([outcome])}",
@@ -150,8 +128,8 @@ def killed_row(outcome: LoadOutcome, *, streams: int) -> Row:
     )
 
 
-def errors_row(what: str, outcomes: Sequence[LoadOutcome]) -> Row:
-    return Row(
+def errors_row(what: str, outcomes: Sequence[LoadOutcome]) -> Figure:
+    return Figure(
         f"{what}: every text right",
         "no error",
         f"{sum(outcome.answers for outcome in outcomes):,} answers{_errors(outcomes) or ', no error'}",
@@ -160,20 +138,6 @@ def errors_row(what: str, outcomes: Sequence[LoadOutcome]) -> Row:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the figures as Markdown."""
-    lines = ["| what | asked | measured |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row.what} | {row.asked} | {row.measured}{'' if row.holds else ' (missed)'} |" for row in rows
-    ]
-    return "\n".join(lines)
-
-
 def _errors(outcomes: Sequence[LoadOutcome]) -> str:
-    counted: dict[str, int] = {}
-    for outcome in outcomes:
-        for what, count in outcome.errors.items():
-            counted[what] = counted.get(what, 0) + count
-    return "".join(
-        f"; {count} x {what}" for what, count in sorted(counted.items(), key=lambda pair: -pair[1])
-    )
+    counted = sum((Counter(outcome.errors) for outcome in outcomes), Counter[str]())
+    return "".join(f"; {count} x {what}" for what, count in counted.most_common())

@@ -11,8 +11,7 @@ import os
 import re
 import signal
 import sys
-from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -115,10 +114,11 @@ def decode_chunks(buffer: bytes, start: int) -> tuple[bytes, int] | None:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One accepted connection. Subclasses answer requests; one is in progress at a time."""
+    """One accepted connection. ``answer`` begins to answer a request; one is in progress at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[Request, HttpConnection], None]) -> None:
         self.transport: asyncio.Transport | None = None
+        self._answer = answer
         self._reader = RequestReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,18 +133,10 @@ class HttpConnection(asyncio.Protocol):
         if self._reader.expects_continue:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         for request in requests:
-            self.answer(request)
+            self._answer(request, self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         self.transport = None
-        self.left()
-
-    @abstractmethod
-    def answer(self, request: Request) -> None:
-        """Begin to answer; what is sent comes by ``send``."""
-
-    def left(self) -> None:
-        """The peer is gone."""
 
     @property
     def gone(self) -> bool:
@@ -158,6 +150,14 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
+
+
+async def serve(answer: Callable[[Request, HttpConnection], None]) -> None:
+    """Answer requests on a free port, which the ready line says, until the process is ended."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: HttpConnection(answer), "127.0.0.1", 0, backlog=1024)
+    say_ready(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
 
 
 def response(body: bytes, *, status: str = "200 OK", kind: str = "application/json", more: str = "") -> bytes:

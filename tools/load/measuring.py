@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,8 +19,9 @@ from typing import Any
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from tools.load.scene import RECORDS_TABLE, REGION, Run, Scene, Started
+from tools.load.scene import RECORDS_TABLE, REGION, Run, Scene
 from tools.load.workload import ADDED_TO_MS, FIRST_TOKEN_S, TOKEN_S, Effort, LoadOutcome
+from tools.processes import Started
 
 FEW_STREAMS = 50
 RATE_TOKENS = 20
@@ -84,14 +86,8 @@ class _Turn:
 
     def streams(self, count: int, *, answers: int, on: Sequence[Started] = ()) -> Pair:
         whole_s = FIRST_TOKEN_S + self.effort.stream_tokens * TOKEN_S
-        return self.run(
-            on=on,
-            run="streams",
-            streams=count,
-            answers=answers,
-            ramp_s=whole_s,
-            tokens=self.effort.stream_tokens,
-        )
+        tokens = self.effort.stream_tokens
+        return self.run(on=on, run="streams", streams=count, answers=answers, ramp_s=whole_s, tokens=tokens)
 
     def run(self, *, on: Sequence[Started] = (), **plan: Any) -> Pair:
         """Run a plan on bare and on the service, or on all processes of it in ``on``."""
@@ -125,6 +121,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 def median_of(pairs: Sequence[Pair], value: Callable[[Pair], float]) -> float:
     return statistics.median(value(pair) for pair in pairs)
+
+
+def medians(pairs: Sequence[Pair], value: Callable[[Run], float]) -> tuple[float, float]:
+    """Return the service's median and bare's."""
+    return median_of(pairs, lambda pair: value(pair.service)), median_of(pairs, lambda pair: value(pair.bare))
 
 
 # --- endurance ------------------------------------------------------------------------------------------
@@ -161,9 +162,8 @@ def measure_rounds(scene: Scene, effort: Effort, *, say: Callable[[str], None]) 
     for number in range(effort.rounds):
         say(f"memory: round {number + 1} of {effort.rounds}")
         tokens = effort.stream_tokens
-        runs.append(
-            scene.load(service, run="streams", streams=effort.many_streams, ramp_s=_RAMP_S, tokens=tokens)
-        )
+        streams = effort.many_streams
+        runs.append(scene.load(service, run="streams", streams=streams, ramp_s=_RAMP_S, tokens=tokens))
         time.sleep(_SETTLE_S)  # what an answer leaves behind (records, log) is done by then
         resident.append(service.resident_bytes())
     peak = _peak_bytes(service)
@@ -236,11 +236,8 @@ def _peak_bytes(process: Started) -> int:
 _HZ = 250
 _TOP = 60
 _STREAMS_PLAN: dict[str, Any] = {"run": "streams", "streams": 100, "answers": 3, "ramp_s": 4.0}
-_RATE_PLAN: dict[str, Any] = {
-    "run": "rate",
-    "streams": RATE_STREAMS,
-    "duration_s": 8.0,
-    "tokens": RATE_TOKENS,
+_RATE_PLAN: dict[str, Any] = {"run": "rate", "streams": RATE_STREAMS, "duration_s": 8.0} | {
+    "tokens": RATE_TOKENS
 }
 
 
@@ -268,28 +265,16 @@ def profile_service(scene: Scene, *, into: Path) -> None:
 
 
 def _profiled(scene: Scene, service: Started, spy: str, plan: dict[str, Any], what: str) -> str:
-    raw = service.stderr.with_suffix(".raw")
-    command = [
-        spy,
-        "record",
-        "--pid",
-        str(service.pid),
-        "--format",
-        "raw",
-        "--rate",
-        str(_HZ),
-        "--duration",
-        "600",
-    ]
-    watching = subprocess.Popen(
-        [*command, "--output", str(raw)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        run = scene.load(service, **plan)
-    finally:
-        watching.send_signal(2)  # it writes what it has
-        watching.wait(30)
-    return _table(what, run, costs(raw.read_text(encoding="utf-8")))
+    with tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") as raw:
+        options = f"--pid {service.pid} --format raw --rate {_HZ} --duration 600 --output {raw.name}"
+        command = [spy, "record", *options.split()]
+        watching = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            run = scene.load(service, **plan)
+        finally:
+            watching.send_signal(2)  # it writes what it has
+            watching.wait(30)
+        return _table(what, run, costs(raw.read()))
 
 
 def costs(folded: str) -> list[Cost]:

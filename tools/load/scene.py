@@ -3,168 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
 import orjson
-import psutil
-from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_schema import PassageSchema
+from assistant.domain.clock import SystemClock
+from assistant.local.tokens import Grant, TokenSigner, public_key_set
 from assistant.model_artifacts import read_model_facts
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
 from assistant.settings.model_artifacts import AnsweringTable
-from assistant.settings.process import ModelServerSettings, ServiceSettings, inherited_environment
+from assistant.settings.process import ModelServerSettings, ServiceSettings
 from assistant.settings.tenant import load_tenant
 from tools.load.workload import ANSWER_TOKENS, READ_DOCUMENTS, LoadOutcome, LoadPlan, live_status
-
-_READY_TIMEOUT_S = 30.0
-_STOP_TIMEOUT_S = 5.0
-_SAID_BYTES = 2_000
-
-
-@dataclass(slots=True)
-class Started:
-    """A process that said where it listens."""
-
-    popen: subprocess.Popen[bytes]
-    url: str
-    stderr: Path
-
-    @property
-    def pid(self) -> int:
-        return self.popen.pid
-
-    def cpu_s(self) -> float:
-        """Return CPU seconds since it began, of all its threads."""
-        times = psutil.Process(self.pid).cpu_times()
-        return times.user + times.system
-
-    def resident_bytes(self) -> int:
-        return psutil.Process(self.pid).memory_info().rss
-
-    def stop(self) -> None:
-        """End it in order."""
-        _stop(self.popen)
-
-    def kill(self) -> None:
-        """End it as the kernel does: it cleans nothing up."""
-        self.popen.kill()
-        self.popen.wait()
-
-
-class Processes:
-    """Starts processes and stops them all in the end, the youngest first."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self._count = 0
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def start(
-        self,
-        module: str,
-        *,
-        plan: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> Started:
-        """Start ``python -m module`` and wait for its ready line. Raises SystemExit with what it said."""
-        popen, stderr = self._open(module, environment or {})
-        self._stack.callback(_stop, popen)
-        assert popen.stdin is not None
-        if plan is not None:
-            popen.stdin.write(orjson.dumps(plan) + b"\n")
-            popen.stdin.flush()
-        line = read_line(popen, timeout_s=_READY_TIMEOUT_S)
-        if not line:
-            _stop(popen)
-            raise SystemExit(
-                f"{module} did not get ready: {stderr.read_text(errors='replace')[-_SAID_BYTES:]}"
-            )
-        ready = orjson.loads(line)
-        return Started(popen, f"http://{ready['host']}:{ready['port']}", stderr)
-
-    @contextmanager
-    def running(self, module: str, plan: bytes) -> Generator[subprocess.Popen[bytes]]:
-        """Start a process that works a plan off; what it says is read line by line from its stdout."""
-        popen, _ = self._open(module, {})
-        try:
-            assert popen.stdin is not None
-            popen.stdin.write(plan)
-            popen.stdin.flush()
-            yield popen
-        finally:
-            _stop(popen)
-
-    def _open(self, module: str, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Path]:
-        self._count += 1
-        stderr = self._folder / f"{module.rpartition('.')[2]}-{self._count}.log"
-        with stderr.open("wb") as log:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env={**inherited_environment(), **environment},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        return popen, stderr
-
-
-def read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
-    """Return the next line on stdout, nothing when none came in time or the process ended."""
-    assert popen.stdout is not None
-    until_s, line = time.monotonic() + timeout_s, b""
-    while not line.endswith(b"\n"):
-        readable, _, _ = select.select([popen.stdout], [], [], max(0.0, until_s - time.monotonic()))
-        data = os.read(popen.stdout.fileno(), 1 << 20) if readable else b""
-        if not data:
-            return b""
-        line += data
-    return line
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM and SIGINT unwind, so that every process is stopped; also where SIGINT was ignored."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-
-
-def _stop(popen: subprocess.Popen[bytes]) -> None:
-    if popen.poll() is None:
-        popen.terminate()
-        try:
-            popen.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
-    for pipe in (popen.stdin, popen.stdout):
-        if pipe is not None:
-            pipe.close()
-
-
-# --- the scene ------------------------------------------------------------------------------------------
-
+from tools.processes import Started, read_line, running, started
 
 TENANT = "load"
 RECORDS_TABLE = "load-records"
@@ -172,7 +33,6 @@ _STATES_TABLE = "load-states"
 _ALIAS = "load-passages"
 REGION = "us-east-1"
 _AGENTS = 512
-_TOKEN_LIFE_S = 3600
 _ISSUER = "http://issuer.load"
 _MODELS = "models"
 _BUILT_MODELS = Path(__file__).parents[2] / "build" / "load-models"
@@ -220,29 +80,24 @@ class Run:
 class Scene:
     """The processes of a benchmark. Services are started as they are needed; all share the stand-ins."""
 
-    def __init__(self, processes: Processes, folder: Path) -> None:
+    def __init__(self, processes: ExitStack, folder: Path) -> None:
         self._processes = processes
         self._folder = folder
+        self._started = 0
         self._questions = 0
         key = ECKey.generate_key("P-256", {"kid": "load"})
-        self._bearers = [_bearer(f"agent-{number}", key) for number in range(_AGENTS)]
+        signer = TokenSigner(key, _ISSUER, "assistant", SystemClock())
+        self._bearers = [signer.access_token(Grant(TENANT, f"agent-{n}")) for n in range(_AGENTS)]
         _write_tenant(folder)
-        public = key.as_dict(private=False) | {"use": "sig"}
-        self.stand_ins = processes.start(
-            "tools.load.stand_ins",
-            plan={"jwks": {"keys": [public]}, "index": _index(folder)},
-        )
+        plan = {"jwks": public_key_set(key), "index": _index(folder)}
+        self.stand_ins = self._start("tools.load.stand_ins", plan=plan)
         asyncio.run(_keep_states(self.stand_ins.url))
-        self.bare = processes.start("tools.load.bare", plan={"upstream": self.stand_ins.url})
-
-    def start_service(self) -> Started:
-        """Start the service by its production command, with all that AWS gives it from the stand-ins."""
-        environment = self._settings().environment() | _CREDENTIALS
-        return self._processes.start("assistant.api", environment=environment)
+        self.bare = self._start("tools.load.bare", plan={"upstream": self.stand_ins.url})
 
     def start_warm_service(self) -> Started:
-        """Start it and let it answer a little: what it imports and connects on first use is there."""
-        service = self.start_service()
+        """Start the service by its production command, with all that AWS gives it from the stand-ins, and let
+        it answer a little: what it imports and connects on first use is there."""
+        service = self._start("assistant.api", environment=self._settings().environment() | _CREDENTIALS)
         self.pace(tokens=_WARMING_TOKENS)
         self.load(service, run="streams", streams=16, ramp_s=1.0, tokens=_WARMING_TOKENS)
         self.pace()
@@ -265,7 +120,7 @@ class Scene:
         whole = LoadPlan(url=target.url, bearers=bearers, first_question=self._questions, **plan)
         # every question is asked once, whatever is asked before or after it
         self._questions += 1_000_000 if whole.run == "rate" else whole.streams * whole.answers
-        with self._processes.running("tools.load.generator", whole.encode()) as popen:
+        with running("tools.load.generator", log=self._log("generator"), plan=whole) as popen:
             yield Generating(popen)
 
     def pace(self, *, delayed: bool = True, tokens: int = ANSWER_TOKENS) -> None:
@@ -275,6 +130,13 @@ class Scene:
     def state(self) -> dict[str, Any]:
         """Return what the stand-ins did and keep."""
         return self._control("GET", "state", None)
+
+    def _start(self, module: str, **options: Any) -> Started:
+        return self._processes.enter_context(started(module, log=self._log(module), **options))
+
+    def _log(self, module: str) -> Path:
+        self._started += 1
+        return self._folder / f"{module.rpartition('.')[2]}-{self._started}.log"
 
     def _control(self, method: str, what: str, body: Any) -> dict[str, Any]:
         url = f"{self.stand_ins.url}/control/{what}"
@@ -357,18 +219,3 @@ def _index(folder: Path) -> str:
         embedding_model=facts.model, dimensions=embedding.dimensions, model_digest=facts.digest
     )
     return schema.index_name(_ALIAS)
-
-
-def _bearer(agent: str, key: ECKey) -> str:
-    issued = int(time.time())
-    claims: dict[str, Any] = {
-        "iss": _ISSUER,
-        "aud": "assistant",
-        "iat": issued,
-        "exp": issued + _TOKEN_LIFE_S,
-        "sub": agent,
-        "tenant": TENANT,
-        "roles": ["agent"],
-        "labels": [],
-    }
-    return jwt.encode({"alg": "ES256", "kid": "load"}, claims, key, algorithms=["ES256"])

@@ -13,7 +13,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from assistant.aws.opensearch_search import LEXICAL, PASSAGE_COSINE, TEXT, TITLE
 from assistant.domain.documents import IndexedDocument
 from assistant.knowledge.parsing import parse_document
 from assistant.local.gateway import CONTENT_TYPE, payload_part
+from tools.load import workload
 from tools.load.dynamodb import DynamoDbStandIn
 from tools.load.http_server import (
     LAST_CHUNK,
@@ -33,21 +34,9 @@ from tools.load.http_server import (
     read_plan,
     response,
     run_until_told,
-    say_ready,
+    serve,
 )
-from tools.load.workload import (
-    ANSWER_TOKENS,
-    AT,
-    READ_DOCUMENTS,
-    Pace,
-    document,
-    first_piece,
-    later_pieces,
-    made_document,
-    passages,
-    tag_in,
-    variant_of,
-)
+from tools.load.workload import Pace
 
 _LEG = 100
 _IN_BOTH = 40
@@ -68,7 +57,7 @@ class OpenSearchStandIn:
         self._answers = [response(orjson.dumps(hybrid_answer(index, seed=seed))) for seed in range(_ANSWERS)]
         self._title_cosines = response(orjson.dumps(title_cosines_answer(index)))
         self._words = response(orjson.dumps(words_answer()))
-        hits = [{"_source": {"text": text}} for text in passages()[:_BARE_HITS]]
+        hits = [{"_source": {"text": text}} for text in workload.passages()[:_BARE_HITS]]
         self._bare = response(orjson.dumps({"took": 9, "hits": {"hits": hits}}))
 
     def answer(self, request: Request, connection: HttpConnection) -> None:
@@ -93,7 +82,7 @@ class OpenSearchStandIn:
 def hybrid_answer(index: str, *, seed: int) -> dict[str, Any]:
     """Return what the node answers: 320 hits, fields and scores as the adapter asks for them."""
     chosen = random.Random(seed)
-    first, others = list(range(READ_DOCUMENTS)), list(range(READ_DOCUMENTS, _NUMBERS))
+    first, others = list(range(workload.READ_DOCUMENTS)), list(range(workload.READ_DOCUMENTS, _NUMBERS))
     chosen.shuffle(first)
     chosen.shuffle(others)
     numbers = [*first, *others]
@@ -110,7 +99,7 @@ def title_cosines_answer(index: str) -> dict[str, Any]:
 
 def words_answer() -> dict[str, Any]:
     """Return the page of all words with the number of documents that hold each."""
-    counts = Counter(word for number in range(_NUMBERS) for word in document(number).card.words)
+    counts = Counter(word for number in range(_NUMBERS) for word in workload.document(number).card.words)
     return _aggregated(
         {"key": {"value": word}, "doc_count": documents} for word, documents in sorted(counts.items())
     )
@@ -119,12 +108,12 @@ def words_answer() -> dict[str, Any]:
 @cache
 def stored_hits(index: str, document_id: str) -> bytes:
     """Return the hits of a whole document, joined by commas."""
-    stored = document(int(document_id.rpartition("-")[2]))
+    stored = workload.document(int(document_id.rpartition("-")[2]))
     indexed = IndexedDocument(
         card=stored.card, title_vectors=[()], passages=[(passage, ()) for passage in stored.passages]
     )
     hits: list[bytes] = []
-    for place, row in enumerate(rows_of(indexed, indexed_at=AT)):
+    for place, row in enumerate(rows_of(indexed, indexed_at=workload.AT)):
         fields = {"row_id": [row.row_id]}
         fields |= {name: [_column(row.body[name])] for name in ("kept", "card") if name in row.body}
         hits.append(orjson.dumps({"_index": index, "fields": fields, "sort": [document_id, place]}))
@@ -137,9 +126,10 @@ def _aggregated(buckets: Any) -> dict[str, Any]:
 
 def _hit(index: str, number: int, *, rank: int) -> dict[str, Any]:
     falls = 1.0 - rank / (4 * _LEG)
+    row = passage_row(workload.document(number).passages[0], (), indexed_at=workload.AT)
     fields = {
         "row_id": [f"document-{number}#0"],
-        "kept": [_column(passage_row(document(number).passages[0], (), indexed_at=AT).body["kept"])],
+        "kept": [_column(row.body["kept"])],
         PASSAGE_COSINE: [_BEST_COSINE * falls],
     }
     hit: dict[str, Any] = {"_index": index, "fields": fields}
@@ -200,7 +190,7 @@ def _numbers() -> dict[str, int]:
 
 @cache
 def _object(number: int, *, parsed: bool) -> bytes:
-    made = made_document(number)
+    made = workload.made_document(number)
     content = orjson.dumps(asdict(parse_document(made)) if parsed else made.model_dump(mode="json"))
     checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
     return response(content, more=f"x-amz-checksum-sha256: {checksum}\r\n")
@@ -256,12 +246,12 @@ class AnswerFrames:
 
     def of(self, tag: str, *, tokens: int) -> list[bytes]:
         """Return an answer's ``tokens + 1`` pieces as they are sent one after the other."""
-        key = variant_of(tag), tokens - 1
+        key = workload.variant_of(tag), tokens - 1
         if key not in self._frames:
             self._frames[key] = [
-                chunk(framed(sse_chunk(text), cuts=self._cuts)) for text in later_pieces(*key)
+                chunk(framed(sse_chunk(text), cuts=self._cuts)) for text in workload.later_pieces(*key)
             ]
-        first = chunk(framed(sse_chunk(first_piece(tag)), cuts=self._cuts))
+        first = chunk(framed(sse_chunk(workload.first_piece(tag)), cuts=self._cuts))
         if tokens not in self._tails:
             self._tails[tokens] = chunk(framed(tail(tokens), cuts=self._cuts)) + LAST_CHUNK
         return [first, *self._frames[key], self._tails[tokens]]
@@ -289,62 +279,49 @@ class SageMakerStandIn:
 
     def _stream(self, request: Request, connection: HttpConnection) -> None:
         asked = orjson.loads(request.body)
-        tokens = max(2, min(self._pace.tokens, int(asked.get("max_tokens") or ANSWER_TOKENS), ANSWER_TOKENS))
-        frames = self._frames.of(tag_in(request.body), tokens=tokens)
+        wanted = int(asked.get("max_tokens") or workload.ANSWER_TOKENS)
+        tokens = max(2, min(self._pace.tokens, wanted, workload.ANSWER_TOKENS))
+        frames = self._frames.of(workload.tag_in(request.body), tokens=tokens)
         connection.send(_STREAM_HEAD)
-        _Stream(self, frames, connection, self._pace).begin()
+        pace = self._pace
+        _Stream(self, frames, connection, pace.delayed, pace.token_s).begin(first_s=pace.first_token_s)
 
 
+@dataclass(slots=True)
 class _Stream:
     """One answer on its way, token after token against an absolute schedule."""
 
-    __slots__ = (
-        "_connection",
-        "_delayed",
-        "_due_s",
-        "_every_s",
-        "_first_s",
-        "_frames",
-        "_loop",
-        "_next",
-        "_stand_in",
-    )
+    stand_in: SageMakerStandIn
+    frames: list[bytes]
+    connection: HttpConnection
+    delayed: bool
+    every_s: float
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    next: int = 0
+    due_s: float = 0.0
 
-    def __init__(
-        self, stand_in: SageMakerStandIn, frames: list[bytes], connection: HttpConnection, pace: Pace
-    ) -> None:
-        self._stand_in = stand_in
-        self._frames = frames
-        self._connection = connection
-        self._delayed = pace.delayed
-        self._every_s = pace.token_s
-        self._first_s = pace.first_token_s
-        self._next = 0
-        self._loop = asyncio.get_running_loop()
-        self._due_s = 0.0
-
-    def begin(self) -> None:
-        self._due_s = self._loop.time()
-        self._send_after(self._first_s)
+    def begin(self, *, first_s: float) -> None:
+        self.due_s = self.loop.time()
+        self._send_after(first_s)
 
     def _send(self) -> None:
-        if self._connection.gone:
-            self._stand_in.abandoned += 1
+        if self.connection.gone:
+            self.stand_in.abandoned += 1
             return
-        last = self._next + 2 == len(self._frames)  # the tail follows the last token at once
-        frame = self._frames[self._next]
-        self._connection.send(frame + self._frames[-1] if last else frame)
+        last = self.next + 2 == len(self.frames)  # the tail follows the last token at once
+        frame = self.frames[self.next]
+        self.connection.send(frame + self.frames[-1] if last else frame)
         if not last:
-            self._next += 1
-            self._send_after(self._every_s)
+            self.next += 1
+            self._send_after(self.every_s)
 
     def _send_after(self, delay_s: float) -> None:
         """Send the next token when it is due; without delays in the loop's next turn, still one by one."""
-        if self._delayed:
-            self._due_s += delay_s
-            self._loop.call_at(self._due_s, self._send)
+        if self.delayed:
+            self.due_s += delay_s
+            self.loop.call_at(self.due_s, self._send)
         else:
-            self._loop.call_soon(self._send)
+            self.loop.call_soon(self._send)
 
 
 def unit_vector(number: int) -> list[float]:
@@ -359,7 +336,7 @@ def _vector_body(number: int, *, count: int = 1) -> bytes:
     return orjson.dumps([unit_vector(number)] * count)
 
 
-# The process of all stand-ins, on one port: SageMaker Runtime, OpenSearch, DynamoDB, S3, the
+# --- the process of all of them, on one port ------------------------------------------------------------
 
 
 class StandIns:
@@ -405,22 +382,8 @@ class StandIns:
         return response(orjson.dumps(state))
 
 
-class _Connection(HttpConnection):
-    def __init__(self, stand_ins: StandIns) -> None:
-        super().__init__()
-        self._stand_ins = stand_ins
-
-    def answer(self, request: Request) -> None:
-        self._stand_ins.answer(request, self)
-
-
 async def main(plan: dict[str, Any]) -> None:
-    stand_ins = StandIns(jwks=plan["jwks"], index=plan["index"])
-    server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(stand_ins), "127.0.0.1", 0, backlog=1024
-    )
-    say_ready(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+    await serve(StandIns(jwks=plan["jwks"], index=plan["index"]).answer)
 
 
 if __name__ == "__main__":

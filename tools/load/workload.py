@@ -235,9 +235,6 @@ class LoadPlan:
     timeout_s: float = 60.0
     """For one answer."""
 
-    def encode(self) -> bytes:
-        return orjson.dumps(asdict(self)) + b"\n"
-
     def url_of(self, stream: int) -> str:
         urls = [self.url, *self.more_urls]
         return urls[stream % len(urls)]

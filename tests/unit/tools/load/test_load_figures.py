@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from tools.load.figures import killed_row, pair_rows, resumed_row, rounds_rows, table
+from tools.load.figures import killed_row, pair_rows, resumed_row, rounds_rows
 from tools.load.measuring import Pair, Pairs, Rounds, costs, percentile
 from tools.load.scene import Run
 from tools.load.workload import ADDED_TO_MS, LoadOutcome
+from tools.tables import figures_table
 
 MIB = 1024 * 1024
 
@@ -103,7 +104,7 @@ def test_percentiles_are_exact():
 
 def test_the_table_marks_what_is_missed():
     rows = [resumed_row(run(answers=3), streams=3), resumed_row(run(answers=2), streams=3)]
-    assert [line.endswith("(missed) |") for line in table(rows).splitlines()[2:]] == [False, True]
+    assert [line.endswith("(missed) |") for line in figures_table(rows).splitlines()[2:]] == [False, True]
 
 
 def test_costs_are_summed_over_stacks():

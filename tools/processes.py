@@ -1,0 +1,140 @@
+"""Runs Python modules as child processes that say on stdout when they are ready, and stops them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import orjson
+import psutil
+
+from assistant.settings.process import inherited_environment
+
+_STOP_TIMEOUT_S = 15.0
+_SAID_BYTES = 2_000
+
+
+@dataclass(slots=True)
+class Started:
+    """A process that printed its ready line."""
+
+    popen: subprocess.Popen[bytes]
+    ready: Mapping[str, Any]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.ready['host']}:{self.ready['port']}"
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def cpu_s(self) -> float:
+        """Return CPU seconds since it began, of all its threads."""
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user + times.system
+
+    def resident_bytes(self) -> int:
+        return psutil.Process(self.pid).memory_info().rss
+
+    def stop(self) -> None:
+        """End it in order."""
+        _stop(self.popen)
+
+    def kill(self) -> None:
+        """End it as the kernel does: it cleans nothing up."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+@contextmanager
+def started(
+    module: str,
+    *arguments: str,
+    log: Path | None = None,
+    plan: object = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 30.0,
+) -> Generator[Started]:
+    """Run a module as ``running`` does; give it once it is ready. Raises SystemExit with what it said."""
+    with running(module, *arguments, log=log, plan=plan, environment=environment) as popen:
+        line = read_line(popen, timeout_s=timeout_s)
+        if not line:
+            _stop(popen)
+            said = log.read_text(errors="replace")[-_SAID_BYTES:] if log is not None else "see above"
+            raise SystemExit(f"{module} did not get ready: {said}")
+        yield Started(popen, orjson.loads(line))
+
+
+@contextmanager
+def running(
+    module: str,
+    *arguments: str,
+    log: Path | None = None,
+    plan: object = None,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run ``python -m module`` until the end of the block: a plan (JSON) on stdin, stderr into ``log``."""
+    with ExitStack() as stack:
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        popen = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env={**inherited_environment(), **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if log is None else stack.enter_context(log.open("ab")),
+        )
+    try:
+        if plan is not None and popen.stdin is not None:
+            popen.stdin.write(orjson.dumps(plan) + b"\n")
+            popen.stdin.flush()
+        yield popen
+    finally:
+        _stop(popen)
+
+
+def read_line(popen: subprocess.Popen[bytes], *, timeout_s: float) -> bytes:
+    """Return the next line on stdout, nothing when none came in time or the process ended."""
+    assert popen.stdout is not None  # noqa: S101 - a pipe, by ``running``
+    until_s, line = time.monotonic() + timeout_s, b""
+    while not line.endswith(b"\n"):
+        readable, _, _ = select.select([popen.stdout], [], [], max(0.0, until_s - time.monotonic()))
+        data = os.read(popen.stdout.fileno(), 1 << 20) if readable else b""
+        if not data:
+            return b""
+        line += data
+    return line
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGINT unwind, so that every process is stopped; also where SIGINT was ignored."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _stop(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        popen.terminate()
+        try:
+            popen.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+    for pipe in (popen.stdin, popen.stdout):
+        if pipe is not None:
+            pipe.close()
