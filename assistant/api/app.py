@@ -17,19 +17,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api import answers, documents, health
+from assistant.api import answers, documents, errors, health
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, complete_chat
 from assistant.api.delivery import ClientGoneError
-from assistant.api.errors import (
-    NOT_FOUND,
-    internal_problem,
-    log_failure,
-    problem_body,
-    problem_headers,
-    problem_of,
-)
+from assistant.api.errors import NOT_FOUND, problem_of
 from assistant.api.health import ReadinessProbe, operations_application
 from assistant.api.openapi import openapi_document, rendered
 from assistant.api.wire import ConsoleConfig
@@ -133,7 +126,7 @@ async def openapi(request: Request) -> Response:
 async def _on_own_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, AssistantError)  # noqa: S101 - as registered
     problem = problem_of(error)
-    log_failure(problem)
+    errors.log_failure(problem)
     return _response(problem, retry_after_s=error.retry_after_s)
 
 
@@ -165,7 +158,7 @@ async def _on_client_gone(_request: Request, _error: Exception) -> Response:
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path_template=_template(request), exc_info=error)
     service_of(request).metrics.count_internal_error()
-    return _response(internal_problem())
+    return _response(errors.internal_problem())
 
 
 def _template(request: Request) -> str:
@@ -174,8 +167,8 @@ def _template(request: Request) -> str:
 
 
 def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:
-    headers = problem_headers(problem, retry_after_s=retry_after_s) | dict(more or {})
-    return Response(problem_body(problem), problem.status, headers=headers)
+    headers = errors.problem_headers(problem, retry_after_s=retry_after_s) | dict(more or {})
+    return Response(errors.problem_body(problem), problem.status, headers=headers)
 
 
 def _with_default_headers(send: Send) -> Send:

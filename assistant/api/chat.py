@@ -33,32 +33,10 @@ from assistant.answering.events import (
     Token,
 )
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
+from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
-from assistant.api.delivery import (
-    CHAT_LIMIT_BYTES,
-    Numbered,
-    Reading,
-    event_of,
-    read_body,
-    send_json,
-    send_stream,
-    whole_events,
-)
+from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
 from assistant.api.errors import invalid_request, problem_headers, problem_of
-from assistant.api.wire import (
-    ChatAnnotation,
-    ChatAnswer,
-    ChatChoice,
-    ChatChunkChoice,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionMessage,
-    ChatDelta,
-    ChatError,
-    ChatErrorBody,
-    ChatUsage,
-    UrlCitation,
-)
 from assistant.domain.answers import Certainty, FinishReason, RecordId, Sentence, Source
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
@@ -294,8 +272,8 @@ class ChatEncoder:
         return self._end(event) if isinstance(event, Done) else b""
 
     def _begin(self) -> bytes:
-        delta = ChatDelta(role="assistant", content="")
-        marked = self._chunk(ChatDelta(content="\0"))
+        delta = wire.ChatDelta(role="assistant", content="")
+        marked = self._chunk(wire.ChatDelta(content="\0"))
         self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
         return self._chunk(delta, answer=self._reading.answer())
 
@@ -305,10 +283,10 @@ class ChatEncoder:
     def _end(self, done: Done) -> bytes:
         reading = self._reading
         notice = reading.notice(done)
-        parts = [self._chunk(ChatDelta(content=notice))] if notice else []
+        parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
         parts.append(
             self._chunk(
-                ChatDelta(annotations=reading.annotations()),
+                wire.ChatDelta(annotations=reading.annotations()),
                 finish_reason=_finish_reason(done),
                 answer=reading.answer(done),
             )
@@ -319,17 +297,19 @@ class ChatEncoder:
 
     def _chunk(
         self,
-        delta: ChatDelta | None,
+        delta: wire.ChatDelta | None,
         *,
         finish_reason: Literal["stop", "length"] | None = None,
-        usage: ChatUsage | None = None,
-        answer: ChatAnswer | None = None,
+        usage: wire.ChatUsage | None = None,
+        answer: wire.ChatAnswer | None = None,
     ) -> bytes:
-        chunk = ChatCompletionChunk(
+        chunk = wire.ChatCompletionChunk(
             id=self._reading.started.answer_id,
             created=self._created,
             model=self._reading.started.model,
-            choices=() if delta is None else (ChatChunkChoice(delta=delta, finish_reason=finish_reason),),
+            choices=()
+            if delta is None
+            else (wire.ChatChunkChoice(delta=delta, finish_reason=finish_reason),),
             usage=usage,
             answer=answer,
         )
@@ -394,12 +374,12 @@ class ChatReading:
         reason = done.reason or _NO_ANSWER[done.finish_reason]
         return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
 
-    def annotations(self) -> tuple[ChatAnnotation, ...]:
+    def annotations(self) -> tuple[wire.ChatAnnotation, ...]:
         """Return one annotation for each source that a sentence cites, over the sentence."""
         sources = {source.n: source for source in self._sources}
         return tuple(
-            ChatAnnotation(
-                url_citation=UrlCitation(
+            wire.ChatAnnotation(
+                url_citation=wire.UrlCitation(
                     start_index=sentence.start,
                     end_index=sentence.end,
                     url=sources[n].url or sources[n].document_url,
@@ -411,22 +391,24 @@ class ChatReading:
             if n in sources
         )
 
-    def answer(self, done: Done | None = None) -> ChatAnswer:
+    def answer(self, done: Done | None = None) -> wire.ChatAnswer:
         """Return the field ``answer`` of the first chunk; with ``done``, that of the last one."""
         started = self.started
-        begun = ChatAnswer(
+        begun = wire.ChatAnswer(
             answer_id=started.answer_id,
             conversation_id=started.conversation_id,
             index_version=started.index_version,
         )
         if done is None:
             return begun
-        of_done = {name: getattr(done, name) for name in Done.model_fields if name in ChatAnswer.model_fields}
+        of_done = {
+            name: getattr(done, name) for name in Done.model_fields if name in wire.ChatAnswer.model_fields
+        }
         marks = {"sources": self._sources, "sentences": tuple(self._sentences)}
         return begun.model_copy(update=of_done | marks)
 
 
-def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompletion:
+def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
     reading, done = ChatReading(), events[-1]
     assert isinstance(done, Done)  # noqa: S101 - the caller waits for it
@@ -434,23 +416,23 @@ def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> ChatCompl
         reading.lead = _LEAD
     for event in events:
         reading.see(event)
-    message = ChatCompletionMessage(
+    message = wire.ChatCompletionMessage(
         content=reading.lead + reading.text() + reading.notice(done), annotations=reading.annotations()
     )
-    return ChatCompletion(
+    return wire.ChatCompletion(
         id=reading.started.answer_id,
         created=created,
         model=reading.started.model,
-        choices=(ChatChoice(message=message, finish_reason=_finish_reason(done)),),
+        choices=(wire.ChatChoice(message=message, finish_reason=_finish_reason(done)),),
         usage=_usage(done),
         answer=reading.answer(done),
     )
 
 
-def chat_error(problem: Problem, *, param: str | None = None) -> ChatError:
+def chat_error(problem: Problem, *, param: str | None = None) -> wire.ChatError:
     """Return the problem in OpenAI's form, with our code."""
-    return ChatError(
-        error=ChatErrorBody(
+    return wire.ChatError(
+        error=wire.ChatErrorBody(
             message=problem.detail,
             type=_TYPES.get(problem.status, "invalid_request_error"),
             code=problem.code,
@@ -464,9 +446,9 @@ def _finish_reason(done: Done) -> Literal["stop", "length"]:
     return "length" if done.finish_reason is FinishReason.LENGTH else "stop"
 
 
-def _usage(done: Done) -> ChatUsage:
+def _usage(done: Done) -> wire.ChatUsage:
     usage = done.usage
-    return ChatUsage(
+    return wire.ChatUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
@@ -484,7 +466,8 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
         headers = Headers(scope=scope)
         identity = await answers.identify(headers)
         try:
-            chat = read_chat_request(await read_body(scope, receive, limit_bytes=CHAT_LIMIT_BYTES))
+            body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
+            chat = read_chat_request(body)
             question = answers.question(chat.request, identity, key=idempotency_key(headers))
             chat.check_model(question.tenant.answering.model.model_id)
         except RefusedChatError as error:

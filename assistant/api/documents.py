@@ -25,30 +25,16 @@ from pydantic import AwareDatetime
 from starlette.responses import HTMLResponse
 
 from assistant.answering.reading import MOST_ENTRIES, Audit
+from assistant.api import wire
 from assistant.api.auth import Caller, ServiceOf, require_role
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body
-from assistant.api.errors import NOT_FOUND, body_of, problems
+from assistant.api.errors import NOT_FOUND, body_of, links, problems
 from assistant.api.health import caller_is_identified
-from assistant.api.wire import (
-    AuditPage,
-    DocumentPage,
-    DocumentSection,
-    DocumentText,
-    LinkToken,
-    WithholdRequest,
-)
 from assistant.document_links import LINK_PAGE, refused_link, tenant_of_link
+from assistant.domain import errors
 from assistant.domain.answers import AccessEntry, AccessQuery
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
-from assistant.domain.errors import (
-    AssistantError,
-    DependencyError,
-    DocumentInvalidError,
-    InvalidRequestError,
-    LabelsWidenedError,
-    NotFoundError,
-    UnreadableRequestError,
-)
+from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.files import SourceDocument, SourceFailure, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
@@ -63,10 +49,9 @@ _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
+_LINKS = links("document_status", "read_document", "withdraw_document", document_id="document_id")
 _NOT_JSON = "The body is not valid JSON in UTF-8."
-_REFUSALS: dict[str, type[AssistantError]] = {
-    error.code: error for error in (DocumentInvalidError, LabelsWidenedError)
-}
+_REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 
@@ -81,7 +66,7 @@ async def list_documents(
     state: Annotated[list[DocumentState] | None, Query()] = None,
     after: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-) -> DocumentPage:
+) -> wire.DocumentPage:
     """A page of the documents of the sources that the caller may write, in order of their ids, and how many
     are in each state."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
@@ -89,7 +74,7 @@ async def list_documents(
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
     own = tenant.sources.writable_by(caller)
     page = await listing.page(own, states=state or (), after=after, limit=limit + 1)
-    return DocumentPage(
+    return wire.DocumentPage(
         documents=tuple(page[:limit]),
         next_after=page[limit - 1].document_id if len(page) > limit else None,
         counts=dict(await listing.counts(own)),
@@ -99,7 +84,7 @@ async def list_documents(
 @router.post(
     "/v1/documents",
     status_code=202,
-    responses=problems(400, 401, 403, 404, 413, 422, 429, 503),
+    responses=problems(400, 401, 403, 404, 413, 422, 429, 503) | {202: {"links": _LINKS}},
     openapi_extra=body_of(Document),
 )
 async def bring_document(
@@ -129,7 +114,7 @@ async def bring_document(
         refuse_duplicate_keys(body)
         document = parse_body(body, Document)
     except (AssistantError, ValueError) as error:
-        refusal = error if isinstance(error, AssistantError) else UnreadableRequestError(_NOT_JSON)
+        refusal = error if isinstance(error, AssistantError) else errors.UnreadableRequestError(_NOT_JSON)
         async with _stores_timeout():
             await tenant.add_documents([_failure(body, refusal)], source=source, writer=writer)
         raise refusal from None
@@ -144,7 +129,7 @@ async def bring_document(
     "/v1/documents/{document_id}/withhold",
     status_code=202,
     responses=problems(400, 401, 403, 404, 413, 422, 503),
-    openapi_extra=body_of(WithholdRequest),
+    openapi_extra=body_of(wire.WithholdRequest),
 )
 async def withhold_document(
     request: Request, service: ServiceOf, caller: Caller, document_id: str
@@ -155,7 +140,7 @@ async def withhold_document(
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
     body = await read_body(request.scope, request.receive)
-    request_body = parse_body(body, WithholdRequest)
+    request_body = parse_body(body, wire.WithholdRequest)
     tenant = service.tenants[caller.tenant]
     async with _stores_timeout():
         status = await _status(tenant, caller, document_id)
@@ -183,7 +168,7 @@ async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str
 
 @router.get(
     "/v1/documents/{document_id}",
-    response_model=DocumentText,
+    response_model=wire.DocumentText,
     responses=problems(401, 403, 404, 422, 503) | {200: _TEXT_OR_ORIGINAL},
 )
 async def read_document(
@@ -194,14 +179,14 @@ async def read_document(
     start: Annotated[int | None, Query(ge=0)] = None,
     end: Annotated[int | None, Query(ge=0)] = None,
     form: Annotated[Literal["text", "original"], Query(alias="format")] = "text",
-) -> DocumentText | Response:
+) -> wire.DocumentText | Response:
     """The stored text with its sections, or with ``format=original`` what was brought. Each read is recorded.
 
     ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are no secret, and no right.
     """
     require_role(caller, *Role)
     if (start is None) != (end is None):
-        raise InvalidRequestError("start and end name a passage together: send both or neither.")
+        raise errors.InvalidRequestError("start and end name a passage together: send both or neither.")
     span = None if start is None or end is None else (start, end)
     tenant = service.tenants[caller.tenant]
     reader = _Reader(agent=caller.agent, labels=caller.labels, cited_content=content_hash, cited_span=span)
@@ -214,16 +199,16 @@ async def read_document(
 
 @router.post(
     "/v1/documents/linked",
-    response_model=DocumentText,
+    response_model=wire.DocumentText,
     responses=problems(400, 401, 404, 413, 422, 503),
-    openapi_extra=body_of(LinkToken) | {"security": []},
+    openapi_extra=body_of(wire.LinkToken) | {"security": []},
 )
-async def read_linked_document(request: Request, service: ServiceOf) -> DocumentText:
+async def read_linked_document(request: Request, service: ServiceOf) -> wire.DocumentText:
     """The stored text that a link in an answer opens, for 10 minutes, in the name of the agent who asked.
 
     The token is all the right that a reader brings, so it is posted: addresses are kept by logs.
     """
-    token = parse_body(await read_body(request.scope, request.receive), LinkToken).token
+    token = parse_body(await read_body(request.scope, request.receive), wire.LinkToken).token
     tenant = service.tenants.get(tenant_of_link(token))
     if tenant is None:
         raise refused_link()
@@ -249,7 +234,7 @@ async def audit(
     until: AwareDatetime | None = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
-) -> AuditPage:
+) -> wire.AuditPage:
     """Who saw a document (its readers, and who was given an answer with it among the sources), what an agent
     saw, or both together; in the last 30 days unless told. The audit itself is recorded."""
     require_role(caller, Role.AUDITOR)
@@ -265,7 +250,9 @@ async def audit(
     )
     audited = Audit(records=tenant.answering.records, documents=tenant.knowledge.states, clock=service.clock)
     page = await audited.page(query, auditor=caller.agent)
-    return AuditPage(since=query.since, until=query.until, entries=page.entries, next_after=page.next_after)
+    return wire.AuditPage(
+        since=query.since, until=query.until, entries=page.entries, next_after=page.next_after
+    )
 
 
 @router.get(LINK_PAGE, include_in_schema=False)
@@ -302,7 +289,7 @@ class _Reader:
     cited_span: tuple[int, int] | None = None
 
 
-async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> DocumentText:
+async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> wire.DocumentText:
     """Return the parsed text: the cited content while it is kept, else the content that answers now.
 
     The read is recorded before the text is returned. Raises NotFoundError (unknown, withdrawn, withheld,
@@ -315,20 +302,12 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
         reader.cited_span[0] <= reader.cited_span[1] <= len(parsed.text)
     )
     await _record_read(tenant, document_id, agent=reader.agent)
-    document = found.document
-    return DocumentText(
-        document_id=document.document_id,
-        title=document.title,
-        url=document.url,
-        source=document.source,
-        type=document.type,
-        owner=document.owner,
-        effective_date=document.effective_date,
-        media_type=document.media_type,
-        question=document.question,
+    shown = Document.model_fields.keys() & wire.DocumentText.model_fields.keys()
+    return wire.DocumentText(
+        **{name: getattr(found.document, name) for name in shown},
         text=parsed.text,
         sections=tuple(
-            DocumentSection(headings=section.headings, start=section.span.start, end=section.span.end)
+            wire.DocumentSection(headings=section.headings, start=section.span.start, end=section.span.end)
             for section in parsed.sections
         ),
         content_hash=content_hash,
@@ -385,7 +364,7 @@ async def _stores_timeout() -> AsyncGenerator[None]:
         async with asyncio.timeout(_STORES_TIMEOUT_S):
             yield
     except TimeoutError:
-        raise DependencyError(
+        raise errors.DependencyError(
             f"The document stores took over {_STORES_TIMEOUT_S:.0f} s. Try again."
         ) from None
 

@@ -12,45 +12,27 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Send
 
 from assistant.answering.events import Problem
-from assistant.domain.errors import (
-    AnswerInterruptedError,
-    AssistantError,
-    ConflictError,
-    DeadlineExceededError,
-    DependencyError,
-    DocumentInvalidError,
-    EndpointPausedError,
-    ForbiddenError,
-    InvalidRequestError,
-    LabelsWidenedError,
-    NotFoundError,
-    NotResumableError,
-    OverloadedError,
-    PassageTooLongError,
-    TooLargeError,
-    UnauthenticatedError,
-    UnreadableRequestError,
-    WithdrawnError,
-)
+from assistant.domain import errors
+from assistant.domain.errors import AssistantError, EndpointPausedError, InvalidRequestError, TooLargeError
 
 STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
-    (UnreadableRequestError, 400, "The request is not readable"),
-    (UnauthenticatedError, 401, "Sign in"),
-    (ForbiddenError, 403, "Not allowed"),
-    (LabelsWidenedError, 403, "Not yours to widen"),
-    (NotFoundError, 404, "Not found"),
-    (ConflictError, 409, "Conflict"),
-    (NotResumableError, 409, "Nothing to come back to"),
-    (WithdrawnError, 410, "A source was withdrawn"),
+    (errors.UnreadableRequestError, 400, "The request is not readable"),
+    (errors.UnauthenticatedError, 401, "Sign in"),
+    (errors.ForbiddenError, 403, "Not allowed"),
+    (errors.LabelsWidenedError, 403, "Not yours to widen"),
+    (errors.NotFoundError, 404, "Not found"),
+    (errors.ConflictError, 409, "Conflict"),
+    (errors.NotResumableError, 409, "Nothing to come back to"),
+    (errors.WithdrawnError, 410, "A source was withdrawn"),
     (TooLargeError, 413, "Too large"),
     (InvalidRequestError, 422, "The request breaks its schema"),
-    (DocumentInvalidError, 422, "The document is not well-formed"),
-    (PassageTooLongError, 422, "Too long for the model"),
-    (OverloadedError, 429, "Too much at once"),
+    (errors.DocumentInvalidError, 422, "The document is not well-formed"),
+    (errors.PassageTooLongError, 422, "Too long for the model"),
+    (errors.OverloadedError, 429, "Too much at once"),
     (EndpointPausedError, 503, "The model endpoints are paused"),
-    (AnswerInterruptedError, 503, "The answer was interrupted"),
-    (DependencyError, 503, "A dependency does not answer"),
-    (DeadlineExceededError, 503, "Too late"),
+    (errors.AnswerInterruptedError, 503, "The answer was interrupted"),
+    (errors.DependencyError, 503, "A dependency does not answer"),
+    (errors.DeadlineExceededError, 503, "Too late"),
 )
 NOT_FOUND = "There is no such thing, or it is not yours."
 """One body for a resource that does not exist and for another caller's."""
@@ -68,13 +50,8 @@ _INTERNAL = Problem(
 def problem_of(error: AssistantError) -> Problem:
     for kind, status, title in STATUSES:
         if isinstance(error, kind):
-            return Problem(
-                title=title,
-                status=status,
-                detail=error.message,
-                code=error.code,
-                retryable=error.retryable,
-            )
+            code, retryable = error.code, error.retryable
+            return Problem(title=title, status=status, detail=error.message, code=code, retryable=retryable)
     return _INTERNAL
 
 
@@ -190,6 +167,12 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """Declare a JSON body that the route reads itself, with its own limits."""
     schema = reference(model.__name__)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def links(*operations: str, **parameters: str) -> dict[str, Any]:
+    """Declare the operations that continue this one; each parameter is a path in the response's body."""
+    found = {name: f"$response.body#/{place}" for name, place in parameters.items()}
+    return {name: {"operationId": name, "parameters": found} for name in operations}
 
 
 def reference(model: str) -> dict[str, str]:

@@ -17,46 +17,21 @@ from pydantic.json_schema import JsonSchemaMode
 
 from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import AnswerRequest
+from assistant.api import wire
 from assistant.api.chat import ChatRequest
-from assistant.api.errors import REFERENCE, SHARED_HEADERS, body_of, problems, reference, refusals
-from assistant.api.wire import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatError,
-    LinkToken,
-    WholeAnswer,
-    WithholdRequest,
-)
+from assistant.api.errors import REFERENCE, SHARED_HEADERS, body_of, links, problems, reference, refusals
 from assistant.domain.answers import Sent, Verdict
 from assistant.domain.documents import Document
 
+_REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
 _OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
-_OF_A_DOCUMENT = ("document_status", "read_document", "withdraw_document")
-
-
-def link_operations(document: dict[str, Any]) -> None:
-    """Add the links to the operations that make something."""
-    paths = document["paths"]
-    _add(paths["/v1/answers"]["post"], "200", _answer_links("answer_id", "conversation_id"))
-    chat = _answer_links("id", "answer/conversation_id")
-    _add(paths["/v1/chat/completions"]["post"], "200", chat)
-    made = {name: _link(name, document_id="document_id") for name in _OF_A_DOCUMENT}
-    _add(paths["/v1/documents"]["post"], "202", made)
 
 
 def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
-    links = {name: _link(name, answer_id=answer_id) for name in _OF_AN_ANSWER}
-    return links | {"read_conversation": _link("read_conversation", conversation_id=conversation_id)}
-
-
-def _link(operation_id: str, **parameters: str) -> dict[str, Any]:
-    """Return a link; each parameter is a path in the response's body."""
-    found = {name: f"$response.body#/{place}" for name, place in parameters.items()}
-    return {"operationId": operation_id, "parameters": found}
-
-
-def _add(operation: dict[str, Any], status: str, links: dict[str, Any]) -> None:
-    operation["responses"][status]["links"] = links
+    """Return the links to the operations that continue an answer; both names are paths in the body."""
+    return links(*_OF_AN_ANSWER, answer_id=answer_id) | links(
+        "read_conversation", conversation_id=conversation_id
+    )
 
 
 EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
@@ -128,8 +103,9 @@ def _ask() -> dict[str, Any]:
                     "text/event-stream": _event_stream(),
                     "application/json": {"schema": reference("WholeAnswer")},
                 },
+                "links": _answer_links("answer_id", "conversation_id"),
             },
-            problems(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
+            problems(*_REFUSED_QUESTIONS),
         ),
     }
 
@@ -156,20 +132,13 @@ def _follow() -> dict[str, Any]:
 
 
 def _chat() -> dict[str, Any]:
+    sent = ("ChatCompletionChunk", "ChatError")
     stream = {
         "schema": {
             "description": _CHUNKS,
             "type": "object",
             "required": ["data"],
-            "properties": {
-                "data": {
-                    "anyOf": [
-                        {"const": "[DONE]"},
-                        _json_text("ChatCompletionChunk"),
-                        _json_text("ChatError"),
-                    ]
-                }
-            },
+            "properties": {"data": {"anyOf": [{"const": "[DONE]"}, *map(_json_text, sent)]}},
         },
         "x-chunk": reference("ChatCompletionChunk"),
         "x-error": reference("ChatError"),
@@ -181,11 +150,9 @@ def _chat() -> dict[str, Any]:
             "text/event-stream": stream,
             "application/json": {"schema": reference("ChatCompletion")},
         },
+        "links": _answer_links("id", "answer/conversation_id"),
     }
-    errors = refusals(
-        *(400, 401, 403, 404, 409, 410, 413, 422, 429, 503),
-        content={"application/json": {"schema": reference("ChatError")}},
-    )
+    errors = refusals(*_REFUSED_QUESTIONS, content={"application/json": {"schema": reference("ChatError")}})
     return {
         "tags": ["answers"],
         "summary": "Ask, in OpenAI's form",
@@ -243,8 +210,8 @@ def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> di
 
 
 API_VERSION = "2.0.0"
-_READ: Sequence[type] = (AnswerRequest, ChatRequest, Verdict, Sent, Document, WithholdRequest, LinkToken)
-_WRITTEN: Sequence[type] = (*EVENTS, WholeAnswer, ChatCompletion, ChatCompletionChunk, ChatError)
+_READ = (AnswerRequest, ChatRequest, Verdict, Sent, Document, wire.WithholdRequest, wire.LinkToken)
+_WRITTEN = (*EVENTS, wire.WholeAnswer, wire.ChatCompletion, wire.ChatCompletionChunk, wire.ChatError)
 _OPEN_PATHS = ("/healthz", "/openapi.json")
 
 
@@ -263,7 +230,6 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     for path, operations in stream_operations().items():
         document["paths"].setdefault(path, {}).update(operations)
-    link_operations(document)
     components["headers"] = SHARED_HEADERS
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     document["security"] = [{"bearer": []}]

@@ -18,17 +18,10 @@ from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, L
 from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event
 from assistant.api.errors import NOT_FOUND, problem_of
 from assistant.api.running import Admission, RunningAnswers
+from assistant.domain import errors
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
 from assistant.domain.clock import Clock
-from assistant.domain.errors import (
-    AnswerInterruptedError,
-    AssistantError,
-    DependencyError,
-    NotFoundError,
-    NotResumableError,
-    RecordsUnavailableError,
-    WithdrawnError,
-)
+from assistant.domain.errors import AssistantError, NotResumableError, WithdrawnError
 from assistant.domain.identity import Identity
 from assistant.wiring.services import ServedTenant
 
@@ -43,7 +36,7 @@ _OPENING_LEASE_S = 15.0
 _POLL_S = 0.4
 _SIGNAL_INTERVAL_S = 2.0
 _TIMEOUT_S = 3.0
-_STORE_DOWN = RecordsUnavailableError("Cannot read the rest of the answer now. Resume it shortly.")
+_STORE_DOWN = errors.RecordsUnavailableError("Cannot read the rest of the answer now. Resume it shortly.")
 _log = structlog.get_logger(__name__)
 
 
@@ -110,7 +103,7 @@ async def settle_lapsed(
                 await log.free_key(reading.opening)
     except (AssistantError, TimeoutError) as error:
         _log.warning("interrupted_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
-    return AnswerInterruptedError(
+    return errors.AnswerInterruptedError(
         "The task that wrote this answer ended before the answer did. No event follows. Ask again."
     )
 
@@ -158,7 +151,7 @@ async def refuse_withdrawn(
                 *(texts.is_readable(document_id, labels=labels) for document_id in document_ids)
             )
     except TimeoutError:
-        raise DependencyError(
+        raise errors.DependencyError(
             f"The document store did not say within {_TIMEOUT_S:.0f} s what may be read. Retry."
         ) from None
     if not all(readable):
@@ -414,4 +407,4 @@ async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> 
     record = await tenant.answering.records.get_answer(answer_id)
     if reading is None and record is not None and record.agent == identity.agent:
         raise NotResumableError(_NOT_KEPT)
-    raise NotFoundError(NOT_FOUND)
+    raise errors.NotFoundError(NOT_FOUND)
