@@ -12,7 +12,12 @@ from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSet
 from tools.settings_table import PAGE, with_tables
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -20,6 +25,50 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert missing == []
+
+
+def missing_paths(text: str) -> list[str]:
+    """Return the paths of this repository, and modules run by ``python -m``, that ``text`` names and lacks.
+
+    A path is one between backticks with a folder: one below a folder of the repository, or any Python file.
+    ``*`` and ``<name>`` stand for any name.
+    """
+    top = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    paths = [
+        path
+        for path in re.findall(r"`([\w<>*.-]+/[\w<>*./-]*)`", text)
+        if path.split("/")[0] in top or path.endswith(".py")
+    ]
+    modules = re.findall(
+        r"python3? -m ((?:assistant|benchmarks|stacks|template_checks|tests|tools)[\w.]*)", text
+    )
+    missing = [path for path in paths if not any(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/"))))]
+    for module in modules:
+        place = ROOT.joinpath(*module.rstrip(".").split("."))
+        if not (place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()):
+            missing.append(module)
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_is_named_exists(page: Path) -> None:
+    if page.name == "moved.md":
+        pytest.skip("its second column has the old names")
+    assert missing_paths(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_path_that_does_not_exist_is_found() -> None:
+    text = "`stacks/gone.py`, `service/old.py`, `docs/decisions/0016`, `python -m assistant.service`"
+    assert missing_paths(text) == [
+        "stacks/gone.py",
+        "service/old.py",
+        "docs/decisions/0016",
+        "assistant.service",
+    ]
+    assert (
+        missing_paths("`stacks/keys.py`, `lambdas/<name>/handler.py`, `python -m assistant.api`, `/v1/x`")
+        == []
+    )
 
 
 def entries_of_the_threat_model() -> list[list[str]]:
