@@ -82,10 +82,7 @@ _DETAILS = {
     FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found.",
     FinishReason.LENGTH: "The answer was cut at its longest length.",
 }
-_BADGES = {
-    Mode.QUOTED: "Quoted word for word",
-    Mode.WRITTEN: "Written by the model, each sentence checked",
-}
+_BADGES = {Mode.QUOTED: "Quoted word for word", Mode.WRITTEN: "Written by the model, each sentence checked"}
 _POSSIBLY = "Possibly: check before you send."
 _FALLBACKS = {
     "unsupported": "the sources do not support what it wrote",

@@ -42,10 +42,7 @@ def check(
     check_templates(GlobalOptions.of(context), templates, facts=facts, tenant=tenant)
 
 
-def facts(
-    context: typer.Context,
-    tenant: Tenant,
-) -> None:
+def facts(context: typer.Context, tenant: Tenant) -> None:
     """Print what no template of a tenant holds: a file for `check --facts`."""
     from assistant.cli.check import print_facts
 

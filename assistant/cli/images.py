@@ -62,9 +62,7 @@ class Registry:
         try:
             ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
             found = ecr.describe_images(
-                registryId=self.account,
-                repositoryName=image.repository,
-                imageIds=[{"imageTag": image.tag}],
+                registryId=self.account, repositoryName=image.repository, imageIds=[{"imageTag": image.tag}]
             )
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code")

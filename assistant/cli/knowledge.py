@@ -40,12 +40,7 @@ _WRITER = "assistant knowledge"
 
 
 def add_documents(
-    options: GlobalOptions,
-    *,
-    tenant: str,
-    source: str | None,
-    paths: Sequence[Path],
-    labels: Sequence[str],
+    options: GlobalOptions, *, tenant: str, source: str | None, paths: Sequence[Path], labels: Sequence[str]
 ) -> None:
     """Load the paths, or the tenant file's own; status 1 if something failed, the rest is loaded."""
     terminal = Terminal()

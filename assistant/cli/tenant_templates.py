@@ -10,14 +10,7 @@ from assistant.settings.deployment import ModelsSection
 from assistant.settings.images import ImageLock, load_images
 from assistant.settings.model_artifacts import INSTANCES, load_embedding_manifest, load_llm_manifest
 from assistant.settings.tenant import TenantConfig, load_tenant
-from template_checks.facts import (
-    ArtifactFact,
-    Facts,
-    ImageFact,
-    InstanceFact,
-    IntendedPath,
-    IntendedPaths,
-)
+from template_checks.facts import ArtifactFact, Facts, ImageFact, InstanceFact, IntendedPath, IntendedPaths
 from template_checks.facts import load_facts as load_facts_file
 from template_checks.reachability import Report
 from template_checks.reachability import prove as prove_intended

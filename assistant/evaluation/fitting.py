@@ -275,10 +275,7 @@ def _unit_features(units: Sequence[Mapping[str, float]], quoter: Mapping[str, fl
     """Return the reranker's features of a document's units: it runs before units have vectors."""
     plain = {name: weight for name, weight in quoter.items() if name != _UNIT_COSINE}
     scores = sorted((_product(plain, features) for features in units), reverse=True)
-    return {
-        "best_unit": scores[0] if scores else 0.0,
-        "best_units": sum(scores[:3]) / 3,
-    }
+    return {"best_unit": scores[0] if scores else 0.0, "best_units": sum(scores[:3]) / 3}
 
 
 def _product(weights: Mapping[str, float], values: Mapping[str, float]) -> float:

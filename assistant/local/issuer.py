@@ -373,9 +373,7 @@ async def _serve() -> None:
         clock=SystemClock(),
     )
     issuer = LocalIssuer(
-        signer=signer,
-        tenants=_tenants(settings),
-        redirect_origins=frozenset(settings.redirect_origins),
+        signer=signer, tenants=_tenants(settings), redirect_origins=frozenset(settings.redirect_origins)
     )
     await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
 

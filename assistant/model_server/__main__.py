@@ -111,9 +111,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
     engine.start()
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE
     task = EmbeddingTask(
-        engine,
-        tokenizer=Tokenizer.from_file(str(tokenizer_path)),
-        max_input_tokens=artifact.max_input_tokens,
+        engine, tokenizer=Tokenizer.from_file(str(tokenizer_path)), max_input_tokens=artifact.max_input_tokens
     )
     try:
         await serve(Container(task), listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)

@@ -151,13 +151,7 @@ class EmbeddingEngine:
     """
 
     def __init__(
-        self,
-        graph: Path,
-        *,
-        threads: int,
-        queue_size: int,
-        precision: Precision,
-        pooling: Pooling = "mean",
+        self, graph: Path, *, threads: int, queue_size: int, precision: Precision, pooling: Pooling = "mean"
     ) -> None:
         self._graph = graph
         self._threads = threads
