@@ -10,8 +10,10 @@ so that a weight in a file multiplies the feature as it is. Everything is determ
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,52 +24,7 @@ from assistant.evaluation.judging import Observed, is_gold
 from assistant.evaluation.questions import EvaluationQuestion
 
 DECIMALS = 4
-PRIORS: Mapping[Kind, Mapping[str, float]] = {
-    "ranker": {
-        "title_cosine": 0.2,
-        "passage_cosine": 0.9,
-        "passage_cosine_2": 0.5,
-        "passage_score": 0.5,
-        "text_score": 0.6,
-        "title_score": 0.2,
-    },
-    "reranker": {
-        "index": 1.0,
-        "best_unit": 0.1,
-        "best_units": 0.1,
-        "coverage": 0.9,
-        "title_opposed": -1.5,
-        "title_number": 1.5,
-    },
-    "quoter": {
-        "overlap": 1.5,
-        "overlap_by_length": 0.4,
-        "heading": 0.3,
-        "parent": 0.6,
-        "before": 0.8,
-        "after": 0.1,
-        "terms": 2.2,
-        "number": 0.9,
-        "time": 2.2,
-        "person": 0.7,
-        "row": 0.4,
-        "item": 0.3,
-        "short": -0.5,
-        "length": 0.7,
-        "place": 0.5,
-        "in_before_you_start": -0.3,
-        "in_exceptions": 0.6,
-        "in_steps": 0.7,
-        "is_reply": -2.0,
-        "is_condition": -0.8,
-        "passage_cosine": 1.2,
-        "unit_cosine": 9.0,
-        "leading": 6.0,
-    },
-    "gate": {},
-}
-"""Hand-set before any question of these sets was seen; a feature that is not here is pulled towards 0. Fixed,
-so that fitting twice gives the same weights."""
+_PRIORS = Path(__file__).with_name("priors.toml")
 PULL: Mapping[Kind, float] = {"ranker": 10.0, "reranker": 5.0, "quoter": 5.0, "gate": 2.0}
 """Strength of the prior, in questions: a weight that is off by 1 costs half of this."""
 _STEPS, _RATE = 400, 0.05
@@ -260,8 +217,9 @@ def weights_file(
 
 
 def prior_of(kind: Kind, names: Sequence[str]) -> list[float]:
-    """Return what the weights of these features are pulled towards."""
-    return [PRIORS[kind].get(name, 0.0) for name in names]
+    """Return what the weights of these features are pulled towards: those of ``priors.toml``, else 0."""
+    prior = tomllib.loads(_PRIORS.read_text(encoding="utf-8")).get(kind, {})
+    return [float(prior.get(name, 0.0)) for name in names]
 
 
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from assistant.evaluation.measures import (
     MEASURES,
@@ -19,23 +20,7 @@ from assistant.evaluation.questions import PartResult, QuestionResult, QuotedUni
 from assistant.evaluation.runs import JUDGED, Bound, Run, TenantRun, bound_of, changed
 
 _WORST_SHOWN = 15
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#1c2530}
-h1,h2,h3{line-height:1.2}table{border-collapse:collapse;margin:1em 0}
-th,td{padding:.2em .7em;border-bottom:1px solid #d9dee4;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.met{color:#146c2e}.missed{color:#b3261e;font-weight:600}
-details{border:1px solid #d9dee4;border-radius:6px;margin:.4em 0;padding:.3em .8em}
-summary{cursor:pointer}
-.unit{border-left:4px solid #c9d1d9;margin:.3em 0;padding:.1em .7em}
-.gold{border-color:#1a7f37;background:#eef8f0}
-.wrong{border-color:#b3261e;background:#fdeeed}
-.tag{font-size:.8em;padding:0 .45em;border-radius:8px;background:#e8ecf0}
-.tag.right{background:#d3f0da}.tag.bad{background:#fbd7d4}.dim{color:#5b6773}.features{font-size:.85em}
-svg{width:100%;max-width:800px;font-size:12px;display:block;margin:.5em 0}svg .grid{stroke:#e3e7eb}
-svg .interval{stroke:#3a4653;stroke-width:2}svg .bound{stroke:#b3261e;stroke-width:2}svg .held{fill:#1f6feb}
-svg .tuning{fill:#fff;stroke:#1f6feb}svg .answerable{fill:#7fb2f5}svg .unanswerable{fill:#f0a45b}
-"""
+_STYLE = Path(__file__).with_name("report.css")
 
 
 def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against: Run | None) -> str:
@@ -45,7 +30,8 @@ def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Evaluation {escape(run.name)}</title><style>{_STYLE}</style></head><body>"
+        f"<title>Evaluation {escape(run.name)}</title>"
+        f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head><body>"
         f"<h1>Evaluation {escape(run.name)}</h1><p class=dim>{run.made_at:%Y-%m-%d %H:%M} UTC · {links}</p>"
         f"{''.join(parts)}</body></html>\n"
     )
@@ -58,6 +44,38 @@ def asked_text(measure: Measure, bound: Bound) -> str:
     return f"{'≥' if measure.better > 0 else '≤'} {bound.asked:.2f}"
 
 
+SUMMARY = ("measure", "held out", "95 of 100", "questions", "tuning", "asked", "")
+DIFFERENCES = ("measure, held out", "difference", "95 of 100")
+
+
+def summary(run: TenantRun, asked: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Return a row of ``SUMMARY`` for each measure of the held-out half; the last says "met" or "missed"."""
+    held, tuning = _halves(run)
+    rows: list[tuple[str, ...]] = []
+    for measure in MEASURES:
+        now, other = held.get(measure.name), tuning.get(measure.name)
+        if now is None:
+            continue
+        bound = bound_of(measure, now, asked)
+        judged = (
+            ("", "") if bound is None else (asked_text(measure, bound), "met" if bound.is_met else "missed")
+        )
+        before = "" if other is None else f"{other.value:.3f}"
+        interval = f"{now.low:.3f} to {now.high:.3f}"
+        rows.append((measure.title, f"{now.value:.3f}", interval, str(now.questions), before, *judged))
+    return rows
+
+
+def differences(before: TenantRun, after: TenantRun) -> list[tuple[str, ...]]:
+    """Return a row of ``DIFFERENCES``, question by question, for each measure that differs."""
+    found = paired(before.by_qid, after.by_qid, split=JUDGED)
+    return [
+        (measure.title, f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
+        for measure in MEASURES
+        if (one := found.get(measure.name)) is not None and (one.low or one.high)
+    ]
+
+
 def told(result: QuestionResult) -> str:
     """Return a result in three words."""
     if not result.question.answerable:
@@ -67,7 +85,7 @@ def told(result: QuestionResult) -> str:
 
 
 def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> str:
-    held, tuning = (estimates(run.by_qid, split=split) for split in ("held_out", "tuning"))
+    held, tuning = _halves(run)
     drawn = "" if run.drawn is None else f", drawn by {escape(run.drawn)}"
     weights = ", ".join(f"{kind} {digest[:12]}" for kind, digest in run.weights.items())
     before = against.of(run.tenant) if against else None
@@ -80,7 +98,7 @@ def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> 
             f"answered from {run.answered_from:g}, possibly from {run.possibly_from:g}; weights: "
             f"{escape(weights)}. The held-out half counts; an interval holds 95 of 100 resamples by "
             "document.</p>",
-            _summary(held, tuning, asked),
+            _table(SUMMARY, summary(run, asked)),
             interval_plot(held, tuning, asked),
             "<p class=dim>● held out, with interval · ○ tuning · red line: asked</p>",
             "<h3>Gate, held-out half</h3>",
@@ -96,26 +114,25 @@ def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> 
     )
 
 
-def _summary(held: Mapping[str, Estimate], tuning: Mapping[str, Estimate], asked: Mapping[str, float]) -> str:
-    rows: list[str] = []
-    for measure in MEASURES:
-        now, other = held.get(measure.name), tuning.get(measure.name)
-        if now is None:
-            continue
-        bound = bound_of(measure, now, asked)
-        state = "" if bound is None else ("met" if bound.is_met else "missed")
-        rows.append(
-            f"<tr><td>{escape(measure.title)}</td><td class=n>{now.value:.3f}</td>"
-            f"<td class=n>{now.low:.3f} to {now.high:.3f}</td><td class=n>{now.questions}</td>"
-            f"<td class=n>{'' if other is None else f'{other.value:.3f}'}</td>"
-            f"<td class=n>{'' if bound is None else escape(asked_text(measure, bound))}</td>"
-            f'<td class="{state}">{state}</td></tr>'
-        )
-    head = (
-        "<tr><th>measure</th><th class=n>held out</th><th class=n>95 of 100</th><th class=n>questions</th>"
-        "<th class=n>tuning</th><th class=n>asked</th><th></th></tr>"
+def _halves(run: TenantRun) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Return the estimates of the held-out and of the tuning half."""
+    return estimates(run.by_qid, split="held_out"), estimates(run.by_qid, split="tuning")
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table: the first column is text, the others are numbers, or "met" and "missed"."""
+    head = "".join(f"<th{' class=n' if at else ''}>{escape(cell)}</th>" for at, cell in enumerate(headings))
+    body = "".join(
+        f"<tr>{''.join(f'<td{_style(at, cell)}>{escape(cell)}</td>' for at, cell in enumerate(row))}</tr>"
+        for row in rows
     )
-    return f"<table>{head}{''.join(rows)}</table>"
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _style(at: int, cell: str) -> str:
+    if cell in ("met", "missed"):
+        return f' class="{cell}"'
+    return " class=n" if at else ""
 
 
 def _lengths(results: Sequence[QuestionResult]) -> str:
@@ -124,20 +141,13 @@ def _lengths(results: Sequence[QuestionResult]) -> str:
 
 
 def _changes(before: TenantRun, after: TenantRun, name: str) -> str:
-    differences = paired(before.by_qid, after.by_qid, split=JUDGED)
-    rows = "".join(
-        f"<tr><td>{escape(measure.title)}</td><td class=n>{one.value:+.3f}</td>"
-        f"<td class=n>{one.low:+.3f} to {one.high:+.3f}</td></tr>"
-        for measure in MEASURES
-        if (one := differences.get(measure.name)) is not None and (one.low or one.high)
-    )
     items = "".join(
         f"<li>{_anchor(after.tenant, new)} {escape(told(old))} → {escape(told(new))}</li>"
         for old, new in changed(before, after)
     )
     return (
-        f"<h3>Against {escape(name)}, question by question</h3><table><tr><th>measure, held out</th>"
-        f"<th class=n>difference</th><th class=n>95 of 100</th></tr>{rows}</table>"
+        f"<h3>Against {escape(name)}, question by question</h3>"
+        f"{_table(DIFFERENCES, differences(before, after))}"
         f"<details><summary>Questions that changed</summary><ul>{items}</ul></details>"
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
+from string import Template
 from urllib.parse import parse_qs
 
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from assistant.domain.clock import SystemClock
@@ -37,25 +39,7 @@ from assistant.settings.process import LocalIssuerSettings
 from assistant.settings.tenant import load_tenants
 from assistant.telemetry import configure_logging
 
-STYLE = """
-:root { color-scheme: light; font: 16px/1.5 system-ui, sans-serif; color: #17202a; background: #eef2f5; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; }
-main { background: #fff; border: 1px solid #c3ccd5; border-radius: 8px; padding: 24px 32px 32px;
-  width: min(26rem, calc(100vw - 32px)); box-sizing: border-box; }
-h1 { font-size: 1.4rem; margin: 0 0 .25rem; }
-p.note { margin: 0 0 1rem; color: #46535f; }
-label, legend { font-weight: 600; }
-.field { margin: 0 0 1rem; border: 0; padding: 0; }
-.field > label { display: block; }
-.choice label { font-weight: 400; }
-input[type=text], select { font: inherit; width: 100%; box-sizing: border-box; padding: 8px 10px;
-  border: 1px solid #66737f; border-radius: 4px; background: #fff; color: inherit; }
-button { font: inherit; font-weight: 600; padding: 10px 20px; border: 0; border-radius: 4px;
-  background: #0b5394; color: #fff; cursor: pointer; }
-:focus-visible { outline: 3px solid #0b5394; outline-offset: 2px; }
-.error { border-left: 4px solid #a61b1b; background: #fdf0f0; padding: 8px 12px; margin: 0 0 1rem; }
-"""
-
+_FOLDER = Path(__file__).parent
 _ROLE_NAMES = {
     Role.AGENT: "Care agent: asks questions and answers patients",
     Role.KNOWLEDGE_OWNER: "Knowledge owner: brings and withdraws documents",
@@ -76,26 +60,17 @@ def sign_in_page(
     was filled in before; ``problem``: what to correct.
     """
     tenant = next(iter(entered.get("tenant", ())), "")
-    agent = next(iter(entered.get("agent", ())), "")
-    roles = entered.get("role", (Role.AGENT,)) or ()
-    options = _tenant_options(tenants, chosen=next(iter(tenants)) if len(tenants) == 1 else tenant)
-    alert = f'<p class="error" id="problem" role="alert">{escape(problem)}</p>' if problem else ""
-    described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     return _page(
         "Sign in",
-        f"""<h1>Sign in</h1>
-<p class="note">The local issuer: it believes what you enter.</p>
-{alert}<form method="post" action="/authorize">
-{_hidden_inputs(hidden)}
-<div class="field"><label for="tenant">Tenant</label>
-<select id="tenant" name="tenant" required>{options}</select></div>
-<div class="field"><label for="agent">Agent name</label>
-<input type="text" id="agent" name="agent" value="{escape(agent)}" required maxlength="64"
- autocomplete="username" spellcheck="false"{described}></div>
-<fieldset class="field choice"><legend>Roles</legend>
-{_role_inputs(roles)}</fieldset>
-<button type="submit">Sign in</button>
-</form>""",
+        _filled(
+            "sign_in.html",
+            tenants=_tenant_options(tenants, chosen=next(iter(tenants)) if len(tenants) == 1 else tenant),
+            agent=escape(next(iter(entered.get("agent", ())), "")),
+            roles=_role_inputs(entered.get("role", (Role.AGENT,))),
+            hidden=_hidden_inputs(hidden),
+            problem=f'<p class="error" id="problem" role="alert">{escape(problem)}</p>' if problem else "",
+            described=' aria-describedby="problem" aria-invalid="true"' if problem else "",
+        ),
     )
 
 
@@ -133,21 +108,12 @@ def _role_inputs(chosen: Sequence[str]) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<link rel="stylesheet" href="/sign-in.css">
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return _filled("page.html", title=escape(title), body=body)
+
+
+def _filled(file: str, **parts: str) -> str:
+    """Return a file of this folder with its ``$names`` replaced by HTML."""
+    return Template((_FOLDER / file).read_text(encoding="utf-8")).substitute(parts)
 
 
 _SESSION_COOKIE = "assistant_issuer_session"
@@ -308,7 +274,7 @@ class LocalIssuer:
 
     async def style(self, _request: Request) -> Response:
         headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
-        return Response(STYLE, media_type="text/css", headers=headers)
+        return FileResponse(_FOLDER / "sign_in.css", headers=headers)
 
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin", "")
