@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from assistant.knowledge.files import (
     page_id,
     read_sources,
 )
-from assistant.knowledge.parsing_process import ParsingProcess
-from tests.unit.knowledge.source_files import failure, one, write
+from tests.unit.knowledge.source_files import failure, one, read, write
 
 PAIR = {"id": "q-1", "question": "What is ALL?", "answer": "A type of cancer."}
 
@@ -87,7 +85,7 @@ def test_each_invalid_line_is_reported_and_stops_no_other(tmp_path: Path) -> Non
         b'{"id": "x", "question": "Q?", "answer": "A.", "effective_date": "soon"}',
         json.dumps(PAIR | {"id": "last"}).encode(),
     ]
-    items = list(read_sources([write(tmp_path / "a.jsonl", b"\n".join(lines))]))
+    items = list(read(write(tmp_path / "a.jsonl", b"\n".join(lines))))
     good = [item.document.document_id for item in items if isinstance(item, SourceDocument)]
     bad = {item.origin: item.reason for item in items if isinstance(item, SourceFailure)}
     assert good == ["q-1", "last"]
@@ -104,7 +102,7 @@ def test_each_invalid_line_is_reported_and_stops_no_other(tmp_path: Path) -> Non
 def test_a_line_over_the_limit_is_skipped(tmp_path: Path) -> None:
     huge = json.dumps(PAIR | {"answer": "x" * (2 * LARGEST_DOCUMENT_BYTES)})
     path = write(tmp_path / "a.jsonl", f"{huge}\n{json.dumps(PAIR)}\n")
-    first, second = read_sources([path])
+    first, second = read(path)
     assert isinstance(first, SourceFailure)
     assert (first.origin, first.code) == ("a.jsonl:1", "too_large")
     assert isinstance(second, SourceDocument)
@@ -114,7 +112,7 @@ def test_a_line_over_the_limit_is_skipped(tmp_path: Path) -> None:
 def test_a_truncated_gzip_file_gives_its_documents_and_a_failure(tmp_path: Path) -> None:
     lines = "".join(f"{json.dumps(PAIR | {'id': f'q{number}'})}\n" for number in range(3000))
     path = write(tmp_path / "a.jsonl.gz", gzip.compress(lines.encode())[:-200])
-    items = list(read_sources([path]))
+    items = list(read(path))
     assert isinstance(items[0], SourceDocument)
     last = items[-1]
     assert isinstance(last, SourceFailure)
@@ -143,7 +141,7 @@ def test_a_file_of_another_type_is_a_failure_when_it_is_named(tmp_path: Path) ->
 
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such file or folder"):
-        list(read_sources([tmp_path / "nothing"]))
+        list(read(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize(
@@ -160,13 +158,7 @@ def test_an_id_is_derived_from_the_path(name: str, expected: str) -> None:
     assert page_id(name) == expected
 
 
-@settings(max_examples=150, deadline=None)
-@pytest.fixture(scope="module")
-def parsing() -> Iterator[ParsingProcess]:
-    with ParsingProcess() as process:
-        yield process
-
-
+@settings(max_examples=150)
 @given(
     content=st.binary(max_size=300)
     | st.text(max_size=300).map(str.encode)
@@ -174,10 +166,10 @@ def parsing() -> Iterator[ParsingProcess]:
     name=st.sampled_from(["a.md", "a.html", "a.jsonl"]),
 )
 def test_arbitrary_bytes_break_no_reader(
-    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory, parsing: ParsingProcess
+    content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = write(tmp_path_factory.mktemp("fuzz") / name, content)
-    for item in read_sources([path], parsing=parsing):
+    for item in read(path):
         if isinstance(item, SourceDocument):
             assert item.document.content_hash()
         else:
@@ -188,7 +180,7 @@ def test_a_pair_may_have_further_questions(tmp_path: Path) -> None:
     line = b'{"id": "a", "question": "When?", "answer": "Now.", "questions": ["How soon?", "When?"]}'
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(line + b"\n" + line.replace(b'["How soon?", "When?"]', b"[[]]").replace(b'"a"', b'"b"'))
-    first, second = read_sources([path])
+    first, second = read(path)
     assert isinstance(first, SourceDocument)
     assert first.document.questions == ("How soon?", "When?")
     assert isinstance(second, SourceFailure)
@@ -202,7 +194,7 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     (folder / "own.md").write_text("# Own\n\nText.\n")
     (folder / "alias.md").symlink_to(folder / "own.md")
     (folder / "out.md").symlink_to(tmp_path / "secret.md")
-    items = {item.origin: item for item in read_sources([folder])}
+    items = {item.origin: item for item in read(folder)}
     assert isinstance(items["out.md"], SourceFailure)
     assert "outside of its folder" in items["out.md"].reason
     assert all(isinstance(items[name], SourceDocument) for name in ("own.md", "alias.md"))
@@ -213,7 +205,7 @@ def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
     (tmp_path / "circle.md").symlink_to(tmp_path / "circle.md")
     (tmp_path / "own.md").write_text("# Own\n\nText.\n")
-    items = {item.origin: item for item in read_sources([tmp_path])}
+    items = {item.origin: item for item in read(tmp_path)}
     assert isinstance(items.pop("own.md"), SourceDocument)
     assert {
         name: item.code for name, item in items.items() if isinstance(item, SourceFailure)
@@ -222,6 +214,6 @@ def test_a_special_file_in_a_folder_is_a_failure(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
-    (item,) = read_sources([tmp_path / "pipe.md"])
+    (item,) = read(tmp_path / "pipe.md")
     assert isinstance(item, SourceFailure)
     assert item.reason == "cannot be read: not a regular file"

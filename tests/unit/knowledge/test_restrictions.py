@@ -11,10 +11,11 @@ from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.files import SourceDocument, read_sources
+from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import Writer
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document, until, vector_of
 from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
+from tests.unit.knowledge.source_files import read
 
 HOLDER = Writer("hanna", frozenset({"hr"}))
 WIDER = b"---\nlabels: []\n---\n# Pay\n\nThe salary is 61 thousand.\n"
@@ -36,7 +37,7 @@ async def load(
     knowledge: Knowledge, folder: Path, *, writer: Writer = OLGA, accesses: Accesses | None = None
 ) -> AddSummary:
     add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock, accesses=accesses)
-    return await add(read_sources([folder]), source=HANDBOOK, writer=writer)
+    return await add(read(folder), source=HANDBOOK, writer=writer)
 
 
 async def seen(knowledge: Knowledge, *labels: str) -> set[str]:
