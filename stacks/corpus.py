@@ -12,7 +12,7 @@ from constructs import Construct
 
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning import read_bucket, use_keys, write_folder
-from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import CorpusOutputs, EarlierOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.roles import WorkloadRole, attach
 from stacks.tenant import DeployedTenant
@@ -31,18 +31,10 @@ LOGS = "logs/"
 
 class CorpusStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="phi", description="corpus", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
+        keys, network, data = earlier.keys, earlier.network, earlier.data
         bucket = TenantBucket(
             self,
             "CorpusBucket",

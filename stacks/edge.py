@@ -19,7 +19,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT, TASK_PORT
-from stacks.outputs import DataOutputs, EdgeOutputs, NetworkOutputs, Workload
+from stacks.outputs import EarlierOutputs, EdgeOutputs, Workload
 from stacks.policy import exceptions, hipaa, nag
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, pin
@@ -171,17 +171,10 @@ class TlsFront(Construct):
 
 class EdgeStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="phi", description="edge", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
+        network, data = earlier.network, earlier.data
 
         vpc = self.import_vpc(network)
         front = TlsFront(

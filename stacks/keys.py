@@ -47,9 +47,7 @@ _FOR_RESOURCE = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 class KeysStack(TenantStack):
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="internal", description="keys", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="internal", stateful=True)
         data = self._key(
             "DataKey",
             "documents, tables, queues, feedback, search domain",

@@ -19,7 +19,7 @@ from constructs import Construct
 from assistant.settings.model_artifacts import INSTANCES
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.keys import log_group_arn
-from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.outputs import EarlierOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
 from stacks.policy import CAPTURE_BUCKET, NO_REPLICATION, exceptions, of_data_stack, wildcard
 from stacks.processes import PULL_IMAGE
 from stacks.roles import WorkloadRole, allow, attach, interface_statements, resource_arn, via_s3
@@ -45,18 +45,10 @@ _STEPS = ("TrainOnVolume", "TrainOnLocalDisk")
 
 class LearningStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="phi", description="learning", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
+        keys, network, data = earlier.keys, earlier.network, earlier.data
         bucket = TenantBucket(
             self,
             "TrainingBucket",
@@ -93,9 +85,7 @@ class LearningStack(TenantStack):
             self,
             "TrainingShell",
             tenant=tenant,
-            keys=keys,
-            network=network,
-            models_bucket=data.models_bucket,
+            earlier=earlier,
             training_bucket=bucket,
             role_arn=training.role_arn,
         )
@@ -187,17 +177,14 @@ class TrainingShell(Construct):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        models_bucket: str,
+        earlier: EarlierOutputs,
         training_bucket: str,
         role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant
-        self._keys = keys
-        self._network = network
-        self._models = f"s3://{models_bucket}/"
+        self._keys, self._network = earlier.keys, earlier.network
+        self._models = f"s3://{earlier.data.models_bucket}/"
         self._sets = f"s3://{training_bucket}/{SETS}"
         self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
         self._role_arn = role_arn

@@ -41,15 +41,12 @@ class TenantStack(cdk.Stack):
         *,
         tenant: DeployedTenant,
         data_class: DataClass,
-        description: str,
+        description: str | None = None,
         stateful: bool = False,
     ) -> None:
-        super().__init__(
-            scope,
-            construct_id,
-            description=f"{tenant.config.display_name}: {description}",
-            termination_protection=stateful,
-        )
+        """``description`` is the stack's own name unless given."""
+        description = f"{tenant.config.display_name}: {description or construct_id.lower()}"
+        super().__init__(scope, construct_id, description=description, termination_protection=stateful)
         self.tenant = tenant
         cdk.Tags.of(self).add("data-class", data_class)
 

@@ -23,6 +23,7 @@ from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator.stack import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator.stack import OrchestratorStack
+from stacks.outputs import EarlierOutputs
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
@@ -61,42 +62,16 @@ class TenantStage(cdk.Stage):
         acknowledge(self, EXCEPTIONS)
 
     def _add_stacks(self) -> None:
-        tenant = self.tenant
-        keys = KeysStack(self, "Keys", tenant=tenant).outputs
-        network_stack = NetworkStack(self, "Network", tenant=tenant, keys=keys)
-        network = network_stack.outputs
-        data = DataStack(self, "Data", tenant=tenant, keys=keys, network=network).outputs
-        edge = EdgeStack(self, "Edge", tenant=tenant, network=network, data=data).outputs
-        models = ModelsStack(self, "Models", tenant=tenant, keys=keys, network=network, data=data).outputs
-        ingestion = IngestionStack(
-            self, "Ingestion", tenant=tenant, keys=keys, network=network, data=data, models=models
-        ).outputs
-        orchestrator = OrchestratorStack(
-            self,
-            "Orchestrator",
-            tenant=tenant,
-            keys=keys,
-            network=network,
-            data=data,
-            edge=edge,
-            models=models,
-            ingestion=ingestion,
-        ).outputs
-        learning = LearningStack(
-            self, "Learning", tenant=tenant, keys=keys, network=network, data=data
-        ).outputs
-        corpus = CorpusStack(self, "Corpus", tenant=tenant, keys=keys, network=network, data=data).outputs
-        ObservabilityStack(
-            self,
-            "Observability",
-            tenant=tenant,
-            keys=keys,
-            data=data,
-            edge=edge,
-            models=models,
-            ingestion=ingestion,
-            orchestrator=orchestrator,
-            learning=learning,
-            corpus=corpus,
-        )
-        network_stack.create_endpoints(called_from=self)
+        tenant, done = self.tenant, EarlierOutputs()
+        done.keys = KeysStack(self, "Keys", tenant=tenant).outputs
+        network = NetworkStack(self, "Network", tenant=tenant, earlier=done)
+        done.network = network.outputs
+        done.data = DataStack(self, "Data", tenant=tenant, earlier=done).outputs
+        done.edge = EdgeStack(self, "Edge", tenant=tenant, earlier=done).outputs
+        done.models = ModelsStack(self, "Models", tenant=tenant, earlier=done).outputs
+        done.ingestion = IngestionStack(self, "Ingestion", tenant=tenant, earlier=done).outputs
+        done.orchestrator = OrchestratorStack(self, "Orchestrator", tenant=tenant, earlier=done).outputs
+        done.learning = LearningStack(self, "Learning", tenant=tenant, earlier=done).outputs
+        done.corpus = CorpusStack(self, "Corpus", tenant=tenant, earlier=done).outputs
+        ObservabilityStack(self, "Observability", tenant=tenant, earlier=done)
+        network.create_endpoints(called_from=self)

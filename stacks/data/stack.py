@@ -18,7 +18,7 @@ from stacks.data.permissions import publisher_statements
 from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
-from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
+from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs
 from stacks.roles import Duty, allow, attach, tag_duty
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of
@@ -26,17 +26,10 @@ from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of
 
 class DataStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="phi", description="data", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
+        keys = earlier.keys
         buckets = TenantBuckets(self, "Buckets", tenant=tenant, keys=keys)
         tables = self._tables(keys)
         schema_role = self._schema_role()
@@ -44,8 +37,7 @@ class DataStack(TenantStack):
             self,
             "Search",
             tenant=tenant,
-            keys=keys,
-            network=network,
+            earlier=earlier,
             master_role_arn=schema_role.role_arn,
         ).resource
         # The policy is attached here: the domain refers to the role, and this policy to the domain.

@@ -84,7 +84,7 @@ class DocumentFunctions(Construct):
 
     def _create_queues(self) -> DocumentQueues:
         def queue(construct_id: str, timeout_s: int) -> TenantQueue:
-            key = self._permissions.keys.data_key_arn
+            key = self._permissions.earlier.keys.data_key_arn
             return TenantQueue(self, construct_id, data_key_arn=key, consumer_timeout_s=timeout_s)
 
         queues = DocumentQueues(
@@ -94,13 +94,13 @@ class DocumentFunctions(Construct):
             bulk_documents=queue("BulkDocuments", _INGEST_TIMEOUT_S),
             withdrawals=queue("Withdrawals", _WITHDRAW_TIMEOUT_S),
         )
-        bucket, bulk = self._permissions.data.inbox_bucket, {"prefix": BULK_PREFIX}
+        bucket, bulk = self._permissions.earlier.data.inbox_bucket, {"prefix": BULK_PREFIX}
         queues.inbox.fed_by("Received", pattern=object_created(bucket=bucket, key={"anything-but": bulk}))
         queues.bulk_inbox.fed_by("Received", pattern=object_created(bucket=bucket, key=bulk))
         return queues
 
     def _receive(self) -> VpcFunction:
-        permissions, data, queues = self._permissions, self._permissions.data, self.queues
+        permissions, data, queues = self._permissions, self._permissions.earlier.data, self.queues
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
@@ -152,7 +152,7 @@ class DocumentFunctions(Construct):
         environment = {
             **self._index_environment(),
             "bulk_queue_url": queues.bulk_documents.url,
-            "power_parameter": permissions.models.power_parameter,
+            "power_parameter": permissions.earlier.models.power_parameter,
             "metrics_service": self._tenant.full_name,
         }
         program = FunctionProgram(
@@ -233,7 +233,7 @@ class DocumentFunctions(Construct):
         return role
 
     def _index_environment(self) -> dict[str, object]:
-        data, queues = self._permissions.data, self.queues
+        data, queues = self._permissions.earlier.data, self.queues
         return {
             "region": self._tenant.place.region,
             "tenant_file_s3": self._tenant_file.uri,
@@ -271,11 +271,11 @@ class CaptureRedaction(Construct):
         place: FunctionPlace,
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.data
+        tenant, data = permissions.tenant, permissions.earlier.data
         self.queue = TenantQueue(
             self,
             "Captured",
-            data_key_arn=permissions.keys.data_key_arn,
+            data_key_arn=permissions.earlier.keys.data_key_arn,
             consumer_timeout_s=_REDACT_TIMEOUT_S,
         )
         self.queue.fed_by("Written", pattern=object_created(bucket=data.quarantine_bucket))

@@ -13,7 +13,7 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.data.permissions import document_statements, table_statements
 from stacks.functions import FunctionRole
-from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs
+from stacks.outputs import EarlierOutputs
 from stacks.roles import allow, bucket_arn, parameter_arn, resource_arn, via
 from stacks.tenant import DeployedTenant
 
@@ -24,9 +24,7 @@ class FunctionPermissions:
 
     scope: Construct
     tenant: DeployedTenant
-    keys: KeysOutputs
-    data: DataOutputs
-    models: ModelsOutputs
+    earlier: EarlierOutputs
 
     def role(
         self, construct_id: str, *, description: str, statements: Sequence[iam.PolicyStatement]
@@ -38,41 +36,45 @@ class FunctionPermissions:
 
     def read_raw_files(self) -> list[iam.PolicyStatement]:
         """Without ``s3:ListBucket`` S3 answers that access is denied where a file is missing."""
-        bucket = bucket_arn(self.scope, self.data.inbox_bucket)
+        bucket = bucket_arn(self.scope, self.earlier.data.inbox_bucket)
         return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
 
     def put_documents(self) -> list[iam.PolicyStatement]:
-        bucket = bucket_arn(self.scope, self.data.documents_bucket)
+        bucket = bucket_arn(self.scope, self.earlier.data.documents_bucket)
         return [allow("s3:PutObject", f"{bucket}/{ServiceSettings.documents_prefix}*")]
 
     def keep_documents(self) -> list[iam.PolicyStatement]:
-        return document_statements(self.scope, self.data.documents_bucket)
+        return document_statements(self.scope, self.earlier.data.documents_bucket)
 
     def write_states(self) -> list[iam.PolicyStatement]:
-        return table_statements(self.scope, STATES, self.data.states_table, actions=STATES.worker_actions)
+        return table_statements(
+            self.scope, STATES, self.earlier.data.states_table, actions=STATES.worker_actions
+        )
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain; the domain's own role mapping
         says which."""
         versions = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
-        return [allow(("es:ESHttpPost", "es:ESHttpGet"), f"{self.data.domain_arn}/{versions}-v*")]
+        return [allow(("es:ESHttpPost", "es:ESHttpGet"), f"{self.earlier.data.domain_arn}/{versions}-v*")]
 
     def embed(self) -> list[iam.PolicyStatement]:
         """Call the endpoint by name: the endpoint itself is absent while the tenant is paused."""
-        endpoint = resource_arn(self.scope, "sagemaker", "endpoint", self.models.embedding_endpoint_name)
+        endpoint = resource_arn(
+            self.scope, "sagemaker", "endpoint", self.earlier.models.embedding_endpoint_name
+        )
         return [allow("sagemaker:InvokeEndpoint", endpoint)]
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
         """Read files of the embedding model's artifact that its callers need."""
-        bucket = bucket_arn(self.scope, self.data.models_bucket)
+        bucket = bucket_arn(self.scope, self.earlier.data.models_bucket)
         folder = f"{bucket}/{CALLERS_PREFIX}{self.tenant.config.embedding.model}"
         return [
             allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
-            allow("kms:Decrypt", self.keys.models_key_arn, conditions=via(self.tenant, "s3")),
+            allow("kms:Decrypt", self.earlier.keys.models_key_arn, conditions=via(self.tenant, "s3")),
         ]
 
     def read_power(self) -> list[iam.PolicyStatement]:
-        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.models.power_parameter))]
+        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.earlier.models.power_parameter))]
 
     def take_from(self, *queue_arns: str) -> list[iam.PolicyStatement]:
         """Let Lambda take messages from queues with the function's role."""
@@ -85,7 +87,7 @@ class FunctionPermissions:
     def use_data_key(self, *services: str) -> iam.PolicyStatement:
         """Use the key of documents, states, messages and environments through these services."""
         actions = ("kms:Decrypt", "kms:GenerateDataKey")
-        return allow(actions, self.keys.data_key_arn, conditions=via(self.tenant, *services))
+        return allow(actions, self.earlier.keys.data_key_arn, conditions=via(self.tenant, *services))
 
     def create_link_secret(self) -> list[iam.PolicyStatement]:
         """Create the parameter once, with a key that nobody ever saw and that this function cannot
@@ -98,22 +100,22 @@ class FunctionPermissions:
             allow("ssm:PutParameter", parameter_arn(self.scope, self.tenant.link_secret_parameter)),
             allow(
                 "kms:GenerateDataKeyWithoutPlaintext",
-                self.keys.data_key_arn,
+                self.earlier.keys.data_key_arn,
                 conditions={"StringEquals": context},
             ),
         ]
 
     def redact(self) -> list[iam.PolicyStatement]:
         """Read and delete every version of raw capture; put clean copies."""
-        quarantine = bucket_arn(self.scope, self.data.quarantine_bucket)
+        quarantine = bucket_arn(self.scope, self.earlier.data.quarantine_bucket)
         objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
         return [
             allow(objects, f"{quarantine}/*"),
             allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
-            allow("s3:PutObject", f"{bucket_arn(self.scope, self.data.capture_bucket)}/*"),
+            allow("s3:PutObject", f"{bucket_arn(self.scope, self.earlier.data.capture_bucket)}/*"),
             allow(
                 ("kms:Decrypt", "kms:GenerateDataKey"),
-                self.keys.capture_key_arn,
+                self.earlier.keys.capture_key_arn,
                 conditions=via(self.tenant, "s3"),
             ),
         ]

@@ -40,7 +40,7 @@ class SearchSchema(Construct):
         place: FunctionPlace,
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.data
+        tenant, data = permissions.tenant, permissions.earlier.data
         config = tenant.config
         self.stamp = schema_stamp(tenant)
         environment = {

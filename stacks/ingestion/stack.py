@@ -17,7 +17,7 @@ from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions
 from stacks.ingestion.permissions import FunctionPermissions
 from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchSchema, grant_search_access
-from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
+from stacks.outputs import EarlierOutputs, IngestionOutputs, Workload
 from stacks.processes import process_environment
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
@@ -25,20 +25,11 @@ from stacks.tenant_stack import TenantStack
 
 class IngestionStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-        models: ModelsOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="ingestion")
-        self._keys = keys
-        self._network = network
-        permissions = FunctionPermissions(scope=self, tenant=tenant, keys=keys, data=data, models=models)
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi")
+        self._keys, self._network = earlier.keys, earlier.network
+        permissions = FunctionPermissions(scope=self, tenant=tenant, earlier=earlier)
         place = self._place(Workload.SCHEMA)
         schema = SearchSchema(self, "SearchSchema", permissions=permissions, place=place)
         secret = self._link_secret(permissions, place)

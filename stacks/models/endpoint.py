@@ -28,7 +28,7 @@ from stacks.models.permissions import (
     capture_statements,
     serving_statements,
 )
-from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import EarlierOutputs, Workload
 from stacks.processes import image_uri
 from stacks.roles import Duty, WorkloadRole, tag_duty
 from stacks.runbook import link
@@ -122,21 +122,17 @@ class ModelEndpoint(Construct):
         *,
         tenant: DeployedTenant,
         served: ServedModel,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        earlier: EarlierOutputs,
         condition: cdk.CfnCondition,
     ) -> None:
         """``condition`` holds while the endpoint exists."""
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self._served = served
-        self._keys = keys
-        self._network = network
-        self._data = data
+        self._keys, self._network, self._data = earlier.keys, earlier.network, earlier.data
         self._condition = condition
         self._prefix = _artifact_prefix(self, served)
-        self._capture_bucket = capture_bucket(tenant, data) if served.captured else None
+        self._capture_bucket = capture_bucket(tenant, earlier.data) if served.captured else None
         role, policy = self._role()
         serving = Construct(self, "Serving")
         model = self._model(serving, role)

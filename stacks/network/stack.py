@@ -7,7 +7,7 @@ from constructs import Construct
 from stacks.network.endpoints import GATEWAYS, ReachEndpoint, ServiceEndpoints, called_services
 from stacks.network.security_groups import Gateway, InterfaceEndpoints, SecurityGroups, flows_of
 from stacks.network.vpc import TenantVpc, record_flows
-from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import EarlierOutputs, NetworkOutputs, Workload
 from stacks.policy import DEFAULT_GROUP, exceptions, nag
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
@@ -17,11 +17,9 @@ class NetworkStack(TenantStack):
     """Contains all security groups and all their rules; other stacks take the ids."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, keys: KeysOutputs
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="internal", description="network", stateful=True
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="internal", stateful=True)
         self._vpc = TenantVpc(self, "Network", tenant=tenant)
         if self._vpc.is_own:
             recorded = {"Vpc": ("VPC", self._vpc.id)}
@@ -30,7 +28,9 @@ class NetworkStack(TenantStack):
                 f"Subnet{number}": ("Subnet", subnet_id)
                 for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
             }
-        record_flows(self, "FlowLogs", tenant=tenant, logs_key_arn=keys.logs_key_arn, recorded=recorded)
+        record_flows(
+            self, "FlowLogs", tenant=tenant, logs_key_arn=earlier.keys.logs_key_arn, recorded=recorded
+        )
         self._groups = self._add_security_groups()
         for entry in tenant.config.reach:
             ReachEndpoint(

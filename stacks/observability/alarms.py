@@ -113,7 +113,7 @@ class TenantAlarms(Construct):
     def _answers(self) -> Iterator[cloudwatch.Alarm]:
         metrics, limits = self._metrics, self._metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
-        llm = metrics.models.llm_endpoint_name
+        llm = metrics.earlier.models.llm_endpoint_name
         failing = metrics.while_on(failed, llm, label="5xx while on", minutes=5)
         yield self._alarm("answers-failing", failing, 5)
         yield self._alarm("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
@@ -129,7 +129,7 @@ class TenantAlarms(Construct):
         yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
     def _models(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.models
+        metrics, models = self._metrics, self._metrics.earlier.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
         yield self._alarm("llm-failing", metrics.endpoint(llm, "Invocation5XXErrors", "Sum", minutes=5), 5)
         yield self._alarm(
@@ -139,7 +139,7 @@ class TenantAlarms(Construct):
         yield self._alarm("embedding-failing", failed, 5)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, ingestion = self._metrics, self._metrics.ingestion
+        metrics, ingestion = self._metrics, self._metrics.earlier.ingestion
         ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
         if ages:
             oldest = cloudwatch.MathExpression(
@@ -147,7 +147,7 @@ class TenantAlarms(Construct):
                 using_metrics={
                     **ages,
                     "running": metrics.instances(
-                        metrics.models.embedding_endpoint_name, "CPUUtilization", minutes=5
+                        metrics.earlier.models.embedding_endpoint_name, "CPUUtilization", minutes=5
                     ),
                 },
                 label="Oldest document while on",
@@ -167,7 +167,7 @@ class TenantAlarms(Construct):
         metrics = self._metrics
         postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
-            postponed, metrics.models.embedding_endpoint_name, label="Postponed while on", minutes=15
+            postponed, metrics.earlier.models.embedding_endpoint_name, label="Postponed while on", minutes=15
         )
         yield self._alarm("documents-postponed", while_on, 1, periods=4)
         if metrics.tenant.models.capture == "quarantine":
@@ -202,7 +202,7 @@ class TenantAlarms(Construct):
             yield self._alarm("break-glass-used", counted(names.BREAK_GLASS), 1)
 
     def _power(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.models
+        metrics, models = self._metrics, self._metrics.earlier.models
         failed = {
             f"{verb}{name.lower()}": metrics.machine(name, arn)
             for verb, arn in (("pause", models.pause_machine_arn), ("resume", models.resume_machine_arn))

@@ -50,7 +50,7 @@ def _answers(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 
 
 def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
-    models = metrics.models
+    models = metrics.earlier.models
     llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
     both = (llm, embedding)
     first_chunk = metrics.endpoint(llm, "FirstChunkModelLatency", "p50")
@@ -67,7 +67,7 @@ def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 
 
 def _knowledge(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
-    ingestion = metrics.ingestion
+    ingestion = metrics.earlier.ingestion
     ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
     dead = metrics.queues("ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names)
     return (
@@ -93,7 +93,7 @@ def _stores(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 
 def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     tenant = metrics.tenant
-    service = {"Service Id": metrics.edge.endpoint_service_id}
+    service = {"Service Id": metrics.earlier.edge.endpoint_service_id}
     return (
         _graph(
             "Private link: connections",

@@ -10,7 +10,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 
 from assistant.settings import deployed_names
 from stacks.models.endpoint import VARIANT
-from stacks.outputs import DataOutputs, EdgeOutputs, IngestionOutputs, ModelsOutputs, OrchestratorOutputs
+from stacks.outputs import EarlierOutputs
 from stacks.tenant import DeployedTenant
 
 ANSWERS = "Answers"
@@ -29,11 +29,7 @@ BREAK_GLASS = "BreakGlassUsed"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantMetrics:
     tenant: DeployedTenant
-    data: DataOutputs
-    edge: EdgeOutputs
-    models: ModelsOutputs
-    ingestion: IngestionOutputs
-    orchestrator: OrchestratorOutputs
+    earlier: EarlierOutputs
 
     @property
     def own_namespace(self) -> str:
@@ -45,8 +41,8 @@ class TenantMetrics:
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
         load-balancer-cloudwatch-metrics.html"""
         dimensions = {
-            "LoadBalancer": self.edge.load_balancer_full_name,
-            "TargetGroup": self.edge.target_group_full_name,
+            "LoadBalancer": self.earlier.edge.load_balancer_full_name,
+            "TargetGroup": self.earlier.edge.target_group_full_name,
         }
         return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
 
@@ -61,8 +57,8 @@ class TenantMetrics:
 
     def tasks(self, name: str, statistic: str = "Average") -> cloudwatch.IMetric:
         dimensions = {
-            "ClusterName": self.orchestrator.cluster_name,
-            "ServiceName": self.orchestrator.service_name,
+            "ClusterName": self.earlier.orchestrator.cluster_name,
+            "ServiceName": self.earlier.orchestrator.service_name,
         }
         return metric("AWS/ECS", name, statistic, dimensions)
 
@@ -103,19 +99,19 @@ class TenantMetrics:
             f"function{number}{name.lower()}": metric(
                 "AWS/Lambda", name, statistic, {"FunctionName": function}, minutes=5
             )
-            for number, function in enumerate(self.ingestion.function_names)
+            for number, function in enumerate(self.earlier.ingestion.function_names)
         }
 
     def search(self, name: str, statistic: str = "Maximum", *, minutes: int = 1) -> cloudwatch.IMetric:
         """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""
-        dimensions = {"DomainName": self.data.domain_name, "ClientId": self.tenant.place.account}
+        dimensions = {"DomainName": self.earlier.data.domain_name, "ClientId": self.tenant.place.account}
         return metric("AWS/ES", name, statistic, dimensions, minutes=minutes)
 
     def tables(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
         tables = {
-            "records": self.data.records_table,
-            "events": self.data.events_table,
-            "states": self.data.states_table,
+            "records": self.earlier.data.records_table,
+            "events": self.earlier.data.events_table,
+            "states": self.earlier.data.states_table,
         }
         return {
             f"{role}{name.lower()}": metric("AWS/DynamoDB", name, statistic, {"TableName": table}, minutes=5)

@@ -13,19 +13,10 @@ from constructs import Construct
 from assistant.settings import deployed_names
 from stacks.observability import metrics as names
 from stacks.observability.alarms import TenantAlarms, alarm_topic
-from stacks.observability.audit import AuditedStores, AuditTrail
+from stacks.observability.audit import AuditTrail
 from stacks.observability.dashboard import add_dashboard
 from stacks.observability.metrics import TenantMetrics
-from stacks.outputs import (
-    CorpusOutputs,
-    DataOutputs,
-    EdgeOutputs,
-    IngestionOutputs,
-    KeysOutputs,
-    LearningOutputs,
-    ModelsOutputs,
-    OrchestratorOutputs,
-)
+from stacks.outputs import EarlierOutputs
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
@@ -42,44 +33,16 @@ which contain ids and times, no text."""
 
 class ObservabilityStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        data: DataOutputs,
-        edge: EdgeOutputs,
-        models: ModelsOutputs,
-        ingestion: IngestionOutputs,
-        orchestrator: OrchestratorOutputs,
-        learning: LearningOutputs,
-        corpus: CorpusOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(
-            scope, construct_id, tenant=tenant, data_class="internal", description="observability"
-        )
-        metrics = TenantMetrics(
-            tenant=tenant,
-            data=data,
-            edge=edge,
-            models=models,
-            ingestion=ingestion,
-            orchestrator=orchestrator,
-        )
-        self._count_answers(orchestrator.log_group_name, namespace=metrics.own_namespace)
-        AuditTrail(
-            self,
-            "Audit",
-            tenant=tenant,
-            keys=keys,
-            stores=AuditedStores.of(data, learning=learning, corpus=corpus),
-            namespace=metrics.own_namespace,
-        )
+        super().__init__(scope, construct_id, tenant=tenant, data_class="internal")
+        metrics = TenantMetrics(tenant=tenant, earlier=earlier)
+        self._count_answers(earlier.orchestrator.log_group_name, namespace=metrics.own_namespace)
+        AuditTrail(self, "Audit", tenant=tenant, earlier=earlier, namespace=metrics.own_namespace)
         topic = alarm_topic(
             self,
             "AlarmTopic",
-            key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
+            key=kms.Key.from_key_arn(self, "LogsKey", earlier.keys.logs_key_arn),
             display_name=f"{tenant.config.display_name}: alarms",
             email_id="AlarmEmail",
             email=tenant.config.observability.alarm_email,

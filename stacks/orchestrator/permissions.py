@@ -11,7 +11,7 @@ from constructs import Construct
 from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, link_secret_context
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.data.permissions import document_statements, table_statements
-from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs
+from stacks.outputs import EarlierOutputs, KeysOutputs
 from stacks.roles import allow, bucket_arn, parameter_arn, resource_arn, via
 from stacks.tenant import DeployedTenant
 
@@ -20,15 +20,10 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 
 
 def task_statements(
-    scope: Construct,
-    *,
-    tenant: DeployedTenant,
-    keys: KeysOutputs,
-    data: DataOutputs,
-    models: ModelsOutputs,
-    ingestion: IngestionOutputs,
+    scope: Construct, *, tenant: DeployedTenant, earlier: EarlierOutputs
 ) -> list[iam.PolicyStatement]:
     """Return the statements of the task role."""
+    data, models, ingestion = earlier.data, earlier.models, earlier.ingestion
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
     embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
     llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
@@ -52,7 +47,7 @@ def task_statements(
         *document_statements(scope, data.documents_bucket),
         allow("sqs:SendMessage", ingestion.ingestion_queue_arn, ingestion.withdrawals_queue_arn),
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),
-        *_key_statements(tenant, keys),
+        *_key_statements(tenant, earlier.keys),
         allow("s3:GetObject", *(f"{folder}{name}/{file}" for name in names for file in _CALLERS_FILES)),
         # The trace collector's. X-Ray supports no resources (Service Authorization Reference).
         allow("xray:PutTraceSegments", "*"),

@@ -18,16 +18,7 @@ from stacks.ingestion.search_schema import grant_search_access
 from stacks.network.security_groups import TASK_PORT
 from stacks.orchestrator.permissions import session_statements, task_statements
 from stacks.orchestrator.task import CONTAINER, OrchestratorTask, streams_per_task
-from stacks.outputs import (
-    DataOutputs,
-    EdgeOutputs,
-    IngestionOutputs,
-    KeysOutputs,
-    ModelsOutputs,
-    NetworkOutputs,
-    OrchestratorOutputs,
-    Workload,
-)
+from stacks.outputs import EarlierOutputs, NetworkOutputs, OrchestratorOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, OWN_INLINE_POLICY, exceptions, hipaa, nag, wildcard
 from stacks.runbook import described
 from stacks.tenant import DeployedTenant
@@ -43,29 +34,18 @@ _MAX_FAILURES_PER_MINUTE = 5
 
 class OrchestratorStack(TenantStack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-        edge: EdgeOutputs,
-        models: ModelsOutputs,
-        ingestion: IngestionOutputs,
+        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", description="orchestrator")
+        super().__init__(scope, construct_id, tenant=tenant, data_class="phi")
+        keys, network = earlier.keys, earlier.network
         self._keys = keys
         self._log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=keys.logs_key_arn)
         task = OrchestratorTask(
             self,
             "Task",
             tenant=tenant,
-            environment=_environment(tenant, data=data, models=models, ingestion=ingestion),
-            statements=task_statements(
-                self, tenant=tenant, keys=keys, data=data, models=models, ingestion=ingestion
-            ),
+            environment=_environment(tenant, earlier),
+            statements=task_statements(self, tenant=tenant, earlier=earlier),
             log_group=self._log_group,
         )
         cluster = self._cluster(network)
@@ -73,7 +53,7 @@ class OrchestratorStack(TenantStack):
         reader = grant_search_access(
             self,
             "IndexReader",
-            function_arn=ingestion.schema_function_arn,
+            function_arn=earlier.ingestion.schema_function_arn,
             role_arns=[task.role.role_arn],
             access="read",
         )
@@ -86,7 +66,9 @@ class OrchestratorStack(TenantStack):
         # groups, and those belong to the network stack.
         resource.load_balancers = [
             ecs.CfnService.LoadBalancerProperty(
-                container_name=CONTAINER, container_port=TASK_PORT, target_group_arn=edge.target_group_arn
+                container_name=CONTAINER,
+                container_port=TASK_PORT,
+                target_group_arn=earlier.edge.target_group_arn,
             )
         ]
         if tenant.config.tasks.exec_enabled:
@@ -195,10 +177,9 @@ class OrchestratorStack(TenantStack):
         )
 
 
-def _environment(
-    tenant: DeployedTenant, *, data: DataOutputs, models: ModelsOutputs, ingestion: IngestionOutputs
-) -> dict[str, Any]:
+def _environment(tenant: DeployedTenant, earlier: EarlierOutputs) -> dict[str, Any]:
     """Return the fields of ServiceSettings. Names and addresses: nothing here is secret."""
+    data, models, ingestion = earlier.data, earlier.models, earlier.ingestion
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "region": tenant.place.region,

@@ -10,15 +10,13 @@ import pytest
 from stacks.corpus import CorpusStack
 from stacks.outputs import Workload
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import DATA, KEYS, NETWORK, deployed, resources_of, stage_for, template_of
+from tests.stacks.values import KEYS, NETWORK, deployed, earlier, resources_of, stage_for, template_of
 
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
-    return template_of(
-        CorpusStack(stage_for(tenant), "Corpus", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
-    )
+    return template_of(CorpusStack(stage_for(tenant), "Corpus", tenant=tenant, earlier=earlier()))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
+    earlier,
     resources_of,
     stage_for,
     template_of,
@@ -35,7 +36,7 @@ BUCKETS = {
 
 
 def built(tenant: DeployedTenant) -> DataStack:
-    return DataStack(stage_for(tenant), "Data", tenant=tenant, keys=KEYS, network=NETWORK)
+    return DataStack(stage_for(tenant), "Data", tenant=tenant, earlier=earlier())
 
 
 @cache

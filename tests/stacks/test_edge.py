@@ -16,6 +16,7 @@ from tests.stacks.values import (
     DATA,
     NETWORK,
     deployed,
+    earlier,
     resources_of,
     stage_for,
     template_of,
@@ -28,7 +29,7 @@ Template = dict[str, Any]
 
 
 def edge_of(tenant: DeployedTenant) -> EdgeStack:
-    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, network=NETWORK, data=DATA)
+    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, earlier=earlier())
 
 
 @pytest.fixture(scope="module")

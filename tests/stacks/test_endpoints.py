@@ -11,7 +11,7 @@ from aws_cdk import aws_iam as iam
 from assistant.domain.errors import ConfigurationError
 from stacks.network.stack import NetworkStack
 from stacks.roles import WorkloadRole
-from tests.stacks.values import KEYS, deployed, resources_of, stage_for, template_of, with_sections
+from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of, with_sections
 
 
 class Scene:
@@ -20,7 +20,7 @@ class Scene:
     def __init__(self, *, runs_on: str = "ecs-tasks.amazonaws.com", **sections: Any) -> None:
         tenant = with_sections(deployed("pharmacy"), **sections)
         self.stage = stage_for(tenant)
-        self.network = NetworkStack(self.stage, "Network", tenant=tenant, keys=KEYS)
+        self.network = NetworkStack(self.stage, "Network", tenant=tenant, earlier=earlier())
         self.workload = cdk.Stack(self.stage, "Workload")
         self.runs_on = runs_on
 

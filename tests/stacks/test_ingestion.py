@@ -25,9 +25,9 @@ from stacks.tenant import ROOT
 from tests.stacks.values import (
     DATA,
     KEYS,
-    MODELS,
     NETWORK,
     deployed,
+    earlier,
     resources_of,
     stage_for,
     template_of,
@@ -54,9 +54,7 @@ WORKLOADS = {
 
 def ingestion(name: str = "pharmacy", **sections: Any) -> IngestionStack:
     tenant = with_sections(deployed(name), **sections) if sections else deployed(name)
-    return IngestionStack(
-        stage_for(tenant), "Ingestion", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA, models=MODELS
-    )
+    return IngestionStack(stage_for(tenant), "Ingestion", tenant=tenant, earlier=earlier())
 
 
 @pytest.fixture(scope="module")

@@ -9,30 +9,13 @@ import pytest
 
 from stacks.learning import LearningStack
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import (
-    DATA,
-    KEYS,
-    NETWORK,
-    deployed,
-    resources_of,
-    stage_for,
-    template_of,
-)
+from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of
 
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
-    return template_of(
-        LearningStack(
-            stage_for(tenant),
-            "Learning",
-            tenant=tenant,
-            keys=KEYS,
-            network=NETWORK,
-            data=DATA,
-        )
-    )
+    return template_of(LearningStack(stage_for(tenant), "Learning", tenant=tenant, earlier=earlier()))
 
 
 def test_training_sets_are_made_of_feedback_and_clean_capture_alone(template: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ from assistant.domain.errors import ConfigurationError
 from stacks.models.stack import ModelsStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
-    DATA,
     KEYS,
     NETWORK,
     deployed,
+    earlier,
     resources_of,
     stage_for,
     template_of,
@@ -33,7 +33,7 @@ def template(name: str) -> dict[str, Any]:
 
 def made(tenant: DeployedTenant) -> dict[str, Any]:
     stage = stage_for(tenant)
-    return template_of(ModelsStack(stage, "Models", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA))
+    return template_of(ModelsStack(stage, "Models", tenant=tenant, earlier=earlier()))
 
 
 def properties(name: str, kind: str, part: str) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def test_the_stamp_changes_with_the_artifact() -> None:
 
 def _stamp(tenant: DeployedTenant) -> str:
     stage = stage_for(tenant)
-    stack = ModelsStack(stage, "Models", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+    stack = ModelsStack(stage, "Models", tenant=tenant, earlier=earlier())
     return stack.outputs.model_stamp
 
 

@@ -18,13 +18,11 @@ from tests.stacks.trail_filters import matches
 from tests.stacks.values import (
     CORPUS,
     DATA,
-    EDGE,
-    INGESTION,
     KEYS,
     LEARNING,
-    MODELS,
     ORCHESTRATOR,
     deployed,
+    earlier,
     resources_of,
     stage_for,
     template_of,
@@ -37,19 +35,7 @@ GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 def built(tenant: DeployedTenant) -> dict[str, Any]:
     return template_of(
-        ObservabilityStack(
-            stage_for(tenant),
-            "Observability",
-            tenant=tenant,
-            keys=KEYS,
-            data=DATA,
-            edge=EDGE,
-            models=MODELS,
-            ingestion=INGESTION,
-            orchestrator=ORCHESTRATOR,
-            learning=LEARNING,
-            corpus=CORPUS,
-        )
+        ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
     )
 
 

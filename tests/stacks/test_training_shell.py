@@ -15,15 +15,7 @@ import pytest
 from assistant.settings.model_artifacts import instance_named
 from stacks.learning import TRAINED_ON, VOLUME_GIB, LearningStack
 from stacks.outputs import Workload
-from tests.stacks.values import (
-    DATA,
-    KEYS,
-    NETWORK,
-    deployed,
-    resources_of,
-    stage_for,
-    template_of,
-)
+from tests.stacks.values import KEYS, NETWORK, deployed, earlier, resources_of, stage_for, template_of
 
 ASKED: Mapping[str, str] = {
     "JobName": "answers-2026-11",
@@ -43,7 +35,7 @@ class RefusedError(Exception):
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
     stage = stage_for(tenant)
-    stack = LearningStack(stage, "Learning", tenant=tenant, keys=KEYS, network=NETWORK, data=DATA)
+    stack = LearningStack(stage, "Learning", tenant=tenant, earlier=earlier())
     return template_of(stack)
 
 

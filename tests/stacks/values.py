@@ -16,6 +16,7 @@ from assistant.settings.tenant import TenantConfig
 from stacks.outputs import (
     CorpusOutputs,
     DataOutputs,
+    EarlierOutputs,
     EdgeOutputs,
     IngestionOutputs,
     KeysOutputs,
@@ -98,6 +99,25 @@ ORCHESTRATOR = OrchestratorOutputs(
 
 LEARNING = LearningOutputs(training_bucket="value-training")
 CORPUS = CorpusOutputs(corpus_bucket="value-corpus")
+
+
+def earlier(**others: Any) -> EarlierOutputs:
+    """Return the outputs of all stacks; ``others`` replace some of them."""
+    given = {
+        "keys": KEYS,
+        "network": NETWORK,
+        "data": DATA,
+        "edge": EDGE,
+        "models": MODELS,
+        "ingestion": INGESTION,
+        "orchestrator": ORCHESTRATOR,
+        "learning": LEARNING,
+        "corpus": CORPUS,
+    }
+    outputs = EarlierOutputs()
+    for name, value in (given | others).items():
+        setattr(outputs, name, value)
+    return outputs
 
 
 @cache
