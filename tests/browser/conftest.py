@@ -1,4 +1,4 @@
-"""A real Chromium, the real product, and a page that must do nothing it may not do."""
+"""A real Chromium and the real product. After each test, no page may have broken the console's policy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stand_in() -> Iterator[StandIn]:
 
 @pytest.fixture
 def at(stand_in: StandIn, open_console: OpenConsole) -> Callable[..., ConsolePage]:
-    """Open the console of the stand-in and sign in to it, at an agent's usual size of window."""
+    """Open the console of the stand-in in a window of an agent's usual size, and sign in."""
     stand_in.documents |= {REFILL: refill_document(), LOST: refill_document()}
     stand_in.answers(*quoted_refill())
 
@@ -103,7 +103,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_console(browser: Browser) -> Iterator[Callable[..., ConsolePage]]:
-    """Open a tab of a new browser profile. At the end no tab may have done what none may do."""
+    """Open a tab in a new browser profile. Fails at the end if a tab recorded a fault."""
     opened: list[tuple[Any, Faults]] = []
 
     def open_at(url: str, **options: Any) -> ConsolePage:
@@ -124,13 +124,13 @@ def open_console(browser: Browser) -> Iterator[Callable[..., ConsolePage]]:
 
 @pytest.fixture
 def console(product: Product, open_console: OpenConsole) -> ConsolePage:
-    """A tab at the product."""
+    """A tab that shows the product's console."""
     return open_console(product.url)
 
 
 @pytest.fixture
 def stage(rehearsal: Rehearsal, open_console: OpenConsole) -> ConsolePage:
-    """A tab at the service whose model is scripted."""
+    """A tab that shows the console of the service with the scripted model."""
     return open_console(rehearsal.url)
 
 

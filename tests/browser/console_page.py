@@ -1,4 +1,4 @@
-"""The console as an agent uses it, and what must never happen while they do."""
+"""The console as an agent uses it, and the faults that no test may cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass
 class Faults:
-    """What a page did that it must not do."""
+    """Errors, policy violations and external requests of a page."""
 
     violations: list[str] = field(default_factory=list[str])
     """Of its content security policy."""
@@ -47,7 +47,7 @@ class Faults:
 
 @dataclass
 class ConsolePage:
-    """One tab. ``answer``, ``sources`` and so on are what an agent would point at."""
+    """One tab. ``answer``, ``sources`` and so on locate the parts of the page that an agent sees."""
 
     page: Page
     url: str
@@ -59,7 +59,7 @@ class ConsolePage:
     def sign_in(
         self, *, tenant: str = "pharmacy", agent: str = "amira", roles: tuple[str, ...] = ("agent",)
     ) -> None:
-        """From the console's sign-in button through the issuer's form and back."""
+        """Press the console's sign-in button, fill in the issuer's form and return to the console."""
         self.open()
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_label("Tenant").select_option(tenant)
@@ -110,7 +110,7 @@ class ConsolePage:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def ask(self, question: str) -> None:
-        """Ask and return at once."""
+        """Ask, and return without waiting for the answer."""
         self.question.fill(question)
         self.question.press("Enter")
 
@@ -123,7 +123,7 @@ class ConsolePage:
         expect(self.page.locator(".progress")).to_have_count(0)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Look again and again, for what no locator can wait for."""
+        """Poll for a condition that no locator can express."""
         for _ in range(_LOOKS):
             if holds():
                 return
@@ -136,7 +136,7 @@ class ConsolePage:
         )
 
     def focused(self) -> str:
-        """What has the focus, in words: its id, or its visible text."""
+        """Return the id of the element with the focus, or its visible text."""
         return self.page.evaluate(
             "(document.activeElement.id || document.activeElement.textContent || '').trim()"
         )

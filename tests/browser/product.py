@@ -1,4 +1,4 @@
-"""The product as ``assistant local up`` starts it, and a second service of it before a scripted model."""
+"""The product as ``assistant local up`` starts it, and a second service whose model is scripted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from assistant.settings.local_models import AddedLlm, TenantModels
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import LocalSettings, inherited_environment
 from assistant.settings.tenant import load_tenants
-from tests.browser.front import Front
+from tests.browser.tcp_relay import Front
 from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ _STOP_LIMIT_S = 20
 
 @dataclass(frozen=True)
 class Product:
-    """What runs for one state folder."""
+    """The running processes of one state folder."""
 
     tenants: Path
     state: Path
@@ -67,7 +67,7 @@ class Product:
 
 @contextmanager
 def running_product(folder: Path) -> Iterator[Product]:
-    """Bring everything up on free ports, with all it keeps under ``folder``; stop all of it at the end."""
+    """Start the product on free ports with its state under ``folder``; stop it at the end."""
     product = Product(_patient_tenants(folder), folder / "state", {})
     try:
         status = json.loads(product.assistant("--port", "0", "--json", "local", "up"))
@@ -81,7 +81,7 @@ def running_product(folder: Path) -> Iterator[Product]:
 
 @dataclass
 class Rehearsal:
-    """A second service of the product: before it a network that can be cut, behind it a scripted model."""
+    """A second service of the product, behind a network that a test can cut, with a scripted model."""
 
     llm: ScriptedLlm
     front: Front
@@ -90,7 +90,7 @@ class Rehearsal:
 
     @property
     def url(self) -> str:
-        """Where agents reach the service: before the network."""
+        """The address that agents use: the relay's, not the service's."""
         return f"http://127.0.0.1:{self.front.port}"
 
     def state_of(self, tenant: str) -> Path:
@@ -121,7 +121,7 @@ def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
 
 
 def _describe_scripted(models: Path) -> None:
-    """Write what a model server says of its model; the tokens are counted as the embedding model's."""
+    """Write the model's description for the model server. Tokens are counted with the embedding model's tokenizer."""
     folder = models / "scripted"
     folder.mkdir()
     facts = {"schema_version": 1, "model": "scripted", "digest": "0" * 64, "max_input_tokens": 8192}
@@ -133,14 +133,14 @@ def _describe_scripted(models: Path) -> None:
 
 
 class OwnProcess:
-    """One process of the product that the tests start and end themselves."""
+    """A process of the product that the tests start and stop."""
 
     def __init__(self, plan: ProcessPlan) -> None:
         self._plan = plan
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it says that it is ready."""
+        """Start the process, and wait for its ready line."""
         self._process = process = subprocess.Popen(
             self._plan.arguments,
             env=inherited_environment() | self._plan.environment,
@@ -156,7 +156,7 @@ class OwnProcess:
         self._end(subprocess.Popen.terminate)
 
     def kill(self) -> None:
-        """End it without any chance to finish what it does (SIGKILL)."""
+        """Kill the process (SIGKILL)."""
         self._end(subprocess.Popen.kill)
 
     def _end(self, how: Callable[[subprocess.Popen[str]], None]) -> None:
@@ -170,7 +170,7 @@ class OwnProcess:
 
 
 def _patient_tenants(folder: Path) -> Path:
-    """Write the repository's tenant files again beside its knowledge, with longer limits."""
+    """Copy the repository's tenant files, with longer timeouts, to a folder that also has its knowledge."""
     tenants = folder / "tenants"
     tenants.mkdir()
     (folder / "knowledge").symlink_to(REPOSITORY / "knowledge")

@@ -1,5 +1,5 @@
-"""A model container whose answers a test writes: late, endless or hostile ones no real model gives on
-demand. It stands behind the real gateway, in the place of the LLM."""
+"""A model container that answers what a test tells it to: late, endless or hostile text, which no real model
+gives on demand. It replaces the LLM behind the real gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOLD_LIMIT_S = 30.0
 
 @dataclass(frozen=True)
 class Held:
-    """A point in the answer where the container waits for the test."""
+    """A point in the answer at which the container waits for the test."""
 
     released: threading.Event = field(default_factory=threading.Event)
 

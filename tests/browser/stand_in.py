@@ -1,6 +1,7 @@
-"""A service that a test writes: the built console under its real policy, sign-in, answers event by event.
+"""A stand-in for the service: it serves the built console with its real policy, sign-in, and the events that
+a test chooses.
 
-It needs no models, and it says what no knowledge base says on demand. Only the browser and the page are real.
+It needs no models, and gives answers that no knowledge base gives on demand. Only browser and page are real.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def _token(claims: Body) -> str:
 
 
 def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str) -> Body:
-    """The record of an answer, of the events that it was."""
+    """Return the record of an answer, made from its events."""
     done: Body = next((data for name, data in events if name == "done"), {})
     sources: list[Body] = next((data["sources"] for name, data in events if name == "sources"), [])
     record: Body = {

@@ -1,4 +1,4 @@
-"""A TCP relay before the service, as a network between it and the agent: a test cuts what goes through it."""
+"""A TCP relay between the browser and the service. A test resets its connections, as a broken network does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LIMIT_S = 10.0
 
 
 class _Link:
-    """One connection of a client and the one behind it."""
+    """A client's connection and the matching connection to the service."""
 
     def __init__(self, client: asyncio.StreamWriter, service: asyncio.StreamWriter) -> None:
         self.client = client
@@ -22,7 +22,7 @@ class _Link:
         """Whether a question went over it."""
 
     def abort(self) -> None:
-        """Reset both, as a network does that is gone."""
+        """Reset both connections."""
         self.client.transport.abort()
         self.service.transport.abort()
 
@@ -42,7 +42,7 @@ class Front:
         self._server: asyncio.Server | None = None
 
     def cut(self) -> None:
-        """Reset every connection that stands now."""
+        """Reset every open connection."""
 
         async def cut() -> None:
             for link in tuple(self._links):
@@ -52,7 +52,7 @@ class Front:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Cut, and reset what tries to connect meanwhile."""
+        """Reset every open connection, and each new one for as long as the block runs."""
         self._is_down = True
         try:
             self.cut()
@@ -61,7 +61,7 @@ class Front:
             self._is_down = False
 
     def cut_next_answers(self, count: int) -> None:
-        """Let so many questions through, and reset their connections at the first byte of an answer."""
+        """Forward this many questions, but reset their connections at the first byte of the answer."""
         self._silenced = count
 
     @property

@@ -31,7 +31,7 @@ def view(
     return open_console(rehearsal.url, **request.param)
 
 
-def test_signing_in(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
+def test_the_sign_in_page(view: ConsolePage, check: Callable[[ConsolePage], None]) -> None:
     view.open()
     expect(view.button("Sign in")).to_be_visible()
     check(view)
@@ -42,7 +42,7 @@ def test_signing_in(view: ConsolePage, check: Callable[[ConsolePage], None]) -> 
 
 @pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
 def written(request: pytest.FixtureRequest, at: Callable[..., ConsolePage]) -> ConsolePage:
-    """A tab at the service that the test writes."""
+    """A tab that shows the stand-in's console."""
     return at(**request.param)
 
 

@@ -1,6 +1,7 @@
-"""An agent's whole round in a real browser, against the product as ``assistant local up`` starts it.
+"""An agent's work from question to verdict in a real browser, with the product as ``assistant local up``
+starts it.
 
-What the small model writes is its own affair: nothing here depends on its words.
+No test here depends on the small model's words.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from tests.browser.answers import QUESTION, UNANSWERABLE
 from tests.browser.console_page import ANSWER_LIMIT_MS, ConsolePage
 
 
-def test_an_agent_asks_reads_edits_reloads_sends_and_judges(console: ConsolePage) -> None:
+def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: ConsolePage) -> None:
     page = console.page
     console.sign_in()
 
@@ -63,7 +64,7 @@ def test_the_reply_is_copied_as_text(console: ConsolePage) -> None:
     expect(console.reply).to_have_value(copied)
 
 
-def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
+def test_a_question_without_an_answer_shows_a_notice(console: ConsolePage) -> None:
     console.sign_in()
     console.ask_to_the_end(UNANSWERABLE)
     expect(console.page.locator(".outcome")).to_contain_text("Not in the knowledge base")
@@ -72,7 +73,7 @@ def test_silence_of_the_knowledge_base_is_said(console: ConsolePage) -> None:
     expect(console.page.locator(".sources h2")).to_contain_text("Nearest, but no answer")
 
 
-def test_a_follow_up_stays_in_the_conversation_and_a_new_one_begins_empty(console: ConsolePage) -> None:
+def test_a_follow_up_keeps_the_conversation_and_a_new_one_is_empty(console: ConsolePage) -> None:
     console.sign_in()
     console.ask_to_the_end(QUESTION)
     console.question.fill("And what do I tell the patient?")

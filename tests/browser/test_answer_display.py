@@ -1,4 +1,4 @@
-"""What the service says of an answer, and how an agent goes on from it, against a written service."""
+"""How the console shows an answer's support, sources and outcome, and what an agent can do next."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ new MutationObserver(() => {
 """
 
 
-def test_an_answer_is_drawn_as_steps_tables_bold_and_headings(at: Callable[..., ConsolePage]) -> None:
+def test_markdown_is_rendered_as_steps_tables_bold_and_headings(at: Callable[..., ConsolePage]) -> None:
     console = at()
     console.ask_to_the_end(QUESTION)
     expect(console.answer.locator("h4")).to_have_text("Steps")
@@ -51,7 +51,9 @@ def test_an_answer_is_drawn_as_steps_tables_bold_and_headings(at: Callable[..., 
     expect(console.page.locator(".corrections")).to_have_text("Read “refil” as “refill”")
 
 
-def test_no_mark_is_seen_while_the_text_comes(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_no_markdown_syntax_is_visible_while_the_text_streams(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     table = "   | Fill | Share |\n   |---|---|\n   | Mail | 70 |\n"
     text = f"**Steps**\n\n1. Ask **her**.\n\n{table}\n2. Call the desk."
     pieces: list[Any] = []
@@ -72,7 +74,7 @@ def test_no_mark_is_seen_while_the_text_comes(at: Callable[..., ConsolePage], st
     expect(console.page.locator(".part-head .badge")).to_have_text("Written by the model, checked")
 
 
-def test_hostile_markdown_is_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_hostile_markdown_is_shown_as_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
     hostile = (
         "<img src=x onerror=alert(1)> ![i](https://evil.example/i.png) [go](javascript:alert(2)) "
         f"[away](https://evil.example/) [home](https://procedures.pharmacy.example/{REFILL})"
@@ -98,7 +100,7 @@ def test_sources_are_grouped_by_document_with_their_dates(at: Callable[..., Cons
     expect(documents.last.locator(".source-head .link")).to_have_text(["When this applies"])
 
 
-def test_an_opened_source_marks_what_was_quoted_and_says_where_it_stands(
+def test_an_opened_source_highlights_the_quote_and_names_its_section(
     at: Callable[..., ConsolePage],
 ) -> None:
     console = at()
@@ -117,7 +119,7 @@ def test_an_opened_source_marks_what_was_quoted_and_says_where_it_stands(
     expect(console.panel.locator("ul > li")).to_have_count(2)
 
 
-def test_the_reply_begins_with_what_speaks_to_the_patient(at: Callable[..., ConsolePage]) -> None:
+def test_the_reply_starts_with_the_draft_for_the_patient(at: Callable[..., ConsolePage]) -> None:
     console = at()
     console.ask_to_the_end(QUESTION)
     expect(console.page.locator(".for-you h3")).to_contain_text("For you")
@@ -128,7 +130,7 @@ def test_the_reply_begins_with_what_speaks_to_the_patient(at: Callable[..., Cons
     expect(console.reply).to_be_focused()
 
 
-def test_nothing_unsupported_is_in_a_reply_without_a_draft(
+def test_a_reply_without_a_draft_contains_only_supported_text(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
@@ -139,7 +141,9 @@ def test_nothing_unsupported_is_in_a_reply_without_a_draft(
     expect(console.reply).to_have_value(SUPPORTED)
 
 
-def test_a_possible_answer_says_so_and_whom_to_ask(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_a_possible_answer_has_a_warning_and_a_contact(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     stand_in.answers(
         *quoted_refill(certainty="possibly", escalation="Claims Desk, ext. 4100", fallback="unsupported")
     )
@@ -153,7 +157,9 @@ def test_a_possible_answer_says_so_and_whom_to_ask(at: Callable[..., ConsolePage
     expect(console.turns.first).to_contain_text("Possibly here")
 
 
-def test_silence_says_why_and_whom_to_ask(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_an_unanswered_question_shows_the_reason_and_a_contact(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     silence = {
         "finish_reason": "no_evidence",
         "reason": "No document says anything about oil.",
@@ -167,7 +173,7 @@ def test_silence_says_why_and_whom_to_ask(at: Callable[..., ConsolePage], stand_
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_another_document_that_may_be_meant_is_shown_and_opened(at: Callable[..., ConsolePage]) -> None:
+def test_an_alternative_document_is_listed_and_can_be_opened(at: Callable[..., ConsolePage]) -> None:
     console = at()
     console.ask_to_the_end(QUESTION)
     card = console.page.locator(".also-card")
@@ -177,7 +183,7 @@ def test_another_document_that_may_be_meant_is_shown_and_opened(at: Callable[...
     expect(console.page.locator("#panel-title")).to_contain_text("Lost medication")
 
 
-def test_an_alternative_asks_the_same_question_with_it(
+def test_choosing_an_alternative_repeats_the_question_with_it(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     stand_in.answers(*quoted_refill(clarify="Is it a “lost medicine” or an “early refill”?"))
@@ -189,7 +195,9 @@ def test_an_alternative_asks_the_same_question_with_it(
     assert stand_in.asked[1]["conversation_id"] == "conversation-1"
 
 
-def test_a_question_is_new_unless_it_follows_up(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     console = at()
     expect(console.page.get_by_label("New question")).to_be_visible()
     console.ask_to_the_end("One?")
@@ -241,7 +249,9 @@ def test_earlier_conversations_are_listed_opened_and_removed(at: Callable[..., C
     assert console.page.evaluate("localStorage.length") == 0
 
 
-def test_the_mark_is_in_view_without_scrolling(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_the_verdict_buttons_are_visible_without_scrolling(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     steps = "".join(f"{n}. Do this, and then do something else as well.\n" for n in range(1, 40))
     stand_in.answers(refill_sources(), *units((steps, "supported", [1])), done(mode="quoted"))
     console = at()
@@ -252,7 +262,7 @@ def test_the_mark_is_in_view_without_scrolling(at: Callable[..., ConsolePage], s
     expect(console.button("Save the mark")).to_be_in_viewport(ratio=1)
 
 
-def test_a_phone_leads_from_the_answer_to_its_sources_and_back(at: Callable[..., ConsolePage]) -> None:
+def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(at: Callable[..., ConsolePage]) -> None:
     console = at(viewport=PHONE)
     console.ask_to_the_end(QUESTION)
     expect(console.sources.first).to_be_hidden()
@@ -267,7 +277,7 @@ def test_a_phone_leads_from_the_answer_to_its_sources_and_back(at: Callable[...,
     expect(console.reply).to_be_focused()
 
 
-def test_a_citation_on_a_phone_is_previewed_beside_it(at: Callable[..., ConsolePage]) -> None:
+def test_on_a_phone_a_citation_shows_a_preview_beside_it(at: Callable[..., ConsolePage]) -> None:
     console = at(viewport=PHONE)
     console.ask_to_the_end(QUESTION)
     console.citations.first.focus()
@@ -306,7 +316,7 @@ def test_axe_finds_nothing(
     check(console)
 
 
-def test_a_service_that_says_nothing_of_its_answer_is_read_as_before(
+def test_an_answer_without_optional_fields_is_displayed(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     bare = source(1, REFILL, "A title")

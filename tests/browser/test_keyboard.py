@@ -1,4 +1,4 @@
-"""The whole round without a mouse."""
+"""An agent's work without a mouse."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"{name} was not reached by Tab; reached: {seen}")
 
 
-def test_the_round_by_keyboard_alone(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_an_agent_works_with_the_keyboard_alone(stage: ConsolePage, llm: ScriptedLlm) -> None:
     page, keys = stage.page, stage.page.keyboard
     llm.says(f"{SUPPORTED} {UNSUPPORTED}")
     stage.open()
@@ -96,7 +96,7 @@ def test_the_round_by_keyboard_alone(stage: ConsolePage, llm: ScriptedLlm) -> No
     expect(stage.turns).to_have_count(0)
 
 
-def test_the_first_tab_stop_skips_the_head(stage: ConsolePage) -> None:
+def test_the_first_tab_stop_is_the_skip_link(stage: ConsolePage) -> None:
     stage.sign_in()
     stage.page.locator(".tabs a").first.focus()
     stage.page.keyboard.press("Shift+Tab")
@@ -105,7 +105,7 @@ def test_the_first_tab_stop_skips_the_head(stage: ConsolePage) -> None:
     expect(stage.page.locator("#main")).to_be_focused()
 
 
-def test_every_tab_stop_shows_where_it_is(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_every_tab_stop_has_a_visible_focus_ring(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(f"{SUPPORTED} {UNSUPPORTED}")
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
@@ -119,7 +119,7 @@ def test_every_tab_stop_shows_where_it_is(stage: ConsolePage, llm: ScriptedLlm) 
     assert hidden == []
 
 
-def test_a_dialog_keeps_the_focus_and_gives_it_back(stage: ConsolePage) -> None:
+def test_a_dialog_traps_the_focus_and_restores_it(stage: ConsolePage) -> None:
     stage.sign_in()
     stage.button("Keyboard").focus()
     stage.page.keyboard.press("Enter")
@@ -134,8 +134,8 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(stage: ConsolePage) -> None:
     expect(stage.button("Keyboard")).to_be_focused()
 
 
-def test_the_focus_is_there_before_the_page_is_drawn_again(stage: ConsolePage, llm: ScriptedLlm) -> None:
-    """A focus that came a frame later would take it from what a fast hand has pressed meanwhile."""
+def test_the_focus_moves_before_the_next_frame(stage: ConsolePage, llm: ScriptedLlm) -> None:
+    """If the focus moved a frame later, it would interrupt what a fast user has already pressed."""
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)

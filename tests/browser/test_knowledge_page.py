@@ -1,4 +1,4 @@
-"""What a knowledge owner sees and does."""
+"""The page on which a knowledge owner lists and withdraws documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAFLETS = 60
 
 @pytest.fixture(scope="module")
 def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Product:
-    """Documents of the clinic, one of which holds nothing that could be read."""
+    """A folder of documents for the clinic; one has no text."""
     folder = tmp_path_factory.mktemp("leaflets")
     lines = [
         json.dumps(
@@ -33,7 +33,7 @@ def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Prod
 
 
 def _bring_empty_page(product: Product) -> None:
-    """Bring a document without text, and wait until it has failed; and one with a label that there is not."""
+    """Add a document without text and one with an unknown label, and wait until the first has failed."""
     token = product.assistant("token", "--tenant", "clinic", "--agent", "noor", "--role", "knowledge_owner")
     document = {"document_id": "empty-page", "title": "An empty page", "content": "<p></p>"}
     with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {token.strip()}"}) as client:
@@ -56,7 +56,7 @@ def owner(leaflets: Product, console: ConsolePage) -> ConsolePage:
     return console
 
 
-def test_an_owner_who_is_no_agent_sees_only_the_documents(owner: ConsolePage) -> None:
+def test_an_owner_without_the_agent_role_sees_only_documents(owner: ConsolePage) -> None:
     expect(owner.page.get_by_role("link", name="Answers")).to_have_count(0)
     expect(owner.page.locator("nav .tabs a")).to_have_text(["Knowledge"])
 
@@ -76,7 +76,7 @@ def test_a_document_shows_state_age_and_original(product: Product, console: Cons
     )
 
 
-def test_a_failed_document_says_why(owner: ConsolePage) -> None:
+def test_a_failed_document_shows_its_reason(owner: ConsolePage) -> None:
     owner.page.get_by_label("State").select_option("failed")
     row = owner.page.get_by_role("row").filter(has_text="empty-page")
     expect(row).to_contain_text("there is no text in it")
@@ -84,7 +84,7 @@ def test_a_failed_document_says_why(owner: ConsolePage) -> None:
     expect(owner.page.locator(".documents tbody tr")).to_have_count(1)
 
 
-def test_a_withheld_document_says_why_and_whose_it_is(owner: ConsolePage) -> None:
+def test_a_withheld_document_shows_its_reason_and_owner(owner: ConsolePage) -> None:
     owner.page.get_by_label("State").select_option("withheld")
     row = owner.page.get_by_role("row").filter(has_text="leaflet-59")
     expect(row.get_by_role("cell").nth(0)).to_have_text("withheld")
@@ -92,7 +92,7 @@ def test_a_withheld_document_says_why_and_whose_it_is(owner: ConsolePage) -> Non
     expect(row.get_by_role("cell").nth(3)).to_contain_text("medquad")
 
 
-def test_the_list_is_turned_page_by_page(owner: ConsolePage) -> None:
+def test_the_list_has_pages(owner: ConsolePage) -> None:
     rows = owner.page.locator(".documents tbody tr")
     first = rows.first.inner_text()
     expect(rows).to_have_count(50)
@@ -103,7 +103,7 @@ def test_the_list_is_turned_page_by_page(owner: ConsolePage) -> None:
     expect(owner.page.locator(".pager")).to_contain_text("Page 1")
 
 
-def test_a_document_is_withdrawn_only_after_a_second_yes(owner: ConsolePage) -> None:
+def test_a_withdrawal_needs_a_confirmation(owner: ConsolePage) -> None:
     page = owner.page
     row = page.get_by_role("row").filter(has_text="leaflet-07")
     row.get_by_role("button").click()

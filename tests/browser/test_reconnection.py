@@ -1,4 +1,4 @@
-"""Connections that are lost in the middle of an answer, services that die, models that are switched off."""
+"""Lost connections during an answer, a killed service, and a paused tenant."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ END = "sends it on the first payable day."
 REST = f"{MIDDLE} {END}"
 
 
-def said(*parts: str) -> str:
-    """The text that the scripted model writes of its parts: a space follows each word."""
+def text_of(*parts: str) -> str:
+    """Return the text that the scripted model writes for its parts: a space follows each word."""
     return "".join(f"{part} " for part in parts).strip()
 
 
-def test_a_connection_that_is_cut_twice_leaves_no_gap(
+def test_an_answer_is_complete_after_two_lost_connections(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     one, two = Held(), Held()
@@ -45,7 +45,7 @@ def test_a_connection_that_is_cut_twice_leaves_no_gap(
     two.released.set()
     stage.await_end()
     cut = stage.page.locator(".sentence-text").all_inner_texts(), stage.citations.all_inner_texts()
-    assert " ".join(" ".join(cut[0]).split()) == said(FIRST, MIDDLE, END)
+    assert " ".join(" ".join(cut[0]).split()) == text_of(FIRST, MIDDLE, END)
     expect(stage.notice).to_have_count(0)
     assert llm.calls == calls + 1
 
@@ -56,7 +56,7 @@ def test_a_connection_that_is_cut_twice_leaves_no_gap(
     assert cut == whole
 
 
-def test_a_lost_connection_is_said_until_it_is_back(
+def test_a_notice_is_shown_while_the_connection_is_lost(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     one, two = Held(), Held()
@@ -76,7 +76,7 @@ def test_a_lost_connection_is_said_until_it_is_back(
     expect(stage.answer).to_contain_text(END)
 
 
-def test_the_network_coming_back_ends_the_wait(
+def test_an_online_event_reconnects_immediately(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     middle = Held()
@@ -93,7 +93,7 @@ def test_the_network_coming_back_ends_the_wait(
     expect(stage.answer).to_contain_text(END)
 
 
-def test_a_question_whose_answer_was_lost_is_answered_once(
+def test_a_question_whose_response_was_lost_is_answered_once(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     llm.says(SUPPORTED)
@@ -111,7 +111,7 @@ def test_a_question_whose_answer_was_lost_is_answered_once(
     expect(stage.turns).to_have_count(1)
 
 
-def test_stopping_while_the_connection_is_lost(
+def test_an_answer_can_be_stopped_while_the_connection_is_lost(
     stage: ConsolePage, llm: ScriptedLlm, rehearsal: Rehearsal
 ) -> None:
     middle = Held()
@@ -127,7 +127,7 @@ def test_stopping_while_the_connection_is_lost(
     middle.released.set()
 
 
-def test_a_service_that_dies_leaves_what_was_written_and_another_try(
+def test_a_killed_service_leaves_the_written_text_and_a_retry_button(
     stage: ConsolePage,
     llm: ScriptedLlm,
     rehearsal: Rehearsal,
@@ -157,9 +157,7 @@ def test_a_service_that_dies_leaves_what_was_written_and_another_try(
     expect(stage.turns).to_have_text([re.compile("Interrupted"), re.compile("Answered")])
 
 
-def test_a_page_loaded_again_in_the_middle_comes_back_to_the_answer(
-    stage: ConsolePage, llm: ScriptedLlm
-) -> None:
+def test_a_reload_during_an_answer_resumes_it(stage: ConsolePage, llm: ScriptedLlm) -> None:
     middle = Held()
     llm.says(FIRST, middle, REST)
     calls = llm.calls
@@ -180,7 +178,7 @@ def test_a_page_loaded_again_in_the_middle_comes_back_to_the_answer(
     assert llm.calls == calls + 1
 
 
-def test_a_mark_waits_for_a_record_that_follows(
+def test_a_verdict_waits_for_a_late_record(
     stage: ConsolePage,
     llm: ScriptedLlm,
     rehearsal: Rehearsal,
@@ -207,14 +205,14 @@ def test_a_mark_waits_for_a_record_that_follows(
 
 @pytest.fixture
 def paused(rehearsal: Rehearsal) -> Iterator[Path]:
-    """The pharmacy's models are switched off: the file that says so."""
+    """Pause the pharmacy; the file that holds its power state."""
     power = rehearsal.state_of("pharmacy") / "power"
     power.write_text("paused", encoding="utf-8")
     yield power
     power.unlink(missing_ok=True)
 
 
-def test_a_paused_assistant_says_so_and_what_to_do(
+def test_a_paused_assistant_shows_a_notice_with_the_next_step(
     paused: Path, stage: ConsolePage, llm: ScriptedLlm, check: Callable[[ConsolePage], None]
 ) -> None:
     llm.says(SUPPORTED)
@@ -238,7 +236,7 @@ def test_a_paused_assistant_says_so_and_what_to_do(
 
 
 def ask_until_paused(stage: ConsolePage) -> None:
-    """The service looks at the switch every 2 s."""
+    """Ask until the pause takes effect: the service reads the power state every 2 s."""
 
     def is_paused() -> bool:
         stage.button("New question").click()
@@ -250,7 +248,7 @@ def ask_until_paused(stage: ConsolePage) -> None:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Nobody else can write to the database meanwhile."""
+    """Lock the database: no other connection can write while the block runs."""
     connection = sqlite3.connect(file, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")

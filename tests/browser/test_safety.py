@@ -1,6 +1,6 @@
-"""What a hostile answer, document or tab may not do.
+"""What the console prevents a hostile answer, document or tab from doing.
 
-In every test of this folder the fixture itself refuses policy violations and requests that leave the machine.
+In every test of this folder, the fixture fails on policy violations and on requests that leave the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HOSTILE = (
 )
 
 
-def test_markup_in_an_answer_is_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_markup_in_an_answer_is_shown_as_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
     stand_in.answers(refill_sources(), *units((f"{HOSTILE}. {SUPPORTED}", "supported", [1])), done())
     console = at()
     console.ask_to_the_end(QUESTION)
@@ -36,7 +36,7 @@ def test_markup_in_an_answer_is_text(at: Callable[..., ConsolePage], stand_in: S
     expect(console.page).to_have_title(re.compile("Answers"))
 
 
-def test_markup_in_a_question_is_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_markup_in_a_question_is_shown_as_text(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(f"{QUESTION} {HOSTILE}")
@@ -62,7 +62,7 @@ def test_only_web_addresses_become_links_to_originals(stage: ConsolePage, llm: S
         assert link.get_attribute("rel") == "noopener noreferrer"
 
 
-def test_the_policy_lets_nothing_in_from_outside(product: Product, console: ConsolePage) -> None:
+def test_the_content_security_policy_blocks_other_origins(product: Product, console: ConsolePage) -> None:
     response = console.page.goto(product.url)
     assert response is not None
     policy = response.headers["content-security-policy"]
@@ -74,7 +74,7 @@ def test_the_policy_lets_nothing_in_from_outside(product: Product, console: Cons
     assert "*" not in policy
 
 
-def test_markup_cannot_be_written_into_the_page(console: ConsolePage) -> None:
+def test_trusted_types_block_markup(console: ConsolePage) -> None:
     console.open()
     refused = console.page.evaluate(
         "(() => { try { document.body.innerHTML = '<b>x</b>'; return false; } catch { return true; } })()"
@@ -86,7 +86,7 @@ def test_markup_cannot_be_written_into_the_page(console: ConsolePage) -> None:
     console.faults.errors.clear()
 
 
-def test_the_token_is_in_memory_only(console: ConsolePage) -> None:
+def test_the_token_is_only_in_memory(console: ConsolePage) -> None:
     console.sign_in()
     stored: str = console.page.evaluate(
         "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
@@ -96,7 +96,7 @@ def test_the_token_is_in_memory_only(console: ConsolePage) -> None:
     assert "code=" not in console.page.url
 
 
-def test_signing_out_leaves_nothing_of_the_conversation(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_signing_out_removes_the_conversation(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
@@ -106,7 +106,7 @@ def test_signing_out_leaves_nothing_of_the_conversation(stage: ConsolePage, llm:
     assert stage.page.evaluate("sessionStorage.length") == 0
 
 
-def test_another_agent_in_the_same_tab_sees_nothing_of_the_one_before(
+def test_the_next_agent_in_a_tab_sees_nothing_of_the_previous_one(
     stage: ConsolePage, llm: ScriptedLlm
 ) -> None:
     llm.says(SUPPORTED)
@@ -126,7 +126,7 @@ def test_another_agent_in_the_same_tab_sees_nothing_of_the_one_before(
     assert "4711" not in stage.page.evaluate("JSON.stringify({...sessionStorage})")
 
 
-def test_a_sign_in_that_ends_keeps_the_unsent_edit(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_an_expired_sign_in_keeps_the_unsent_edit(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(SUPPORTED)
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
@@ -155,14 +155,14 @@ def test_the_stand_in_has_the_policy_of_the_service() -> None:
 
 
 @pytest.mark.parametrize("name", ["console.js", "console.css", "index.html"])
-def test_the_build_names_no_address_outside(name: str) -> None:
+def test_the_build_contains_no_external_address(name: str) -> None:
     dist = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
     text = (dist / name).read_text(encoding="utf-8")
     addresses = set(re.findall(r"https?://[\w.-]+", text))
     assert addresses <= {"http://www.w3.org"}, "only XML name spaces, which are never loaded"
 
 
-def test_a_link_opens_in_any_browser_and_no_address_that_is_sent_holds_its_token(
+def test_a_document_link_opens_anywhere_and_its_token_is_never_sent_in_an_address(
     stage: ConsolePage, llm: ScriptedLlm, browser: Browser
 ) -> None:
     llm.says(SUPPORTED)

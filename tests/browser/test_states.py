@@ -1,7 +1,7 @@
-"""How an answer may come and end.
+"""The states of an answer, from the first progress message to each of its ends.
 
-A scripted model stands behind the real gateway and service. A written service says what the real one does not
-say on demand, or at all: it lets no unsupported sentence through.
+Most tests use the real gateway and service with a scripted model. The others use the stand-in for answers that
+the real service does not give on demand, or never: it lets no unsupported sentence through.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.browser.scripted_llm import Held, ScriptedLlm
 from tests.browser.stand_in import StandIn
 
 
-def test_a_sign_of_life_comes_within_a_second(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_progress_is_visible_within_a_second(stage: ConsolePage, llm: ScriptedLlm) -> None:
     first = Held()
     llm.says(first, "Late.")
     stage.sign_in()
@@ -37,7 +37,7 @@ def test_a_sign_of_life_comes_within_a_second(stage: ConsolePage, llm: ScriptedL
     stage.await_end()
 
 
-def test_pointing_at_a_citation_shows_its_passage_and_pressing_opens_it(
+def test_hovering_over_a_citation_previews_its_passage_and_a_click_opens_it(
     stage: ConsolePage, llm: ScriptedLlm
 ) -> None:
     llm.says(SUPPORTED)
@@ -72,7 +72,7 @@ def test_a_restored_source_shows_its_passage_again(stage: ConsolePage, llm: Scri
     expect(snippet).to_contain_text(before[:30])
 
 
-def test_an_answer_at_its_greatest_length_says_that_it_is_cut(stage: ConsolePage, llm: ScriptedLlm) -> None:
+def test_a_truncated_answer_has_a_notice(stage: ConsolePage, llm: ScriptedLlm) -> None:
     llm.says(SUPPORTED, finish_reason="length")
     stage.sign_in()
     stage.ask_to_the_end(QUESTION)
@@ -83,7 +83,7 @@ HALF = ("token", {"text": "The first half "})
 REST = ("token", {"text": "and the rest."})
 
 
-def test_words_are_shown_before_the_rest_has_come(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_words_are_shown_while_the_answer_streams(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
     middle = Held()
     stand_in.answers(refill_sources(), HALF, middle, REST, done())
     console = at()
@@ -95,7 +95,7 @@ def test_words_are_shown_before_the_rest_has_come(at: Callable[..., ConsolePage]
     console.await_end()
 
 
-def test_stop_keeps_what_has_come_and_says_so_after_a_reload_too(
+def test_a_stopped_answer_keeps_its_text_and_notice_after_a_reload(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     middle = Held()
@@ -113,7 +113,7 @@ def test_stop_keeps_what_has_come_and_says_so_after_a_reload_too(
     expect(console.answer).to_have_text("The first half")
 
 
-def test_a_sentence_without_support_is_marked_with_words_and_its_reason(
+def test_an_unsupported_sentence_is_marked_with_its_reason(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
@@ -132,7 +132,7 @@ def test_a_sentence_without_support_is_marked_with_words_and_its_reason(
     expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
 
 
-def test_an_answer_without_any_support_begins_with_that(
+def test_an_answer_without_support_starts_with_a_warning(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     stand_in.answers(refill_sources(), *units((UNSUPPORTED, "unsupported", [])), done())
@@ -142,7 +142,7 @@ def test_an_answer_without_any_support_begins_with_that(
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_a_broken_answer_keeps_its_text_and_offers_another_try(
+def test_a_failed_answer_keeps_its_text_and_offers_a_retry(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     broken = {"title": "The model broke off", "status": 502, "detail": "x", "code": "generation_interrupted"}
@@ -157,7 +157,9 @@ def test_a_broken_answer_keeps_its_text_and_offers_another_try(
     expect(console.answer).to_contain_text(SUPPORTED)
 
 
-def test_an_answer_without_text_leaves_the_sources(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_an_answer_without_text_still_shows_its_sources(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
     ending = {"finish_reason": "sources_only", "reason": "generation_unavailable", "citations": []}
     stand_in.answers(refill_sources(), done(**ending))
     console = at()
@@ -168,7 +170,7 @@ def test_an_answer_without_text_leaves_the_sources(at: Callable[..., ConsolePage
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_another_question_cannot_be_asked_while_one_is_answered(
+def test_a_second_question_waits_until_the_first_is_answered(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:
     middle = Held()

@@ -1,4 +1,4 @@
-"""The parts of the console that need no browser, by Node's own test runner."""
+"""Unit tests of the console without a browser, run by Node's test runner."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def run_node(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_parts_without_a_page() -> None:
+def test_the_console_s_unit_tests_pass() -> None:
     done = run_node("run_tests.mjs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_the_build_gives_the_same_bytes_again() -> None:
+def test_the_build_is_reproducible() -> None:
     before = {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()}
     assert run_node("build.mjs").returncode == 0
     assert {path.name: path.read_bytes() for path in (CONSOLE / "dist").iterdir()} == before
 
 
-def test_the_types_of_the_wire_are_those_of_the_api() -> None:
+def test_the_wire_types_match_the_api() -> None:
     done = run_node("check_wire.mjs")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
@@ -50,7 +50,9 @@ def test_the_types_of_the_wire_are_those_of_the_api() -> None:
     ],
     ids=["field gone", "new value", "other type", "sent field unknown"],
 )
-def test_a_drift_of_the_api_is_found(tmp_path: Path, schema: str, drift: Callable[[Any], object]) -> None:
+def test_a_difference_between_wire_types_and_api_is_found(
+    tmp_path: Path, schema: str, drift: Callable[[Any], object]
+) -> None:
     document: dict[str, Any] = json.loads((REPOSITORY / "docs" / "openapi.json").read_text(encoding="utf-8"))
     found = document["components"]["schemas"][schema]
     drift(found["properties"] if "properties" in found else found["enum"])
