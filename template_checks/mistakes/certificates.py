@@ -94,13 +94,9 @@ def _check_certificates(
     known = [_names_in(deployment, certificate) for certificate in certificates]
     if not names or None in known:
         missing = "The names in its certificate are" if names else "The name that clients connect to is"
-        yield not_proven(
-            listener,
-            "certificate-name",
-            at="Certificates",
-            message=f"{missing} not in the templates.",
-            fix="Give it in the facts: host_names, and certificates by ARN or by the parameter with it.",
-        )
+        message = f"{missing} not in the templates."
+        fix = "Give it in the facts: host_names, and certificates by ARN or by the parameter with it."
+        yield not_proven(listener, "certificate-name", at="Certificates", message=message, fix=fix)
         return
     certified = [name for one in known if one is not None for name in one]
     for name in names:
@@ -138,20 +134,13 @@ def _check_record(deployment: Deployment, record: Resource) -> Finding:
     certified = [name.lower() for names in deployment.facts.certificates.values() for name in names]
     name = text(record.properties.get("Name")).rstrip(".").lower()
     if not certified:
-        return not_proven(
-            record,
-            "certificate-name",
-            at="Name",
-            message=f"The names in the service's certificate are unknown; clients connect to {name}.",
-            fix="Give its names in the facts: certificates.",
-        )
+        message = f"The names in the service's certificate are unknown; clients connect to {name}."
+        fix = "Give its names in the facts: certificates."
+        return not_proven(record, "certificate-name", at="Name", message=message, fix=fix)
+    message = f"Clients connect to {name}; the service's certificate is for {', '.join(certified)}."
+    fix = "Name the record as the certificate does, or use a certificate with its name."
     return judge(
-        _is_certified(certified, name),
-        record,
-        "certificate-name",
-        at="Name",
-        message=f"Clients connect to {name}; the service's certificate is for {', '.join(certified)}.",
-        fix="Name the record as the certificate does, or use a certificate with its name.",
+        _is_certified(certified, name), record, "certificate-name", at="Name", message=message, fix=fix
     )
 
 

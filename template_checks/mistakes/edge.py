@@ -37,13 +37,9 @@ def _check_paths(deployment: Deployment) -> Iterator[Finding]:
     for group in balancing.groups_of_load_balancers():
         target = balancing.target_of(group)
         if target is None:
-            yield not_proven(
-                group,
-                "nlb-to-alb-path",
-                at="Targets",
-                message="The ALB that it forwards to is not in the templates.",
-                fix="Add the ALB's template to the same check.",
-            )
+            message = "The ALB that it forwards to is not in the templates."
+            fix = "Add the ALB's template to the same check."
+            yield not_proven(group, "nlb-to-alb-path", at="Targets", message=message, fix=fix)
             continue
         for balancer in balancing.in_front_of(group):
             for port in ports_of_group(group):
@@ -63,24 +59,15 @@ def _check_path(
         into = deployment.groups.allow(_groups(target), "Ingress", port=port, peer=_peer(balancer))
     path = f"{balancer.logical_id} to {target.logical_id} on port {port}"
     if out is not True:
-        yield judge(
-            out,
-            balancer,
-            "nlb-to-alb-egress",
-            at="SecurityGroups",
-            message=f"No rule of its security groups allows it to connect from {path}.",
-            fix=f"Add an egress rule for TCP {port} to the ALB's security group, with that group as "
-            "destination.",
+        message = f"No rule of its security groups allows it to connect from {path}."
+        fix = (
+            f"Add an egress rule for TCP {port} to the ALB's security group, with that group as destination."
         )
+        yield judge(out, balancer, "nlb-to-alb-egress", at="SecurityGroups", message=message, fix=fix)
     if into is not True:
-        yield judge(
-            into,
-            target,
-            "nlb-to-alb-ingress",
-            at="SecurityGroups",
-            message=f"No rule of its security groups allows connections from {path}.",
-            fix=f"Add an ingress rule for TCP {port} whose source is the NLB's security group.",
-        )
+        message = f"No rule of its security groups allows connections from {path}."
+        fix = f"Add an ingress rule for TCP {port} whose source is the NLB's security group."
+        yield judge(into, target, "nlb-to-alb-ingress", at="SecurityGroups", message=message, fix=fix)
     if out is True and into is True:
         yield passed(target, "nlb-to-alb-path")
 
@@ -119,24 +106,19 @@ def _check_enforcement(deployment: Deployment) -> Iterator[Finding]:
 def _check_consumers(deployment: Deployment, balancer: Resource, *, port: int) -> Iterator[Finding]:
     groups = _groups(balancer)
     if not deployment.groups.has_source(groups, port=port) and not any(isinstance(g, str) for g in groups):
-        yield refused(
-            balancer,
-            "consumer-cidr",
-            at=_ENFORCED,
-            message=f"Its security groups apply to PrivateLink traffic, and none allows any on {port}.",
-            fix=f"Add an ingress rule for TCP {port} from each address block of the consumer's clients, "
-            "or switch the enforcement off.",
+        message = f"Its security groups apply to PrivateLink traffic, and none allows any on {port}."
+        fix = (
+            f"Add an ingress rule for TCP {port} from each address block of the consumer's clients, "
+            "or switch the enforcement off."
         )
+        yield refused(balancer, "consumer-cidr", at=_ENFORCED, message=message, fix=fix)
         return
     if not deployment.facts.consumer_cidrs:
-        yield not_proven(
-            balancer,
-            "consumer-cidr",
-            at=_ENFORCED,
-            message=f"Its security groups apply to the addresses of PrivateLink clients on {port}, which are "
-            "unknown.",
-            fix="Give them in the facts: consumer_cidrs.",
+        message = (
+            f"Its security groups apply to the addresses of PrivateLink clients on {port}, which are unknown."
         )
+        fix = "Give them in the facts: consumer_cidrs."
+        yield not_proven(balancer, "consumer-cidr", at=_ENFORCED, message=message, fix=fix)
     for block in deployment.facts.consumer_cidrs:
         peer = Peer(networks=(ip_network(block),))
         yield judge(
@@ -161,13 +143,9 @@ def _check_target_group(group: Resource) -> Iterator[Finding]:
     attributes = items(group.properties.get("TargetGroupAttributes"))
     if attributes:
         names = ", ".join(text(at(entry, "Key")) for entry in attributes)
-        yield refused(
-            group,
-            "alb-target-attributes",
-            at="TargetGroupAttributes",
-            message=f"A target group of type alb takes no attributes; it has {names}.",
-            fix="Remove TargetGroupAttributes; drain on the ALB's own target group instead.",
-        )
+        message = f"A target group of type alb takes no attributes; it has {names}."
+        fix = "Remove TargetGroupAttributes; drain on the ALB's own target group instead."
+        yield refused(group, "alb-target-attributes", at="TargetGroupAttributes", message=message, fix=fix)
     protocol = text(group.properties.get("Protocol"))
     if protocol != "TCP":
         yield judge(
@@ -186,24 +164,16 @@ def _check_port(deployment: Deployment, group: Resource) -> Iterator[Finding]:
     of_targets = [at(entry, "Port") for entry in items(group.properties.get("Targets"))]
     ports = {port_of(group), *(integer(port) for port in of_targets if port is not None)}
     if not listeners or None in ports:
-        yield not_proven(
-            group,
-            "alb-target-port",
-            at="Port",
-            message="Its port, or the ALB's listener, is not in the templates.",
-            fix="Add the ALB's template to the same check, and give the port by a default or in the facts.",
-        )
+        message = "Its port, or the ALB's listener, is not in the templates."
+        fix = "Add the ALB's template to the same check, and give the port by a default or in the facts."
+        yield not_proven(group, "alb-target-port", at="Port", message=message, fix=fix)
         return
     open_ports = sorted(port for port in map(port_of, listeners) if port is not None)
     for port in ports:
         if port not in open_ports:
-            yield refused(
-                group,
-                "alb-target-port",
-                at="Port",
-                message=f"It sends to port {port}, where the ALB has no listener (it has {open_ports}).",
-                fix="Give the target group the port of the ALB's listener.",
-            )
+            message = f"It sends to port {port}, where the ALB has no listener (it has {open_ports})."
+            fix = "Give the target group the port of the ALB's listener."
+            yield refused(group, "alb-target-port", at="Port", message=message, fix=fix)
 
 
 def _check_dependency(deployment: Deployment) -> Iterator[Finding]:
@@ -214,12 +184,9 @@ def _check_dependency(deployment: Deployment) -> Iterator[Finding]:
             balancing.listener_on(target, port_of(group)) or next(iter(balancing.listeners(target)), None)
         )
         if listener is None:
+            message = "The ALB that it names, or its listener, is not in the templates."
             yield not_proven(
-                group,
-                "alb-listener-dependency",
-                at="DependsOn",
-                message="The ALB that it names, or its listener, is not in the templates.",
-                fix=GIVE_TEMPLATE,
+                group, "alb-listener-dependency", at="DependsOn", message=message, fix=GIVE_TEMPLATE
             )
             continue
         yield judge(
@@ -255,13 +222,9 @@ def _check_alb(deployment: Deployment, balancer: Resource) -> Finding:
     seconds = _SHORTEST_S if value is None else integer(value)
     if seconds is None or seconds > _SHORTEST_S:
         return _check_idle(deployment, balancer, "alb-idle-timeout", name=_ALB_IDLE, seconds=seconds)
-    return refused(
-        balancer,
-        "alb-idle-timeout",
-        at="LoadBalancerAttributes",
-        message=f"It cuts a stream after {seconds} s without data.",
-        fix=f"Set {_ALB_IDLE} above {_SHORTEST_S}, and to the longest answer or above.",
-    )
+    message = f"It cuts a stream after {seconds} s without data."
+    fix = f"Set {_ALB_IDLE} above {_SHORTEST_S}, and to the longest answer or above."
+    return refused(balancer, "alb-idle-timeout", at="LoadBalancerAttributes", message=message, fix=fix)
 
 
 def _check_nlb_listener(deployment: Deployment, listener: Resource) -> Finding:
@@ -269,14 +232,12 @@ def _check_nlb_listener(deployment: Deployment, listener: Resource) -> Finding:
     if value is not None:
         seconds = integer(value)
         return _check_idle(deployment, listener, "nlb-idle-timeout", name=_NLB_IDLE, seconds=seconds)
-    return refused(
-        listener,
-        "nlb-idle-timeout",
-        at="ListenerAttributes",
-        message=f"It leaves {_NLB_IDLE} at the default of {_NLB_DEFAULT_S} s. A connection without data "
-        "is then dropped, and neither side is notified.",
-        fix=f"Set {_NLB_IDLE} (60 to 6000) in ListenerAttributes.",
+    message = (
+        f"It leaves {_NLB_IDLE} at the default of {_NLB_DEFAULT_S} s. A connection without data "
+        "is then dropped, and neither side is notified."
     )
+    fix = f"Set {_NLB_IDLE} (60 to 6000) in ListenerAttributes."
+    return refused(listener, "nlb-idle-timeout", at="ListenerAttributes", message=message, fix=fix)
 
 
 def _check_idle(
@@ -289,21 +250,12 @@ def _check_idle(
         message = f"Its {name} is unknown, so it may cut a stream."
         return not_proven(resource, code, at=place, message=message, fix=GIVE_PARAMETER)
     if deadline_s is None:
-        return not_proven(
-            resource,
-            code,
-            at=place,
-            message="The longest time without data in an answer is unknown, so it may cut a stream.",
-            fix="Give it in the facts: answer_deadline_s.",
-        )
-    return judge(
-        seconds >= deadline_s,
-        resource,
-        code,
-        at=place,
-        message=f"It cuts a stream after {seconds} s without data; an answer may take {deadline_s:g} s.",
-        fix=f"Set {name} to {deadline_s:g} or above, or lower the answer's deadline.",
-    )
+        message = "The longest time without data in an answer is unknown, so it may cut a stream."
+        fix = "Give it in the facts: answer_deadline_s."
+        return not_proven(resource, code, at=place, message=message, fix=fix)
+    message = f"It cuts a stream after {seconds} s without data; an answer may take {deadline_s:g} s."
+    fix = f"Set {name} to {deadline_s:g} or above, or lower the answer's deadline."
+    return judge(seconds >= deadline_s, resource, code, at=place, message=message, fix=fix)
 
 
 CHECKS = {

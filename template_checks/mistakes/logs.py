@@ -51,12 +51,10 @@ def _check_keys(deployment: Deployment) -> Iterator[Finding]:
 def _check_capture(deployment: Deployment, config: Resource, capture: Value) -> Iterator[Finding]:
     key = at(capture, "KmsKeyId")
     if key is None:
+        message = "Requests and responses of the model are captured without a key of your own."
+        fix = "Set DataCaptureConfig.KmsKeyId, and allow the model's execution role to use the key."
         yield refused(
-            config,
-            "capture-without-key",
-            at="DataCaptureConfig.KmsKeyId",
-            message="Requests and responses of the model are captured without a key of your own.",
-            fix="Set DataCaptureConfig.KmsKeyId, and allow the model's execution role to use the key.",
+            config, "capture-without-key", at="DataCaptureConfig.KmsKeyId", message=message, fix=fix
         )
     models = [
         deployment.workloads.model_of(variant)
@@ -77,12 +75,9 @@ def _check_capture(deployment: Deployment, config: Resource, capture: Value) -> 
 
 
 def _unknown_writer(config: Resource, what: str) -> Finding:
+    message = f"The permissions to write captured data are unknown: {what} is not in the templates."
     return not_proven(
-        config,
-        "capture-put-rights",
-        at="DataCaptureConfig",
-        message=f"The permissions to write captured data are unknown: {what} is not in the templates.",
-        fix=GIVE_TEMPLATE,
+        config, "capture-put-rights", at="DataCaptureConfig", message=message, fix=GIVE_TEMPLATE
     )
 
 
@@ -153,13 +148,9 @@ def _check_log_group(deployment: Deployment, group: Resource) -> Finding:
     named = group.properties["KmsKeyId"]
     key = key_named(deployment.templates, named)
     if key is None:
-        return not_proven(
-            group,
-            "log-key-principal",
-            at="KmsKeyId",
-            message=f"The policy of its key, {text(named)}, is not in the templates.",
-            fix="Add the key's template to the same check.",
-        )
+        message = f"The policy of its key, {text(named)}, is not in the templates."
+        fix = "Add the key's template to the same check."
+        return not_proven(group, "log-key-principal", at="KmsKeyId", message=message, fix=fix)
     suffix = "amazonaws.com.cn" if group.region.startswith("cn-") else "amazonaws.com"
     context = {
         "kms:encryptioncontext:aws:logs:arn": spellings(group),
@@ -263,13 +254,9 @@ def _check_buckets(deployment: Deployment) -> Iterator[Finding]:
     for delivery in [*_of_load_balancers(deployment), *_of_buckets(deployment), *_of_others(deployment)]:
         bucket = bucket_named(deployment.templates, bucket_and_key(delivery.bucket)[0])
         if bucket is None:
-            yield not_proven(
-                delivery.source,
-                "log-bucket-key",
-                at="Bucket",
-                message=f"{plain(delivery.bucket)}, where {delivery.writer} writes, is not in the templates.",
-                fix="Add the bucket's template to the same check.",
-            )
+            message = f"{plain(delivery.bucket)}, where {delivery.writer} writes, is not in the templates."
+            fix = "Add the bucket's template to the same check."
+            yield not_proven(delivery.source, "log-bucket-key", at="Bucket", message=message, fix=fix)
             continue
         found = [
             *_check_key(deployment, delivery, bucket),
@@ -439,14 +426,11 @@ def _check_lock(delivery: _Delivery, bucket: Resource) -> Iterator[Finding]:
     is_locked = flag(bucket.properties.get("ObjectLockEnabled"))
     # Delivery by CloudTrail and of flow logs sends the checksum that a locked bucket requires.
     if (is_locked or "ObjectLockConfiguration" in bucket.properties) and not delivery.encrypts:
-        yield refused(
-            bucket,
-            "log-bucket-object-lock",
-            at="ObjectLockEnabled",
-            message=f"A bucket with Object Lock cannot be the destination of {delivery.by}: nothing is "
-            "delivered.",
-            fix="Remove Object Lock from this bucket, and copy logs that must not change into a locked one.",
+        message = (
+            f"A bucket with Object Lock cannot be the destination of {delivery.by}: nothing is delivered."
         )
+        fix = "Remove Object Lock from this bucket, and copy logs that must not change into a locked one."
+        yield refused(bucket, "log-bucket-object-lock", at="ObjectLockEnabled", message=message, fix=fix)
 
 
 CHECKS = {17: _check_keys, 19: _check_buckets}

@@ -165,12 +165,10 @@ def _check_cores(
             known = deployment.facts.instances.get(one)
             cores = known.cores if known else _CORES.get(one)
             if wanted is not None and cores and wanted > cores:
+                message = f"{model.logical_id} needs {wanted} cores; {one} has {cores}."
+                fix = f"Use an instance with {wanted} cores or more, or an artifact compiled for {cores}."
                 yield refused(
-                    config,
-                    "too-many-cores",
-                    at="ProductionVariants.InstanceType",
-                    message=f"{model.logical_id} needs {wanted} cores; {one} has {cores}.",
-                    fix=f"Use an instance with {wanted} cores or more, or an artifact compiled for {cores}.",
+                    config, "too-many-cores", at="ProductionVariants.InstanceType", message=message, fix=fix
                 )
 
 
@@ -249,11 +247,9 @@ def _check_local_disks(deployment: Deployment) -> Iterator[Finding]:
         if "KmsKeyId" not in config.properties:
             yield passed(config, "local-disk-key")
         elif not local and not all(map(is_known, types)):
+            message = "Whether its instance has local disks, which allow no key, is unknown."
             yield unknown_parameter(
-                config,
-                "local-disk-key",
-                at=f"{_place(variant)}.InstanceType",
-                message="Whether its instance has local disks, which allow no key, is unknown.",
+                config, "local-disk-key", at=f"{_place(variant)}.InstanceType", message=message
             )
         else:
             yield judge(

@@ -130,13 +130,9 @@ def _check_switch(domain: Resource, code: str, name: str, wanted: str) -> Iterat
     if value is not None and flag(value) is None:
         yield unknown_parameter(domain, code, at=f"ClusterConfig.{name}")
     elif not flag(value):
-        yield refused(
-            domain,
-            code,
-            at=f"ClusterConfig.{name}",
-            message=f"Multi-AZ with standby needs {wanted}; it is {text(value) or 'absent'}.",
-            fix=f"Set {name}: true, or switch MultiAZWithStandbyEnabled off.",
-        )
+        message = f"Multi-AZ with standby needs {wanted}; it is {text(value) or 'absent'}."
+        fix = f"Set {name}: true, or switch MultiAZWithStandbyEnabled off."
+        yield refused(domain, code, at=f"ClusterConfig.{name}", message=message, fix=fix)
 
 
 def _check_zone_count(domain: Resource) -> Iterator[Finding]:
@@ -172,13 +168,9 @@ def _check_nodes(domain: Resource, name: str, wanted: str) -> Iterator[Finding]:
     if value is not None and count is None:
         yield unknown_parameter(domain, "standby-nodes", at=f"ClusterConfig.{name}")
     elif not count or count % _WITH_STANDBY or (name == "DedicatedMasterCount" and count != _WITH_STANDBY):
-        yield refused(
-            domain,
-            "standby-nodes",
-            at=f"ClusterConfig.{name}",
-            message=f"Multi-AZ with standby needs {wanted}; this domain has {count or 0}.",
-            fix=f"Give it {wanted}, or switch MultiAZWithStandbyEnabled off.",
-        )
+        message = f"Multi-AZ with standby needs {wanted}; this domain has {count or 0}."
+        fix = f"Give it {wanted}, or switch MultiAZWithStandbyEnabled off."
+        yield refused(domain, "standby-nodes", at=f"ClusterConfig.{name}", message=message, fix=fix)
 
 
 # --- 18: domains, and what an account has once or ten times -----------------------------------------------
@@ -269,12 +261,10 @@ def _check_instances(domain: Resource) -> Iterator[Finding]:
     for name in ("InstanceType", "DedicatedMasterType"):
         kind = text(_cluster(domain, name))
         if kind.startswith(("t2.", "t3.")):
+            message = f"Multi-AZ with standby does not support {kind}: the domain cannot be made."
+            fix = "Use an m, c or r instance, or switch MultiAZWithStandbyEnabled off."
             yield refused(
-                domain,
-                "burstable-with-standby",
-                at=f"ClusterConfig.{name}",
-                message=f"Multi-AZ with standby does not support {kind}: the domain cannot be made.",
-                fix="Use an m, c or r instance, or switch MultiAZWithStandbyEnabled off.",
+                domain, "burstable-with-standby", at=f"ClusterConfig.{name}", message=message, fix=fix
             )
 
 

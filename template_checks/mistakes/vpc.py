@@ -304,32 +304,22 @@ def _check_functions(deployment: Deployment) -> Iterator[Finding]:
     for helper in helpers:
         token = helper.properties.get("ServiceToken")
         if not targets(token):
+            message = f"The network of its function {text(token)} is unknown."
             yield not_proven(
-                helper,
-                "helper-outside-vpc",
-                at="ServiceToken",
-                message=f"The network of its function {text(token)} is unknown.",
-                fix=_HELPERS[helper.type],
+                helper, "helper-outside-vpc", at="ServiceToken", message=message, fix=_HELPERS[helper.type]
             )
 
 
 def _outside(function: Resource, *, behind: Resource | None) -> Finding:
     if behind is None:
-        return refused(
-            function,
-            "function-outside-vpc",
-            at="VpcConfig",
-            message="It runs outside the VPC: no endpoint policy, flow log or security group applies to it.",
-            fix="Set VpcConfig with subnets and a security group.",
-        )
-    return refused(
-        function,
-        "helper-outside-vpc",
-        at="VpcConfig",
-        message=f"CDK added it for {behind.type} ({behind.logical_id}). It runs outside the VPC with "
-        "permissions on what is inside.",
-        fix=_HELPERS[behind.type],
+        message = "It runs outside the VPC: no endpoint policy, flow log or security group applies to it."
+        fix = "Set VpcConfig with subnets and a security group."
+        return refused(function, "function-outside-vpc", at="VpcConfig", message=message, fix=fix)
+    message = (
+        f"CDK added it for {behind.type} ({behind.logical_id}). It runs outside the VPC with "
+        "permissions on what is inside."
     )
+    return refused(function, "helper-outside-vpc", at="VpcConfig", message=message, fix=_HELPERS[behind.type])
 
 
 CHECKS = {9: _check_endpoints, 10: _check_s3_policies, 21: _check_functions}
