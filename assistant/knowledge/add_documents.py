@@ -362,7 +362,7 @@ class AddDocuments:
         if not load.unnamed:
             return
         for ids in load.source.id_ranges:
-            async for page in pages_of(self._stores.states, after=ids.after or None, until=ids.until):
+            async for page in pages_of(self._stores.states, ids=ids):
                 load.summary.withheld += await self._withhold(
                     _withheld(status, load.unnamed[status.origin])
                     for status in page

@@ -55,7 +55,7 @@ class MigrateKnowledge:
 
     async def plan(self) -> AsyncIterator[Migration]:
         """Yield the changes that documents need, in order of their ids. Change nothing."""
-        async for page in pages_of(self.stores.states, ()):
+        async for page in pages_of(self.stores.states):
             for status in page:
                 for migration in await self._changes(status):
                     yield migration

@@ -9,7 +9,7 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ import orjson
 
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
-from assistant.knowledge.files import SourceItem, invalid, write_item
+from assistant.knowledge.files import invalid, write_item
 from assistant.knowledge.formats import line_item, page_item
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.knowledge.passages import InProcessParser, Received
@@ -33,11 +33,8 @@ def main() -> None:
     os.dup2(2, 1)  # output that a library prints must not mix with the answers
     cpu_s = int(os.environ["PARSING_CPU_S"])
     memory_bytes = int(os.environ["PARSING_MEMORY_MIB"]) << 20
-    for limit, most in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
+    for limit, most in limits.items():
         resource.setrlimit(limit, (most, most))
     _send(answers, b"")
     while (head := requests.read(LENGTHS.size)) and len(head) == LENGTHS.size:
@@ -61,22 +58,17 @@ def _limit_cpu(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     until = math.ceil(used.ru_utime + used.ru_stime) + seconds
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard)
-    )
+    soft = until if hard == resource.RLIM_INFINITY else min(until, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _page(header: Mapping[str, Any], body: bytes) -> bytes:
-    return _item(header["name"], lambda: page_item(header["name"], body, is_markdown=header["is_markdown"]))
-
-
-def _line(header: Mapping[str, Any], body: bytes) -> bytes:
-    return _item(header["name"], lambda: line_item(header["name"], body))
-
-
-def _item(name: str, read: Callable[[], SourceItem]) -> bytes:
+def _item(header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the item of a file, or of a line, whose header does not say which format it has."""
+    name, is_markdown = header["name"], header.get("is_markdown")
     try:
-        return write_item(read())
+        if is_markdown is None:
+            return write_item(line_item(name, body))
+        return write_item(page_item(name, body, is_markdown=is_markdown))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
@@ -108,11 +100,7 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
-_OPERATIONS: Mapping[str, Callable[[Mapping[str, Any], bytes], bytes]] = {
-    "page": _page,
-    "line": _line,
-    "document": _document,
-}
+_OPERATIONS = {"page": _item, "line": _item, "document": _document}
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 import orjson
 
@@ -67,6 +68,8 @@ class ParsingRequest:
 @dataclass(slots=True)
 class _Child:
     process: subprocess.Popen[bytes]
+    to_child: IO[bytes]
+    from_child: IO[bytes]
     received: bytearray = field(default_factory=bytearray)
     unsent: bytearray = field(default_factory=bytearray)
 
@@ -120,15 +123,12 @@ class ParsingProcess:
         waiting: deque[ParsingRequest] = deque()  # sent, without an answer
         in_flight_bytes = 0
         is_retry = False  # whether the first of them was sent a second time
-        remaining = iter(requests)
+        limits, remaining = self._limits, iter(requests)
         self._running = True
         try:
             while True:
-                while (
-                    len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
-                ):
-                    request = next(remaining, None)
-                    if request is None:
+                while len(waiting) < limits.in_flight and in_flight_bytes < limits.in_flight_bytes:
+                    if (request := next(remaining, None)) is None:
                         break
                     self._send(request)
                     waiting.append(request)
@@ -175,9 +175,9 @@ class ParsingProcess:
             env=_environment(self._limits),
             bufsize=0,
         )
-        self._child = child = _Child(process)
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None  # noqa: S101 (for the type checker)
+        pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        self._child = child = _Child(process, *pipes)
+        for pipe in pipes:
             os.set_blocking(pipe.fileno(), False)
         try:
             greeting = _exchange(child, timeout_s=_START_TIMEOUT_S)
@@ -199,9 +199,8 @@ class ParsingProcess:
         if status == -signal.SIGXCPU:
             return _Ended(f"Parsing took more than {self._limits.cpu_s} s of CPU time {_SPLIT}", retry=False)
         if status == OUT_OF_MEMORY:
-            return _Ended(
-                f"Parsing took more than {self._limits.memory_mib} MiB of memory {_SPLIT}", retry=True
-            )
+            most_mib = self._limits.memory_mib
+            return _Ended(f"Parsing took more than {most_mib} MiB of memory {_SPLIT}", retry=True)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         return _Ended(
             f"The process that parses documents ended on it ({how}): out of memory, or an error of a parser. "
@@ -215,9 +214,8 @@ class ParsingProcess:
             return
         child.process.kill()
         child.process.wait()
-        for pipe in (child.process.stdin, child.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        child.to_child.close()
+        child.from_child.close()
 
 
 def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
@@ -225,32 +223,27 @@ def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
 
     Raises TimeoutError.
     """
-    to_child, from_child = child.process.stdin, child.process.stdout
-    assert to_child is not None  # noqa: S101 (for the type checker)
-    assert from_child is not None  # noqa: S101
     until_s = time.monotonic() + timeout_s
     with selectors.DefaultSelector() as ready:
-        ready.register(from_child, selectors.EVENT_READ)
+        ready.register(child.from_child, selectors.EVENT_READ)
         if child.unsent:
-            ready.register(to_child, selectors.EVENT_WRITE)
+            ready.register(child.to_child, selectors.EVENT_WRITE)
         while (body := _complete(child.received)) is None:
             events = ready.select(max(0.0, until_s - time.monotonic()))
             if not events:
                 raise TimeoutError
             for key, _ in events:
-                if key.fileobj is to_child:
+                if key.fileobj is child.to_child:
                     try:
-                        sent = os.write(to_child.fileno(), child.unsent[:_WRITE_BYTES])
-                        del child.unsent[:sent]
+                        del child.unsent[: os.write(key.fd, child.unsent[:_WRITE_BYTES])]
                     except BrokenPipeError:
                         child.unsent.clear()  # the child ended: reading from the other pipe shows it
                     if not child.unsent:
-                        ready.unregister(to_child)
-                else:
-                    read = os.read(from_child.fileno(), _READ_BYTES)
-                    if not read:
-                        return None
+                        ready.unregister(child.to_child)
+                elif read := os.read(key.fd, _READ_BYTES):
                     child.received += read
+                else:
+                    return None
     return body
 
 

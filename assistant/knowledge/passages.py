@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -109,14 +109,11 @@ class InProcessParser:
         """Raises DocumentInvalidError."""
         document, content_hash, updated_at = received.document, received.content_hash, received.received_at
         parsed = parse_document(document)
-        return ParsedParts(
-            parsed=parsed,
-            passages=self._cutter.cut(document, parsed, content_hash=content_hash, updated_at=updated_at),
-            card=build_card(document, parsed, content_hash=content_hash, updated_at=updated_at),
-            titles=tuple(
-                title if self._cutter.fits(title) else None for title in (document.title, *document.questions)
-            ),
-        )
+        passages = self._cutter.cut(document, parsed, content_hash=content_hash, updated_at=updated_at)
+        card = build_card(document, parsed, content_hash=content_hash, updated_at=updated_at)
+        titles = (document.title, *document.questions)
+        fitting = tuple(title if self._cutter.fits(title) else None for title in titles)
+        return ParsedParts(parsed=parsed, passages=passages, card=card, titles=fitting)
 
 
 class ChildProcessParser:
@@ -126,11 +123,8 @@ class ChildProcessParser:
         self, process: ParsingProcess, *, tokenizer_json: Path, max_tokens: int, language_code: str
     ) -> None:
         self._process = process
-        self._header = {
-            "tokenizer": str(tokenizer_json.resolve()),
-            "max_tokens": max_tokens,
-            "language": language_code,
-        }
+        limits = {"max_tokens": max_tokens, "language": language_code}
+        self._header = limits | {"tokenizer": str(tokenizer_json.resolve())}
 
     def parse(self, documents: Sequence[Received]) -> Iterator[ParsedParts | AssistantError]:
         for answer in self._process.run(map(self._request, documents)):
@@ -215,9 +209,8 @@ class PassageCutter:
         A unit belongs to the passage in which it begins; units before the first passage belong to the first.
         Raises DocumentInvalidError when the title leaves no tokens for text.
         """
-        pieces = [
-            piece for section in parsed.sections for piece in self._pieces(document.title, section, parsed)
-        ]
+        title = document.title
+        pieces = [piece for section in parsed.sections for piece in self._pieces(title, section, parsed)]
         units = self._units(document.title, parsed, starts=[piece.start for piece in pieces])
         return tuple(
             Passage(
@@ -256,10 +249,7 @@ class PassageCutter:
     def _pieces(self, title: str, section: Section, parsed: ParsedDocument) -> Iterator[_Piece]:
         text = parsed.text[section.span.start : section.span.end]
         heading, taken = self._heading(title, section.headings)
-
-        def count(chunk: str) -> int:
-            return self._exact(title, heading, chunk)
-
+        count = partial(self._exact, title, heading)
         chunks = _chunks(text, self._counts.estimate, self._max_tokens - taken)
         counts = [count(chunk) for _, chunk in chunks]
         if max(counts) > self._max_tokens:  # the estimate was too low
@@ -334,9 +324,8 @@ def build_card(
 def distinct_words(text: str) -> tuple[str, ...]:
     """Return the distinct words of SHORTEST_WORD to LONGEST_WORD letters, folded and sorted."""
     words = {word.removesuffix("'s") for word in _WORD.findall(fold(text))}
-    return tuple(
-        sorted(word for word in words if SHORTEST_WORD <= len(word) <= LONGEST_WORD and word.isalpha())
-    )
+    kept = (word for word in words if SHORTEST_WORD <= len(word) <= LONGEST_WORD and word.isalpha())
+    return tuple(sorted(kept))
 
 
 def find_abbreviations(text: str) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import DocumentStates, DocumentStore
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.knowledge.sources import ALL_IDS, IdRange, KnowledgeSource, KnowledgeSources
 
 PAGE = 1000
 """Statuses that are read at once."""
@@ -37,9 +37,8 @@ class ReadableDocuments:
     async def document(self, document_id: str, *, labels: frozenset[str]) -> ReadableDocument | None:
         """Return the newest content. Return None for a document that is unknown, withdrawn, withheld, or not
         open to the labels."""
-        status, document = await asyncio.gather(
-            self._states.get(document_id), self._documents.get(document_id)
-        )
+        both = self._states.get(document_id), self._documents.get(document_id)
+        status, document = await asyncio.gather(*both)
         if document is None or status is None or not _is_open(document.labels, labels):
             return None
         if status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
@@ -100,12 +99,8 @@ class ListDocuments:
         for ids in self._sources.ranges_of(of):
             if after is not None and ids.until is not None and after >= ids.until:
                 continue
-            found += await self._states.list(
-                states=states,
-                after=max(after or "", ids.after) or None,
-                until=ids.until,
-                limit=limit - len(found),
-            )
+            begin, left = max(after or "", ids.after) or None, limit - len(found)
+            found += await self._states.list(states=states, after=begin, until=ids.until, limit=left)
             if len(found) >= limit:
                 break
         return [self._sources.with_source(status) for status in found]
@@ -119,13 +114,10 @@ class ListDocuments:
 
 
 async def pages_of(
-    states: DocumentStates,
-    wanted: Sequence[DocumentState] = (),
-    *,
-    after: str | None = None,
-    until: str | None = None,
+    states: DocumentStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS
 ) -> AsyncIterator[Sequence[DocumentStatus]]:
     """Yield the documents in these states, by default in all, in pages in order of their ids."""
-    while page := await states.list(states=wanted, after=after, until=until, limit=PAGE):
+    after = ids.after or None
+    while page := await states.list(states=wanted, after=after, until=ids.until, limit=PAGE):
         yield page
         after = page[-1].document_id

@@ -36,6 +36,9 @@ class IdRange:
     until: str | None = None
 
 
+ALL_IDS = IdRange()
+
+
 @dataclass(frozen=True, slots=True)
 class KnowledgeSource:
     """One source of the tenant file."""
@@ -43,7 +46,7 @@ class KnowledgeSource:
     entry: SourceEntry
     labels: tuple[str, ...]
     """The labels that its documents may have."""
-    id_ranges: tuple[IdRange, ...] = (IdRange(),)
+    id_ranges: tuple[IdRange, ...] = (ALL_IDS,)
     """The ranges of its ids among all ids of the tenant, in order."""
 
     id_prefix: str = field(init=False)
@@ -79,12 +82,8 @@ class KnowledgeSource:
         has_labels = "labels" in document.model_fields_set
         labels = document.labels if has_labels else self.entry.default_labels
         self.check_labels(labels)
-        return document.model_copy(
-            update={
-                "document_id": self.document_id(document.document_id),
-                "labels": tuple(sorted(set(labels))),
-            }
-        )
+        document_id = self.document_id(document.document_id)
+        return document.model_copy(update={"document_id": document_id, "labels": tuple(sorted(set(labels)))})
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Raise DocumentInvalidError for an unknown label, with the most similar known label."""
@@ -93,10 +92,9 @@ class KnowledgeSource:
                 raise DocumentInvalidError(_unknown_label(label, self))
 
     def may_be_written_by(self, identity: Identity) -> bool:
-        writers = self.entry.writers
-        if not writers.agents and not writers.labels:
-            return True
-        return identity.agent in writers.agents or not identity.labels.isdisjoint(writers.labels)
+        agents, labels = self.entry.writers.agents, self.entry.writers.labels
+        is_named = identity.agent in agents or not identity.labels.isdisjoint(labels)
+        return is_named or not (agents or labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +106,11 @@ class KnowledgeSources:
     @classmethod
     def of(cls, tenant: TenantConfig) -> KnowledgeSources:
         prefixes = [entry.id_prefix for entry in tenant.sources]
-        return cls(
-            tuple(
-                KnowledgeSource(
-                    entry,
-                    tenant.labels if entry.labels is None else entry.labels,
-                    _id_ranges(entry.id_prefix, among=prefixes),
-                )
-                for entry in tenant.sources
-            )
-        )
+        sources: list[KnowledgeSource] = []
+        for entry in tenant.sources:
+            labels = tenant.labels if entry.labels is None else entry.labels
+            sources.append(KnowledgeSource(entry, labels, _id_ranges(entry.id_prefix, among=prefixes)))
+        return cls(tuple(sources))
 
     def named(self, name: str | None) -> KnowledgeSource:
         """Return a source by its name; without one the only source, or the one with the empty namespace.
@@ -126,18 +119,16 @@ class KnowledgeSources:
         """
         if name is None:
             return self._unnamed()
-        found = [source for source in self.all if source.name == name]
-        if not found:
-            raise NotFoundError(f'There is no source "{name}"; there are {self._names()}.')
-        return found[0]
+        for source in self.all:
+            if source.name == name:
+                return source
+        raise NotFoundError(f'There is no source "{name}"; there are {self._names()}.')
 
     def _unnamed(self) -> KnowledgeSource:
-        if len(self.all) == 1:
-            return self.all[0]
-        unnamed = [source for source in self.all if not source.id_prefix]
-        if not unnamed:
-            raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
-        return unnamed[0]
+        for source in self.all:
+            if not source.id_prefix or len(self.all) == 1:
+                return source
+        raise SourceNeededError(f"Name the source that the documents belong to: {self._names()}.")
 
     def of_document(self, document_id: str) -> KnowledgeSource | None:
         """Return the source of a tenant-wide id; None if it has no source.
@@ -145,13 +136,8 @@ class KnowledgeSources:
         An id without the prefix of another source belongs to the source with the empty namespace.
         """
         prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
-        unnamed = None
-        for source in self.all:
-            if not source.id_prefix:
-                unnamed = source
-            elif source.id_prefix == prefix:
-                return source
-        return unnamed
+        by_prefix = {source.id_prefix: source for source in self.all}
+        return by_prefix.get(prefix) or by_prefix.get("")
 
     def of_key(self, key: str) -> tuple[KnowledgeSource, str]:
         """Return the source of a file in the inbox, and the file's name within the source.
@@ -176,7 +162,7 @@ class KnowledgeSources:
     def ranges_of(self, sources: Sequence[KnowledgeSource]) -> list[IdRange]:
         """Return the ranges of the sources' ids among all ids, in order."""
         if len(sources) == len(self.all):
-            return [IdRange()]
+            return [ALL_IDS]
         return sorted((one for source in sources for one in source.id_ranges), key=lambda one: one.after)
 
     def _names(self) -> str:
