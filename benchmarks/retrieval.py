@@ -77,8 +77,8 @@ async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> f
 
 
 def _documents(connection: sqlite3.Connection) -> Iterator[IndexedDocument]:
-    passages = {entry.row: _floats(entry.vector) for entry in rows.passage_vectors(connection, None)}
-    titles = {entry.row: _floats(entry.vector) for entry in rows.title_vectors(connection, None)}
+    passages = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, rows.PASSAGE_VECTORS, None)}
+    titles = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, rows.TITLE_VECTORS, None)}
     for document in rows.documents_of(connection, None, with_units=True):
         yield IndexedDocument(
             card=document.card,

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import takewhile
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,20 +30,13 @@ from assistant.embedded.sqlite_file import SqliteFile, Transaction
 from assistant.twins import decode_log_batch, encode_log_batch
 
 _ANSWER_COLUMNS = """ (
-    number INTEGER PRIMARY KEY,
-    answer_id TEXT NOT NULL UNIQUE,
-    conversation_id TEXT NOT NULL,
-    asked_at TEXT NOT NULL,
-    body TEXT NOT NULL
+    number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL UNIQUE, conversation_id TEXT NOT NULL,
+    asked_at TEXT NOT NULL, body TEXT NOT NULL
 );
 """
 _FEEDBACK_COLUMNS = """ (
-    number INTEGER PRIMARY KEY,
-    answer_id TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE,
-    agent TEXT NOT NULL,
-    content TEXT NOT NULL,
-    body TEXT NOT NULL
+    number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+    agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL
 );
 """
 _RECORD_TABLES = f"""
@@ -76,9 +68,8 @@ class SqliteAnswerRecords:
     """``AnswerRecords`` in the file ``path``."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
-        self._file = SqliteFile(
-            path, schema=_RECORD_TABLES + _APPEND_ONLY, unavailable=RecordsUnavailableError
-        )
+        schema = _RECORD_TABLES + _APPEND_ONLY
+        self._file = SqliteFile(path, schema=schema, unavailable=RecordsUnavailableError)
         self._clock = clock or SystemClock()
 
     async def close(self) -> None:
@@ -99,10 +90,9 @@ class SqliteAnswerRecords:
         return AnswerRecord.model_validate_json(rows[0][0]) if rows else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        newest_first = await self._file.query(
-            "SELECT body FROM known WHERE conversation_id = ? ORDER BY asked_at DESC, number DESC LIMIT ?",
-            (conversation_id, limit),
-        )
+        of_conversation = "SELECT body FROM known WHERE conversation_id = ?"
+        statement = f"{of_conversation} ORDER BY asked_at DESC, number DESC LIMIT ?"
+        newest_first = await self._file.query(statement, (conversation_id, limit))
         return [AnswerRecord.model_validate_json(body) for (body,) in reversed(newest_first)]
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
@@ -114,16 +104,13 @@ class SqliteAnswerRecords:
         return await self._append("sends", sent.send_id, stored, content=sent)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        rows = await self._file.query(
-            "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2",
-            (answer_id, limit),
-        )
+        statement = "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2"
+        rows = await self._file.query(statement, (answer_id, limit))
         return [StoredVerdict.model_validate_json(body) for (body,) in rows]
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
-        rows = await self._file.query(
-            "SELECT body FROM sends WHERE answer_id = ? ORDER BY number", (answer_id,)
-        )
+        statement = "SELECT body FROM sends WHERE answer_id = ? ORDER BY number"
+        rows = await self._file.query(statement, (answer_id,))
         return [StoredSent.model_validate_json(body) for (body,) in rows]
 
     async def record_access(self, entry: AccessEntry) -> None:
@@ -133,17 +120,14 @@ class SqliteAnswerRecords:
         """As the port says. Who saw an answer is read from the answers themselves."""
 
         def work(connection: Transaction) -> AccessPage:
-            found = [
-                (place, entry)
-                for place, entry in _accesses(connection, query)
-                if place > (query.after or "")
-                and query.since <= entry.at < query.until
-                and query.wants(entry)
-            ]
-            found.sort(key=itemgetter(0))
-            page = found[: query.limit]
-            more = len(found) > query.limit
-            return AccessPage(tuple(entry for _, entry in page), page[-1][0] if more else None)
+            found: dict[str, AccessEntry] = {}
+            for place, entry in _accesses(connection, query):
+                is_within = query.since <= entry.at < query.until and place > (query.after or "")
+                if is_within and query.wants(entry):
+                    found[place] = entry
+            page = sorted(found)[: query.limit]
+            after = page[-1] if len(found) > query.limit else None
+            return AccessPage(tuple(found[place] for place in page), after)
 
         return await self._file.read(work)
 
@@ -152,22 +136,18 @@ class SqliteAnswerRecords:
 
         The id is the tenant's: the same id for another answer, agent or content is a conflict.
         """
+        columns = "answer_id, id, agent, content, body"
         row = (stored.answer_id, record_id, stored.agent, content.model_dump_json(), stored.model_dump_json())
+        select = f"SELECT {columns} FROM {table} WHERE id = ?"  # noqa: S608 (our own names)
+        insert = f"INSERT INTO {table} ({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
 
         def work(connection: Transaction) -> str:
-            found = connection.execute(
-                f"SELECT answer_id, id, agent, content, body FROM {table} WHERE id = ?",  # noqa: S608 (our own names)
-                (record_id,),
-            ).fetchone()
+            found = connection.execute(select, (record_id,)).fetchone()
             if found is None:
-                connection.execute(
-                    f"INSERT INTO {table} (answer_id, id, agent, content, body) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-                    row,
-                )
-                return row[4]
-            if found[:4] != row[:4]:
+                connection.execute(insert, row)
+            elif found[:4] != row[:4]:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
-            return str(found[4])
+            return str((found or row)[4])
 
         return type(stored).model_validate_json(await self._file.write(work))
 
@@ -203,28 +183,17 @@ def _seconds(at: datetime) -> str:
 
 _LOG_TABLES = """
 CREATE TABLE IF NOT EXISTS logs (
-    answer_id TEXT PRIMARY KEY,
-    agent TEXT NOT NULL,
-    request_hash TEXT NOT NULL,
-    key TEXT,
-    context TEXT NOT NULL,
-    expires_at REAL NOT NULL,
-    UNIQUE (agent, key)
+    answer_id TEXT PRIMARY KEY, agent TEXT NOT NULL, request_hash TEXT NOT NULL, key TEXT,
+    context TEXT NOT NULL, expires_at REAL NOT NULL, UNIQUE (agent, key)
 );
 CREATE INDEX IF NOT EXISTS logs_by_expiry ON logs (expires_at);
 CREATE TABLE IF NOT EXISTS batches (
-    answer_id TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    expires_at REAL NOT NULL,
+    answer_id TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, expires_at REAL NOT NULL,
     PRIMARY KEY (answer_id, number)
 );
 CREATE INDEX IF NOT EXISTS batches_by_expiry ON batches (expires_at);
 CREATE TABLE IF NOT EXISTS signals (
-    answer_id TEXT PRIMARY KEY,
-    cancelled INTEGER NOT NULL,
-    readers INTEGER NOT NULL,
-    expires_at REAL NOT NULL
+    answer_id TEXT PRIMARY KEY, cancelled INTEGER NOT NULL, readers INTEGER NOT NULL, expires_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
 """
@@ -232,6 +201,7 @@ _DELETED_AT_ONCE = 50
 """Expired rows of a table that one opening deletes: more than most answers write, and little work."""
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
+_BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number"
 _SIGNAL = """
 INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
@@ -266,17 +236,14 @@ class SqliteAnswerLog:
             _delete_expired(connection, now_s)
             found = _find(connection, opening, now_s)
             if found is None:
-                row = (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S)
-                connection.execute(_OPEN, row)
+                connection.execute(_OPEN, (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S))
             return found or opening
 
         return await self._file.write(work)
 
     async def release(self, opening: LogOpening) -> None:
-        statement = (
-            "DELETE FROM logs WHERE answer_id = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
-        )
+        without_batches = "NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
+        statement = f"DELETE FROM logs WHERE answer_id = ?1 AND {without_batches}"  # noqa: S608 (our own words)
         await self._file.execute(statement, (opening.answer_id,))
 
     async def free_key(self, opening: LogOpening) -> None:
@@ -290,28 +257,22 @@ class SqliteAnswerLog:
         now_s = self._now_s()
 
         def work(connection: Transaction) -> LogReading | None:
-            head = connection.execute(
-                f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s)
-            ).fetchone()
-            if head is None:
+            heads = connection.execute(f"{_HEAD} answer_id = ? AND expires_at > ?", (answer_id, now_s))
+            if (head := heads.fetchone()) is None:
                 return None
-            rows = connection.execute(
-                "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number",
-                (answer_id, after_batch),
-            )
+            rows = connection.execute(_BATCHES, (answer_id, after_batch))
             # A batch after a missing one waits for it.
-            whole = takewhile(
-                lambda numbered: numbered[0] == numbered[1][0], enumerate(rows, after_batch + 1)
-            )
+            numbered = enumerate(rows, after_batch + 1)
+            whole = takewhile(lambda each: each[0] == each[1][0], numbered)
             return LogReading(LogOpening(*head), tuple(decode_log_batch(*row) for _, row in whole))
 
         return await self._file.read(work)
 
     async def signal_cancel(self, answer_id: str) -> None:
-        await self._signal(answer_id, cancelled=1, readers=0)
+        await self._file.execute(_SIGNAL, (answer_id, 1, 0, self._expires_at_s()))
 
     async def signal_reader(self, answer_id: str) -> None:
-        await self._signal(answer_id, cancelled=0, readers=1)
+        await self._file.execute(_SIGNAL, (answer_id, 0, 1, self._expires_at_s()))
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
         wanted = orjson.dumps(list(answer_ids)).decode()
@@ -319,9 +280,6 @@ class SqliteAnswerLog:
             answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
             for answer_id, cancelled, readers in await self._file.query(_SIGNALS, (wanted, self._now_s()))
         }
-
-    async def _signal(self, answer_id: str, *, cancelled: int, readers: int) -> None:
-        await self._file.execute(_SIGNAL, (answer_id, cancelled, readers, self._expires_at_s()))
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()
@@ -341,8 +299,5 @@ def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpen
 
 def _delete_expired(connection: Transaction, now_s: float) -> None:
     for table in ("logs", "batches", "signals"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 (our own names)
-            f" (SELECT rowid FROM {table} WHERE expires_at <= ? LIMIT {_DELETED_AT_ONCE})",
-            (now_s,),
-        )
+        expired = f"SELECT rowid FROM {table} WHERE expires_at <= ? LIMIT {_DELETED_AT_ONCE}"  # noqa: S608
+        connection.execute(f"DELETE FROM {table} WHERE rowid IN ({expired})", (now_s,))  # noqa: S608

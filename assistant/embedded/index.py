@@ -37,9 +37,7 @@ class BatchedCalls(Generic[Item, Result]):
     """Runs calls in batches: a call with no other running starts at once; calls that come while a batch runs
     are the next batch."""
 
-    def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most_at_once: int
-    ) -> None:
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most_at_once: int):
         self._run = run
         self._most_at_once = most_at_once
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
@@ -63,8 +61,7 @@ class BatchedCalls(Generic[Item, Result]):
                 count = min(self._most_at_once, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
                 # Skip calls whose caller was cancelled.
-                wanted = [(item, future) for item, future in batch if not future.done()]
-                if wanted:
+                if wanted := [(item, future) for item, future in batch if not future.done()]:
                     await self._run_batch(wanted)
         finally:
             self._running = None
@@ -104,9 +101,8 @@ class _Engine(Generic[Side]):
     def __init__(self, open_side: Callable[[], Side]) -> None:
         self._open_side = open_side
         self._side: Side | None = None
-        self._thread = EngineThread(
-            "The passage index", most_pending=MAX_PENDING_CALLS, unavailable=SearchUnavailableError
-        )
+        name, unavailable = "The passage index", SearchUnavailableError
+        self._thread = EngineThread(name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
 
     async def run(self, work: Callable[[Side], Result], *, timeout_s: float) -> Result:
         """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
@@ -182,10 +178,9 @@ class EmbeddedPassageSearch:
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         limit_s = deadline.within_s(CALL_TIMEOUT_S)
-        if len(query.vector) != self._model.dimensions:
-            raise SearchUnavailableError(
-                f"The index has {self._model.dimensions} dimensions, the question {len(query.vector)}."
-            )
+        has, asked = self._model.dimensions, len(query.vector)
+        if asked != has:
+            raise SearchUnavailableError(f"The index has {has} dimensions, the question {asked}.")
         if len(self._searches) >= MAX_PENDING_CALLS:
             raise SearchUnavailableError("Too many searches wait for the passage index. Retry.")
         try:
@@ -237,12 +232,5 @@ class EmbeddedPassageSearch:
 
 
 def _info(version: str, model: IndexModel, counts: tuple[int, int, IndexMeta]) -> IndexInfo:
-    passage_count, document_count, meta = counts
-    return IndexInfo(
-        index_version=version,
-        embedding_model=model.name,
-        dimensions=model.dimensions,
-        passage_count=passage_count,
-        document_count=document_count,
-        updated_at=meta.updated_at,
-    )
+    passages, documents, meta = counts
+    return IndexInfo(version, model.name, model.dimensions, passages, documents, meta.updated_at)

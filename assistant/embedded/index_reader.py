@@ -39,6 +39,9 @@ _FIRST_CAPACITY = 1024
 _CODED = ("source", "type", "document_id", "labels")
 
 
+_Cosines = NDArray[np.float32]
+
+
 class VectorMatrix:
     """Vectors and filter columns of all passages, or of all titles, with exact cosines. For one thread."""
 
@@ -82,7 +85,7 @@ class VectorMatrix:
             products = np.ascontiguousarray((vectors_of_rows @ questions.T).T)
         return np.round(products, COSINE_DECIMALS, out=products)
 
-    def best(self, cosines: NDArray[np.float32], query: PassageQuery) -> list[tuple[int, float]]:
+    def best(self, cosines: _Cosines, query: PassageQuery) -> list[tuple[int, float]]:
         """Return the best (row, cosine) of the rows that pass the query's filters, ties by name."""
         allowed = self._allowed(query)
         slots = np.arange(self._size) if allowed is None else np.flatnonzero(allowed)
@@ -94,18 +97,13 @@ class VectorMatrix:
         best = sorted((-float(cosines[slot]), self._names[slot], slot) for slot in slots.tolist())
         return [(int(self._columns["row"][slot]), _decimal(-negative)) for negative, _, slot in best[:limit]]
 
-    def at(self, cosines: NDArray[np.float32], row: int) -> float:
+    def at(self, cosines: _Cosines, row: int) -> float:
         return _decimal(float(cosines[self._slots[row]]))
 
-    def best_of_documents(
-        self, cosines: NDArray[np.float32], document_ids: Iterable[str]
-    ) -> dict[str, float]:
+    def best_of_documents(self, cosines: _Cosines, document_ids: Iterable[str]) -> Leg:
         """Return the best cosine over the rows of each document that has rows."""
-        return {
-            document_id: max(self.at(cosines, row) for row in self._rows_of_document[document_id])
-            for document_id in document_ids
-            if self._rows_of_document.get(document_id)
-        }
+        rows_of = {name: self._rows_of_document.get(name, ()) for name in document_ids}
+        return {name: max(self.at(cosines, row) for row in own) for name, own in rows_of.items() if own}
 
     def _allowed(self, query: PassageQuery) -> NDArray[np.bool_] | None:
         masks: list[NDArray[np.bool_]] = []
@@ -117,9 +115,8 @@ class VectorMatrix:
             wanted: tuple[str, ...] = getattr(query.filters, name)
             if wanted:
                 codes = self._codes[name]
-                masks.append(
-                    np.isin(self._column(name), [codes[value] for value in wanted if value in codes])
-                )
+                known = [codes[value] for value in wanted if value in codes]
+                masks.append(np.isin(self._column(name), known))
         if query.filters.updated_after is not None:
             masks.append(self._column("updated_at_us") > microseconds(query.filters.updated_after))
         return np.logical_and.reduce(masks) if masks else None
@@ -258,9 +255,8 @@ class IndexFollower:
                     raise
                 continue
             # Not the generation: rows may have been written since they were read.
-            view.seen = replace(
-                view.seen, lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit
-            )
+            folder, commit = meta.lexical_folder, meta.lexical_commit
+            view.seen = replace(view.seen, lexical_folder=folder, lexical_commit=commit)
             return
 
 
@@ -280,8 +276,8 @@ def _refresh_rows(view: IndexView) -> None:
             changed = None  # at first: all of them
             if view.seen.generation:
                 changed = rows.changed_documents(view.connection, after_generation=view.seen.generation)
-            view.passages.replace(changed, rows.passage_vectors(view.connection, changed))
-            view.titles.replace(changed, rows.title_vectors(view.connection, changed))
+            view.passages.replace(changed, rows.vector_rows(view.connection, rows.PASSAGE_VECTORS, changed))
+            view.titles.replace(changed, rows.vector_rows(view.connection, rows.TITLE_VECTORS, changed))
         # Of these counters only those of the rows: _refresh_lexical reads tantivy's.
         view.seen = replace(view.seen, generation=meta.generation, updated_at=meta.updated_at)
     finally:
@@ -321,11 +317,8 @@ class IndexReader:
             nothing = Retrieved(passages=(), best_cosine=0.0, index_version=self._index_version)
             return [nothing for _ in queries]
         vectors = [query.vector for query in queries]
-        cosines = zip(view.passages.cosines(vectors), view.titles.cosines(vectors), strict=True)
-        return [
-            self._search_one(view, query, of_passages, of_titles)
-            for query, (of_passages, of_titles) in zip(queries, cosines, strict=True)
-        ]
+        cosines = view.passages.cosines(vectors), view.titles.cosines(vectors)
+        return [self._search_one(view, *one) for one in zip(queries, *cosines, strict=True)]
 
     def read_documents(
         self, document_ids: Sequence[str], *, labels: frozenset[str]
@@ -334,30 +327,25 @@ class IndexReader:
         view = self._follower.refresh()
         if view is None:
             return {}
-        documents = rows.documents_of(view.connection, document_ids, with_units=True)
-        found = {document.card.document_id: document for document in documents}
-        return {
-            document_id: StoredDocument(
-                card=document.card, passages=tuple(passage for _, passage in document.passages)
-            )
-            for document_id in document_ids
-            if (document := found.get(document_id)) is not None
-            and (not document.card.labels or labels.intersection(document.card.labels))
-        }
+        found: dict[str, StoredDocument] = {}
+        for document in rows.documents_of(view.connection, document_ids, with_units=True):
+            card, passages = document.card, tuple(passage for _, passage in document.passages)
+            if not card.labels or labels.intersection(card.labels):
+                found[card.document_id] = StoredDocument(card, passages)
+        return {document_id: found[document_id] for document_id in document_ids if document_id in found}
 
     def _search_one(
-        self,
-        view: IndexView,
-        query: PassageQuery,
-        passage_cosines: NDArray[np.float32],
-        title_cosines: NDArray[np.float32],
+        self, view: IndexView, query: PassageQuery, passage_cosines: _Cosines, title_cosines: _Cosines
     ) -> Retrieved:
         matrix = view.passages
         words = _lexical_leg(view, matrix, "passages", query)
         nearest = matrix.best(passage_cosines, query)
         row_of = {matrix.name(row): row for row, _ in (*words, *nearest)}
         legs = {"lexical": _named(matrix, words), "vector": _named(matrix, nearest)}
-        legs |= _document_legs(view, query, title_cosines)
+        titles = view.titles
+        legs["title"] = _named(titles, _lexical_leg(view, titles, "titles", query))
+        legs["text"] = _named(titles, _lexical_leg(view, titles, "texts", query))
+        legs["title_vector"] = _named(titles, titles.best(title_cosines, query))
         return retrieved(
             legs,
             size=query.size,
@@ -371,21 +359,11 @@ class IndexReader:
 def _lexical_leg(
     view: IndexView, matrix: VectorMatrix, leg: lexical.Leg, query: PassageQuery
 ) -> list[tuple[int, float]]:
-    hits = view.lexical.search(
-        leg, query.text, filters=query.filters, labels=query.labels, limit=LEXICAL_MARGIN * query.leg_size
-    )
+    filters, limit = query.filters, LEXICAL_MARGIN * query.leg_size
+    hits = view.lexical.search(leg, query.text, filters=filters, labels=query.labels, limit=limit)
     known = [(row, round(score, SCORE_DECIMALS)) for row, score in hits if row in matrix]
     known.sort(key=lambda hit: (-hit[1], matrix.name(hit[0])))
     return known[: query.leg_size]
-
-
-def _document_legs(view: IndexView, query: PassageQuery, cosines: NDArray[np.float32]) -> dict[str, Leg]:
-    titles = view.titles
-    return {
-        "title": _named(titles, _lexical_leg(view, titles, "titles", query)),
-        "text": _named(titles, _lexical_leg(view, titles, "texts", query)),
-        "title_vector": _named(titles, titles.best(cosines, query)),
-    }
 
 
 def _named(matrix: VectorMatrix, leg: Iterable[tuple[int, float]]) -> Leg:

@@ -57,17 +57,13 @@ class IndexWriter:
         try:
             self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout:
-            raise LocalRuntimeError(
-                f"Another worker writes the index {self._folder}. Stop it or wait for it."
-            ) from None
+            advice = "Stop it or wait for it."
+            raise LocalRuntimeError(f"Another worker writes the index {self._folder}. {advice}") from None
         for other in self._folder.parent.iterdir():
             if other.is_dir() and other != self._folder:  # an older version would keep withdrawn text
                 shutil.rmtree(other)
-        self._connection = open_connection(
-            self._folder / rows.PASSAGES_FILE,
-            pragmas=("synchronous = FULL", "secure_delete = ON"),
-            page_size_bytes=PAGE_SIZE_BYTES,
-        )
+        path, pragmas = self._folder / rows.PASSAGES_FILE, ("synchronous = FULL",)
+        self._connection = open_connection(path, pragmas=pragmas, page_size_bytes=PAGE_SIZE_BYTES)
         self._connection.executescript(rows.INDEX_SCHEMA)
         self._open_lexical()
 
@@ -82,12 +78,8 @@ class IndexWriter:
 
         Raises ConfigurationError when a vector does not have the index's dimensions.
         """
-        self._replace_rows(
-            {
-                document.card.document_id: self._packed(document) if document.passages else None
-                for document in documents
-            }
-        )
+        packed = {each.card.document_id: self._packed(each) if each.passages else None for each in documents}
+        self._replace_rows(packed)
         self._write_pending()
 
     def delete(self, document_ids: Iterable[str]) -> None:

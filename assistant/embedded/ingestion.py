@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -19,21 +20,13 @@ from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 KNOWLEDGE_SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (
-    document_id TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    content_hash TEXT NOT NULL,
-    received_at TEXT NOT NULL,
-    status TEXT NOT NULL
+    document_id TEXT PRIMARY KEY, state TEXT NOT NULL, content_hash TEXT NOT NULL,
+    received_at TEXT NOT NULL, status TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS states_by_state ON states (state, document_id);
 CREATE TABLE IF NOT EXISTS queued (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    queue TEXT NOT NULL,
-    document_id TEXT NOT NULL,
-    visible_at_s REAL NOT NULL,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    receipt TEXT,
-    receiver TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, document_id TEXT NOT NULL,
+    visible_at_s REAL NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, receipt TEXT, receiver TEXT,
     dead INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS queued_waiting ON queued (queue, dead, number);
@@ -55,9 +48,8 @@ _LIST = """
 SELECT status FROM states WHERE state IN (SELECT value FROM json_each(?))
     AND document_id > ? AND (? IS NULL OR document_id <= ?) ORDER BY document_id LIMIT ?
 """
-_COUNT = """
-SELECT state, count(*) FROM states WHERE document_id > ? AND (? IS NULL OR document_id <= ?) GROUP BY state
-"""
+_COUNT = """SELECT state, count(*) FROM states
+WHERE document_id > ? AND (? IS NULL OR document_id <= ?) GROUP BY state"""
 
 
 class SqliteDocumentStates:
@@ -114,31 +106,25 @@ def _json(values: Iterable[str]) -> str:
 
 
 def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:
-    return (
-        status.document_id,
-        status.state.value,
-        status.content_hash,
-        status.received_at.isoformat(),
-        status.model_dump_json(),
-    )
+    received_at, body = status.received_at.isoformat(), status.model_dump_json()
+    return (status.document_id, status.state.value, status.content_hash, received_at, body)
 
 
+MOST_MESSAGES = 1_000_000
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 0.2
 """Polls back off from the first to the longest: an idle queue costs five small reads a second."""
 
+_SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
 _BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
-_DUE = """
-SELECT number FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s <= ? ORDER BY number LIMIT ?
-"""
+_WAITING = "FROM queued WHERE queue = ? AND dead = 0"
+_DUE = f"SELECT number {_WAITING} AND visible_at_s <= ? ORDER BY number LIMIT ?"
 _TAKE = """
 UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
 RETURNING receipt, document_id, attempt
 """
 _EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
-_IN_FLIGHT = """
-SELECT DISTINCT receiver FROM queued WHERE queue = ? AND dead = 0 AND visible_at_s > ? AND receiver != ?
-"""
+_IN_FLIGHT = f"SELECT DISTINCT receiver {_WAITING} AND visible_at_s > ? AND receiver != ?"
 _REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"
 _LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
 
@@ -150,19 +136,9 @@ class SqliteIngestionQueue:
     at once, not after the timeout. A new process also retries dead letters: here nobody else handles them.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        name: str = "documents",
-        max_attempts: int = MAX_ATTEMPTS,
-        max_messages: int = 1_000_000,
-        clock: Clock | None = None,
-    ) -> None:
+    def __init__(self, path: Path, *, name: str = "documents", clock: Clock | None = None) -> None:
         self._file = SqliteFile(path, schema=KNOWLEDGE_SCHEMA)
         self._name = name
-        self._max_attempts = max_attempts
-        self._max_messages = max_messages
         self._clock = clock or SystemClock()
         self._receiver = ""
 
@@ -173,13 +149,10 @@ class SqliteIngestionQueue:
         rows = [(self._name, document_id, self._now_s()) for document_id in document_ids]
 
         def work(connection: Transaction) -> None:
-            if _count(connection, self._name) + len(rows) > self._max_messages:
-                raise OverloadedError(
-                    f"The ingestion queue is full ({self._max_messages} documents); wait for the worker."
-                )
-            connection.executemany(
-                "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)", rows
-            )
+            if _count(connection, self._name) + len(rows) > MOST_MESSAGES:
+                full = f"The ingestion queue is full ({MOST_MESSAGES} documents)"
+                raise OverloadedError(f"{full}; wait for the worker.")
+            connection.executemany(_SEND, rows)
 
         await self._file.write(work)
 
@@ -194,10 +167,8 @@ class SqliteIngestionQueue:
         while True:
             # Read first, so that an idle worker takes no write lock.
             if await self._file.read(self._has_due):
-                taken = await self._file.write(
-                    lambda connection: self._take(connection, limit, visibility_timeout_s)
-                )
-                if taken:
+                take = partial(self._take, limit=limit, visibility_timeout_s=visibility_timeout_s)
+                if taken := await self._file.write(take):
                     return taken
             left_s = until_s - self._clock.monotonic_s()
             if left_s <= 0:
@@ -226,10 +197,9 @@ class SqliteIngestionQueue:
 
     def _take(self, connection: Transaction, limit: int, visibility_timeout_s: float) -> list[QueuedDocument]:
         now_s = self._now_s()
-        connection.execute(_BURY, (self._name, now_s, self._max_attempts))
-        numbers = connection.execute(_DUE, (self._name, now_s, limit)).fetchall()
+        connection.execute(_BURY, (self._name, now_s, MAX_ATTEMPTS))
         taken: list[QueuedDocument] = []
-        for (number,) in numbers:
+        for (number,) in connection.execute(_DUE, (self._name, now_s, limit)):
             values = (now_s + visibility_timeout_s, secrets.token_hex(16), self._receiver, number)
             receipt, document_id, attempt = connection.execute(_TAKE, values).fetchone()
             taken.append(QueuedDocument(receipt=receipt, document_id=document_id, attempt=attempt))
@@ -237,10 +207,8 @@ class SqliteIngestionQueue:
 
     def _take_over(self, connection: Transaction) -> None:
         now_s = self._now_s()
-        receivers = connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)).fetchall()
-        for (receiver,) in receivers:
-            pid = int(receiver.partition("@")[0])
-            if _identity(pid) != receiver:
+        for (receiver,) in connection.execute(_IN_FLIGHT, (self._name, now_s, self._receiver)):
+            if _identity(int(receiver.partition("@")[0])) != receiver:
                 connection.execute(_LET_GO, (now_s, self._name, receiver))
         connection.execute(_REVIVE, (self._name,))
 
@@ -257,5 +225,4 @@ def _identity(pid: int) -> str:
 
 
 def _count(connection: Transaction, name: str) -> int:
-    row = connection.execute("SELECT count(*) FROM queued WHERE queue = ? AND dead = 0", (name,)).fetchone()
-    return int(row[0])
+    return connection.execute(f"SELECT count(*) {_WAITING}", (name,)).fetchone()[0]

@@ -108,9 +108,8 @@ class LexicalWriter:
         document = tantivy.Document()
         for name, text in texts.items():
             document.add_text(name, text)
-        document.add_text("document_id", filtered.document_id)
-        document.add_text("source", filtered.source)
-        document.add_text("type", filtered.type)
+        for name in ("document_id", "source", "type"):
+            document.add_text(name, getattr(filtered, name))
         for label in visibility(filtered.labels):
             document.add_text("visible_to", label)
         document.add_integer("updated_at_us", microseconds(filtered.updated_at))
@@ -149,35 +148,26 @@ class LexicalReader:
         self, leg: Leg, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
     ) -> list[tuple[int, float]]:
         """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query."""
-        schema = self._indexes[leg].schema
+        schema, searcher = self._indexes[leg].schema, self._searchers[leg]
         terms = self._term_queries(text, schema, LEG_FIELDS[leg])
         if not terms:
             return []
         clauses = [(Occur.Must, Query.boolean_query(terms))]
-        clauses += [
-            (Occur.Must, Query.const_score_query(query, 0.0)) for query in _filters(schema, filters, labels)
-        ]
-        searcher = self._searchers[leg]
+        for query in _filters(schema, filters, labels):
+            clauses.append((Occur.Must, Query.const_score_query(query, 0.0)))
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
-        rows = searcher.fast_field_values("row", [address for _, address in hits])
-        return [
-            (int(row), float(score)) for row, (score, _) in zip(rows, hits, strict=True) if row is not None
-        ]
+        rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
+        return [(int(row), float(score)) for row, (score, _) in rows if row is not None]
 
     def _term_queries(
         self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
     ) -> list[tuple[Occur, Query]]:
-        terms = Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS)
-        return [
-            (
-                Occur.Should,
-                Query.boost_query(
-                    Query.term_query(schema, field, term, index_option="freq"), boost * occurrences
-                ),
-            )
-            for term, occurrences in terms
-            for field, boost in boosts.items()
-        ]
+        queries: list[tuple[Occur, Query]] = []
+        for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
+            for field, boost in boosts.items():
+                query = Query.term_query(schema, field, term, index_option="freq")
+                queries.append((Occur.Should, Query.boost_query(query, boost * occurrences)))
+        return queries
 
 
 def _filters(schema: tantivy.Schema, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
@@ -194,9 +184,8 @@ def _filters(schema: tantivy.Schema, filters: SearchFilters, labels: frozenset[s
 
 
 def _any_of(schema: tantivy.Schema, field: str, values: Iterable[str]) -> Query:
-    return Query.boolean_query(
-        [(Occur.Should, Query.term_query(schema, field, value, index_option="basic")) for value in values]
-    )
+    terms = [Query.term_query(schema, field, value, index_option="basic") for value in values]
+    return Query.boolean_query([(Occur.Should, term) for term in terms])
 
 
 def _share_heaps() -> None:

@@ -22,14 +22,7 @@ from typing import Any
 import orjson
 
 from assistant.domain.documents import DocumentCard, KnownWords, Passage
-from assistant.twins import (
-    card_from,
-    card_values,
-    known_words_of,
-    microseconds,
-    passage_from,
-    passage_values,
-)
+from assistant.twins import card_from, card_values, known_words_of, microseconds, passage_from, passage_values
 
 PASSAGES_FILE = "passages.sqlite"
 SCHEMA_VERSION = 2
@@ -38,39 +31,21 @@ SCHEMA_VERSION = 2
 INDEX_SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS passages (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    document_id TEXT NOT NULL,
-    ordinal INTEGER NOT NULL,
-    content_hash TEXT NOT NULL,
-    title TEXT NOT NULL,
-    heading TEXT NOT NULL,
-    text TEXT NOT NULL,
-    span_start INTEGER NOT NULL,
-    span_end INTEGER NOT NULL,
-    token_count INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    type TEXT NOT NULL,
-    url TEXT,
-    updated_at_us INTEGER NOT NULL,
-    labels TEXT NOT NULL,
-    units BLOB NOT NULL
+    row INTEGER PRIMARY KEY AUTOINCREMENT, document_id TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    content_hash TEXT NOT NULL, title TEXT NOT NULL, heading TEXT NOT NULL, text TEXT NOT NULL,
+    span_start INTEGER NOT NULL, span_end INTEGER NOT NULL, token_count INTEGER NOT NULL,
+    source TEXT NOT NULL, type TEXT NOT NULL, url TEXT, updated_at_us INTEGER NOT NULL,
+    labels TEXT NOT NULL, units BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document_id, ordinal);
 CREATE TABLE IF NOT EXISTS vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cards (
-    document_id TEXT PRIMARY KEY,
-    source TEXT NOT NULL,
-    type TEXT NOT NULL,
-    updated_at_us INTEGER NOT NULL,
-    labels TEXT NOT NULL,
-    card BLOB NOT NULL
+    document_id TEXT PRIMARY KEY, source TEXT NOT NULL, type TEXT NOT NULL,
+    updated_at_us INTEGER NOT NULL, labels TEXT NOT NULL, card BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS titles (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    document_id TEXT NOT NULL,
-    ordinal INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    vector BLOB NOT NULL
+    row INTEGER PRIMARY KEY AUTOINCREMENT, document_id TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    text TEXT NOT NULL, vector BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS titles_by_document ON titles (document_id, ordinal);
 CREATE TABLE IF NOT EXISTS changes (document_id TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
@@ -83,12 +58,10 @@ _PASSAGE_COLUMNS = (
     " source, type, url, updated_at_us, labels, units"
 )
 _COLUMN_NAMES = _PASSAGE_COLUMNS.split(", ")
-_INSERT_PASSAGE = (
-    f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES (:document_id, :ordinal, :content_hash, :title,"  # noqa: S608
-    " :heading, :text, :span_start, :span_end, :token_count, :source, :type, :url, :updated_at_us, :labels,"
-    " :units)"
-)
-_SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608 (our own names)
+_NAMED_VALUES = ", ".join(f":{name}" for name in _COLUMN_NAMES)
+_INSERT_PASSAGE = f"INSERT INTO passages ({_PASSAGE_COLUMNS}) VALUES ({_NAMED_VALUES})"  # noqa: S608 (our own names)
+_SELECT_PASSAGES = f"SELECT row, {_PASSAGE_COLUMNS} FROM passages"  # noqa: S608
+_OF_DOCUMENT = "WHERE document_id = ? ORDER BY ordinal"
 _SELECT_VECTORS = (
     "SELECT row, document_id || '#' || ordinal, document_id, source, type, updated_at_us, labels, vector"
 )
@@ -191,20 +164,12 @@ def replace_rows(
         if document is not None:
             _insert(connection, document)
     generation = meta.generation + 1
-    connection.executemany(
-        "INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)",
-        [(document_id, generation) for document_id in documents],
-    )
-    connection.executemany(
-        "INSERT OR IGNORE INTO pending (document_id) VALUES (?)",
-        [(document_id,) for document_id in documents],
-    )
-    write_meta(
-        connection,
-        generation=str(generation),
-        updated_at=now.isoformat(),
-        purge_pending="1" if removed or meta.purge_pending else "0",
-    )
+    for document_id in documents:
+        changed = (document_id, generation)
+        connection.execute("INSERT OR REPLACE INTO changes (document_id, generation) VALUES (?, ?)", changed)
+        connection.execute("INSERT OR IGNORE INTO pending (document_id) VALUES (?)", (document_id,))
+    purge = "1" if removed or meta.purge_pending else "0"
+    write_meta(connection, generation=str(generation), updated_at=now.isoformat(), purge_pending=purge)
 
 
 def pending_documents(connection: sqlite3.Connection) -> list[str]:
@@ -221,14 +186,10 @@ def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
     filters = (card.document_id, card.source, card.type, microseconds(card.updated_at), _json(card.labels))
     row = (*filters, _compress(card_values(card)))
     connection.execute("INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)", row)
-    asked = (card.title, *card.questions)
-    connection.executemany(
-        "INSERT INTO titles (document_id, ordinal, text, vector) VALUES (?, ?, ?, ?)",
-        [
-            (card.document_id, ordinal, text, vector)
-            for ordinal, (text, vector) in enumerate(zip(asked, document.title_vectors, strict=True))
-        ],
-    )
+    asked = zip((card.title, *card.questions), document.title_vectors, strict=True)
+    titles = [(card.document_id, ordinal, *title) for ordinal, title in enumerate(asked)]
+    statement = "INSERT INTO titles (document_id, ordinal, text, vector) VALUES (?, ?, ?, ?)"
+    connection.executemany(statement, titles)
     for passage, vector in document.passages:
         row = connection.execute(_INSERT_PASSAGE, _columns(passage)).lastrowid
         connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, vector))
@@ -240,17 +201,10 @@ def documents_of(
     """Yield those of the documents that the index holds, or all, each with its passages in order."""
     statement, values = _of_documents("SELECT document_id, card FROM cards", document_ids)
     for document_id, card in connection.execute(statement, values):
-        passages = connection.execute(
-            f"{_SELECT_PASSAGES} WHERE document_id = ? ORDER BY ordinal", (document_id,)
-        )
-        titles = connection.execute(
-            "SELECT row, text FROM titles WHERE document_id = ? ORDER BY ordinal", (document_id,)
-        )
-        yield DocumentRows(
-            card=card_from(_decompress(card)),
-            titles=titles.fetchall(),
-            passages=[(row[0], _passage(row, with_units=with_units)) for row in passages],
-        )
+        titles = connection.execute(f"SELECT row, text FROM titles {_OF_DOCUMENT}", (document_id,))  # noqa: S608
+        rows = connection.execute(f"{_SELECT_PASSAGES} {_OF_DOCUMENT}", (document_id,))
+        passages = [(row[0], _passage(row, with_units=with_units)) for row in rows]
+        yield DocumentRows(card_from(_decompress(card)), titles.fetchall(), passages)
 
 
 def known_words(connection: sqlite3.Connection) -> KnownWords:
@@ -266,28 +220,20 @@ def known_words(connection: sqlite3.Connection) -> KnownWords:
 
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:
     """Return the passages of these rows by their ids, without rows that no longer exist."""
-    found = connection.execute(
-        f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))",  # noqa: S608 (our own names)
-        (_json(rows),),
-    )
+    statement = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
+    found = connection.execute(statement, (_json(rows),))
     return {passage.passage_id: passage for passage in map(_passage, found)}
 
 
-def passage_vectors(
-    connection: sqlite3.Connection, document_ids: Iterable[str] | None
-) -> Iterator[VectorRow]:
-    """Yield the rows of the documents' passages, or of all."""
-    return _vector_rows(connection, "passages JOIN vectors USING (row)", document_ids)
+PASSAGE_VECTORS = "passages JOIN vectors USING (row)"
+TITLE_VECTORS = "titles JOIN cards USING (document_id)"
+"""Of the documents' titles and questions."""
 
 
-def title_vectors(connection: sqlite3.Connection, document_ids: Iterable[str] | None) -> Iterator[VectorRow]:
-    """Yield the rows of the documents' titles and questions, or of all."""
-    return _vector_rows(connection, "titles JOIN cards USING (document_id)", document_ids)
-
-
-def _vector_rows(
+def vector_rows(
     connection: sqlite3.Connection, tables: str, document_ids: Iterable[str] | None
 ) -> Iterator[VectorRow]:
+    """Yield the rows of the documents, or of all, in PASSAGE_VECTORS or TITLE_VECTORS."""
     statement, values = _of_documents(f"{_SELECT_VECTORS} FROM {tables}", document_ids)
     for row in connection.execute(f"{statement} ORDER BY row", values):
         yield VectorRow(*row[:6], labels=tuple(orjson.loads(row[6])), vector=row[7])
@@ -301,11 +247,9 @@ def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[s
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return (passages, documents that have their card and a passage or more)."""
-    row = connection.execute(
-        "SELECT (SELECT count(*) FROM passages), (SELECT count(DISTINCT document_id) FROM passages),"
-        " (SELECT count(*) FROM cards)"
-    ).fetchone()
-    return int(row[0]), min(int(row[1]), int(row[2]))
+    counts = "SELECT count(*), count(DISTINCT document_id), (SELECT count(*) FROM cards) FROM passages"
+    passages, with_passages, cards = connection.execute(counts).fetchone()
+    return passages, min(with_passages, cards)
 
 
 def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> frozenset[str]:
@@ -326,16 +270,12 @@ def _columns(passage: Passage) -> dict[str, Any]:
 
 
 def _passage(columns: Sequence[Any], *, with_units: bool = True) -> Passage:
-    values = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
-    return passage_from(
-        values
-        | {
-            "passage_id": f"{values['document_id']}#{values['ordinal']}",
-            "span": (values["span_start"], values["span_end"]),
-            "labels": orjson.loads(values["labels"]),
-            "units": _decompress(values["units"]) if with_units else None,
-        }
-    )
+    values: dict[str, Any] = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
+    values["passage_id"] = f"{values['document_id']}#{values['ordinal']}"
+    values["span"] = (values["span_start"], values["span_end"])
+    values["labels"] = orjson.loads(values["labels"])
+    values["units"] = _decompress(values["units"]) if with_units else None
+    return passage_from(values)
 
 
 def _json(values: Iterable[object]) -> str:

@@ -43,9 +43,6 @@ class Rows:
         """Return the first row, or None."""
         return self.rows[0] if self.rows else None
 
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return self.rows
-
 
 class Transaction:
     """The open transaction of a file, for the function that it was opened for."""
@@ -85,9 +82,8 @@ class EngineThread:
             future = loop.run_in_executor(self._thread, run_in_its_thread, work)
             return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
-            raise self._unavailable(
-                f"{self._name} did not respond within {timeout_s:.0f} s. Retry."
-            ) from None
+            late = f"{self._name} did not respond within {timeout_s:.0f} s. Retry."
+            raise self._unavailable(late) from None
         finally:
             self._pending -= 1
 

@@ -11,6 +11,7 @@ import pytest
 
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
+from assistant.embedded import ingestion
 from assistant.embedded.answers import SqliteAnswerRecords
 from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
 from assistant.embedded.sqlite_file import SqliteFile, Transaction
@@ -51,8 +52,9 @@ async def test_records_are_there_after_reopening(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_a_full_queue_refuses_more(tmp_path: Path) -> None:
-    queue = SqliteIngestionQueue(tmp_path / "queue.sqlite", max_messages=3)
+async def test_a_full_queue_refuses_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestion, "MOST_MESSAGES", 3)
+    queue = SqliteIngestionQueue(tmp_path / "queue.sqlite")
     await queue.send_many(["a", "b"])
     with pytest.raises(OverloadedError, match="full"):
         await queue.send_many(["c", "d"])
