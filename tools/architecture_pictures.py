@@ -22,6 +22,7 @@ from template_checks.reachability import Report, Row
 from template_checks.reachability.stations import VPC, Station, stations
 from template_checks.templates import Templates
 from template_checks.values import text
+from tools.tables import markdown_table
 
 _GATEWAYS = (str(Kind.DYNAMODB), str(Kind.S3))
 _SHAPES = {
@@ -29,6 +30,7 @@ _SHAPES = {
     Kind.SEARCH: ("[(", ")]"),
     Kind.AWS: ("[[", "]]"),
     Kind.SYSTEM: ("[[", "]]"),
+    "gateways": ("[(", ")]"),
 }
 
 
@@ -44,7 +46,8 @@ def network_picture(templates: Templates, report: Report) -> str:
     lines += [f"    {_node(name, labels[name])}" for name in inside]
     lines += ["  end"]
     arrows = {(_ends(row), _port(row)) for row in report.rows}
-    lines += [f"  {_id(a)} -->|{port}| {_id(b)}" for (a, b), port in sorted(arrows, key=_order_of_arrow)]
+    ordered = sorted(arrows, key=lambda arrow: [_order(end) for end in arrow[0]])
+    lines += [f"  {_id(a)} -->|{port}| {_id(b)}" for (a, b), port in ordered]
     return _fenced(lines)
 
 
@@ -72,7 +75,7 @@ def reach_table(report: Report) -> str:
         (source, ", ".join(targets), port, by, judged)
         for (source, port, by, judged), targets in grouped.items()
     ]
-    return _markdown(("from", "reaches", "on", "by", "judged"), rows)
+    return markdown_table(("from", "reaches", "on", "by", "judged"), rows)
 
 
 def calls_table(report: Report) -> str:
@@ -84,7 +87,7 @@ def calls_table(report: Report) -> str:
         (caller, ", ".join(sorted(services)), by, judged)
         for (caller, by, judged), services in sorted(grouped.items())
     ]
-    return _markdown(("caller", "calls", "by", "judged"), rows)
+    return markdown_table(("caller", "calls", "by", "judged"), rows)
 
 
 def rewritten(page: str, templates: Templates) -> str:
@@ -116,13 +119,7 @@ def _ends(row: Row) -> tuple[str, str]:
 
 def _order(name: str) -> tuple[int, str]:
     """Sort as ``Kind`` does: from the way in to what is reached last."""
-    places = [place for place, kind in enumerate(Kind) if name.startswith(kind)]
-    return (places[0] if places else len(Kind), name)
-
-
-def _order_of_arrow(arrow: tuple[tuple[str, str], str]) -> tuple[tuple[int, str], tuple[int, str]]:
-    (source, target), _ = arrow
-    return _order(source), _order(target)
+    return next((place for place, kind in enumerate(Kind) if name.startswith(kind)), len(Kind)), name
 
 
 def _port(row: Row) -> str:
@@ -156,10 +153,7 @@ def _vpc_label(templates: Templates) -> str:
 
 
 def _node(name: str, label: str) -> str:
-    kind = next((kind for kind in _SHAPES if name.startswith(kind)), None)
-    left, right = (
-        ("[(", ")]") if name == "gateways" else _SHAPES.get(kind, ("[", "]")) if kind else ("[", "]")
-    )
+    left, right = next((shape for kind, shape in _SHAPES.items() if name.startswith(kind)), ("[", "]"))
     return f'{_id(name)}{left}"{label}"{right}'
 
 
@@ -193,11 +187,6 @@ def _short(name: str) -> str:
 
 def _fenced(lines: Iterable[str]) -> str:
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
-
-
-def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from assistant.settings.process import ProcessSettings, ServiceSettings, StoreSettings, WorkerSettings
+from tools.tables import markdown_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "start-alone.md"
 _TABLES: dict[str, type[StoreSettings]] = {"service": ServiceSettings, "worker": WorkerSettings}
@@ -34,14 +35,13 @@ def with_tables(page: str) -> str:
 
 
 def _table(settings: type[StoreSettings]) -> str:
-    lines = ["| variable | values | default | what |", "| --- | --- | --- | --- |"]
+    rows: list[tuple[str, ...]] = []
     said = dict(_docstrings(settings))
     for name, field in settings.model_fields.items():
         default = "needed with `stores=aws`" if name in settings.on_aws else _default(field)
         what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), said[name])
-        cells = (f"`{settings.variable(name)}`", _values(field.annotation), default, what)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"`{settings.variable(name)}`", _values(field.annotation), default, what))
+    return markdown_table(("variable", "values", "default", "what"), rows)
 
 
 def _named(found: re.Match[str], settings: type[StoreSettings]) -> str:

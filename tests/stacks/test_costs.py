@@ -16,9 +16,11 @@ TENANTS = ("pharmacy", "clinic", "sandbox")
 
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_of_every_resource_it_is_said_whether_it_costs_by_the_hour(assembly: Path, tenant: str) -> None:
-    unknown = unknown_types(templates_by_stack_name(assembly_folder(assembly, tenant)).values())
+    templates = templates_by_stack_name(assembly_folder(assembly, tenant)).values()
 
-    assert not unknown, f"say it in tools/costs.py: {sorted(unknown)}"
+    unknown = unknown_types(templates, load_prices())
+
+    assert not unknown, f"say it in {FILE}: {sorted(unknown)}"
 
 
 def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:
@@ -66,7 +68,7 @@ def test_tasks_cost_what_scaling_keeps_at_least() -> None:
 
 
 def test_an_instance_without_a_price_is_named_with_the_file() -> None:
-    line = Line(part="Endpoints", kind="endpoint", name="ml.p9.large", amount=1)
+    line = Line("Endpoints", "ml.p9.large", 1, "endpoint")
 
     with pytest.raises(ConfigurationError, match=rf"{FILE}: there is no price \[endpoint.'ml.p9.large'\]"):
         markdown({"one": [line]}, load_prices())
