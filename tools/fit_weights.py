@@ -13,7 +13,7 @@ import argparse
 import asyncio
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -53,13 +53,13 @@ Questions = Mapping[str, Sequence[EvaluationQuestion]]
 AllObserved = Mapping[str, Sequence[Observed]]
 
 
+@dataclass(frozen=True, slots=True)
 class _Fit:
     """One fit: asks the questions of all tenants, over services that stay open."""
 
-    def __init__(self, runtime: LocalRuntime, questions: Questions, *, fitted_on: str) -> None:
-        self._runtime = runtime
-        self._questions = questions
-        self._fitted_on = fitted_on
+    runtime: LocalRuntime
+    questions: Questions
+    fitted_on: str
 
     async def run(self, services: Mapping[str, TenantServices], folder: Path) -> None:
         before, observed = await self._ask(services, "before")
@@ -74,12 +74,8 @@ class _Fit:
         for tenant in services:
             self._show(tenant, before[tenant], after[tenant])
             found = thresholds[tenant]
-            self._runtime.terminal.out.print(
-                plain(
-                    f"tenants/{tenant}.toml: [gate] answered = {found.answered}  possibly = {found.possibly}",
-                    style="bold",
-                )
-            )
+            gate = f"[gate] answered = {found.answered}  possibly = {found.possibly}"
+            self._print(f"tenants/{tenant}.toml: {gate}", style="bold")
 
     async def _ask(
         self, services: Mapping[str, TenantServices], when: str
@@ -87,14 +83,14 @@ class _Fit:
         """Ask every question with the current files; return results, and the tuning halves' observations."""
         results: dict[str, Results] = {}
         tuning: dict[str, list[Observed]] = {}
-        for tenant, questions in self._questions.items():
+        for tenant, questions in self.questions.items():
             observer = Observer(services[tenant])
             await observer.check(questions)
             judge = Judge(observer)
             earlier = {question.qid: question.question for question in questions}
             tuning[tenant] = []
             found: dict[str, QuestionResult] = {}
-            with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
+            with self.runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
                 async for one in observe_all(observer, questions, earlier):
                     found[one.question.qid] = await judge.result(one)
                     if one.question.split == "tuning":
@@ -139,21 +135,21 @@ class _Fit:
     def _write(
         self, folder: Path, kind: Kind, names: Sequence[str], values: Sequence[float], *, bias: float = 0.0
     ) -> None:
-        raw = weights_file(kind, names, values, fitted_on=self._fitted_on, bias=bias)
+        raw = weights_file(kind, names, values, fitted_on=self.fitted_on, bias=bias)
         (folder / f"{kind}.json").write_bytes(raw)
         shipped_weights.cache_clear()
 
     def _show(self, tenant: str, before: Results, after: Results) -> None:
-        wanted = (*_SHOWN, *_SHOWN_OF_UNANSWERABLE)
         for split in ("tuning", "held_out"):
             was, now = (estimates(results, split=split) for results in (before, after))
-            self._runtime.terminal.out.print(plain(f"{tenant}, {split.replace('_', ' ')}", style="bold"))
+            self._print(f"{tenant}, {split.replace('_', ' ')}", style="bold")
             for measure in MEASURES:
-                if measure.name in wanted and measure.name in now:
-                    line = (
-                        f"  {measure.title:52} {was[measure.name].value:.3f} → {now[measure.name].value:.3f}"
-                    )
-                    self._runtime.terminal.out.print(plain(line))
+                if measure.name in (*_SHOWN, *_SHOWN_OF_UNANSWERABLE) and measure.name in now:
+                    values = f"{was[measure.name].value:.3f} → {now[measure.name].value:.3f}"
+                    self._print(f"  {measure.title:52} {values}")
+
+    def _print(self, line: str, *, style: str = "") -> None:
+        self.runtime.terminal.out.print(plain(line, style=style))
 
 
 def _section(found: Thresholds) -> GateSection:

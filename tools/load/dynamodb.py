@@ -5,8 +5,10 @@ Tables are in memory, so that afterwards every record can be found; each answer 
 
 from __future__ import annotations
 
+import operator
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +51,8 @@ class Expression:
         """Say whether a condition holds of the item; an absent item is empty."""
         self._item, self._at = item, 0
         found = self._either()
-        self._require_end()
+        if self._next():
+            raise ExpressionError(f"{self._next()} after the end")
         return found
 
     def update(self, item: Item) -> Item:
@@ -61,8 +64,7 @@ class Expression:
             if clause not in _CLAUSES:
                 raise ExpressionError(f"an update clause {clause}")
             self._clause(clause, changed)
-            while self._next() == ",":
-                self._take()
+            while self._takes(","):
                 self._clause(clause, changed)
         return changed
 
@@ -79,64 +81,52 @@ class Expression:
             raise ExpressionError("DELETE from a set")
 
     def _either(self) -> bool:
-        found = self._both()
-        while self._next().upper() == "OR":
-            self._take()
-            other = self._both()
-            found = found or other
-        return found
+        found = [self._both()]
+        while self._takes("OR"):
+            found.append(self._both())
+        return any(found)
 
     def _both(self) -> bool:
-        found = self._one()
-        while self._next().upper() == "AND":
-            self._take()
-            other = self._one()
-            found = found and other
-        return found
+        found = [self._one()]
+        while self._takes("AND"):
+            found.append(self._one())
+        return all(found)
 
     def _one(self) -> bool:
-        word = self._next()
-        if word.upper() == "NOT":
-            self._take()
+        if self._takes("NOT"):
             return not self._one()
-        if word == "(":
-            self._take()
+        if self._takes("("):
             found = self._either()
             self._expect(")")
             return found
-        if word in _FUNCTIONS:
-            return self._function(self._take())
-        return self._comparison()
+        return self._function(self._take()) if self._next() in _FUNCTIONS else self._comparison()
 
     def _function(self, name: str) -> bool:
         self._expect("(")
         subject = self._item.get(self._name(self._take()))
-        other: Attribute | None = None
-        if self._next() == ",":
-            self._take()
-            other = self._operand()
+        other = self._operand() if self._takes(",") else None
         self._expect(")")
         return _FUNCTIONS[name](subject, other)
 
     def _comparison(self) -> bool:
-        left, operator = comparable(self._maybe()), self._take()
-        if operator.upper() == "BETWEEN":
+        left, compared = comparable(self._maybe()), self._take()
+        if compared.upper() == "BETWEEN":
             low = comparable(self._operand())
             self._expect("AND")
             high = comparable(self._operand())
             return left is not None and low <= left <= high
         right = comparable(self._maybe())
-        if operator not in _COMPARISONS:
-            raise ExpressionError(f"a comparison {operator}")
+        if compared not in _COMPARISONS:
+            raise ExpressionError(f"a comparison {compared}")
         if left is None or right is None:
-            return operator == "<>" and left is not right
-        return _COMPARISONS[operator](left, right)
+            return compared == "<>" and left is not right
+        return _COMPARISONS[compared](left, right)
 
     def _sum(self) -> Attribute:
         value = self._operand()
         while self._next() in ("+", "-"):
-            sign = self._take()
-            value = _added(value, self._operand(), sign=-1 if sign == "-" else 1)
+            sign = {"+": 1, "-": -1}[self._take()]
+            value = _added(value, self._operand(), sign=sign)
         return value
 
     def _maybe(self) -> Attribute | None:
@@ -145,8 +135,7 @@ class Expression:
         return self._values[token] if token.startswith(":") else self._item.get(self._name(token))
 
     def _operand(self) -> Attribute:
-        if self._next() == "if_not_exists":
-            self._take()
+        if self._takes("IF_NOT_EXISTS"):
             self._expect("(")
             present = self._maybe()
             self._expect(",")
@@ -164,6 +153,12 @@ class Expression:
     def _next(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
+    def _takes(self, word: str) -> bool:
+        """Take the next token if it is the word, in capitals; say whether it was."""
+        found = self._next().upper() == word
+        self._at += found
+        return found
+
     def _take(self) -> str:
         self._at += 1
         if self._at > len(self._tokens):
@@ -173,10 +168,6 @@ class Expression:
     def _expect(self, token: str) -> None:
         if self._take().upper() != token:
             raise ExpressionError(f"{self._tokens[self._at - 1]} where {token} was expected")
-
-    def _require_end(self) -> None:
-        if self._next():
-            raise ExpressionError(f"{self._next()} after the end")
 
 
 def _tokens(text: str) -> list[str]:
@@ -194,12 +185,12 @@ def _added(present: Attribute | None, more: Attribute, *, sign: int = 1) -> Attr
 
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "=": lambda left, right: left == right,
-    "<>": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 _FUNCTIONS: Mapping[str, Callable[[Attribute | None, Attribute | None], bool]] = {
     "attribute_exists": lambda subject, _: subject is not None,
@@ -267,9 +258,8 @@ class Table:
             else:
                 found |= {(value, sk): item for sk, item in self._partitions.get(value, {}).items()}
         kept = [item for item in found.values() if condition.holds(item)]
-        return sorted(
-            kept, key=lambda item: item[sort]["S"], reverse=request.get("ScanIndexForward") is False
-        )
+        backwards = request.get("ScanIndexForward") is False
+        return sorted(kept, key=lambda item: item[sort]["S"], reverse=backwards)
 
 
 class Tables:
@@ -287,7 +277,6 @@ class Tables:
             "BatchGetItem": self._batch_get,
             "BatchWriteItem": self._batch_write,
             "TransactWriteItems": self._transact,
-            "ExecuteStatement": self._execute,
             "BatchExecuteStatement": self._batch_execute,
             "DescribeTable": self._describe,
         }
@@ -371,16 +360,10 @@ class Tables:
             self._done.add(token)
         return {}
 
-    def _execute(self, request: Body) -> dict[str, Any]:
-        if not self._insert(request):
-            raise RefusedError("DuplicateItemException")
-        return {"Items": []}
-
     def _batch_execute(self, request: Body) -> dict[str, Any]:
         duplicate = {"Error": {"Code": "DuplicateItem", "Message": "Duplicate primary key exists in table"}}
-        return {
-            "Responses": [{} if self._insert(statement) else duplicate for statement in request["Statements"]]
-        }
+        done = [{} if self._insert(statement) else duplicate for statement in request["Statements"]]
+        return {"Responses": done}
 
     def _insert(self, statement: Body) -> bool:
         """Insert an item by PartiQL; say whether there was none."""
@@ -439,7 +422,7 @@ class DynamoDbStandIn:
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._tables = Tables()
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         """Codes of refusals, and how often; what is misunderstood stands here with its reason."""
 
     def counts(self) -> dict[str, int]:
@@ -453,14 +436,13 @@ class DynamoDbStandIn:
             body, status = self._refusal(str(error)) | error.fields, "400 Bad Request"
         except (ExpressionError, KeyError, ValueError) as error:
             why = f"{operation}: {type(error).__name__}: {error}"
-            self.refused[why] = self.refused.get(why, 0) + 1
+            self.refused[why] += 1
             body, status = self._refusal("ValidationException"), "400 Bad Request"
         content = orjson.dumps(body)
         checksum = f"x-amz-crc32: {zlib.crc32(content)}\r\n"
-        self._pace.later(
-            self._pace.store_s, connection.send, response(content, status=status, kind=_KIND, more=checksum)
-        )
+        answer = response(content, status=status, kind=_KIND, more=checksum)
+        self._pace.later(self._pace.store_s, connection.send, answer)
 
     def _refusal(self, code: str) -> dict[str, Any]:
-        self.refused[code] = self.refused.get(code, 0) + 1
+        self.refused[code] += 1
         return {"__type": f"{_NAMESPACE}{code}", "message": code}
