@@ -95,15 +95,11 @@ def build_routes() -> FastAPI:
     routes = FastAPI(
         title="Private care assistant",
         openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    routes.include_router(answers.router)
-    routes.include_router(documents.router)
-    routes.include_router(documents.audit_router)
-    routes.include_router(health.router)
+    for router in (answers.router, documents.router, documents.audit_router, health.router):
+        routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top
     routes.add_exception_handler(AssistantError, _on_own_error)
@@ -156,14 +152,10 @@ async def _on_client_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    _log.error("request_failed", path_template=_template(request), exc_info=error)
+    template = getattr(request.scope.get("route"), "path", "unknown")
+    _log.error("request_failed", path_template=template, exc_info=error)
     service_of(request).metrics.count_internal_error()
     return _response(errors.internal_problem())
-
-
-def _template(request: Request) -> str:
-    route = request.scope.get("route")
-    return getattr(route, "path", "unknown")
 
 
 def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:

@@ -185,20 +185,18 @@ class _TenantClaims(BaseModel):
     labels: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=200)] = []
 
 
+@dataclass(frozen=True, slots=True)
 class TokenVerifier:
     """Turns ``Authorization`` headers into identities.
 
     Every invalid token gets the same UnauthenticatedError, so that responses do not help to guess tokens.
     """
 
-    def __init__(
-        self, keys: KeySet, *, issuer: str, audience: str, tenants: Collection[str], clock: Clock
-    ) -> None:
-        self._keys = keys
-        self._issuer = issuer
-        self._audience = audience
-        self._tenants = frozenset(tenants)
-        self._clock = clock
+    keys: KeySet
+    issuer: str
+    audience: str
+    tenants: Collection[str]
+    clock: Clock
 
     async def identify(self, authorization: str | None) -> Identity:
         """Return the caller. Raises UnauthenticatedError, DependencyError (keys unavailable)."""
@@ -215,7 +213,7 @@ class TokenVerifier:
             _refuse("claims_of_ours")
         if not _allows(key, found):
             _refuse("beyond_its_key")
-        if found.tenant not in self._tenants:
+        if found.tenant not in self.tenants:
             _refuse("unknown_tenant")
         roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)
         caller_is_identified.set(True)
@@ -229,7 +227,7 @@ class TokenVerifier:
         kid = header.get("kid")
         if header.get("alg") not in _ALGORITHMS.values() or not isinstance(kid, str):
             _refuse("algorithm_or_key_id")
-        key = await self._keys.key(kid)
+        key = await self.keys.key(kid)
         if key is None:
             _refuse("unknown_key")
         # The key's own type decides the algorithm, never the token: RS256 cannot be turned into HS256.
@@ -243,10 +241,10 @@ class TokenVerifier:
 
     def _registry(self) -> jwt.JWTClaimsRegistry:
         return jwt.JWTClaimsRegistry(
-            now=int(self._clock.now().timestamp()),
+            now=int(self.clock.now().timestamp()),
             leeway=SKEW_S,
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
+            iss={"essential": True, "value": self.issuer},
+            aud={"essential": True, "value": self.audience},
             exp={"essential": True},
             iat={"essential": True},
             sub={"essential": True},

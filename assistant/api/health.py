@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -46,7 +47,7 @@ async def alive() -> dict[str, bool]:
 
 def operations_application(metrics: ServiceMetrics, *, readiness: ReadinessProbe) -> FastAPI:
     """Return the application of the operators' listener."""
-    application = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    application = FastAPI(openapi_url=None, redirect_slashes=False)
 
     async def ready(response: Response) -> Readiness:
         found = await readiness.latest()
@@ -124,21 +125,19 @@ class ServiceMetrics:
         return int(found or 0)
 
 
+@dataclass(slots=True)
 class AnswerObserver:
     """Counts the events of one answer."""
 
-    __slots__ = ("_clock", "_metrics", "_started_s", "_tenant", "fallback", "finish_reason", "first_token_s")
-
-    def __init__(self, metrics: ServiceMetrics, *, tenant: str, started_s: float, clock: Clock) -> None:
-        self._metrics = metrics
-        self._tenant = tenant
-        self._started_s = started_s
-        self._clock = clock
-        self.finish_reason: str | None = None
-        self.first_token_s: float | None = None
-        """From the request to the first token; None before it."""
-        self.fallback: str | None = None
-        """Why a quote replaced written text."""
+    metrics: ServiceMetrics
+    tenant: str
+    started_s: float
+    clock: Clock
+    finish_reason: str | None = None
+    first_token_s: float | None = None
+    """From the request to the first token; None before it."""
+    fallback: str | None = None
+    """Why a quote replaced written text."""
 
     @property
     def model_failed(self) -> bool:
@@ -149,18 +148,18 @@ class AnswerObserver:
         if isinstance(event, Token):
             if self.first_token_s is None:
                 self.first_token_s = self.elapsed_s()
-                self._metrics.first_token.labels(self._tenant).observe(self.first_token_s)
+                self.metrics.first_token.labels(self.tenant).observe(self.first_token_s)
         elif isinstance(event, Done):
             self._count(event.finish_reason.value)
             self.fallback = event.fallback
             if event.fallback is not None:
-                self._metrics.fallbacks.labels(self._tenant, event.fallback).inc()
+                self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
             for step, milliseconds in event.timings_ms.items():
-                self._metrics.step.labels(self._tenant, step).observe(milliseconds / 1000)
+                self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):
             self._count(event.code)
             if event.code == AssistantError.code:
-                self._metrics.count_internal_error()
+                self.metrics.count_internal_error()
 
     def end(self) -> None:
         """Count the answer as disconnected unless it has ended by an event."""
@@ -168,11 +167,11 @@ class AnswerObserver:
             self._count("disconnected")
 
     def elapsed_s(self) -> float:
-        return self._clock.monotonic_s() - self._started_s
+        return self.clock.monotonic_s() - self.started_s
 
     def _count(self, finish_reason: str) -> None:
         self.finish_reason = finish_reason
-        self._metrics.answers.labels(self._tenant, finish_reason).inc()
+        self.metrics.answers.labels(self.tenant, finish_reason).inc()
 
 
 class TaskMetrics:
@@ -256,27 +255,20 @@ def _write(line: bytes | None) -> None:
         sys.stdout.buffer.flush()
 
 
+@dataclass(slots=True)
 class ReadinessProbe:
     """Checks keys, and each tenant's records, index and models: one round at a time, at most one a second."""
 
-    def __init__(
-        self,
-        tenants: Mapping[str, ServedTenant],
-        *,
-        check_keys: Callable[[], Awaitable[None]],
-        deployed: DeployedVersions,
-        clock: Clock,
-    ) -> None:
-        self._tenants = tenants
-        self._check_keys = check_keys
-        self._deployed = deployed
-        self._clock = clock
-        self._round: asyncio.Task[Readiness] | None = None
-        self._round_began_s = float("-inf")
+    tenants: Mapping[str, ServedTenant]
+    check_keys: Callable[[], Awaitable[None]]
+    deployed: DeployedVersions
+    clock: Clock
+    _round: asyncio.Task[Readiness] | None = None
+    _round_began_s: float = float("-inf")
 
     async def latest(self) -> Readiness:
         """Return the state of every dependency, at most one second old."""
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         age_s = now_s - self._round_began_s
         if self._round is None or (self._round.done() and age_s >= _READINESS_MAX_AGE_S):
             self._round_began_s = now_s
@@ -286,22 +278,18 @@ class ReadinessProbe:
     async def _check_all(self) -> Readiness:
         """Run all checks concurrently, each within 5 s."""
         running = [_check("keys", None, self._keys())]
-        for name, tenant in self._tenants.items():
+        for name, tenant in self.tenants.items():
             running += [
                 _check("records", name, _records(tenant)),
                 _check("index", name, _index(tenant)),
                 _check("models", name, _models(tenant)),
             ]
-        checks = await asyncio.gather(*running)
-        return Readiness(
-            ready=all(check.ok for check in checks),
-            checked_at=self._clock.now(),
-            checks=tuple(checks),
-            deployed=self._deployed,
-        )
+        checks = tuple(await asyncio.gather(*running))
+        ready, now = all(check.ok for check in checks), self.clock.now()
+        return Readiness(ready=ready, checked_at=now, checks=checks, deployed=self.deployed)
 
     async def _keys(self) -> str:
-        await self._check_keys()
+        await self.check_keys()
         return "loaded"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -170,6 +170,7 @@ def _withdrawn() -> WithdrawnError:
     )
 
 
+@dataclass(eq=False)
 class LogFollower:
     """An ``EventReader`` over an ``AnswerLog``: the events after a sequence, then all that follow.
 
@@ -180,36 +181,29 @@ class LogFollower:
     ``judge_owner`` can go on after that.
     """
 
-    def __init__(
-        self,
-        log: AnswerLog,
-        reading: LogReading,
-        *,
-        after: int,
-        clock: Clock,
-        on_lapse: Callable[[], Awaitable[AssistantError]],
-        kept: KeptEvents,
-    ) -> None:
-        self._log = log
+    log: AnswerLog
+    reading: InitVar[LogReading]
+    after: int
+    clock: Clock
+    on_lapse: Callable[[], Awaitable[AssistantError]]
+    kept: KeptEvents
+    is_judged: bool = False
+    """Whether the owner wrote since this follower began, or is known to be gone."""
+    _batch: int = 0
+    _signalled_s: float = float("-inf")
+    _unshown_since_s: float | None = None
+    _ended: bool = False
+
+    def __post_init__(self, reading: LogReading) -> None:
         self._answer_id = reading.opening.answer_id
         self._unread = reading.batches
-        self._after = after
-        self._clock = clock
-        self._on_lapse = on_lapse
-        self._kept = kept
-        self._batch = 0
-        self._renewed_s = self._read_s = clock.monotonic_s()
-        self._signalled_s = float("-inf")
-        self._unshown_since_s: float | None = None
-        self._ended = False
-        self.is_judged = False
-        """Whether the owner wrote since this follower began, or is known to be gone."""
+        self._renewed_s = self._read_s = self.clock.monotonic_s()
 
     def stop(self) -> None:
         self._ended = True
 
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
-        due_s = self._clock.monotonic_s() + beat_s
+        due_s = self.clock.monotonic_s() + beat_s
         while not self._ended:
             found = await self._show_unread()
             if not found and not self._ended:
@@ -218,7 +212,7 @@ class LogFollower:
                 return found
             if self._ended:
                 break
-            if self._clock.monotonic_s() >= due_s:
+            if self.clock.monotonic_s() >= due_s:
                 return []
             await asyncio.sleep(_POLL_S)
             await self._poll()
@@ -244,7 +238,7 @@ class LogFollower:
         if not self._unread:
             return []
         try:
-            framed = await self._kept.frames(self._unread)
+            framed = await self.kept.frames(self._unread)
         except WithdrawnError as error:
             self._take_unread()
             self._ended = True
@@ -257,13 +251,13 @@ class LogFollower:
             (sequence, EncodedEvent(frame))
             for batch, frames in zip(self._unread, framed, strict=True)
             for sequence, frame in enumerate(frames, start=batch.first_sequence)
-            if sequence > self._after
+            if sequence > self.after
         ]
         self._take_unread()
         return found
 
     def _without_texts(self) -> list[Numbered]:
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         self._renewed_s = now_s  # the owner wrote; only its text cannot be shown
         self._unshown_since_s = now_s if self._unshown_since_s is None else self._unshown_since_s
         if now_s - self._unshown_since_s <= LEASE_S:
@@ -273,21 +267,21 @@ class LogFollower:
 
     def _take_unread(self) -> None:
         for batch in self._unread:
-            self._batch, self._renewed_s = batch.number, self._clock.monotonic_s()
+            self._batch, self._renewed_s = batch.number, self.clock.monotonic_s()
             self._ended = self._ended or batch.ended
             self.is_judged = self.is_judged or batch.ended
         self._unread = ()
 
     async def _check_lease(self) -> list[Numbered]:
         """Return a last event when the log cannot be read or its owner is gone; the record exists then."""
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         if now_s - self._read_s > LEASE_S:
             self._ended = True
             return [(0, problem_of(_STORE_DOWN))]
         if now_s - self._renewed_s > (LEASE_S if self._batch else _OPENING_LEASE_S):
             _log.warning("answer_interrupted", answer_id=self._answer_id)
             self.is_judged = True
-            ended_by = await self._on_lapse()
+            ended_by = await self.on_lapse()
             self._ended = True
             return [(0, problem_of(ended_by))]
         return []
@@ -296,23 +290,23 @@ class LogFollower:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._signal_owner()
-                reading = await self._log.read(self._answer_id, after_batch=self._batch)
+                reading = await self.log.read(self._answer_id, after_batch=self._batch)
         except (AssistantError, TimeoutError) as error:
             _log.warning("log_not_read", answer_id=self._answer_id, error=type(error).__name__)
             return
         if reading is None:  # expired, or the answer failed before its first event
             self._renewed_s = float("-inf")
             return
-        if self._clock.monotonic_s() - self._read_s > LEASE_S / 2:
-            self._renewed_s = self._clock.monotonic_s()  # we could not poll: do not count the gap
-        self._read_s = self._clock.monotonic_s()
+        if self.clock.monotonic_s() - self._read_s > LEASE_S / 2:
+            self._renewed_s = self.clock.monotonic_s()  # we could not poll: do not count the gap
+        self._read_s = self.clock.monotonic_s()
         self._unread = reading.batches
         self.is_judged = self.is_judged or bool(reading.batches)
 
     async def _signal_owner(self) -> None:
-        if self._clock.monotonic_s() - self._signalled_s >= _SIGNAL_INTERVAL_S:
-            self._signalled_s = self._clock.monotonic_s()
-            await self._log.signal_reader(self._answer_id)
+        if self.clock.monotonic_s() - self._signalled_s >= _SIGNAL_INTERVAL_S:
+            self._signalled_s = self.clock.monotonic_s()
+            await self.log.signal_reader(self._answer_id)
 
 
 @dataclass(frozen=True, slots=True)
