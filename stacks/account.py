@@ -96,12 +96,7 @@ class AccountStage(cdk.Stage):
 
 class AccountStack(cdk.Stack):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenants: Sequence[DeployedTenant],
-        config: AccountConfig,
+        self, scope: Construct, construct_id: str, *, tenants: Sequence[DeployedTenant], config: AccountConfig
     ) -> None:
         qualifier = _common(tenants, lambda t: t.place.bootstrap_qualifier, "deployment.bootstrap_qualifier")
         super().__init__(

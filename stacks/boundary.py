@@ -80,12 +80,7 @@ class TenantBoundary(iam.ManagedPolicy):
     """
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        name_prefix: str,
-        regions: Sequence[str],
+        self, scope: Construct, construct_id: str, *, name_prefix: str, regions: Sequence[str]
     ) -> None:
         super().__init__(
             scope,
@@ -174,11 +169,7 @@ def _deny(
     sid: str, *, actions: Sequence[str], conditions: dict[str, dict[str, str | list[str]]] | None = None
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(
-        sid=sid,
-        effect=iam.Effect.DENY,
-        actions=list(actions),
-        resources=["*"],
-        conditions=conditions,
+        sid=sid, effect=iam.Effect.DENY, actions=list(actions), resources=["*"], conditions=conditions
     )
 
 

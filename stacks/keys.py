@@ -220,10 +220,7 @@ def generated_log_groups(scope: Construct, *, tenant: DeployedTenant) -> str:
 
 def log_group_arn(scope: Construct, name: str) -> str:
     return cdk.Stack.of(scope).format_arn(
-        service="logs",
-        resource="log-group",
-        resource_name=name,
-        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        service="logs", resource="log-group", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
     )
 
 

@@ -140,12 +140,7 @@ def _platform_statements(scope: Construct, *, network: NetworkOutputs) -> list[i
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
     """
     groups = [log_group_arn(scope, f"/aws/sagemaker/{kind}Jobs*") for kind in ("Processing", "Training")]
-    lines = (
-        "logs:CreateLogGroup",
-        "logs:CreateLogStream",
-        "logs:DescribeLogStreams",
-        "logs:PutLogEvents",
-    )
+    lines = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
     own_metrics = {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
     return [
         *interface_statements(scope, network=network, workload=Workload.JOBS),

@@ -15,12 +15,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from assistant.settings.tenant import load_tenants
 from stacks.tenant import ROOT
-from template_checks.upgrades import (
-    STATEFUL_TYPES,
-    pin,
-    templates_by_stack_name,
-    write_pins,
-)
+from template_checks.upgrades import STATEFUL_TYPES, pin, templates_by_stack_name, write_pins
 
 PINS = ROOT / "stacks" / "pins"
 _REGION = "us-east-1"

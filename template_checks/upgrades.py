@@ -80,8 +80,7 @@ def pin(stacks: Mapping[str, Mapping[str, Any]], replacing: Replacing) -> Pins:
         stacks={
             name: {
                 logical_id: PinnedResource(
-                    type=resource["Type"],
-                    properties=_values(resource, replacing.get(resource["Type"], ())),
+                    type=resource["Type"], properties=_values(resource, replacing.get(resource["Type"], ()))
                 )
                 for logical_id, resource in sorted(template.get("Resources", {}).items())
                 if resource["Type"] in STATEFUL_TYPES

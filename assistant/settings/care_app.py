@@ -16,12 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import (
-    CidrBlock,
-    NetworkSection,
-    ParameterName,
-    PlaceSection,
-)
+from assistant.settings.deployment import CidrBlock, NetworkSection, ParameterName, PlaceSection
 from assistant.settings.tenant import TenantConfig, TenantName
 from assistant.settings.toml_file import StrictModel, read_strict
 

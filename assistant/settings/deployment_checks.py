@@ -35,11 +35,7 @@ class Contradiction:
 
 
 def contradictions(
-    tenant: TenantConfig,
-    *,
-    place: PlaceSection,
-    edge: EdgeSection,
-    models: ModelsSection,
+    tenant: TenantConfig, *, place: PlaceSection, edge: EdgeSection, models: ModelsSection
 ) -> Iterator[Contradiction]:
     """Yield everything in the tenant file that a deployment cannot or must not have."""
     yield from _zones(tenant, place)

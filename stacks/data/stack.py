@@ -34,11 +34,7 @@ class DataStack(TenantStack):
         tables = self._tables(keys)
         schema_role = self._schema_role()
         domain = SearchDomain(
-            self,
-            "Search",
-            tenant=tenant,
-            earlier=earlier,
-            master_role_arn=schema_role.role_arn,
+            self, "Search", tenant=tenant, earlier=earlier, master_role_arn=schema_role.role_arn
         ).resource
         # The policy is attached here: the domain refers to the role, and this policy to the domain.
         attach(

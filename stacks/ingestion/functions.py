@@ -64,12 +64,7 @@ class DocumentQueues:
 
 class DocumentFunctions(Construct):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        permissions: FunctionPermissions,
-        place: FunctionPlace,
+        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
         self._tenant = permissions.tenant
@@ -263,12 +258,7 @@ class CaptureRedaction(Construct):
     metric ``OldestRawCaptureAge``, in seconds."""
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        permissions: FunctionPermissions,
-        place: FunctionPlace,
+        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
         tenant, data = permissions.tenant, permissions.earlier.data

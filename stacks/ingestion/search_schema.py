@@ -32,12 +32,7 @@ class SearchSchema(Construct):
     """Index, pipeline, alias and audit log, applied whenever ``stamp`` changes. Deleting it keeps them."""
 
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        permissions: FunctionPermissions,
-        place: FunctionPlace,
+        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
         tenant, data = permissions.tenant, permissions.earlier.data

@@ -279,10 +279,7 @@ class ModelEndpoint(Construct):
         )
 
     def _endpoint(
-        self,
-        serving: Construct,
-        config: sagemaker.CfnEndpointConfig,
-        alarms: list[cloudwatch.CfnAlarm],
+        self, serving: Construct, config: sagemaker.CfnEndpointConfig, alarms: list[cloudwatch.CfnAlarm]
     ) -> sagemaker.CfnEndpoint:
         kinds = sagemaker.CfnEndpoint
         endpoint = kinds(

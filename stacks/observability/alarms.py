@@ -27,13 +27,7 @@ _FREE_SHARE = 0.2
 
 
 def alarm_topic(
-    scope: Construct,
-    construct_id: str,
-    *,
-    key: kms.IKey,
-    display_name: str,
-    email_id: str,
-    email: str | None,
+    scope: Construct, construct_id: str, *, key: kms.IKey, display_name: str, email_id: str, email: str | None
 ) -> sns.Topic:
     """Create the topic that the account's alarms publish to, with its subscriber.
 

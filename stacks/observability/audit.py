@@ -121,9 +121,7 @@ def changed_by_others(
     of the fields in ``of`` names; on all resources without ``of``."""
     named = [f'({field} = "{value}")' for field, values in (of or {}).items() for value in values]
     return _whole(
-        _any("$.eventName", events),
-        *([f"({' || '.join(named)})"] if named else []),
-        _by_others(deployment),
+        _any("$.eventName", events), *([f"({' || '.join(named)})"] if named else []), _by_others(deployment)
     )
 
 

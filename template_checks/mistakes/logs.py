@@ -6,15 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from template_checks.conditions import MADE_UP, Context, all_of, any_of
-from template_checks.findings import (
-    GIVE_TEMPLATE,
-    Deployment,
-    Finding,
-    judge,
-    not_proven,
-    or_passed,
-    refused,
-)
+from template_checks.findings import GIVE_TEMPLATE, Deployment, Finding, judge, not_proven, or_passed, refused
 from template_checks.networks import LOAD_BALANCER, attribute
 from template_checks.permissions import (
     Request,
@@ -104,10 +96,7 @@ def _check_put(deployment: Deployment, role: Resource, capture: Value) -> Findin
 def _check_use_by_role(deployment: Deployment, role: Resource, value: Value) -> Finding:
     """Check a role against the key's policy and its own, as KMS does if S3 calls it for the role."""
     key = key_named(deployment.templates, value)
-    context = {
-        "kms:viaservice": (f"s3.{role.region}.amazonaws.com",),
-        "kms:calleraccount": (role.account,),
-    }
+    context = {"kms:viaservice": (f"s3.{role.region}.amazonaws.com",), "kms:calleraccount": (role.account,)}
     request = Request(
         action="kms:GenerateDataKey",
         resources=_names_of_key(deployment, value),

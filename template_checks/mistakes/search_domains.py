@@ -8,14 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from template_checks.conditions import STRANGER, Context, conditions_hold
-from template_checks.findings import (
-    Deployment,
-    Finding,
-    judge,
-    or_passed,
-    refused,
-    unknown_parameter,
-)
+from template_checks.findings import Deployment, Finding, judge, or_passed, refused, unknown_parameter
 from template_checks.networks import key_of
 from template_checks.policies import Statement, statements
 from template_checks.templates import Resource

@@ -7,14 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from template_checks.conditions import STRANGER, Context
-from template_checks.findings import (
-    Deployment,
-    Finding,
-    judge,
-    not_proven,
-    passed,
-    refused,
-)
+from template_checks.findings import Deployment, Finding, judge, not_proven, passed, refused
 from template_checks.networks import Endpoint
 from template_checks.permissions import Request, endpoint_allows
 from template_checks.policies import Statement, bucket_and_key, objects_in, plain, statements
@@ -152,12 +145,7 @@ class _Need:
 
 
 def _check_s3_policies(deployment: Deployment) -> Iterator[Finding]:
-    needs = [
-        *_layers(deployment),
-        *_model_data(deployment),
-        *_capture(deployment),
-        *_documents(deployment),
-    ]
+    needs = [*_layers(deployment), *_model_data(deployment), *_capture(deployment), *_documents(deployment)]
     for endpoint in deployment.vpcs.endpoints:
         document = endpoint.resource.properties.get("PolicyDocument")
         if endpoint.service == "s3" and document is None:

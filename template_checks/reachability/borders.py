@@ -45,21 +45,13 @@ def _openers(scene: Scene) -> Iterator[Finding]:
     for resource in scene.templates.of():
         how = _OPENERS.get(resource.type) or ("has public addresses" if _is_public(resource) else "")
         if how:
-            yield refused(
-                resource,
-                "reach-opening",
-                at="",
-                message=f"{resource.logical_id} ({resource.type}) {how}.",
-                fix="Remove it: the only way into the network is its endpoint service.",
-            )
+            message = f"{resource.logical_id} ({resource.type}) {how}."
+            fix = "Remove it: the only way into the network is its endpoint service."
+            yield refused(resource, "reach-opening", at="", message=message, fix=fix)
     for route in scene.vpcs.routes.all():
-        yield refused(
-            route.resource,
-            "reach-route",
-            at="DestinationCidrBlock",
-            message=f"A route leads to {route.destination} by {route.by}.",
-            fix="Remove it: use VPC endpoints for AWS services and for company systems.",
-        )
+        message = f"A route leads to {route.destination} by {route.by}."
+        fix = "Remove it: use VPC endpoints for AWS services and for company systems."
+        yield refused(route.resource, "reach-route", at="DestinationCidrBlock", message=message, fix=fix)
 
 
 def _is_public(resource: Resource) -> bool:
@@ -83,21 +75,13 @@ def _endpoint_services(scene: Scene) -> Iterator[Finding]:
     balancers = scene.of_kind(Kind.NLB)
     for service in scene.services:
         if flag(service.properties.get("AcceptanceRequired")) is not True:
-            yield refused(
-                service,
-                "reach-acceptance",
-                at="AcceptanceRequired",
-                message="The endpoint service accepts every connection without approval.",
-                fix="Set AcceptanceRequired to true.",
-            )
+            message = "The endpoint service accepts every connection without approval."
+            fix = "Set AcceptanceRequired to true."
+            yield refused(service, "reach-acceptance", at="AcceptanceRequired", message=message, fix=fix)
     if balancers and len(scene.services) != 1:
-        yield refused(
-            balancers[0].resource,
-            "reach-doors",
-            at="",
-            message=f"{len(scene.services)} endpoint services lead into the network; there must be one.",
-            fix="Keep one AWS::EC2::VPCEndpointService, in front of the network load balancer.",
-        )
+        message = f"{len(scene.services)} endpoint services lead into the network; there must be one."
+        fix = "Keep one AWS::EC2::VPCEndpointService, in front of the network load balancer."
+        yield refused(balancers[0].resource, "reach-doors", at="", message=message, fix=fix)
 
 
 def _default_groups(scene: Scene) -> Iterator[Finding]:
@@ -122,29 +106,21 @@ def _unknown_rules_and_policies(scene: Scene) -> Iterator[Finding]:
         if scene.vpcs.routes.of(station.subnets) is None:
             by_vpc.setdefault(str(station.vpc), station)
     for vpc, station in by_vpc.items():
-        yield not_proven(
-            station.resource,
-            "reach-routes-untold",
-            at="SubnetIds",
-            message=f"{vpc}: routes not in template: not proven.",
-            fix="Check the route tables and network ACLs of the subnets: aws ec2 describe-route-tables, "
-            "aws ec2 describe-network-acls.",
+        message = f"{vpc}: routes not in template: not proven."
+        fix = (
+            "Check the route tables and network ACLs of the subnets: aws ec2 describe-route-tables, "
+            "aws ec2 describe-network-acls."
         )
+        yield not_proven(station.resource, "reach-routes-untold", at="SubnetIds", message=message, fix=fix)
     for station in scene.stations:
         foreign = [str(group) for group in station.groups if not isinstance(group, Resource)]
         if foreign:
+            message = f"The rules of {', '.join(foreign)} are not in the templates: not proven."
+            fix = "Add the template with the group to the same check."
             yield not_proven(
-                station.resource,
-                "reach-rules-untold",
-                at="SecurityGroupIds",
-                message=f"The rules of {', '.join(foreign)} are not in the templates: not proven.",
-                fix="Add the template with the group to the same check.",
+                station.resource, "reach-rules-untold", at="SecurityGroupIds", message=message, fix=fix
             )
         for name in scene.calls.unknown_policies(station):
-            yield not_proven(
-                station.resource,
-                "reach-policy-untold",
-                at="",
-                message=f"The permissions of {name} are not in the templates, so its calls are not proven.",
-                fix="Add its template to the same check, or give the role statements of its own.",
-            )
+            message = f"The permissions of {name} are not in the templates, so its calls are not proven."
+            fix = "Add its template to the same check, or give the role statements of its own."
+            yield not_proven(station.resource, "reach-policy-untold", at="", message=message, fix=fix)

@@ -182,13 +182,10 @@ def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
         }
         if len(reached) != 1 or not any(scene.connections.between(one, system, sure=True) for one in near):
             callers = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
+            message = f"{system.finding_name} is reached by {callers}; a system has one caller, on one port."
+            fix = "Give each company system a security group of its own, with one rule."
             yield refused(
-                system.resource,
-                "reach-system-callers",
-                at="SecurityGroupIds",
-                message=f"{system.finding_name} is reached by {callers}; a system has one caller, on one "
-                "port.",
-                fix="Give each company system a security group of its own, with one rule.",
+                system.resource, "reach-system-callers", at="SecurityGroupIds", message=message, fix=fix
             )
 
 
@@ -208,13 +205,9 @@ def _declared(source: Station) -> str:
 
 
 def _undeclared(source: str, target: str, opening: Opening, at: Station) -> Finding:
-    return refused(
-        at.resource,
-        "reach-undeclared-path",
-        at="",
-        message=f"{source} reaches {target} on {opening}, and no declared path allows it.",
-        fix="Remove the rule that opens it, or add the path to the intended paths.",
-    )
+    message = f"{source} reaches {target} on {opening}, and no declared path allows it."
+    fix = "Remove the rule that opens it, or add the path to the intended paths."
+    return refused(at.resource, "reach-undeclared-path", at="", message=message, fix=fix)
 
 
 # --- required paths ---------------------------------------------------------------------------------------
@@ -257,13 +250,9 @@ def _way_in(scene: Scene) -> Iterator[Finding]:
 def _check_service(scene: Scene, station: Station, service: str, calls: Sequence[Call]) -> Iterator[Finding]:
     if not service:
         actions = ", ".join(sorted({call.action for call in calls}))
-        yield refused(
-            station.resource,
-            "reach-unknown-service",
-            at="",
-            message=f"{station.finding_name} may call {actions}, and no endpoint is known for that.",
-            fix="Remove the action, or add the service and its endpoint to template_checks/workloads.py.",
-        )
+        message = f"{station.finding_name} may call {actions}, and no endpoint is known for that."
+        fix = "Remove the action, or add the service and its endpoint to template_checks/workloads.py."
+        yield refused(station.resource, "reach-unknown-service", at="", message=message, fix=fix)
         return
     if service == SEARCH:
         yield from _check_search(scene, station)
@@ -281,13 +270,9 @@ def _check_service(scene: Scene, station: Station, service: str, calls: Sequence
 def _check_search(scene: Scene, station: Station) -> Iterator[Finding]:
     domains = [domain for domain in scene.of_kind(Kind.SEARCH) if domain.vpc == station.vpc]
     if not domains:
-        yield not_proven(
-            station.resource,
-            "reach-domain-untold",
-            at="",
-            message=f"{station.finding_name} calls a search domain that is not in the templates.",
-            fix="Add the template of the domain to the same check.",
-        )
+        message = f"{station.finding_name} calls a search domain that is not in the templates."
+        fix = "Add the template of the domain to the same check."
+        yield not_proven(station.resource, "reach-domain-untold", at="", message=message, fix=fix)
     for domain in domains:
         if not _allow(scene.connections.between(station, domain, sure=True), _HTTPS):
             yield _blocked(domain, station.finding_name, domain.finding_name, _HTTPS)
@@ -295,20 +280,12 @@ def _check_search(scene: Scene, station: Station) -> Iterator[Finding]:
 
 def _no_endpoint(scene: Scene, station: Station, service: str, action: str) -> Finding:
     if service in scene.facts.existing_endpoints:
-        return not_proven(
-            station.resource,
-            "reach-endpoint-untold",
-            at="",
-            message=f"The endpoint of {service}, which {action} needs, is not in the templates: not proven.",
-            fix="Check its groups and policy: aws ec2 describe-vpc-endpoints.",
-        )
-    return refused(
-        station.resource,
-        "reach-no-endpoint",
-        at="",
-        message=f"{station.finding_name} may call {action}, and its VPC has no endpoint of {service}.",
-        fix=f"Add an endpoint of {service} to that VPC, or name an existing one in the facts file.",
-    )
+        message = f"The endpoint of {service}, which {action} needs, is not in the templates: not proven."
+        fix = "Check its groups and policy: aws ec2 describe-vpc-endpoints."
+        return not_proven(station.resource, "reach-endpoint-untold", at="", message=message, fix=fix)
+    message = f"{station.finding_name} may call {action}, and its VPC has no endpoint of {service}."
+    fix = f"Add an endpoint of {service} to that VPC, or name an existing one in the facts file."
+    return refused(station.resource, "reach-no-endpoint", at="", message=message, fix=fix)
 
 
 def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
@@ -316,25 +293,17 @@ def _check_interface(scene: Scene, station: Station, endpoint: Endpoint) -> Iter
     if target is None or not _allow(scene.connections.between(station, target, sure=True), _HTTPS):
         yield _blocked(station, station.finding_name, f"the endpoint of {endpoint.service}", _HTTPS)
     if endpoint.has_private_dns is not True:
-        yield refused(
-            endpoint.resource,
-            "reach-no-name",
-            at="PrivateDnsEnabled",
-            message=f"The name of {endpoint.service} does not resolve to its endpoint.",
-            fix="Set PrivateDnsEnabled to true.",
-        )
+        message = f"The name of {endpoint.service} does not resolve to its endpoint."
+        fix = "Set PrivateDnsEnabled to true."
+        yield refused(endpoint.resource, "reach-no-name", at="PrivateDnsEnabled", message=message, fix=fix)
 
 
 def _check_gateway(scene: Scene, station: Station, endpoint: Endpoint) -> Iterator[Finding]:
     tables = scene.vpcs.routes.of(station.subnets)
     if tables is not None and not tables <= scene.tables_of_gateway(endpoint.resource):
-        yield refused(
-            endpoint.resource,
-            "reach-no-route",
-            at="RouteTableIds",
-            message=f"A subnet of {station.finding_name} has no route to {endpoint.service}.",
-            fix="Name the route tables of all subnets in RouteTableIds.",
-        )
+        message = f"A subnet of {station.finding_name} has no route to {endpoint.service}."
+        fix = "Name the route tables of all subnets in RouteTableIds."
+        yield refused(endpoint.resource, "reach-no-route", at="RouteTableIds", message=message, fix=fix)
     if not _allow(scene.connections.leaving(station, GATEWAY, sure=True), _HTTPS):
         yield _blocked(station, station.finding_name, endpoint.service, _HTTPS)
 
@@ -343,21 +312,13 @@ def _check_policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
     verdict = call.passes(endpoint)
     what = f"{call.action} of {call.station.finding_name} on {', '.join(call.resources) or '*'}"
     if verdict is False:
-        yield refused(
-            endpoint,
-            "reach-endpoint-policy",
-            at="PolicyDocument",
-            message=f"The endpoint's policy does not allow {what}.",
-            fix="Allow it there, for the tenant's principals.",
-        )
+        message = f"The endpoint's policy does not allow {what}."
+        fix = "Allow it there, for the tenant's principals."
+        yield refused(endpoint, "reach-endpoint-policy", at="PolicyDocument", message=message, fix=fix)
     elif verdict is None:
-        yield not_proven(
-            endpoint,
-            "reach-endpoint-policy",
-            at="PolicyDocument",
-            message=f"The templates do not show whether the endpoint's policy allows {what}.",
-            fix="Use conditions on aws:PrincipalAccount, aws:PrincipalTag and aws:ResourceAccount alone.",
-        )
+        message = f"The templates do not show whether the endpoint's policy allows {what}."
+        fix = "Use conditions on aws:PrincipalAccount, aws:PrincipalTag and aws:ResourceAccount alone."
+        yield not_proven(endpoint, "reach-endpoint-policy", at="PolicyDocument", message=message, fix=fix)
 
 
 def _by(scene: Scene, station: Station, service: str) -> str:
@@ -373,10 +334,6 @@ def _allow(openings: Sequence[Opening], port: int) -> bool:
 
 
 def _blocked(at: Station, source: str, target: str, port: int) -> Finding:
-    return refused(
-        at.resource,
-        "reach-missing-path",
-        at="",
-        message=f"{source} must reach {target} on tcp {port}, and the rules do not surely allow it.",
-        fix="Add a rule to both security groups, and an entry in each direction to both network ACLs.",
-    )
+    message = f"{source} must reach {target} on tcp {port}, and the rules do not surely allow it."
+    fix = "Add a rule to both security groups, and an entry in each direction to both network ACLs."
+    return refused(at.resource, "reach-missing-path", at="", message=message, fix=fix)

@@ -184,11 +184,7 @@ class Calls:
                 continue
             for service in (SEARCH,) if prefix == SEARCH else services_of(action) or ("",):
                 yield Call(
-                    station=station,
-                    service=service,
-                    action=action,
-                    resources=statement.resources,
-                    role=role,
+                    station=station, service=service, action=action, resources=statement.resources, role=role
                 )
 
     def _by_platform(self, station: Station) -> Iterator[Call]:
