@@ -18,8 +18,8 @@ from assistant.settings.local_models import AddedLlm, TenantModels
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import LocalSettings, inherited_environment
 from assistant.settings.tenant import load_tenants
-from tests.browser.tcp_relay import Front
 from tests.browser.scripted_llm import ScriptedLlm, scripted_llm
+from tests.browser.tcp_relay import Front
 
 REPOSITORY = Path(__file__).parents[2]
 _PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
@@ -121,7 +121,7 @@ def rehearsal_of(product: Product) -> Iterator[Rehearsal]:
 
 
 def _describe_scripted(models: Path) -> None:
-    """Write the model's description for the model server. Tokens are counted with the embedding model's tokenizer."""
+    """Write the model server's description of its model, with the embedding model's tokenizer."""
     folder = models / "scripted"
     folder.mkdir()
     facts = {"schema_version": 1, "model": "scripted", "digest": "0" * 64, "max_input_tokens": 8192}

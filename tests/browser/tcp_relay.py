@@ -1,4 +1,4 @@
-"""A TCP relay between the browser and the service. A test resets its connections, as a broken network does."""
+"""A TCP relay between the browser and the service. A test resets connections as a broken network does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The states of an answer, from the first progress message to each of its ends.
 
-Most tests use the real gateway and service with a scripted model. The others use the stand-in for answers that
-the real service does not give on demand, or never: it lets no unsupported sentence through.
+Most tests use the real gateway and service with a scripted model. The others use the stand-in, for answers
+that the real service gives rarely or never: it lets no unsupported sentence through.
 """
 
 from __future__ import annotations
