@@ -70,12 +70,12 @@ def services_with_a_role(template: Mapping[str, Any]) -> set[str]:
     return {body["Properties"]["AWSServiceName"] for body in made}
 
 
-def test_the_services_that_the_stacks_use_find_their_roles(shared: dict[str, Any]) -> None:
+def test_each_service_of_the_stacks_has_its_service_linked_role(shared: dict[str, Any]) -> None:
     assert services_with_a_role(shared) == set(SERVICE_ROLES.values())
 
 
 @pytest.mark.parametrize("item", SERVICE_ROLES)
-def test_a_service_linked_role_that_is_there_is_not_made_again(tmp_path: Path, item: str) -> None:
+def test_an_existing_service_linked_role_is_not_created(tmp_path: Path, item: str) -> None:
     (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
 
     made = services_with_a_role(template([deployed("sandbox")], tmp_path))
@@ -84,7 +84,7 @@ def test_a_service_linked_role_that_is_there_is_not_made_again(tmp_path: Path, i
 
 
 @pytest.mark.parametrize("item", SERVICE_ROLES)
-def test_a_second_region_finds_the_service_linked_roles_of_the_first(tmp_path: Path, item: str) -> None:
+def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Path, item: str) -> None:
     elsewhere = in_place(
         deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
     )
@@ -95,7 +95,7 @@ def test_a_second_region_finds_the_service_linked_roles_of_the_first(tmp_path: P
         account_stages([deployed("pharmacy"), elsewhere], tmp_path)
 
 
-def test_nothing_goes_with_its_stack_and_nothing_is_in_the_way_of_a_second_try(
+def test_resources_are_retained_unless_the_first_creation_fails(
     shared: dict[str, Any],
 ) -> None:
     kept = {
@@ -118,7 +118,7 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
         assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
-def test_lifecycle_of_images_takes_no_tagged_one(shared: dict[str, Any]) -> None:
+def test_the_lifecycle_policy_deletes_no_tagged_image(shared: dict[str, Any]) -> None:
     for body in resources_of(shared, "AWS::ECR::Repository").values():
         rules = json.loads(body["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
 
@@ -134,7 +134,7 @@ def test_only_search_domains_of_this_account_write_through_the_log_policy(shared
     assert statement["Resource"] == f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:assistant-*"
 
 
-def test_only_budgets_of_this_account_tell_the_topic(shared: dict[str, Any]) -> None:
+def test_only_budgets_of_this_account_publish_to_the_topic(shared: dict[str, Any]) -> None:
     statements = _only(shared, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"]
     (allowed,) = [statement for statement in statements if statement["Effect"] == "Allow"]
 
@@ -161,7 +161,7 @@ def test_each_prefix_has_its_boundary_by_name(tmp_path: Path) -> None:
     }
 
 
-def test_a_tenant_under_the_companys_own_boundary_gets_none(tmp_path: Path) -> None:
+def test_a_tenant_with_the_companys_boundary_gets_no_other(tmp_path: Path) -> None:
     tenant = in_place(deployed("pharmacy"), permissions_boundary="company/boundary")
 
     assert not resources_of(template([tenant], tmp_path), "AWS::IAM::ManagedPolicy")
@@ -176,13 +176,13 @@ def test_a_tenant_under_the_companys_own_boundary_gets_none(tmp_path: Path) -> N
         ("budget_topic", "AWS::SNS::Topic"),
     ],
 )
-def test_what_is_there_is_not_made_again(tmp_path: Path, item: str, kind: str) -> None:
+def test_existing_items_are_not_created(tmp_path: Path, item: str, kind: str) -> None:
     (tmp_path / f"{ACCOUNT}-us-east-1.toml").write_text(f'{item} = "existing"\n')
 
     assert not resources_of(template([deployed("sandbox")], tmp_path), kind)
 
 
-def test_two_regions_of_an_account_do_not_make_one_name_twice(tmp_path: Path) -> None:
+def test_two_regions_of_an_account_create_no_duplicate_names(tmp_path: Path) -> None:
     elsewhere = in_place(
         deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
     )

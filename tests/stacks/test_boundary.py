@@ -55,7 +55,7 @@ def _meets(pattern: str, action: str) -> bool:
     return fnmatchcase(action.lower(), pattern.lower()) or fnmatchcase(pattern.lower(), action.lower())
 
 
-def test_every_right_of_a_role_is_of_a_service_that_the_boundary_allows(assembly: Path) -> None:
+def test_the_boundary_allows_every_service_that_a_role_uses(assembly: Path) -> None:
     beyond = {
         (where, action)
         for where, action in granted(assembly)
@@ -65,7 +65,7 @@ def test_every_right_of_a_role_is_of_a_service_that_the_boundary_allows(assembly
     assert not beyond
 
 
-def test_no_right_of_a_role_is_denied_by_the_boundary(
+def test_the_boundary_denies_no_action_that_a_role_needs(
     assembly: Path, statements: Mapping[str, Mapping[str, Any]]
 ) -> None:
     denied = _list(statements["OpenOrDestroy"]["Action"])
@@ -85,7 +85,7 @@ def test_the_boundary_allows_no_service_that_no_role_needs(assembly: Path) -> No
     assert {action.partition(":")[0] for action in SERVICES} - needed <= with_exec
 
 
-def test_every_role_of_a_tenant_is_bounded_and_says_whose_it_is(assembly: Path) -> None:
+def test_every_role_of_a_tenant_has_the_boundary_and_the_tenant_tag(assembly: Path) -> None:
     for tenant in TENANTS:
         for stack, template in templates_in(assembly_folder(assembly, tenant)).items():
             for name, body in resources_of(template, "AWS::IAM::Role").items():
@@ -106,7 +106,7 @@ def test_a_resource_of_another_tenant_is_denied_and_a_shared_one_not(
     assert statements["NoTenant"]["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
 
 
-def test_rights_cannot_grow(statements: Mapping[str, Mapping[str, Any]]) -> None:
+def test_a_role_cannot_extend_its_permissions(statements: Mapping[str, Mapping[str, Any]]) -> None:
     assert statements["RightsGrow"]["Action"] == ["iam:*", "organizations:*", "sts:AssumeRole*"]
     assert "Condition" not in statements["RightsGrow"]
 

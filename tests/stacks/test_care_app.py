@@ -59,7 +59,7 @@ def test_the_link_needs_no_private_dns_of_the_service(template: Template) -> Non
     assert link["PrivateDnsEnabled"] is False
 
 
-def test_the_certificate_s_name_leads_to_the_endpoint_in_this_vpc_alone(template: Template) -> None:
+def test_the_certificate_s_name_resolves_to_the_endpoint_in_this_vpc_only(template: Template) -> None:
     host_name = deployed(IN_A_VPC_THAT_IS_THERE).edge.host_name
     zone = only(template, "AWS::Route53::HostedZone")
     assert zone["Name"] == host_name
@@ -70,13 +70,13 @@ def test_the_certificate_s_name_leads_to_the_endpoint_in_this_vpc_alone(template
     assert "DnsEntries" in named
 
 
-def test_the_probe_dials_the_certificate_s_name(template: Template) -> None:
+def test_the_probe_connects_to_the_certificate_s_name(template: Template) -> None:
     dialled = only(template, "AWS::Lambda::Function")["Environment"]["Variables"]
     assert dialled["ASSISTANT_PROBE_SERVICE_URL"] == "https://assistant.pharmacy.example.com"
 
 
 @pytest.mark.parametrize(("names", "enabled"), [("none", False), ("service", True)])
-def test_other_ways_to_the_name_make_no_zone(names: str, *, enabled: bool) -> None:
+def test_other_kinds_of_dns_create_no_zone(names: str, *, enabled: bool) -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     link = care.config.link.model_copy(update={"names": names})
     other = CareApp(config=care.config.model_copy(update={"link": link}), certificate_authority=None)
@@ -91,7 +91,7 @@ def rules_into(template: Template, group: Any) -> list[dict[str, Any]]:
     return [rule["Properties"] for rule in rules if rule["Properties"]["GroupId"] == group]
 
 
-def test_only_named_clients_and_the_probe_come_to_the_link(template: Template) -> None:
+def test_only_named_clients_and_the_probe_may_connect_to_the_link(template: Template) -> None:
     (group,) = link_endpoint(template)["SecurityGroupIds"]
     rules = rules_into(template, group)
     assert {rule.get("CidrIp") for rule in rules} == {"10.32.0.0/18", None}
@@ -100,14 +100,14 @@ def test_only_named_clients_and_the_probe_come_to_the_link(template: Template) -
 
 
 @pytest.mark.parametrize("name", [IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN])
-def test_no_group_lets_anything_out_by_default(template: Template, in_own_vpc: Template, name: str) -> None:
+def test_no_group_has_the_default_egress_rule(template: Template, in_own_vpc: Template, name: str) -> None:
     chosen = template if name == IN_A_VPC_THAT_IS_THERE else in_own_vpc
     for group in resources_of(chosen, "AWS::EC2::SecurityGroup").values():
         (leads_nowhere,) = group["Properties"]["SecurityGroupEgress"]
         assert leads_nowhere["CidrIp"] == "255.255.255.255/32"
 
 
-def test_the_probe_reaches_the_link_and_the_vpc_s_endpoints_alone(template: Template) -> None:
+def test_the_probe_may_connect_only_to_the_link_and_the_vpc_s_endpoints(template: Template) -> None:
     rules = [r["Properties"] for r in resources_of(template, "AWS::EC2::SecurityGroupEgress").values()]
     (link,) = link_endpoint(template)["SecurityGroupIds"]
     assert {str(rule.get("DestinationSecurityGroupId", rule.get("CidrIp"))) for rule in rules} == {
@@ -123,7 +123,7 @@ def test_the_probe_reaches_the_link_and_the_vpc_s_endpoints_alone(template: Temp
         ({"cidr": "10.0.0.0/8"}, "10.0.0.0/8, where the probe stands"),
     ],
 )
-def test_a_network_that_the_assistant_does_not_let_in_is_refused(
+def test_a_network_that_the_assistant_does_not_accept_is_refused(
     tmp_path: Path, network: dict[str, str], says: str
 ) -> None:
     text = (ROOT / "care_app" / "sandbox.toml").read_text().replace("10.32.64.0/24", network["cidr"])
@@ -133,7 +133,7 @@ def test_a_network_that_the_assistant_does_not_let_in_is_refused(
 
 
 # --- its own VPC, and one that is there -------------------------------------------------------------------
-def test_a_vpc_of_its_own_has_what_the_probe_calls_and_nothing_else(in_own_vpc: Template) -> None:
+def test_a_new_vpc_has_only_the_endpoints_that_the_probe_calls(in_own_vpc: Template) -> None:
     services = [
         one["Properties"]["ServiceName"] for one in resources_of(in_own_vpc, "AWS::EC2::VPCEndpoint").values()
     ]
@@ -142,13 +142,13 @@ def test_a_vpc_of_its_own_has_what_the_probe_calls_and_nothing_else(in_own_vpc: 
     assert not resources_of(in_own_vpc, "AWS::EC2::InternetGateway")
 
 
-def test_nothing_takes_over_a_service_in_a_vpc_that_is_there(template: Template) -> None:
+def test_an_existing_vpc_gets_no_endpoint_with_private_dns(template: Template) -> None:
     """An endpoint with private DNS would answer for all of KMS, for everything in that VPC."""
     assert len(resources_of(template, "AWS::EC2::VPCEndpoint")) == 1
     assert not resources_of(template, "AWS::EC2::VPC")
 
 
-def test_a_vpc_that_is_there_must_name_its_endpoints() -> None:
+def test_an_existing_vpc_must_name_its_endpoints() -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     network = care.config.network.model_copy(update={"endpoints": {}})
     unnamed = CareApp(config=care.config.model_copy(update={"network": network}), certificate_authority=None)
@@ -158,7 +158,7 @@ def test_a_vpc_that_is_there_must_name_its_endpoints() -> None:
 
 # --- mistake 21: the probe --------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", [IN_A_VPC_THAT_IS_THERE, IN_A_VPC_OF_ITS_OWN])
-def test_the_probe_is_the_only_function_and_stands_in_the_vpc(
+def test_the_probe_is_the_only_function_and_runs_in_the_vpc(
     template: Template, in_own_vpc: Template, name: str
 ) -> None:
     chosen = template if name == IN_A_VPC_THAT_IS_THERE else in_own_vpc
@@ -167,7 +167,7 @@ def test_the_probe_is_the_only_function_and_stands_in_the_vpc(
     assert not [body for body in chosen["Resources"].values() if body["Type"].startswith("Custom::")]
 
 
-def test_its_environment_is_what_its_settings_read(
+def test_the_probe_s_environment_matches_its_settings(
     template: Template, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variables = only(template, "AWS::Lambda::Function")["Environment"]["Variables"]
@@ -188,7 +188,7 @@ def calls_of_the_probe(template: Template) -> list[dict[str, Any]]:
     return own["PolicyDocument"]["Statement"]
 
 
-def test_it_may_sign_with_its_key_and_nothing_else(template: Template) -> None:
+def test_the_probe_may_only_sign_with_its_key(template: Template) -> None:
     (allowed,) = calls_of_the_probe(template)
     key = allowed["Resource"]["Fn::GetAtt"][0]
     assert allowed["Action"] == "kms:Sign"
@@ -196,7 +196,7 @@ def test_it_may_sign_with_its_key_and_nothing_else(template: Template) -> None:
     assert template["Resources"][key]["Properties"]["KeySpec"] == "ECC_NIST_P256"
 
 
-def test_nobody_else_may_sign_with_its_key(template: Template) -> None:
+def test_only_the_probe_may_sign_with_its_key(template: Template) -> None:
     keys = resources_of(template, "AWS::KMS::Key").values()
     (signing,) = [key["Properties"] for key in keys if key["Properties"].get("KeyUsage") == "SIGN_VERIFY"]
     statements = signing["KeyPolicy"]["Statement"]
@@ -208,7 +208,7 @@ def test_nobody_else_may_sign_with_its_key(template: Template) -> None:
     assert not [each for each in statements if each["Action"] == "kms:*"]
 
 
-def test_it_asks_every_five_minutes_and_when_a_stack_of_the_tenant_is_finished(template: Template) -> None:
+def test_the_probe_runs_every_five_minutes_and_after_each_stack_deployment(template: Template) -> None:
     rules = [rule["Properties"] for rule in resources_of(template, "AWS::Events::Rule").values()]
     assert [rule["ScheduleExpression"] for rule in rules if "ScheduleExpression" in rule] == [
         "rate(5 minutes)"
@@ -219,11 +219,11 @@ def test_it_asks_every_five_minutes_and_when_a_stack_of_the_tenant_is_finished(t
     assert {"CREATE_COMPLETE", "UPDATE_COMPLETE"} <= set(pattern["detail"]["status-details"]["status"])
 
 
-def test_a_probe_that_fails_is_not_tried_again_in_silence(template: Template) -> None:
+def test_lambda_does_not_retry_a_failed_probe(template: Template) -> None:
     assert only(template, "AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
 
 
-def test_a_private_authority_goes_to_the_probe() -> None:
+def test_the_probe_gets_the_certificate_of_a_private_authority() -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     with_authority = CareApp(config=care.config, certificate_authority="-----BEGIN CERTIFICATE-----")
     function = only(template_of(stack_of(IN_A_VPC_THAT_IS_THERE, with_authority)), "AWS::Lambda::Function")
@@ -240,7 +240,7 @@ def test_a_client_certificate_is_read_from_one_parameter() -> None:
     assert "com.amazonaws.us-east-1.ssm" in str(resources_of(template, "AWS::EC2::VPCEndpoint"))
 
 
-def test_without_a_client_certificate_the_probe_of_a_tenant_that_asks_for_one_is_refused() -> None:
+def test_a_missing_client_certificate_is_refused_where_the_tenant_requires_one() -> None:
     tenant = deployed(IN_A_VPC_OF_ITS_OWN)
     section = tenant.edge.model_dump(mode="json") | {"client_certificates": "s3://company-cas/ca.pem"}
     with pytest.raises(ConfigurationError, match=r"probe.client_certificate_parameter is needed"):
@@ -255,7 +255,7 @@ def alarm_on(template: Template, metric: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
-def test_alarms_ask_for_the_figures_that_the_probe_tells(template: Template, metric: str) -> None:
+def test_alarms_use_the_metrics_that_the_probe_emits(template: Template, metric: str) -> None:
     alarm = alarm_on(template, metric)
     assert alarm["Namespace"] == NAMESPACE
     assert alarm["Dimensions"] == [{"Name": PROBE_DIMENSION, "Value": "pharmacy"}]
@@ -271,20 +271,20 @@ def test_alarms_may_publish_to_their_topic(template: Template) -> None:
 
 
 @pytest.mark.parametrize("metric", [PROBE_FAILED, PROBE_DEGRADED])
-def test_an_alarm_names_its_entry(template: Template, metric: str) -> None:
+def test_an_alarm_names_its_entry_on_the_page(template: Template, metric: str) -> None:
     document, entry = alarm_on(template, metric)["AlarmDescription"].split(". ")[-1].split(", ")
     assert f"**{entry}** · " in (ROOT / document).read_text(encoding="utf-8")
 
 
-def test_a_probe_that_does_not_run_is_an_alarm(template: Template) -> None:
+def test_a_probe_that_does_not_run_raises_an_alarm(template: Template) -> None:
     assert alarm_on(template, PROBE_FAILED)["TreatMissingData"] == "breaching"
 
 
-def test_one_failure_is_no_alarm(template: Template) -> None:
+def test_one_failure_raises_no_alarm(template: Template) -> None:
     assert alarm_on(template, PROBE_FAILED)["DatapointsToAlarm"] == 2
 
 
-def test_it_is_deployed_by_the_bootstrap_that_its_file_names() -> None:
+def test_the_file_s_bootstrap_qualifier_is_used() -> None:
     care = care_of(IN_A_VPC_THAT_IS_THERE)
     place = care.config.deployment.model_copy(update={"bootstrap_qualifier": "acme"})
     care = replace(care, config=care.config.model_copy(update={"deployment": place}))
@@ -299,16 +299,16 @@ def stages(**context: str) -> list[str]:
     return [child.node.id for child in app.node.children if child.node.id.endswith("Care")]
 
 
-def test_tenants_without_a_file_are_passed_over() -> None:
+def test_tenants_without_a_file_are_skipped() -> None:
     assert stages() == ["PharmacyCare", "SandboxCare"]
 
 
-def test_a_tenant_that_was_asked_for_must_have_one() -> None:
+def test_a_chosen_tenant_must_have_a_file() -> None:
     with pytest.raises(ConfigurationError, match=r"care_app/clinic.toml: no such file"):
         stages(tenant="clinic")
 
 
-def test_another_tenant_s_bad_file_blocks_nobody(tmp_path: Path) -> None:
+def test_an_invalid_file_of_another_tenant_is_ignored(tmp_path: Path) -> None:
     for name in ("pharmacy", "sandbox"):
         text = (ROOT / "care_app" / f"{name}.toml").read_text()
         (tmp_path / f"{name}.toml").write_text(text if name == "sandbox" else "no toml")
@@ -320,7 +320,7 @@ def test_a_folder_without_a_file_is_named(tmp_path: Path) -> None:
         stages(care_app=str(tmp_path))
 
 
-def test_a_file_of_no_tenant_is_named(tmp_path: Path) -> None:
+def test_a_file_without_a_tenant_is_named(tmp_path: Path) -> None:
     (tmp_path / "bakery.toml").write_text("")
     with pytest.raises(ConfigurationError, match=r"bakery.toml: there is no tenant of this name"):
         stages(care_app=str(tmp_path))

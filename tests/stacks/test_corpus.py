@@ -32,7 +32,7 @@ def test_jobs_run_in_the_tenants_subnets_with_the_group_of_jobs(application: dic
     }
 
 
-def test_an_application_without_work_stops(application: dict[str, Any]) -> None:
+def test_an_idle_application_stops(application: dict[str, Any]) -> None:
     assert application["AutoStopConfiguration"] == {"Enabled": True, "IdleTimeoutMinutes": 5}
     assert "InitialCapacity" not in application
     assert set(application["MaximumCapacity"]) == {"Cpu", "Memory", "Disk"}
@@ -46,7 +46,7 @@ def test_logs_of_jobs_stay_with_the_tenant_under_its_key(application: dict[str, 
     assert "CorpusBucket" in json.dumps(monitoring["S3MonitoringConfiguration"]["LogUri"])
 
 
-def test_a_job_reads_documents_and_nothing_else_of_the_data(template: dict[str, Any]) -> None:
+def test_a_job_may_only_read_documents(template: dict[str, Any]) -> None:
     read = allowed_on(statements_of(template, "Job"), "s3:GetObject")
 
     assert {bucket for bucket in read if "value-" in bucket} == {

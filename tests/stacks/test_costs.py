@@ -15,15 +15,15 @@ TENANTS = ("pharmacy", "clinic", "sandbox")
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_of_every_resource_it_is_said_whether_it_costs_by_the_hour(assembly: Path, tenant: str) -> None:
+def test_every_resource_type_is_listed_with_or_without_an_hourly_cost(assembly: Path, tenant: str) -> None:
     templates = templates_by_stack_name(assembly_folder(assembly, tenant)).values()
 
     unknown = unknown_types(templates, load_prices())
 
-    assert not unknown, f"say it in {FILE}: {sorted(unknown)}"
+    assert not unknown, f"add it to {FILE}: {sorted(unknown)}"
 
 
-def test_the_page_says_what_the_templates_cost(assembly: Path) -> None:
+def test_the_page_has_the_costs_of_the_templates(assembly: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
 
     assert page == with_costs(page, assembly=assembly, prices=load_prices()), (
@@ -50,7 +50,7 @@ def test_an_endpoint_costs_only_while_on() -> None:
     assert "| Endpoints | 5.62 | 0.00 |" in table
 
 
-def test_tasks_cost_what_scaling_keeps_at_least() -> None:
+def test_tasks_are_priced_at_the_minimum_of_their_scaling() -> None:
     template = {
         "Resources": {
             "Tasks": {
@@ -74,7 +74,7 @@ def test_an_instance_without_a_price_is_named_with_the_file() -> None:
         markdown({"one": [line]}, load_prices())
 
 
-def test_a_bad_file_of_prices_is_named_with_its_key(tmp_path: Path) -> None:
+def test_an_invalid_price_file_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     path.write_text(FILE.read_text(encoding="utf-8").replace('found = "api"', 'found = "hearsay"', 1))
 

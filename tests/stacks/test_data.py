@@ -72,7 +72,7 @@ def statements(template: Template, bucket: str) -> list[Mapping[str, Any]]:
     return policy["PolicyDocument"]["Statement"]
 
 
-def test_every_bucket_is_closed_versioned_and_the_owners(template: Template) -> None:
+def test_every_bucket_is_private_versioned_and_owner_enforced(template: Template) -> None:
     buckets = resources_of(template, "AWS::S3::Bucket")
     assert set(buckets) == {*BUCKETS, "LogsBucket"}
     for bucket in buckets.values():
@@ -112,7 +112,7 @@ def test_the_logs_bucket_can_be_written_by_balancers_and_access_logs(template: T
     ("name", "mode", "days"),
     [("pharmacy", "COMPLIANCE", 2192), ("clinic", "GOVERNANCE", 365), ("sandbox", "GOVERNANCE", 1)],
 )
-def test_the_trail_is_locked_for_as_long_as_it_is_kept(name: str, mode: str, days: int) -> None:
+def test_the_trail_is_locked_for_its_whole_retention(name: str, mode: str, days: int) -> None:
     bucket = properties(template_for(name), "TrailBucket")
     assert bucket["ObjectLockEnabled"] is True
     retention = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
@@ -121,7 +121,7 @@ def test_the_trail_is_locked_for_as_long_as_it_is_kept(name: str, mode: str, day
     assert bounded["ExpirationInDays"] >= days
 
 
-def test_only_trails_write_the_trail_and_nobody_unlocks_it(template: Template) -> None:
+def test_only_cloudtrail_writes_the_trail_and_nobody_unlocks_it(template: Template) -> None:
     written = [one for one in statements(template, "TrailBucket") if one["Effect"] == "Allow"]
     assert {one["Principal"]["Service"] for one in written} == {"cloudtrail.amazonaws.com"}
     refused = {one.get("Sid"): one for one in statements(template, "TrailBucket") if one["Effect"] == "Deny"}
@@ -138,7 +138,7 @@ def test_accesses_are_logged_by_bucket(template: Template) -> None:
         }
 
 
-def test_only_tls_1_2_and_later_is_spoken(template: Template) -> None:
+def test_tls_before_1_2_is_denied(template: Template) -> None:
     for name in (*BUCKETS, "LogsBucket"):
         refused = [one for one in statements(template, name) if one["Effect"] == "Deny"]
         conditions = [one.get("Condition") for one in refused]
@@ -146,7 +146,7 @@ def test_only_tls_1_2_and_later_is_spoken(template: Template) -> None:
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
 
-def test_new_objects_that_somebody_waits_for_are_told_to_eventbridge_by_a_property(
+def test_buckets_with_consumers_send_events_to_eventbridge(
     template: Template,
 ) -> None:
     told = {
@@ -157,13 +157,13 @@ def test_new_objects_that_somebody_waits_for_are_told_to_eventbridge_by_a_proper
     assert told == {"DocumentsBucket", "InboxBucket", "QuarantineBucket"}
 
 
-def test_no_helper_function_stands_in_the_stack(template: Template) -> None:
+def test_the_stack_has_no_function_of_the_cdk(template: Template) -> None:
     kinds = {resource["Type"] for resource in template["Resources"].values()}
     assert not {kind for kind in kinds if kind.startswith(("Custom::", "AWS::Lambda", "AWS::CloudForm"))}
     assert "AWS::Logs::ResourcePolicy" not in kinds
 
 
-def test_raw_capture_is_gone_within_days_even_if_the_redactor_stands_still(template: Template) -> None:
+def test_raw_capture_expires_within_days_without_the_redactor(template: Template) -> None:
     rules = properties(template, "QuarantineBucket")["LifecycleConfiguration"]["Rules"]
     bounded = next(rule for rule in rules if rule["Id"] == "Bounded")
     assert bounded["ExpirationInDays"] == 1
@@ -200,7 +200,7 @@ def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
             assert resource["UpdateReplacePolicy"] == "Retain", name
 
 
-def test_a_first_creation_that_fails_leaves_nothing_but_what_a_rollback_could_not_delete(
+def test_a_failed_first_creation_deletes_all_that_a_rollback_can_delete(
     hipaa: Template,
 ) -> None:
     left = {
@@ -213,7 +213,7 @@ def test_a_first_creation_that_fails_leaves_nothing_but_what_a_rollback_could_no
     assert all(table["Properties"]["DeletionProtectionEnabled"] for table in tables.values())
 
 
-def test_a_sandbox_goes_whole(dev: Template) -> None:
+def test_a_sandbox_is_deleted_completely(dev: Template) -> None:
     kept = {
         name
         for name, resource in dev["Resources"].items()
@@ -222,7 +222,7 @@ def test_a_sandbox_goes_whole(dev: Template) -> None:
     assert kept == set()
 
 
-def test_the_schemas_master_has_no_right_to_secrets_or_keys(template: Template) -> None:
+def test_the_schema_s_master_role_may_not_use_secrets_or_keys(template: Template) -> None:
     """Making the link secret is another function's, with another role."""
     allowed = {
         action
@@ -271,7 +271,7 @@ def test_the_stack_is_protected_from_deletion() -> None:
     assert built(deployed("sandbox")).termination_protection
 
 
-def test_tables_are_those_that_the_service_reads(template: Template) -> None:
+def test_tables_match_the_service_s_definitions(template: Template) -> None:
     for definition in TABLES:
         table = properties(template, f"{definition.role.capitalize()}Table")
         recovery = table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
@@ -292,7 +292,7 @@ def test_tables_cannot_be_deleted_by_mistake(hipaa: Template) -> None:
         assert table["Properties"]["DeletionProtectionEnabled"] is True
 
 
-def test_the_domain_is_encrypted_on_every_way_and_knows_its_callers(template: Template) -> None:
+def test_the_domain_requires_encryption_and_has_access_control(template: Template) -> None:
     domain = properties(template, "Search")
     assert domain["EncryptionAtRestOptions"] == {"Enabled": True, "KmsKeyId": KEYS.data_key_arn}
     assert domain["NodeToNodeEncryptionOptions"] == {"Enabled": True}
@@ -307,7 +307,7 @@ def test_the_domain_is_encrypted_on_every_way_and_knows_its_callers(template: Te
     assert template["Resources"][master["Fn::GetAtt"][0]]["Type"] == "AWS::IAM::Role"
 
 
-def test_the_domains_policy_lets_one_role_in_and_no_key_that_domains_ignore(template: Template) -> None:
+def test_the_domain_s_policy_allows_only_its_master_role(template: Template) -> None:
     domain = properties(template, "Search")
     (statement,) = domain["AccessPolicies"]["Statement"]
     master = domain["AdvancedSecurityOptions"]["MasterUserOptions"]["MasterUserARN"]
@@ -327,7 +327,7 @@ def test_a_newer_engine_is_an_upgrade_in_place(template: Template) -> None:
     assert template["Resources"]["Search"]["UpdatePolicy"] == {"EnableVersionUpgrade": True}
 
 
-def test_the_domain_stands_in_the_group_of_search(hipaa: Template) -> None:
+def test_the_domain_has_the_security_group_of_search(hipaa: Template) -> None:
     vpc = properties(hipaa, "Search")["VPCOptions"]
     assert vpc["SubnetIds"] == list(NETWORK.subnet_ids)
     assert len(vpc["SecurityGroupIds"]) == 1
@@ -359,9 +359,7 @@ def test_a_sandbox_has_one_node(dev: Template) -> None:
         ("sandbox", {"index": {"replicas": 1}}, "need 2 data nodes"),
     ],
 )
-def test_a_domain_that_cannot_be_made_is_refused_at_synth(
-    tenant: str, sections: Mapping[str, Any], says: str
-) -> None:
+def test_an_invalid_domain_is_refused_at_synth(tenant: str, sections: Mapping[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         built(with_sections(deployed(tenant), **sections))
 

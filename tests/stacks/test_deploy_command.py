@@ -235,7 +235,7 @@ def power(account: EmulatedAccount) -> str:
     return str(found["Parameter"]["Value"])
 
 
-def test_a_file_with_made_up_values_ends_it_before_anything_is_synthesized(
+def test_placeholder_values_stop_the_command_before_the_synth(
     clone: Clone, lock: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "tenants"
@@ -261,7 +261,9 @@ def test_a_file_with_made_up_values_ends_it_before_anything_is_synthesized(
     assert clone.calls() == []
 
 
-def test_a_name_that_clashes_with_another_tenant_s_ends_it(clone: Clone, lock: Path, tmp_path: Path) -> None:
+def test_a_name_conflict_with_another_tenant_stops_the_command(
+    clone: Clone, lock: Path, tmp_path: Path
+) -> None:
     place = tmp_path / "tenants"
     shutil.copytree(clone.tenants, place)
     text = (place / f"{TENANT}.toml").read_text().replace(f'name = "{TENANT}"', 'name = "other"', 1)
@@ -278,7 +280,7 @@ def test_a_name_that_clashes_with_another_tenant_s_ends_it(clone: Clone, lock: P
     assert clone.calls() == []
 
 
-def test_a_role_that_the_account_does_not_have_ends_it_before_anything_is_deployed(
+def test_a_missing_role_stops_the_command_before_a_deployment(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     iam, name = account.client("iam"), f"artifact-publisher-{TENANT}"
@@ -293,7 +295,7 @@ def test_a_role_that_the_account_does_not_have_ends_it_before_anything_is_deploy
     assert clone.calls() == ["synth"]
 
 
-def test_a_tenant_starts_paused_and_without_keys_of_the_issuer_not_at_all(
+def test_a_new_tenant_is_paused_and_needs_the_issuer_s_keys(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     forget(account, "power", "jwks")
@@ -306,7 +308,7 @@ def test_a_tenant_starts_paused_and_without_keys_of_the_issuer_not_at_all(
     assert clone.calls() == ["synth"]
 
 
-def test_what_somebody_switched_on_stays_on(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
+def test_a_deployment_keeps_the_power_state_on(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "on")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
     clone.pin(lambda stacks: None)
@@ -320,7 +322,7 @@ def test_what_somebody_switched_on_stays_on(clone: Clone, lock: Path, account: E
     assert clone.lines()[-1].endswith(" **")
 
 
-def test_a_first_deployment_begins_with_what_artifacts_are_put_into(
+def test_a_first_deployment_creates_the_model_bucket_first(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
@@ -330,7 +332,7 @@ def test_a_first_deployment_begins_with_what_artifacts_are_put_into(
     assert clone.lines()[-1].endswith("--require-approval=never Sandbox/Keys Sandbox/Network Sandbox/Data")
 
 
-def test_a_stack_that_never_came_up_does_not_stand(
+def test_a_stack_that_failed_its_creation_counts_as_absent(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
@@ -350,7 +352,7 @@ def test_a_stack_that_never_came_up_does_not_stand(
     assert clone.lines()[-1].endswith("Sandbox/Data")
 
 
-def test_without_pins_a_tenant_that_stands_is_not_deployed_again(
+def test_a_deployed_tenant_without_pins_is_refused(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
@@ -364,14 +366,14 @@ def test_without_pins_a_tenant_that_stands_is_not_deployed_again(
     assert clone.calls() == ["synth", "synth", "diff"]
 
 
-def test_without_pins_a_tenant_that_stands_nowhere_goes_on_and_it_is_said(
+def test_a_new_tenant_without_pins_is_deployed_with_a_notice(
     clone: Clone, lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment(clone, lock).diff([])
     assert "sandbox is not pinned yet: once all of it stands, make pin" in capsys.readouterr().err
 
 
-def test_what_stands_is_not_lost_even_where_nothing_is_pinned(
+def test_deployed_stateful_resources_are_kept_even_without_pins(
     clone: Clone, lock: Path, account: EmulatedAccount
 ) -> None:
     clone.unpin()
@@ -386,7 +388,7 @@ def test_what_stands_is_not_lost_even_where_nothing_is_pinned(
 
 
 @pytest.mark.parametrize("word", ["on", "pausing", "resuming"])
-def test_the_instance_of_an_endpoint_that_stands_is_not_changed(
+def test_the_instance_type_of_a_running_endpoint_is_not_changed(
     clone: Clone, lock: Path, account: EmulatedAccount, word: str
 ) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", word)
@@ -401,14 +403,16 @@ def test_the_instance_of_an_endpoint_that_stands_is_not_changed(
     assert clone.calls() == ["synth", "synth", "diff"]
 
 
-def test_while_paused_an_instance_is_changed(clone: Clone, lock: Path, account: EmulatedAccount) -> None:
+def test_the_instance_type_may_change_while_paused(
+    clone: Clone, lock: Path, account: EmulatedAccount
+) -> None:
     account.put_parameter(f"/assistant/{TENANT}/power", "paused")
     clone.pin(lambda stacks: None)
     with standing(account, "Data", "Models", template=with_a_smaller_instance(clone)):
         deployment(clone, lock).diff([])
 
 
-def test_an_endpoint_that_never_scales_may_change_its_instance(clone: Clone) -> None:
+def test_an_endpoint_without_scaling_may_change_its_instance_type(clone: Clone) -> None:
     before = with_a_smaller_instance(clone)
     now = clone.templates_now()
     assert [change.endpoint for change in instance_changes({"Models": before}, now)] == [f"{TENANT}-llm"]
@@ -416,7 +420,7 @@ def test_an_endpoint_that_never_scales_may_change_its_instance(clone: Clone) -> 
     assert instance_changes({"Models": unscaled}, now) == []
 
 
-def test_files_are_asked_for_where_the_endpoints_read_them(clone: Clone) -> None:
+def test_model_files_are_looked_up_where_the_endpoints_read_them(clone: Clone) -> None:
     models = load_tenant(ROOT / "tenants" / f"{TENANT}.toml").models
     assert models is not None
     asked = {each.prefix for each in model_files(models, folder=ROOT / "model_artifacts")}
@@ -431,7 +435,7 @@ def test_files_are_asked_for_where_the_endpoints_read_them(clone: Clone) -> None
 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_a_deployment_is_given_longer_than_its_templates_permit(assembly: Path, tenant: str) -> None:
+def test_the_command_s_timeout_exceeds_those_of_the_templates(assembly: Path, tenant: str) -> None:
     resources = templates_by_stack_name(assembly_folder(assembly, tenant))[f"assistant-{tenant}-Models"][
         "Resources"
     ]
@@ -467,7 +471,7 @@ def test_an_image_that_was_never_built_is_named_with_the_command_that_builds_it(
     assert clone.calls() == ["synth"]
 
 
-def test_credentials_of_another_account_end_it(
+def test_credentials_of_another_account_stop_the_command(
     clone: Clone, lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "tenants"
@@ -486,7 +490,9 @@ def test_credentials_of_another_account_end_it(
     assert clone.calls() == ["synth"]
 
 
-def test_a_mistake_in_a_template_ends_it_before_the_account_is_asked(clone: Clone, lock: Path) -> None:
+def test_a_template_mistake_stops_the_command_before_any_call_to_the_account(
+    clone: Clone, lock: Path
+) -> None:
     (edge,) = clone.templates.glob("assembly-*/*Edge*.template.json")
     template = json.loads(edge.read_text(encoding="utf-8"))
     for resource in template["Resources"].values():
@@ -498,7 +504,9 @@ def test_a_mistake_in_a_template_ends_it_before_the_account_is_asked(clone: Clon
     assert clone.calls() == ["synth"]
 
 
-def test_a_way_to_the_internet_ends_it_before_the_account_is_asked(clone: Clone, lock: Path) -> None:
+def test_a_route_to_the_internet_stops_the_command_before_any_call_to_the_account(
+    clone: Clone, lock: Path
+) -> None:
     (network,) = clone.templates.glob("assembly-*/*Network*.template.json")
     template = json.loads(network.read_text(encoding="utf-8"))
     template["Resources"]["Out"] = {"Type": "AWS::EC2::InternetGateway"}
@@ -508,7 +516,7 @@ def test_a_way_to_the_internet_ends_it_before_the_account_is_asked(clone: Clone,
     assert clone.calls() == ["synth"]
 
 
-def test_what_would_be_lost_is_named_and_nothing_is_deployed(clone: Clone, lock: Path) -> None:
+def test_a_replaced_store_is_named_and_nothing_is_deployed(clone: Clone, lock: Path) -> None:
     def with_another_range(stacks: dict[str, Any]) -> None:
         for template in stacks.values():
             for resource in template["Resources"].values():
@@ -521,7 +529,9 @@ def test_what_would_be_lost_is_named_and_nothing_is_deployed(clone: Clone, lock:
     assert clone.calls() == ["synth"]
 
 
-def test_cdk_s_failure_is_ours(clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_cdk_is_the_command_s_failure(
+    clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CDK_STATUS", "1")
     with pytest.raises(DeploymentError, match="cdk synth ended with 1"):
         deployment(clone, lock).deploy([])

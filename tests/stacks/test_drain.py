@@ -55,20 +55,20 @@ def deployed(request: pytest.FixtureRequest, assembly: Path) -> Deployed:  # noq
     return Deployed(assembly, request.param)
 
 
-def test_an_answer_that_began_is_finished_before_the_task_is_killed(deployed: Deployed) -> None:
+def test_a_started_answer_is_finished_before_the_task_is_killed(deployed: Deployed) -> None:
     assert deployed.answer_s < deployed.drain_s
     assert deployed.drain_s + AFTER_DRAIN_S < deployed.stop_s
 
 
-def test_the_balancer_lets_go_of_no_stream_while_its_task_still_lives(deployed: Deployed) -> None:
+def test_deregistration_takes_longer_than_the_task_s_stop(deployed: Deployed) -> None:
     assert deployed.stop_s <= deployed.deregistration_s
 
 
-def test_an_answer_that_comes_whole_is_waited_for(deployed: Deployed) -> None:
+def test_idle_timeouts_exceed_the_time_of_an_unstreamed_answer(deployed: Deployed) -> None:
     assert deployed.answer_s < deployed.balancer_idle_s
 
 
-def test_the_balancer_never_sends_into_a_connection_that_the_task_closed(deployed: Deployed) -> None:
+def test_tasks_keep_connections_longer_than_the_balancer(deployed: Deployed) -> None:
     assert deployed.balancer_idle_s < KEEP_ALIVE_S
 
 

@@ -58,18 +58,18 @@ def attributes(template: Template, logical_id: str, name: str = "LoadBalancerAtt
 
 
 # --- mistakes 1 to 3: groups ------------------------------------------------------------------------------
-def test_both_balancers_stand_in_the_groups_of_the_table_of_flows(template: Template) -> None:
+def test_both_balancers_have_the_security_groups_of_the_network(template: Template) -> None:
     groups = NETWORK.security_group_ids
     assert properties(template, "NetworkLoadBalancer")["SecurityGroups"] == [groups[Workload.NLB]]
     assert properties(template, "ApplicationLoadBalancer")["SecurityGroups"] == [groups[Workload.ALB]]
 
 
-def test_no_rule_of_a_group_is_made_here(template: Template) -> None:
+def test_the_stack_has_no_security_group_rule(template: Template) -> None:
     kinds = {body["Type"] for body in template["Resources"].values()}
     assert not [kind for kind in kinds if kind.startswith("AWS::EC2::SecurityGroup")]
 
 
-def test_the_private_link_is_judged_by_the_group(template: Template) -> None:
+def test_security_group_rules_apply_to_private_link_traffic(template: Template) -> None:
     enforced = properties(template, "NetworkLoadBalancer")[
         "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
     ]
@@ -103,7 +103,7 @@ def test_the_alb_s_target_group_waits_for_its_listener(template: Template) -> No
     assert "TlsListener" in template["Resources"]["TlsFrontTargets"]["DependsOn"]
 
 
-def test_the_alb_is_asked_for_its_health_by_https(template: Template) -> None:
+def test_the_alb_s_health_check_uses_https(template: Template) -> None:
     target = properties(template, "TlsFrontTargets")
     asked = target["HealthCheckProtocol"], target["HealthCheckPath"], target["HealthCheckPort"]
     assert asked == ("HTTPS", "/healthz", str(HTTPS_PORT))
@@ -116,7 +116,7 @@ def idle_timeouts_s(template: Template) -> tuple[int, int]:
     return int(alb), int(nlb)
 
 
-def test_the_balancers_wait_longer_than_an_answer_may_take(template: Template) -> None:
+def test_idle_timeouts_exceed_the_longest_answer(template: Template) -> None:
     alb_s, nlb_s = idle_timeouts_s(template)
     assert deployed("pharmacy").config.limits.answer_deadline_s < alb_s < nlb_s
 
@@ -135,23 +135,23 @@ def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -
     assert "MutualAuthentication" not in listener
 
 
-def test_tls_1_2_is_still_spoken(template: Template) -> None:
+def test_tls_1_2_is_accepted(template: Template) -> None:
     """Health checks of an NLB do not speak 1.3."""
     assert properties(template, "TlsListener")["SslPolicy"].startswith("ELBSecurityPolicy-TLS13-1-2-Res")
 
 
-def test_https_goes_on_to_the_tasks(template: Template) -> None:
+def test_the_alb_connects_to_the_tasks_by_https(template: Template) -> None:
     tasks = properties(template, "Tasks")
     assert (tasks["TargetType"], tasks["Protocol"], tasks["Port"]) == ("ip", "HTTPS", TASK_PORT)
     assert (tasks["HealthCheckProtocol"], tasks["HealthCheckPath"]) == ("HTTPS", "/healthz")
 
 
-def test_no_listener_speaks_plain_http(template: Template) -> None:
+def test_no_listener_accepts_http(template: Template) -> None:
     listeners = resources_of(template, "AWS::ElasticLoadBalancingV2::Listener")
     assert {body["Properties"]["Protocol"] for body in listeners.values()} == {"HTTPS", "TCP"}
 
 
-def test_a_stream_is_not_cut_by_the_balancer_while_its_task_drains(template: Template) -> None:
+def test_deregistration_waits_for_a_draining_task(template: Template) -> None:
     delay_s = int(
         attributes(template, "Tasks", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"]
     )
@@ -159,13 +159,13 @@ def test_a_stream_is_not_cut_by_the_balancer_while_its_task_drains(template: Tem
     assert drain_s < delay_s <= _LONGEST_STOP_S
 
 
-def test_a_question_goes_where_the_fewest_are_open(template: Template) -> None:
+def test_requests_go_to_the_target_with_the_fewest_open(template: Template) -> None:
     chosen = attributes(template, "Tasks", "TargetGroupAttributes")["load_balancing.algorithm.type"]
     assert chosen == "least_outstanding_requests"
 
 
 # --- what the ALB takes, and what it writes ---------------------------------------------------------------
-def test_headers_that_could_deceive_the_tasks_are_dropped(template: Template) -> None:
+def test_invalid_and_forwarded_headers_are_removed(template: Template) -> None:
     alb = attributes(template, "ApplicationLoadBalancer")
     assert alb["routing.http.drop_invalid_header_fields.enabled"] == "true"
     assert alb["routing.http.xff_header_processing.mode"] == "remove"
@@ -177,36 +177,38 @@ def test_access_logs_go_to_the_logs_bucket_whose_policy_is_not_touched(template:
     assert not resources_of(template, "AWS::S3::BucketPolicy")
 
 
-def test_no_function_of_cdk_stands_here(template: Template) -> None:
+def test_the_stack_has_no_function_of_the_cdk(template: Template) -> None:
     kinds = {body["Type"] for body in template["Resources"].values()}
     assert not [kind for kind in kinds if kind.startswith(("Custom::", "AWS::Lambda", "AWS::IAM"))]
 
 
 # --- the endpoint service ---------------------------------------------------------------------------------
-def test_only_named_principals_may_ask_and_each_is_accepted_by_hand(template: Template) -> None:
+def test_only_listed_principals_may_request_a_connection_and_each_needs_acceptance(
+    template: Template,
+) -> None:
     assert properties(template, "EndpointService")["AcceptanceRequired"] is True
     (permissions,) = resources_of(template, "AWS::EC2::VPCEndpointServicePermissions").values()
     allowed = list(deployed("pharmacy").edge.allowed_principals)
     assert permissions["Properties"]["AllowedPrincipals"] == allowed
 
 
-def test_the_service_asks_for_no_private_name(template: Template) -> None:
+def test_the_endpoint_service_has_no_private_dns_name_at_first(template: Template) -> None:
     assert "PrivateDnsName" not in properties(template, "EndpointService")
 
 
-def test_the_name_of_the_service_is_printed_for_the_care_side(template: Template) -> None:
+def test_the_endpoint_service_s_name_is_an_output(template: Template) -> None:
     printed = template["Outputs"]["EndpointServiceName"]["Value"]["Fn::Join"][1]
     assert printed == ["com.amazonaws.vpce", {"Ref": "AWS::Region"}, {"Ref": "EndpointService"}]
 
 
-def test_it_is_protected(stack: EdgeStack, template: Template) -> None:
+def test_the_stack_is_protected(stack: EdgeStack, template: Template) -> None:
     assert stack.termination_protection
     for balancer in ("NetworkLoadBalancer", "ApplicationLoadBalancer"):
         assert attributes(template, balancer)["deletion_protection.enabled"] == "true"
 
 
 # --- client certificates ----------------------------------------------------------------------------------
-def test_client_certificates_are_verified_where_questions_come_in(with_client_certificates: Template) -> None:
+def test_the_main_listener_verifies_client_certificates(with_client_certificates: Template) -> None:
     asked = properties(with_client_certificates, "TlsListener")["MutualAuthentication"]
     assert asked["Mode"] == "verify"
     assert asked["TrustStoreArn"] == {"Fn::GetAtt": ["ClientAuthorities", "TrustStoreArn"]}
@@ -223,7 +225,7 @@ def test_the_health_check_needs_no_client_certificate(with_client_certificates: 
     assert {"TlsListener", "HealthListener"} <= set(target["DependsOn"])
 
 
-def test_the_way_without_a_client_certificate_leads_to_health_alone(
+def test_the_listener_without_client_certificates_serves_only_health(
     with_client_certificates: Template,
 ) -> None:
     (default,) = properties(with_client_certificates, "HealthListener")["DefaultActions"]
@@ -238,7 +240,7 @@ def test_without_client_certificates_there_is_one_listener(template: Template) -
 
 
 # --- every tenant -----------------------------------------------------------------------------------------
-def test_logical_ids_of_what_another_account_depends_on_are_pinned(template: Template) -> None:
+def test_logical_ids_that_another_account_depends_on_are_pinned(template: Template) -> None:
     pinned = {
         "ApplicationLoadBalancer",
         "EndpointService",
@@ -251,7 +253,7 @@ def test_logical_ids_of_what_another_account_depends_on_are_pinned(template: Tem
     assert pinned <= template["Resources"].keys()
 
 
-def test_the_service_carries_the_certificate_s_name_where_a_later_phase_asks_for_it() -> None:
+def test_the_endpoint_service_gets_the_certificate_s_name_in_the_second_phase() -> None:
     tenant = deployed("pharmacy")
     section = tenant.edge.model_dump(mode="json") | {"service_private_dns": True}
     template = template_of(edge_of(with_sections(tenant, edge=section)))

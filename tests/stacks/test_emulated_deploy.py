@@ -43,7 +43,7 @@ def stack(tenant: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_every_stack_stands(account: EmulatedAccount, assembly: Path, tenant: str) -> None:
+def test_every_stack_is_created(account: EmulatedAccount, assembly: Path, tenant: str) -> None:
     found = account.client("cloudformation").describe_stacks()["Stacks"]
     states = {each["StackName"]: each["StackStatus"] for each in found}
     for name in templates_by_stack_name(assembly_folder(assembly, tenant)):
@@ -59,7 +59,7 @@ def test_the_endpoints_have_the_names_that_the_service_calls(account: EmulatedAc
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_every_bucket_is_encrypted_by_a_key_of_its_own_tenant(account: EmulatedAccount, tenant: str) -> None:
+def test_every_bucket_is_encrypted_with_its_tenant_s_key(account: EmulatedAccount, tenant: str) -> None:
     s3 = account.client("s3")
     buckets = resources_of(account, stack(tenant, "Data"), "AWS::S3::Bucket")
     encryption = {
@@ -124,7 +124,7 @@ def test_the_service_runs_the_image_by_its_digest(account: EmulatedAccount, tena
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_no_subnet_of_the_tenant_has_a_way_to_the_internet(account: EmulatedAccount, tenant: str) -> None:
+def test_no_subnet_of_the_tenant_has_a_route_to_the_internet(account: EmulatedAccount, tenant: str) -> None:
     ec2 = account.client("ec2")
     (vpc,) = resources_of(account, stack(tenant, "Network"), "AWS::EC2::VPC")
     of_vpc = [{"Name": "vpc-id", "Values": [vpc]}]

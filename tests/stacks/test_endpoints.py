@@ -59,7 +59,7 @@ def names(endpoints: dict[str, Any]) -> set[str]:
         ("es:ESHttpGet", set()),
     ],
 )
-def test_a_role_that_calls_a_service_brings_its_endpoint(action: str, expected: set[str]) -> None:
+def test_a_role_that_calls_a_service_adds_its_endpoint(action: str, expected: set[str]) -> None:
     assert names(Scene().calls(action).endpoints()) == expected
 
 
@@ -90,7 +90,7 @@ def test_every_kind_of_policy_counts() -> None:
     assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "XrayEndpoint", "StsEndpoint"}
 
 
-def test_what_is_denied_is_not_called() -> None:
+def test_a_denied_action_adds_no_endpoint() -> None:
     scene = Scene()
     scene.role().add_to_policy(
         iam.PolicyStatement(effect=iam.Effect.DENY, actions=["sqs:SendMessage"], resources=["*"])
@@ -99,23 +99,23 @@ def test_what_is_denied_is_not_called() -> None:
     assert names(scene.endpoints()) == set()
 
 
-def test_what_a_platform_calls_with_its_own_network_needs_no_endpoint() -> None:
+def test_calls_from_a_platform_s_own_network_add_no_endpoint() -> None:
     scene = Scene(runs_on="lambda.amazonaws.com")
 
     assert names(scene.calls("logs:PutLogEvents", "ec2:CreateNetworkInterface").endpoints()) == set()
 
 
-def test_what_a_task_calls_itself_does() -> None:
+def test_calls_from_a_task_add_an_endpoint() -> None:
     assert names(Scene().calls("logs:PutLogEvents").endpoints()) == {"LogsEndpoint"}
 
 
-def test_a_key_that_a_service_uses_on_ones_behalf_is_not_called() -> None:
+def test_a_key_used_through_a_service_adds_no_kms_endpoint() -> None:
     through_s3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
 
     assert names(Scene().calls("kms:Decrypt", conditions=through_s3).endpoints()) == set()
 
 
-def test_what_a_platform_needs_without_a_policy_is_named_by_its_role() -> None:
+def test_a_role_names_the_services_that_its_platform_needs() -> None:
     scene = Scene()
     scene.role(through=["ssmmessages"])
 
@@ -130,7 +130,7 @@ def test_an_action_of_an_unknown_service_is_refused(action: str, says: str) -> N
         Scene().calls(action).endpoints()
 
 
-def test_a_managed_policy_of_elsewhere_is_refused() -> None:
+def test_a_managed_policy_from_another_app_is_refused() -> None:
     scene = Scene()
     scene.role().add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name("ReadOnlyAccess"))
 
@@ -146,7 +146,7 @@ def test_not_action_is_refused() -> None:
         scene.endpoints()
 
 
-def test_roles_of_what_runs_outside_the_vpc_bring_nothing() -> None:
+def test_roles_outside_the_vpc_add_no_endpoint() -> None:
     scene = Scene()
     outside = iam.Role(
         scene.workload,
@@ -171,7 +171,7 @@ def test_logical_ids_do_not_depend_on_order() -> None:
     assert one.endpoints() == other.endpoints()
 
 
-def test_an_interface_endpoint_answers_by_the_services_own_name_to_the_callers_alone() -> None:
+def test_an_interface_endpoint_has_private_dns_and_admits_only_callers() -> None:
     endpoint = Scene().calls("kms:Decrypt").endpoints()["KmsEndpoint"]["Properties"]
 
     assert endpoint["VpcEndpointType"] == "Interface"
@@ -180,14 +180,14 @@ def test_an_interface_endpoint_answers_by_the_services_own_name_to_the_callers_a
     assert endpoint["SubnetIds"] == [{"Ref": f"Subnet{number}"} for number in (1, 2, 3)]
 
 
-def test_a_gateway_endpoint_stands_in_every_route_table() -> None:
+def test_a_gateway_endpoint_is_in_every_route_table() -> None:
     endpoint = Scene().calls("dynamodb:GetItem").endpoints()["DynamodbEndpoint"]["Properties"]
 
     assert endpoint["VpcEndpointType"] == "Gateway"
     assert endpoint["RouteTableIds"] == [{"Ref": f"RouteTable{number}"} for number in (1, 2, 3)]
 
 
-def test_only_the_tenants_principals_pass_and_only_to_its_account() -> None:
+def test_endpoint_policies_allow_only_the_tenant_s_principals_and_account() -> None:
     endpoints = Scene().calls("kms:Decrypt", "sqs:SendMessage", "dynamodb:Query").endpoints()
 
     for name in names(endpoints):
@@ -199,14 +199,14 @@ def test_only_the_tenants_principals_pass_and_only_to_its_account() -> None:
             }
 
 
-def test_only_actions_that_a_role_has_pass() -> None:
+def test_endpoint_policies_allow_only_the_roles_actions() -> None:
     endpoint = Scene().calls("sqs:SendMessage", "sqs:GetQueueUrl").endpoints()["SqsEndpoint"]
 
     (statement,) = endpoint["Properties"]["PolicyDocument"]["Statement"]
     assert statement["Action"] == ["sqs:GetQueueUrl", "sqs:SendMessage"]
 
 
-def test_s3_passes_image_layers_and_the_answers_of_custom_resources() -> None:
+def test_the_s3_policy_allows_image_layers_and_custom_resource_responses() -> None:
     endpoint = Scene().calls("s3:GetObject", "ecr:BatchGetImage").endpoints()["S3Endpoint"]
 
     by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
@@ -217,7 +217,7 @@ def test_s3_passes_image_layers_and_the_answers_of_custom_resources() -> None:
     assert answers["Action"] == ["s3:PutObject"]
 
 
-def test_images_of_aws_are_pulled_from_the_accounts_of_the_lock_alone() -> None:
+def test_images_of_aws_are_pulled_only_from_accounts_in_the_lock() -> None:
     endpoint = Scene().calls("ecr:BatchGetImage").endpoints()["EcrDkrEndpoint"]
 
     by_name = {s["Sid"]: s for s in endpoint["Properties"]["PolicyDocument"]["Statement"]}
@@ -226,27 +226,27 @@ def test_images_of_aws_are_pulled_from_the_accounts_of_the_lock_alone() -> None:
     assert condition["aws:PrincipalTag/tenant"] == "pharmacy"
 
 
-def test_an_endpoint_that_is_there_is_not_made() -> None:
+def test_an_existing_endpoint_is_not_created() -> None:
     scene = Scene(network={"endpoints": {"kms": "vpce-0123456789abcdef0"}})
 
     assert names(scene.calls("kms:Decrypt", "sqs:SendMessage").endpoints()) == {"SqsEndpoint"}
 
 
-def test_an_endpoint_that_nothing_calls_is_refused() -> None:
+def test_an_existing_endpoint_without_a_caller_is_refused() -> None:
     scene = Scene(network={"endpoints": {"kmz": "vpce-0123456789abcdef0"}})
 
     with pytest.raises(ConfigurationError, match="kmz"):
         scene.calls("kms:Decrypt").endpoints()
 
 
-def test_a_system_is_reached_by_an_endpoint_and_a_group_of_its_own() -> None:
+def test_a_reach_entry_has_its_own_endpoint_and_security_group() -> None:
     endpoint = Scene().endpoints()[_REACH]["Properties"]
 
     assert endpoint["ServiceName"] == "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
     assert endpoint["SecurityGroupIds"] == [{"Fn::GetAtt": ["ReachOrdersGroup", "GroupId"]}]
 
 
-def test_a_resource_of_lattice_is_reached_too() -> None:
+def test_a_reach_entry_may_be_a_lattice_resource() -> None:
     arn = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
     reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "ingestion"}]
 

@@ -185,7 +185,7 @@ def test_the_processes_of_a_deployment_are_found(processes: list[Process]) -> No
     assert {process.name.split("/")[0] for process in processes} == set(TENANTS)
 
 
-def test_no_variable_is_there_that_nobody_reads(processes: list[Process]) -> None:
+def test_no_variable_is_set_without_a_reader(processes: list[Process]) -> None:
     unread = {
         f"{process.name}: {name}" for process in processes for name in process.ours if not readers_of(name)
     }
@@ -197,7 +197,7 @@ def test_a_process_reads_one_class_of_settings(processes: list[Process]) -> None
     assert mixed == set()
 
 
-def test_nothing_is_read_that_nobody_sets_without_a_reason(processes: list[Process]) -> None:
+def test_every_variable_that_is_read_is_set_or_excused(processes: list[Process]) -> None:
     unset = {(reader.__name__, field) for _, reader, field in unset_in(processes)}
     unexplained = {
         (reader, field)
@@ -207,7 +207,7 @@ def test_nothing_is_read_that_nobody_sets_without_a_reason(processes: list[Proce
     assert unexplained == set()
 
 
-def test_every_reason_is_needed(processes: list[Process]) -> None:
+def test_every_excuse_is_needed(processes: list[Process]) -> None:
     unset = {(reader.__name__, field) for _, reader, field in unset_in(processes)}
     assert NOT_SET_ON_AWS.keys() - {field for _, field in unset} == set()
     assert NOT_SET_IN.keys() - unset == set()
@@ -221,7 +221,7 @@ def unset_in(processes: Iterable[Process]) -> Iterator[tuple[Process, type[Proce
                     yield process, reader, field
 
 
-def test_each_value_is_one_that_its_reader_takes(
+def test_each_value_is_valid_for_its_reader(
     processes: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for process in processes:

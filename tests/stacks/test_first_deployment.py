@@ -73,7 +73,7 @@ def principals(template: Template) -> Iterator[tuple[str, Any]]:
                 yield from ((logical_id, one) for one in (who if isinstance(who, list) else [who]))
 
 
-def test_no_policy_names_a_role_that_the_deployment_makes(templates: dict[str, Template]) -> None:
+def test_no_policy_has_a_principal_that_the_deployment_creates(templates: dict[str, Template]) -> None:
     """KMS, S3, SQS, SNS and OpenSearch refuse a principal that IAM does not show everywhere yet."""
     made = {
         f"{name}: {logical_id}: {json.dumps(who)}"
@@ -84,7 +84,7 @@ def test_no_policy_names_a_role_that_the_deployment_makes(templates: dict[str, T
     assert made == set()
 
 
-def test_the_walk_over_principals_sees_them(templates: dict[str, Template]) -> None:
+def test_principals_are_found_in_policies(templates: dict[str, Template]) -> None:
     kinds = {
         template["Resources"][logical_id]["Type"]
         for template in templates.values()
@@ -103,7 +103,7 @@ def rights_of(template: Template) -> dict[str, set[str]]:
     return found
 
 
-def test_what_runs_waits_for_the_rights_of_its_role(templates: dict[str, Template]) -> None:
+def test_workloads_depend_on_their_role_s_policies(templates: dict[str, Template]) -> None:
     early: set[str] = set()
     checked: set[str] = set()
     for name, template in templates.items():
@@ -122,7 +122,7 @@ def test_what_runs_waits_for_the_rights_of_its_role(templates: dict[str, Templat
     assert checked == set(RUNNING)
 
 
-def test_no_function_reserves_what_a_new_account_does_not_have(templates: dict[str, Template]) -> None:
+def test_no_function_has_reserved_concurrency(templates: dict[str, Template]) -> None:
     functions = [
         body["Properties"]
         for template in templates.values()
@@ -132,7 +132,7 @@ def test_no_function_reserves_what_a_new_account_does_not_have(templates: dict[s
     assert not [one for one in functions if "ReservedConcurrentExecutions" in one]
 
 
-def test_a_volume_has_a_key_and_a_local_disk_none(templates: dict[str, Template]) -> None:
+def test_only_volumes_have_a_key_and_local_disks_have_none(templates: dict[str, Template]) -> None:
     seen: set[bool] = set()
     for name, template in templates.items():
         for body in resources_of(template, "AWS::SageMaker::EndpointConfig").values():
@@ -143,7 +143,7 @@ def test_a_volume_has_a_key_and_a_local_disk_none(templates: dict[str, Template]
     assert seen == {True, False}
 
 
-def test_state_machines_log_where_no_policy_of_the_account_fills_up(templates: dict[str, Template]) -> None:
+def test_state_machines_log_to_groups_with_the_vendedlogs_prefix(templates: dict[str, Template]) -> None:
     machines = 0
     for template in templates.values():
         for body in resources_of(template, "AWS::StepFunctions::StateMachine").values():
@@ -154,7 +154,7 @@ def test_state_machines_log_where_no_policy_of_the_account_fills_up(templates: d
     assert machines == 6
 
 
-def test_container_insights_finds_a_group_with_key_and_end(templates: dict[str, Template]) -> None:
+def test_the_container_insights_group_has_a_key_and_a_retention(templates: dict[str, Template]) -> None:
     clusters = 0
     for template in templates.values():
         for logical_id, body in resources_of(template, "AWS::ECS::Cluster").items():
@@ -171,7 +171,7 @@ def test_container_insights_finds_a_group_with_key_and_end(templates: dict[str, 
     assert clusters == 3
 
 
-def test_the_logs_key_serves_every_group_that_names_it(templates: dict[str, Template]) -> None:
+def test_the_logs_key_permits_every_group_that_uses_it(templates: dict[str, Template]) -> None:
     """A group whose ARN the key's policy does not have cannot be made."""
     for name, template in templates.items():
         if not name.endswith("/Keys"):

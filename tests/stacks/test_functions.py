@@ -54,7 +54,7 @@ def functions_of(template: dict[str, Any]) -> list[dict[str, Any]]:
     return [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Lambda::Function"]
 
 
-def test_every_function_stands_in_the_vpc_and_encrypts_its_environment(template: dict[str, Any]) -> None:
+def test_every_function_is_in_the_vpc_and_encrypts_its_environment(template: dict[str, Any]) -> None:
     functions = functions_of(template)
 
     assert len(functions) == 2
@@ -103,7 +103,7 @@ def test_code_and_dependencies_fit_into_a_function(dependencies: FunctionDepende
     assert sum(sizes) < UNPACKED_LIMIT_BYTES
 
 
-def test_an_archive_made_twice_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_are_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = code_archive()
     monkeypatch.setattr(function_package, "BUILD", tmp_path)
     code_archive.cache_clear()
@@ -115,7 +115,7 @@ def test_an_archive_made_twice_is_the_same(tmp_path: Path, monkeypatch: pytest.M
     assert again.path.read_bytes() == first.path.read_bytes()
 
 
-def test_the_code_holds_handlers_and_nothing_that_no_function_runs() -> None:
+def test_the_code_archive_contains_only_what_functions_run() -> None:
     names = zipfile.ZipFile(code_archive().path).namelist()
 
     assert "assistant/knowledge/pipeline.py" in names
@@ -124,14 +124,14 @@ def test_the_code_holds_handlers_and_nothing_that_no_function_runs() -> None:
     ]
 
 
-def test_dependencies_hold_nothing_of_the_machine_that_packed_them() -> None:
+def test_the_dependencies_archive_is_independent_of_the_build_machine() -> None:
     names = zipfile.ZipFile(FUNCTIONS.archive().path).namelist()
 
     assert "python/botocore/__init__.py" in names
     assert not [name for name in names if name.endswith("/RECORD") or name.startswith("python/bin/")]
 
 
-def test_dependencies_that_were_not_fetched_are_asked_for(
+def test_missing_dependencies_are_an_error_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function_package, "BUILD", tmp_path)
@@ -141,7 +141,7 @@ def test_dependencies_that_were_not_fetched_are_asked_for(
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
-def test_the_deployed_tenant_file_answers_alike_and_tells_no_account(name: str, tmp_path: Path) -> None:
+def test_the_deployed_tenant_file_answers_alike_and_contains_no_account(name: str, tmp_path: Path) -> None:
     tenant = deployed(name)
     path = tmp_path / f"{name}.toml"
     path.write_text(effective_tenant_file(tenant), encoding="utf-8")
@@ -164,9 +164,7 @@ for folder in folders:
 
 
 @pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)
-def test_handlers_import_from_their_archives_alone(
-    dependencies: FunctionDependencies, tmp_path: Path
-) -> None:
+def test_handlers_import_only_from_their_archives(dependencies: FunctionDependencies, tmp_path: Path) -> None:
     """With wheels of the running Python: those of Lambda's import in no other."""
     folders = sorted(path.parent.name for path in (ROOT / "lambdas").glob("*/handler.py"))
     of_probe = [folder for folder in folders if folder == "ask_probe"]

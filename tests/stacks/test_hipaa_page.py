@@ -41,18 +41,18 @@ def test_every_service_of_the_templates_has_a_row(used: set[str]) -> None:
     assert not used - listed, f"say in docs/hipaa.md whether they are eligible: {sorted(used - listed)}"
 
 
-def test_no_row_is_of_a_service_that_is_not_used(used: set[str]) -> None:
+def test_every_row_s_service_is_used(used: set[str]) -> None:
     assert not {row[0].strip("`") for row in table("Services")} - used
 
 
-def test_what_may_hold_patients_data_is_said_to_be_eligible_by_a_source() -> None:
+def test_services_with_patients_data_have_a_source_for_their_eligibility() -> None:
     for name, _, data, eligible, source in table("Services"):
         if not data.startswith("no"):
             assert eligible == "yes", name
         assert (eligible == "yes") == bool(source), name
 
 
-def test_every_place_and_test_of_a_control_is_there() -> None:
+def test_every_file_and_test_of_a_control_exists() -> None:
     for control, _, where, held, duty in table("Controls"):
         for path in re.findall(r"`([^`]+)`", f"{where} {held}"):
             assert (ROOT / path).exists(), f"{control}: {path}"

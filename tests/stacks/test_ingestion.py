@@ -88,7 +88,7 @@ def actions_of(template: Mapping[str, Any], role: str) -> set[str]:
     return actions
 
 
-def test_each_function_stands_where_its_security_group_lets_it_reach(template: dict[str, Any]) -> None:
+def test_each_function_has_the_security_group_that_it_needs(template: dict[str, Any]) -> None:
     for folder, function in functions_of(template).items():
         group = NETWORK.security_group_ids[WORKLOADS.get(folder, Workload.INGESTION)]
         assert function["VpcConfig"] == {"SubnetIds": list(NETWORK.subnet_ids), "SecurityGroupIds": [group]}
@@ -105,7 +105,7 @@ def test_each_function_has_a_handler_and_the_settings_that_it_reads(template: di
         assert set(variables) <= known, folder
 
 
-def test_a_queue_hides_messages_six_times_as_long_as_its_function_runs(template: dict[str, Any]) -> None:
+def test_a_visibility_timeout_is_six_function_timeouts(template: dict[str, Any]) -> None:
     queues = resources_of(template, "AWS::SQS::Queue")
     functions = resources_of(template, "AWS::Lambda::Function")
     mappings = resources_of(template, "AWS::Lambda::EventSourceMapping")
@@ -119,7 +119,7 @@ def test_a_queue_hides_messages_six_times_as_long_as_its_function_runs(template:
         assert mapping["Properties"]["ScalingConfig"]["MaximumConcurrency"] >= 2
 
 
-def test_every_queue_is_encrypted_and_those_that_work_have_dead_letters(template: dict[str, Any]) -> None:
+def test_every_queue_is_encrypted_and_work_queues_have_a_dead_letter_queue(template: dict[str, Any]) -> None:
     queues = resources_of(template, "AWS::SQS::Queue").values()
     working = [queue for queue in queues if "RedrivePolicy" in queue["Properties"]]
 
@@ -129,7 +129,7 @@ def test_every_queue_is_encrypted_and_those_that_work_have_dead_letters(template
     assert tenant_queues.MAX_ATTEMPTS == MAX_ATTEMPTS
 
 
-def test_every_queue_refuses_what_comes_without_tls(template: dict[str, Any]) -> None:
+def test_every_queue_denies_requests_without_tls(template: dict[str, Any]) -> None:
     policies = resources_of(template, "AWS::SQS::QueuePolicy").values()
 
     assert len(policies) == len(resources_of(template, "AWS::SQS::Queue"))
@@ -138,7 +138,7 @@ def test_every_queue_refuses_what_comes_without_tls(template: dict[str, Any]) ->
         assert any(s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for s in denials)
 
 
-def test_bulk_files_and_their_documents_go_by_queues_of_their_own(template: dict[str, Any]) -> None:
+def test_bulk_files_and_their_documents_have_their_own_queues(template: dict[str, Any]) -> None:
     rules = resources_of(template, "AWS::Events::Rule").values()
     keys = [
         rule["Properties"]["EventPattern"]["detail"]["object"]["key"]
@@ -161,7 +161,7 @@ def test_only_the_functions_of_the_index_may_write_it(template: dict[str, Any]) 
     assert writers == {"Ingest", "Remove"}
 
 
-def test_the_schema_function_holds_the_domains_master_role(template: dict[str, Any]) -> None:
+def test_the_schema_function_has_the_domain_s_master_role(template: dict[str, Any]) -> None:
     (attached,) = [
         body["Properties"]
         for name, body in resources_of(template, "AWS::IAM::ManagedPolicy").items()
@@ -173,7 +173,7 @@ def test_the_schema_function_holds_the_domains_master_role(template: dict[str, A
     assert "artifact.json" in str(attached["PolicyDocument"])
 
 
-def test_only_the_redactor_reaches_raw_capture(template: dict[str, Any]) -> None:
+def test_only_the_redactor_may_read_raw_capture(template: dict[str, Any]) -> None:
     reaching = [
         name
         for name, body in resources_of(template, "AWS::IAM::Policy").items()
@@ -190,7 +190,7 @@ def test_only_the_redactor_reaches_raw_capture(template: dict[str, Any]) -> None
     assert [name.startswith("RedactRole") for name in tagged] == [True]
 
 
-def test_who_makes_the_key_of_document_links_cannot_read_it(template: dict[str, Any]) -> None:
+def test_the_function_that_creates_the_link_secret_cannot_read_it(template: dict[str, Any]) -> None:
     actions = actions_of(template, "LinkSecret")
 
     assert "kms:GenerateDataKeyWithoutPlaintext" in actions
@@ -200,14 +200,14 @@ def test_who_makes_the_key_of_document_links_cannot_read_it(template: dict[str, 
             assert "kms:ViaService" in statement["Condition"]["StringEquals"]
 
 
-def test_no_right_has_a_wildcard_action_or_all_resources(template: dict[str, Any]) -> None:
+def test_no_permission_has_a_wildcard_action_or_all_resources(template: dict[str, Any]) -> None:
     for policy in resources_of(template, "AWS::IAM::Policy").values():
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
             assert "*" not in str(statement["Action"])
             assert statement["Resource"] != "*"
 
 
-def test_documents_wait_until_index_and_right_are_there(template: dict[str, Any]) -> None:
+def test_event_sources_depend_on_the_index_and_its_permissions(template: dict[str, Any]) -> None:
     (access,) = resources_of(template, "Custom::SearchAccess")
     waiting = [
         mapping
@@ -220,7 +220,7 @@ def test_documents_wait_until_index_and_right_are_there(template: dict[str, Any]
     assert schema in template["Resources"][access]["DependsOn"]
 
 
-def test_custom_resources_are_given_up_long_before_an_hour(template: dict[str, Any]) -> None:
+def test_custom_resources_have_a_timeout_far_below_an_hour(template: dict[str, Any]) -> None:
     functions = resources_of(template, "AWS::Lambda::Function")
     for kind in ("Custom::SearchSchema", "Custom::SearchAccess", "Custom::LinkSecret"):
         (resource,) = resources_of(template, kind).values()
@@ -228,14 +228,14 @@ def test_custom_resources_are_given_up_long_before_an_hour(template: dict[str, A
         assert functions[name]["Properties"]["Timeout"] < int(resource["Properties"]["ServiceTimeout"]) <= 600
 
 
-def test_no_function_of_the_cdk_stands_beside_ours(template: dict[str, Any]) -> None:
+def test_the_stack_has_no_function_of_the_cdk(template: dict[str, Any]) -> None:
     kinds = {body["Type"] for body in template["Resources"].values() if body["Type"].startswith("Custom::")}
 
     assert kinds == {"Custom::SearchSchema", "Custom::SearchAccess", "Custom::LinkSecret"}
 
 
 @pytest.mark.parametrize("capture", ["direct", "off"])
-def test_without_quarantine_nothing_is_redacted(capture: str) -> None:
+def test_without_quarantine_there_is_no_redactor(capture: str) -> None:
     models = deployed("pharmacy").models.model_dump(mode="json") | {"capture": capture}
 
     functions = functions_of(template_of(ingestion(models=models)))
@@ -250,13 +250,13 @@ def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None
     assert len(outputs.function_names) == len(SETTINGS)
 
 
-def test_the_stack_says_which_schema_was_applied(template: dict[str, Any]) -> None:
+def test_the_schema_stamp_is_an_output(template: dict[str, Any]) -> None:
     (applied,) = resources_of(template, "Custom::SearchSchema").values()
 
     assert template["Outputs"]["SchemaStamp"]["Value"] == applied["Properties"]["Stamp"]
 
 
-def test_the_stamp_follows_the_index() -> None:
+def test_the_schema_stamp_changes_with_the_index() -> None:
     tenant = deployed("pharmacy")
     index = {"shards": tenant.config.index.shards + 1, "replicas": tenant.config.index.replicas}
 

@@ -63,13 +63,13 @@ def test_no_statement_lets_an_identity_policy_alone_use_a_key(
         assert tagged or deploying
 
 
-def test_no_statement_denies_because_a_deny_would_stand_above_the_grants_of_volumes_and_tables(
+def test_no_statement_denies_because_a_deny_would_override_grants(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
     assert {statement["Effect"] for _, statement in statements(keys)} == {"Allow"}
 
 
-def test_grants_are_given_to_services_alone(keys: Mapping[str, Mapping[str, Any]]) -> None:
+def test_grants_are_only_for_services(keys: Mapping[str, Mapping[str, Any]]) -> None:
     grants = [statement for _, statement in statements(keys) if "kms:CreateGrant" in actions_of(statement)]
     assert len(grants) == 2 * len(keys)
     assert all(grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"} for grant in grants)
@@ -88,7 +88,7 @@ def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]])
             assert statement["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
 
 
-def test_who_makes_a_key_may_change_its_policy_whatever_the_conditions(
+def test_the_creator_of_a_key_may_change_its_policy(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Else KMS refuses the key, to protect against one that nobody can administer."""
@@ -117,7 +117,7 @@ def test_who_makes_a_key_may_change_its_policy_whatever_the_conditions(
         ),
     ],
 )
-def test_each_key_names_the_services_that_use_it_and_bounds_them(
+def test_each_key_permits_its_services_under_conditions(
     key: str, services: set[str], keys: Mapping[str, Mapping[str, Any]]
 ) -> None:
     named = [
@@ -131,7 +131,7 @@ def test_each_key_names_the_services_that_use_it_and_bounds_them(
         assert "111122223333" in bounds
 
 
-def test_event_rules_are_bounded_by_what_kms_is_told_and_not_by_what_it_is_not(
+def test_event_rules_have_only_conditions_that_kms_can_evaluate(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
     for _, statement in statements(keys):
@@ -140,7 +140,7 @@ def test_event_rules_are_bounded_by_what_kms_is_told_and_not_by_what_it_is_not(
             assert "kms:EncryptionContext" in str(statement["Condition"])
 
 
-def test_the_logs_key_serves_log_groups_of_the_tenant_alone(
+def test_the_logs_key_permits_only_the_tenant_s_log_groups(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
     (groups,) = (
@@ -152,7 +152,7 @@ def test_the_logs_key_serves_log_groups_of_the_tenant_alone(
     assert all("pharmacy" in group for group in groups)
 
 
-def test_captured_calls_are_opened_through_s3_alone(keys: Mapping[str, Mapping[str, Any]]) -> None:
+def test_captured_calls_are_decrypted_only_through_s3(keys: Mapping[str, Mapping[str, Any]]) -> None:
     (use,) = (
         statement
         for name, statement in statements(keys)
@@ -161,7 +161,7 @@ def test_captured_calls_are_opened_through_s3_alone(keys: Mapping[str, Mapping[s
     assert use["Condition"]["StringEquals"]["kms:ViaService"] == ["s3.us-east-1.amazonaws.com"]
 
 
-def test_break_glass_and_declared_readers_decrypt_and_do_no_more() -> None:
+def test_break_glass_and_declared_readers_may_only_decrypt() -> None:
     tenant = deployed("pharmacy")
     place = tenant.place.model_dump(mode="json") | {"break_glass": [BREAK_GLASS]}
     tenant = with_sections(tenant, deployment=place)

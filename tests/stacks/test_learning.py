@@ -18,7 +18,7 @@ def template() -> dict[str, Any]:
     return template_of(LearningStack(stage_for(tenant), "Learning", tenant=tenant, earlier=earlier()))
 
 
-def test_training_sets_are_made_of_feedback_and_clean_capture_alone(template: dict[str, Any]) -> None:
+def test_training_sets_are_built_only_from_feedback_and_redacted_capture(template: dict[str, Any]) -> None:
     read = allowed_on(statements_of(template, "Preparing"), "s3:GetObject")
 
     assert {bucket for bucket in read if "value-" in bucket} == {
@@ -27,18 +27,18 @@ def test_training_sets_are_made_of_feedback_and_clean_capture_alone(template: di
     }
 
 
-def test_no_job_of_learning_sees_the_quarantine(template: dict[str, Any]) -> None:
+def test_no_learning_job_may_read_the_quarantine(template: dict[str, Any]) -> None:
     assert "value-quarantine" not in json.dumps(template)
 
 
-def test_a_training_job_sees_no_raw_store(template: dict[str, Any]) -> None:
+def test_a_training_job_may_read_no_raw_store(template: dict[str, Any]) -> None:
     read = allowed_on(statements_of(template, "Training"), "s3:GetObject")
 
     assert {bucket for bucket in read if "value-" in bucket} == {"arn:${AWS::Partition}:s3:::value-models/*"}
 
 
 @pytest.mark.parametrize(("policy", "folder"), [("Preparing", "sets/"), ("Training", "checkpoints/")])
-def test_a_job_writes_into_one_folder_of_the_training_bucket(
+def test_a_job_writes_to_one_folder_of_the_training_bucket(
     template: dict[str, Any], policy: str, folder: str
 ) -> None:
     assert allowed_on(statements_of(template, policy), "s3:PutObject") == {
@@ -47,7 +47,7 @@ def test_a_job_writes_into_one_folder_of_the_training_bucket(
 
 
 @pytest.mark.parametrize("policy", ["Preparing", "Training"])
-def test_keys_are_used_through_s3_alone(template: dict[str, Any], policy: str) -> None:
+def test_keys_are_used_only_through_s3(template: dict[str, Any], policy: str) -> None:
     for statement in statements_of(template, policy):
         if "kms:Decrypt" in statement["Action"]:
             assert statement["Condition"] == {
@@ -61,7 +61,7 @@ def test_only_sagemaker_takes_the_roles(template: dict[str, Any]) -> None:
         assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
 
 
-def test_what_was_learned_from_goes_after_its_time(template: dict[str, Any]) -> None:
+def test_training_data_expires(template: dict[str, Any]) -> None:
     (bucket,) = resources_of(template, "AWS::S3::Bucket").values()
     rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
 

@@ -75,7 +75,7 @@ WRONG = sorted((FOREIGN / "wrong").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
-def test_a_small_foreign_template_is_refused_for_its_one_mistake(
+def test_a_small_foreign_template_is_refused_for_its_only_mistake(
     path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     number = int(path.stem.partition("_")[0])
@@ -86,23 +86,23 @@ def test_a_small_foreign_template_is_refused_for_its_one_mistake(
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_ours_pass(assembly: Path, tenant: str) -> None:
+def test_our_templates_pass(assembly: Path, tenant: str) -> None:
     facts = facts_of(ROOT / "tenants" / f"{tenant}.toml", root=ROOT)
     report = Scene.read([assembly_folder(assembly, tenant)], facts=facts).check()
     assert [one for verdict in report.verdicts for one in verdict.findings] == []
 
 
-def test_ours_pass_together_with_the_care_side(ours: Scene) -> None:
+def test_our_templates_pass_together_with_the_care_side(ours: Scene) -> None:
     assert [one for verdict in ours.check().verdicts for one in verdict.findings] == []
 
 
 @pytest.mark.parametrize("name", ["support_chat", "claims_desk"])
-def test_right_foreign_templates_pass(name: str) -> None:
+def test_correct_foreign_templates_pass(name: str) -> None:
     report = Scene.read([FOREIGN / name], facts=load_facts(FOREIGN / name / "facts.toml")).check()
     assert [one for verdict in report.verdicts for one in verdict.findings] == []
 
 
-def test_without_facts_nothing_that_needs_them_passes(ours: Scene, foreign: Scene) -> None:
+def test_checks_without_their_facts_are_not_proven(ours: Scene, foreign: Scene) -> None:
     for scene in (ours, foreign):
         report = Scene(scene.templates, facts=load_facts(FOREIGN / "facts.toml")).check()
         open_ = {one.mistake.number for one in report.verdicts if one.status is Status.NOT_PROVEN}

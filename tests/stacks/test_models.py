@@ -66,7 +66,7 @@ def resources_for(name: str, part: str, action: str) -> list[str]:
 
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_a_container_reaches_no_network_and_stands_in_the_tenant_s_subnets(name: str, part: str) -> None:
+def test_a_container_is_isolated_in_the_tenant_s_subnets(name: str, part: str) -> None:
     model = properties(name, "AWS::SageMaker::Model", part)
 
     assert model["EnableNetworkIsolation"] is True
@@ -76,7 +76,7 @@ def test_a_container_reaches_no_network_and_stands_in_the_tenant_s_subnets(name:
 
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_the_artifact_is_a_prefix_with_its_slash_uncompressed(name: str, part: str) -> None:
+def test_the_artifact_is_an_uncompressed_prefix_with_a_trailing_slash(name: str, part: str) -> None:
     source = properties(name, "AWS::SageMaker::Model", part)["PrimaryContainer"]["ModelDataSource"]
 
     assert source["S3DataSource"]["S3DataType"] == "S3Prefix"
@@ -88,7 +88,7 @@ def _end(value: Any) -> str:
     return value if isinstance(value, str) else value["Fn::Join"][1][-1]
 
 
-def test_the_neuron_container_is_told_what_the_artifact_was_compiled_with() -> None:
+def test_the_neuron_container_gets_the_artifact_s_compile_options() -> None:
     manifest = deployed("pharmacy").llm
     environment = properties("pharmacy", "AWS::SageMaker::Model", "Llm")["PrimaryContainer"]["Environment"]
 
@@ -98,7 +98,7 @@ def test_the_neuron_container_is_told_what_the_artifact_was_compiled_with() -> N
     assert environment["SM_ON_TENSOR_PARALLEL_SIZE"] == str(manifest.tensor_parallel)
 
 
-def test_the_model_thinks_not_aloud() -> None:
+def test_the_model_s_reasoning_is_disabled() -> None:
     for name, variable in (("pharmacy", "SM_ON_CHAT_TEMPLATE"), ("clinic", "SM_VLLM_CHAT_TEMPLATE")):
         environment = properties(name, "AWS::SageMaker::Model", "Llm")["PrimaryContainer"]["Environment"]
         assert environment[variable] == "/opt/ml/model/chat_template.jinja"
@@ -114,7 +114,7 @@ def test_an_image_is_of_this_account_by_digest_or_of_aws_by_version(name: str) -
         assert whole.split(".")[0] in {deployed(name).place.account, "763104351884", "683313688378"}
 
 
-def test_what_was_never_built_or_packaged_is_asked_for_by_a_parameter_without_default() -> None:
+def test_missing_images_and_artifacts_are_required_parameters() -> None:
     for name, parameter in (
         ("sandbox", "ModelServerImageDigest"),
         ("pharmacy", "LlmArtifactSha256"),
@@ -128,7 +128,7 @@ def test_what_was_never_built_or_packaged_is_asked_for_by_a_parameter_without_de
 
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_under_hipaa_no_image_goes_by_its_tag(name: str, part: str) -> None:
+def test_under_hipaa_no_image_is_referenced_by_tag(name: str, part: str) -> None:
     image = properties(name, "AWS::SageMaker::Model", part)["PrimaryContainer"]["Image"]
     by_digest = any("@" in str(one) for one in image["Fn::Join"][1])
     assert by_digest or not deployed(name).is_hipaa
@@ -150,17 +150,17 @@ def test_an_accelerator_gets_its_ami_and_time_to_start(name: str, instance: str)
 
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_requests_go_where_the_fewest_are(name: str, part: str) -> None:
+def test_requests_go_to_the_instance_with_the_fewest_open(name: str, part: str) -> None:
     assert variant(name, part)["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
 
 
-def test_a_volume_is_asked_for_where_there_is_no_local_disk() -> None:
+def test_a_volume_is_requested_only_without_a_local_disk() -> None:
     assert variant("pharmacy", "Llm")["VolumeSizeInGB"] * 1e9 > deployed("pharmacy").llm.weights_bytes
     assert "VolumeSizeInGB" not in variant("clinic", "Llm")
 
 
 @each
-def test_nothing_but_the_endpoints_has_a_name_of_its_own(name: str) -> None:
+def test_only_endpoints_have_fixed_names(name: str) -> None:
     for kind, key in (
         ("AWS::SageMaker::Model", "ModelName"),
         ("AWS::SageMaker::EndpointConfig", "EndpointConfigName"),
@@ -173,7 +173,7 @@ def test_nothing_but_the_endpoints_has_a_name_of_its_own(name: str) -> None:
 
 
 @each
-def test_an_update_keeps_the_count_that_scaling_reached_and_goes_back_on_an_alarm(name: str) -> None:
+def test_an_update_keeps_the_scaled_count_and_rolls_back_on_an_alarm(name: str) -> None:
     alarms = set(resources_of(template(name), "AWS::CloudWatch::Alarm"))
     for body in resources_of(template(name), "AWS::SageMaker::Endpoint").values():
         deployment = body["Properties"]["DeploymentConfig"]
@@ -217,7 +217,7 @@ def test_calls_of_both_endpoints_are_captured_into_quarantine_under_their_key(
 
 
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_who_captures_may_put_and_make_a_key_and_read_nothing_back(part: str) -> None:
+def test_the_capturing_role_may_write_and_not_read(part: str) -> None:
     place = f"value-quarantine/{part.lower()}/*"
     assert any(place in r for r in resources_for("pharmacy", part, "s3:PutObject"))
     assert KEYS.capture_key_arn in resources_for("pharmacy", part, "kms:GenerateDataKey")
@@ -225,7 +225,7 @@ def test_who_captures_may_put_and_make_a_key_and_read_nothing_back(part: str) ->
 
 
 @pytest.mark.parametrize(("percent", "is_captured"), [(0, False), (10, False), (100, True)])
-def test_where_nobody_redacts_passages_are_captured_whole_or_not(percent: int, *, is_captured: bool) -> None:
+def test_capture_without_redaction_is_whole_or_disabled(percent: int, *, is_captured: bool) -> None:
     tenant = deployed("clinic")
     models = tenant.models.model_dump(mode="json", exclude_none=True)
     changed = models | {"capture": "direct", "capture_passages_percent": percent}
@@ -234,7 +234,7 @@ def test_where_nobody_redacts_passages_are_captured_whole_or_not(percent: int, *
     assert ("DataCaptureConfig" in embedding["Properties"]) == is_captured
 
 
-def test_without_capture_nothing_is_written_and_nobody_may() -> None:
+def test_without_capture_no_role_may_write_captured_calls() -> None:
     tenant = deployed("pharmacy")
     models = {"accelerator": "inf2", "llm": tenant.llm.name, "embedding": tenant.embedding.name}
     off = made(with_sections(tenant, models=models | {"capture": "off"}))
@@ -246,7 +246,7 @@ def test_without_capture_nothing_is_written_and_nobody_may() -> None:
 
 @each
 @pytest.mark.parametrize("part", ["Embedding", "Llm"])
-def test_a_role_reads_the_files_of_its_own_artifact_and_no_other(name: str, part: str) -> None:
+def test_a_role_may_read_only_its_own_artifact(name: str, part: str) -> None:
     read = resources_for(name, part, "s3:GetObject")
     manifest = deployed(name).llm if part == "Llm" else deployed(name).embedding
 
@@ -255,7 +255,7 @@ def test_a_role_reads_the_files_of_its_own_artifact_and_no_other(name: str, part
     assert not any("*" in resource for resource in read)
 
 
-def test_the_machines_may_ask_for_an_update_of_this_stack_and_bring_no_template() -> None:
+def test_the_state_machines_may_update_this_stack_without_a_new_template() -> None:
     (asked,) = (
         statement
         for statement in statements("pharmacy", "PowerMachinesSwitching")
@@ -269,7 +269,7 @@ def test_the_machines_may_ask_for_an_update_of_this_stack_and_bring_no_template(
     }
 
 
-def test_hours_are_kept_in_the_tenant_s_own_time_zone() -> None:
+def test_schedules_use_the_tenant_s_time_zone() -> None:
     pause = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesPause")
     resume = properties("sandbox", "AWS::Scheduler::Schedule", "PowerMachinesResume")
 
@@ -292,7 +292,7 @@ def _stamp(tenant: DeployedTenant) -> str:
     return stack.outputs.model_stamp
 
 
-def test_an_image_that_the_region_does_not_have_is_refused_with_those_that_do() -> None:
+def test_an_image_missing_in_the_region_is_refused_with_the_regions_that_have_it() -> None:
     images = deployed("pharmacy").images
 
     with pytest.raises(

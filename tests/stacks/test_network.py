@@ -44,7 +44,7 @@ def in_existing_vpc() -> dict[str, Any]:
     return template_of(network_of(tenant))
 
 
-def test_nothing_leads_to_the_internet(template: dict[str, Any]) -> None:
+def test_there_is_no_route_to_the_internet(template: dict[str, Any]) -> None:
     kinds = {body["Type"] for body in template["Resources"].values()}
 
     assert not kinds & {
@@ -57,13 +57,13 @@ def test_nothing_leads_to_the_internet(template: dict[str, Any]) -> None:
     }
 
 
-def test_no_function_of_cdk_empties_the_default_group(template: dict[str, Any]) -> None:
+def test_the_stack_has_no_function_of_the_cdk(template: dict[str, Any]) -> None:
     kinds = {body["Type"] for body in template["Resources"].values()}
 
     assert not any(kind.startswith(("Custom::", "AWS::Lambda")) for kind in kinds)
 
 
-def test_a_subnet_stands_in_each_zone_of_the_file(template: dict[str, Any]) -> None:
+def test_each_zone_of_the_file_has_a_subnet(template: dict[str, Any]) -> None:
     subnets = resources_of(template, "AWS::EC2::Subnet")
 
     zones = {name: body["Properties"]["AvailabilityZone"] for name, body in subnets.items()}
@@ -83,7 +83,7 @@ def test_a_third_zone_moves_no_subnet() -> None:
     assert of_two.items() <= of_three.items()
 
 
-def test_each_workload_has_a_group_and_its_id_is_handed_out(
+def test_each_workload_has_a_security_group_whose_id_is_an_output(
     stack: NetworkStack, template: dict[str, Any]
 ) -> None:
     assert set(stack.outputs.security_group_ids) == set(Workload)
@@ -92,7 +92,7 @@ def test_each_workload_has_a_group_and_its_id_is_handed_out(
     )
 
 
-def test_no_group_is_open_while_its_rules_are_not_there(template: dict[str, Any]) -> None:
+def test_no_group_allows_all_egress_before_its_rules_exist(template: dict[str, Any]) -> None:
     groups = resources_of(template, "AWS::EC2::SecurityGroup")
 
     for name, group in groups.items():
@@ -101,7 +101,7 @@ def test_no_group_is_open_while_its_rules_are_not_there(template: dict[str, Any]
         assert "SecurityGroupIngress" not in group["Properties"], name
 
 
-def test_rules_between_groups_stand_at_both_ends(template: dict[str, Any]) -> None:
+def test_rules_between_groups_exist_at_both_ends(template: dict[str, Any]) -> None:
     into = {
         (_id(p["SourceSecurityGroupId"]), _id(p["GroupId"]), p["FromPort"], p["ToPort"])
         for p in _rules(template, "AWS::EC2::SecurityGroupIngress")
@@ -126,7 +126,7 @@ def test_rules_between_groups_stand_at_both_ends(template: dict[str, Any]) -> No
     assert not any(source == "ModelsGroup" or target == "ModelsGroup" for source, target, *_ in into)
 
 
-def test_addresses_come_in_from_the_consumer_alone(template: dict[str, Any]) -> None:
+def test_only_the_consumer_s_addresses_may_connect(template: dict[str, Any]) -> None:
     by_address = [p for p in _rules(template, "AWS::EC2::SecurityGroupIngress") if "CidrIp" in p]
 
     assert [(p["CidrIp"], _id(p["GroupId"]), p["FromPort"]) for p in by_address] == [
@@ -147,7 +147,7 @@ def test_client_certificates_open_a_second_port_for_health_checks() -> None:
     assert ports == {443, 8443}
 
 
-def test_with_prefix_lists_a_group_reaches_those_alone_behind_gateways() -> None:
+def test_with_prefix_lists_a_group_may_connect_only_to_their_gateways() -> None:
     tenant = with_sections(
         deployed("pharmacy"), network={"prefix_lists": {"s3": "pl-11111111", "dynamodb": "pl-22222222"}}
     )
@@ -172,7 +172,7 @@ def test_without_prefix_lists_two_gateways_are_one_rule(template: dict[str, Any]
     assert not {"NlbGroup", "AlbGroup", "SearchGroup"} & set(anywhere)
 
 
-def test_the_network_acl_lets_nothing_in_from_outside_but_answers_and_the_consumer(
+def test_the_network_acl_admits_only_responses_and_the_consumer(
     template: dict[str, Any],
 ) -> None:
     entries = [p for p in _rules(template, "AWS::EC2::NetworkAclEntry") if not p["Egress"]]
@@ -193,18 +193,18 @@ def test_flow_logs_are_kept_under_the_logs_key(template: dict[str, Any]) -> None
     assert group["Properties"]["RetentionInDays"] == 2192
 
 
-def test_flow_logs_are_written_by_the_service_of_this_account_alone(template: dict[str, Any]) -> None:
+def test_flow_logs_are_written_only_by_this_account_s_service(template: dict[str, Any]) -> None:
     (role,) = resources_of(template, "AWS::IAM::Role").values()
 
     (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "111122223333"}
 
 
-def test_the_stack_is_protected_as_what_it_holds_is_pinned_elsewhere(stack: NetworkStack) -> None:
+def test_the_stack_is_protected_because_others_depend_on_it(stack: NetworkStack) -> None:
     assert stack.termination_protection
 
 
-def test_an_existing_vpc_is_taken_as_it_is(in_existing_vpc: dict[str, Any]) -> None:
+def test_an_existing_vpc_is_not_changed(in_existing_vpc: dict[str, Any]) -> None:
     kinds = {body["Type"] for body in in_existing_vpc["Resources"].values()}
 
     assert not kinds & {
@@ -225,7 +225,7 @@ def test_in_an_existing_vpc_the_named_subnets_are_recorded(in_existing_vpc: dict
     assert {log["Properties"]["ResourceType"] for log in logs} == {"Subnet"}
 
 
-def test_endpoints_of_the_company_are_reached_by_the_range_of_its_vpc(
+def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(
     in_existing_vpc: dict[str, Any],
 ) -> None:
     rules = _rules(in_existing_vpc, "AWS::EC2::SecurityGroupEgress")
@@ -254,7 +254,7 @@ def test_endpoints_of_the_company_are_reached_by_the_range_of_its_vpc(
         ),
     ],
 )
-def test_a_network_that_cannot_be_is_refused(section: str, change: dict[str, Any], says: str) -> None:
+def test_an_invalid_network_is_refused(section: str, change: dict[str, Any], says: str) -> None:
     tenant = deployed("pharmacy")
 
     with pytest.raises(ConfigurationError, match=says):

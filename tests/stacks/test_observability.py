@@ -82,14 +82,12 @@ def filters(template: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def test_missing_data_never_alarm(template: dict[str, Any]) -> None:
+def test_missing_data_raises_no_alarm(template: dict[str, Any]) -> None:
     assert {alarm["TreatMissingData"] for alarm in alarms(template).values()} == {"notBreaching"}
 
 
 @pytest.mark.parametrize("anchor", ["answers-failing", "documents-waiting"])
-def test_what_a_pause_itself_causes_is_watched_only_while_an_endpoint_stands(
-    template: dict[str, Any], anchor: str
-) -> None:
+def test_alarms_that_a_pause_would_raise_depend_on_an_endpoint(template: dict[str, Any], anchor: str) -> None:
     """Paused answers are 503, and messages age in a queue whose source is disabled."""
     alarm = alarms(template)[anchor]
     (expression,) = [part["Expression"] for part in alarm["Metrics"] if "Expression" in part]
@@ -99,14 +97,14 @@ def test_what_a_pause_itself_causes_is_watched_only_while_an_endpoint_stands(
     assert len(running) == 1
 
 
-def test_every_alarm_tells_the_topic_when_it_begins_and_ends(template: dict[str, Any]) -> None:
+def test_every_alarm_notifies_the_topic_at_its_start_and_end(template: dict[str, Any]) -> None:
     (topic,) = resources_of(template, "AWS::SNS::Topic")
 
     for alarm in alarms(template).values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
 
 
-def test_alarms_are_told_encrypted_and_only_by_this_account(template: dict[str, Any]) -> None:
+def test_the_topic_is_encrypted_and_only_this_account_publishes(template: dict[str, Any]) -> None:
     (topic,) = resources_of(template, "AWS::SNS::Topic").values()
     (policy,) = resources_of(template, "AWS::SNS::TopicPolicy").values()
     allowed = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
@@ -116,7 +114,7 @@ def test_alarms_are_told_encrypted_and_only_by_this_account(template: dict[str, 
     assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
-def test_a_metric_of_ours_is_one_that_a_process_tells_or_a_filter_counts(template: dict[str, Any]) -> None:
+def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[str, Any]) -> None:
     told = {deployed_names.ACTIVE_STREAMS, deployed_names.INTERNAL_ERRORS}
     told |= {deployed_names.DOCUMENTS_POSTPONED, deployed_names.OLDEST_RAW_CAPTURE_AGE}
     counted = set(filters(template))
@@ -230,24 +228,26 @@ def shown(event: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("event", TRUST, ids=shown)
-def test_who_changes_what_trust_hangs_on_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+def test_changes_of_trusted_tags_are_counted(template: dict[str, Any], event: dict[str, Any]) -> None:
     assert counted_by(template, event) == {"TrustChanged"}
     assert "trust-changed" in alarms(template)
 
 
 @pytest.mark.parametrize("event", COPIES, ids=shown)
-def test_who_lets_data_leave_its_store_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+def test_copies_of_data_out_of_a_store_are_counted(template: dict[str, Any], event: dict[str, Any]) -> None:
     assert counted_by(template, event) == {"DataCopied"}
     assert "data-copied" in alarms(template)
 
 
 @pytest.mark.parametrize("event", POLICIES, ids=shown)
-def test_who_changes_a_policy_is_told(template: dict[str, Any], event: dict[str, Any]) -> None:
+def test_changes_of_policies_are_counted(template: dict[str, Any], event: dict[str, Any]) -> None:
     assert counted_by(template, event) == {"PolicyChanged"}
 
 
 @pytest.mark.parametrize("event", [*TRUST, *COPIES, *POLICIES], ids=shown)
-def test_the_deployment_may_do_all_of_it(template: dict[str, Any], event: dict[str, Any]) -> None:
+def test_the_same_changes_by_the_deployment_are_not_counted(
+    template: dict[str, Any], event: dict[str, Any]
+) -> None:
     issuer = {"arn": DEPLOYMENT}
     event = event | {"userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}}
     assert counted_by(template, event) == set()
@@ -266,17 +266,17 @@ def test_the_deployment_may_do_all_of_it(template: dict[str, Any], event: dict[s
     ],
     ids=shown,
 )
-def test_what_others_do_with_theirs_is_not(template: dict[str, Any], event: dict[str, Any]) -> None:
+def test_changes_of_other_resources_are_not_counted(template: dict[str, Any], event: dict[str, Any]) -> None:
     assert counted_by(template, event) == set()
 
 
-def test_the_longest_names_make_no_pattern_that_cloudwatch_refuses() -> None:
+def test_patterns_with_the_longest_names_fit_cloudwatch_s_limit() -> None:
     tenant = named("care-for-everyone", "in-northern-district")
     for body in resources_of(built(tenant), "AWS::Logs::MetricFilter").values():
         assert len(body["Properties"]["FilterPattern"]) <= patterns.LONGEST
 
 
-def test_the_trail_is_whole_signed_encrypted_and_of_all_regions(template: dict[str, Any]) -> None:
+def test_the_trail_is_complete_signed_encrypted_and_multi_region(template: dict[str, Any]) -> None:
     (trail,) = resources_of(template, "AWS::CloudTrail::Trail").values()
     properties = trail["Properties"]
 
@@ -287,14 +287,16 @@ def test_the_trail_is_whole_signed_encrypted_and_of_all_regions(template: dict[s
 
 
 @pytest.mark.parametrize(("name", "days"), [("pharmacy", 2192), ("clinic", 365), ("sandbox", 30)])
-def test_the_trails_lines_are_kept_as_the_profile_says(name: str, days: int) -> None:
+def test_the_trail_s_log_group_has_the_profile_s_retention(name: str, days: int) -> None:
     (group,) = resources_of(built(deployed(name)), "AWS::Logs::LogGroup").values()
 
     assert group["Properties"]["RetentionInDays"] == days
     assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
 
 
-def test_a_reader_is_a_stranger_unless_of_the_tenants_path_or_declared(with_glass: dict[str, Any]) -> None:
+def test_readers_outside_the_tenant_s_path_and_the_declared_ones_are_strangers(
+    with_glass: dict[str, Any],
+) -> None:
     pattern = filters(with_glass)["StrangerRead"]
     issuers = re.findall(r'sessionIssuer\.arn != "([^"]+)"', pattern)
     users = re.findall(r'userIdentity\.arn != "([^"]+)"', pattern)
@@ -307,7 +309,7 @@ def test_a_reader_is_a_stranger_unless_of_the_tenants_path_or_declared(with_glas
     assert users == ["arn:aws:iam::111122223333:user/auditor"]
 
 
-def test_breaking_the_glass_has_an_alarm_of_its_own(
+def test_a_break_glass_read_raises_its_own_alarm(
     template: dict[str, Any], with_glass: dict[str, Any]
 ) -> None:
     assert f'sessionIssuer.arn = "{GLASS}"' in filters(with_glass)["BreakGlassUsed"]
@@ -315,13 +317,13 @@ def test_breaking_the_glass_has_an_alarm_of_its_own(
     assert "break-glass-used" not in alarms(template)
 
 
-def test_a_deployment_changes_policies_without_an_alarm(template: dict[str, Any]) -> None:
+def test_a_deployment_s_policy_changes_raise_no_alarm(template: dict[str, Any]) -> None:
     for pattern in resources_of(template, "AWS::Logs::MetricFilter").values():
         if pattern["Properties"]["MetricTransformations"][0]["MetricName"] == "PolicyChanged":
             assert "role/cdk-hnb659fds-cfn-exec-role-" in pattern["Properties"]["FilterPattern"]
 
 
-def test_changes_are_seen_of_names_that_cloudformation_cuts() -> None:
+def test_changes_are_counted_for_names_that_cloudformation_truncates() -> None:
     """Of `care-for-everyone-in-northern-district-Orchestrator` a role's name has the first 25 characters."""
     cut = "care-for-everyone-in-nort"
     patterns_of_long = filters(built(named("care-for-everyone", "in-northern-district")))["PolicyChanged"]
@@ -330,14 +332,16 @@ def test_changes_are_seen_of_names_that_cloudformation_cuts() -> None:
     assert f'$.requestParameters.bucketName = "{cut}*"' in patterns_of_long
 
 
-def test_a_pattern_that_cloudwatch_would_refuse_is_refused_at_once() -> None:
+def test_a_pattern_beyond_cloudwatch_s_limit_is_refused_at_synth() -> None:
     declared = [f"arn:aws:iam::111122223333:role/reader-{number}" for number in range(12)]
 
     with pytest.raises(ConfigurationError, match=r"declared_principals .* takes 1024; name several at once"):
         patterns.read_by_strangers(roles="arn:aws:iam::111122223333:role/a/*", declared=declared)
 
 
-def test_a_budget_counts_the_tenants_tag_and_tells_topic_and_address(with_glass: dict[str, Any]) -> None:
+def test_a_budget_filters_by_the_tenant_s_tag_and_notifies_topic_and_address(
+    with_glass: dict[str, Any],
+) -> None:
     (budget,) = resources_of(with_glass, "AWS::Budgets::Budget").values()
     notifications = budget["Properties"]["NotificationsWithSubscribers"]
 
@@ -349,7 +353,7 @@ def test_a_budget_counts_the_tenants_tag_and_tells_topic_and_address(with_glass:
         ]
 
 
-def test_a_budget_tells_the_companys_own_topic_where_the_file_names_one() -> None:
+def test_a_budget_notifies_the_company_s_topic_if_the_file_names_one() -> None:
     topic = "arn:aws:sns:us-east-1:444455556666:finance"
     tenant = with_sections(deployed("sandbox"), observability={"budget_topic": topic})
     (budget,) = resources_of(built(tenant), "AWS::Budgets::Budget").values()
@@ -363,7 +367,7 @@ def test_a_budget_tells_the_companys_own_topic_where_the_file_names_one() -> Non
 
 
 @pytest.mark.parametrize("capture", ["quarantine", "direct", "off"])
-def test_raw_capture_that_stays_is_told_before_its_hour_is_over(capture: str) -> None:
+def test_overdue_raw_capture_raises_an_alarm_within_the_hour(capture: str) -> None:
     tenant = deployed("pharmacy")
     models = json.loads(tenant.models.model_dump_json()) | {"capture": capture}
     late = alarms(built(with_sections(tenant, models=models))).get("raw-capture-late")
@@ -376,7 +380,7 @@ def test_raw_capture_that_stays_is_told_before_its_hour_is_over(capture: str) ->
         assert late["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
 
 
-def test_traces_are_grouped_by_a_name_that_xray_takes(template: dict[str, Any]) -> None:
+def test_the_trace_group_s_name_is_valid_in_x_ray(template: dict[str, Any]) -> None:
     (group,) = resources_of(template, "AWS::XRay::Group").values()
     assert group["Properties"]["GroupName"] == "assistant-pharmacy"
 
@@ -398,7 +402,7 @@ def named(prefix: str, name: str) -> DeployedTenant:
     return with_sections(tenant, deployment=place, name=name)
 
 
-def test_the_page_of_a_tenant_draws_what_an_operator_asks_for(template: dict[str, Any]) -> None:
+def test_the_dashboard_has_the_widgets_that_an_operator_needs(template: dict[str, Any]) -> None:
     (dashboard,) = resources_of(template, "AWS::CloudWatch::Dashboard").values()
     body = json.dumps(dashboard["Properties"]["DashboardBody"])
 

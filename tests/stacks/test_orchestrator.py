@@ -77,7 +77,7 @@ def test_an_image_comes_from_the_own_registry_by_digest(template: Template, name
 
 
 @pytest.mark.parametrize("name", ["Service", "Traces"])
-def test_the_root_is_read_only_and_nobody_is_root(template: Template, name: str) -> None:
+def test_the_root_file_system_is_read_only_and_no_process_is_root(template: Template, name: str) -> None:
     task = container(template, name)
     assert task["ReadonlyRootFilesystem"] is True
     assert not task["User"].startswith("0")
@@ -92,18 +92,18 @@ def test_tmp_is_a_volume_that_the_image_s_user_may_write(template: Template) -> 
     assert volumes == [mounted["/tmp"]["SourceVolume"]]
 
 
-def test_what_is_written_goes_to_tmp(template: Template) -> None:
+def test_every_writable_setting_is_below_tmp(template: Template) -> None:
     image = dict(pair.split("=", 1) for pair in of_dockerfile("ENV").split() if "=" in pair)
     there = image | environment(template)
     folders = ("tenants_dir", "state_dir", "model_artifacts_dir")
     assert [there[ServiceSettings.variable(name)].split("/")[1] for name in folders] == ["tmp"] * 3
 
 
-def test_a_task_has_no_capability_of_linux(template: Template) -> None:
+def test_a_task_has_no_linux_capability(template: Template) -> None:
     assert container(template)["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
 
 
-def test_tasks_stand_in_every_isolated_subnet_behind_their_group_alone(template: Template) -> None:
+def test_tasks_run_in_every_isolated_subnet_with_only_their_security_group(template: Template) -> None:
     place = only(template, "AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert place == {
         "AssignPublicIp": "DISABLED",
@@ -112,7 +112,7 @@ def test_tasks_stand_in_every_isolated_subnet_behind_their_group_alone(template:
     }
 
 
-def test_the_stack_makes_no_rule_in_anyone_s_group(template: Template) -> None:
+def test_the_stack_creates_no_security_group_rule(template: Template) -> None:
     kinds = {body["Type"] for body in template["Resources"].values()}
     assert [kind for kind in kinds if kind.startswith("AWS::EC2::")] == []
 
@@ -136,7 +136,7 @@ def test_logs_are_encrypted_and_outlive_the_stack(template: Template) -> None:
 
 
 @pytest.mark.parametrize("name", ["Service", "Traces"])
-def test_a_log_service_that_is_silent_holds_nothing_up(template: Template, name: str) -> None:
+def test_a_stalled_log_driver_does_not_block_the_task(template: Template, name: str) -> None:
     options = container(template, name)["LogConfiguration"]["Options"]
     assert options["mode"] == "non-blocking"
 
@@ -181,13 +181,13 @@ def test_the_target_group_is_the_edge_s(template: Template) -> None:
     ],
     ids=["model", "schema"],
 )
-def test_a_change_of_what_it_stands_on_rolls_the_tasks(template: Template, changed: dict[str, Any]) -> None:
+def test_a_changed_dependency_replaces_the_tasks(template: Template, changed: dict[str, Any]) -> None:
     after = orchestrator_of(deployed("pharmacy"), **changed)
     before_and_after = [environment(each) for each in (template, after)]
     assert before_and_after[0] != before_and_after[1]
 
 
-def test_a_changed_tenant_file_rolls_the_tasks(template: Template) -> None:
+def test_a_changed_tenant_file_replaces_the_tasks(template: Template) -> None:
     tenant = with_sections(deployed("pharmacy"), gate={"answered": 0.9})
     variable = ServiceSettings.variable("tenant_file_s3")
     assert environment(orchestrator_of(tenant))[variable] != environment(template)[variable]
@@ -196,7 +196,7 @@ def test_a_changed_tenant_file_rolls_the_tasks(template: Template) -> None:
 # --- sessions in a task ---
 
 
-def test_nobody_enters_a_task_unless_the_tenant_file_says_so(template: Template) -> None:
+def test_ecs_exec_is_off_unless_the_tenant_file_enables_it(template: Template) -> None:
     assert not only(template, "AWS::ECS::Service").get("EnableExecuteCommand")
     assert "Configuration" not in only(template, "AWS::ECS::Cluster")
     assert "ssmmessages" not in json.dumps(template)
@@ -210,7 +210,7 @@ def test_a_session_is_recorded_under_the_logs_key(entered: Template) -> None:
     assert only(entered, "AWS::ECS::Service")["EnableExecuteCommand"] is True
 
 
-def test_the_agent_of_sessions_has_its_folders_beside_a_read_only_root(entered: Template) -> None:
+def test_the_session_agent_has_writable_folders_on_a_read_only_root(entered: Template) -> None:
     task = container(entered)
     assert task["ReadonlyRootFilesystem"] is True
     assert {each["ContainerPath"] for each in task["MountPoints"]} == {
@@ -232,7 +232,7 @@ def test_the_platform_is_the_tenant_s_architecture(
     }
 
 
-def test_the_service_starts_when_its_role_may_read_the_index(template: Template) -> None:
+def test_the_service_depends_on_its_role_s_access_to_the_index(template: Template) -> None:
     ((name, access),) = resources_of(template, "Custom::SearchAccess").items()
     (service,) = resources_of(template, "AWS::ECS::Service").values()
     role = only(template, "AWS::ECS::TaskDefinition")["TaskRoleArn"]

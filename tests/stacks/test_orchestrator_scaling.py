@@ -22,7 +22,7 @@ def template() -> Template:
     return orchestrator_of(deployed("pharmacy"))
 
 
-def test_there_are_never_fewer_tasks_than_the_tenant_asks(template: Template) -> None:
+def test_scaling_has_the_tenant_s_minimum_of_tasks(template: Template) -> None:
     larger = orchestrator_of(with_sections(deployed("pharmacy"), tasks={"min_tasks": 3, "max_tasks": 9}))
     bounds = [
         (target["MinCapacity"], target["MaxCapacity"])
@@ -33,11 +33,11 @@ def test_there_are_never_fewer_tasks_than_the_tenant_asks(template: Template) ->
     assert bounds == [(2, 6), (3, 9)]
 
 
-def test_an_update_leaves_the_count_that_scaling_reached(template: Template) -> None:
+def test_an_update_keeps_the_scaled_count(template: Template) -> None:
     assert "DesiredCount" not in only(template, "AWS::ECS::Service")
 
 
-def test_scaling_follows_the_very_metric_that_a_task_emits(template: Template) -> None:
+def test_scaling_uses_a_metric_that_a_task_emits(template: Template) -> None:
     line = emitted(template)
     (declared,) = line["_aws"]["CloudWatchMetrics"]
     policy = only(template, "AWS::ApplicationAutoScaling::ScalingPolicy")
@@ -50,7 +50,7 @@ def test_scaling_follows_the_very_metric_that_a_task_emits(template: Template) -
     assert 0 < tracking["TargetValue"] < deployed("pharmacy").config.limits.streams
 
 
-def test_a_roll_back_follows_a_metric_that_a_task_emits(template: Template) -> None:
+def test_the_rollback_alarm_uses_a_metric_that_a_task_emits(template: Template) -> None:
     line = emitted(template)
     alarm = only(template, "AWS::CloudWatch::Alarm")
     assert alarm["MetricName"] == deployed_names.INTERNAL_ERRORS
@@ -81,7 +81,7 @@ def test_the_collector_listens_where_the_service_sends(template: Template) -> No
     assert environment(template)[ServiceSettings.variable("otlp_endpoint")] == f"http://{address}"
 
 
-def test_what_the_collector_keeps_fits_its_memory(template: Template) -> None:
+def test_the_collector_s_queue_fits_its_memory(template: Template) -> None:
     task = container(template, "Traces")
     config = json.loads(task["Environment"][0]["Value"])
     limiter = config["processors"]["memory_limiter"]
@@ -89,7 +89,7 @@ def test_what_the_collector_keeps_fits_its_memory(template: Template) -> None:
     assert config["service"]["pipelines"]["traces"]["processors"][0] == "memory_limiter"
 
 
-def test_the_collector_outlives_the_service_and_not_the_other_way_round(template: Template) -> None:
+def test_the_collector_stops_after_the_service(template: Template) -> None:
     assert container(template)["DependsOn"] == [{"Condition": "START", "ContainerName": "Traces"}]
     assert container(template)["Essential"] is True
     assert container(template, "Traces")["Essential"] is False

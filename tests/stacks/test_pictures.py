@@ -19,7 +19,7 @@ def pharmacy(assembly: Path) -> Templates:
     return Templates.read([assembly_folder(assembly, "pharmacy")])
 
 
-def test_the_page_shows_what_is_synthesized(pharmacy: Templates) -> None:
+def test_the_page_s_pictures_match_the_templates(pharmacy: Templates) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
     assert page == rewritten(page, pharmacy), (
@@ -28,7 +28,7 @@ def test_the_page_shows_what_is_synthesized(pharmacy: Templates) -> None:
     )
 
 
-def test_every_path_is_an_arrow(pharmacy: Templates) -> None:
+def test_every_allowed_path_is_an_arrow(pharmacy: Templates) -> None:
     report = prove(pharmacy)
 
     arrows = network_picture(pharmacy, report).count("-->")
@@ -37,7 +37,7 @@ def test_every_path_is_an_arrow(pharmacy: Templates) -> None:
     assert arrows == len(report.rows) - one_for_both_gateways
 
 
-def test_every_arrow_leads_from_a_thing_to_a_thing(pharmacy: Templates) -> None:
+def test_every_arrow_connects_two_nodes(pharmacy: Templates) -> None:
     picture = network_picture(pharmacy, prove(pharmacy))
 
     drawn = set(re.findall(r'^ +(\w+)[\[(]+"', picture, re.MULTILINE))
@@ -54,6 +54,6 @@ def test_an_indirect_dependency_has_no_arrow(pharmacy: Templates) -> None:
 
 
 @pytest.mark.parametrize("page", ["<!-- drawn: network -->\n", "<!-- drawn: sky -->\n<!-- /drawn: sky -->"])
-def test_a_marker_that_cannot_be_filled_is_refused(page: str) -> None:
+def test_a_marker_without_a_picture_is_refused(page: str) -> None:
     with pytest.raises(ConfigurationError, match="has no end, or nothing draws it"):
         rewritten(page, Templates([]))

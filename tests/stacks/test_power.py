@@ -47,7 +47,7 @@ def tenant() -> Tenant:
 # --- one night ------------------------------------------------------------------------------------------
 
 
-def test_pausing_takes_the_endpoints_away_and_resuming_brings_them_back(tenant: Tenant) -> None:
+def test_pausing_deletes_the_endpoints_and_resuming_creates_them(tenant: Tenant) -> None:
     assert switched(tenant, "pause") == "SUCCEEDED"
     assert (tenant.word, tenant.stack.stands, tenant.enabled) == (PAUSED, False, False)
 
@@ -55,7 +55,7 @@ def test_pausing_takes_the_endpoints_away_and_resuming_brings_them_back(tenant: 
     assert (tenant.word, tenant.stack.stands, tenant.enabled) == (ON, True, True)
 
 
-def test_the_words_of_a_night_come_in_their_order(tenant: Tenant) -> None:
+def test_the_power_states_follow_in_order(tenant: Tenant) -> None:
     switched(tenant, "pause")
     switched(tenant, "resume")
 
@@ -82,7 +82,7 @@ def test_a_redeploy_leaves_a_paused_tenant_paused(tenant: Tenant) -> None:
     assert tenant.word == PAUSED
 
 
-def test_a_switch_waits_until_a_deployment_has_ended(tenant: Tenant) -> None:
+def test_a_switch_waits_for_the_end_of_a_deployment(tenant: Tenant) -> None:
     tenant.deploy()
     execution = tenant.start("pause")
     tenant.run()
@@ -93,7 +93,7 @@ def test_a_switch_waits_until_a_deployment_has_ended(tenant: Tenant) -> None:
     assert tenant.word == PAUSED
 
 
-def test_work_in_progress_ends_before_the_endpoints_go(tenant: Tenant) -> None:
+def test_work_in_progress_ends_before_the_endpoints_are_deleted(tenant: Tenant) -> None:
     for _ in range(3):
         tenant.arrive()
     tenant.poll(until_s=300)
@@ -111,7 +111,7 @@ def test_work_in_progress_ends_before_the_endpoints_go(tenant: Tenant) -> None:
     ("kind", "written", "asked", "rest"),
     [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)],
 )
-def test_a_request_that_a_machine_writes_over_is_put_back(
+def test_a_request_that_a_state_machine_overwrites_is_restored(
     tenant: Tenant, kind: str, written: str, asked: str, rest: str
 ) -> None:
     if kind == "resume":
@@ -126,7 +126,7 @@ def test_a_request_that_a_machine_writes_over_is_put_back(
 # --- when something fails -------------------------------------------------------------------------------
 
 
-def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(tenant: Tenant) -> None:
+def test_a_resume_without_capacity_fails_and_leaves_the_tenant_paused(tenant: Tenant) -> None:
     switched(tenant, "pause")
     tenant.update_fails = 1.0
 
@@ -135,7 +135,7 @@ def test_a_resume_without_capacity_says_so_and_leaves_the_tenant_cleanly_paused(
     assert tenant.word == PAUSED
 
 
-def test_a_resume_of_a_tenant_that_is_on_starts_no_source_behind_a_pause() -> None:
+def test_a_redundant_resume_enables_no_event_source_after_a_pause() -> None:
     """A busy mapping is retried: with some seeds the pause stops the source before the resume starts it."""
     for seed in range(100):
         tenant = tenant_of(Random(seed))  # noqa: S311
@@ -148,7 +148,7 @@ def test_a_resume_of_a_tenant_that_is_on_starts_no_source_behind_a_pause() -> No
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(seed: int) -> None:
+def test_a_failed_pause_leaves_the_tenant_on(seed: int) -> None:
     tenant = tenant_of(Random(seed))  # noqa: S311
     tenant.update_fails = 1.0
 
@@ -157,7 +157,7 @@ def test_a_pause_that_cannot_be_done_says_so_and_leaves_the_tenant_on(seed: int)
     assert tenant.word == ON
 
 
-def test_a_second_pause_that_cannot_update_never_says_on_while_the_endpoints_are_gone(tenant: Tenant) -> None:
+def test_a_failed_second_pause_never_writes_on_without_endpoints(tenant: Tenant) -> None:
     switched(tenant, "pause")
     for _ in range(3):
         tenant.arrive()
@@ -171,7 +171,7 @@ def test_a_second_pause_that_cannot_update_never_says_on_while_the_endpoints_are
     assert (tenant.failed_calls, tenant.dead_letters) == ([], 0)
 
 
-def test_capacity_that_comes_later_is_waited_for(tenant: Tenant) -> None:
+def test_a_resume_waits_for_capacity(tenant: Tenant) -> None:
     switched(tenant, "pause")
     tenant.update_fails = 1.0
     execution = tenant.start("resume")
@@ -183,14 +183,14 @@ def test_capacity_that_comes_later_is_waited_for(tenant: Tenant) -> None:
     assert tenant.word == ON
 
 
-def test_a_stack_that_only_a_person_mends_is_left_alone(tenant: Tenant) -> None:
+def test_a_stack_that_needs_repair_is_not_updated(tenant: Tenant) -> None:
     tenant.stack.status = "UPDATE_ROLLBACK_FAILED"
 
     assert switched(tenant, "pause") == "StackNeedsRepair"
     assert tenant.stack.stands
 
 
-def test_a_deployment_that_never_ends_is_not_waited_for_without_end(tenant: Tenant) -> None:
+def test_the_wait_for_a_deployment_is_bounded(tenant: Tenant) -> None:
     tenant.stack.status = "UPDATE_IN_PROGRESS"
 
     execution = tenant.start("pause")
@@ -199,7 +199,7 @@ def test_a_deployment_that_never_ends_is_not_waited_for_without_end(tenant: Tena
     assert execution.outcome == "DeployTooLong"
 
 
-def test_an_event_source_that_is_gone_stops_nothing() -> None:
+def test_a_missing_event_source_is_ignored() -> None:
     (catch,) = machines()["pause"]["States"]["StopSources"]["ItemProcessor"]["States"]["SetEventSource"][
         "Catch"
     ]
@@ -207,14 +207,14 @@ def test_an_event_source_that_is_gone_stops_nothing() -> None:
     assert catch == {"ErrorEquals": ["Lambda.ResourceNotFoundException"], "Next": "EventSourceDeleted"}
 
 
-def test_the_bounds_together_stay_within_what_step_functions_keeps() -> None:
+def test_the_longest_execution_fits_step_functions_history() -> None:
     rounds, looks, watches, drains = _polls()
     events_of_a_poll = 2 + 2 + 2 + 5  # wait, count, choice, call
 
     assert rounds * (looks + watches + drains) * events_of_a_poll < HISTORY_EVENTS
 
 
-def test_the_bounds_together_are_shorter_than_the_machine_s_own_limit() -> None:
+def test_the_longest_execution_is_shorter_than_the_timeout() -> None:
     rounds, looks, watches, drains = _polls()
     waits_s = {
         name: _state(name)["Seconds"]
@@ -251,7 +251,7 @@ def _polls() -> tuple[int, int, int, int]:
     )
 
 
-def test_a_pause_waits_longer_than_any_answer_that_was_begun_by_an_old_word() -> None:
+def test_a_pause_waits_longer_than_an_answer_that_started_before_it() -> None:
     assert _state("WaitForAnswers")["Seconds"] > LONGEST_ANSWER_S + STALEST_WORD_S
 
 
@@ -267,14 +267,14 @@ def test_a_pause_waits_longer_than_any_answer_that_was_begun_by_an_old_word() ->
         "AWS::CloudWatch::Alarm",
     ],
 )
-def test_endpoints_their_scaling_and_their_alarms_go_together(kind: str) -> None:
+def test_endpoints_scaling_and_alarms_have_the_same_condition(kind: str) -> None:
     found = resources_of(models_template(), kind)
 
     assert found
     assert {body.get("Condition") for body in found.values()} == {"Stands"}
 
 
-def test_an_alarm_of_an_endpoint_takes_silence_for_health() -> None:
+def test_missing_data_of_an_endpoint_raises_no_alarm() -> None:
     alarms = resources_of(models_template(), "AWS::CloudWatch::Alarm").values()
 
     assert {body["Properties"]["TreatMissingData"] for body in alarms} == {"notBreaching"}
@@ -288,7 +288,7 @@ def test_nothing_refers_to_an_endpoint() -> None:
     assert not endpoints & set(_references([*others, models_template().get("Outputs", {})]))
 
 
-def test_the_word_comes_from_a_parameter_that_no_stack_makes() -> None:
+def test_no_stack_creates_the_power_parameter() -> None:
     power = models_template()["Parameters"]["Power"]
 
     assert power["Type"] == "AWS::SSM::Parameter::Value<String>"
@@ -299,7 +299,7 @@ def test_the_word_comes_from_a_parameter_that_no_stack_makes() -> None:
     assert power["Default"] not in made
 
 
-def test_an_update_by_a_machine_keeps_every_parameter_of_the_stack() -> None:
+def test_an_update_by_a_state_machine_keeps_every_stack_parameter() -> None:
     asked = machines()["pause"]["States"]["UpdateStack"]["Parameters"]["Parameters"]
 
     # BootstrapVersion is the deployment tool's: its default is what every deployment gives.

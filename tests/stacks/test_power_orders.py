@@ -45,7 +45,7 @@ def _live(tenant: Tenant, happenings: list[tuple[float, str]]) -> None:
 
 @_MANY
 @given(happenings=_ANY_ORDER, chance=_CHANCE, word=st.sampled_from([ON, PAUSED]))
-def test_in_whatever_order_things_happen_the_tenant_comes_to_rest(
+def test_every_order_of_events_ends_in_a_consistent_state(
     happenings: list[tuple[float, str]], chance: Random, word: str
 ) -> None:
     tenant = tenant_of(chance, word=word)
@@ -65,7 +65,7 @@ def test_in_whatever_order_things_happen_the_tenant_comes_to_rest(
     last=_KINDS,
     chance=_CHANCE,
 )
-def test_what_was_asked_for_last_stands_in_the_end(
+def test_the_last_request_wins(
     asked: list[tuple[float, str]],
     gap_s: float,
     last: str,
@@ -86,7 +86,7 @@ def test_what_was_asked_for_last_stands_in_the_end(
     chance=_CHANCE,
     word=st.sampled_from([ON, PAUSED]),
 )
-def test_a_request_between_any_two_calls_of_a_machine_is_not_lost(
+def test_a_request_between_two_calls_of_a_state_machine_is_not_lost(
     first: str, later: list[tuple[int, str]], chance: Random, word: str
 ) -> None:
     """Each after so many calls of the one before, which by then has put its own word. A machine that is
@@ -114,7 +114,7 @@ def test_a_request_between_any_two_calls_of_a_machine_is_not_lost(
     resume_s=st.floats(7 * HOUR_S, 12 * HOUR_S),
     chance=_CHANCE,
 )
-def test_in_a_paused_night_nobody_calls_what_is_not_there(
+def test_no_call_goes_to_a_deleted_endpoint_during_a_pause(
     happenings: list[tuple[float, str]],
     pause_s: float,
     resume_s: float,
@@ -148,7 +148,7 @@ def test_in_a_paused_night_nobody_calls_what_is_not_there(
     update_fails=st.sampled_from([0.0, 0.5, 1.0]),
     chance=_CHANCE,
 )
-def test_whatever_call_fails_every_machine_ends_and_a_resume_mends_it(
+def test_after_any_failed_call_the_execution_ends_and_a_resume_repairs_the_state(
     happenings: list[tuple[float, str]],
     shares: dict[str, float],
     update_fails: float,

@@ -23,7 +23,7 @@ def _switched(template: dict[str, Any]) -> dict[str, Any]:
     return {name: body for name, body in mappings.items() if isinstance(body["Properties"]["Enabled"], dict)}
 
 
-def test_documents_and_their_bulk_wait_while_endpoints_are_away(ingestion: dict[str, Any]) -> None:
+def test_document_queues_wait_while_the_tenant_is_paused(ingestion: dict[str, Any]) -> None:
     queues = {str(body["Properties"]["EventSourceArn"]) for body in _switched(ingestion).values()}
 
     assert len(queues) == 2
@@ -32,7 +32,7 @@ def test_documents_and_their_bulk_wait_while_endpoints_are_away(ingestion: dict[
         assert body["Properties"]["Enabled"] == {"Fn::If": ["TakesWork", True, False]}
 
 
-def test_withdrawals_are_taken_at_any_hour(ingestion: dict[str, Any]) -> None:
+def test_withdrawals_are_processed_during_a_pause(ingestion: dict[str, Any]) -> None:
     mappings = resources_of(ingestion, "AWS::Lambda::EventSourceMapping")
     always = [body for name, body in mappings.items() if name not in _switched(ingestion)]
 
@@ -40,7 +40,7 @@ def test_withdrawals_are_taken_at_any_hour(ingestion: dict[str, Any]) -> None:
     assert all(body["Properties"]["Enabled"] is True for body in always)
 
 
-def test_the_machines_are_told_of_exactly_those(ingestion: dict[str, Any]) -> None:
+def test_the_state_machines_switch_exactly_these_event_sources(ingestion: dict[str, Any]) -> None:
     (told,) = (
         body["Properties"]
         for body in resources_of(ingestion, "AWS::SSM::Parameter").values()
@@ -55,6 +55,8 @@ def test_the_machines_are_told_of_exactly_those(ingestion: dict[str, Any]) -> No
     assert len(named) == 4
 
 
-def test_the_mappings_carry_the_tag_that_bounds_the_machines_role(ingestion: dict[str, Any]) -> None:
+def test_the_event_sources_have_the_tag_that_the_state_machines_role_requires(
+    ingestion: dict[str, Any],
+) -> None:
     for body in _switched(ingestion).values():
         assert {"Key": "tenant", "Value": "pharmacy"} in body["Properties"]["Tags"]

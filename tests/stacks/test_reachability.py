@@ -52,7 +52,7 @@ def refused(report: Report) -> set[str]:
 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_our_templates_open_only_declared_paths_and_reach_all_calls(assembly: Path, tenant: str) -> None:
+def test_our_templates_open_only_declared_paths_and_every_required_path(assembly: Path, tenant: str) -> None:
     report = prove(Templates.read([assembly_folder(assembly, tenant)]), facts=FACTS)
 
     assert report.findings == ()
@@ -61,7 +61,7 @@ def test_our_templates_open_only_declared_paths_and_reach_all_calls(assembly: Pa
 
 
 @pytest.mark.parametrize("tenant", ["pharmacy", "clinic", "sandbox"])
-def test_there_is_one_way_in_and_none_to_the_internet(assembly: Path, tenant: str) -> None:
+def test_there_is_one_path_in_and_none_to_the_internet(assembly: Path, tenant: str) -> None:
     rows = prove(Templates.read([assembly_folder(assembly, tenant)])).rows
 
     ways_in = [row for row in rows if row.by not in ("VPC", "gateway endpoint")]
@@ -211,7 +211,7 @@ OPENINGS: dict[str, Resources] = {
 
 
 @pytest.mark.parametrize("name", OPENINGS)
-def test_what_opens_the_network_is_found(pharmacy: Templates, name: str) -> None:
+def test_a_resource_that_opens_a_path_is_found(pharmacy: Templates, name: str) -> None:
     assert refused(changed(pharmacy, lambda resources: resources.update(copy.deepcopy(OPENINGS[name]))))
 
 
@@ -257,7 +257,7 @@ _GROUPS = {
     target=st.sampled_from(sorted(_GROUPS)),
     port=st.sampled_from([22, 443, 8443, 8700, 9200]),
 )
-def test_a_pair_of_rules_that_nobody_declared_is_found(
+def test_an_undeclared_pair_of_rules_is_found(
     pharmacy: Templates, source: str, target: str, port: int
 ) -> None:
     ports = {"FromPort": port, "ToPort": port}

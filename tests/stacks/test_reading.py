@@ -46,7 +46,7 @@ def edit(folder: Path, before: str, after: str) -> None:
         ("sandbox", "SmolLM2-135M-Instruct", 2048, 0),
     ],
 )
-def test_model_context_and_copies_are_those_of_the_deployment(
+def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
     name: str, model: str, context: int, copies: int
 ) -> None:
     config = deployed(name).config
@@ -97,16 +97,14 @@ def test_model_context_and_copies_are_those_of_the_deployment(
         ),
     ],
 )
-def test_a_file_that_cannot_be_deployed_fails_with_its_line(
-    folder: Path, before: str, after: str, said: str
-) -> None:
+def test_an_invalid_file_is_refused_with_its_line(folder: Path, before: str, after: str, said: str) -> None:
     edit(folder, before, after)
 
     with pytest.raises(ConfigurationError, match=rf"pharmacy\.toml: line \d+: {said}"):
         read(folder, "pharmacy")
 
 
-def test_the_line_is_the_key_s_own(folder: Path) -> None:
+def test_the_error_names_the_line_of_the_key(folder: Path) -> None:
     edit(folder, 'profile = "hipaa"', 'profile = "hippa"')
     line = (folder / "pharmacy.toml").read_text().splitlines().index('profile = "hippa"') + 1
 
@@ -114,7 +112,7 @@ def test_the_line_is_the_key_s_own(folder: Path) -> None:
         read(folder, "pharmacy")
 
 
-def test_a_region_without_the_image_is_refused_with_those_that_have_it(folder: Path) -> None:
+def test_a_region_without_the_image_is_refused_with_the_regions_that_have_it(folder: Path) -> None:
     path = folder / "pharmacy.toml"
     path.write_text(re.sub("us-east-1", "eu-north-1", path.read_text()))
 
@@ -125,7 +123,7 @@ def test_a_region_without_the_image_is_refused_with_those_that_have_it(folder: P
 
 
 @pytest.mark.parametrize("wrong", ["a typo", "a contradiction", "a clash of two others"])
-def test_a_wrong_file_stops_no_other_tenant_and_is_named(
+def test_an_invalid_file_is_named_and_other_tenants_are_read(
     folder: Path, wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if wrong == "a typo":
@@ -146,7 +144,7 @@ def test_a_wrong_file_stops_no_other_tenant_and_is_named(
     assert capsys.readouterr().err == ""
 
 
-def test_no_tenant_left_is_an_error(folder: Path) -> None:
+def test_an_empty_list_of_tenants_is_an_error(folder: Path) -> None:
     edit(folder, 'profile = "hipaa"', 'profile = "hippa"')
 
     with pytest.raises(ConfigurationError, match=r"pharmacy\.toml: line \d+: deployment\.profile"):
@@ -175,7 +173,7 @@ def beside(folder: Path, name: str, **places: str) -> None:
     ("name", "prefix"),
     [("pharmacy-2", "assistant"), ("two", "assistant-pharmacy"), ("far", "assistant-pharmacy-b")],
 )
-def test_what_one_tenant_s_names_begin_with_covers_no_other_s(folder: Path, name: str, prefix: str) -> None:
+def test_no_tenant_s_name_prefix_covers_another_tenant(folder: Path, name: str, prefix: str) -> None:
     beside(folder, name, name_prefix=prefix)
 
     with pytest.raises(
@@ -186,7 +184,9 @@ def test_what_one_tenant_s_names_begin_with_covers_no_other_s(folder: Path, name
     assert [tenant.name for tenant in read(folder, name)] == [name]
 
 
-def test_two_names_may_not_make_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tenant_names_that_give_the_same_resource_name_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     beside(folder, "north-shop", name_prefix="care")
     beside(folder, "shop", name_prefix="care-north")
     text = (folder / "shop.toml").read_text()
@@ -205,7 +205,7 @@ def test_two_names_may_not_make_one(folder: Path, capsys: pytest.CaptureFixture[
         ("pharmacy-2", {"name_prefix": "helper"}),
     ],
 )
-def test_a_name_that_only_looks_alike_is_taken(folder: Path, name: str, places: dict[str, str]) -> None:
+def test_a_similar_but_distinct_name_is_accepted(folder: Path, name: str, places: dict[str, str]) -> None:
     beside(folder, name, **places)
     if "account" in places:
         path = folder / f"{name}.toml"
@@ -215,7 +215,7 @@ def test_a_name_that_only_looks_alike_is_taken(folder: Path, name: str, places: 
 
 
 @pytest.mark.parametrize(("name", "ending"), [("pharmacy-", "-"), ("pharmacy-care", "-care")])
-def test_a_name_that_others_go_on_with_is_refused_even_alone(folder: Path, name: str, ending: str) -> None:
+def test_a_name_with_a_reserved_ending_is_refused(folder: Path, name: str, ending: str) -> None:
     beside(folder, name)
 
     with pytest.raises(
@@ -224,7 +224,7 @@ def test_a_name_that_others_go_on_with_is_refused_even_alone(folder: Path, name:
         read(folder, name)
 
 
-def test_an_artifact_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> None:
     edit(folder, 'llm = "qwen3-8b-inf2"', 'llm = "qwen4"')
 
     with pytest.raises(ConfigurationError, match=r'no such artifact "qwen4"; there are qwen3-8b-gpu'):
@@ -250,12 +250,12 @@ def asked_with(**answering: object) -> list[str]:
     return [f"{each.key}: {each.said}" for each in found]
 
 
-def test_the_released_prompts_are_those_that_tests_name_here() -> None:
+def test_the_released_prompts_are_listed_here() -> None:
     there = released_prompts(ROOT / "assistant/answering/prompts")
     assert {name: there[name] for name in PROMPTS} == PROMPTS
 
 
-def test_what_the_manifests_say_can_stand() -> None:
+def test_every_manifest_is_consistent() -> None:
     assert asked_with() == []
     assert asked_with(writes_answers=False, prompt="answer/1", passages=2) == []
 
@@ -280,12 +280,12 @@ def test_what_the_manifests_say_can_stand() -> None:
         ),
     ],
 )
-def test_a_model_that_cannot_be_asked_so_is_refused(answering: dict[str, object], said: str) -> None:
+def test_an_invalid_answering_section_is_refused(answering: dict[str, object], said: str) -> None:
     (found,) = asked_with(**answering)
     assert re.match(said, found)
 
 
-def test_a_contradiction_in_a_manifest_stops_the_synth(folder: Path) -> None:
+def test_an_inconsistent_manifest_stops_the_synth(folder: Path) -> None:
     edit(folder, "[generation]\n", "[generation]\nmax_tokens = 3000\n")
 
     with pytest.raises(
@@ -294,7 +294,7 @@ def test_a_contradiction_in_a_manifest_stops_the_synth(folder: Path) -> None:
         read(folder, "pharmacy")
 
 
-def test_a_change_of_how_the_model_is_asked_rolls_the_tasks() -> None:
+def test_a_changed_answering_section_replaces_the_tasks() -> None:
     llm = deployed("pharmacy").llm
     table = llm.answering.model_copy(update={"passages": 4})
 
@@ -304,7 +304,7 @@ def test_a_change_of_how_the_model_is_asked_rolls_the_tasks() -> None:
 # --- the chat template that artifacts are packaged with --------------------------------------------------
 
 
-def test_the_packaged_template_asks_for_an_answer_without_a_thought() -> None:
+def test_the_packaged_chat_template_disables_reasoning() -> None:
     text = (ROOT / "model_artifacts/llm/qwen3-answers-only.jinja").read_text(encoding="utf-8")
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
 

@@ -27,7 +27,7 @@ def alarms(assembly: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
                     yield stack, name, body["Properties"]
 
 
-def test_every_alarm_of_a_tenant_says_where_its_entry_is(assembly: Path) -> None:
+def test_every_alarm_of_a_tenant_links_to_its_entry(assembly: Path) -> None:
     astray = {
         f"{stack}/{name}: {properties.get('AlarmDescription')}"
         for stack, name, properties in alarms(assembly)
@@ -43,17 +43,17 @@ def test_every_entry_has_an_alarm(assembly: Path) -> None:
     assert entries().keys() - told <= _OPTIONAL | {_OF_THE_BUDGET}
 
 
-def test_no_alarm_of_a_tenant_goes_off_for_want_of_data(assembly: Path) -> None:
+def test_missing_data_raises_no_alarm(assembly: Path) -> None:
     assert {properties.get("TreatMissingData") for _, _, properties in alarms(assembly)} == {"notBreaching"}
 
 
-def test_every_heading_of_the_alarms_is_a_whole_entry() -> None:
+def test_every_entry_has_its_three_paragraphs() -> None:
     headings = re.findall(r"^#### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert [heading.lower().replace(" ", "-") for heading in headings] == list(entries())
 
 
-def test_an_anchor_is_a_heading_of_the_page() -> None:
+def test_every_anchor_is_a_unique_heading() -> None:
     headings = re.findall(r"^#+ (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     anchors = [re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
@@ -61,7 +61,7 @@ def test_an_anchor_is_a_heading_of_the_page() -> None:
     assert entries().keys() <= set(anchors)
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
+def test_links_within_the_page_have_a_target() -> None:
     page = PAGE.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -69,6 +69,6 @@ def test_links_within_the_page_lead_somewhere() -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
 
 
-def test_an_alarm_without_an_entry_cannot_be_made() -> None:
+def test_an_alarm_without_an_entry_is_refused() -> None:
     with pytest.raises(KeyError):
         described("nobody-wrote-this")

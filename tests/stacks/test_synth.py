@@ -44,7 +44,7 @@ build().synth()
 """
 
 
-def test_a_planted_finding_ends_the_plain_command_with_an_error(tmp_path: Path) -> None:
+def test_a_planted_finding_fails_the_plain_command(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(PLANTED)
     app = f"{sys.executable} {tmp_path}/planted.py"
     options = ["--quiet", "--app", app, "--output", str(tmp_path / "out"), "-c", "tenant=sandbox"]
@@ -80,7 +80,7 @@ def contents(folder: Path) -> Mapping[str, str]:
     }
 
 
-def test_two_synths_are_the_same_to_the_byte(assembly: Path, tmp_path: Path) -> None:
+def test_the_synth_is_reproducible(assembly: Path, tmp_path: Path) -> None:
     done = synthesize(tmp_path / "again")
     assert done.returncode == 0, done.stderr[-2000:]
     first = {name: digest for name, digest in contents(assembly).items() if name != "whole"}
@@ -88,12 +88,12 @@ def test_two_synths_are_the_same_to_the_byte(assembly: Path, tmp_path: Path) -> 
     assert len(first) > 30
 
 
-def test_it_asks_nothing_of_an_account(assembly: Path) -> None:
+def test_the_synth_needs_no_account(assembly: Path) -> None:
     for manifest in assembly.rglob("manifest.json"):
         assert "missing" not in json.loads(manifest.read_text(encoding="utf-8"))
 
 
-def test_no_helper_function_of_the_cdk_s_own_is_in_it(assembly: Path) -> None:
+def test_no_function_of_the_cdk_is_synthesized(assembly: Path) -> None:
     ours = {SEARCH_SCHEMA_RESOURCE, SEARCH_ACCESS_RESOURCE, LINK_SECRET_RESOURCE}
     made = {
         resource["Type"]
@@ -104,7 +104,7 @@ def test_no_helper_function_of_the_cdk_s_own_is_in_it(assembly: Path) -> None:
     assert made == ours
 
 
-def test_there_is_no_literal_account_or_partition_beside_the_tenant_s_own(assembly: Path) -> None:
+def test_only_the_tenant_s_account_and_partition_are_literal(assembly: Path) -> None:
     published = json.dumps(tenant_accounts())
     for template in templates_of(assembly):
         for account in accounts_in(json.dumps(template.body)):
@@ -145,7 +145,7 @@ def tag_properties() -> Mapping[str, str]:
     return found
 
 
-def test_every_resource_says_whose_it_is_what_it_costs_to_and_what_it_holds(
+def test_every_resource_has_tags_for_tenant_cost_and_data(
     assembly: Path, tag_properties: Mapping[str, str]
 ) -> None:
     untagged: list[str] = []
@@ -179,7 +179,7 @@ ROW = Acknowledgement(
 )
 
 
-def test_a_row_that_silenced_nothing_is_found(tmp_path: Path) -> None:
+def test_an_exception_without_effect_is_found(tmp_path: Path) -> None:
     report = tmp_path / "validation-report.json"
     silenced = {"acknowledgedAt": "Pharmacy/Data/Search", "acknowledgedId": "AwsSolutions::AwsSolutions-OS3"}
     report.write_text(
@@ -199,12 +199,14 @@ def test_a_row_that_silenced_nothing_is_found(tmp_path: Path) -> None:
         ("Data/Search", "cfn-lint::W2", False),
     ],
 )
-def test_a_row_explains_its_construct_and_what_is_below(construct: str, rule: str, explained: bool) -> None:
+def test_an_exception_covers_its_construct_and_descendants(
+    construct: str, rule: str, explained: bool
+) -> None:
     finding = Finding(stage="Pharmacy", construct=construct, rule=rule, message="")
     assert explains(ROW, finding) is explained
 
 
-def test_every_row_gives_a_reason_and_a_record_that_exists() -> None:
+def test_every_exception_has_a_reason_and_an_existing_decision() -> None:
     rows = [row for rows in TABLE.values() for row in rows]
     assert rows
     assert [row for row in rows if len(row.reason) < 20] == []
@@ -212,15 +214,13 @@ def test_every_row_gives_a_reason_and_a_record_that_exists() -> None:
     assert {row.decision for row in rows if row.decision} <= records
 
 
-def test_no_finding_is_explained_twice() -> None:
+def test_no_finding_has_two_exceptions() -> None:
     seen = [(row.construct, finding) for rows in TABLE.values() for row in rows for finding in row.findings]
     assert sorted(seen) == sorted(set(seen))
 
 
 @pytest.mark.parametrize("source", ["pharmacy", "sandbox"])
-def test_a_new_tenant_s_templates_are_made_beside_those_of_the_others_and_have_no_finding(
-    tmp_path: Path, source: str
-) -> None:
+def test_a_new_tenant_s_templates_have_no_finding(tmp_path: Path, source: str) -> None:
     shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
     options = GlobalOptions(tenants_dir=tmp_path / "tenants", state_dir=tmp_path, port=None, json=False)
     write_tenant(options, NewTenant(name="mine", source=source))
@@ -235,7 +235,7 @@ def test_a_new_tenant_s_templates_are_made_beside_those_of_the_others_and_have_n
     assert [line.split(":")[0] for line in prove_alone.proven] == ["mine"]
 
 
-def test_a_wrong_file_fails_the_proof_after_the_others_are_proven(tmp_path: Path, assembly: Path) -> None:
+def test_an_invalid_file_fails_the_proof_after_the_other_tenants(tmp_path: Path, assembly: Path) -> None:
     shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
     (tmp_path / "tenants" / "typo.toml").write_text("name =")
 
@@ -255,7 +255,7 @@ def locked(folder: Path, *, but: str | None = None) -> Path:
     return path
 
 
-def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_commands_that_lock_them(
+def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_locking_commands(
     tmp_path: Path,
 ) -> None:
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="")
@@ -269,30 +269,30 @@ def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_commands_that_loc
         assert command in done.stderr
 
 
-def test_one_image_by_tag_is_enough_to_refuse_it(tmp_path: Path) -> None:
+def test_one_image_by_tag_is_refused(tmp_path: Path) -> None:
     lock = locked(tmp_path, but="embedding_tei_cpu")
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="", images=str(lock))
     assert done.returncode != 0
     assert "none of embedding_tei_cpu." in done.stderr
 
 
-def test_a_hipaa_tenant_whose_images_are_locked_needs_no_word(tmp_path: Path) -> None:
+def test_a_hipaa_tenant_with_locked_images_needs_no_review_option(tmp_path: Path) -> None:
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="", images=str(locked(tmp_path)))
     assert done.returncode == 0, done.stderr[-2000:]
     for path in (tmp_path / "out").rglob("*.template.json"):
         assert "ImageDigest" not in path.read_text(encoding="utf-8")
 
 
-def test_other_profiles_go_by_aws_s_tags(tmp_path: Path) -> None:
+def test_other_profiles_may_use_tags(tmp_path: Path) -> None:
     assert synthesize(tmp_path / "out", tenant="clinic", unlocked="").returncode == 0
 
 
-def test_another_word_than_review_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_option_value_is_refused(tmp_path: Path) -> None:
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="deploy")
     assert 'allowed: "review"' in done.stderr
 
 
-def test_no_command_that_deploys_says_the_word() -> None:
+def test_no_deploying_command_passes_the_review_option() -> None:
     """``make synth`` and the tests look at templates; whatever deploys must have digests."""
     deploying = [*(ROOT / "assistant").rglob("*.py"), *(ROOT / ".github").rglob("*.yml")]
     assert not [path for path in deploying if "unlocked=" in path.read_text(encoding="utf-8")]

@@ -52,7 +52,7 @@ def test_no_action_is_a_wildcard(rights: Statements, starting: Statements) -> No
     assert [action for each in rights + starting for action in each["Action"] if "*" in action] == []
 
 
-def test_everything_is_granted_by_name_but_what_knows_no_names(
+def test_every_permission_names_its_resource_where_iam_allows_it(
     rights: Statements, starting: Statements
 ) -> None:
     wide = {
@@ -72,7 +72,7 @@ def test_everything_is_granted_by_name_but_what_knows_no_names(
     }
 
 
-def test_each_endpoint_is_called_as_the_service_calls_it(rights: Statements) -> None:
+def test_each_endpoint_permits_the_service_s_calls(rights: Statements) -> None:
     embedding = arn("sagemaker", f"endpoint/{MODELS.embedding_endpoint_name}")
     llm = arn("sagemaker", f"endpoint/{MODELS.llm_endpoint_name}")
     assert allowed_on(rights, "sagemaker:InvokeEndpoint") == {embedding}
@@ -80,7 +80,7 @@ def test_each_endpoint_is_called_as_the_service_calls_it(rights: Statements) -> 
     assert len(actions(rights, "sagemaker")) == 2
 
 
-def test_the_index_is_searched_and_never_written(rights: Statements) -> None:
+def test_the_index_may_be_searched_and_not_written(rights: Statements) -> None:
     alias = f"{DATA.domain_arn}/pharmacy-passages"
     assert actions(rights, "es") == {"es:ESHttpPost", "es:ESHttpGet"}
     assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search"}
@@ -92,7 +92,7 @@ def test_the_index_is_searched_and_never_written(rights: Statements) -> None:
     [(RECORDS, DATA.records_table), (EVENTS, DATA.events_table), (STATES, DATA.states_table)],
     ids=["records", "events", "states"],
 )
-def test_a_table_gives_what_its_adapter_needs(
+def test_a_table_permits_what_its_adapter_needs(
     rights: Statements, definition: TableDefinition, table: str
 ) -> None:
     name = arn("dynamodb", f"table/{table}")
@@ -100,7 +100,7 @@ def test_a_table_gives_what_its_adapter_needs(
     assert granted == set(definition.service_actions)
 
 
-def test_an_index_of_a_table_is_only_queried(rights: Statements) -> None:
+def test_a_table_s_index_may_only_be_queried(rights: Statements) -> None:
     indexes = {
         (action, resource)
         for action in actions(rights, "dynamodb")
@@ -113,7 +113,7 @@ def test_an_index_of_a_table_is_only_queried(rights: Statements) -> None:
     }
 
 
-def test_a_record_is_neither_changed_nor_deleted(rights: Statements) -> None:
+def test_records_may_be_neither_changed_nor_deleted(rights: Statements) -> None:
     records = arn("dynamodb", f"table/{DATA.records_table}")
     for action in ("dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"):
         assert records not in allowed_on(rights, action)
@@ -125,7 +125,7 @@ def test_versions_are_listed_under_the_documents_prefix(rights: Statements) -> N
     assert listing["Resource"] == [f"arn:aws:s3:::{DATA.documents_bucket}"]
 
 
-def test_of_models_it_reads_the_tokenizers_files_of_its_own_two(rights: Statements) -> None:
+def test_only_the_tokenizers_of_the_tenant_s_models_may_be_read(rights: Statements) -> None:
     bucket = f"arn:aws:s3:::{DATA.models_bucket}/callers/"
     read = {resource for resource in allowed_on(rights, "s3:GetObject") if resource.startswith(bucket)}
     config = deployed("pharmacy").config
@@ -136,19 +136,19 @@ def test_of_models_it_reads_the_tokenizers_files_of_its_own_two(rights: Statemen
     }
 
 
-def test_of_the_assets_it_reads_its_tenant_s_file(rights: Statements) -> None:
+def test_only_the_tenant_s_file_may_be_read_from_the_assets(rights: Statements) -> None:
     assets = [each for each in allowed_on(rights, "s3:GetObject") if "-assets-" in each]
     assert len(assets) == 1
     assert re.fullmatch(r"arn:aws:s3:::cdk-[a-z0-9-]+/[0-9a-f]{64}\.toml", assets[0])
 
 
-def test_messages_are_sent_to_the_two_queues_and_not_received(rights: Statements) -> None:
+def test_messages_may_be_sent_to_two_queues_and_not_received(rights: Statements) -> None:
     assert actions(rights, "sqs") == {"sqs:SendMessage"}
     queues = {INGESTION.ingestion_queue_arn, INGESTION.withdrawals_queue_arn}
     assert allowed_on(rights, "sqs:SendMessage") == queues
 
 
-def test_three_parameters_are_read(rights: Statements) -> None:
+def test_three_parameters_may_be_read(rights: Statements) -> None:
     assert actions(rights, "ssm") == {"ssm:GetParameter"}
     assert allowed_on(rights, "ssm:GetParameter") == {
         arn("ssm", "parameter/assistant/pharmacy/jwks"),
@@ -157,7 +157,7 @@ def test_three_parameters_are_read(rights: Statements) -> None:
     }
 
 
-def test_keys_open_through_the_stores_or_for_document_links_alone(rights: Statements) -> None:
+def test_keys_may_be_used_only_through_stores_or_for_document_links(rights: Statements) -> None:
     by_key = [
         (each["Resource"], each["Action"], each.get("Condition"))
         for each in rights
@@ -187,7 +187,7 @@ def test_fargate_pulls_two_repositories_and_writes_one_log(starting: Statements)
     assert actions(starting, "logs") == {"logs:PutLogEvents", "logs:CreateLogStream"}
 
 
-def test_sessions_need_their_channels_and_get_them_with_nothing_wider() -> None:
+def test_ecs_exec_gets_only_its_channel_permissions() -> None:
     tenant = with_sections(deployed("pharmacy"), tasks={"exec_enabled": True})
     rights = policy(orchestrator_of(tenant), "Role")
     assert actions(rights, "ssmmessages") == {

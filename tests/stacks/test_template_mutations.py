@@ -80,7 +80,9 @@ def test_every_mistake_has_operators_in_our_templates_and_in_others(scenes: Mapp
 
 @pytest.mark.parametrize("written", WRITTEN, ids=str)
 @pytest.mark.parametrize("name", ["pharmacy", "support_chat"])
-def test_a_mistake_written_apart_is_refused(scenes: Mapping[str, Scene], name: str, written: Written) -> None:
+def test_an_independently_written_mistake_is_refused(
+    scenes: Mapping[str, Scene], name: str, written: Written
+) -> None:
     changed = scenes[name].copy()
     written.change(changed)
     (verdict,) = (one for one in changed.check().verdicts if one.mistake.number == written.number)
@@ -100,5 +102,5 @@ def test_a_harmless_variation_passes(scenes: Mapping[str, Scene], name: str) -> 
     assert found == []
 
 
-def test_there_are_thirty_harmless_variations_at_the_least() -> None:
+def test_there_are_at_least_thirty_harmless_variations() -> None:
     assert len(HARMLESS) >= 30

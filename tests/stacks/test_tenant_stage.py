@@ -37,7 +37,7 @@ def of_type(templates: list[StackTemplate], kind: str) -> Iterator[tuple[str, di
                 yield f"{template.stack}/{logical_id}", resource["Properties"]
 
 
-def test_every_role_has_the_company_s_boundary_and_stands_below_its_path(
+def test_every_role_has_the_company_s_boundary_and_path(
     templates: list[StackTemplate],
 ) -> None:
     roles = dict(of_type(templates, "AWS::IAM::Role"))
@@ -53,20 +53,20 @@ def test_every_stack_and_parameter_has_the_company_s_prefix(templates: list[Stac
     assert "/assistant/sandbox/" not in whole
 
 
-def test_stacks_are_deployed_by_the_company_s_own_bootstrap(templates: list[StackTemplate]) -> None:
+def test_stacks_are_deployed_with_the_company_s_bootstrap(templates: list[StackTemplate]) -> None:
     for template in templates:
         assert template.body["Parameters"]["BootstrapVersion"]["Default"] == "/cdk-bootstrap/acme/version"
         assert "hnb659fds" not in str(template.body)
 
 
-def test_required_tags_stand_on_everything_that_is_tagged(templates: list[StackTemplate]) -> None:
+def test_every_taggable_resource_has_the_required_tags(templates: list[StackTemplate]) -> None:
     buckets = dict(of_type(templates, "AWS::S3::Bucket"))
     assert buckets
     for name, bucket in buckets.items():
         assert {"Key": "owner", "Value": "platform"} in bucket["Tags"], name
 
 
-def test_a_company_s_folder_of_tenants_is_read_and_no_other(tmp_path: Path) -> None:
+def test_only_the_company_s_folder_of_tenants_is_read(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("schema_version = 9")
     done = synthesize(tmp_path / "out", tenants=str(tmp_path))
     assert done.returncode == 1
@@ -74,14 +74,14 @@ def test_a_company_s_folder_of_tenants_is_read_and_no_other(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_another_tenant_s_bad_file_blocks_nobody(tmp_path: Path) -> None:
+def test_an_invalid_file_of_another_tenant_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "sandbox.toml").write_text((ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8"))
     (tmp_path / "broken.toml").write_text("schema_version = 9")
     done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_bad_file_is_said_with_line_key_and_what_is_allowed(tmp_path: Path) -> None:
+def test_an_invalid_file_is_reported_with_line_key_and_allowed_values(tmp_path: Path) -> None:
     text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
     (tmp_path / "sandbox.toml").write_text(text.replace('accelerator = "cpu"', 'accelerator = "abacus"'))
     line = text.splitlines().index('accelerator = "cpu"') + 1

@@ -123,7 +123,7 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
 # --- what is said ----------------------------------------------------------------------------------------
 
 
-def test_a_job_is_what_was_asked_for(runbook: dict[str, Any]) -> None:
+def test_a_job_has_the_caller_s_parameters(runbook: dict[str, Any]) -> None:
     job = started(runbook, HyperParameters={"epochs": "3"})
 
     assert job["TrainingJobName"] == ASKED["JobName"]
@@ -160,13 +160,13 @@ def test_a_job_is_what_was_asked_for(runbook: dict[str, Any]) -> None:
         ("S3OutputPath", "s3://somewhere/else"),
     ],
 )
-def test_what_a_job_may_not_have_starts_none(runbook: dict[str, Any], parameter: str, value: str) -> None:
+def test_an_invalid_parameter_starts_no_job(runbook: dict[str, Any], parameter: str, value: str) -> None:
     with pytest.raises(RefusedError):
         started(runbook, **{parameter: value})
 
 
 @pytest.mark.parametrize("parameter", ["JobName", "Image", "InstanceType", "TrainingSet", "BaseModel"])
-def test_nothing_of_it_is_guessed(runbook: dict[str, Any], parameter: str) -> None:
+def test_every_parameter_is_required(runbook: dict[str, Any], parameter: str) -> None:
     with pytest.raises(RefusedError):
         _accepted(runbook["parameters"], {name: ASKED[name] for name in ASKED if name != parameter})
 
@@ -179,7 +179,9 @@ def each_job(runbook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield started(runbook, InstanceType=instance.name)
 
 
-def test_every_job_runs_isolated_in_the_tenants_subnets_by_the_training_role(runbook: dict[str, Any]) -> None:
+def test_every_job_is_isolated_in_the_tenant_s_subnets_with_the_training_role(
+    runbook: dict[str, Any],
+) -> None:
     for job in each_job(runbook):
         assert job["RoleArn"].startswith("${TrainingRole")
         assert job["VpcConfig"] == {
@@ -192,7 +194,7 @@ def test_every_job_runs_isolated_in_the_tenants_subnets_by_the_training_role(run
         assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
 
 
-def test_every_job_reads_sets_and_models_and_writes_checkpoints_by_the_data_key(
+def test_every_job_uses_its_own_prefixes_and_the_data_key(
     runbook: dict[str, Any],
 ) -> None:
     for job in each_job(runbook):
@@ -211,7 +213,7 @@ def test_every_job_reads_sets_and_models_and_writes_checkpoints_by_the_data_key(
         }
 
 
-def test_a_volume_is_encrypted_by_key_and_a_local_disk_by_its_hardware(runbook: dict[str, Any]) -> None:
+def test_only_volumes_are_encrypted_with_the_key(runbook: dict[str, Any]) -> None:
     """SageMaker refuses a key for instances whose disks are their own."""
     for job in each_job(runbook):
         instance = instance_named(job["ResourceConfig"]["InstanceType"])
@@ -220,7 +222,7 @@ def test_a_volume_is_encrypted_by_key_and_a_local_disk_by_its_hardware(runbook: 
         assert not instance.has_local_disk or instance.nvme_gb * 10**9 >= VOLUME_GIB * 2**30, instance.name
 
 
-def test_every_job_says_whose_it_is(runbook: dict[str, Any]) -> None:
+def test_every_job_has_the_tenant_s_tags(runbook: dict[str, Any]) -> None:
     tags = {tag["Key"]: tag["Value"] for tag in started(runbook)["Tags"]}
 
     assert tags["tenant"] == "pharmacy"
@@ -228,14 +230,12 @@ def test_every_job_says_whose_it_is(runbook: dict[str, Any]) -> None:
     assert tags["cost-center"]
 
 
-def test_a_runbook_takes_no_role_so_that_it_lends_nobody_rights(
-    template: dict[str, Any], runbook: dict[str, Any]
-) -> None:
+def test_the_runbook_assumes_no_role(template: dict[str, Any], runbook: dict[str, Any]) -> None:
     assert "assumeRole" not in runbook
     assert "ssm.amazonaws.com" not in json.dumps(template)
 
 
-def test_a_job_and_its_instances_are_ones_that_sagemaker_knows(runbook: dict[str, Any]) -> None:
+def test_a_job_matches_sagemaker_s_api(runbook: dict[str, Any]) -> None:
     data = Path(botocore.__file__).parent / "data/sagemaker/2017-07-24/service-2.json.gz"
     shapes = json.loads(gzip.decompress(data.read_bytes()))["shapes"]
 

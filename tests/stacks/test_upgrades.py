@@ -39,14 +39,14 @@ def stacks(assembly: Path) -> Stacks:
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_what_is_committed_is_what_is_synthesized(assembly: Path, tenant: str) -> None:
+def test_the_committed_pins_match_the_templates(assembly: Path, tenant: str) -> None:
     now = templates_by_stack_name(assembly_folder(assembly, tenant))
     pinned = read_pins(PINS / f"{tenant}.json")
     assert [str(loss) for loss in losses(pinned, now)] == []
     assert unpinned(pinned, now) == []
 
 
-def test_the_properties_are_those_of_cloudformation_s_schemas(pins: Pins) -> None:
+def test_the_replacing_properties_match_cloudformation_s_schemas(pins: Pins) -> None:
     assert pins.replacing == replacing_properties()
 
 
@@ -83,7 +83,7 @@ def renamed(resource: dict[str, Any], logical_id: str, resources: dict[str, Any]
     resources[f"{logical_id}2"] = resource
 
 
-def test_another_logical_id_is_a_deletion_and_something_new(stacks: Stacks, pins: Pins) -> None:
+def test_a_new_logical_id_is_a_deletion_and_a_creation(stacks: Stacks, pins: Pins) -> None:
     changed = copy.deepcopy(stacks)
     stack, logical_id = of_type(changed, "AWS::S3::Bucket")
     resources = changed[stack]["Resources"]
@@ -148,7 +148,7 @@ def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: Pins) -> No
     assert losses(pins, changed) == []
 
 
-def test_a_name_of_several_words_is_pinned_where_it_is_read(assembly: Path, tmp_path: Path) -> None:
+def test_a_tenant_name_of_several_words_has_its_own_pin_file(assembly: Path, tmp_path: Path) -> None:
     text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
     (tmp_path / "tenants").mkdir()
     file = tmp_path / "tenants/north-shop.toml"

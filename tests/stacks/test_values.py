@@ -9,7 +9,7 @@ from tests.stacks.values import deployed, stage_for, template_of, with_sections
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
-def test_a_stage_knows_its_zones_without_a_look_up(name: str) -> None:
+def test_a_stage_has_its_zones_without_a_lookup(name: str) -> None:
     tenant = deployed(name)
     stack = cdk.Stack(stage_for(tenant), "Zones")
     cdk.CfnOutput(stack, "Names", value=",".join(stack.availability_zones))
@@ -27,7 +27,7 @@ def test_stacks_of_a_stage_refer_to_each_other_weakly() -> None:
     assert "Fn::GetStackOutput" in template_of(consumer)["Outputs"]["Seen"]["Value"]
 
 
-def test_a_section_replaced_is_the_only_change() -> None:
+def test_only_the_replaced_section_changes() -> None:
     tenant = deployed("pharmacy")
 
     changed = with_sections(tenant, network={"cidr": "10.99.0.0/20"})
