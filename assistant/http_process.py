@@ -25,7 +25,8 @@ from typing import Any, ClassVar, cast
 
 import orjson
 import uvicorn
-from starlette.types import ASGIApp, Receive
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assistant.domain.errors import AssistantError, LocalRuntimeError, TooLargeError
@@ -60,6 +61,15 @@ async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> 
         await asyncio.wait({task, leaving})
     if not task.cancelled():
         task.result()
+
+
+async def send_whole(response: Response, send: Send) -> None:
+    """Send a response that reads nothing from its client: not a streamed one."""
+    await response({"type": "http"}, _nothing_to_receive, send)
+
+
+async def _nothing_to_receive() -> dict[str, Any]:
+    raise AssertionError("a whole response reads nothing from its client")
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from assistant.cli.tenant_templates import INTENDED, Kind, prove
+from assistant.cli.tenant_templates import Kind, intended_paths, prove
 from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.reachability import Report, Row
@@ -36,7 +36,7 @@ _SHAPES = {
 
 def network_picture(templates: Templates, report: Report) -> str:
     """Return the reachable paths as a Mermaid flowchart: an arrow for each path, with its port."""
-    found = stations(templates, INTENDED)
+    found = stations(templates, intended_paths())
     names = sorted({name for row in report.rows for name in _ends(row)}, key=_order)
     labels = {name: _label(name, found) for name in names}
     inside = [name for name in labels if name in {station.row_name for station in found}]

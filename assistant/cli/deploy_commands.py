@@ -7,84 +7,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from assistant.cli.global_options import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
     from assistant.cli.deploy import Deployment
 
-
-def add_deploy_commands(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for command in (deploy, diff):
-        app.command()(command)
-    app.add_typer(images_app)
-    app.add_typer(artifacts_app)
-    for command in (check, facts, reach):
-        app.command()(command)
+deploy_app = typer.Typer()
+tenant_app = typer.Typer(help="Write a new tenant file; find placeholders in one.", no_args_is_help=True)
+images_app = typer.Typer(help="The container images of a deployment, by digest.", no_args_is_help=True)
+artifacts_app = typer.Typer(help="The model artifacts of a deployment.", no_args_is_help=True)
+deploy_app.add_typer(images_app, name="images")
+deploy_app.add_typer(artifacts_app, name="artifacts")
 
 
+@deploy_app.command()
 def check(
     context: typer.Context,
-    templates: Annotated[
-        list[Path], typer.Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.")
-    ],
-    facts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What no template holds: docs/checks.md.")
-    ] = None,
-    tenant: Annotated[
-        str | None, typer.Option(metavar="T", help="Take the facts of this tenant instead.")
-    ] = None,
+    templates: Annotated[list[Path], Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.")],
+    facts: Annotated[Path | None, Option(metavar="FILE", help="Facts file (docs/checks.md).")] = None,
+    tenant: Annotated[str | None, Option(metavar="T", help="Use this tenant's facts instead.")] = None,
 ) -> None:
-    """Hold CloudFormation templates, anyone's, against twenty-three mistakes."""
+    """Check any CloudFormation templates for twenty-three mistakes."""
     from assistant.cli.check import check_templates
 
     check_templates(GlobalOptions.of(context), templates, facts=facts, tenant=tenant)
 
 
+@deploy_app.command()
 def facts(context: typer.Context, tenant: Tenant) -> None:
-    """Print what no template of a tenant holds: a file for `check --facts`."""
+    """Print a tenant's facts, which its templates do not contain: a file for `check --facts`."""
     from assistant.cli.check import print_facts
 
     print_facts(GlobalOptions.of(context), tenant=tenant)
 
 
+@deploy_app.command()
 def reach(
     context: typer.Context,
     templates: Annotated[
-        list[Path], typer.Argument(metavar="TEMPLATE…", help="Those of one tenant: cdk.out/assembly-T.")
+        list[Path], Argument(metavar="TEMPLATE…", help="Templates of one tenant: cdk.out/assembly-T.")
     ],
-    tenant: Annotated[
-        str | None, typer.Option(metavar="T", help="Whose consumers and existing endpoints.")
-    ] = None,
+    tenant: Annotated[str | None, Option(metavar="T", help="Use this tenant's facts.")] = None,
 ) -> None:
-    """Show what can be reached on which port, by a tenant's templates alone."""
+    """Show which connections a tenant's templates allow, by port."""
     from assistant.cli.check import show_reachability
 
     show_reachability(GlobalOptions.of(context), templates, tenant=tenant)
 
 
-tenant_app = typer.Typer(help="Begin a tenant's file; look for what is made up in one.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the tenant and its file.")]
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
 
 
 @tenant_app.command(name="new")
 def new_tenant(
     context: typer.Context,
     name: Name,
-    source: Annotated[str, typer.Option("--from", metavar="T", help="The tenant whose file is copied.")],
-    display_name: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What people read; made of NAME when absent.")
-    ] = None,
-    knowledge: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Documents; knowledge/NAME when absent.")
-    ] = None,
+    source: Annotated[str, Option("--from", metavar="T", help="Copy this tenant's file.")],
+    display_name: Annotated[str | None, Option(metavar="TEXT", help="Default: made of NAME.")] = None,
+    knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
     cidr: Annotated[
-        str | None, typer.Option(metavar="BLOCK", help="Of its VPC; the next free one when absent.")
+        str | None, Option(metavar="BLOCK", help="Address block of its VPC. Default: the next free one.")
     ] = None,
 ) -> None:
-    """Write tenants/NAME.toml from another tenant's, with names of its own and placeholders for its place."""
+    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
     from assistant.cli.tenant import NewTenant, write_tenant
 
     wanted = NewTenant(name=name, source=source, display_name=display_name, knowledge=knowledge, cidr=cidr)
@@ -93,21 +80,13 @@ def new_tenant(
 
 @tenant_app.command(name="check")
 def check_tenant(context: typer.Context, name: Name) -> None:
-    """Name each placeholder of a tenant's files by file, line and key, and each clash with another tenant."""
+    """List the placeholders of a tenant's files, and its conflicts with other tenants."""
     from assistant.cli.tenant import check_tenant
 
     check_tenant(GlobalOptions.of(context), name)
 
 
-images_app = typer.Typer(
-    name="images", help="The container images of a deployment, by digest.", no_args_is_help=True
-)
-artifacts_app = typer.Typer(
-    name="artifacts", help="The model artifacts of a deployment.", no_args_is_help=True
-)
-CdkArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[-- CDK ARGUMENTS]", help="Handed to cdk as they stand.")
-]
+CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
 
 class ImagePlatform(StrEnum):
@@ -116,9 +95,10 @@ class ImagePlatform(StrEnum):
 
 
 _LOCK = Path("images.lock.toml")
-ImageLockFile = Annotated[Path, typer.Option("--images", metavar="FILE", help="Lock of image digests.")]
+ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock file of image digests.")]
 
 
+@deploy_app.command()
 def deploy(
     context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
 ) -> None:
@@ -126,16 +106,17 @@ def deploy(
     _deployment(context, tenant, images).deploy(cdk or [])
 
 
+@deploy_app.command()
 def diff(
     context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
 ) -> None:
-    """Show what deploying a tenant would change; fail when it would take away what must stay."""
+    """Show what a deployment would change; fail if it would delete or replace stateful resources."""
     _deployment(context, tenant, images).diff(cdk or [])
 
 
 @artifacts_app.command()
 def put(context: typer.Context, tenant: Tenant) -> None:
-    """Put the models that come as Python packages into a tenant's models bucket, as its publisher."""
+    """Upload the models of the Python packages to a tenant's models bucket, as its publisher."""
     from assistant.cli.artifacts import put_models
     from assistant.cli.terminal import Terminal
     from assistant.settings.tenant import load_tenant
@@ -147,18 +128,17 @@ def put(context: typer.Context, tenant: Tenant) -> None:
 @images_app.command()
 def publish(
     to: Annotated[
-        list[str],
-        typer.Option("--to", metavar="ACCOUNT/REGION", help="First the one to push to, then copies."),
+        list[str], Option("--to", metavar="ACCOUNT/REGION", help="Push to the first one, copy to the others.")
     ],
     image: Annotated[
-        list[str] | None, typer.Option("--image", metavar="NAME", help="Only this one; may be repeated.")
+        list[str] | None, Option("--image", metavar="NAME", help="Only this image; may be repeated.")
     ] = None,
     platform: Annotated[
-        ImagePlatform, typer.Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+        ImagePlatform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
     ] = ImagePlatform.AMD64,
-    lock: Annotated[Path, typer.Option(help="Where digests are written.")] = _LOCK,
+    lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = _LOCK,
 ) -> None:
-    """Build our images, push them, copy them to other accounts, and write their digests into the lock."""
+    """Build and push our images, copy them to other accounts, and write their digests to the lock."""
     from assistant.cli.images import Publication, Registry
     from assistant.cli.terminal import Terminal
 
@@ -170,11 +150,11 @@ def publish(
 
 @images_app.command()
 def lock(
-    image: Annotated[str, typer.Argument(metavar="NAME", help="An image of AWS.")],
-    region: Annotated[str, typer.Option(help="Whose registry is asked.")],
-    file: Annotated[Path, typer.Option("--lock", help="Where the digest is written.")] = _LOCK,
+    image: Annotated[str, Argument(metavar="NAME", help="An image that AWS publishes.")],
+    region: Annotated[str, Option(help="Region of the registry to ask.")],
+    file: Annotated[Path, Option("--lock", help="Lock file to write the digest to.")] = _LOCK,
 ) -> None:
-    """Write the digest that an image published by AWS has today into the lock."""
+    """Write the current digest of an image that AWS publishes to the lock."""
     from assistant.cli.images import Publication
     from assistant.cli.terminal import Terminal
 

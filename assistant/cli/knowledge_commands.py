@@ -6,49 +6,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from assistant.cli.global_options import GlobalOptions, Tenant
 
-knowledge_app = typer.Typer(help="Bring, watch and withdraw documents.", no_args_is_help=True)
-
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        metavar="NAME",
-        help="A [[sources]] entry of the tenant file; by default the one without a namespace.",
-    ),
-]
+knowledge_app = typer.Typer(help="Add, list and withdraw documents.", no_args_is_help=True)
+PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
+SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
+LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
+SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 
 
 @knowledge_app.command()
 def add(
     context: typer.Context,
     tenant: Tenant,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Files or folders: JSON lines, Markdown, HTML; by default those of the tenant file, each as "
-            "its source's.",
-        ),
-    ] = None,
-    source: Source = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL",
-            help="An access label that you hold, to make documents that carry it readable to more.",
-        ),
-    ] = None,
-    service: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="A service elsewhere; its token stands in ASSISTANT_LOCAL_SERVICE_TOKEN."
-        ),
-    ] = None,
+    paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+    label: Annotated[list[str] | None, Option(metavar="LABEL", help=LABEL)] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
 ) -> None:
-    """Bring documents and follow them until they answer or failed. Unchanged ones cost nothing."""
+    """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options = GlobalOptions.of(context)
     if service is not None:
         from assistant.cli.loading import add_to_service
@@ -65,10 +43,9 @@ def list_(
     context: typer.Context,
     tenant: Tenant,
     only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated."),
+        list[str] | None, Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated.")
     ] = None,
-    source: Annotated[str | None, typer.Option(metavar="NAME", help="Of one [[sources]] entry.")] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help="Only of this source.")] = None,
 ) -> None:
     """List the documents with their state."""
     from assistant.cli.documents import list_documents
@@ -78,7 +55,7 @@ def list_(
 
 @knowledge_app.command()
 def status(
-    context: typer.Context, document_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant
+    context: typer.Context, document_id: Annotated[str, Argument(metavar="ID")], tenant: Tenant
 ) -> None:
     """Show one document: its state, its age, and why it failed."""
     from assistant.cli.documents import show_document
@@ -90,14 +67,10 @@ def status(
 def migrate(
     context: typer.Context,
     tenant: Tenant,
-    into: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The source of documents that have none.")
-    ] = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Change what is said; else nothing is changed.")
-    ] = False,
+    into: Annotated[str | None, Option(metavar="NAME", help="Source for documents without one.")] = None,
+    apply: Annotated[bool, Option("--apply", help="Make the changes; else only show them.")] = False,
 ) -> None:
-    """Bring documents under the sources and labels of the tenant file; says what it would do."""
+    """Move documents of an older release to the sources and labels of the tenant file."""
     from assistant.cli.documents import migrate_knowledge
 
     migrate_knowledge(GlobalOptions.of(context), tenant=tenant, into=into, apply=apply)
@@ -106,11 +79,11 @@ def migrate(
 @knowledge_app.command()
 def withdraw(
     context: typer.Context,
-    document_ids: Annotated[list[str], typer.Argument(metavar="ID...")],
+    document_ids: Annotated[list[str], Argument(metavar="ID...")],
     tenant: Tenant,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Take documents out of the answers and delete their text."""
+    """Remove documents from the answers and delete their text."""
     from assistant.cli.knowledge import withdraw_documents
 
     withdraw_documents(GlobalOptions.of(context), tenant=tenant, document_ids=document_ids, yes=yes)

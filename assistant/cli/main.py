@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
+from typer import Argument, Option
 
-from assistant.cli.deploy_commands import add_deploy_commands, tenant_app
+from assistant.cli.deploy_commands import deploy_app, tenant_app
 from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
 from assistant.domain.errors import AssistantError
@@ -35,31 +36,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 local_app = typer.Typer(help="Start, stop and show the local processes.", no_args_is_help=True)
-models_app = typer.Typer(help="Bring a model of your own; list and choose models.", no_args_is_help=True)
+models_app = typer.Typer(help="Add your own model; list and choose models.", no_args_is_help=True)
 app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(tenant_app, name="tenant")
-Agent = Annotated[str, typer.Option("--agent", metavar="NAME", help="Who asks.")]
+app.add_typer(deploy_app)
+Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]
+PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
+SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
+MODEL = (
+    "A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, tokenizer.json, "
+    "config.json. It is not copied."
+)
 
 
 @app.callback()
 def options(
     context: typer.Context,
-    tenants: Annotated[Path, typer.Option(metavar="DIR", help="Folder of tenant files.")] = Path("tenants"),
-    state: Annotated[Path, typer.Option(metavar="DIR", help="Folder of everything that is kept.")] = Path(
-        ".state"
-    ),
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65533,
-            metavar="N",
-            help="Service at N, issuer at N+1, gateway at N+2; 0 for any free ones.  [default: 8700]",
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+    tenants: Annotated[Path, Option(metavar="DIR", help="Folder of the tenant files.")] = Path("tenants"),
+    state: Annotated[Path, Option(metavar="DIR", help="Folder of all stored data.")] = Path(".state"),
+    port: Annotated[int | None, Option(min=0, max=65533, metavar="N", help=PORT)] = None,
+    json: Annotated[bool, Option("--json", help="Print JSON for a program to read.")] = False,
 ) -> None:
     context.obj = GlobalOptions(tenants_dir=tenants, state_dir=state, port=port, json=json)
 
@@ -67,12 +65,10 @@ def options(
 @app.command()
 def ask(
     context: typer.Context,
-    question: Annotated[str, typer.Argument(metavar="QUESTION")],
+    question: Annotated[str, Argument(metavar="QUESTION")],
     tenant: Tenant,
     agent: Agent = "agent",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show how: both legs, scores, gate, prompt, time per step.")
-    ] = False,
+    explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
 ) -> None:
     """Ask a question and read the answer as it is written."""
     from assistant.cli.ask import AgentQuestion, ask_once
@@ -84,16 +80,14 @@ def ask(
 def search(
     context: typer.Context,
     tenant: Tenant,
-    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]")] = None,
+    question: Annotated[str | None, Argument(metavar="[QUESTION]")] = None,
     queries: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help='Lines of {"qid", "question"}.')
+        Path | None, Option(metavar="FILE.jsonl", help='{"qid", "question"} per line.')
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="How many documents a question.")] = 10,
-    out: Annotated[
-        Path | None, typer.Option(metavar="RUN.jsonl", help='Gets lines of {"qid", "ids"}.')
-    ] = None,
+    top: Annotated[int, Option(min=1, max=1000, help="Documents per question.")] = 10,
+    out: Annotated[Path | None, Option(metavar="RUN.jsonl", help='Gets {"qid", "ids"} per line.')] = None,
 ) -> None:
-    """Retrieve without an answer, by the code of the answer path: one QUESTION, or a file of them."""
+    """Retrieve documents without an answer: for one QUESTION, or for a file of them."""
     from assistant.cli import search
 
     options = GlobalOptions.of(context)
@@ -109,7 +103,7 @@ def search(
 
 @app.command()
 def verdicts(context: typer.Context, tenant: Tenant) -> None:
-    """List what agents marked good or bad."""
+    """List the verdicts of agents: answers marked good or bad."""
     from assistant.cli.records import show_verdicts
 
     show_verdicts(GlobalOptions.of(context), tenant=tenant)
@@ -122,25 +116,22 @@ def token(
     agent: Agent,
     role: Annotated[
         list[Role] | None,
-        typer.Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
+        Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
     ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL", help="An access label; may be repeated.")
-    ] = None,
+    label: Annotated[list[str] | None, Option(metavar="LABEL", help="Access label; may be repeated.")] = None,
 ) -> None:
     """Print a bearer token of the local issuer, and nothing else."""
     from assistant.cli.ask import print_token
 
-    print_token(
-        GlobalOptions.of(context), tenant=tenant, agent=agent, roles=role or [Role.AGENT], labels=label or []
-    )
+    roles = role or [Role.AGENT]
+    print_token(GlobalOptions.of(context), tenant=tenant, agent=agent, roles=roles, labels=label or [])
 
 
 @app.command()
 def replay(
-    context: typer.Context, answer_id: Annotated[str, typer.Argument(metavar="ANSWER_ID")], tenant: Tenant
+    context: typer.Context, answer_id: Annotated[str, Argument(metavar="ANSWER_ID")], tenant: Tenant
 ) -> None:
-    """Show a recorded answer again, with all that led to it."""
+    """Show a recorded answer and how it was made."""
     from assistant.cli.records import replay_answer
 
     replay_answer(GlobalOptions.of(context), tenant=tenant, answer_id=answer_id)
@@ -150,30 +141,22 @@ def replay(
 def audit(
     context: typer.Context,
     tenant: Tenant,
-    document: Annotated[
-        str | None, typer.Option("--document", metavar="ID", help="Who saw this document.")
-    ] = None,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="What this agent saw.")] = None,
+    document: Annotated[str | None, Option("--document", metavar="ID", help="Who saw this document.")] = None,
+    agent: Annotated[str | None, Option("--agent", metavar="NAME", help="What this agent saw.")] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", metavar="DAY", help="A day or an instant, UTC.  [default: 30 days before]"),
+        Option("--from", metavar="DAY", help="First day or instant, UTC; default 30 days before --to."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="DAY", help="The last day, or an instant.  [default: now]")
+        str | None, Option("--to", metavar="DAY", help="Last day or instant, UTC; default now.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Entries at most.  [default: all]")
+        int | None, Option("--limit", min=1, metavar="N", help="Most entries to list; default all.")
     ] = None,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="PLACE", help="Go on where a --limit stopped.")
+        str | None, Option("--after", metavar="PLACE", help="Continue where a --limit stopped.")
     ] = None,
-    service: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="A service elsewhere; an auditor's token stands in ASSISTANT_LOCAL_SERVICE_TOKEN.",
-        ),
-    ] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
 ) -> None:
     """List who saw a document or what an agent saw: texts read, and answers with their sources."""
     from assistant.cli.audit import AuditRequest, show_audit
@@ -187,11 +170,9 @@ def audit(
 @app.command()
 def demo(
     context: typer.Context,
-    exit_: Annotated[
-        bool, typer.Option("--exit", help="Stop after the answers (also with CI=true).")
-    ] = False,
+    exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
 ) -> None:
-    """Bring up all tenants, answer three questions, then go on serving until Ctrl-C."""
+    """Start all tenants, answer three questions, then serve until Ctrl-C."""
     from assistant.cli.demo import run_demo
 
     run_demo(GlobalOptions.of(context), stop_after_answers=exit_)
@@ -201,32 +182,28 @@ def demo(
 def evaluate(
     context: typer.Context,
     tenant: Annotated[
-        list[str], typer.Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
+        list[str], Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
     ],
-    against: Annotated[str | None, typer.Option(metavar="NAME", help="Compare with a kept run.")] = None,
+    against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
     questions: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Questions of your own (docs/evaluation.md).")
+        Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the HTML report.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Keep the run under this name.")] = None,
-    draw: Annotated[str | None, typer.Option(metavar="SEED", help="Ask only some, drawn by a seed.")] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Write the result into evaluation/baseline.json.")
-    ] = False,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Folder of the HTML report.")] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
+    draw: Annotated[str | None, Option(metavar="SEED", help="Ask a sample, chosen by this seed.")] = None,
+    accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
 ) -> None:
-    """Ask a tenant's questions with known answers, and show how good the answers are."""
+    """Ask a tenant's questions that have known answers, and measure the answers."""
     from assistant.cli.evaluate import EvaluationPlan
     from assistant.cli.evaluate import evaluate as run
 
-    run(
-        GlobalOptions.of(context),
-        EvaluationPlan(tuple(tenant), against, questions, out, name, drawn=draw, accepts=accept),
-    )
+    plan = EvaluationPlan(tuple(tenant), against, questions, out, name, drawn=draw, accepts=accept)
+    run(GlobalOptions.of(context), plan)
 
 
 @local_app.command()
 def up(context: typer.Context) -> None:
-    """Start everything and keep it running, so that the next commands answer at once."""
+    """Start all processes and keep them running; the next commands then need not wait."""
     from assistant.cli.local import bring_up
 
     bring_up(GlobalOptions.of(context))
@@ -234,7 +211,7 @@ def up(context: typer.Context) -> None:
 
 @local_app.command()
 def down(context: typer.Context) -> None:
-    """Stop everything that runs for this state folder."""
+    """Stop all processes of this state folder."""
     from assistant.cli.local import take_down
 
     take_down(GlobalOptions.of(context))
@@ -242,7 +219,7 @@ def down(context: typer.Context) -> None:
 
 @local_app.command()
 def status(context: typer.Context) -> None:
-    """Show what runs, where, for whom."""
+    """Show each process, its address and the commands that use it."""
     from assistant.cli.local import show_status
 
     show_status(GlobalOptions.of(context))
@@ -251,48 +228,35 @@ def status(context: typer.Context) -> None:
 @models_app.command()
 def add(
     context: typer.Context,
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH",
-            help="A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, "
-            "tokenizer.json, config.json. It stays where it is.",
-        ),
-    ],
+    path: Annotated[Path, Argument(metavar="PATH", help=MODEL)],
     tenant: Tenant,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="By default the file's or folder's.")
-    ] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Default: that of the file or folder.")] = None,
     writes_answers: Annotated[
-        bool, typer.Option("--writes-answers", help="Let the LLM write answers; else they are quoted.")
+        bool, Option("--writes-answers", help="Let the LLM write answers instead of quoting them.")
     ] = False,
     prompt: Annotated[
-        str | None, typer.Option(metavar="ID", help="Of the LLM: answer/2, or answer/1 for a small one.")
+        str | None, Option(metavar="ID", help="LLM only: answer/2, or answer/1 for a small one.")
     ] = None,
     passages: Annotated[
-        int | None, typer.Option(min=1, max=50, metavar="N", help="How many the LLM reads.")
+        int | None, Option(min=1, max=50, metavar="N", help="LLM only: passages that it reads.")
     ] = None,
     context_tokens: Annotated[
-        int | None, typer.Option(min=256, metavar="N", help="Of the LLM: prompt and answer together.")
+        int | None, Option(min=256, metavar="N", help="LLM only: tokens of prompt and answer together.")
     ] = None,
     pooling: Annotated[
-        Literal["mean", "cls"] | None,
-        typer.Option(help="Of an embedding model whose folder does not say it."),
+        Literal["mean", "cls"] | None, Option(help="Embedding model only, if its folder does not say it.")
     ] = None,
 ) -> None:
-    """Check a model, describe it under the state folder, and use it for the tenant from now on."""
+    """Check a model, describe it in the state folder, and use it for the tenant."""
     from assistant.cli.models import ModelOptions, add_model
 
-    add_model(
-        GlobalOptions.of(context),
-        tenant=tenant,
-        brought=ModelOptions(path, name, writes_answers, prompt, passages, context_tokens, pooling),
-    )
+    brought = ModelOptions(path, name, writes_answers, prompt, passages, context_tokens, pooling)
+    add_model(GlobalOptions.of(context), tenant=tenant, brought=brought)
 
 
 @models_app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """List the models of this machine, and who uses them."""
+    """List the models of this machine and the tenants that use each."""
     from assistant.cli.models import list_models
 
     list_models(GlobalOptions.of(context))
@@ -302,18 +266,15 @@ def list_(context: typer.Context) -> None:
 def use(
     context: typer.Context,
     tenant: Tenant,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model that was added.")] = None,
-    packaged: Annotated[bool, typer.Option("--packaged", help="Go back to the packaged models.")] = False,
+    name: Annotated[str | None, Argument(metavar="[NAME]", help="Name of an added model.")] = None,
+    packaged: Annotated[bool, Option("--packaged", help="Use the packaged models again.")] = False,
 ) -> None:
-    """Choose a tenant's model: one that was added, or the packaged ones."""
+    """Choose an added model for a tenant, or the packaged ones."""
     from assistant.cli.models import use_model
 
     if (name is None) != packaged:
         raise typer.BadParameter("Give either the NAME of an added model, or --packaged.")
     use_model(GlobalOptions.of(context), tenant=tenant, name=name)
-
-
-add_deploy_commands(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -327,7 +288,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}.")
     except sqlite3.Error as error:
-        _fail(f"A file of the state folder cannot be used: {error}.")
+        _fail(f"Cannot use a file of the state folder: {error}.")
     sys.exit(0)
 
 

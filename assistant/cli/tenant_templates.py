@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
@@ -10,7 +11,14 @@ from assistant.settings.deployment import ModelsSection
 from assistant.settings.images import ImageLock, load_images
 from assistant.settings.model_artifacts import INSTANCES, load_embedding_manifest, load_llm_manifest
 from assistant.settings.tenant import TenantConfig, load_tenant
-from template_checks.facts import ArtifactFact, Facts, ImageFact, InstanceFact, IntendedPath, IntendedPaths
+from template_checks.facts import (
+    ArtifactFact,
+    Facts,
+    ImageFact,
+    InstanceFact,
+    IntendedPaths,
+    load_intended_paths,
+)
 from template_checks.facts import load_facts as load_facts_file
 from template_checks.reachability import Report
 from template_checks.reachability import prove as prove_intended
@@ -111,54 +119,12 @@ class Kind(StrEnum):
     DYNAMODB = "DynamoDB"
 
 
-def _path(source: Kind, target: Kind, *ports: int) -> IntendedPath:
-    return IntendedPath(source=source, target=target, ports=ports or (443,))
-
-
-_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION, Kind.SET_UP, Kind.REDACTOR, Kind.JOBS)
-DECLARED = (
-    # The only way in: TLS from the care side to the ALB, encrypted again to the tasks.
-    _path(Kind.CARE_SIDE, Kind.NLB),
-    _path(Kind.NLB, Kind.ALB, 443, 8443),
-    _path(Kind.ALB, Kind.ORCHESTRATOR, 8700),
-    # Searching, writing the index, and setting it up.
-    _path(Kind.ORCHESTRATOR, Kind.SEARCH),
-    _path(Kind.INGESTION, Kind.SEARCH),
-    _path(Kind.SET_UP, Kind.SEARCH),
-    # Calls of AWS. Model instances only fetch their artifact and write captured data.
-    *(_path(caller, Kind.AWS) for caller in _CALLERS),
-    *(_path(caller, Kind.S3) for caller in (*_CALLERS, Kind.MODELS)),
-    # Gateway endpoints share route tables and, without prefix lists, rules: a caller of one reaches the
-    # other, and roles and endpoint policies decide.
-    *(_path(caller, Kind.DYNAMODB) for caller in (*_CALLERS, Kind.MODELS)),
-)
-SYSTEM_CALLERS = (Kind.ORCHESTRATOR, Kind.INGESTION)
-"""Kinds of which one may call a company system, on the one port of its [[reach]] entry."""
-INTENDED = IntendedPaths(
-    clients=Kind.CARE_SIDE,
-    tasks=Kind.ORCHESTRATOR,
-    functions={
-        "lambdas.receive_documents": Kind.INGESTION,
-        "lambdas.ingest_documents": Kind.INGESTION,
-        "lambdas.withdraw_documents": Kind.INGESTION,
-        "lambdas.purge_index": Kind.INGESTION,
-        "lambdas.apply_search_schema": Kind.SET_UP,
-        "lambdas.create_link_secret": Kind.SET_UP,
-        "lambdas.redact_capture": Kind.REDACTOR,
-        "lambdas.sweep_quarantine": Kind.REDACTOR,
-    },
-    unattached_groups={
-        "Jobs of the assistant": Kind.JOBS,
-        "Redactor of the assistant": Kind.REDACTOR,
-        "Ingestion of the assistant": Kind.INGESTION,
-        "Schema of the assistant": Kind.SET_UP,
-    },
-    system_callers=SYSTEM_CALLERS,
-    paths=DECLARED,
-)
-"""Written by hand from the design, and not derived from the code that makes the templates."""
+@cache
+def intended_paths() -> IntendedPaths:
+    """Return the paths that a tenant's network is meant to have: ``intended_paths.toml``."""
+    return load_intended_paths(Path(__file__).with_name("intended_paths.toml"))
 
 
 def prove(templates: Templates, *, facts: Facts | None = None) -> Report:
     """Return what a tenant's templates make reachable, compared with the intended paths."""
-    return prove_intended(templates, facts=facts, intended=INTENDED)
+    return prove_intended(templates, facts=facts, intended=intended_paths())

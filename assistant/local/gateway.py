@@ -6,7 +6,8 @@ import random
 import re
 import struct
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.domain.errors import TooLargeError
-from assistant.http_process import open_socket, read_body, run, serve, while_connected
+from assistant.http_process import open_socket, read_body, run, send_whole, serve, while_connected
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
@@ -223,38 +224,34 @@ def _check_header(name: str, value: str) -> None:
         raise _validation_error(f"{name} is longer than {_MAX_LENGTHS[field]} characters.")
 
 
+@asynccontextmanager
+async def open_gateway(endpoints: Mapping[str, str], *, cut_seed: int) -> AsyncGenerator[Gateway]:
+    """Yield the gateway to the endpoints' containers, given by URL; close its connections at the end."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
+        timeout=aiohttp.ClientTimeout(
+            total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
+        ),
+        auto_decompress=False,
+    ) as connections:
+        yield Gateway(endpoints, connections=connections, cut_seed=cut_seed)
+
+
 class Gateway:
-    """The ASGI application. Use as an async context manager: it holds connections to the containers."""
+    """The ASGI application."""
 
-    def __init__(self, endpoints: Mapping[str, str], *, cut_seed: int) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, str], *, connections: aiohttp.ClientSession, cut_seed: int
+    ) -> None:
         self._endpoints = {name: url.rstrip("/") for name, url in endpoints.items()}
+        self._connections = connections
         self._cut_seed = cut_seed
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Gateway:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
-            timeout=aiohttp.ClientTimeout(
-                total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
-            ),
-            auto_decompress=False,
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connections.close()
-
-    @property
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("enter the gateway's context first")
-        return self._session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
             await Response()(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, request_id=str(uuid.uuid4()))
+        exchange = _Exchange(send, request_id=str(uuid.uuid4()))
         try:
             await self._answer(scope, receive, exchange)
         except TooLargeError as error:
@@ -323,15 +320,14 @@ class Gateway:
 class _Exchange:
     """The response side of one request."""
 
-    def __init__(self, scope: Scope, send: Send, *, request_id: str) -> None:
-        self._scope = scope
+    def __init__(self, send: Send, *, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
         self._streaming = False
 
     async def respond(self, body: bytes, headers: dict[str, str]) -> None:
         headers["x-amzn-RequestId"] = self._request_id
-        await self._send_whole(Response(body, headers=headers))
+        await send_whole(Response(body, headers=headers), self._send)
 
     async def start_stream(self, headers: dict[str, str]) -> None:
         headers["x-amzn-RequestId"] = self._request_id
@@ -349,10 +345,7 @@ class _Exchange:
         if self._streaming:
             await self.end_stream(stream_exception("InternalStreamFailure", str(error)))
         else:
-            await self._send_whole(error.response(request_id=self._request_id))
-
-    async def _send_whole(self, response: Response) -> None:
-        await response(self._scope, _receive_nothing, self._send)
+            await send_whole(error.response(request_id=self._request_id), self._send)
 
 
 def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) -> dict[str, str]:
@@ -365,15 +358,11 @@ def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) ->
     return {name: value for name, value in headers.items() if value is not None}
 
 
-async def _receive_nothing() -> dict[str, Any]:
-    raise AssertionError("a whole response reads nothing from its client")
-
-
 async def _serve() -> None:
     settings = GatewaySettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    async with Gateway(settings.endpoints, cut_seed=settings.cut_seed) as gateway:
+    async with open_gateway(settings.endpoints, cut_seed=settings.cut_seed) as gateway:
         await serve(gateway, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
 
 

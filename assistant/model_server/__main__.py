@@ -120,7 +120,7 @@ async def _serve_embedding(settings: ModelServerSettings, listener: socket.socke
 
 
 async def _serve_generation(settings: ModelServerSettings, listener: socket.socket) -> None:
-    from assistant.model_server.generation import Admission, GenerationTask, LlamaRuntime
+    from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
 
     ensure_artifact(settings)
     weights = locate_weights(settings)
@@ -134,9 +134,8 @@ async def _serve_generation(settings: ModelServerSettings, listener: socket.sock
     runtime.start()
     admission = Admission(slots=settings.slots, queue_size=settings.queue_size)
     try:
-        async with GenerationTask(
-            runtime, admission=admission, context_tokens=settings.context_tokens
-        ) as task:
+        context_tokens = settings.context_tokens
+        async with open_generation(runtime, admission=admission, context_tokens=context_tokens) as task:
             await serve(Container(task), listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
     finally:
         runtime.close()

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import Tokenizer
-
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.artifact import dimensions_of
+from assistant.model_server.artifact import dimensions_of, gguf_field, read_tokenizer
 from assistant.model_server.embedding_graph import (
     longest_input,
     read_bert_config,
@@ -93,23 +91,18 @@ def _whole_gguf(path: Path) -> Mapping[str, Any]:
             f"{path}: the GGUF file is cut off: its tensors end at byte {end:,}, the file at {size:,}. "
             "Fetch it again."
         )
-    architecture = str(_field(reader, "general.architecture"))
+    architecture = str(gguf_field(reader, "general.architecture"))
     if architecture not in MODEL_ARCH_NAMES.values():
         raise ConfigurationError(
             f'{path}: the architecture "{architecture}" is unknown here. Take a model of a known one '
             "(llama, qwen3, gemma3, …), or update the packages gguf and xllamacpp."
         )
-    parts = int(_field(reader, "split.count") or 1)
+    parts = int(gguf_field(reader, "split.count") or 1)
     if parts > 1:
         raise ConfigurationError(
             f"{path}: one of {parts} parts of a model. Join them first: llama-gguf-split --merge."
         )
-    return {"context_length": _field(reader, f"{architecture}.context_length")}
-
-
-def _field(reader: Any, name: str) -> Any:
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
+    return {"context_length": gguf_field(reader, f"{architecture}.context_length")}
 
 
 def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
@@ -121,7 +114,7 @@ def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
         raise ConfigurationError(
             f"{path}: there are no weights: {SAFETENSORS}, or {' or '.join(ONNX_FILES)}, is missing."
         )
-    _check_tokenizer(path / "tokenizer.json")
+    read_tokenizer(path / "tokenizer.json")
     weights = Weights(path.name, path, file)
     if not weights.is_graph:
         read_bert_config(path)
@@ -134,10 +127,3 @@ def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
         max_tokens=min(longest_input(path), _LONGEST_INPUT_TOKENS),
         pooling=wishes.pooling or read_pooling(path),
     )
-
-
-def _check_tokenizer(path: Path) -> None:
-    try:
-        Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 : the library raises nothing narrower
-        raise ConfigurationError(f"{path}: the tokenizer cannot be read: {error}") from None

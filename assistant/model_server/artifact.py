@@ -139,21 +139,14 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
         artifact = _with_limits_of(settings, found, weights=weights)
         tokenizer = None
     else:
-        artifact, tokenizer = _build(settings, weights=weights, digest=digest)
+        build = build_embedding_artifact if settings.task == "embedding" else build_generation_artifact
+        artifact, tokenizer = build(weights, settings=settings, digest=digest)
     if tokenizer is not None:
         write_whole(folder / TOKENIZER_FILE, tokenizer)
     if artifact != found:
-        write_whole(
-            folder / ARTIFACT_FILE, artifact.model_dump_json(indent=1).encode()
-        )  # last: it says "whole"
+        # Last: it says that the folder is whole.
+        write_whole(folder / ARTIFACT_FILE, artifact.model_dump_json(indent=1).encode())
     return artifact
-
-
-def _build(settings: ModelServerSettings, *, weights: Weights, digest: str) -> tuple[ModelArtifact, bytes]:
-    if settings.task == "embedding":
-        return build_embedding_artifact(weights, settings=settings, digest=digest)
-
-    return build_generation_artifact(weights, settings=settings, digest=digest)
 
 
 def _same_model(
@@ -218,22 +211,22 @@ def tokenizer_from_gguf(path: Path) -> Tokenizer:
         reader: Any = GGUFReader(path)
     except (OSError, ValueError, IndexError) as error:
         raise ConfigurationError(f"{path}: not a GGUF file: {error}") from None
-    kind = _field(reader, "tokenizer.ggml.model")
-    cutting = cast("str", _field(reader, "tokenizer.ggml.pre") or "gpt-2")
+    kind = gguf_field(reader, "tokenizer.ggml.model")
+    cutting = cast("str", gguf_field(reader, "tokenizer.ggml.pre") or "gpt-2")
     if kind != "gpt2" or cutting not in _PATTERNS:
         raise ConfigurationError(
             f"{path}: its vocabulary ({kind}, {cutting}) cannot be turned into a tokenizer.json here "
             f"(gpt2 with {', '.join(sorted(_PATTERNS))} can); put the model's tokenizer.json beside the file."
         )
-    tokens = cast("list[str]", _field(reader, "tokenizer.ggml.tokens"))
-    merges = cast("list[str]", _field(reader, "tokenizer.ggml.merges"))
+    tokens = cast("list[str]", gguf_field(reader, "tokenizer.ggml.tokens"))
+    merges = cast("list[str]", gguf_field(reader, "tokenizer.ggml.merges"))
     model = BPE(
         vocab={token: number for number, token in enumerate(tokens)},
         merges=[(first, second) for first, second in (merge.split(" ", 1) for merge in merges)],
         ignore_merges=cutting in _WHOLE_WORDS_FIRST,
     )
     tokenizer = _cutting(Tokenizer(model), _PATTERNS[cutting])
-    kinds = cast("list[int]", _field(reader, "tokenizer.ggml.token_type"))
+    kinds = cast("list[int]", gguf_field(reader, "tokenizer.ggml.token_type"))
     tokenizer.add_special_tokens(_added(tokens, kinds, wanted=_CONTROL))
     tokenizer.add_tokens(_added(tokens, kinds, wanted=_USER_DEFINED))
     return tokenizer
@@ -255,7 +248,7 @@ def _added(tokens: list[str], kinds: list[int], *, wanted: int) -> list[AddedTok
     ]
 
 
-def _field(reader: Any, name: str) -> object:
+def gguf_field(reader: Any, name: str) -> Any:
     field = reader.get_field(name)
     return None if field is None else field.contents()
 
@@ -267,7 +260,7 @@ def build_embedding_artifact(
     weights: Weights, *, settings: ModelServerSettings, digest: str
 ) -> tuple[ModelArtifact, bytes]:
     """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
-    tokenizer = _tokenizer_that_never_cuts(weights.path / "tokenizer.json")
+    tokenizer = read_tokenizer(weights.path / "tokenizer.json")
     longest = longest_input(weights.path)
     if settings.max_input_tokens > longest:
         raise ConfigurationError(
@@ -286,7 +279,7 @@ def build_embedding_artifact(
         cosine_unrelated=means.unrelated,
         cosine_related=means.related,
     )
-    return artifact, tokenizer
+    return artifact, tokenizer.to_str().encode()
 
 
 def pooling_of(weights: Weights) -> Pooling:
@@ -317,17 +310,16 @@ def ensure_graph(weights: Weights, *, settings: ModelServerSettings, digest: str
 
 
 def _cosine_means(
-    weights: Weights, tokenizer: bytes, *, settings: ModelServerSettings, digest: str
+    weights: Weights, tokenizer: Tokenizer, *, settings: ModelServerSettings, digest: str
 ) -> CosineMeans:
     """Run the model on the packaged pairs: 64 texts, about a second for a small model."""
-    counting = Tokenizer.from_str(tokenizer.decode())
     most = settings.max_input_tokens  # the longest text has some 40 tokens; a lower limit cuts it
     graph = ensure_graph(weights, settings=settings, digest=digest)
     try:
         runner = PassageRunner(
             load_graph(graph, threads=1, precision=settings.precision), pooling=pooling_of(weights)
         )
-        return measure_cosines(lambda text: runner.embed(counting.encode(text).ids[:most]))
+        return measure_cosines(lambda text: runner.embed(tokenizer.encode(text).ids[:most]))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1:]
         raise ConfigurationError(f"{graph}: the graph cannot be run: {' '.join(reason)[:200]}") from None
@@ -342,15 +334,18 @@ def _graph_key(weights: Weights, digest: str) -> str:
     return key.hexdigest()[:16]
 
 
-def _tokenizer_that_never_cuts(path: Path) -> bytes:
-    """As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens."""
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Return a tokenizer that never cuts. Raises ConfigurationError.
+
+    As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens.
+    """
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 : the library raises nothing narrower
         raise ConfigurationError(f"{path}: the tokenizer cannot be read: {error}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return tokenizer.to_str().encode()
+    return tokenizer
 
 
 # --- LLMs -----------------------------------------------------------------------------------------------
@@ -374,7 +369,8 @@ def build_generation_artifact(
     weights: Weights, *, settings: ModelServerSettings, digest: str
 ) -> tuple[ModelArtifact, bytes]:
     """Return the artifact and its tokenizer.json. Raises ConfigurationError."""
-    tokenizer = _tokenizer(weights.path)
+    beside = weights.path.parent / TOKENIZER_FILE
+    tokenizer = read_tokenizer(beside) if beside.exists() else tokenizer_from_gguf(weights.path)
     with _running(weights, threads=settings.threads) as client:
         _check_tokenizer(tokenizer, client=client, weights=weights)
         per_message, fixed = _template_tokens(tokenizer, client=client, weights=weights)
@@ -399,25 +395,13 @@ def _running(weights: Weights, *, threads: int) -> Generator[httpx.Client]:
     )
     runtime.start()
     try:
+        headers = runtime.authorization
         with httpx.Client(
-            base_url=runtime.address,
-            headers=runtime.authorization,
-            timeout=_RUNTIME_TIMEOUT_S,
-            trust_env=False,
+            base_url=runtime.address, headers=headers, timeout=_RUNTIME_TIMEOUT_S, trust_env=False
         ) as client:
             yield client
     finally:
         runtime.close()
-
-
-def _tokenizer(path: Path) -> Tokenizer:
-    beside = path.parent / "tokenizer.json"
-    if not beside.exists():
-        return tokenizer_from_gguf(path)
-    tokenizer = Tokenizer.from_file(str(beside))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> None:

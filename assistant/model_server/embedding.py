@@ -28,11 +28,12 @@ import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Send
 from tokenizers import Tokenizer
 
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
+from assistant.http_process import send_whole
 from assistant.settings.tenant import SMALLEST_COSINE_GAP
 
 Precision = Literal["bfloat16", "float32"]
@@ -343,14 +344,7 @@ def measure_cosines(embed: Embed) -> CosineMeans:
 MOST_INPUTS = 32
 """Inputs of one request, as that server has it by default (``max_client_batch_size``)."""
 ErrorType = Literal["Validation", "Tokenizer", "Overloaded", "Backend", "Empty"]
-_STATUS: dict[ErrorType, int] = {
-    "Empty": 400,
-    "Validation": 413,
-    "Tokenizer": 422,
-    "Overloaded": 429,
-    "Backend": 424,
-}
-_SCOPE: Scope = {"type": "http"}
+_STATUS: dict[ErrorType, int] = {"Empty": 400, "Validation": 413, "Tokenizer": 422, "Overloaded": 429}
 
 
 class _EmbedRequest(BaseModel):
@@ -374,10 +368,10 @@ class EmbeddingTask:
         return self._engine.alive
 
     async def invoke(self, body: bytes, *, send: Send) -> None:
-        await (await self._answer(body))(_SCOPE, _nothing_to_receive, send)
+        await send_whole(await self._answer(body), send)
 
     def refuse(self, status: int, message: str) -> Response:
-        return _error_response(status, message, kind="Validation" if status < 500 else "Backend")
+        return _error("Validation" if status < 500 else "Backend", message, status=status)
 
     async def _answer(self, body: bytes) -> Response:
         try:
@@ -406,9 +400,7 @@ class EmbeddingTask:
         loop = asyncio.get_running_loop()
         passages = await loop.run_in_executor(self._tokenizing, self._tokenize, texts)
         vectors = await self._engine.embed(passages)
-        if normalize:
-            vectors = of_unit_length(vectors)
-        return vectors
+        return of_unit_length(vectors) if normalize else vectors
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         passages = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
@@ -430,15 +422,6 @@ def _refusal(texts: list[str], *, truncate: bool) -> Response | None:
     return None
 
 
-def _error(kind: ErrorType, message: str) -> Response:
-    return _error_response(_STATUS[kind], message, kind=kind)
-
-
-def _error_response(status: int, message: str, *, kind: ErrorType) -> Response:
-    return Response(
-        orjson.dumps({"error": message, "error_type": kind}), status, media_type="application/json"
-    )
-
-
-async def _nothing_to_receive() -> dict[str, str]:
-    raise AssertionError("a whole response reads nothing from its client")
+def _error(kind: ErrorType, message: str, *, status: int | None = None) -> Response:
+    body = orjson.dumps({"error": message, "error_type": kind})
+    return Response(body, status or _STATUS[kind], media_type="application/json")

@@ -10,7 +10,7 @@ import math
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ _OPSET = 20
 _IR_VERSION = 9
 Floats = npt.NDArray[np.float32]
 Pooling = Literal["mean", "cls"]
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class BertConfig(BaseModel):
@@ -48,16 +49,20 @@ class BertConfig(BaseModel):
 
 def read_bert_config(folder: Path) -> BertConfig:
     """Read config.json. Raises ConfigurationError when the model is not a plain BERT."""
+    return _read_config(folder, BertConfig, wrong="only plain BERT encoders can be served")
+
+
+def _read_config(folder: Path, kind: type[Config], *, wrong: str) -> Config:
     path = folder / "config.json"
     try:
-        return BertConfig.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:
         found = "; ".join(
-            f"{item['loc'][0]}: {item['msg']} (got {item['input']!r})" for item in error.errors()
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (got {one['input']!r})" for one in error.errors()
         )
-        raise ConfigurationError(f"{path}: only plain BERT encoders can be served: {found}") from None
+        raise ConfigurationError(f"{path}: {wrong}: {found}") from None
 
 
 class _AnyConfig(BaseModel):
@@ -75,14 +80,7 @@ _POSITIONS_BEGIN_AT_2 = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet
 
 def longest_input(folder: Path) -> int:
     """Return the most tokens of one input, special ones included. Raises ConfigurationError."""
-    path = folder / "config.json"
-    try:
-        config = _AnyConfig.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"{path}: not the configuration of an encoder: {found}") from None
+    config = _read_config(folder, _AnyConfig, wrong="not the configuration of an encoder")
     return config.max_position_embeddings - (2 if config.model_type in _POSITIONS_BEGIN_AT_2 else 0)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Send
 
 from assistant.domain.errors import (
     ConfigurationError,
@@ -29,8 +29,8 @@ from assistant.domain.errors import (
     OverloadedError,
     UnreadableRequestError,
 )
+from assistant.http_process import send_whole
 
-_SCOPE: Scope = {"type": "http"}
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_TIMEOUT_S = 60.0
 """Between two reads from the runtime: a long prompt in a full batch takes seconds, not a minute."""
@@ -41,37 +41,38 @@ _HEALTH_TIMEOUT_S = 1.5
 _CONTEXT_ERROR = "exceed_context_size_error"
 
 
-class GenerationTask:
-    """A ``ServedTask`` over a running runtime. Use as an async context manager: it holds connections."""
+@asynccontextmanager
+async def open_generation(
+    runtime: LlamaRuntime, *, admission: Admission, context_tokens: int
+) -> AsyncGenerator[GenerationTask]:
+    """Yield the task of a running runtime; close its connections at the end."""
+    async with aiohttp.ClientSession(
+        headers=runtime.authorization,
+        connector=aiohttp.TCPConnector(limit=0),  # bounded by admission
+        timeout=aiohttp.ClientTimeout(
+            total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_SILENCE_TIMEOUT_S
+        ),
+    ) as connections:
+        yield GenerationTask(runtime.addresses, connections, admission, context_tokens)
 
-    def __init__(self, runtime: LlamaRuntime, *, admission: Admission, context_tokens: int) -> None:
-        self._runtime = runtime
+
+class GenerationTask:
+    """A ``ServedTask`` over a running runtime."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        connections: aiohttp.ClientSession,
+        admission: Admission,
+        context_tokens: int,
+    ) -> None:
+        self._connections = connections
         self._admission = admission
         self._context_tokens = context_tokens
-        self._session: aiohttp.ClientSession | None = None
-        self._addresses = runtime.addresses
+        self._addresses = addresses
         self._free = deque(self._addresses)
         """Slots that answer nothing, longest free first: one that was left inside a prompt still reads it.
         Admission lets in as many requests as there are slots."""
-
-    async def __aenter__(self) -> GenerationTask:
-        self._session = aiohttp.ClientSession(
-            headers=self._runtime.authorization,
-            connector=aiohttp.TCPConnector(limit=0),  # bounded by admission
-            timeout=aiohttp.ClientTimeout(
-                total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_SILENCE_TIMEOUT_S
-            ),
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connections.close()
-
-    @property
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("enter the task's context first")
-        return self._session
 
     async def healthy(self) -> bool:
         return all(await asyncio.gather(*map(self._is_healthy, self._addresses)))
@@ -94,9 +95,9 @@ class GenerationTask:
                 finally:
                     self._free.append(address)
         except (UnreadableRequestError, InvalidRequestError) as error:
-            await _respond(_error(400, error.message, kind="invalid_request_error"), send)
+            await send_whole(_error(400, error.message, kind="invalid_request_error"), send)
         except OverloadedError as error:
-            await _respond(_error(429, error.message, kind="rate_limit_error", code="queue_full"), send)
+            await send_whole(_error(429, error.message, kind="rate_limit_error", code="queue_full"), send)
 
     def refuse(self, status: int, message: str) -> Response:
         return _error(status, message, kind="invalid_request_error" if status < 500 else "server_error")
@@ -109,11 +110,11 @@ class GenerationTask:
         )
         try:
             if response.status != 200:
-                await _respond(_translated(response.status, await response.read()), send)
+                await send_whole(_translated(response.status, await response.read()), send)
             elif request.stream:
                 await _relay(response, send)
             else:
-                await _respond(Response(await response.read(), media_type="application/json"), send)
+                await send_whole(Response(await response.read(), media_type="application/json"), send)
         finally:
             if not response.content.at_eof():
                 response.close()  # at once: only a closed connection stops the runtime's generation
@@ -148,14 +149,6 @@ def _translated(status: int, body: bytes) -> Response:
 def _error(status: int, message: str, *, kind: str, code: str | None = None) -> Response:
     error = {"message": message, "type": kind, "param": None, "code": code}
     return Response(orjson.dumps({"error": error}), status, media_type="application/json")
-
-
-async def _respond(response: Response, send: Send) -> None:
-    await response(_SCOPE, _nothing_to_receive, send)
-
-
-async def _nothing_to_receive() -> dict[str, str]:
-    raise AssertionError("a whole response reads nothing from its client")
 
 
 # --- admission ------------------------------------------------------------------------------------------
@@ -202,36 +195,30 @@ class Admission:
 _NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", "audio", "prediction", "modalities")
 
 
-class _Part(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+
+class _Part(_Body):
     type: Literal["text"]
     text: StrictStr
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _Message(_Body):
     role: Literal["system", "developer", "user", "assistant"]
     content: StrictStr | list[_Part]
 
 
-class _StreamOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _StreamOptions(_Body):
     include_usage: StrictBool = False
 
 
-class _ResponseFormat(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+class _ResponseFormat(_Body):
     type: Literal["text"]
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(_Body):
     """The fields that are honoured."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     messages: list[_Message] = Field(min_length=1)
     stream: StrictBool = False
@@ -300,7 +287,8 @@ class LlamaRuntime:
         self._slots = slots
         self._context_tokens = context_tokens
         self._threads = threads
-        self._servers: list[Any] = []
+        self.servers: list[Any] = []
+        """The library's own objects, one a slot: benchmarks ask them without HTTP."""
         self.api_key = secrets.token_urlsafe(32)
 
     def start(self) -> None:
@@ -308,7 +296,7 @@ class LlamaRuntime:
         xllamacpp: Any = import_module("xllamacpp")
         try:
             for _ in range(self._slots):
-                self._servers.append(xllamacpp.Server(self._parameters(xllamacpp)))
+                self.servers.append(xllamacpp.Server(self._parameters(xllamacpp)))
         except RuntimeError as error:
             raise ConfigurationError(f"{self._path}: the weights cannot be loaded: {error}") from None
 
@@ -320,12 +308,7 @@ class LlamaRuntime:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Base URLs on the loopback interface, one a slot; a slot takes one request at once."""
-        return tuple(str(server.listening_address) for server in self._servers)
-
-    @property
-    def servers(self) -> tuple[Any, ...]:
-        """The library's own objects, one a slot: benchmarks ask them without HTTP."""
-        return tuple(self._servers)
+        return tuple(str(server.listening_address) for server in self.servers)
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -333,7 +316,7 @@ class LlamaRuntime:
 
     def close(self) -> None:
         """Stop the runtime; running generations end at once."""
-        self._servers = []
+        self.servers = []
 
     def _parameters(self, xllamacpp: Any) -> Any:
         parameters = xllamacpp.CommonParams()

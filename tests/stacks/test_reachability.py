@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from assistant.cli.check import refuse_paths
 from assistant.cli.main import run
-from assistant.cli.tenant_templates import DECLARED, SYSTEM_CALLERS, Kind, prove
+from assistant.cli.tenant_templates import Kind, intended_paths, prove
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report
@@ -274,8 +274,9 @@ def test_an_undeclared_pair_of_rules_is_found(
 
 def _is_there_already(source: Kind, target: Kind, port: int) -> bool:
     if target == Kind.SYSTEM:
-        return (source, port) == (SYSTEM_CALLERS[0], 443)
-    declared = any(p.source == source and p.target == target and port in p.ports for p in DECLARED)
+        return (source, port) == (intended_paths().system_callers[0], 443)
+    paths = intended_paths().paths
+    declared = any(p.source == source and p.target == target and port in p.ports for p in paths)
     return declared and port != 8443  # where clients show no certificates, the ALB does not listen there
 
 

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from assistant.aws.clients import open_client
-from assistant.local.gateway import Gateway
+from assistant.local.gateway import open_gateway
 from tests.fakes.asgi_server import asgi_server
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
@@ -55,7 +55,7 @@ def serve() -> Serve:
             pass
         async with (
             scripted_http(script) as container,
-            Gateway({"llm": container.url, "gone": gone.url}, cut_seed=5) as gateway,
+            open_gateway({"llm": container.url, "gone": gone.url}, cut_seed=5) as gateway,
             asgi_server(gateway) as url,
         ):
             served = Served(url, container)

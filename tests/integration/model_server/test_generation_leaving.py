@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from assistant.model_server.__main__ import Container
-from assistant.model_server.generation import Admission, GenerationTask, LlamaRuntime
+from assistant.model_server.generation import Admission, LlamaRuntime, open_generation
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from tests.fakes.asgi_server import asgi_server
@@ -34,7 +34,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Generator[LlamaRuntime]
 async def url(runtime: LlamaRuntime) -> AsyncGenerator[str]:
     admission = Admission(slots=1, queue_size=1)
     async with (
-        GenerationTask(runtime, admission=admission, context_tokens=CONTEXT_TOKENS) as task,
+        open_generation(runtime, admission=admission, context_tokens=CONTEXT_TOKENS) as task,
         asgi_server(Container(task)) as served,
     ):
         yield served
