@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from rich.table import Table
 from rich.text import Text
 
 from assistant.answering.reading import MOST_ENTRIES, Audit
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.records import cli_reader
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import Terminal, plain, table
 from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock
@@ -67,9 +66,8 @@ def show_audit(options: GlobalOptions, request: AuditRequest, *, tenant: str) ->
 async def _show(options: GlobalOptions, request: AuditRequest, tenant: str) -> None:
     terminal = Terminal()
     query = request.query(now=SystemClock().now())
-    shown = Table(box=None, pad_edge=False)
-    for name in ("when (UTC)", "agent", "did", "id", "its text" if query.document_id else "documents"):
-        shown.add_column(name, overflow="fold")
+    seen = "its text" if query.document_id else "documents"
+    shown = table("when (UTC)", "agent", "did", "id", seen)
     count = 0
     async with _pages(options, request, tenant) as pages:
         async for entry in _entries(pages, query, request, terminal):
@@ -81,9 +79,8 @@ async def _show(options: GlobalOptions, request: AuditRequest, tenant: str) -> N
     span = f"from {query.since:%Y-%m-%d %H:%M} to {query.until:%Y-%m-%d %H:%M} UTC"
     if count and not options.json:
         terminal.out.print(shown)
-    terminal.err.print(
-        plain(f"{count} entries {span}." if count else f"Nothing recorded {span}.", style="dim")
-    )
+    said = f"{count} entries {span}." if count else f"Nothing recorded {span}."
+    terminal.err.print(plain(said, style="dim"))
 
 
 async def _entries(

@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.tenant_templates import facts_of, load_facts, prove, with_instances
-from assistant.cli.terminal import Terminal, plain, styled
+from assistant.cli.terminal import Terminal, plain, styled, table
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.findings import Finding, Status
@@ -105,20 +105,14 @@ def as_json(report: Report, facts: str | None) -> dict[str, Any]:
 
 
 def _show(terminal: Terminal, report: Report, facts: str | None) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("code", no_wrap=True)
-    table.add_column("mistake", overflow="fold", max_width=76)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("", overflow="fold")
+    rows: list[tuple[str | Text, ...]] = []
     for verdict in report.verdicts:
         looked_at = f"{verdict.looked_at} looked at" if verdict.status is Status.PASSED else verdict.reason
-        table.add_row(
-            verdict.mistake.code,
-            plain(verdict.mistake.title),
-            plain(verdict.status, style=_STYLES[verdict.status]),
-            plain(looked_at),
-        )
-    terminal.out.print(table)
+        status = plain(verdict.status, style=_STYLES[verdict.status])
+        rows.append((verdict.mistake.code, plain(verdict.mistake.title), status, plain(looked_at)))
+    shown = table("code", "mistake", "verdict", "", rows=rows)
+    shown.columns[1].max_width = 76
+    terminal.out.print(shown)
     for verdict in report.verdicts:
         for finding in verdict.findings:
             _show_finding(terminal, verdict.mistake.code, finding)
@@ -126,26 +120,19 @@ def _show(terminal: Terminal, report: Report, facts: str | None) -> None:
 
 
 def _show_finding(terminal: Terminal, code: str, finding: Finding) -> None:
-    terminal.out.print()
     place = f"{finding.where} {finding.property}".strip()
-    style = _STYLES[finding.status]
-    terminal.out.print(styled((f"{code} {finding.code}: {finding.status}", style), (f"  {place}", "bold")))
-    terminal.out.print(plain(f"  {finding.message}"))
-    terminal.out.print(plain(f"  → {finding.fix}"))
+    what = (f"\n{code} {finding.code}: {finding.status}", _STYLES[finding.status])
+    terminal.out.print(styled(what, (f"  {place}", "bold")))
+    terminal.out.print(plain(f"  {finding.message}\n  → {finding.fix}"))
 
 
 def _show_scope(terminal: Terminal, report: Report, facts: str | None) -> None:
     """Print the counts, and which templates and facts were checked."""
     counts = ", ".join(f"{report.count(status)} {status}" for status in Status)
     worlds = f", conditions in {report.worlds} ways" if report.worlds > 1 else ""
-    terminal.out.print()
-    terminal.out.print(plain(f"{counts}."))
-    terminal.out.print(
-        plain(
-            f"Checked: {len(report.templates)} templates ({', '.join(report.templates)}) with "
-            f"{report.resources} resources{worlds}; facts: {facts or 'none given'}."
-        )
-    )
+    scope = f"{len(report.templates)} templates ({', '.join(report.templates)})"
+    checked = f"Checked: {scope} with {report.resources} resources{worlds}; facts: {facts or 'none given'}."
+    terminal.out.print(plain(f"\n{counts}.\n{checked}"))
 
 
 def show_reachability(options: GlobalOptions, templates: Sequence[Path], *, tenant: str | None) -> None:

@@ -38,16 +38,17 @@ def list_documents(options: GlobalOptions, *, tenant: str, source: str | None, s
         terminal.json({"documents": documents, "counts": {**counts}})
         return
     now = datetime.now(UTC)
-    shown = table("document", "source", "state", "age", "title", right=("age",), overflow="fold")
+    rows: list[tuple[str | Text, ...]] = []
     for status in statuses:
         title = plain(status.title)
         if status.failure_reason:
             title.append_text(plain(f"\n{status.failure_reason}", style="red"))
         state = Text(status.state.value, style=_STYLES.get(status.state, ""))
         since = age(now - status.updated_at)
-        shown.add_row(plain(status.document_id), status.knowledge_source, state, since, title)
-    if statuses:
-        terminal.out.print(shown)
+        rows.append((plain(status.document_id), status.knowledge_source, state, since, title))
+    if rows:
+        headings = ("document", "source", "state", "age", "title")
+        terminal.out.print(table(*headings, right=("age",), rows=rows))
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     terminal.err.print(said or f"{tenant} has no documents yet.", style="dim")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from rich.text import Text
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, table
@@ -180,18 +181,25 @@ def show_status(options: GlobalOptions) -> None:
     if options.json:
         _print_json(terminal, views)
         return
-    shown = table("process", "state", "address", "pid", "memory", "up", "used by", right=("memory", "up"))
-    for view in views:
-        shown.add_row(
-            view.name,
-            f"[green]{view.state}[/green]" if view.state == "ready" else f"[dim]{view.state}[/dim]",
-            (view.address or "").removeprefix("http://"),
-            "" if view.pid is None else str(view.pid),
-            "" if view.memory_mib is None else f"{view.memory_mib} MiB",
-            "" if view.uptime_s is None else _in_words(view.uptime_s),
-            ", ".join(view.used_by),
+    terminal.out.print(
+        table(
+            *("process", "state", "address", "pid", "memory", "up", "used by"),
+            right=("memory", "up"),
+            rows=map(_cells, views),
         )
-    terminal.out.print(shown)
+    )
+
+
+def _cells(view: ProcessView) -> tuple[str | Text, ...]:
+    return (
+        view.name,
+        Text(view.state, style="green" if view.state == "ready" else "dim"),
+        (view.address or "").removeprefix("http://"),
+        "" if view.pid is None else str(view.pid),
+        "" if view.memory_mib is None else f"{view.memory_mib} MiB",
+        "" if view.uptime_s is None else _in_words(view.uptime_s),
+        ", ".join(view.used_by),
+    )
 
 
 def _views(running: Running) -> list[ProcessView]:

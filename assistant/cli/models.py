@@ -138,17 +138,11 @@ def list_models(options: GlobalOptions) -> None:
     if options.json:
         terminal.json({"models": rows})
         return
-    shown = table("model", "task", "from", "sha256", "answers", "used by", overflow="fold")
+    shown: list[tuple[str, ...]] = []
     for row in rows:
-        shown.add_row(
-            str(row["name"]),
-            str(row["task"]),
-            str(row.get("path", "package")),
-            str(row.get("sha256", ""))[:_SHOWN_DIGITS],
-            _answers(row),
-            ", ".join(row["used_by"]),
-        )
-    terminal.out.print(shown)
+        path, digest = str(row.get("path", "package")), row.get("sha256", "")[:_SHOWN_DIGITS]
+        shown.append((row["name"], row["task"], path, digest, _answers(row), ", ".join(row["used_by"])))
+    terminal.out.print(table("model", "task", "from", "sha256", "answers", "used by", rows=shown))
 
 
 def _answers(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -16,11 +16,10 @@ from assistant.answering.generate import load_prompt
 from assistant.answering.reading import entry_of_read
 from assistant.cli.answer_view import mark_of, show_remarks, with_bold
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, plain, styled
+from assistant.cli.terminal import Terminal, plain, styled, table
 from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
-    CandidateDocument,
     GateDecision,
     PassageUse,
     StoredVerdict,
@@ -41,43 +40,39 @@ def explain(terminal: Terminal, record: AnswerRecord) -> None:
     """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
     terminal.out.print()
     if record.retrieval_question != record.question:
-        _fact(terminal, "searched", record.retrieval_question)
+        _show_facts(terminal, [("searched", record.retrieval_question)])
     terminal.out.print(_passages(record))
-    _show_candidates(terminal, record.candidates)
-    _show_gate(terminal, record.gate)
-    for at, unit in enumerate(record.quoted):
-        start, end = unit.span
-        where = f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
-        _fact(terminal, "quoted" if at == 0 else "", where)
-    _show_model(terminal, record)
-    _fact(terminal, "index", record.index_version or "none")
-    for at, (kind, sha256) in enumerate(record.weights.items()):
-        _fact(terminal, "weights" if at == 0 else "", f"{kind}, SHA-256 {sha256}")
-    _fact(terminal, "settings", f"SHA-256 {record.settings_hash}")
+    for at, one in enumerate(record.candidates[:_CANDIDATES]):
+        _show_facts(terminal, [("" if at else "candidates", f"{one.score:.2f}  {one.document_id}")])
+        features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
+        terminal.out.print(plain(f"{'':{_WIDTH}}{features}", style="dim"))
+    _show_facts(terminal, _decisions(record))
     terminal.out.print(_timings(record))
 
 
-def _show_candidates(terminal: Terminal, candidates: Sequence[CandidateDocument]) -> None:
-    """Print the best candidates, each with its ranking features."""
-    for at, one in enumerate(candidates[:_CANDIDATES]):
-        _fact(terminal, "candidates" if at == 0 else "", f"{one.score:.2f}  {one.document_id}")
-        features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
-        terminal.out.print(plain(f"{'':{_WIDTH}}{features}", style="dim"))
-    if len(candidates) > _CANDIDATES:
-        _fact(terminal, "", f"{len(candidates) - _CANDIDATES} more: --json")
+def _decisions(record: AnswerRecord) -> Iterator[tuple[str, str]]:
+    """Yield name and value of everything that decided the answer; a value without a name continues the one
+    before."""
+    if len(record.candidates) > _CANDIDATES:
+        yield "", f"{len(record.candidates) - _CANDIDATES} more: --json"
+    yield from _gate(record.gate)
+    for at, unit in enumerate(record.quoted):
+        start, end = unit.span
+        yield "" if at else "quoted", f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
+    yield from _model(record)
+    yield "index", record.index_version or "none"
+    for at, (kind, sha256) in enumerate(record.weights.items()):
+        yield "" if at else "weights", f"{kind}, SHA-256 {sha256}"
+    yield "settings", f"SHA-256 {record.settings_hash}"
 
 
-def _show_gate(terminal: Terminal, gate: GateDecision | None) -> None:
+def _gate(gate: GateDecision | None) -> Iterator[tuple[str, str]]:
     if gate is None:
-        _fact(terminal, "gate", "not reached")
+        yield "gate", "not reached"
         return
-    _fact(terminal, "gate", _decision(gate))
+    yield "gate", _decision(gate)
     missing = f"; not found: {', '.join(gate.missing_terms)}" if gate.missing_terms else ""
-    _fact(
-        terminal,
-        "",
-        f"best cosine {gate.best_cosine:.3f}, {gate.coverage:.0%} of the question's terms{missing}",
-    )
+    yield "", f"best cosine {gate.best_cosine:.3f}, {gate.coverage:.0%} of the question's terms{missing}"
 
 
 def _decision(gate: GateDecision) -> str:
@@ -90,29 +85,24 @@ def _decision(gate: GateDecision) -> str:
     )
 
 
-def _show_model(terminal: Terminal, record: AnswerRecord) -> None:
+def _model(record: AnswerRecord) -> Iterator[tuple[str, str]]:
     if record.prompt_hash is None:
-        _fact(terminal, "model", "not asked")
+        yield "model", "not asked"
         return
-    _fact(terminal, "prompt", f"{record.prompt_id}, SHA-256 {record.prompt_hash}")
+    yield "prompt", f"{record.prompt_id}, SHA-256 {record.prompt_hash}"
     if record.dropped_passages:
-        _fact(terminal, "", f"{record.dropped_passages} passages did not fit")
-    _fact(terminal, "model", f"{record.model_id}, SHA-256 {record.model_digest or 'not known'}")
-    parameters = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
-    _fact(terminal, "parameters", parameters or "none")
-    _fact(terminal, "tokens", f"{record.usage.prompt_tokens} in, {record.usage.completion_tokens} out")
+        yield "", f"{record.dropped_passages} passages did not fit"
+    yield "model", f"{record.model_id}, SHA-256 {record.model_digest or 'not known'}"
+    yield "parameters", ", ".join(f"{name} {value}" for name, value in record.parameters.items()) or "none"
+    yield "tokens", f"{record.usage.prompt_tokens} in, {record.usage.completion_tokens} out"
     if record.removed_markers:
-        _fact(terminal, "taken out", " ".join(record.removed_markers))
+        yield "taken out", " ".join(record.removed_markers)
 
 
 def _passages(record: AnswerRecord) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("n", "fused", "score", "BM25", "score", "vector", "cosine"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("prompt", no_wrap=True)
-    table.add_column("passage", overflow="fold")
-    for use in record.passages:
-        table.add_row(
+    numbers = ("n", "fused", "score", "BM25", "score", "vector", "cosine")
+    rows = [
+        (
             Text(str(use.n), style="cyan"),
             f"#{use.rank}",
             f"{use.fused_score:.4f}",
@@ -123,7 +113,9 @@ def _passages(record: AnswerRecord) -> Table:
             "read" if use.in_prompt else "",
             plain(use.passage_id),
         )
-    return table
+        for use in record.passages
+    ]
+    return table(*numbers, "prompt", "passage", right=numbers, rows=rows)
 
 
 def _or_dash(form: str, value: float | None) -> str:
@@ -148,8 +140,9 @@ def _timings(record: AnswerRecord) -> Table:
     return table
 
 
-def _fact(terminal: Terminal, name: str, value: str) -> None:
-    terminal.out.print(styled((f"{name:<{_WIDTH}}", "bold"), (value, "")))
+def _show_facts(terminal: Terminal, facts: Iterable[tuple[str, str]]) -> None:
+    for name, value in facts:
+        terminal.out.print(styled((f"{name:<{_WIDTH}}", "bold"), (value, "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +276,8 @@ def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
 def _show_verdict(terminal: Terminal, stored: StoredVerdict) -> None:
     verdict = stored.verdict
     style = "green" if verdict.label is VerdictLabel.GOOD else "red"
-    terminal.out.print(
-        styled(
-            (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"),
-            (f"{verdict.label.value:<5}", style),
-            (f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}", ""),
-        )
-    )
+    at, label = (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"), (f"{verdict.label.value:<5}", style)
+    rest = f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}"
+    terminal.out.print(styled(at, label, (rest, "")))
     if verdict.better_text:
         terminal.out.print(plain(f"      better: {verdict.better_text}"))

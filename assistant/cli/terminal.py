@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 from rich.console import Console
@@ -35,11 +34,13 @@ def styled(*parts: tuple[str, str]) -> Text:
     return Text.assemble(*(plain(text, style=style) for text, style in parts))
 
 
-def table(*headings: str, right: Collection[str] = (), overflow: Any = "ellipsis") -> Table:
-    """Return an empty table without borders; the ``right`` columns are right-aligned."""
+def table(*headings: str, right: Collection[str] = (), rows: Iterable[Sequence[str | Text]] = ()) -> Table:
+    """Return a table without borders; the ``right`` columns are right-aligned, long cells are folded."""
     made = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow=overflow)
+        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
