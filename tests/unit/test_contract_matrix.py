@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,9 +46,26 @@ def run(folder: Path, test: str, *arguments: str) -> subprocess.CompletedProcess
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\n")
     (folder / "test_port.py").write_text(BEGINNING + test)
+    return pytest_in(folder, *arguments)
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the folder's tests with no plugin but xdist: loading all of them takes a second a process."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "xdist",
+            *arguments,
+            str(folder),
+        ],
         cwd=folder,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -85,13 +103,7 @@ def test_a_suite_that_never_ran_fails(tmp_path: Path) -> None:
     ended = run(tmp_path, "")
     assert ended.returncode == 0
     (tmp_path / "conftest.py").write_text(CONFTEST.replace("suites={", 'suites={"test_other": ("here",), '))
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(tmp_path)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = pytest_in(tmp_path)
     assert ended.returncode == 1
     assert "HOLE test_other: nothing" in ended.stdout
 
