@@ -96,16 +96,18 @@ opensearch-down: $(VENV)/local.stamp ## End that node; its data stays
 # Four processes on two cores: much of a test is waiting. Whole files, because a file shares its processes; in the
 # order of the folders, because the long files come before tests/unit (by count, a long test of its own came last).
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# Images of Python often forbid byte code: then each process compiles all tests anew, 10 s of CPU.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: test
 test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(BIN)/python -m pytest tests --ignore=tests/browser --ignore=tests/stacks -q $(PARALLEL) $(ARGS)
+	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks -q $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(BIN)/python -m pytest tests/contracts tests/unit -q $(PARALLEL) $(ARGS)
+	@$(PYTEST) tests/contracts tests/unit -q $(PARALLEL) $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/dev.stamp $(CONSOLE)/dist/index.html ## The console in a real Chromium (Debian: apt-get install chromium)

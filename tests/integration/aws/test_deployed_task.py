@@ -39,7 +39,6 @@ from tests.fakes.model_processes import artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import events_of, eventually
 from tests.fakes.tokens import EC_KEY, claims, token
-from tests.stacks.synthesized import assembly_folder, synthesize, templates_in
 from tools.emulated_aws import make_resources
 
 pytestmark = pytest.mark.timeout(300)  # a synth and five processes on a busy machine; 30 s on an idle one
@@ -83,6 +82,8 @@ def of_image(instruction: str) -> str:
 @pytest.fixture(scope="module")
 def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that ``cdk synth -c tenant=sandbox`` writes."""
+    from tests.stacks.synthesized import synthesize  # with the CDK, 3 s: not in each process that collects
+
     out = tmp_path_factory.mktemp("synth") / "cdk.out"
     with pytest.MonkeyPatch.context() as inside:
         inside.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -94,6 +95,8 @@ def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def definition(synthesized: Path) -> dict[str, Any]:
     """The service's container in the template."""
+    from tests.stacks.synthesized import assembly_folder, templates_in
+
     template = templates_in(assembly_folder(synthesized, TENANT))["Orchestrator"]
     tasks = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
     containers = tasks[0]["Properties"]["ContainerDefinitions"]
