@@ -54,25 +54,25 @@ class PreparationFigures:
 
     @property
     def document_legs_p50_ms(self) -> float:
-        return _percentile(self.with_document_legs, 0.5) - _percentile(self.without_document_legs, 0.5)
+        return percentile(self.with_document_legs, 0.5) - percentile(self.without_document_legs, 0.5)
 
     @property
     def added_p50_ms(self) -> float:
         """To the first event, by all that the release before did not do."""
-        return _percentile(self.ranking_and_quoting, 0.5) + self.document_legs_p50_ms
+        return percentile(self.ranking_and_quoting, 0.5) + self.document_legs_p50_ms
 
     def lines(self) -> list[str]:
         """Return the report, one figure a line."""
         lines = ["preparation     of an answer, one at a time"]
-        lines += [_line(f"  {step}", [one.get(step, 0.0) for one in self.steps]) for step in STEPS]
+        lines += [times_line(f"  {step}", [one.get(step, 0.0) for one in self.steps]) for step in STEPS]
         lines += [
-            _line("rank to quote", self.ranking_and_quoting),
+            times_line("rank to quote", self.ranking_and_quoting),
             f"document legs   p50 {self.document_legs_p50_ms:6.1f} ms: search "
-            f"{_percentile(self.with_document_legs, 0.5):.1f} ms, without them "
-            f"{_percentile(self.without_document_legs, 0.5):.1f} ms",
+            f"{percentile(self.with_document_legs, 0.5):.1f} ms, without them "
+            f"{percentile(self.without_document_legs, 0.5):.1f} ms",
             f"added to the first event by ranking and quoting, p50: {self.added_p50_ms:.1f} ms",
-            _line("first text", self.first_text) + ", by the service over HTTP",
-            _line("  done", self.done),
+            times_line("first text", self.first_text) + ", by the service over HTTP",
+            times_line("  done", self.done),
         ]
         return lines
 
@@ -167,11 +167,11 @@ def _asked(client: httpx.Client, question: str) -> tuple[float | None, float]:
     return first_ms, (time.perf_counter() - began_s) * 1000
 
 
-def _percentile(values: Sequence[float], share: float) -> float:
+def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-def _line(label: str, values: Sequence[float]) -> str:
-    p50, p95 = _percentile(values, 0.5), _percentile(values, 0.95)
+def times_line(label: str, values: Sequence[float]) -> str:
+    p50, p95 = percentile(values, 0.5), percentile(values, 0.95)
     return f"{label:<16}p50 {p50:6.1f} ms   p95 {p95:6.1f} ms   of {len(values)}"

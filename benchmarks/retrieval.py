@@ -37,7 +37,7 @@ from assistant.settings.process import ServiceSettings
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout, embedding_path, machine_line
-from benchmarks.preparation import PreparationFigures, measure_preparation
+from benchmarks.preparation import PreparationFigures, measure_preparation, percentile, times_line
 
 ALIAS = f"{TENANT}-passages"
 _DOCUMENTS_A_WRITE = 200
@@ -77,18 +77,17 @@ async def _fill(client: AsyncOpenSearch, schema: PassageSchema, file: Path) -> f
 
 
 def _documents(connection: sqlite3.Connection) -> Iterator[IndexedDocument]:
-    passages = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, rows.PASSAGE_VECTORS, None)}
-    titles = {entry.row: _floats(entry.vector) for entry in rows.vector_rows(connection, rows.TITLE_VECTORS, None)}
+    def vectors(table: str) -> dict[int, list[float]]:
+        found = rows.vector_rows(connection, table, None)
+        return {entry.row: array("f", entry.vector).tolist() for entry in found}
+
+    passages, titles = vectors(rows.PASSAGE_VECTORS), vectors(rows.TITLE_VECTORS)
     for document in rows.documents_of(connection, None, with_units=True):
         yield IndexedDocument(
             card=document.card,
             title_vectors=[titles[row] for row, _ in document.titles],
             passages=[(passage, passages[row]) for row, passage in document.passages],
         )
-
-
-def _floats(vector: bytes) -> list[float]:
-    return array("f", vector).tolist()
 
 
 # --- overlap of two engines -----------------------------------------------------------------------------
@@ -217,26 +216,20 @@ class RetrievalFigures:
     machine: str
 
     def p50_ms(self) -> float:
-        return percentile(self.alone, "both", 0.5)
+        return percentile([times["both"] for times in self.alone], 0.5)
 
     def p95_at_once_ms(self) -> float:
-        return percentile(self.at_once, "both", 0.95)
+        return percentile([times["both"] for times in self.at_once], 0.95)
 
     def lines(self) -> list[str]:
         """Return the report, one figure a line."""
         lines = [f"index           {self.documents} documents, {self.passages} passages"]
         for name, times in (("one at a time", self.alone), (f"{AT_ONCE} at once", self.at_once)):
             for step, label in (("both", name), ("embed", "  embedding"), ("search", "  search")):
-                p50, p95 = percentile(times, step, 0.5), percentile(times, step, 0.95)
-                lines.append(f"{label:<16}p50 {p50:6.1f} ms   p95 {p95:6.1f} ms   of {len(times)}")
+                lines.append(times_line(label, [one[step] for one in times]))
         lines.append(f"throughput      {self.at_once_per_s:.0f} retrievals a second, {AT_ONCE} at once")
         lines.append(f"machine         {self.machine}")
         return lines
-
-
-def percentile(times: Sequence[Timings], step: str, share: float) -> float:
-    ordered = sorted(one[step] for one in times)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def read_questions(path: Path, count: int) -> list[str]:

@@ -15,12 +15,7 @@ from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
 from template_checks.mistakes import all_mistakes
-from template_checks.upgrades import (
-    losses,
-    read_pins,
-    templates_by_stack_name,
-    unpinned,
-)
+from template_checks.upgrades import losses, read_pins, templates_by_stack_name, unpinned
 
 _TENANTS = Path("tenants")
 _PINS = Path("stacks/pins")

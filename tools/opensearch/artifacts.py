@@ -96,9 +96,8 @@ class Distribution:
                         unpack(self._fetch(artifact, say), unpacking / artifact.folder)
                     unpacking.rename(self.home)
         except Timeout:
-            raise LocalRuntimeError(
-                "Another process has been assembling OpenSearch for 10 minutes."
-            ) from None
+            reason = "Another process has been assembling OpenSearch for 10 minutes."
+            raise LocalRuntimeError(reason) from None
         return self.home
 
     def _fetch(self, artifact: Artifact, say: Say) -> Path:
@@ -107,10 +106,17 @@ class Distribution:
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         say(f"fetching {artifact.file_name}")
-        if self.repository:
-            _download(f"{self.repository.rstrip('/')}/{artifact.path}", kept)
+        failed: str | None = None
+        for _ in range(_ATTEMPTS):
+            if self.repository:
+                failed = _download(f"{self.repository.rstrip('/')}/{artifact.path}", kept)
+            else:
+                failed = _fetch_by_maven(artifact, kept, local_repository=self.folder / "maven")
+            if failed is None:
+                break
         else:
-            _fetch_by_maven(artifact, kept, local_repository=self.folder / "maven")
+            kept.unlink(missing_ok=True)
+            raise LocalRuntimeError(f"{kept.name} could not be fetched from the Maven repository: {failed}.")
         found = _sha256_of(kept)
         if found != artifact.sha256:
             kept.unlink()
@@ -121,28 +127,24 @@ class Distribution:
         return kept
 
 
-def _download(address: str, target: Path) -> None:
-    """Download a file. Raises LocalRuntimeError after four attempts."""
-    reason = ""
-    for _ in range(_ATTEMPTS):
-        try:
-            with (
-                urllib.request.urlopen(address, timeout=_READ_TIMEOUT_S) as response,  # noqa: S310 : a setting
-                target.open("wb") as file,
-            ):
-                shutil.copyfileobj(response, file)
-                expected = response.headers.get("Content-Length")
-                if expected is None or file.tell() == int(expected):
-                    return
-                reason = f"the connection ended after {file.tell()} bytes"
-        except (OSError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-    target.unlink(missing_ok=True)
-    raise LocalRuntimeError(f"{target.name} could not be fetched from the Maven repository: {reason}.")
+def _download(address: str, target: Path) -> str | None:
+    """Download a file; return what failed."""
+    try:
+        with (
+            urllib.request.urlopen(address, timeout=_READ_TIMEOUT_S) as response,  # noqa: S310 : a setting
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(response, file)
+            expected = response.headers.get("Content-Length")
+            is_whole = expected is None or file.tell() == int(expected)
+            return None if is_whole else f"the connection ended after {file.tell()} bytes"
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
-def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path) -> None:
-    """Let the machine's ``mvn`` fetch a file, by its own settings. Raises LocalRuntimeError."""
+def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path) -> str | None:
+    """Let the machine's ``mvn`` fetch a file, by its own settings; return what failed. Maven resumes a
+    partial download itself. Raises LocalRuntimeError where it is not installed."""
     maven = shutil.which("mvn")
     if maven is None:
         raise LocalRuntimeError(
@@ -152,21 +154,15 @@ def _fetch_by_maven(artifact: Artifact, target: Path, *, local_repository: Path)
     coordinates = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.packaging}"
     command = [maven, "--batch-mode", "--quiet", f"-Dmaven.repo.local={local_repository}", _GOAL]
     command += [f"-Dartifact={coordinates}", "-Dtransitive=false"]
-    reason = ""
-    for _ in range(_ATTEMPTS):  # Maven resumes a partial download itself
-        try:
-            ran = subprocess.run(
-                command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            reason = f"it did not end within {_FETCH_TIMEOUT_S:.0f} s"
-            continue
-        if ran.returncode == 0:
-            (local_repository / artifact.path).replace(target)
-            return
-        output = (ran.stdout + ran.stderr).splitlines()
-        reason = next((line for line in output if "[ERROR]" in line), "it printed no error")
-    raise LocalRuntimeError(f"Maven could not fetch {coordinates}: {reason}")
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{coordinates}: mvn did not end within {_FETCH_TIMEOUT_S:.0f} s"
+    if ran.returncode:
+        errors = [line for line in (ran.stdout + ran.stderr).splitlines() if "[ERROR]" in line]
+        return f"{coordinates}: {(errors or ['mvn printed no error'])[0]}"
+    (local_repository / artifact.path).replace(target)
+    return None
 
 
 def unpack(archive: Path, folder: Path) -> None:

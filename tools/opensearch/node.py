@@ -150,8 +150,7 @@ class LocalNode:
 
     def running(self) -> str | None:
         """Return the URL of the node while its process lives."""
-        node = self._running()
-        return None if node is None else node.url
+        return node.url if (node := self._running()) else None
 
     def _running(self) -> RunningNode | None:
         try:
