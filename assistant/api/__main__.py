@@ -114,9 +114,7 @@ def _service(
             service=settings.console_name,
         ),
         deployed=DeployedVersions(
-            release=settings.release,
-            model_stamp=settings.model_stamp,
-            schema_stamp=settings.schema_stamp,
+            release=settings.release, model_stamp=settings.model_stamp, schema_stamp=settings.schema_stamp
         ),
     )
 

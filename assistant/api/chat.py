@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -23,15 +23,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
+from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
@@ -170,9 +162,9 @@ def read_chat_request(body: bytes) -> ChatQuestion:
 
 
 def _question(chat: ChatRequest) -> ChatQuestion:
-    last = chat.messages[-1]
+    last, place = chat.messages[-1], f"messages.{len(chat.messages) - 1}"
     if last.role != "user":
-        raise _refused("The last message must be the user's question.", param=f"messages.{_last(chat)}.role")
+        raise _refused("The last message must be the user's question.", param=f"{place}.role")
     if chat.stream_options is not None and not chat.stream:
         raise _refused("stream_options goes only with stream: true; leave it out.", param="stream_options")
     try:
@@ -185,8 +177,7 @@ def _question(chat: ChatRequest) -> ChatQuestion:
         if earlier := _earlier_question(chat):
             request = FollowUpRequest(**dict(request), earlier_question=earlier)
     except ValidationError as error:
-        param = f"messages.{_last(chat)}.content"
-        raise RefusedChatError(invalid_request(error), param=param) from None
+        raise RefusedChatError(invalid_request(error), param=f"{place}.content") from None
     return ChatQuestion(
         model=chat.model,
         request=request,
@@ -212,10 +203,6 @@ def _param(location: Sequence[int | str]) -> str | None:
     return ".".join(parts) or None
 
 
-def _last(chat: ChatRequest) -> int:
-    return len(chat.messages) - 1
-
-
 def _refused(message: str, *, param: str) -> RefusedChatError:
     return RefusedChatError(InvalidRequestError(message), param=param)
 
@@ -238,104 +225,16 @@ _NO_ANSWER = {
 """Content of an answer without text, when ``done`` has no reason in words."""
 
 
-class ChatEncoder:
-    """Encodes the events of one answer as chat chunks.
-
-    ``created`` is Unix time in seconds. ``certainty`` is the certainty known before the first event: an
-    uncertain answer begins with a notice. When only ``done`` has the certainty, the notice is at the end.
-    """
-
-    __slots__ = ("_certainty", "_created", "_include_usage", "_prefix", "_reading", "_suffix")
-
-    def __init__(self, *, created: int, include_usage: bool, certainty: Certainty | None = None) -> None:
-        self._created = created
-        self._certainty = certainty
-        self._include_usage = include_usage
-        self._reading = ChatReading()
-        self._prefix = b""
-        self._suffix = b""
-
-    def encode(self, event: AnswerEvent) -> bytes:
-        """Return the server-sent events for one answer event, possibly none."""
-        if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
-            lead = b""
-            if self._certainty is Certainty.POSSIBLY and not self._reading.lead:
-                self._reading.lead = _LEAD
-                lead = self._text(_LEAD)
-            self._reading.see(event)
-            return lead + self._text(event.text)
-        if isinstance(event, Problem):
-            return _data(chat_error(event).model_dump_json().encode())
-        self._reading.see(event)
-        if isinstance(event, Started):
-            return self._begin()
-        return self._end(event) if isinstance(event, Done) else b""
-
-    def _begin(self) -> bytes:
-        delta = wire.ChatDelta(role="assistant", content="")
-        marked = self._chunk(wire.ChatDelta(content="\0"))
-        self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
-        return self._chunk(delta, answer=self._reading.answer())
-
-    def _text(self, text: str) -> bytes:
-        return self._prefix + orjson.dumps(text) + self._suffix
-
-    def _end(self, done: Done) -> bytes:
-        reading = self._reading
-        notice = reading.notice(done)
-        parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
-        parts.append(
-            self._chunk(
-                wire.ChatDelta(annotations=reading.annotations()),
-                finish_reason=_finish_reason(done),
-                answer=reading.answer(done),
-            )
-        )
-        if self._include_usage:
-            parts.append(self._chunk(None, usage=_usage(done)))
-        return b"".join([*parts, _END])
-
-    def _chunk(
-        self,
-        delta: wire.ChatDelta | None,
-        *,
-        finish_reason: Literal["stop", "length"] | None = None,
-        usage: wire.ChatUsage | None = None,
-        answer: wire.ChatAnswer | None = None,
-    ) -> bytes:
-        chunk = wire.ChatCompletionChunk(
-            id=self._reading.started.answer_id,
-            created=self._created,
-            model=self._reading.started.model,
-            choices=()
-            if delta is None
-            else (wire.ChatChunkChoice(delta=delta, finish_reason=finish_reason),),
-            usage=usage,
-            answer=answer,
-        )
-        found = chunk.model_dump(mode="json")
-        if answer is None:
-            del found["answer"]
-        if not self._include_usage:
-            del found["usage"]
-        for choice in found["choices"]:
-            choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
-        return _data(orjson.dumps(found))
-
-
+@dataclass(slots=True)
 class ChatReading:
     """Collects answer events for the last chunk of a stream, or for the one body."""
 
-    __slots__ = ("_sentences", "_sources", "_texts", "lead", "started")
-
-    started: Started
-
-    def __init__(self) -> None:
-        self.lead = ""
-        """Text before the answer in the content; offsets include it."""
-        self._sources: tuple[Source, ...] = ()
-        self._texts: list[str] = []
-        self._sentences: list[Sentence] = []
+    started: Started = field(init=False)
+    lead: str = ""
+    """Text before the answer in the content; offsets include it."""
+    _sources: tuple[Source, ...] = ()
+    _texts: list[str] = field(default_factory=list[str])
+    _sentences: list[Sentence] = field(default_factory=list[Sentence])
 
     def see(self, event: AnswerEvent) -> None:
         match event:
@@ -393,19 +292,98 @@ class ChatReading:
 
     def answer(self, done: Done | None = None) -> wire.ChatAnswer:
         """Return the field ``answer`` of the first chunk; with ``done``, that of the last one."""
-        started = self.started
-        begun = wire.ChatAnswer(
-            answer_id=started.answer_id,
-            conversation_id=started.conversation_id,
-            index_version=started.index_version,
-        )
-        if done is None:
-            return begun
-        of_done = {
-            name: getattr(done, name) for name in Done.model_fields if name in wire.ChatAnswer.model_fields
+        events = (self.started,) if done is None else (self.started, done)
+        fields = {
+            name: getattr(event, name)
+            for event in events
+            for name in type(event).model_fields.keys() & wire.ChatAnswer.model_fields.keys()
         }
-        marks = {"sources": self._sources, "sentences": tuple(self._sentences)}
-        return begun.model_copy(update=of_done | marks)
+        if done is None:
+            return wire.ChatAnswer(**fields)
+        return wire.ChatAnswer(**fields, sources=self._sources, sentences=tuple(self._sentences))
+
+
+@dataclass(slots=True)
+class ChatEncoder:
+    """Encodes the events of one answer as chat chunks.
+
+    ``created`` is Unix time in seconds. ``certainty`` is the certainty known before the first event: an
+    uncertain answer begins with a notice. When only ``done`` has the certainty, the notice is at the end.
+    """
+
+    created: int
+    include_usage: bool
+    certainty: Certainty | None = None
+    _reading: ChatReading = field(default_factory=ChatReading)
+    _prefix: bytes = b""
+    _suffix: bytes = b""
+
+    def encode(self, event: AnswerEvent) -> bytes:
+        """Return the server-sent events for one answer event, possibly none."""
+        if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
+            lead = b""
+            if self.certainty is Certainty.POSSIBLY and not self._reading.lead:
+                self._reading.lead = _LEAD
+                lead = self._text(_LEAD)
+            self._reading.see(event)
+            return lead + self._text(event.text)
+        if isinstance(event, Problem):
+            return _data(chat_error(event).model_dump_json().encode())
+        self._reading.see(event)
+        if isinstance(event, Started):
+            return self._begin()
+        return self._end(event) if isinstance(event, Done) else b""
+
+    def _begin(self) -> bytes:
+        delta = wire.ChatDelta(role="assistant", content="")
+        marked = self._chunk(wire.ChatDelta(content="\0"))
+        self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
+        return self._chunk(delta, answer=self._reading.answer())
+
+    def _text(self, text: str) -> bytes:
+        return self._prefix + orjson.dumps(text) + self._suffix
+
+    def _end(self, done: Done) -> bytes:
+        reading = self._reading
+        notice = reading.notice(done)
+        parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
+        parts.append(
+            self._chunk(
+                wire.ChatDelta(annotations=reading.annotations()),
+                finish_reason=_finish_reason(done),
+                answer=reading.answer(done),
+            )
+        )
+        if self.include_usage:
+            parts.append(self._chunk(None, usage=_usage(done)))
+        return b"".join([*parts, _END])
+
+    def _chunk(
+        self,
+        delta: wire.ChatDelta | None,
+        *,
+        finish_reason: Literal["stop", "length"] | None = None,
+        usage: wire.ChatUsage | None = None,
+        answer: wire.ChatAnswer | None = None,
+    ) -> bytes:
+        chunk = wire.ChatCompletionChunk(
+            id=self._reading.started.answer_id,
+            created=self.created,
+            model=self._reading.started.model,
+            choices=()
+            if delta is None
+            else (wire.ChatChunkChoice(delta=delta, finish_reason=finish_reason),),
+            usage=usage,
+            answer=answer,
+        )
+        found = chunk.model_dump(mode="json")
+        if answer is None:
+            del found["answer"]
+        if not self.include_usage:
+            del found["usage"]
+        for choice in found["choices"]:
+            choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
+        return _data(orjson.dumps(found))
 
 
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:

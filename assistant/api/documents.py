@@ -298,9 +298,8 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
     found = await _readable(tenant, document_id, reader=reader)
     content_hash, parsed = await _parsed(tenant, found, reader=reader)
     is_cited = reader.cited_content in (None, content_hash)
-    has_span = reader.cited_span is not None and (
-        reader.cited_span[0] <= reader.cited_span[1] <= len(parsed.text)
-    )
+    span = reader.cited_span
+    has_span = span is not None and span[0] <= span[1] <= len(parsed.text)
     await _record_read(tenant, document_id, agent=reader.agent)
     shown = Document.model_fields.keys() & wire.DocumentText.model_fields.keys()
     return wire.DocumentText(
@@ -311,7 +310,7 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
             for section in parsed.sections
         ),
         content_hash=content_hash,
-        span=reader.cited_span if is_cited and has_span else None,
+        span=span if is_cited and has_span else None,
         is_cited_version=is_cited,
     )
 
@@ -324,7 +323,8 @@ async def _read_original(tenant: ServedTenant, document_id: str, *, reader: _Rea
 
 
 async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> ReadableDocument:
-    found = await _readable_documents(tenant).document(document_id, labels=reader.labels)
+    documents = ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
+    found = await documents.document(document_id, labels=reader.labels)
     if found is None:
         raise NotFoundError(NOT_FOUND)
     return found
@@ -334,16 +334,13 @@ async def _parsed(
     tenant: ServedTenant, found: ReadableDocument, *, reader: _Reader
 ) -> tuple[str, ParsedDocument]:
     """Return hash and text of the first content that is kept: the cited one, then the live one."""
+    documents = ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
     for content_hash in (reader.cited_content, found.status.live_content_hash):
         if content_hash is not None:
-            parsed = await _readable_documents(tenant).text_of(found, content_hash, labels=reader.labels)
+            parsed = await documents.text_of(found, content_hash, labels=reader.labels)
             if parsed is not None:
                 return content_hash, parsed
     raise NotFoundError(NOT_FOUND)
-
-
-def _readable_documents(tenant: ServedTenant) -> ReadableDocuments:
-    return ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
 
 
 async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) -> None:

@@ -96,8 +96,7 @@ class ServiceMetrics:
             ["caller"],
         )
         self.stalled = counter(
-            "assistant_stalled_readers",
-            "Connections closed because their reader took nothing for too long.",
+            "assistant_stalled_readers", "Connections closed because their reader took nothing for too long."
         )
         self.first_token = histogram(
             "assistant_first_token_seconds",

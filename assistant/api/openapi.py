@@ -146,10 +146,7 @@ def _chat() -> dict[str, Any]:
     answers = {
         "description": "The answer; its sentences' citations are annotations of type url_citation",
         "headers": {"X-Answer-Id": {"$ref": "#/components/headers/AnswerId"}},
-        "content": {
-            "text/event-stream": stream,
-            "application/json": {"schema": reference("ChatCompletion")},
-        },
+        "content": {"text/event-stream": stream, "application/json": {"schema": reference("ChatCompletion")}},
         "links": _answer_links("id", "answer/conversation_id"),
     }
     errors = refusals(*_REFUSED_QUESTIONS, content={"application/json": {"schema": reference("ChatError")}})
