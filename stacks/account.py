@@ -30,24 +30,16 @@ from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES
 
 _SERVICE_ROLES: Mapping[str, tuple[str, str, str]] = {
-    "search_service_role": (
-        "SearchServiceRole",
-        "opensearchservice.amazonaws.com",
-        "Lets search domains stand in a VPC",
-    ),
-    "ecs_service_role": (
-        "EcsServiceRole",
-        "ecs.amazonaws.com",
-        "Lets ECS attach tasks to networks and load balancers",
-    ),
+    "search_service_role": ("SearchServiceRole", "opensearchservice", "Lets search domains stand in a VPC"),
+    "ecs_service_role": ("EcsServiceRole", "ecs", "Lets ECS attach tasks to networks and load balancers"),
     "ecs_scaling_role": (
         "EcsScalingRole",
-        "ecs.application-autoscaling.amazonaws.com",
+        "ecs.application-autoscaling",
         "Lets Application Auto Scaling count tasks of ECS services",
     ),
     "sagemaker_scaling_role": (
         "SageMakerScalingRole",
-        "sagemaker.application-autoscaling.amazonaws.com",
+        "sagemaker.application-autoscaling",
         "Lets Application Auto Scaling count instances of SageMaker endpoints",
     ),
 }
@@ -109,7 +101,8 @@ class AccountStack(cdk.Stack):
         prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
         for item, (role_id, service, description) in _SERVICE_ROLES.items():
             if getattr(config, item) == "create":
-                iam.CfnServiceLinkedRole(self, role_id, aws_service_name=service, description=description)
+                name = f"{service}.amazonaws.com"
+                iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
         if config.log_policy == "create":
             self._add_log_policy(prefixes)
         if config.boundary == "create":

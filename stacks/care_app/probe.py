@@ -175,21 +175,11 @@ def add_probe_alarms(
         email_id="Email",
         email=email,
     )
+    no_answer = "No answer comes through the private link. docs/private-link.md, ProbeFailed"
+    no_text = "Only sources come, no text. docs/private-link.md, ProbeDegraded"
     for name, metric, periods, missing, description in (
-        (
-            "Failed",
-            PROBE_FAILED,
-            3,
-            "breaching",  # without any data the probe itself does not run
-            "No answer comes through the private link. docs/private-link.md, ProbeFailed",
-        ),
-        (
-            "Degraded",
-            PROBE_DEGRADED,
-            2,
-            "notBreaching",
-            "Only sources come, no text. docs/private-link.md, ProbeDegraded",
-        ),
+        ("Failed", PROBE_FAILED, 3, "breaching", no_answer),  # without any data the probe does not run
+        ("Degraded", PROBE_DEGRADED, 2, "notBreaching", no_text),
     ):
         cloudwatch.CfnAlarm(
             scope,

@@ -30,7 +30,7 @@ from stacks.keys import (
     use_by_tenant,
 )
 from stacks.network.endpoints import ServiceEndpoints, called_services
-from stacks.network.security_groups import allow_between, allow_in, allow_out, cidr_id, create_group
+from stacks.network.security_groups import Rule, allow_between, allow_in, allow_out, cidr_id, create_group
 from stacks.network.vpc import TenantVpc, record_flows
 from stacks.policy import (
     ANY_RESOURCE,
@@ -235,10 +235,10 @@ class CareGroups(Construct):
             self._let_probe_reach("Endpoints", self.endpoints)
         else:
             description = "Probe to endpoints that were there"
-            allow_out(self, "ProbeToVpcOut", self.probe, cidr=vpc.cidr, description=description)
+            allow_out(self, "ProbeToVpcOut", self.probe, Rule(cidr=vpc.cidr, description=description))
         for cidr in client_cidrs:
             name = f"{cidr_id(cidr)}ToLinkIn"
-            allow_in(self, name, self.link, cidr=cidr, description="Clients of the assistant")
+            allow_in(self, name, self.link, Rule(cidr=cidr, description="Clients of the assistant"))
 
     def _group(self, name: str, description: str) -> str:
         return create_group(self, name, description, vpc_id=self._vpc_id).attr_group_id

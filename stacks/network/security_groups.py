@@ -127,14 +127,9 @@ class SecurityGroups(Construct):
         for flow in flows:
             match flow.source, flow.target:
                 case Consumers(cidr), Workload() as target:
-                    allow_in(
-                        self,
-                        f"{cidr_id(cidr)}To{target.value}{flow.port}In",
-                        self.workloads[target],
-                        cidr=cidr,
-                        port=flow.port,
-                        description="Clients on the care side",
-                    )
+                    rule = Rule(cidr=cidr, port=flow.port, description="Clients on the care side")
+                    rule_id = f"{cidr_id(cidr)}To{target.value}{flow.port}In"
+                    allow_in(self, rule_id, self.workloads[target], rule)
                 case Workload() as source, Gateway() as gateway:
                     self._allow_gateway(source, gateway, port=flow.port)
                 case Workload() as source, (Workload() | InterfaceEndpoints() | Reached()) as target:
@@ -152,13 +147,8 @@ class SecurityGroups(Construct):
 
     def allow_vpc(self, source: Workload, *, cidr: str) -> None:
         """Let a workload reach the VPC's addresses: endpoints that the company created there."""
-        allow_out(
-            self,
-            f"{source.value}ToVpc{HTTPS_PORT}Out",
-            self.workloads[source],
-            cidr=cidr,
-            description=f"{source.value} to endpoints that the company made",
-        )
+        rule = Rule(cidr=cidr, description=f"{source.value} to endpoints that the company made")
+        allow_out(self, f"{source.value}ToVpc{HTTPS_PORT}Out", self.workloads[source], rule)
 
     def _group(self, name: str, description: str, vpc_id: str) -> str:
         group = create_group(self, name, description, vpc_id=vpc_id)
@@ -172,15 +162,13 @@ class SecurityGroups(Construct):
         name = f"{source.value}To{pascal_case(gateway if prefix_list else 'gateways')}{port}Out"
         if self.node.try_find_child(name) is not None:
             return
-        allow_out(
-            self,
-            name,
-            self.workloads[source],
+        rule = Rule(
             cidr=None if prefix_list else "0.0.0.0/0",
             prefix_list=prefix_list,
             port=port,
             description=f"{source.value} to {gateway.value if prefix_list else 'gateway endpoints'}",
         )
+        allow_out(self, name, self.workloads[source], rule)
 
     def _group_of(self, target: Workload | InterfaceEndpoints | Reached) -> tuple[str, str]:
         """Return the name and the id of a target's group."""
@@ -210,43 +198,45 @@ def create_group(scope: Construct, name: str, description: str, *, vpc_id: str) 
     )
 
 
-def allow_in(
-    scope: Construct, construct_id: str, group_id: str, *, cidr: str, port: int = HTTPS_PORT, description: str
-) -> None:
-    """Let a range of addresses open connections to a group."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """TCP connections of a group: in from or out to addresses or a group, or out to a prefix list."""
+
+    port: int = HTTPS_PORT
+    description: str
+    cidr: str | None = None
+    group_id: str | None = None
+    prefix_list: str | None = None
+
+
+def allow_in(scope: Construct, construct_id: str, group_id: str, rule: Rule) -> None:
+    """Let the rule's other end open connections to a group."""
     ec2.CfnSecurityGroupIngress(
         scope,
         construct_id,
         group_id=group_id,
         ip_protocol="tcp",
-        from_port=port,
-        to_port=port,
-        cidr_ip=cidr,
-        description=description,
+        from_port=rule.port,
+        to_port=rule.port,
+        cidr_ip=rule.cidr,
+        source_security_group_id=rule.group_id,
+        description=rule.description,
     )
 
 
-def allow_out(
-    scope: Construct,
-    construct_id: str,
-    group_id: str,
-    *,
-    cidr: str | None,
-    prefix_list: str | None = None,
-    port: int = HTTPS_PORT,
-    description: str,
-) -> None:
-    """Let a group open connections to a range of addresses, or to a prefix list."""
+def allow_out(scope: Construct, construct_id: str, group_id: str, rule: Rule) -> None:
+    """Let a group open connections to the rule's other end."""
     ec2.CfnSecurityGroupEgress(
         scope,
         construct_id,
         group_id=group_id,
         ip_protocol="tcp",
-        from_port=port,
-        to_port=port,
-        destination_prefix_list_id=prefix_list,
-        cidr_ip=cidr,
-        description=description,
+        from_port=rule.port,
+        to_port=rule.port,
+        cidr_ip=rule.cidr,
+        destination_security_group_id=rule.group_id,
+        destination_prefix_list_id=rule.prefix_list,
+        description=rule.description,
     )
 
 
@@ -260,26 +250,12 @@ def allow_between(
     description: str,
 ) -> None:
     """Let a group open connections to another: a rule in each, ``<id>In`` and ``<id>Out``."""
-    ec2.CfnSecurityGroupIngress(
-        scope,
-        f"{construct_id}In",
-        group_id=target_id,
-        ip_protocol="tcp",
-        from_port=port,
-        to_port=port,
-        source_security_group_id=source_id,
-        description=description,
-    )
-    ec2.CfnSecurityGroupEgress(
-        scope,
-        f"{construct_id}Out",
-        group_id=source_id,
-        ip_protocol="tcp",
-        from_port=port,
-        to_port=port,
-        destination_security_group_id=target_id,
-        description=description,
-    )
+    for allow, name, group_id, other_id in (
+        (allow_in, "In", target_id, source_id),
+        (allow_out, "Out", source_id, target_id),
+    ):
+        rule = Rule(group_id=other_id, port=port, description=description)
+        allow(scope, f"{construct_id}{name}", group_id, rule)
 
 
 def cidr_id(cidr: str) -> str:

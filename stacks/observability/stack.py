@@ -63,39 +63,27 @@ class ObservabilityStack(TenantStack):
         first_token = f"$.{deployed_names.FIRST_TOKEN_MS}"
         kinds = logs.CfnMetricFilter
         by_reason = kinds.DimensionProperty(key="FinishReason", value=f"$.{deployed_names.FINISH_REASON}")
-        transformation = kinds.MetricTransformationProperty
+        metric = kinds.MetricTransformationProperty
+        failed = metric(metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1")
+        ended = metric(
+            metric_namespace=namespace, metric_name=names.ANSWERS, metric_value="1", dimensions=[by_reason]
+        )
+        timed = metric(
+            metric_namespace=namespace,
+            metric_name=names.FIRST_TOKEN,
+            metric_value=first_token,
+            unit="Milliseconds",
+        )
         for name, pattern, counted in (
-            (
-                "ModelFailures",
-                f"{{ {event} && $.{deployed_names.MODEL_FAILED} IS TRUE }}",
-                transformation(metric_namespace=namespace, metric_name=names.MODEL_FAILED, metric_value="1"),
-            ),
-            (
-                "AnswersEnded",
-                f"{{ {event} }}",
-                transformation(
-                    metric_namespace=namespace,
-                    metric_name=names.ANSWERS,
-                    metric_value="1",
-                    dimensions=[by_reason],
-                ),
-            ),
-            (
-                "FirstTokens",
-                f"{{ {event} && {first_token} >= 0 }}",
-                transformation(
-                    metric_namespace=namespace,
-                    metric_name=names.FIRST_TOKEN,
-                    metric_value=first_token,
-                    unit="Milliseconds",
-                ),
-            ),
+            ("ModelFailures", f"{event} && $.{deployed_names.MODEL_FAILED} IS TRUE", failed),
+            ("AnswersEnded", event, ended),
+            ("FirstTokens", f"{event} && {first_token} >= 0", timed),
         ):
             kinds(
                 self,
                 name,
                 log_group_name=log_group_name,
-                filter_pattern=pattern,
+                filter_pattern=f"{{ {pattern} }}",
                 metric_transformations=[counted],
             )
 
