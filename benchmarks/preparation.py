@@ -1,27 +1,20 @@
 """What happens to a question before its first event, step by step, and when its first quoted text comes.
 
-``benchmarks.retrieval`` runs this over its index. Steps are timed by the product itself. What the legs of
-documents add to a search is the difference to the same search without them, as the release before documents
-were ranked searched; the two take turns.
+``benchmarks.retrieval`` runs this over its index. Steps are timed by the product itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from unittest import mock
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import httpx
 
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer
-from assistant.answering.retrieve import RetrievePassages, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.identity import Identity, Role
-from assistant.embedded import index_reader
-from assistant.embedded.index_reader import IndexFollower, IndexView, VectorMatrix
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings, ServiceSettings
 from assistant.wiring.services import open_tenants
@@ -41,36 +34,17 @@ class PreparationFigures:
     """Milliseconds; one entry a question."""
 
     steps: Sequence[Mapping[str, float]]
-    with_document_legs: Sequence[float]
-    """The search alone."""
-    without_document_legs: Sequence[float]
     first_text: Sequence[float]
     """Over HTTP from the request to the first ``token``, of the questions that were answered."""
     done: Sequence[float]
 
-    @property
-    def ranking_and_quoting(self) -> list[float]:
-        return [sum(one.get(step, 0.0) for step in RANKING_AND_QUOTING) for one in self.steps]
-
-    @property
-    def document_legs_p50_ms(self) -> float:
-        return percentile(self.with_document_legs, 0.5) - percentile(self.without_document_legs, 0.5)
-
-    @property
-    def added_p50_ms(self) -> float:
-        """To the first event, by all that the release before did not do."""
-        return percentile(self.ranking_and_quoting, 0.5) + self.document_legs_p50_ms
-
     def lines(self) -> list[str]:
         """Return the report, one figure a line."""
+        added = [sum(one.get(step, 0.0) for step in RANKING_AND_QUOTING) for one in self.steps]
         lines = ["preparation     of an answer, one at a time"]
         lines += [times_line(f"  {step}", [one.get(step, 0.0) for one in self.steps]) for step in STEPS]
         lines += [
-            times_line("rank to quote", self.ranking_and_quoting),
-            f"document legs   p50 {self.document_legs_p50_ms:6.1f} ms: search "
-            f"{percentile(self.with_document_legs, 0.5):.1f} ms, without them "
-            f"{percentile(self.without_document_legs, 0.5):.1f} ms",
-            f"added to the first event by ranking and quoting, p50: {self.added_p50_ms:.1f} ms",
+            times_line("rank to quote", added),
             times_line("first text", self.first_text) + ", by the service over HTTP",
             times_line("  done", self.done),
         ]
@@ -81,60 +55,21 @@ def measure_preparation(
     layout: BenchLayout, settings: ServiceSettings, questions: Sequence[str]
 ) -> PreparationFigures:
     """Prepare an answer to each question in this process, then ask the service's own process for it."""
-    steps, with_legs, without_legs = asyncio.run(_in_process(settings, questions))
+    steps = asyncio.run(_in_process(settings, questions))
     first_text, done = _over_http(layout, settings, questions)
-    return PreparationFigures(steps, with_legs, without_legs, first_text, done)
+    return PreparationFigures(steps, first_text, done)
 
 
-async def _in_process(
-    settings: ServiceSettings, questions: Sequence[str]
-) -> tuple[list[dict[str, float]], list[float], list[float]]:
+async def _in_process(settings: ServiceSettings, questions: Sequence[str]) -> list[Mapping[str, float]]:
     clock, identity = SystemClock(), Identity(TENANT, _AGENT, frozenset({Role.AGENT}), frozenset())
+    steps: list[Mapping[str, float]] = []
     async with open_tenants(settings, generates=False) as tenants:
-        services = tenants[TENANT].answering
-        prepare, retrieval = PrepareAnswer(services), RetrievePassages(services)
-
-        async def prepared(question: str) -> dict[str, float]:
-            deadline = Deadline.after(_TIMEOUT_S, clock=clock)
-            made = await prepare.prepare(
-                AnswerRequest(question=question), identity=identity, deadline=deadline
-            )
-            return dict(made.steps.timings_ms)
-
-        async def searched_ms(question: str, vector: Sequence[float]) -> float:
-            began_s = time.perf_counter()
-            scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock))
-            await retrieval.search(question, vector=vector, scope=scope)
-            return (time.perf_counter() - began_s) * 1000
-
-        for question in questions[:_WARM_UP]:
-            await prepared(question)
-        steps = [await prepared(question) for question in questions[_WARM_UP:]]
-        with_legs: list[float] = []
-        without_legs: list[float] = []
-        for question in questions[_WARM_UP:]:
-            scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock))
-            (vector,) = await retrieval.embed([question], scope)
-            with_legs.append(await searched_ms(question, vector))
-            with _without_document_legs(services.tenant.embedding.dimensions):
-                without_legs.append(await searched_ms(question, vector))
-    return steps, with_legs, without_legs
-
-
-@contextmanager
-def _without_document_legs(dimensions: int) -> Generator[None]:
-    """Let the embedded engine search passages alone."""
-    refresh, no_titles = IndexFollower.refresh, VectorMatrix(dimensions)
-
-    def without_titles(follower: IndexFollower) -> IndexView | None:
-        view = refresh(follower)
-        return None if view is None else replace(view, titles=no_titles)
-
-    with (
-        mock.patch.object(IndexFollower, "refresh", without_titles),
-        mock.patch.object(index_reader, "_document_legs", return_value={}),
-    ):
-        yield
+        prepare = PrepareAnswer(tenants[TENANT].answering)
+        for question in questions:
+            request, deadline = AnswerRequest(question=question), Deadline.after(_TIMEOUT_S, clock=clock)
+            made = await prepare.prepare(request, identity=identity, deadline=deadline)
+            steps.append(dict(made.steps.timings_ms))
+    return steps[_WARM_UP:]
 
 
 def _over_http(
