@@ -1,6 +1,6 @@
 """How fast documents become searchable, through the production path, and what a second run costs.
 
-    python -m benchmarks.indexing --documents medquad.jsonl.gz [--limit N] [--keep FOLDER]
+    python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER]
 
 The worker process reads the queue, parses and cuts, embeds through the SageMaker client, the gateway and
 the model server, and writes the index. The second run goes through the command line, as a user's would.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gzip
 import os
 import subprocess
 import sys
@@ -175,29 +174,15 @@ def _add_again(layout: BenchLayout, documents: Path) -> tuple[float, int]:
     return seconds, report["documents"] - report["unchanged"]
 
 
-def limited(documents: Path, limit: int | None, folder: Path) -> Path:
-    """Return a file of every n-th line, so that a short run has the same mixture as the whole."""
-    if limit is None:
-        return documents
-    with gzip.open(documents, "rt", encoding="utf-8") as file:
-        lines = file.readlines()
-    step = max(1, len(lines) // limit)
-    part = folder / "part.jsonl"
-    part.write_text("".join(lines[::step][:limit]), encoding="utf-8")
-    return part
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--documents", type=Path, required=True)
-    parser.add_argument("--limit", type=int, help="only so many of them, taken evenly")
     parser.add_argument("--keep", type=Path, help="build here and keep it, for benchmarks.retrieval")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(arguments.keep or Path(scratch))
         layout.root.mkdir(parents=True, exist_ok=True)
-        documents = limited(arguments.documents, arguments.limit, layout.root)
-        print(*measure_indexing(documents, layout=layout).lines(), sep="\n")
+        print(*measure_indexing(arguments.documents, layout=layout).lines(), sep="\n")
 
 
 if __name__ == "__main__":
