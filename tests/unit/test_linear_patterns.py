@@ -111,6 +111,9 @@ def growth(work: Callable[[str], object], unit: str, *, best_of: int) -> float:
     """Return how much more the work is for twice the text, where it is measurable; else 1."""
     characters = FEWEST_CHARACTERS
     before = seconds(work, texts(unit, characters), best_of=best_of)
+    is_quick = before < MEASURABLE_S / 100  # a linear one then stays below it for sixteen times the text
+    if is_quick and seconds(work, texts(unit, MOST_CHARACTERS), best_of=1) <= MEASURABLE_S:
+        return 1.0  # then no length between is measurable
     while characters < MOST_CHARACTERS:
         characters *= 2
         now = seconds(work, texts(unit, characters), best_of=best_of)
