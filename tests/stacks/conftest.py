@@ -1,7 +1,6 @@
-"""What the tests of stacks share: Node from this environment, and no validation in the inner loop.
+"""Shared by the tests of stacks: Node from this environment, and synthesis without validation.
 
-Findings of the validators are the matter of ``make synth``; ``tests.stacks.values`` has what a stack is
-built from.
+``make synth`` runs the validators. ``tests.stacks.values`` has the values that a stack is built from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An emulated account, and the real ``cdk`` command line in front of it."""
+"""An emulated account, and the real ``cdk`` command line that deploys to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EmulatedAccount:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command needs to take the emulator for AWS."""
+        """Return the variables that make a command call the emulator instead of AWS."""
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "AWS_ENDPOINT_URL": self.url,
@@ -62,7 +62,7 @@ class EmulatedAccount:
         return self.run(ROOT / "node_modules" / ".bin" / "cdk", *arguments)
 
     def bootstrap(self, assembly: Path) -> None:
-        """Make the CDK's own roles and bucket."""
+        """Create the CDK's bootstrap roles and bucket."""
         done = self.cdk("bootstrap", f"aws://{self.account}/{REGION}", "--app", assembly)
         assert done.returncode == 0, printed(done)
 
@@ -87,7 +87,7 @@ class EmulatedAccount:
 
 @contextmanager
 def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[EmulatedAccount]:
-    """Start the emulator on a free port; it ends with the context, or with us."""
+    """Start the emulator on a free port. It stops at the end of the block, or when this process ends."""
     with (home / "emulator.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.cloudformation_server", account],
@@ -108,7 +108,7 @@ def emulated_account(home: Path, *, account: str = ACCOUNT) -> Iterator[Emulated
 
 
 def company_tenants(folder: Path, account: EmulatedAccount) -> Path:
-    """Write every tenant's file with a company's own values, of which the account has what they name."""
+    """Write every tenant's file with a company's values, and create in the account what they name."""
     client = account.client
     for path in sorted((ROOT / "tenants").glob("*.toml")):
         name = path.stem
@@ -137,7 +137,7 @@ def issued(host: str) -> tuple[bytes, bytes]:
 
 
 def asked_for(stage: Path) -> Sequence[str]:
-    """Return ``--parameters`` for everything that the stage's templates ask for and nobody has here."""
+    """Return ``--parameters`` for every template parameter of the stage that has no value here."""
     given: list[str] = []
     for stack, template in templates_by_stack_name(stage).items():
         for name, parameter in template.get("Parameters", {}).items():

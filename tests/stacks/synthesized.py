@@ -1,6 +1,6 @@
-"""Every tenant's templates as ``cdk synth`` writes them, made once a test run for all of its workers.
+"""Every tenant's templates as ``cdk synth`` writes them, synthesized once per test run for all its workers.
 
-Validation is switched off here: the validated synth is ``make synth``, and ``test_synth`` sees it fail.
+Validation is off here; ``make synth`` validates, and ``test_synth`` tests it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIMIT_S = 100
 
 
 def synthesize(out: Path, *, validated: bool = False, **context: str) -> subprocess.CompletedProcess[str]:
-    """Run the application as the CDK's command line does, without that command line."""
+    """Run the application as the CDK's command line does."""
     settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jsii starts node by name
@@ -61,7 +61,7 @@ def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 
 def _once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: str) -> Path:
-    """Synthesize once a test run, whichever worker comes first; return the folder."""
+    """Synthesize once per test run, in the first worker that needs it; return the folder."""
     base = factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     out = shared / f"{name}.out"

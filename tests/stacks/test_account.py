@@ -1,4 +1,4 @@
-"""What stands once in an account and region: repeatable, kept, and a bound on every tenant's roles."""
+"""The resources that exist once per account and region: shared items, retention and the roles' boundary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever can hold a patient's text is recorded by the trail, or excused by name with a reason."""
+"""The trail records every store that can contain a patient's text, or the store is excused with a reason."""
 
 from __future__ import annotations
 

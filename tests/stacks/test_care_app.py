@@ -1,4 +1,4 @@
-"""The care side: one name for the assistant in one VPC, and a probe that can do nothing but ask."""
+"""The care side: one DNS name for the assistant in one VPC, and a probe that may only ask questions."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_new_vpc_has_only_the_endpoints_that_the_probe_calls(in_own_vpc: Templ
 
 
 def test_an_existing_vpc_gets_no_endpoint_with_private_dns(template: Template) -> None:
-    """An endpoint with private DNS would answer for all of KMS, for everything in that VPC."""
+    """An endpoint with private DNS would take over KMS for every client in that VPC."""
     assert len(resources_of(template, "AWS::EC2::VPCEndpoint")) == 1
     assert not resources_of(template, "AWS::EC2::VPC")
 

@@ -1,7 +1,7 @@
-"""``assistant deploy`` and ``diff``: what they ask before, in which order, and what they refuse.
+"""``assistant deploy`` and ``diff``: what they check before a deployment, in which order.
 
-The last test is the command itself with the real ``cdk``. Before it ``cdk`` is a script that hands out
-templates that were synthesized already, and notes what it is asked; the account is the emulator throughout.
+The last test runs the command with the real ``cdk``. In the others ``cdk`` is a script that returns templates
+of an earlier synth and records its calls. The account is the emulator in all of them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def complete(lock: Path, tenants: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Templates that ask for nothing any more."""
+    """Templates without open parameters."""
     out = tmp_path_factory.mktemp("complete") / "cdk.out"
     done = synthesize(out, tenant=TENANT, tenants=str(tenants), images=str(lock))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -182,7 +182,7 @@ def only(template: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
 
 
 def with_a_smaller_instance(clone: Clone) -> dict[str, Any]:
-    """The models stack as it stood before the LLM's instance was changed."""
+    """Return the models stack before the change of the LLM's instance type."""
     template = only(
         clone.templates_now()[f"assistant-{TENANT}-Models"],
         "AWS::SageMaker::Endpoint",

@@ -1,9 +1,9 @@
-"""From a raw file in the inbox to an answer that cites it, by the functions and the task of a deployment.
+"""From a raw file in the inbox to an answer that cites it, with the functions and the task of a deployment.
 
-Each function's handler runs in this process with the environment that the emulated deployment gave it; the
-service is a process with its task's. S3, SQS, DynamoDB, SSM and KMS are the emulated account's, the index is
-a real OpenSearch node's, the models answer through the gateway. ``DIFFERS`` is all that is not as deployed.
-An event that S3, a queue or CloudFormation would send is handed on by hand.
+Each function's handler runs in this process with the environment of its emulated deployment. The service is a
+process with its task's environment. S3, SQS, DynamoDB, SSM and KMS are the emulated account's, the index is
+a real OpenSearch node's, and the models answer through the gateway. ``DIFFERS`` lists all differences from
+the deployment. The test forwards the events that S3, a queue or CloudFormation would send.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ async def deployed(
             await exchange.respond(200, b"")
 
         async def with_security(exchange: Exchange) -> None:
-            """Say yes as the API of the security plugin, which the node has none of; hand all else on."""
+            """Answer for the security plugin's API, which the node lacks; forward every other request."""
             headers, status, body = {"Content-Type": "application/json"}, 200, b"{}"
             if "/_plugins/_security/" not in exchange.target:
                 async with httpx.AsyncClient(base_url=opensearch_url, trust_env=False, timeout=60) as node:
@@ -198,7 +198,7 @@ def client(url: str, *, issuer: str) -> httpx.AsyncClient:
 
 
 async def asked(deployed: Deployed) -> dict[str, Any]:
-    """Start the service as its task is, ask it once, and return the answer's events by name."""
+    """Start the service with its task's environment, ask once, and return the answer's events by name."""
     environment = deployed.task_environment()
     issuer = environment[ServiceSettings.variable("issuer")]
     own = {"PYTHONPATH": str(ROOT), "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"}

@@ -1,7 +1,7 @@
 """The real ``cdk bootstrap`` and ``cdk deploy`` against an emulated account, for two tenants in one account.
 
-It proves that the templates fit together: every reference, every order, every name. What AWS would say to a
-property it does not prove (``tests/fakes/cloudformation_server.py``).
+It proves that the templates fit together: every reference, order and name. It does not prove that AWS accepts
+each property (``tests/fakes/cloudformation_server.py``).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The environment of every container and function, both ways: nothing that nobody reads, nothing read that
-nobody sets but for good reason, and each value as its reader takes it."""
+"""The environment of every container and function: each variable that is set has a reader, each that is read
+is set or excused with a reason, and each value is valid for its reader."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Process:
-    """A container or function of a template, and what it will find in its environment."""
+    """A container or function of a template, and its environment."""
 
     name: str
     given: Mapping[str, Any]
@@ -117,7 +117,7 @@ def written(value: Any) -> str:
 
 
 def settings_classes() -> set[type[ProcessSettings]]:
-    """Return every class of assistant.settings that reads an environment of its own."""
+    """Return every class of assistant.settings that reads the environment."""
     for module in pkgutil.iter_modules(assistant.settings.__path__):
         importlib.import_module(f"assistant.settings.{module.name}")
     found: set[type[ProcessSettings]] = set()

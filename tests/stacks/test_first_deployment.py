@@ -1,4 +1,4 @@
-"""What AWS refuses at the first deployment alone, or in an account that is new or busy: of every template."""
+"""Checks every template for what AWS refuses only at a first deployment, or in a new or busy account."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def principals(template: Template) -> Iterator[tuple[str, Any]]:
 
 
 def test_no_policy_has_a_principal_that_the_deployment_creates(templates: dict[str, Template]) -> None:
-    """KMS, S3, SQS, SNS and OpenSearch refuse a principal that IAM does not show everywhere yet."""
+    """KMS, S3, SQS, SNS and OpenSearch refuse a new principal until IAM has replicated it."""
     made = {
         f"{name}: {logical_id}: {json.dumps(who)}"
         for name, template in templates.items()
@@ -172,7 +172,7 @@ def test_the_container_insights_group_has_a_key_and_a_retention(templates: dict[
 
 
 def test_the_logs_key_permits_every_group_that_uses_it(templates: dict[str, Template]) -> None:
-    """A group whose ARN the key's policy does not have cannot be made."""
+    """CloudFormation cannot create a group whose ARN is missing in the key's policy."""
     for name, template in templates.items():
         if not name.endswith("/Keys"):
             continue

@@ -1,4 +1,4 @@
-"""What every function of a stack has, and that its archives are the same twice."""
+"""Properties of every function of a stack, and the reproducible archives of code and dependencies."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ for folder in folders:
 
 @pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)
 def test_handlers_import_only_from_their_archives(dependencies: FunctionDependencies, tmp_path: Path) -> None:
-    """With wheels of the running Python: those of Lambda's import in no other."""
+    """Uses wheels of the running Python, because wheels for Lambda's Python import only there."""
     folders = sorted(path.parent.name for path in (ROOT / "lambdas").glob("*/handler.py"))
     of_probe = [folder for folder in folders if folder == "ask_probe"]
     for name, archive in (("code", code_archive()), ("packed", dependencies.for_this_python().fetch())):

@@ -1,4 +1,4 @@
-"""docs/hipaa.md tells of every service that the templates use, and of nothing that is not there."""
+"""docs/hipaa.md has a row for every service that the templates use, and for no other."""
 
 from __future__ import annotations
 

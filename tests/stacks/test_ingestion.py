@@ -1,4 +1,4 @@
-"""The ingestion stack alone: what takes from queues, what each function may do, what never lands in a DLQ."""
+"""The ingestion stack alone: its queues and event sources, and each function's permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of the tenant's keys. Who passes their policies: ``tests.stacks.rights``."""
+"""The tenant's keys. ``tests.stacks.rights`` tests who passes their policies."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]])
 def test_the_creator_of_a_key_may_change_its_policy(
     keys: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Else KMS refuses the key, to protect against one that nobody can administer."""
+    """Otherwise KMS refuses to create the key, because nobody could administer it."""
     sure = [
         name
         for name, statement in statements(keys)

@@ -1,4 +1,4 @@
-"""Who a learning job is, and what it can never see."""
+"""The roles of learning jobs, and the stores that they may not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is watched of a tenant, that a pause is silence, and that whoever touches patients' data is seen."""
+"""Alarms, metric filters, trail, budget and dashboard of a tenant; a pause raises no alarm."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def filters(template: Mapping[str, Any]) -> dict[str, str]:
-    """Patterns by the metric they count, those of one metric joined."""
+    """The filter patterns by metric; several patterns of one metric are joined."""
     found: dict[str, str] = {}
     for body in resources_of(template, "AWS::Logs::MetricFilter").values():
         name = body["Properties"]["MetricTransformations"][0]["MetricName"]

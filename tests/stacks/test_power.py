@@ -1,7 +1,7 @@
-"""The power switch: a paused night sends nothing to a dead-letter queue, trips no alarm and no circuit
-breaker, and a redeploy leaves it paused.
+"""The power switch: a paused night sends no message to a dead-letter queue and trips no alarm and no circuit
+breaker, and a redeployment leaves the tenant paused.
 
-The machines are executed as they stand in the synthesized template, call by call, in virtual time.
+The tests execute the state machines of the synthesized template call by call, in virtual time.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
-from tests.stacks.power.machines import machines, models_template, switched, tenant_of
-from tests.stacks.power.tenant_nights import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
+from tests.stacks.power.simulation import LONGEST_ANSWER_S, STALEST_WORD_S, Tenant
+from tests.stacks.power.templates import machines, models_template, switched, tenant_of
 from tests.stacks.values import resources_of
 
 
@@ -23,7 +23,7 @@ def _state(name: str) -> Any:
 
 
 def _most(state: Any, variable: str) -> int:
-    """Return the bound in a choice on how often something is counted."""
+    """Return the limit of a counter in a choice state."""
     rules = [part for rule in state["Choices"] for part in rule.get("And", [rule])]
     (bound,) = (
         value
@@ -136,7 +136,7 @@ def test_a_resume_without_capacity_fails_and_leaves_the_tenant_paused(tenant: Te
 
 
 def test_a_redundant_resume_enables_no_event_source_after_a_pause() -> None:
-    """A busy mapping is retried: with some seeds the pause stops the source before the resume starts it."""
+    """A busy mapping is retried: some seeds disable the source before the resume enables it."""
     for seed in range(100):
         tenant = tenant_of(Random(seed))  # noqa: S311
         tenant.failures = {"lambda:updateEventSourceMapping": 0.5}
@@ -239,7 +239,7 @@ def _queue_states() -> Any:
 
 
 def _polls() -> tuple[int, int, int, int]:
-    """Return the most rounds, and in a round the most looks at deployments, at its own updates, at queues."""
+    """Return the most rounds, and the most polls per round of deployments, of its updates and of queues."""
     polls = "$.counters.polls"
     assert _most(_state("CheckStack"), polls) == _most(_state("CheckStackBeforeUpdate"), polls)
     updates = _most(_state("CheckUpdateAttempts"), "$.counters.updates")
@@ -281,7 +281,7 @@ def test_missing_data_of_an_endpoint_raises_no_alarm() -> None:
 
 
 def test_nothing_refers_to_an_endpoint() -> None:
-    """Names are fixed, so consumers need no attribute of what is absent at night."""
+    """Names are fixed, so consumers need no attribute of an endpoint, which does not exist while paused."""
     endpoints = set(resources_of(models_template(), "AWS::SageMaker::Endpoint"))
     others = [body for name, body in models_template()["Resources"].items() if name not in endpoints]
 

@@ -1,5 +1,5 @@
-"""Proof of reachability: our templates open what is declared and nothing else, and a change that opens or
-closes anything is found."""
+"""Proof of reachability: our templates open the declared paths and no other, and the proof finds each change
+that opens or closes one."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Resources = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def pharmacy(assembly: Path) -> Templates:
-    """The templates while the tenant's endpoints are on: paused, nothing else can be reached."""
+    """The templates while the tenant's endpoints are on. While paused, no other path is open."""
     read = Templates.read([assembly_folder(assembly, "pharmacy")])
     return next(world for world in read.worlds() if world.of("AWS::SageMaker::Endpoint"))
 
 
 def changed(templates: Templates, change: Callable[[Resources], object], *, stack: str = NETWORK) -> Report:
-    """Return what is proven of the templates when the resources of a stack are changed."""
+    """Return the proof's findings after a change to a stack's resources."""
     made = [copy.copy(template) for template in templates.templates]
     for index, template in enumerate(made):
         if template.name == stack:
@@ -113,12 +113,12 @@ def without(name: str) -> Callable[[Resources], object]:
 
 
 def kept(templates: Templates, names: Iterable[str]) -> list[str]:
-    """Return the resources that nobody misses when they are taken away."""
+    """Return the resources whose removal the proof does not notice."""
     return [name for name in names if not refused(changed(templates, without(name)))]
 
 
 def to_a_prefix_list(resources: Resources) -> None:
-    """Let rules to any address lead to one prefix list: any address is the other groups' too."""
+    """Point rules for any address at one prefix list, because any address includes the other groups'."""
     for resource in resources.values():
         if resource["Properties"].get("CidrIp") == "0.0.0.0/0":
             del resource["Properties"]["CidrIp"]

@@ -1,4 +1,4 @@
-"""Every alarm has its entry in the runbook, and every entry its alarm."""
+"""Every alarm has an entry in the runbook, and every entry an alarm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.stacks.synthesized import assembly_folder, templates_in
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 _OF_THE_BUDGET = "budget-exceeded"
-"""A budget reports it, and no alarm."""
+"""A budget reports it, not an alarm."""
 _OPTIONAL = {"break-glass-used"}
 """Of a tenant whose file names break-glass roles; none of the committed ones does."""
 

@@ -1,4 +1,4 @@
-"""``make synth`` as a gate: it sees a planted finding, explains every exception, repeats itself exactly."""
+"""``make synth`` as a gate: it finds a planted mistake, needs a reason per exception, is reproducible."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ def test_an_unknown_option_value_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_deploying_command_passes_the_review_option() -> None:
-    """``make synth`` and the tests look at templates; whatever deploys must have digests."""
+    """Only ``make synth`` and tests may use tags; a deployment needs digests."""
     deploying = [*(ROOT / "assistant").rglob("*.py"), *(ROOT / ".github").rglob("*.yml")]
     assert not [path for path in deploying if "unlocked=" in path.read_text(encoding="utf-8")]
     pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))

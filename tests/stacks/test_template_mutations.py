@@ -16,8 +16,8 @@ import pytest
 from assistant.cli.tenant_templates import facts_of, load_facts
 from template_checks.findings import Status
 from template_checks.mistakes import all_mistakes
+from tests.stacks.mistakes.independent import WRITTEN, Written
 from tests.stacks.mistakes.scene import Scene
-from tests.stacks.mistakes.written_apart import WRITTEN, Written
 from tests.stacks.mutations.harmless import HARMLESS
 from tests.stacks.mutations.run import all_of, counted, outcomes
 from tests.stacks.synthesized import ROOT, assembly_folder

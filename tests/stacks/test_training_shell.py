@@ -1,4 +1,4 @@
-"""The shell of a training job as its template has it: what it refuses, and what no caller can override."""
+"""The runbook that starts training jobs: what it refuses, and what no caller can override."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DIGEST = f"@sha256:{'a' * 64}"
 
 
 class RefusedError(Exception):
-    """Systems Manager starts nothing: a parameter is missing, unknown or not as its document says."""
+    """Systems Manager refuses the execution: a parameter is missing, unknown or invalid."""
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_a_job_matches_sagemaker_s_api(runbook: dict[str, Any]) -> None:
 
 
 def unknown(value: Any, shape: str, shapes: Mapping[str, Any]) -> list[str]:
-    """Return what SageMaker's API does not have, and what it misses."""
+    """Return the fields that SageMaker's API does not have, and the required ones that are missing."""
     of = shapes[shape]
     if of["type"] == "list":
         return [each for part in value for each in unknown(part, of["member"]["shape"], shapes)]

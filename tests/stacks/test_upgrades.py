@@ -1,4 +1,4 @@
-"""What would replace or delete what holds data, or what others hold the address of, is named and refused."""
+"""An upgrade that replaces or deletes a store, or a resource whose address others use, is refused."""
 
 from __future__ import annotations
 

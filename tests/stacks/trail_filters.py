@@ -1,6 +1,6 @@
-"""Evaluates filter patterns of CloudWatch Logs over events of CloudTrail: what ours use of the syntax.
+"""Evaluates filter patterns of CloudWatch Logs over CloudTrail events: the syntax that ours use.
 
-An absent field equals nothing and differs from nothing: AWS documents neither, so no pattern may lean on it.
+An absent field neither equals nor differs from a value. AWS documents neither, so no pattern may rely on it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What one stack is tested with: a tenant, a stage like the deployed one, and the other stacks' outputs as
-plain values."""
+"""Values for the test of one stack: a tenant, a stage like the deployed one, other stacks' outputs."""
 
 from __future__ import annotations
 

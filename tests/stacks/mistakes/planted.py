@@ -1,4 +1,4 @@
-"""The mistakes as changes to right templates: each works on ours and on anybody's, found by type alone."""
+"""The mistakes as changes to correct templates. Each finds its resources by type, in any templates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOWHERE = "203.0.113.0/24"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """One mistake, planted: its number, the code that must be refused, and the change that makes it."""
+    """A planted mistake: its number, the code of the expected finding, and the change that makes it."""
 
     number: int
     code: str

@@ -1,4 +1,4 @@
-"""Mistakes 11 to 17 and 23 as changes to right templates."""
+"""Mistakes 11 to 17 and 23 as changes to correct templates."""
 
 from __future__ import annotations
 

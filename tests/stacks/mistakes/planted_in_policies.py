@@ -1,4 +1,4 @@
-"""Mistakes in policies, regions, schemes and conditions, that a search for words would not find."""
+"""Mistakes in policies, regions, schemes and conditions, which a text search would not find."""
 
 from __future__ import annotations
 

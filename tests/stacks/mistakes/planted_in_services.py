@@ -1,4 +1,4 @@
-"""Mistakes 18 to 22 as changes to right templates."""
+"""Mistakes 18 to 22 as changes to correct templates."""
 
 from __future__ import annotations
 

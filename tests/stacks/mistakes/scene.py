@@ -1,4 +1,4 @@
-"""Templates that may be changed in memory, to plant a mistake and see it refused."""
+"""Templates in memory that a test changes to plant a mistake."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Scene:
         return [one for one in dict.fromkeys(found) if one.type == "AWS::EC2::SecurityGroup"]
 
     def close(self, group: Resource, direction: str) -> None:
-        """Take every rule of a direction away from a group."""
+        """Remove every rule of a direction from a group."""
         for rule in self.all(f"AWS::EC2::SecurityGroup{direction}"):
             if getattr(key_of(rule.properties.get("GroupId")), "logical_id", "") == group.logical_id:
                 self.remove(rule)
@@ -125,7 +125,7 @@ class Scene:
                 yield from _as_list(policy["PolicyDocument"]["Statement"])
 
     def forget_action(self, action: str) -> None:
-        """Take an action out of every role's policies, also where a wildcard holds it."""
+        """Remove an action from every role's policies, also where a wildcard contains it."""
         service, _, name = action.partition(":")
         for statement in self.statements():
             kept = [

@@ -40,6 +40,6 @@ class MistakeTable:
 
 
 def _is_chosen(config: pytest.Config) -> bool:
-    """Return whether only some of the tests were asked for: what is missing then is no hole."""
+    """Return whether the run has only some of the tests: a missing mistake is then no failure."""
     chosen = config.option.keyword or config.option.markexpr or getattr(config.option, "lf", False)
     return bool(chosen) or any("::" in argument for argument in config.args)

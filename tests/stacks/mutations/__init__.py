@@ -1,4 +1,4 @@
-"""Mistakes made by operator and resource, in every right set of templates; and changes that are none.
+"""Mistakes that operators make in each resource of every correct set of templates, and harmless changes.
 
-What a mutation does makes which mistake it is: an operator changes a place only where the place decides.
+An operator changes a place only where the place decides, so each mutation is one known mistake.
 """

@@ -54,7 +54,7 @@ class Place:
         return Place(self.template, self.logical_id, self.keys[:-1]).raw(scene)
 
     def set(self, scene: Scene, value: Any) -> None:
-        """Put a value there; ``DELETE`` takes away what is there."""
+        """Set the value at this place; ``DELETE`` removes it."""
         holder = self.holder(scene)
         if value != DELETE:
             holder[self.keys[-1]] = copy.deepcopy(value)
@@ -104,7 +104,7 @@ def _whole(_scene: Scene, _place: Place, value: Any) -> Any:
 
 
 def _branch(scene: Scene, place: Place, value: Any) -> Any:
-    """Write it into the branch that a parameter's default does not take."""
+    """Write the value into the branch that the parameter's default does not choose."""
     document = place.document(scene)
     document.setdefault("Parameters", {})["PlantedSwitch"] = {
         "Type": "String",

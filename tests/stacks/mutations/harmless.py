@@ -1,4 +1,4 @@
-"""Changes that are no mistake and must not be refused: other ways to write the same template."""
+"""Harmless changes, which must not be refused: other ways to write the same template."""
 
 from __future__ import annotations
 

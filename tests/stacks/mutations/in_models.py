@@ -1,4 +1,4 @@
-"""Operators for mistakes 11 to 17 and 23: models, their endpoints, what they capture, keys of logs."""
+"""Operators for mistakes 11 to 17 and 23: models, their endpoints, data capture, keys of logs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _images(scene: Scene) -> Iterator[Mutation]:
 
 
 def _resolved(scene: Scene, place: Place, *keys: str | int) -> Any:
-    """Return what a place below a resource's properties comes to."""
+    """Return the resolved value of a place below a resource's properties."""
     for resource in scene.world().of():
         if resource.logical_id == place.logical_id and resource.template.path == place.template:
             found: Any = dict(resource.properties)

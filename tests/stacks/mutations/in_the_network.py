@@ -1,4 +1,4 @@
-"""Operators for mistakes 1 to 10: the way in, names, zones, endpoints."""
+"""Operators for mistakes 1 to 10: the path in, names, zones, endpoints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _groups_of(resource: Resource) -> list[Resource]:
 
 
 def _paths(scene: Scene) -> Iterator[Mutation]:
-    """Break the one rule by which the NLB reaches the ALB, on either side, or the consumers the NLB."""
+    """Break the only rule from the NLB to the ALB, on either side, or from the consumers to the NLB."""
     nlb_groups = [group for nlb in balancers(scene, "network") for group in _groups_of(nlb)]
     alb_groups = [group for alb in balancers(scene, "application") for group in _groups_of(alb)]
     for groups, direction, number in (

@@ -44,7 +44,7 @@ def outcomes(scenes: Mapping[str, Scene], *, seed: int, most: int | None = None)
 def sampled(
     mutations: Mapping[str, Sequence[Mutation]], *, seed: int, most: int | None
 ) -> list[tuple[str, Mutation]]:
-    """Return all, or ``most``: operators by turns, so that none with many places takes all."""
+    """Return all mutations, or at most ``most``, taken from the operators in turn."""
     draw = random.Random(seed)  # noqa: S311 - a sample that can be drawn again
     by_operator: dict[tuple[int, str], list[tuple[str, Mutation]]] = {}
     for name, found in mutations.items():

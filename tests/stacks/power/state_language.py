@@ -1,7 +1,7 @@
-"""Executes the part of Amazon States Language that the power machines are written in, call by call.
+"""Executes the part of Amazon States Language that the power state machines use, call by call.
 
-An execution is a generator: it yields what it does next, so that a test decides when, and what comes of it.
-Anything that it does not know is an error, so that no state of a definition is passed over.
+An execution is a generator: it yields each call or wait, and the test decides its time and result. Unknown
+syntax is an error, so that no state of a definition is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pause:
 
 
 class CallFailedError(Exception):
-    """What an API answers instead of a result, by Step Functions' name: ``Ssm.ParameterNotFound…``."""
+    """An API's error, by Step Functions' name: ``Ssm.ParameterNotFound…``."""
 
     def __init__(self, error: str, cause: str = "") -> None:
         super().__init__(f"{error}: {cause}")
@@ -40,7 +40,7 @@ class CallFailedError(Exception):
 
 
 class ExecutionFailedError(Exception):
-    """The execution ended in a Fail state, or by an error that nothing catches."""
+    """The execution ended in a Fail state, or with an error that no state catches."""
 
     def __init__(self, error: str) -> None:
         super().__init__(error)
@@ -134,7 +134,7 @@ def _names(errors: list[str], failure: CallFailedError) -> bool:
 
 
 def _mapped(state: Mapping[str, Any], data: Any, context: Mapping[str, Any]) -> Steps:
-    """One item after the other: the definitions say ``MaxConcurrency`` 1."""
+    """Run the items one after the other: the definitions have ``MaxConcurrency`` 1."""
     assert state["MaxConcurrency"] == 1
     results: list[Any] = []
     for item in _found(state["ItemsPath"], data):
@@ -218,7 +218,7 @@ def _evaluated(expression: str, data: Any, context: Mapping[str, Any]) -> Any:
 
 
 def _arguments(text: str) -> list[str]:
-    """Split at the commas that stand in no further call."""
+    """Split at the commas outside nested calls."""
     parts, depth = [""], 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)

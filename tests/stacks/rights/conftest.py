@@ -1,4 +1,4 @@
-"""An account in which both tenants stand: the worst case, where no account's border helps."""
+"""An account with both tenants: the worst case, because no account boundary separates them."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def _as_deployed(assemblies: tuple[Path, Path]) -> Account:
 
 @pytest.fixture
 def account(_as_deployed: Account) -> Account:
-    """One of its own for each test, to put other roles and stores into."""
+    """Return a copy of the account, which the test may change."""
     return replace(_as_deployed, roles=list(_as_deployed.roles), stores=list(_as_deployed.stores))

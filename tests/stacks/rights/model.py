@@ -1,4 +1,4 @@
-"""Who and what stands in an account of several tenants: roles with their policies, stores with theirs."""
+"""The roles and stores of an account with several tenants, with their policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.stacks.rights.resolving import Resolver, Stack, stack_arn
+from tests.stacks.rights.resolver import Resolver, Stack, stack_arn
 
 Policy = Mapping[str, Any]
 KINDS = {
@@ -86,7 +86,7 @@ class Account:
         )
 
     def twin(self, store: Store, *, tenant: str) -> Store | None:
-        """Return what is the same to the other tenant; None where that tenant has no such thing."""
+        """Return the other tenant's store of the same role; None where that tenant has none."""
         for other in self.stores:
             if (other.tenant, other.stack, other.logical_id) == (tenant, store.stack, store.logical_id):
                 return other
@@ -234,7 +234,7 @@ class _Reader:
 
 
 def _of_endpoint(policy: Policy) -> Policy:
-    """The evaluator takes everybody as ``*`` alone, AWS as ``{"AWS": "*"}`` too."""
+    """Return the policy with the principal ``*``: the evaluator does not know ``{"AWS": "*"}``."""
     statements = [
         {**statement, "Principal": "*"} if statement["Principal"] == {"AWS": "*"} else statement
         for statement in policy["Statement"]

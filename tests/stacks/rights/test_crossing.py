@@ -1,5 +1,5 @@
-"""No role of one tenant reads, decrypts or writes anything of another, in one account; each is let through as
-the owner first."""
+"""No role of one tenant may read, decrypt or write data of another in the same account. Each request is first
+shown to be allowed in the role's own tenant."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.stacks.rights import walls
+from tests.stacks.rights import isolation
 from tests.stacks.rights.model import Account
-from tests.stacks.rights.owning import Right, claimed_rights, untouched
+from tests.stacks.rights.own_stores import Right, claimed_rights, untouched
 
 BOTH_WAYS = pytest.mark.parametrize(
     ("attacker", "owner"), [("clinic", "pharmacy"), ("pharmacy", "clinic")], ids=str
@@ -44,16 +44,16 @@ def test_every_store_is_used_by_a_role_of_its_tenant(account: Account, owner: st
 def test_what_a_role_may_do_to_its_own_store_it_may_not_do_to_the_twin_of_another_tenant(
     account: Account, owner: str
 ) -> None:
-    """The same request, so that nothing but whose the store is can make the difference."""
+    """The request is the same, so that only the store's owner can make the difference."""
     other = {"pharmacy": "clinic", "clinic": "pharmacy"}[owner]
     held = [right for right in claimed_rights(account, tenant=owner) if right.is_held]
     twins = [(right, twin) for right in held if (twin := account.twin(right.store, tenant=other))]
     assert len(twins) > 0.9 * len(held)  # a tenant may lack what another has
     tried = [_turned(right, twin.arn, twin.policy) for right, twin in twins]
-    assert [str(judgement) for judgement in walls.judge(tried) if judgement.is_allowed] == []
+    assert [str(judgement) for judgement in isolation.judge(tried) if judgement.is_allowed] == []
 
 
-def _turned(right: Right, arn: str, policy: walls.Policy | None) -> walls.Request:
+def _turned(right: Right, arn: str, policy: isolation.Policy | None) -> isolation.Request:
     let = next(judgement.request for judgement in right.judgements if judgement.is_allowed)
     return replace(let, resource=let.resource.replace(right.store.arn, arn), resource_policy=policy)
 
@@ -62,7 +62,7 @@ def _turned(right: Right, arn: str, policy: walls.Policy | None) -> walls.Reques
 def test_no_role_gets_through_to_any_store_of_another_tenant(
     account: Account, attacker: str, owner: str
 ) -> None:
-    crossings = walls.through_all(account, attacker=attacker, owner=owner)
+    crossings = isolation.through_all(account, attacker=attacker, owner=owner)
     assert [str(crossing) for crossing in crossings] == []
 
 
@@ -70,7 +70,7 @@ def test_no_role_gets_through_to_any_store_of_another_tenant(
 def test_what_roles_may_do_ends_at_their_tenant_even_if_stores_let_everybody_in(
     account: Account, attacker: str, owner: str
 ) -> None:
-    crossings = walls.through_identity_alone(account, attacker=attacker, owner=owner)
+    crossings = isolation.through_identity_alone(account, attacker=attacker, owner=owner)
     assert [str(crossing) for crossing in crossings] == []
 
 
@@ -78,7 +78,7 @@ def test_what_roles_may_do_ends_at_their_tenant_even_if_stores_let_everybody_in(
 def test_stores_and_keys_refuse_another_tenants_roles_even_if_these_may_do_anything(
     account: Account, attacker: str, owner: str
 ) -> None:
-    crossings = walls.through_stores_alone(account, attacker=attacker, owner=owner)
+    crossings = isolation.through_stores_alone(account, attacker=attacker, owner=owner)
     assert [str(crossing) for crossing in crossings] == []
 
 
@@ -86,18 +86,18 @@ def test_stores_and_keys_refuse_another_tenants_roles_even_if_these_may_do_anyth
 def test_the_boundary_ends_at_the_tenant_even_if_roles_may_do_anything_and_stores_let_everybody_in(
     account: Account, attacker: str, owner: str
 ) -> None:
-    crossings = walls.through_boundary_alone(account, attacker=attacker, owner=owner)
+    crossings = isolation.through_boundary_alone(account, attacker=attacker, owner=owner)
     assert [str(crossing) for crossing in crossings] == []
 
 
 @OWNERS
 def test_a_domain_knows_roles_of_its_tenant_alone(account: Account, owner: str) -> None:
-    """Its access policy lets identities of the account decide; who is not mapped is refused inside."""
+    """The domain's access policy leaves the decision to identities; the domain refuses unmapped roles."""
     own = {role.arn for role in account.of(owner)[0]}
     assert len(account.mapped[owner]) >= 4  # the master, who writes, who withdraws, who searches
     assert account.mapped[owner] <= own
 
 
 def test_every_role_is_bounded_and_carries_its_tenant(account: Account) -> None:
-    assert [str(role) for role in walls.unbounded(account)] == []
+    assert [str(role) for role in isolation.unbounded(account)] == []
     assert [str(role) for role in account.roles if role.tags.get("tenant") != role.tenant] == []

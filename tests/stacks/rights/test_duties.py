@@ -1,5 +1,5 @@
-"""Within a tenant: who writes and who reads raw captured calls, who puts model artifacts, and what a pusher
-may do."""
+"""Separation of duties in a tenant: who may write and read raw captured calls, who may put model artifacts,
+and what a pusher may do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.stacks.rights.asking import ACCOUNT, context_of
-from tests.stacks.rights.evaluating import Request, judge
+from tests.stacks.rights.evaluator import Request, judge
+from tests.stacks.rights.isolation import ANYTHING, key_requests
 from tests.stacks.rights.model import Account, Role, Store
-from tests.stacks.rights.walls import ANYTHING, key_requests
+from tests.stacks.rights.requests import ACCOUNT, context_of
 
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 
@@ -21,7 +21,7 @@ def store(account: Account, tenant: str, logical_id: str) -> Store:
 
 
 def let(account: Account, tenant: str, logical_id: str, action: str) -> set[str]:
-    """Return which of the tenant's roles its store would let do it, if each could do anything."""
+    """Return the tenant's roles that the store's policies admit, if each role may do anything."""
     bucket = store(account, tenant, logical_id)
     roles = account.of(tenant)[0]
     asked = [request(role, action, bucket, inside="/llm/x") for role in roles]
@@ -54,7 +54,7 @@ def test_sagemaker_alone_puts_into_the_quarantine(account: Account, tenant: str)
 @TENANT
 @pytest.mark.parametrize("endpoint", ["Llm", "Embedding"])
 def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str, endpoint: str) -> None:
-    """As SageMaker writes it: with the endpoint's role, by its own policies and boundary."""
+    """SageMaker writes with the endpoint's role, limited by its policies and boundary."""
     role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith(f"{endpoint}Role"))
     bucket = store(account, tenant, "QuarantineBucket")
     assert role.boundary

@@ -1,11 +1,11 @@
-"""The proof can fail: each wall, broken, lets somebody through, and the check says whom and where."""
+"""The proof can fail: without one of the policies a role gets access, and the check names role and store."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from tests.stacks.rights import walls
+from tests.stacks.rights import isolation
 from tests.stacks.rights.model import Account, Policy, Role, Store
 
 
@@ -40,7 +40,7 @@ def role_of(account: Account, tenant: str, name: str) -> Role:
 
 
 def narrow(account: Account, *, roles: tuple[str, ...], stacks: tuple[str, ...]) -> None:
-    """Leave what a mutation is about: the whole takes its time and is judged elsewhere."""
+    """Keep only the roles and stores of a mutation; other tests evaluate the whole account."""
     account.roles[:] = [role for role in account.roles if any(name in role.logical_id for name in roles)]
     account.stores[:] = [store for store in account.stores if store.stack in stacks]
 
@@ -49,7 +49,7 @@ def test_a_key_policy_without_its_condition_opens_the_key_to_the_other_tenant(ac
     key = store_of(account, "pharmacy", "DataKey")
     assert key.policy
     change_store(account, key, without(key.policy, conditions=["UseByTenant"]))
-    crossings = walls.through_stores_alone(account, attacker="clinic", owner="pharmacy")
+    crossings = isolation.through_stores_alone(account, attacker="clinic", owner="pharmacy")
     assert {crossing.store.logical_id for crossing in crossings} >= {"DataKey", "RecordsTable"}
     assert "kms:Decrypt" in {crossing.judgement.request.action for crossing in crossings}
 
@@ -57,8 +57,8 @@ def test_a_key_policy_without_its_condition_opens_the_key_to_the_other_tenant(ac
 def test_a_role_with_a_star_reaches_the_other_tenant_if_stores_let_it(account: Account) -> None:
     narrow(account, roles=("IngestRole", "RemoveRole"), stacks=("Data", "Keys"))
     role = role_of(account, "clinic", "IngestRole")
-    change_role(account, role, policies={**role.policies, "anything": walls.ANYTHING})
-    crossings = walls.through_identity_alone(account, attacker="clinic", owner="pharmacy")
+    change_role(account, role, policies={**role.policies, "anything": isolation.ANYTHING})
+    crossings = isolation.through_identity_alone(account, attacker="clinic", owner="pharmacy")
     assert {crossing.role.logical_id for crossing in crossings} == {role.logical_id}
     assert "s3:GetObject" in {crossing.judgement.request.action for crossing in crossings}
 
@@ -68,10 +68,10 @@ def test_a_role_with_a_star_and_no_boundary_gets_through_where_stores_have_no_po
 ) -> None:
     narrow(account, roles=("IngestRole", "RemoveRole"), stacks=("Models", "Orchestrator"))
     role = role_of(account, "clinic", "IngestRole")
-    changed = change_role(account, role, policies={"anything": walls.ANYTHING})
-    bounded = walls.through_boundary_alone(account, attacker="clinic", owner="pharmacy")
+    changed = change_role(account, role, policies={"anything": isolation.ANYTHING})
+    bounded = isolation.through_boundary_alone(account, attacker="clinic", owner="pharmacy")
     change_role(account, changed, boundary=None)
-    free = walls.through_boundary_alone(account, attacker="clinic", owner="pharmacy")
+    free = isolation.through_boundary_alone(account, attacker="clinic", owner="pharmacy")
     assert bounded == []
     assert {crossing.role.logical_id for crossing in free} == {role.logical_id}
     assert "endpoint" in {crossing.store.kind for crossing in free}
@@ -79,7 +79,7 @@ def test_a_role_with_a_star_and_no_boundary_gets_through_where_stores_have_no_po
 
 def test_a_role_that_loses_its_boundary_is_named(account: Account) -> None:
     role = change_role(account, role_of(account, "clinic", "TaskRole"), boundary=None)
-    assert walls.unbounded(account) == [role]
+    assert isolation.unbounded(account) == [role]
 
 
 def test_a_bucket_without_its_refusals_is_open_to_a_role_that_may_do_anything(account: Account) -> None:
@@ -87,7 +87,7 @@ def test_a_bucket_without_its_refusals_is_open_to_a_role_that_may_do_anything(ac
     assert bucket.policy
     open_policy = without(bucket.policy, sids=["RefuseStrangers", "RefuseOtherTenants"])
     change_store(account, bucket, open_policy)
-    crossings = walls.through_stores_alone(account, attacker="clinic", owner="pharmacy")
+    crossings = isolation.through_stores_alone(account, attacker="clinic", owner="pharmacy")
     assert {crossing.store.logical_id for crossing in crossings} == {"DocumentsBucket"}
 
 
@@ -95,7 +95,7 @@ def test_a_role_tagged_as_another_tenant_passes_that_tenants_walls(account: Acco
     narrow(account, roles=("IngestRole", "RemoveRole"), stacks=("Data", "Keys"))
     role = role_of(account, "clinic", "IngestRole")
     change_role(account, role, tags={**role.tags, "tenant": "pharmacy"})
-    crossings = walls.through_stores_alone(account, attacker="clinic", owner="pharmacy")
+    crossings = isolation.through_stores_alone(account, attacker="clinic", owner="pharmacy")
     assert {crossing.role.logical_id for crossing in crossings} == {role.logical_id}
 
 
@@ -108,7 +108,7 @@ def test_a_policy_that_names_the_other_tenants_queue_gets_through_with_its_key(a
     statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": queue.arn}
     document = {"Version": "2012-10-17", "Statement": [statement]}
     change_role(account, role, policies={**role.policies, "stray": document})
-    crossings = walls.through_all(account, attacker="clinic", owner="pharmacy")
+    crossings = isolation.through_all(account, attacker="clinic", owner="pharmacy")
     assert {(crossing.role.logical_id, crossing.store.logical_id) for crossing in crossings} == {
         (role.logical_id, queue.logical_id)
     }

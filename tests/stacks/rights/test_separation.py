@@ -1,4 +1,4 @@
-"""The evaluator is run, not used: its licence asks that it stay a program of its own (decision 0016)."""
+"""The evaluator is a separate program that nothing imports, as its licence requires (decision 0016)."""
 
 from __future__ import annotations
 

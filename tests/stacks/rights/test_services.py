@@ -1,5 +1,5 @@
-"""AWS's own services pass the tenant's policies where the product needs them: capture, events, logs, alarms,
-deployments; and those who deploy or break glass no further than they are meant to."""
+"""The tenant's policies allow AWS's services what the product needs: capture, events, logs, alarms and
+deployments. Deployers and break-glass roles get no more than they need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.stacks.rights.asking import ACCOUNT, REGION
-from tests.stacks.rights.evaluating import Request, judge
+from tests.stacks.rights.evaluator import Request, judge
+from tests.stacks.rights.isolation import ANYTHING
 from tests.stacks.rights.model import Account, Store
-from tests.stacks.rights.walls import ANYTHING
+from tests.stacks.rights.requests import ACCOUNT, REGION
 
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 EXECUTION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
@@ -29,7 +29,7 @@ def store(account: Account, tenant: str, logical_id: str) -> Store:
 def by_service(
     service: str, action: str, of: Store, *, inside: str = "", context: Mapping[str, str] | None = None
 ) -> Request:
-    """A call that a service makes with its own principal: it has no policy but the store's."""
+    """Return a call with a service's principal: only the store's policy applies."""
     return Request(
         principal=service,
         action=action,
@@ -48,7 +48,7 @@ def by_service(
 def by_person(
     arn: str, action: str, of: Store, *, inside: str = "", context: Mapping[str, str] | None = None
 ) -> Request:
-    """A call of somebody who may do anything, and has no tag of a tenant."""
+    """Return a call of an identity that may do anything and has no tenant tag."""
     request = by_service(arn, action, of, inside=inside, context=context)
     of_person = {"aws:PrincipalIsAWSService": "false", "aws:PrincipalArn": arn}
     return replace(request, identity=(ANYTHING,), context={**request.context, **of_person})

@@ -1,7 +1,7 @@
-"""Every wildcard of every policy, and its reason: a row of ``stacks.validators`` for what identities
-may do, and a row here for what stores, keys, roles and endpoints let others do.
+"""Every wildcard of every policy, and its reason: a row of ``stacks.validators`` for identities' policies,
+and a row here for policies of stores, keys, roles and endpoints.
 
-Only statements that allow are asked: in a Deny a wildcard takes more away.
+Only Allow statements count: in a Deny a wildcard denies more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from stacks.policy import pattern_of
 from stacks.validators import TABLE
-from tests.stacks.rights.asking import listed
+from tests.stacks.rights.requests import listed
 
 _IDENTITY = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
 _OF_STORES = {

@@ -1,14 +1,14 @@
-"""What each role may do as its owner: the ground on which a crossing is tried. A refusal says something only
-where the same request, of the tenant's own store, is let through."""
+"""What each role may do in its own tenant's stores. A refused crossing proves something only if the same
+request to the tenant's own store is allowed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.stacks.rights.asking import ACTIONS, KEY_USE, allow_statements, asked, covers, listed, request
-from tests.stacks.rights.evaluating import Judgement, Request, judge
+from tests.stacks.rights.evaluator import Judgement, Request, judge
+from tests.stacks.rights.isolation import key_requests
 from tests.stacks.rights.model import Account, Role, Store
-from tests.stacks.rights.walls import key_requests
+from tests.stacks.rights.requests import ACTIONS, KEY_USE, allow_statements, asked, covers, listed, request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Right:
 
     @property
     def is_held(self) -> bool:
-        """At least one way of asking is let through, by the store and by its key."""
+        """Return whether the store and its key allow at least one form of the request."""
         by_store = any(judgement.is_allowed for judgement in self.judgements)
         return by_store and (
             not self.key_judgements or any(judgement.is_allowed for judgement in self.key_judgements)
@@ -96,7 +96,7 @@ def _of_key(account: Account, role: Role, action: str, store: Store, keys: dict[
 
 
 def untouched(rights: list[Right], stores: list[Store]) -> list[Store]:
-    """Return the stores on which no role of the tenant holds any right."""
+    """Return the stores on which no role of the tenant has a permission."""
     held = {id(right.store) for right in rights if right.is_held}
     return [store for store in stores if store.kind in _USED and id(store) not in held]
 

@@ -1,4 +1,4 @@
-"""The power machines and conditions as they stand in synthesized templates, in a tenant of virtual time."""
+"""The power state machines and conditions of synthesized templates, for a tenant in virtual time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aws_cdk import aws_lambda as lambda_
 from assistant.settings.deployed_names import ON
 from stacks.models.power import PowerSwitch
 from stacks.models.stack import ModelsStack
-from tests.stacks.power.tenant_nights import Tenant
+from tests.stacks.power.simulation import Tenant
 from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of
 
 
 def tenant_of(chance: Random, *, word: str = ON) -> Tenant:
-    """Return a tenant that lives by what its templates say."""
+    """Return a simulated tenant with the conditions of its templates."""
     template = models_template()
     (stands,) = {body["Condition"] for body in resources_of(template, "AWS::SageMaker::Endpoint").values()}
     return Tenant(
@@ -61,7 +61,7 @@ def _text(value: Any) -> str:
 
 
 def _holds(condition: Any, *, word: str) -> bool:
-    """Evaluate a condition of a template for a word of the parameter."""
+    """Evaluate a condition of a template for a power state."""
     match condition:
         case {"Fn::Not": [inner]}:
             return not _holds(inner, word=word)
@@ -74,7 +74,7 @@ def _holds(condition: Any, *, word: str) -> bool:
 
 @cache
 def _condition_of_sources() -> Any:
-    """Return what ``Enabled`` of a mapping stands behind; the ingestion stack's are such mappings."""
+    """Return the condition of ``Enabled`` of the ingestion stack's event source mappings."""
     tenant = deployed("pharmacy")
     stack = cdk.Stack(stage_for(tenant), "Sources")
     switch = PowerSwitch(stack, "Switch", tenant=tenant)
@@ -87,7 +87,7 @@ def _condition_of_sources() -> Any:
 
 
 def switched(tenant: Tenant, kind: str) -> str | None:
-    """Run a machine and all that follows of it; return its outcome."""
+    """Run a state machine and every event that follows; return its outcome."""
     execution = tenant.start(kind)
     tenant.run()
     return execution.outcome

@@ -1,4 +1,4 @@
-"""Templates as CloudFormation would deploy them: every reference a name, made up but right in form."""
+"""Templates with every reference resolved to a made-up name of the correct form."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Stack:
 
 
 class Resolver:
-    """Of all stacks of an account together: they name each other's outputs."""
+    """Resolves all stacks of an account together, because they refer to each other's outputs."""
 
     def __init__(self, stacks: list[Stack]) -> None:
         self._stacks = {stack.name: stack for stack in stacks}

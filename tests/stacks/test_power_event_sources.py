@@ -1,4 +1,4 @@
-"""What a pause stops stands in the deployed templates: the queues of documents, and by the word alone."""
+"""The event sources that a pause disables: the document queues', by the power state alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ingestion(assembly: Path) -> dict[str, Any]:
 
 
 def _switched(template: dict[str, Any]) -> dict[str, Any]:
-    """Return the mappings that a word switches, by logical id."""
+    """Return the mappings that the power state switches, by logical id."""
     mappings = resources_of(template, "AWS::Lambda::EventSourceMapping")
     return {name: body for name, body in mappings.items() if isinstance(body["Properties"]["Enabled"], dict)}
 

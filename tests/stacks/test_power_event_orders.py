@@ -1,4 +1,4 @@
-"""The power machines under whatever order of events: requests, deployments, messages, questions, failures."""
+"""The power state machines with events in any order: requests, deployments, messages, questions, failures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.settings.deployed_names import ON, PAUSED
-from tests.stacks.power.machines import switched, tenant_of
-from tests.stacks.power.tenant_nights import Tenant
+from tests.stacks.power.simulation import Tenant
+from tests.stacks.power.templates import switched, tenant_of
 
 HOUR_S = 3600.0
 _HAPPENINGS = st.sampled_from(["pause", "resume", "deploy", "deploy that fails", "documents", "question"])
@@ -36,7 +36,7 @@ def _happen(tenant: Tenant, kind: str) -> None:
 
 
 def _live(tenant: Tenant, happenings: list[tuple[float, str]]) -> None:
-    """Let everything happen, and what follows of it."""
+    """Run every event, and the events that follow from it."""
     for time_s, kind in happenings:
         tenant.at(time_s, lambda kind=kind: _happen(tenant, kind))
     tenant.poll(until_s=tenant.now_s + 30 * HOUR_S)
@@ -120,7 +120,7 @@ def test_no_call_goes_to_a_deleted_endpoint_during_a_pause(
     resume_s: float,
     chance: Random,
 ) -> None:
-    """No failed call: so no alarm on errors, no circuit breaker, no attempt of a message used up."""
+    """No call fails, so no alarm, no circuit breaker and no used-up attempt of a message."""
     tenant = tenant_of(chance)
     _live(tenant, [*happenings, (pause_s, "pause"), (resume_s, "resume")])
 

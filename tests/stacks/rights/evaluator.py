@@ -23,7 +23,7 @@ slash. Put for it in policies and requests alike, so that nothing else changes."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """``boundary`` and ``endpoint`` None: there is none, and so nothing that bounds."""
+    """``boundary`` and ``endpoint`` are None where there is no boundary or no endpoint policy."""
 
     principal: str
     action: str
@@ -79,7 +79,7 @@ def judge(requests: Iterable[Request]) -> list[Judgement]:
 
 @dataclass(slots=True)
 class _PolicyBook:
-    """Each policy once: requests are many, and share them."""
+    """Each policy once, because many requests share it."""
 
     policies: dict[str, Policy] = field(default_factory=dict[str, Policy])
     _names: dict[int, str] = field(default_factory=dict[int, str])

@@ -1,4 +1,4 @@
-"""What a role may ask of a store, in every way that its own policies would oblige."""
+"""The requests of a role to a store, with every context that the role's policies may require."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.stacks.rights.evaluating import Request
+from tests.stacks.rights.evaluator import Request
 from tests.stacks.rights.model import Account, Policy, Role, Store
 
 ACCOUNT = "111122223333"
@@ -119,7 +119,7 @@ _SAID_BY_AWS = ("aws:principal", "aws:source", "aws:resource", "aws:requested", 
 
 
 def context_of(role: Role, **more: str) -> dict[str, str]:
-    """Return what AWS tells policies of the caller and the call; of tags of the resource it tells nothing."""
+    """Return the condition keys of the caller and the call, without tags of the resource."""
     return {
         **{f"aws:PrincipalTag/{key}": value for key, value in role.tags.items()},
         "aws:PrincipalArn": role.arn,
@@ -146,7 +146,7 @@ def asked(role: Role, action: str, store: Store) -> Iterator[tuple[str, dict[str
 def request(
     account: Account, role: Role, action: str, store: Store, *, resource: str, context: Mapping[str, str]
 ) -> Request:
-    """Return the request as it would be judged where all is deployed."""
+    """Return the request with the policies of a deployed account."""
     return Request(
         principal=role.arn,
         action=action,
@@ -197,7 +197,7 @@ def _keys(role: Role, action: str) -> set[str]:
 
 
 def _obliging(role: Role, action: str) -> list[dict[str, str]]:
-    """Return contexts that fulfil what the role's statements ask of the request itself."""
+    """Return contexts that fulfil the conditions of the role's statements on the request."""
     contexts: list[dict[str, str]] = [{}]
     for statement in allow_statements(role):
         if covers(statement, action):

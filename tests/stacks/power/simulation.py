@@ -1,7 +1,7 @@
-"""A tenant in virtual time: its stack, its word, its queue, its callers, and the machines that switch it.
+"""Simulates a tenant in virtual time: its stack, power state, queue and callers, and the state machines.
 
-Everything happens at an instant of a clock that only events move. What must be chosen (how long, in which
-order, whether it fails) ``chance`` is asked for.
+Every event happens at an instant of a clock that only events move. ``chance`` chooses durations, order and
+failures.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Execution:
 
 @dataclass
 class Stack:
-    """``stands`` is whether the endpoints exist; while an update takes or makes them, they do not."""
+    """``stands`` is whether the endpoints exist; during an update of them they do not."""
 
     stands: bool
     status: str = "UPDATE_COMPLETE"
@@ -65,7 +65,7 @@ class Stack:
 
 @dataclass
 class Tenant:
-    """``stands_for`` and ``takes_work_for`` evaluate the templates' own conditions for a word."""
+    """``stands_for`` and ``takes_work_for`` evaluate the templates' conditions for a power state."""
 
     definitions: Mapping[str, Mapping[str, Any]]
     stands_for: Callable[[str], bool]
@@ -207,7 +207,7 @@ class Tenant:
         return {"StackId": "s"}
 
     def _begin_update(self, who: str, *, word: str, fails: bool) -> None:
-        """Taken away at once, made at the end: the worst order for who calls."""
+        """Delete the endpoints at an update's start or create them at its end: the worst case for callers."""
         before, stack = (self.stack.stands, self.stack.word), self.stack
         stands = self.stands_for(word)
         stack.status, stack.updated_by = "UPDATE_IN_PROGRESS", who
@@ -222,14 +222,14 @@ class Tenant:
         self.after(20, 5400 if stands else 900, end)
 
     def deploy(self, *, fails: bool = False) -> bool:
-        """``cdk deploy``: models, then ingestion. It refuses a stack that is being updated."""
+        """Run ``cdk deploy``: models, then ingestion. CloudFormation refuses a stack during an update."""
         if self.stack.status not in SETTLED:
             return False
         self._begin_update("deploy", word=self.words[-1], fails=fails)
         return True
 
     def _deploy_ingestion(self) -> None:
-        """The mapping as its own stack's template has it: ``Enabled`` by the same condition."""
+        """Set the mapping's ``Enabled`` by the condition in the ingestion stack's template."""
         enabled = self.takes_work_for(self.words[-1])
 
         def end() -> None:
@@ -238,7 +238,7 @@ class Tenant:
         self.after(10, 300, end)
 
     def ask(self) -> None:
-        """A question, by a task that may have read the word some seconds ago."""
+        """Ask a question. The task may have read the power state some seconds earlier."""
         self.at(
             self.now_s, lambda word=self.words[-1]: self.after(0, STALEST_WORD_S, lambda: self._ask(word))
         )
@@ -260,7 +260,7 @@ class Tenant:
         self.messages.append(Message(visible_at_s=self.now_s))
 
     def poll(self, *, until_s: float, every_s: float = 120.0) -> None:
-        """The event source mapping, over and over: one message a poll."""
+        """Poll as the event source mapping does, one message per poll, repeatedly."""
         if self.enabled:
             visible = [message for message in self.messages if message.visible_at_s <= self.now_s]
             for message in visible[:1]:
@@ -269,7 +269,7 @@ class Tenant:
             self.at(self.now_s + every_s, lambda: self.poll(until_s=until_s, every_s=every_s))
 
     def _deliver(self, message: Message) -> None:
-        """The function reads the word, puts back what has to wait as a new message, or calls the endpoint."""
+        """Run the function: it reads the power state, then calls the endpoint or sends the message again."""
         if message.receives == MAX_RECEIVES:
             self.messages.remove(message)
             self.dead_letters += 1
@@ -294,7 +294,7 @@ class Tenant:
         return self.words[-1]
 
     def is_consistent(self) -> bool:
-        """Whether word, endpoints and sources of work say the same, and it is a word to rest at."""
+        """Return whether power state, endpoints and event sources agree on ``on`` or ``paused``."""
         on = self.word == "on"
         return self.word in ("on", PAUSED) and (self.stack.stands, self.enabled) == (on, on)
 

@@ -1,11 +1,13 @@
-"""The walls between two tenants, each judged alone and all together. A check returns what came through."""
+"""The policies that separate two tenants, checked one by one and together. A check returns each crossing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tests.stacks.rights.asking import (
+from tests.stacks.rights.evaluator import Judgement, Request, judge
+from tests.stacks.rights.model import Account, Policy, Role, Store
+from tests.stacks.rights.requests import (
     ACCOUNT,
     ACTIONS,
     KEY_USE,
@@ -14,8 +16,6 @@ from tests.stacks.rights.asking import (
     covers,
     request,
 )
-from tests.stacks.rights.evaluating import Judgement, Request, judge
-from tests.stacks.rights.model import Account, Policy, Role, Store
 
 ANYTHING: Policy = {
     "Version": "2012-10-17",
@@ -40,7 +40,7 @@ _OPEN: dict[str, Policy] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """A role got through to another tenant's store."""
+    """A role that has access to another tenant's store."""
 
     role: Role
     store: Store
@@ -51,12 +51,12 @@ class Crossing:
 
 
 def through_all(account: Account, *, attacker: str, owner: str) -> list[Crossing]:
-    """Every role of one against every store of the other, as deployed."""
+    """Return the crossings of every role of one tenant into every store of the other, as deployed."""
     return _through(account, account.of(attacker)[0], account.of(owner)[1], lambda store, asked: asked)
 
 
 def through_identity_alone(account: Account, *, attacker: str, owner: str) -> list[Crossing]:
-    """The same, where stores leave everything to the callers' own policies and nothing bounds those."""
+    """Return the crossings by the roles' policies alone: stores allow everything; roles have no boundary."""
 
     def opened(store: Store, asked: Request) -> Request:
         return replace(asked, resource_policy=_OPEN.get(store.kind), boundary=None, endpoint=None)
@@ -81,7 +81,7 @@ def through_stores_alone(account: Account, *, attacker: str, owner: str) -> list
 def through_boundary_alone(
     account: Account, *, attacker: str, owner: str, bounded: bool = True
 ) -> list[Crossing]:
-    """Roles that may do anything, against stores that tell their tags and refuse nobody themselves."""
+    """Return the crossings of roles that may do anything; only the boundary and the stores' tags apply."""
     roles = _almighty(account.of(attacker)[0])
     tagged = [store for store in account.of(owner)[1] if store.kind in TELL_TAGS]
 
@@ -142,7 +142,7 @@ def _is_open(role: Role, asked: Request) -> bool:
 
 
 def _unlocked(account: Account, roles: list[Role], stores: list[Store]) -> list[Crossing]:
-    """Stores without a policy that refuses: what their keys let through."""
+    """Return the crossings into stores without a denying policy, by their keys alone."""
     keys = {store.arn: store for store in account.stores if store.kind == "key"}
     tried = [
         (role, store, replace(used, boundary=None, endpoint=None))

@@ -1,6 +1,6 @@
-"""A tenant that is deployed paused, resumed and paused again, by the definitions of the deployed machines.
+"""A tenant is deployed paused, then resumed and paused again with the deployed state machines' definitions.
 
-Each of their calls is made on the emulated account. Only time is not real: a wait of a machine takes none.
+Each of their calls goes to the emulated account. Only waits are not real: they take no time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def switched(account: EmulatedAccount, kind: str) -> list[str]:
 
 
 def made(account: EmulatedAccount, call: Call) -> Mapping[str, Any]:
-    """Make a machine's call as Step Functions does, and return its result by Step Functions' names."""
+    """Make a state machine's call as Step Functions does; return its result by Step Functions' names."""
     service, _, action = call.action.partition(":")
     client = account.client(service)
     method = getattr(client, "".join(f"_{c.lower()}" if c.isupper() else c for c in action))
@@ -90,7 +90,7 @@ def endpoints(account: EmulatedAccount) -> set[str]:
 
 
 def sources(account: EmulatedAccount) -> set[str]:
-    """The states of those sources of work that the machines switch, as the ingestion stack names them."""
+    """Return the states of the event sources that the state machines switch, by ingestion's names."""
     found = account.client("ssm").get_parameter(Name=f"{POWER}-sources")["Parameter"]["Value"]
     named = json.loads(found)["event_sources"]
     assert len(named) > 1

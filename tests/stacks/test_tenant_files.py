@@ -1,4 +1,4 @@
-"""Tenant files as a deployment reads them: what follows from artifacts and profile, and what is refused."""
+"""Tenant files as a deployment reads them: values from artifacts and profile, and refused files."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ PROMPTS = {"answer/1": False, "answer/2": True}
 
 
 def asked_with(**answering: object) -> list[str]:
-    """Return what is wrong with the pharmacy's file where its model's manifest says ``answering``."""
+    """Return the error for the pharmacy's file with ``answering`` in its model's manifest."""
     tenant = deployed("pharmacy")
     table = tenant.llm.answering.model_copy(update=answering)
     found = artifact_contradictions(
