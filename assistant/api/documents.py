@@ -67,8 +67,8 @@ async def list_documents(
     after: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> wire.DocumentPage:
-    """A page of the documents of the sources that the caller may write, in order of their ids, and how many
-    are in each state."""
+    """Return a page of the documents of the sources that the caller may write, ordered by id, and the number
+    of documents in each state."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     tenant = service.tenants[caller.tenant]
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
@@ -93,17 +93,18 @@ async def bring_document(
     caller: Caller,
     knowledge_source: Annotated[str | None, Query(max_length=64)] = None,
 ) -> DocumentStatus:
-    """Take the canonical document and have it indexed; its status tells how far it is, and its whole id.
+    """Accept the canonical document for indexing. The returned status has the document's full id and its
+    state.
 
-    `knowledge_source` names the `[[sources]]` entry of the tenant file that the document belongs to, and may
-    be left out where the tenant has one, or one without a namespace. A source with a namespace puts it before
-    the id: `refill` of `wiki` becomes `wiki:refill`, by which all other operations know it; `document_id`
-    itself holds no colon. (The field `source` is something else: what the document says of where it is from,
-    shown to agents.) `labels` must be in the tenant's vocabulary; without the field the source's default
-    labels count, and an empty list means that every agent may read it.
-    Who does not hold all labels of a document may not make it readable to more: 403 `labels_widened`, and a
-    record. A body that is refused takes what answers under its `document_id` out of the answers, state
-    `withheld`, until the document is brought again: it may have been meant to restrict it.
+    `knowledge_source` names the document's `[[sources]]` entry in the tenant file. Omit it if the tenant has
+    only one source, or one without a namespace. A source's namespace is put before the id: `refill` of `wiki`
+    becomes `wiki:refill`, and all other operations use this full id. `document_id` itself contains no colon.
+    (The field `source` is different: it is the document's own description of its origin, shown to agents.)
+    `labels` must be in the tenant's vocabulary. Without the field the source's default labels apply; with an
+    empty list every agent may read the document. A caller who does not have all labels of a document may not
+    make it readable to more agents: the request is refused with 403 `labels_widened` and recorded. A refused
+    body may have been meant to restrict a document, so the document with its `document_id` gets the state
+    `withheld` and is in no answer until it is sent again.
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
     tenant = service.tenants[caller.tenant]
@@ -134,9 +135,9 @@ async def bring_document(
 async def withhold_document(
     request: Request, service: ServiceOf, caller: Caller, document_id: str
 ) -> DocumentStatus:
-    """Take the document out of the answers until it is brought again; its text is kept.
+    """Exclude the document from answers until it is sent again; its text is kept.
 
-    For a sender who has a new content that it cannot read, and for an owner in doubt.
+    Use it when a new version of the document cannot be read, or when its owner doubts the text.
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
     body = await read_body(request.scope, request.receive)
@@ -150,14 +151,14 @@ async def withhold_document(
 
 @router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 422, 503))
 async def document_status(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
-    """Where the document is on its way into the index, and why it failed."""
+    """Return the document's indexing state, and the reason if indexing failed."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     return await _status(service.tenants[caller.tenant], caller, document_id)
 
 
 @router.delete("/v1/documents/{document_id}", status_code=202, responses=problems(401, 403, 404, 422, 503))
 async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
-    """Withdraw the document: it is no longer readable, and the worker takes it out of the index."""
+    """Withdraw the document: it is unreadable immediately, and the worker deletes it from the index."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     tenant = service.tenants[caller.tenant]
     async with _stores_timeout():
@@ -180,9 +181,11 @@ async def read_document(
     end: Annotated[int | None, Query(ge=0)] = None,
     form: Annotated[Literal["text", "original"], Query(alias="format")] = "text",
 ) -> wire.DocumentText | Response:
-    """The stored text with its sections, or with ``format=original`` what was brought. Each read is recorded.
+    """Return the stored text with its sections, or the received file with ``format=original``. Records the
+    read.
 
-    ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are no secret, and no right.
+    ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are not secret and give no
+    access.
     """
     require_role(caller, *Role)
     if (start is None) != (end is None):
@@ -204,9 +207,10 @@ async def read_document(
     openapi_extra=body_of(wire.LinkToken) | {"security": []},
 )
 async def read_linked_document(request: Request, service: ServiceOf) -> wire.DocumentText:
-    """The stored text that a link in an answer opens, for 10 minutes, in the name of the agent who asked.
+    """Return the stored text that a link in an answer opens. The link is valid for 10 minutes, and the read
+    is recorded for the agent who asked.
 
-    The token is all the right that a reader brings, so it is posted: addresses are kept by logs.
+    The token alone gives access, so it is sent in the body: logs record addresses.
     """
     token = parse_body(await read_body(request.scope, request.receive), wire.LinkToken).token
     tenant = service.tenants.get(tenant_of_link(token))
@@ -235,8 +239,8 @@ async def audit(
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
 ) -> wire.AuditPage:
-    """Who saw a document (its readers, and who was given an answer with it among the sources), what an agent
-    saw, or both together; in the last 30 days unless told. The audit itself is recorded."""
+    """Return who saw a document (its readers, and agents who got an answer with it as a source), what an
+    agent saw, or both; by default in the last 30 days. The audit itself is recorded."""
     require_role(caller, Role.AUDITOR)
     tenant = service.tenants[caller.tenant]
     until = until or service.clock.now()

@@ -41,7 +41,7 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/healthz")
 async def alive() -> dict[str, bool]:
-    """The process answers; nothing else is asked. The only check for balancers."""
+    """Return that the process runs, without checking its dependencies. Load balancers use only this check."""
     return {"alive": True}
 
 

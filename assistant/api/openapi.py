@@ -92,8 +92,9 @@ def _ask() -> dict[str, Any]:
         "tags": ["answers"],
         "summary": "Ask",
         "operationId": "ask",
-        "description": "Answer a question: streamed when Accept takes text/event-stream at least as gladly "
-        "as JSON, else whole. Leaving ends the answer, after resume_window_s seconds.",
+        "description": "Answer a question: as a stream when Accept prefers text/event-stream or ranks it "
+        "equal to JSON, otherwise as one body. When the client disconnects, the answer ends after "
+        "resume_window_s seconds.",
         "parameters": [_KEY],
         **body_of(AnswerRequest),
         "responses": _responses(
@@ -114,15 +115,14 @@ def _follow() -> dict[str, Any]:
     not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
     return {
         "tags": ["answers"],
-        "summary": "Come back to an answer",
+        "summary": "Resume an answer",
         "operationId": "follow_answer",
-        "description": "The events of the caller's own answer that was asked with a resume_window_s or a "
-        "key: those after Last-Event-ID, then what follows. They are kept for 15 minutes. "
-        "When the process that wrote the answer is gone, an error of code interrupted "
-        "ends the stream; of code not_resumable where only the end of its events is lost "
-        "and the whole answer is recorded: read it. When a document that it shows was "
-        "withdrawn since, or is no longer open to the caller, all that comes is an error "
-        "of code withdrawn.",
+        "description": "The events of the caller's own answer, if its question had a resume_window_s or a "
+        "key: those after Last-Event-ID, then the new ones. They are kept for 15 minutes. If the process "
+        "that wrote the answer has ended, the stream ends with the error interrupted. If only the "
+        "last events are lost and the whole answer is recorded, it ends with the error "
+        "not_resumable: read the answer instead. If a document in the answer was withdrawn, or the "
+        "caller may no longer read it, the only event is the error withdrawn.",
         "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
         "responses": _responses(
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},
@@ -162,16 +162,17 @@ def _chat() -> dict[str, Any]:
 
 
 _CHAT_RULES = (
-    "The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; "
-    "the id of the completion is its answer_id. The last message, of role user, is the question; the "
-    "user's message before it joins in the prompt, and in retrieval where the question leans on it. "
-    "Messages of role assistant are never read; with conversation_id (ours, from answer.conversation_id) "
-    "the recorded turns are used instead. Roles system and developer, unknown parameters, and those that "
-    "would change what comes back are refused (422); parameters of sampling and bookkeeping are taken "
-    "without effect. The content is the answer's text. An uncertain answer begins with a line that says "
-    "so, or ends with it where only the last event tells. Without evidence the content is the reason and "
-    "whom to ask. Both end with finish_reason stop; answer.finish_reason and answer.certainty tell them "
-    "apart."
+    "The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and "
+    "record; the id of the completion is its answer_id. The last message, with role user, is the "
+    "question. The prompt also contains the previous user message; retrieval uses it if the "
+    "question is a follow-up. Messages with role assistant are never read; with conversation_id "
+    "(from answer.conversation_id) the recorded turns are used instead. Roles system and "
+    "developer, unknown parameters, and parameters that would change the response are refused "
+    "(422). Parameters of sampling and bookkeeping are accepted without effect. The content is "
+    "the answer's text. An uncertain answer starts with a line that says so, or ends with it if "
+    "the service knows only at the end. Without evidence the content is the reason and whom to "
+    "ask. Both have finish_reason stop; answer.finish_reason and answer.certainty distinguish "
+    "them."
 )
 
 

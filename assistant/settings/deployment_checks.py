@@ -117,9 +117,9 @@ def _covered_names(one: TenantConfig, other: TenantConfig) -> Iterator[str]:
     """
     if f"{_begins(other)}-".startswith(f"{_begins(one)}-"):
         yield (
-            f"{one.name}.toml and {other.name}.toml stand in one account and region, and "
-            f'"{_begins(one)}-*", by which keys and alarms tell what is {one.name}\'s, covers '
-            f'"{_begins(other)}". Give {other.name} a name or name_prefix that does not begin so. '
+            f"{one.name}.toml and {other.name}.toml are in one account and region, and "
+            f'"{_begins(one)}-*", the pattern of keys and alarms for {one.name}, covers '
+            f'"{_begins(other)}". Give {other.name} a name or name_prefix with another beginning. '
             "(With -c tenant=NAME no other file is read; make synth reads them all.)"
         )
 
@@ -152,7 +152,7 @@ def artifact_contradictions(
         yield Contradiction(
             ("embedding", "dimensions"),
             f"{tenant.embedding.dimensions}, and vectors of {embedding.name} have {embedding.dimensions}: "
-            "the index would take none. Leave the key out.",
+            "the index would accept none of them. Delete the key.",
         )
     if tenant.embedding.max_tokens > embedding.max_tokens:
         yield Contradiction(
