@@ -160,7 +160,7 @@ async def running(settings: ServiceSettings) -> AsyncIterator[RunningProcess]:
         yield started
 
 
-async def test_who_holds_all_connections_open_keeps_nobody_out(running: RunningProcess) -> None:
+async def test_unfinished_requests_on_100_connections_block_no_other_client(running: RunningProcess) -> None:
     async with AsyncExitStack() as stack:
         held = [await stack.enter_async_context(raw(running.url)) for _ in range(100)]
         for connection in held:

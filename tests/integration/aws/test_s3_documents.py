@@ -184,7 +184,9 @@ BROKEN.remove(("other xml", "put"))  # the status alone says that an object is w
 
 
 @pytest.mark.parametrize(("fault", "call"), BROKEN)
-async def test_a_broken_way_is_an_error_until_it_is_mended(bucket: Bucket, fault: str, call: str) -> None:
+async def test_a_broken_connection_is_an_error_until_it_is_restored(
+    bucket: Bucket, fault: str, call: str
+) -> None:
     await bucket.store.put(samples.document())
     await bucket.way.break_by(FAULTS[fault])
     with pytest.raises((DependencyError, DocumentInvalidError)) as raised:

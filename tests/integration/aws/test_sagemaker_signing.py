@@ -69,7 +69,7 @@ async def test_credentials_near_their_end_are_refreshed() -> None:
     assert exchange.headers["x-amz-security-token"] == "token of FRESH"
 
 
-async def test_credentials_that_cannot_be_had_are_an_error() -> None:
+async def test_unavailable_credentials_are_an_error() -> None:
     async def fetch() -> dict[str, str]:
         return {"access_key": "no other field"}
 

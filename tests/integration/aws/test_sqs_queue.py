@@ -122,7 +122,7 @@ CALLS: dict[str, Callable[[SqsIngestionQueue], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_broken_way_is_an_error_until_it_is_mended(sqs: Sqs, fault: str) -> None:
+async def test_a_broken_connection_is_an_error_until_it_is_restored(sqs: Sqs, fault: str) -> None:
     await sqs.queue.send_many(["kept"])
     await sqs.way.break_by(FAULTS[fault])
     for call in CALLS.values():
@@ -144,7 +144,7 @@ async def test_messages_of_a_lost_response_are_delivered_again(sqs: Sqs) -> None
     assert (again.document_id, again.attempt) == ("kept", 2)
 
 
-async def test_an_answer_about_other_things_has_done_nothing(sqs: Sqs) -> None:
+async def test_a_response_without_the_expected_fields_is_an_error(sqs: Sqs) -> None:
     await sqs.way.break_by(Fault(Kind.ANSWER, answer=json_answer(b'{"weather":"fine"}')))
     for call in ("send", "delete", "extend", "depth"):
         with pytest.raises(DependencyError):

@@ -35,7 +35,7 @@ def test_right_templates_end_with_0_and_say_what_was_checked() -> None:
     assert "2 templates (network, service)" in done.stdout
 
 
-def test_a_refused_template_ends_with_1_and_says_where_and_how_to_mend_it() -> None:
+def test_a_refused_template_ends_with_1_and_says_where_and_how_to_fix_it() -> None:
     done = check(FOREIGN / "wrong" / "16_scaling_first.yaml")
     assert done.returncode == 1
     assert "M16 scaling-before-endpoint: refused  16_scaling_first.Scaling DependsOn" in done.stdout

@@ -158,7 +158,7 @@ async def test_a_forbidden_algorithm_asks_for_no_key() -> None:
     assert keys.asked == []
 
 
-async def test_keys_that_cannot_be_had_are_no_refusal() -> None:
+async def test_unavailable_keys_are_an_outage_and_no_refusal() -> None:
     class NoKeys(StaticKeys):
         async def key(self, kid: str) -> ECKey | RSAKey | None:
             raise DependencyError("no keys")

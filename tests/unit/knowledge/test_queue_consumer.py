@@ -88,7 +88,7 @@ async def working(folder: Path, limits: ConsumerLimits = LIMITS) -> AsyncIterato
         await work.other.close()
 
 
-async def test_what_is_worked_on_for_long_is_given_to_nobody_else(tmp_path: Path) -> None:
+async def test_a_long_job_is_delivered_to_no_other_worker(tmp_path: Path) -> None:
     async with working(tmp_path) as work:
         for _ in range(4):
             work.clock.step(0.9 * VISIBILITY_S)
