@@ -13,8 +13,6 @@ import re
 import secrets
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Span
 from assistant.domain.errors import ConfigurationError, UnauthenticatedError
@@ -79,11 +77,10 @@ class SignedDocumentLinks:
             payload, mac = _decode(parts[1]), _decode(parts[2])
             is_signed = hmac.compare_digest(mac, self._mac(payload))
             grant = LinkGrant.model_validate_json(payload) if is_signed else None
-        except (ValueError, ValidationError):
+        except ValueError:  # also pydantic's
             raise refused_link() from None
-        if grant is None or grant.tenant != self._tenant:
-            raise refused_link()
-        if grant.expires_s <= self._clock.now().timestamp():
+        now_s = self._clock.now().timestamp()
+        if grant is None or grant.tenant != self._tenant or grant.expires_s <= now_s:
             raise refused_link()
         return grant
 

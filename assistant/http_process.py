@@ -159,11 +159,8 @@ class BoundedConnection(HttpToolsProtocol):
     def _make_room(self) -> None:
         if len(self.connections) <= self.most_connections:
             return
-        idle = [
-            each
-            for each in cast("set[BoundedConnection]", self.connections)
-            if each is not self and not each._is_answering() and not each.transport.is_closing()
-        ]
+        others = cast("set[BoundedConnection]", self.connections) - {self}
+        idle = [each for each in others if not each._is_answering() and not each.transport.is_closing()]
         min(idle, key=lambda each: each._idle_since_s, default=self).transport.abort()
 
     def _refuse(self, status: int) -> None:
@@ -224,9 +221,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise LocalRuntimeError(
-                f"Port {port} on {host} is in use; stop what uses it, or choose another (0: any free one)."
-            ) from None
+            advice = "stop what uses it, or choose another (0: any free one)"
+            raise LocalRuntimeError(f"Port {port} on {host} is in use; {advice}.") from None
         raise LocalRuntimeError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
     return listener
 
@@ -377,8 +373,6 @@ def _key_and_certificate() -> bytes:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted)
+    return private + certificate.public_bytes(pem)

@@ -67,14 +67,11 @@ def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
     try:
         return ModelFacts.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: there is no such model artifact; start the model server, which makes it, "
-            "or set model_artifacts_dir to where it is."
-        ) from None
+        advice = "start the model server, which makes it, or set model_artifacts_dir to where it is"
+        raise ConfigurationError(f"{path}: there is no such model artifact; {advice}.") from None
     except ValidationError as error:
-        raise ConfigurationError(
-            f"{path}: not an artifact of schema 1 ({error.error_count()} errors)."
-        ) from None
+        errors = error.error_count()
+        raise ConfigurationError(f"{path}: not an artifact of schema 1 ({errors} errors).") from None
 
 
 def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
@@ -104,9 +101,8 @@ def _load_tokenizer(path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
-        raise ConfigurationError(
-            f"{path}: the model's tokenizer cannot be read: {error}; it is part of the model's artifact."
-        ) from None
+        problem = f"the model's tokenizer cannot be read: {error}"
+        raise ConfigurationError(f"{path}: {problem}; it is part of the model's artifact.") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     with suppress(AttributeError, OSError):  # only glibc has it

@@ -169,12 +169,8 @@ def queue_batch(event: Event) -> QueueBatch:
         else:
             attempt = int(record.attributes.ApproximateReceiveCount)
             messages.append(QueuedDocument(record.messageId, document_id, attempt))
-    return QueueBatch(
-        queue_name=records[0].eventSourceARN.rpartition(":")[2],
-        messages=tuple(messages),
-        invalid_receipts=tuple(invalid.values()),
-        failures=batch_failures(list(invalid)),
-    )
+    queue_name, failures = records[0].eventSourceARN.rpartition(":")[2], batch_failures(list(invalid))
+    return QueueBatch(queue_name, tuple(messages), tuple(invalid.values()), failures)
 
 
 class ResourceRequest(BaseModel):
@@ -223,16 +219,10 @@ async def reply_to_cloudformation(
         _log.exception("custom_resource_failed", resource_type=request.resource_type)
         status, reason = "FAILED", f"{type(error).__name__}: see the function's log."
     _log.info("custom_resource_answered", resource_type=request.resource_type, status=status, reason=reason)
-    reply: dict[str, object] = {
-        "Status": status,
-        "Reason": reason[:_LONGEST_REASON],
-        "PhysicalResourceId": physical_id,
-        "StackId": request.stack_id,
-        "RequestId": request.request_id,
-        "LogicalResourceId": request.logical_id,
-        "NoEcho": False,
-        "Data": {},
-    }
+    reply: dict[str, object] = {"Status": status, "Reason": reason[:_LONGEST_REASON]}
+    reply |= {"NoEcho": False, "Data": {}}
+    reply |= {"PhysicalResourceId": physical_id, "LogicalResourceId": request.logical_id}
+    reply |= {"StackId": request.stack_id, "RequestId": request.request_id}
     await _put(URL(request.response_url, encoded=True), orjson.dumps(reply))
 
 

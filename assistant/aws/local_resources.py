@@ -28,12 +28,8 @@ async def create_documents_bucket(s3: Any, *, bucket: str, kms_key_id: str | Non
     default: dict[str, str] = {"SSEAlgorithm": "AES256"}
     if kms_key_id is not None:
         default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key_id}
-    await s3.put_bucket_encryption(
-        Bucket=bucket,
-        ServerSideEncryptionConfiguration={
-            "Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
-        },
-    )
+    rules = [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
+    await s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
 
 
 def _bucket_place(s3: Any) -> dict[str, Any]:
@@ -79,9 +75,8 @@ async def create_table(dynamodb: Any, definition: TableDefinition, *, name: str)
         pass
     else:
         await _set_table_lifetime(dynamodb, definition, name=name)
-    await dynamodb.get_waiter("table_exists").wait(
-        TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-    )
+    waiter = dynamodb.get_waiter("table_exists")
+    await waiter.wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
 
 async def _set_table_lifetime(dynamodb: Any, definition: TableDefinition, *, name: str) -> None:
@@ -96,21 +91,15 @@ async def _set_table_lifetime(dynamodb: Any, definition: TableDefinition, *, nam
 def _table_shape(definition: TableDefinition) -> dict[str, Any]:
     names = {PARTITION, SORT}
     shape: dict[str, Any] = {"KeySchema": _key_schema(PARTITION, SORT)}
-    if definition.index is not None:
-        names |= {definition.index.partition, definition.index.sort}
-        shape["GlobalSecondaryIndexes"] = [
-            {
-                "IndexName": definition.index.name,
-                "KeySchema": _key_schema(definition.index.partition, definition.index.sort),
-                "Projection": {"ProjectionType": "ALL" if definition.index.whole_items else "KEYS_ONLY"},
-            }
-        ]
+    if (index := definition.index) is not None:
+        names |= {index.partition, index.sort}
+        projection = {"ProjectionType": "ALL" if index.whole_items else "KEYS_ONLY"}
+        keys = _key_schema(index.partition, index.sort)
+        second = {"IndexName": index.name, "KeySchema": keys, "Projection": projection}
+        shape["GlobalSecondaryIndexes"] = [second]
     attributes = [{"AttributeName": name, "AttributeType": "S"} for name in sorted(names)]
     return shape | {"AttributeDefinitions": attributes}
 
 
 def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [
-        {"AttributeName": partition, "KeyType": "HASH"},
-        {"AttributeName": sort, "KeyType": "RANGE"},
-    ]
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]

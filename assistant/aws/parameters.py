@@ -146,9 +146,8 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
             stored = await ssm.get_parameter(Name=name)
         ciphertext = base64.b64decode(stored["Parameter"]["Value"], validate=True)
     except (KeyError, binascii.Error):
-        raise ConfigurationError(
-            f"The parameter {name} holds no ciphertext in base64; delete it and create it again."
-        ) from None
+        advice = "delete it and create it again"
+        raise ConfigurationError(f"The parameter {name} holds no ciphertext in base64; {advice}.") from None
     except ServiceRefusedError as error:
         raise _refused(
             error,
@@ -157,9 +156,8 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
         ) from None
     try:
         async with aws_call("KMS", limit_s=_SECRET_LIMIT_S):
-            response = await kms.decrypt(
-                CiphertextBlob=ciphertext, EncryptionContext=link_secret_context(tenant)
-            )
+            context = link_secret_context(tenant)
+            response = await kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=context)
     except ServiceRefusedError as error:
         raise _refused(
             error,
@@ -169,9 +167,8 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
         ) from None
     secret = bytes(response.get("Plaintext", b""))
     if len(secret) < _SECRET_BYTES:
-        raise ConfigurationError(
-            f"The parameter {name} holds a data key of fewer than {_SECRET_BYTES} bytes; create it again."
-        )
+        short = f"a data key of fewer than {_SECRET_BYTES} bytes"
+        raise ConfigurationError(f"The parameter {name} holds {short}; create it again.")
     return secret
 
 
@@ -188,9 +185,8 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
     head = _base64url(orjson.dumps({"alg": "ES256", "kid": kid, "typ": "at+jwt"}))
     signed = f"{head}.{_base64url(orjson.dumps(dict(claims)))}"
     async with aws_call("KMS", limit_s=_TOKEN_LIMIT_S):
-        response = await kms.sign(
-            KeyId=key_id, Message=signed.encode(), MessageType="RAW", SigningAlgorithm=_SIGNING_ALGORITHM
-        )
+        how = {"KeyId": key_id, "MessageType": "RAW", "SigningAlgorithm": _SIGNING_ALGORITHM}
+        response = await kms.sign(Message=signed.encode(), **how)
     from cryptography.hazmat.primitives.asymmetric import utils  # only the probe's package has it
 
     numbers = utils.decode_dss_signature(bytes(response["Signature"]))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +39,7 @@ _MOST_ROUNDS = 100
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class S3DocumentStore:
     """A ``DocumentStore`` on one tenant's versioned bucket, or on a prefix of it.
 
@@ -48,24 +50,11 @@ class S3DocumentStore:
     Raises DependencyError when S3 does not answer, DocumentInvalidError when what it holds is damaged.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        *,
-        bucket: str,
-        kms_key_id: str | None = None,
-        prefix: str = StoreSettings.documents_prefix,
-    ) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._prefix = prefix
-        self._encryption: Mapping[str, Any] = {}
-        if kms_key_id is not None:
-            self._encryption = {
-                "ServerSideEncryption": "aws:kms",
-                "SSEKMSKeyId": kms_key_id,
-                "BucketKeyEnabled": True,  # one call of KMS for many objects
-            }
+    client: Any
+    _: KW_ONLY
+    bucket: str
+    kms_key_id: str | None = None
+    prefix: str = StoreSettings.documents_prefix
 
     async def put(self, document: Document) -> None:
         await self._write(self._document_key(document.document_id), encode_document(document))
@@ -85,16 +74,15 @@ class S3DocumentStore:
         """Remove every version and every delete marker of everything under the document's keys."""
         for _ in range(_MOST_ROUNDS):
             async with aws_call(_WHAT, limit_s=_LIMIT_S):
-                page = await self._client.list_object_versions(
-                    Bucket=self._bucket, Prefix=self._folder(document_id), MaxKeys=_VERSIONS_AT_ONCE
-                )
+                place = {"Bucket": self.bucket, "Prefix": self._folder(document_id)}
+                page = await self.client.list_object_versions(**place, MaxKeys=_VERSIONS_AT_ONCE)
             if "IsTruncated" not in page:  # any other XML would read as an empty list
                 raise DependencyError(f"{_WHAT} returned no list of versions.")
             versions = _versions(page)
             if not versions:
                 return
             async with aws_call(_WHAT, limit_s=_LIMIT_S):
-                refused = await _delete_versions(self._client, self._bucket, versions)
+                refused = await _delete_versions(self.client, self.bucket, versions)
             if len(refused) == len(versions):
                 raise DependencyError(f"{_WHAT} deletes nothing: {refused[0].get('Code')}.")
             if refused:
@@ -102,16 +90,13 @@ class S3DocumentStore:
         raise DependencyError("The document store still has versions of a deleted document. Delete it again.")
 
     async def _write(self, key: str, content: bytes) -> None:
+        options: dict[str, Any] = {"ContentType": "application/json", "ChecksumSHA256": _checksum(content)}
+        options["ChecksumAlgorithm"] = "SHA256"  # the emulator returns the checksum only with this
+        if self.kms_key_id is not None:  # with a bucket key, one call of KMS is made for many objects
+            options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id}
+            options["BucketKeyEnabled"] = True
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
-            await self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=content,
-                ContentType="application/json",
-                ChecksumAlgorithm="SHA256",  # the emulator returns the checksum only with this
-                ChecksumSHA256=_checksum(content),
-                **self._encryption,
-            )
+            await self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **options)
 
     async def _read(self, key: str, *, document_id: str) -> bytes | None:
         """Return the newest version's bytes; None when there is none.
@@ -135,7 +120,7 @@ class S3DocumentStore:
     async def _read_once(self, key: str) -> bytes | None:
         try:
             async with aws_call(_WHAT, limit_s=_LIMIT_S):
-                answer = await self._client.get_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+                answer = await self.client.get_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
                 async with answer["Body"] as body:
                     content = await _read_body(body, length=int(answer.get("ContentLength", 0)))
         except ServiceRefusedError as error:
@@ -147,7 +132,7 @@ class S3DocumentStore:
         return content
 
     def _folder(self, document_id: str) -> str:
-        return f"{self._prefix}{hashlib.sha256(document_id.encode()).hexdigest()}/"
+        return f"{self.prefix}{hashlib.sha256(document_id.encode()).hexdigest()}/"
 
     def _document_key(self, document_id: str) -> str:
         return f"{self._folder(document_id)}document.json"
@@ -206,29 +191,28 @@ class S3CaptureStore:
     async def read_raw(self, key: str) -> bytes | None:
         try:
             async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
-                found = await self._client.get_object(
-                    Bucket=self._quarantine, Key=key, ChecksumMode="ENABLED"
-                )
+                place = {"Bucket": self._quarantine, "Key": key}
+                found = await self._client.get_object(**place, ChecksumMode="ENABLED")
+                size_bytes = int(found["ContentLength"])
                 async with found["Body"] as body:
-                    if found["ContentLength"] > LARGEST_CAPTURE_BYTES:
-                        raise TooLargeError(
-                            f"A captured object has {found['ContentLength']} bytes; the limit is "
-                            f"{LARGEST_CAPTURE_BYTES}. It stays until somebody deletes it."
+                    if size_bytes > LARGEST_CAPTURE_BYTES:
+                        over = (
+                            f"A captured object has {size_bytes} bytes; the limit is {LARGEST_CAPTURE_BYTES}."
                         )
+                        raise TooLargeError(f"{over} It stays until somebody deletes it.")
                     content: bytes = await body.read()
         except ServiceRefusedError as error:
             if error.reason == "NoSuchKey":
                 return None
             raise
-        if len(content) != found["ContentLength"]:
+        if len(content) != size_bytes:
             raise DependencyError("The quarantine returned a part of an object. Retry.")
         return content
 
     async def put_clean(self, key: str, content: bytes) -> None:
+        made = {"Body": content, "ContentType": "application/jsonl"}
         async with aws_call("Clean capture", limit_s=_CAPTURE_LIMIT_S):
-            await self._client.put_object(
-                Bucket=self._capture, Key=key, Body=content, ContentType="application/jsonl"
-            )
+            await self._client.put_object(Bucket=self._capture, Key=key, **made)
 
     async def delete_raw(self, key: str) -> None:
         async for page in self._pages(prefix=key):
@@ -250,15 +234,14 @@ class S3CaptureStore:
                 yield RawCapture(key, written_at)
 
     async def _pages(self, *, prefix: str) -> AsyncIterator[dict[str, Any]]:
-        place: dict[str, str] = {}
+        place = {"Bucket": self._quarantine, "Prefix": prefix}
         while True:
             async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
-                page = await self._client.list_object_versions(
-                    Bucket=self._quarantine, Prefix=prefix, **place
-                )
+                page = await self._client.list_object_versions(**place)
             yield page
             if not page.get("IsTruncated"):
                 return
-            place = {"KeyMarker": page["NextKeyMarker"]}
+            place["KeyMarker"] = page["NextKeyMarker"]
+            place.pop("VersionIdMarker", None)
             if page.get("NextVersionIdMarker"):
                 place["VersionIdMarker"] = page["NextVersionIdMarker"]

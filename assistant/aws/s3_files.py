@@ -59,9 +59,8 @@ async def read_facts(client: Any, *, prefix: str, model: str) -> ModelFacts:
     try:
         return ModelFacts.model_validate_json(content)
     except ValidationError as error:
-        raise ConfigurationError(
-            f"{prefix}{model}/{FACTS_FILE}: not an artifact of schema 1 ({error.error_count()} errors)."
-        ) from None
+        where, errors = f"{prefix}{model}/{FACTS_FILE}", error.error_count()
+        raise ConfigurationError(f"{where}: not an artifact of schema 1 ({errors} errors).") from None
 
 
 async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
@@ -94,9 +93,8 @@ class S3RawFiles:
                 size_bytes = int(found["ContentLength"])
                 async with found["Body"] as body:
                     if size_bytes > LARGEST_RAW_FILE_BYTES:
-                        raise TooLargeError(
-                            f"A raw file has {size_bytes} bytes; the limit is {LARGEST_RAW_FILE_BYTES}."
-                        )
+                        limit = f"the limit is {LARGEST_RAW_FILE_BYTES}"
+                        raise TooLargeError(f"A raw file has {size_bytes} bytes; {limit}.")
                     written_bytes = await _copy(body, into)
         except ServiceRefusedError as error:
             if error.reason in ("NoSuchKey", "404"):
@@ -127,27 +125,24 @@ async def _read_object(client: Any, uri: str, *, longest_bytes: int, advice: str
     ConfigurationError naming the object that cannot be read or is larger than ``longest_bytes``, and
     DependencyError when S3 does not respond or the content is damaged.
     """
-    place = urlsplit(uri)
+    url = urlsplit(uri)
+    place = {"Bucket": url.netloc, "Key": url.path.lstrip("/")}
     damaged = DependencyError(f"{uri} is damaged: its checksum does not match. Start again.")
     try:
         async with aws_call(f"{uri} in S3", limit_s=_LIMIT_S):
-            found = await client.get_object(
-                Bucket=place.netloc, Key=place.path.lstrip("/"), ChecksumMode="ENABLED"
-            )
+            found = await client.get_object(**place, ChecksumMode="ENABLED")
+            size_bytes = int(found["ContentLength"])
             async with found["Body"] as body:  # closes the connection when it is left early
-                if found["ContentLength"] > longest_bytes:
-                    raise ConfigurationError(
-                        f"{uri} has {found['ContentLength']} bytes; the limit is {longest_bytes}."
-                    )
+                if size_bytes > longest_bytes:
+                    raise ConfigurationError(f"{uri} has {size_bytes} bytes; the limit is {longest_bytes}.")
                 try:
                     content: bytes = await body.read()
                 except FlexibleChecksumError:
                     raise damaged from None
     except ServiceRefusedError as error:
-        raise ConfigurationError(
-            f"{uri} cannot be read ({error.reason}); {advice}, or allow s3:GetObject on it."
-        ) from None
-    if len(content) != found["ContentLength"] or not _matches_etag(content, found):
+        refused = f"{uri} cannot be read ({error.reason})"
+        raise ConfigurationError(f"{refused}; {advice}, or allow s3:GetObject on it.") from None
+    if len(content) != size_bytes or not _matches_etag(content, found):
         raise damaged
     return content
 
@@ -173,6 +168,5 @@ def _write_whole(path: Path, content: bytes, *, setting: str) -> None:
             file.write(content)
         Path(draft).replace(path)
     except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be written ({error.strerror}); name a writable folder as {setting}."
-        ) from None
+        advice = f"name a writable folder as {setting}"
+        raise ConfigurationError(f"{path}: cannot be written ({error.strerror}); {advice}.") from None

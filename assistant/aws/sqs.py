@@ -89,23 +89,16 @@ class SqsIngestionQueue:
                 await asyncio.sleep(_EARLY_PAUSE_S)
 
     async def delete_many(self, receipts: Sequence[str]) -> None:
-        await self._in_batches(
-            self._client.delete_message_batch, [{"ReceiptHandle": receipt} for receipt in receipts]
-        )
+        entries = [{"ReceiptHandle": receipt} for receipt in receipts]
+        await self._in_batches(self._client.delete_message_batch, entries)
 
     async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
         visibility_s = _whole_seconds(visibility_timeout_s)
-        await self._in_batches(
-            self._client.change_message_visibility_batch,
-            [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_s} for receipt in receipts],
-        )
+        entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_s} for receipt in receipts]
+        await self._in_batches(self._client.change_message_visibility_batch, entries)
 
     async def depth(self) -> int:
-        names = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ]
+        names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             answer = await self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)
         try:
@@ -123,11 +116,8 @@ class SqsIngestionQueue:
                 attempt = int(message["Attributes"]["ApproximateReceiveCount"])
                 valid.append(QueuedDocument(str(message["ReceiptHandle"]), body.document_id, attempt))
             except (KeyError, ValidationError) as error:
-                _log.error(
-                    "message_not_understood",
-                    message_id=str(message.get("MessageId")),
-                    reason=type(error).__name__,
-                )
+                message_id, reason = str(message.get("MessageId")), type(error).__name__
+                _log.error("message_not_understood", message_id=message_id, reason=reason)
                 if "ReceiptHandle" in message:
                     invalid.append(str(message["ReceiptHandle"]))
         if invalid:
@@ -183,11 +173,8 @@ class SqsIngestionQueue:
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             answer = await call(QueueUrl=self._queue_url, Entries=entries)
         done = {str(each["Id"]) for each in answer.get("Successful", ())}
-        refused = {
-            str(each["Id"]): str(each.get("Code"))
-            for each in answer.get("Failed", ())
-            if each.get("SenderFault")
-        }
+        faults = [each for each in answer.get("Failed", ()) if each.get("SenderFault")]
+        refused = {str(each["Id"]): str(each.get("Code")) for each in faults}
         if refused and refusal_is_error:
             raise DependencyError(f"{_WHAT} refused: {next(iter(refused.values()))}.")
         if refused:  # the receipt is no longer valid: its message was delivered again

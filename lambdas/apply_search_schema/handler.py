@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any, cast, get_args
 
 from assistant.aws.lambda_entry import CustomResourceEntry, ResourceRequest
-from assistant.aws.opensearch_schema import (
-    allow_index,
-    apply_schema,
-    configure_audit,
-    forbid_index,
-)
+from assistant.aws.opensearch_schema import allow_index, apply_schema, configure_audit, forbid_index
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
 from assistant.settings.functions import SchemaSettings
@@ -50,9 +45,8 @@ async def _apply_access(domain: SearchDomain, request: ResourceRequest) -> str:
 def _access_of(properties: dict[str, Any]) -> tuple[IndexAccess, list[str]]:
     access, role_arns = properties.get("Access"), properties.get("RoleArns")
     if access not in get_args(IndexAccess) or not isinstance(role_arns, list) or not role_arns:
-        raise ConfigurationError(
-            f"Access must be one of {', '.join(get_args(IndexAccess))}, and RoleArns a list of IAM role ARNs."
-        )
+        accesses = ", ".join(get_args(IndexAccess))
+        raise ConfigurationError(f"Access must be one of {accesses}, and RoleArns a list of IAM role ARNs.")
     return cast("IndexAccess", access), [str(arn) for arn in cast("list[object]", role_arns)]
 
 

@@ -13,16 +13,11 @@ async def run(services: LinkSecret, request: ResourceRequest) -> str:
 
     A delete leaves the secret: without it every link that was given out would stop working.
     """
-    settings = services.settings
+    settings, name = services.settings, services.settings.parameter
     if not request.is_delete:
-        await create_link_secret(
-            ssm=services.ssm,
-            kms=services.kms,
-            name=settings.parameter,
-            tenant=settings.tenant,
-            key_id=settings.key_id,
-        )
-    return settings.parameter
+        place = {"name": name, "tenant": settings.tenant, "key_id": settings.key_id}
+        await create_link_secret(ssm=services.ssm, kms=services.kms, **place)
+    return name
 
 
 handle = CustomResourceEntry(LinkSecretSettings, open_link_secret, run)

@@ -12,13 +12,8 @@ from assistant.wiring.services import Redacting, open_redacting
 
 async def run(services: Redacting, _event: Event) -> None:
     """Redact the overdue objects, and emit the age of the oldest raw object that is left."""
-    age_s = await services.sweep()
-    emit_metric(
-        deployed_names.OLDEST_RAW_CAPTURE_AGE,
-        age_s,
-        service=services.metrics_service,
-        unit=MetricUnit.Seconds,
-    )
+    age_s, name = await services.sweep(), deployed_names.OLDEST_RAW_CAPTURE_AGE
+    emit_metric(name, age_s, service=services.metrics_service, unit=MetricUnit.Seconds)
 
 
 handle = FunctionEntry(RedactingSettings, open_redacting, run)
