@@ -97,14 +97,9 @@ async def open_client(
     )
     session = get_session()
     session.register_component("data_loader", _service_descriptions())
-    opening: Any = session.create_client(
-        service,
-        region_name=region,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        config=config,
-    )
+    keys = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
+    place = {"region_name": region, "endpoint_url": endpoint_url}
+    opening: Any = session.create_client(service, config=config, **place, **keys)
     async with opening as client:
         yield client
 

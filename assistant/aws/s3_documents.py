@@ -196,10 +196,8 @@ class S3CaptureStore:
                 size_bytes = int(found["ContentLength"])
                 async with found["Body"] as body:
                     if size_bytes > LARGEST_CAPTURE_BYTES:
-                        over = (
-                            f"A captured object has {size_bytes} bytes; the limit is {LARGEST_CAPTURE_BYTES}."
-                        )
-                        raise TooLargeError(f"{over} It stays until somebody deletes it.")
+                        limit = f"the limit is {LARGEST_CAPTURE_BYTES}. It stays until somebody deletes it"
+                        raise TooLargeError(f"A captured object has {size_bytes} bytes; {limit}.")
                     content: bytes = await body.read()
         except ServiceRefusedError as error:
             if error.reason == "NoSuchKey":

@@ -345,14 +345,15 @@ class VerdictLabel(StrEnum):
     BAD = "bad"
 
 
+_Reason = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
 class Verdict(PublicModel):
     """An agent's mark on an answer. Append-only: the same id twice is one record."""
 
     verdict_id: RecordId
     label: VerdictLabel
-    reasons: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
-        default=(), max_length=20
-    )
+    reasons: tuple[_Reason, ...] = Field(default=(), max_length=20)
     better_text: str | None = Field(default=None, max_length=20_000)
     wrong_citations: tuple[int, ...] = Field(default=(), max_length=100)
 
@@ -364,17 +365,17 @@ class Sent(PublicModel):
     text: str = Field(min_length=1, max_length=20_000)
 
 
-class StoredVerdict(PublicModel):
+class _OfAnswer(PublicModel):
     answer_id: RecordId
     agent: str
     at: datetime
+
+
+class StoredVerdict(_OfAnswer):
     verdict: Verdict
 
 
-class StoredSent(PublicModel):
-    answer_id: RecordId
-    agent: str
-    at: datetime
+class StoredSent(_OfAnswer):
     sent: Sent
 
 
@@ -417,9 +418,8 @@ class AccessQuery:
 
     def wants(self, entry: AccessEntry) -> bool:
         """Return whether an entry matches the document and the agent; its time is not checked."""
-        return (self.agent is None or entry.agent == self.agent) and (
-            self.document_id is None or entry.shows(self.document_id)
-        )
+        is_of_agent = self.agent is None or entry.agent == self.agent
+        return is_of_agent and (self.document_id is None or entry.shows(self.document_id))
 
 
 @dataclass(frozen=True, slots=True)

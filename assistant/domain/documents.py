@@ -21,6 +21,7 @@ ID_SEPARATOR = ":"
 """Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
+_Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class Document(PublicModel):
@@ -43,9 +44,7 @@ class Document(PublicModel):
     effective_date: date | None = None
     labels: tuple[str, ...] = ()
     """Access labels: an agent needs one of them; empty: every agent of the tenant may read it."""
-    questions: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
-        default=(), max_length=50
-    )
+    questions: tuple[_Question, ...] = Field(default=(), max_length=50)
     """Questions that this document answers (``questions:`` in front matter): searched like the title."""
 
     def content_hash(self) -> str:

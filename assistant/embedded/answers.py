@@ -202,15 +202,11 @@ _DELETED_AT_ONCE = 50
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number"
-_SIGNAL = """
-INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
+_SIGNAL = """INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
-    readers = readers + excluded.readers, expires_at = excluded.expires_at
-"""
-_SIGNALS = """
-SELECT answer_id, cancelled, readers FROM signals
-WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?
-"""
+    readers = readers + excluded.readers, expires_at = excluded.expires_at"""
+_SIGNALS = """SELECT answer_id, cancelled, readers FROM signals
+WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
 
 
 class SqliteAnswerLog:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
@@ -91,33 +91,47 @@ SEARCHES_AT_ONCE = 16
 class _Side(Protocol):
     def close(self) -> None: ...
 
+    def counts(self) -> tuple[int, int, IndexMeta]: ...
+
 
 Side = TypeVar("Side", bound=_Side)
 
 
 class _Engine(Generic[Side]):
-    """One side of the index, opened on first use in its own thread."""
+    """One side of the index under ``directory/<index version>/``, opened on first use in its own thread."""
 
-    def __init__(self, open_side: Callable[[], Side]) -> None:
-        self._open_side = open_side
+    timeout_s: ClassVar[float] = CALL_TIMEOUT_S
+
+    def __init__(self, directory: Path, *, model: IndexModel) -> None:
+        self._version = index_version(model)
+        self._folder = directory / self._version
+        self._model = model
         self._side: Side | None = None
         name, unavailable = "The passage index", SearchUnavailableError
         self._thread = EngineThread(name, most_pending=MAX_PENDING_CALLS, unavailable=unavailable)
 
-    async def run(self, work: Callable[[Side], Result], *, timeout_s: float) -> Result:
-        """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
-        try:
-            return await self._thread.run(lambda: self._work(work), timeout_s=timeout_s)
-        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
-            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+    async def info(self) -> IndexInfo:
+        passages, documents, meta = await self._run(lambda side: side.counts())
+        model = self._model
+        return IndexInfo(self._version, model.name, model.dimensions, passages, documents, meta.updated_at)
 
     async def close(self) -> None:
         await self._thread.close(self._close)
 
+    async def _run(self, work: Callable[[Side], Result], *, timeout_s: float | None = None) -> Result:
+        """Raises SearchUnavailableError when the engine fails, times out, or too many calls wait."""
+        try:
+            return await self._thread.run(lambda: self._work(work), timeout_s=timeout_s or self.timeout_s)
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
     def _work(self, work: Callable[[Side], Result]) -> Result:
         if self._side is None:
-            self._side = self._open_side()
+            self._side = self._open()
         return work(self._side)
+
+    def _open(self) -> Side:
+        raise NotImplementedError
 
     def _close(self) -> None:
         if self._side is not None:
@@ -125,15 +139,14 @@ class _Engine(Generic[Side]):
             self._side = None
 
 
-class EmbeddedPassageIndex:
-    """``PassageIndex`` under ``directory/<index version>/``; one writer at a time, held by a file lock."""
+class EmbeddedPassageIndex(_Engine["IndexWriter"]):
+    """``PassageIndex``; one writer at a time, held by a file lock."""
+
+    timeout_s = WRITE_TIMEOUT_S
 
     def __init__(self, directory: Path, *, model: IndexModel, clock: Clock | None = None) -> None:
-        self._version = index_version(model)
-        self._folder = directory / self._version
-        self._model = model
+        super().__init__(directory, model=model)
         self._clock = clock or SystemClock()
-        self._engine = _Engine(self._open)
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
         if documents:
@@ -149,15 +162,6 @@ class EmbeddedPassageIndex:
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
         return await self._run(lambda writer: writer.held(document_ids))
 
-    async def info(self) -> IndexInfo:
-        return _info(self._version, self._model, await self._run(lambda writer: writer.counts()))
-
-    async def close(self) -> None:
-        await self._engine.close()
-
-    async def _run(self, work: Callable[[IndexWriter], Result]) -> Result:
-        return await self._engine.run(work, timeout_s=WRITE_TIMEOUT_S)
-
     def _open(self) -> IndexWriter:
         from assistant.embedded.index_writer import IndexWriter
 
@@ -166,14 +170,11 @@ class EmbeddedPassageIndex:
         return writer
 
 
-class EmbeddedPassageSearch:
+class EmbeddedPassageSearch(_Engine["IndexReader"]):
     """``PassageSearch`` on what ``EmbeddedPassageIndex`` writes, in this process or another."""
 
     def __init__(self, directory: Path, *, model: IndexModel) -> None:
-        self._version = index_version(model)
-        self._folder = directory / self._version
-        self._model = model
-        self._engine = _Engine(self._open)
+        super().__init__(directory, model=model)
         self._searches = BatchedCalls(self._search, most_at_once=SEARCHES_AT_ONCE)
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
@@ -194,7 +195,7 @@ class EmbeddedPassageSearch:
         self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
     ) -> Mapping[str, StoredDocument]:
         limit_s = deadline.within_s(CALL_TIMEOUT_S)
-        return await self._engine.run(
+        return await self._run(
             lambda reader: reader.read_documents(document_ids, labels=labels), timeout_s=limit_s
         )
 
@@ -213,14 +214,7 @@ class EmbeddedPassageSearch:
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
     async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
-        return await self._engine.run(lambda reader: reader.search(queries), timeout_s=CALL_TIMEOUT_S)
-
-    async def info(self) -> IndexInfo:
-        counts = await self._engine.run(lambda reader: reader.counts(), timeout_s=CALL_TIMEOUT_S)
-        return _info(self._version, self._model, counts)
-
-    async def close(self) -> None:
-        await self._engine.close()
+        return await self._run(lambda reader: reader.search(queries))
 
     def _open(self) -> IndexReader:
         # Before numpy loads: the product is faster with one BLAS thread than with two, and the other core
@@ -229,8 +223,3 @@ class EmbeddedPassageSearch:
         from assistant.embedded.index_reader import IndexReader
 
         return IndexReader(self._folder, index_version=self._version, dimensions=self._model.dimensions)
-
-
-def _info(version: str, model: IndexModel, counts: tuple[int, int, IndexMeta]) -> IndexInfo:
-    passages, documents, meta = counts
-    return IndexInfo(version, model.name, model.dimensions, passages, documents, meta.updated_at)

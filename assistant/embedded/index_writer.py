@@ -114,10 +114,9 @@ class IndexWriter:
 
     def _pack(self, vector: Sequence[float]) -> bytes:
         if len(vector) != self._dimensions or not all(map(math.isfinite, vector)):
-            raise ConfigurationError(
-                f"The index holds vectors of {self._dimensions} finite numbers, the embedding endpoint"
-                f" returned {len(vector)}. Set embedding.model and embedding.dimensions to what it serves."
-            )
+            problem = f"{self._dimensions} finite numbers, the embedding endpoint returned {len(vector)}"
+            advice = "Set embedding.model and embedding.dimensions to what it serves."
+            raise ConfigurationError(f"The index holds vectors of {problem}. {advice}")
         return array("f", vector).tobytes()
 
     @contextmanager

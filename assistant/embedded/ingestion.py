@@ -34,20 +34,14 @@ CREATE UNIQUE INDEX IF NOT EXISTS queued_by_receipt ON queued (receipt) WHERE re
 """
 
 
-_PUT = """
-INSERT INTO states (document_id, state, content_hash, received_at, status) VALUES (?, ?, ?, ?, ?)
+_PUT = """INSERT INTO states (document_id, state, content_hash, received_at, status) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (document_id) DO UPDATE SET state = excluded.state, content_hash = excluded.content_hash,
-    received_at = excluded.received_at, status = excluded.status
-"""
-_ADVANCE = """
-UPDATE states SET state = ?2, status = ?5
+    received_at = excluded.received_at, status = excluded.status"""
+_ADVANCE = """UPDATE states SET state = ?2, status = ?5
 WHERE document_id = ?1 AND content_hash = ?3 AND received_at = ?4
-    AND (state != 'withdrawn' OR ?2 = 'withdrawn')
-"""
-_LIST = """
-SELECT status FROM states WHERE state IN (SELECT value FROM json_each(?))
-    AND document_id > ? AND (? IS NULL OR document_id <= ?) ORDER BY document_id LIMIT ?
-"""
+    AND (state != 'withdrawn' OR ?2 = 'withdrawn')"""
+_LIST = """SELECT status FROM states WHERE state IN (SELECT value FROM json_each(?))
+    AND document_id > ? AND (? IS NULL OR document_id <= ?) ORDER BY document_id LIMIT ?"""
 _COUNT = """SELECT state, count(*) FROM states
 WHERE document_id > ? AND (? IS NULL OR document_id <= ?) GROUP BY state"""
 
@@ -119,10 +113,8 @@ _SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
 _BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
 _WAITING = "FROM queued WHERE queue = ? AND dead = 0"
 _DUE = f"SELECT number {_WAITING} AND visible_at_s <= ? ORDER BY number LIMIT ?"
-_TAKE = """
-UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
-RETURNING receipt, document_id, attempt
-"""
+_TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
+RETURNING receipt, document_id, attempt"""
 _EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
 _IN_FLIGHT = f"SELECT DISTINCT receiver {_WAITING} AND visible_at_s > ? AND receiver != ?"
 _REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"

@@ -128,15 +128,13 @@ def questions_field(value: object) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
     if not isinstance(value, str | list | tuple):
-        raise DocumentInvalidError(
-            f"questions: {value!r:.60} is neither a text nor a list of texts. Write a list of questions."
-        )
+        problem = f"{value!r:.60} is neither a text nor a list of texts"
+        raise DocumentInvalidError(f"questions: {problem}. Write a list of questions.")
     items = cast("list[Any]", [value] if isinstance(value, str) else value)
     for number, item in enumerate(items, start=1):
         if not isinstance(item, str) or not item.strip():
-            raise DocumentInvalidError(
-                f"questions: item {number} is {item!r:.60}, not a text. Write a question or remove the item."
-            )
+            problem = f"item {number} is {item!r:.60}, not a text"
+            raise DocumentInvalidError(f"questions: {problem}. Write a question or remove the item.")
     return tuple(dict.fromkeys(" ".join(item.split()) for item in items))
 
 

@@ -14,22 +14,7 @@ import orjson
 from selectolax.lexbor import LexborHTMLParser
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge import front_matter
-from assistant.knowledge.files import (
-    LARGEST_DOCUMENT_BYTES,
-    SourceFailure,
-    SourceItem,
-    SourceWithdrawal,
-    as_item,
-    invalid,
-    named_by_file,
-    named_by_line,
-    page_id,
-    questions_field,
-    refuse_duplicate_keys,
-    text_field,
-    too_large,
-)
+from assistant.knowledge import files, front_matter
 from assistant.knowledge.parsing.markdown import heading_text
 
 _LONGEST_TITLE = 1000
@@ -40,40 +25,43 @@ _CLOSING = re.compile(r"(?:^|[ \t])#+[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 
 
-def page_item(name: str, raw: bytes, *, is_markdown: bool) -> SourceItem:
+def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
     """Return the item of one file. ``raw`` has at most one byte more than LARGEST_DOCUMENT_BYTES.
 
     A failure carries the id that the file gives or, where that is unreadable, the id of its name.
     """
     item = _page_item(name, raw, is_markdown=is_markdown)
-    if not isinstance(item, SourceFailure):
+    if not isinstance(item, files.SourceFailure):
         return item
     content = raw.decode("utf-8", errors="replace")
     own_id = front_matter.readable_id(content) if is_markdown else _readable_html_id(content)
-    return replace(item, own_id=own_id) if own_id is not None else named_by_file(item, name)
+    return replace(item, own_id=own_id) if own_id is not None else files.named_by_file(item, name)
 
 
-def line_item(origin: str, line: bytes) -> SourceItem:
+def line_item(origin: str, line: bytes) -> files.SourceItem:
     """Return the item of one JSON line: a question with its answer."""
     try:
         line.decode("utf-8")
         line = line.removeprefix(b"\xef\xbb\xbf")
         data = orjson.loads(line)
-        refuse_duplicate_keys(line)
+        files.refuse_duplicate_keys(line)
     except UnicodeDecodeError as error:
-        return named_by_line(invalid(origin, f"not UTF-8 at byte {error.start}"), line)
+        return files.named_by_line(files.invalid(origin, f"not UTF-8 at byte {error.start}"), line)
     except orjson.JSONDecodeError as error:
-        return named_by_line(invalid(origin, f"not JSON: {error.msg} at character {error.pos}"), line)
+        not_json = f"not JSON: {error.msg} at character {error.pos}"
+        return files.named_by_line(files.invalid(origin, not_json), line)
     except DocumentInvalidError as error:
-        return named_by_line(invalid(origin, error.message), line)
+        return files.named_by_line(files.invalid(origin, error.message), line)
     if not isinstance(data, dict):
-        return invalid(origin, "not a JSON object")
+        return files.invalid(origin, "not a JSON object")
     fields = cast(Mapping[str, object], data)
     try:
         item = _line_item(origin, fields)
     except DocumentInvalidError as error:
-        item = invalid(origin, error.message)
-    return replace(item, own_id=text_field(fields.get("id"))) if isinstance(item, SourceFailure) else item
+        item = files.invalid(origin, error.message)
+    if not isinstance(item, files.SourceFailure):
+        return item
+    return replace(item, own_id=files.text_field(fields.get("id")))
 
 
 def first_heading(body: str) -> str | None:
@@ -108,44 +96,45 @@ def _heading(line: str, before: str) -> tuple[int, str] | None:
     return (level, plain) if plain else None
 
 
-def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> SourceItem:
-    if len(raw) > LARGEST_DOCUMENT_BYTES:
-        return too_large(name, LARGEST_DOCUMENT_BYTES)
+def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
+    if len(raw) > files.LARGEST_DOCUMENT_BYTES:
+        return files.too_large(name, files.LARGEST_DOCUMENT_BYTES)
     try:
         content = raw.decode("utf-8-sig").replace("\r\n", "\n")
         return _markdown_item(name, content) if is_markdown else _html_item(name, content)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        return invalid(f"{name}:{line}", f"not UTF-8 at byte {error.start}")
+        return files.invalid(f"{name}:{line}", f"not UTF-8 at byte {error.start}")
     except front_matter.FrontMatterError as error:
-        return invalid(f"{name}:{error.line}", error.message)
+        return files.invalid(f"{name}:{error.line}", error.message)
     except DocumentInvalidError as error:
-        return invalid(name, error.message)
+        return files.invalid(name, error.message)
 
 
-def _markdown_item(name: str, content: str) -> SourceItem:
+def _markdown_item(name: str, content: str) -> files.SourceItem:
     page = front_matter.read_front_matter(content)
     front_matter.refuse_html_labels(page)
     if front_matter.is_withdrawn(page.meta):
-        return SourceWithdrawal(_own_id(name, page.meta), name)
+        return files.SourceWithdrawal(_own_id(name, page.meta), name)
     if not page.body.strip():
-        return invalid(name, "there is no text in it")
-    title = text_field(page.meta.get("title")) or first_heading(page.body)
+        return files.invalid(name, "there is no text in it")
+    title = files.text_field(page.meta.get("title")) or first_heading(page.body)
     return _titled(name, page.meta, title, content=page.body, media_type="text/markdown")
 
 
-def _html_item(name: str, content: str) -> SourceItem:
+def _html_item(name: str, content: str) -> files.SourceItem:
     front_matter.refuse_fence(content)
     tree = LexborHTMLParser(content)
     meta = _html_meta(tree)
     if front_matter.is_withdrawn(meta):
-        return SourceWithdrawal(_own_id(name, meta), name)
+        return files.SourceWithdrawal(_own_id(name, meta), name)
     if isinstance(questions := meta.get("questions"), str):
         meta["questions"] = [question for question in questions.split("|") if question.strip()]
     if canonical := tree.css_first("link[rel=canonical][href]"):
         meta["url"] = canonical.attributes["href"]
     headings = [tree.css_first(selector) for selector in ("title", "h1")]
-    titles = [text_field(" ".join(node.text(deep=True).split())) for node in headings if node is not None]
+    texts = [node.text(deep=True) for node in headings if node is not None]
+    titles = [files.text_field(" ".join(text.split())) for text in texts]
     title = next((title for title in titles if title), None)
     return _titled(name, meta, title, content=content, media_type="text/html")
 
@@ -158,17 +147,14 @@ def _html_meta(tree: LexborHTMLParser) -> dict[str, object]:
         attributes = {key.lower(): value for key, value in node.attributes.items()}
         key, content = (attributes.get("name") or "").strip().lower(), attributes.get("content")
         if key in front_matter.RESTRICTING_KEYS and (key in meta or content is None):
-            raise DocumentInvalidError(
-                f'it has two <meta name="{key}">, or one without content. Write one: '
-                f'<meta name="{key}" content="…">.'
-            )
+            problem = f'it has two <meta name="{key}">, or one without content'
+            raise DocumentInvalidError(f'{problem}. Write one: <meta name="{key}" content="…">.')
         for other in ("property", "itemprop", "http-equiv", "id"):
             value = (attributes.get(other) or "").strip().lower()
             front_matter.refuse_near_keys([value])
             if value in front_matter.RESTRICTING_KEYS and key != value:
-                raise DocumentInvalidError(
-                    f'<meta {other}="{value}"> has no effect; write <meta name="{value}" content="…">'
-                )
+                advice = f'write <meta name="{value}" content="…">'
+                raise DocumentInvalidError(f'<meta {other}="{value}"> has no effect; {advice}')
         if key and content is not None:
             meta.setdefault(key, content)
     front_matter.refuse_near_keys(meta)
@@ -177,38 +163,38 @@ def _html_meta(tree: LexborHTMLParser) -> dict[str, object]:
 
 def _readable_html_id(content: str) -> str | None:
     node = LexborHTMLParser(content).css_first("meta[name=id][content]")
-    return text_field(node.attributes["content"]) if node is not None else None
+    return files.text_field(node.attributes["content"]) if node is not None else None
 
 
 def _titled(
     name: str, meta: Mapping[str, object], title: str | None, *, content: str, media_type: str
-) -> SourceItem:
+) -> files.SourceItem:
     if title is None:
-        return invalid(name, "there is no title, neither in its head nor as a heading")
+        return files.invalid(name, "there is no title, neither in its head nor as a heading")
     own = {"document_id": _own_id(name, meta), "title": title, "content": content, "media_type": media_type}
-    return as_item(name, own | _shared_fields(meta))
+    return files.as_item(name, own | _shared_fields(meta))
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
-    return text_field(meta.get("id")) or page_id(name)
+    return files.text_field(meta.get("id")) or files.page_id(name)
 
 
-def _line_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
+def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     """Raises DocumentInvalidError."""
     front_matter.refuse_near_keys(fields)
     _refuse_nested(fields)
-    own_id = text_field(fields.get("id"))
+    own_id = files.text_field(fields.get("id"))
     if own_id is not None and front_matter.is_withdrawn(fields):
-        return SourceWithdrawal(own_id, origin)
-    missing = [key for key in ("id", "question", "answer") if text_field(fields.get(key)) is None]
+        return files.SourceWithdrawal(own_id, origin)
+    missing = [key for key in ("id", "question", "answer") if files.text_field(fields.get(key)) is None]
     if missing:
         raise DocumentInvalidError(f"missing or empty: {', '.join(missing)}")
-    question = text_field(fields["question"]) or ""
-    title = text_field(fields.get("title")) or question
+    question = files.text_field(fields["question"]) or ""
+    title = files.text_field(fields.get("title")) or question
     if len(title) > _LONGEST_TITLE:  # the body then contains the whole question
-        title = text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
-    body = {"content": text_field(fields["answer"]), "media_type": "text/plain", "question": question}
-    return as_item(origin, {"document_id": own_id, "title": title} | body | _shared_fields(fields))
+        title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
+    body = {"content": files.text_field(fields["answer"]), "media_type": "text/plain", "question": question}
+    return files.as_item(origin, {"document_id": own_id, "title": title} | body | _shared_fields(fields))
 
 
 def _refuse_nested(fields: Mapping[str, object]) -> None:
@@ -225,8 +211,8 @@ def _refuse_nested(fields: Mapping[str, object]) -> None:
 def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that all formats have. Raises DocumentInvalidError."""
     return {
-        **{key: text_field(fields.get(key)) or "" for key in ("source", "type")},
-        **{key: text_field(fields.get(key)) for key in ("url", "owner", "effective_date")},
+        **{key: files.text_field(fields.get(key)) or "" for key in ("source", "type")},
+        **{key: files.text_field(fields.get(key)) for key in ("url", "owner", "effective_date")},
         **front_matter.labels_of(fields),
-        "questions": questions_field(fields.get("questions")),
+        "questions": files.questions_field(fields.get("questions")),
     }

@@ -92,18 +92,15 @@ def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
     if _LABELS not in fields:
         return {}
     value = fields[_LABELS]
-    parts: list[object] = [value]
-    if isinstance(value, str):
-        parts = [*value.split(",")]
-    elif isinstance(value, list | tuple):
-        parts = [*cast("Iterable[object]", value)]
+    value = value.split(",") if isinstance(value, str) else value
+    parts = cast("Iterable[object]", value) if isinstance(value, list | tuple) else [value]
     labels = [part.strip() if isinstance(part, str) else part for part in parts]
     for label in labels:
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
-            raise DocumentInvalidError(
-                f"labels: {label!r:.60} is no label. Write a list of names such as [controlled], or [] for "
-                "a document that every agent may read."
+            advice = (
+                "Write a list of names such as [controlled], or [] for a document that every agent may read."
             )
+            raise DocumentInvalidError(f"labels: {label!r:.60} is no label. {advice}")
     return {_LABELS: tuple(sorted({str(label) for label in labels}))}
 
 
@@ -114,9 +111,8 @@ def is_withdrawn(fields: Mapping[str, object]) -> bool:
         return _BOOLEANS[value]
     if isinstance(value, bool):
         return value
-    raise DocumentInvalidError(
-        f"withdrawn: {value!r:.60} is neither true nor false. Write withdrawn: true, or leave the key out."
-    )
+    problem = f"{value!r:.60} is neither true nor false"
+    raise DocumentInvalidError(f"withdrawn: {problem}. Write withdrawn: true, or leave the key out.")
 
 
 def refuse_near_keys(keys: Iterable[str]) -> None:
@@ -132,20 +128,16 @@ def refuse_fence(content: str) -> None:
     lines = re.split(r"\r\n|\r|\n", content[:LONGEST_CHARACTERS])
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
     if first is not None and _FENCE.fullmatch(lines[first]):
-        raise FrontMatterError(
-            'front matter is read in Markdown files only; write <meta name="labels" content="…"> in the head',
-            line=first + 1,
-        )
+        advice = 'write <meta name="labels" content="…"> in the head'
+        raise FrontMatterError(f"front matter is read in Markdown files only; {advice}", line=first + 1)
     _refuse_labels_without_fence(lines, first)
 
 
 def refuse_html_labels(page: Page) -> None:
     """Raise DocumentInvalidError for a Markdown file with a ``<meta>`` that would restrict it in HTML."""
     if _META_KEY.search(page.body[:_HEAD_CHARACTERS]):
-        raise DocumentInvalidError(
-            "<meta> has no effect in a Markdown file; write labels and withdrawn into front matter, between "
-            "two lines of --- at the top"
-        )
+        advice = "write labels and withdrawn into front matter, between two lines of --- at the top"
+        raise DocumentInvalidError(f"<meta> has no effect in a Markdown file; {advice}")
 
 
 def readable_id(content: str) -> str | None:
@@ -186,9 +178,8 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
         items = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if not all(isinstance(item, yaml.ScalarNode) for item in items):
             at = line + value.start_mark.line
-            raise FrontMatterError(
-                f'the front matter\'s "{key}" is neither a text nor a list of texts', line=at
-            )
+            problem = f'"{key}" is neither a text nor a list of texts'
+            raise FrontMatterError(f"the front matter's {problem}", line=at)
         texts = [_text(item) for item in items]
         meta[key] = texts if isinstance(value, yaml.SequenceNode) else texts[0]
     return meta
@@ -215,8 +206,5 @@ def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:
         if not line or line.startswith("#"):
             return
         if _SAYS_LABELS.match(line):
-            raise FrontMatterError(
-                f'"{line:.60}" looks like front matter; put a line of --- before the first key and after the '
-                "last one",
-                line=at + 1,
-            )
+            advice = "put a line of --- before the first key and after the last one"
+            raise FrontMatterError(f'"{line:.60}" looks like front matter; {advice}', line=at + 1)

@@ -168,13 +168,9 @@ class ParsingProcess:
     def _start(self) -> _Child:
         if self._closed:
             raise LocalRuntimeError("The process that parses documents was ended; start the command again.")
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "assistant.knowledge.parsing_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment(self._limits),
-            bufsize=0,
-        )
+        command = [sys.executable, "-P", "-m", "assistant.knowledge.parsing_child"]
+        environment, pipe = _environment(self._limits), subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, bufsize=0)
         pipes = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         self._child = child = _Child(process, *pipes)
         for pipe in pipes:
@@ -185,9 +181,9 @@ class ParsingProcess:
             greeting = None
         if greeting is None:
             self._end()
+            problem = f"did not start (status {process.returncode})"
             raise LocalRuntimeError(
-                f"The process that parses documents did not start (status {process.returncode}). See its own "
-                "message above."
+                f"The process that parses documents {problem}. See its own message above."
             )
         return child
 
@@ -202,11 +198,10 @@ class ParsingProcess:
             most_mib = self._limits.memory_mib
             return _Ended(f"Parsing took more than {most_mib} MiB of memory {_SPLIT}", retry=True)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return _Ended(
-            f"The process that parses documents ended on it ({how}): out of memory, or an error of a parser. "
-            "Simplify its markup and add it again.",
-            retry=True,
+        ended = (
+            f"The process that parses documents ended on it ({how}): out of memory, or an error of a parser."
         )
+        return _Ended(f"{ended} Simplify its markup and add it again.", retry=True)
 
     def _end(self) -> None:
         child, self._child = self._child, None

@@ -157,10 +157,9 @@ class TokenCounts:
         try:
             tokenizer = Tokenizer.from_file(str(tokenizer_json))
         except Exception as error:  # noqa: BLE001 (the binding raises nothing narrower)
-            raise ConfigurationError(
-                f"{tokenizer_json}: the embedding model's tokenizer cannot be read: {error};"
-                " start the embedding endpoint once, which writes it."
-            ) from None
+            problem = f"{tokenizer_json}: the embedding model's tokenizer cannot be read: {error}"
+            advice = "start the embedding endpoint once, which writes it"
+            raise ConfigurationError(f"{problem}; {advice}.") from None
         tokenizer.no_truncation()  # the file's own setting truncates at 128 tokens, without an error
         tokenizer.no_padding()
         return cls(tokenizer)
@@ -269,10 +268,8 @@ class PassageCutter:
             taken = self._exact(title, heading, "")
             if taken <= most:
                 return heading, taken
-        raise DocumentInvalidError(
-            f"The title takes {taken} of the {self._max_tokens} tokens that the embedding model reads;"
-            f" shorten it to {most} or fewer."
-        )
+        problem = f"The title takes {taken} of the {self._max_tokens} tokens that the embedding model reads"
+        raise DocumentInvalidError(f"{problem}; shorten it to {most} or fewer.")
 
     def _exact(self, title: str, heading: str, text: str) -> int:
         return self._counts.exact(embedding_input(title=title, heading=heading, text=text))

@@ -279,12 +279,6 @@ class DocumentPipeline:
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
         live_hash = None if status.failure_code == INDEX_LOST else status.live_content_hash
-        return status.model_copy(
-            update={
-                "state": DocumentState.STALE if live_hash else DocumentState.FAILED,
-                "live_content_hash": live_hash,
-                "updated_at": self._ingestion.clock.now(),
-                "failure_code": code,
-                "failure_reason": reason,
-            }
-        )
+        state, now = DocumentState.STALE if live_hash else DocumentState.FAILED, self._ingestion.clock.now()
+        update = {"state": state, "live_content_hash": live_hash, "updated_at": now}
+        return status.model_copy(update=update | {"failure_code": code, "failure_reason": reason})

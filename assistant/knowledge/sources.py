@@ -62,15 +62,12 @@ class KnowledgeSource:
     def document_id(self, own_id: str) -> str:
         """Return the tenant-wide id of the source's document ``own_id``. Raises DocumentInvalidError."""
         if ID_SEPARATOR in own_id:
-            raise DocumentInvalidError(
-                f'the id "{own_id:.80}" contains "{ID_SEPARATOR}", which separates a source from its '
-                "documents' ids. Use another character."
-            )
+            problem = f'contains "{ID_SEPARATOR}", which separates a source from its documents\' ids'
+            raise DocumentInvalidError(f'the id "{own_id:.80}" {problem}. Use another character.')
         document_id = self.id_prefix + own_id
         if len(document_id) > LONGEST_ID:
-            raise DocumentInvalidError(
-                f'the id "{own_id:.40}…" is longer than {LONGEST_ID - len(self.id_prefix)} characters'
-            )
+            most = LONGEST_ID - len(self.id_prefix)
+            raise DocumentInvalidError(f'the id "{own_id:.40}…" is longer than {most} characters')
         return document_id
 
     def as_tenant_document(self, document: Document) -> Document:
@@ -88,8 +85,17 @@ class KnowledgeSource:
     def check_labels(self, labels: Iterable[str]) -> None:
         """Raise DocumentInvalidError for an unknown label, with the most similar known label."""
         for label in labels:
-            if label not in self.labels:
-                raise DocumentInvalidError(_unknown_label(label, self))
+            if label in self.labels:
+                continue
+            by_folded = {known.casefold(): known for known in reversed(self.labels)}
+            near = get_close_matches(label.casefold(), list(by_folded), n=1, cutoff=0.6)
+            hint = "the tenant file has no labels; add it to labels at its top."
+            if self.labels:
+                hint = f"there are {', '.join(self.labels)}."
+            if near:
+                hint = f'did you mean "{by_folded[near[0]]}"?'
+            problem = f'"{label:.60}" is not a label of the source "{self.name}"'
+            raise DocumentInvalidError(f"labels: {problem}; {hint}")
 
     def may_be_written_by(self, identity: Identity) -> bool:
         agents, labels = self.entry.writers.agents, self.entry.writers.labels
@@ -181,15 +187,3 @@ def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
     others = sorted(one for one in among if one)
     begins = ["", *(one + _LAST_CHARACTER for one in others)]
     return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))
-
-
-def _unknown_label(label: str, source: KnowledgeSource) -> str:
-    near = get_close_matches(label.casefold(), [known.casefold() for known in source.labels], n=1, cutoff=0.6)
-    meant = [known for known in source.labels if near and known.casefold() == near[0]]
-    if meant:
-        hint = f'did you mean "{meant[0]}"?'
-    elif source.labels:
-        hint = f"there are {', '.join(source.labels)}."
-    else:
-        hint = "the tenant file has no labels; add it to labels at its top."
-    return f'labels: "{label:.60}" is not a label of the source "{source.name}"; {hint}'

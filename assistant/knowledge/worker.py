@@ -252,11 +252,8 @@ async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
     """
     lost = 0
     is_waiting = await stores.queue.depth() > 0
-    update = {
-        "state": DocumentState.STALE,
-        "failure_code": INDEX_LOST,
-        "failure_reason": "The index has lost this document; it is being written again.",
-    }
+    reason = "The index has lost this document; it is being written again."
+    update = {"state": DocumentState.STALE, "failure_code": INDEX_LOST, "failure_reason": reason}
     async for page in pages_of(stores.states, HELD_STATES):
         held = await index.held([status.document_id for status in page])
         missing = [status for status in page if status.document_id not in held]

@@ -76,9 +76,8 @@ class RedactCapture:
     async def __call__(self, key: str) -> None:
         raw = await self._store.read_raw(key)
         if raw is not None:
-            clean = await asyncio.to_thread(
-                lambda: b"".join(redacted(raw, passages_percent=self._passages_percent))
-            )
+            lines = redacted(raw, passages_percent=self._passages_percent)
+            clean = await asyncio.to_thread(b"".join, lines)
             if clean:
                 await self._store.put_clean(key, clean)
             _log.info("capture_redacted", key=key, raw_bytes=len(raw), clean_bytes=len(clean))

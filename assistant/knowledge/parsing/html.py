@@ -59,15 +59,11 @@ def _main(tree: LexborHTMLParser) -> tuple[LexborNode | None, frozenset[str]]:
 
 def _seen_children(node: LexborNode, dropped: frozenset[str]) -> Iterator[LexborNode]:
     for child in node.iter(include_text=True):
-        if child.tag in dropped:
-            continue
         attributes = child.attributes if child.is_element_node else {}
         hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
-        if hidden or attributes.get("role") in _DROPPED_ROLES:
-            continue
-        if _HIDING_STYLE.search(attributes.get("style") or ""):
-            continue
-        yield child
+        hidden = hidden or child.tag in dropped or attributes.get("role") in _DROPPED_ROLES
+        if not hidden and not _HIDING_STYLE.search(attributes.get("style") or ""):
+            yield child
 
 
 class _Walker:
