@@ -113,8 +113,8 @@ _SEND = "INSERT INTO queued (queue, document_id, visible_at_s) VALUES (?, ?, ?)"
 _BURY = "UPDATE queued SET dead = 1 WHERE queue = ? AND dead = 0 AND visible_at_s <= ? AND attempt >= ?"
 _WAITING = "FROM queued WHERE queue = ? AND dead = 0"
 _DUE = f"SELECT number {_WAITING} AND visible_at_s <= ? ORDER BY number LIMIT ?"
-_TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ? WHERE number = ?
-RETURNING receipt, document_id, attempt"""
+_TAKE = """UPDATE queued SET visible_at_s = ?, attempt = attempt + 1, receipt = ?, receiver = ?
+WHERE number = ? RETURNING receipt, document_id, attempt"""
 _EXTEND = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receipt = ?"
 _IN_FLIGHT = f"SELECT DISTINCT receiver {_WAITING} AND visible_at_s > ? AND receiver != ?"
 _REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"

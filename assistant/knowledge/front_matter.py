@@ -97,10 +97,8 @@ def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
     labels = [part.strip() if isinstance(part, str) else part for part in parts]
     for label in labels:
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
-            advice = (
-                "Write a list of names such as [controlled], or [] for a document that every agent may read."
-            )
-            raise DocumentInvalidError(f"labels: {label!r:.60} is no label. {advice}")
+            problem = f"{label!r:.60} is no label. Write a list of names such as [controlled]"
+            raise DocumentInvalidError(f"labels: {problem}, or [] for a document that every agent may read.")
     return {_LABELS: tuple(sorted({str(label) for label in labels}))}
 
 

@@ -181,10 +181,8 @@ class ParsingProcess:
             greeting = None
         if greeting is None:
             self._end()
-            problem = f"did not start (status {process.returncode})"
-            raise LocalRuntimeError(
-                f"The process that parses documents {problem}. See its own message above."
-            )
+            problem = f"did not start (status {process.returncode}). See its own message above."
+            raise LocalRuntimeError(f"The process that parses documents {problem}")
         return child
 
     def _exit_reason(self, child: _Child) -> _Ended:
@@ -198,10 +196,9 @@ class ParsingProcess:
             most_mib = self._limits.memory_mib
             return _Ended(f"Parsing took more than {most_mib} MiB of memory {_SPLIT}", retry=True)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        ended = (
-            f"The process that parses documents ended on it ({how}): out of memory, or an error of a parser."
-        )
-        return _Ended(f"{ended} Simplify its markup and add it again.", retry=True)
+        problem = f"ended on it ({how}): out of memory, or an error of a parser"
+        advice = "Simplify its markup and add it again."
+        return _Ended(f"The process that parses documents {problem}. {advice}", retry=True)
 
     def _end(self) -> None:
         child, self._child = self._child, None
