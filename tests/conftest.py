@@ -26,8 +26,8 @@ hypothesis.settings.load_profile(os.environ.get("EXAMPLES", "same") + " examples
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 _MEMORY = Path("/dev/shm")
-_MEMORY_BYTES = 2_000_000_000
-"""Free memory that `tmp_path` needs at least: a container often gives /dev/shm 64 MB."""
+_MEMORY_BYTES = 4_000_000_000
+"""Free memory required: each process keeps copies of the models. Containers often have 64 MB there."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
