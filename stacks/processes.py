@@ -1,10 +1,8 @@
-"""What a container or function is started with: its image, its environment, the tenant file that it reads."""
+"""What a container or function is started with: its image, and the tenant file that it reads."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
 import aws_cdk as cdk
 import tomlkit
@@ -14,7 +12,6 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.images import DIGEST_PATTERN
-from assistant.settings.process import ProcessSettings
 from assistant.settings.tenant import WHERE_IT_STANDS
 from stacks.roles import allow
 from stacks.tenant import ROOT, DeployedTenant
@@ -110,17 +107,6 @@ def _digest_parameter(scope: Construct, name: str, tenant: DeployedTenant) -> cd
         f"`{command}` writes it to images.lock.toml, then this is not asked for.",
         constraint_description=f"is sha256: and 64 hexadecimal digits. Run: {command}",
     )
-
-
-def process_environment(settings: type[ProcessSettings], given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment variables of a process, given its settings by field; None leaves a field out.
-
-    Values that only the deployment knows pass unchecked; all others are validated as the process will
-    validate them. Raises ConfigurationError naming every wrong variable.
-    """
-    values = {name: value for name, value in given.items() if value is not None}
-    known_later = {name for name, value in values.items() if cdk.Token.is_unresolved(value)}
-    return settings.variables(values, known_later=known_later)
 
 
 class TenantFileAsset(Construct):

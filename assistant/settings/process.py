@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -53,14 +52,15 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def variables(
-        cls, given: Mapping[str, Any], *, known_later: AbstractSet[str] = frozenset()
+        cls, given: Mapping[str, Any], *, known_later: Callable[[Any], bool] = lambda _: False
     ) -> dict[str, str]:
-        """Return the environment variables that give a process these fields.
+        """Return the environment variables that give a process these fields; None leaves a field out.
 
-        Values of fields in ``known_later`` are references that CloudFormation resolves; they pass unchecked.
-        All others are validated as the process does it. Raises ConfigurationError naming every wrong or
-        missing variable.
+        Values that are ``known_later`` are references that CloudFormation resolves; they pass unchecked. All
+        others are validated as the process does it. Raises ConfigurationError naming every wrong or missing
+        variable.
         """
+        given = {name: value for name, value in given.items() if value is not None}
         unknown = given.keys() - cls.model_fields.keys()
         wrong = [f"{cls.__name__} has no field {name}" for name in sorted(unknown)]
         wrong += [
@@ -72,8 +72,8 @@ class ProcessSettings(BaseSettings):
         values: dict[str, str] = {}
         for name in given.keys() - unknown:
             try:
-                is_known = name not in known_later
-                values[cls.variable(name)] = cls._encoded(name, given[name]) if is_known else str(given[name])
+                value = given[name]
+                values[cls.variable(name)] = str(value) if known_later(value) else cls._encoded(name, value)
             except ValidationError as error:
                 wrong += [f"{cls.variable(name)}: {item['msg']}" for item in error.errors()]
         if wrong:

@@ -17,7 +17,6 @@ from stacks.function_package import PROBE
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, let_rule_call
 from stacks.keys import administration
 from stacks.observability.alarms import alarm_topic
-from stacks.processes import process_environment
 from stacks.roles import allow, attach, parameter_arn
 from stacks.tenant import DeployedTenant
 
@@ -120,7 +119,7 @@ class LinkProbe(Construct):
             "certificate_authority": care.certificate_authority,
             "client_certificate_parameter": probe.client_certificate_parameter,
         }
-        return process_environment(ProbeSettings, values)
+        return ProbeSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
     def _deployments(self) -> dict[str, object]:
         """Return the pattern of a finished stack of this tenant in this account and region: the care side's,

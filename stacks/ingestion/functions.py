@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -26,7 +27,7 @@ from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFu
 from stacks.ingestion.permissions import FunctionPermissions
 from stacks.ingestion.queues import TenantQueue, object_created
 from stacks.models.power import PowerSwitch, publish_power_sources
-from stacks.processes import TenantFileAsset, process_environment
+from stacks.processes import TenantFileAsset
 from stacks.roles import Duty, tag_duty
 
 _RECEIVE_TIMEOUT_S = 600
@@ -125,7 +126,7 @@ class DocumentFunctions(Construct):
             timeout_s=_RECEIVE_TIMEOUT_S,
             memory_mib=1024,
             scratch_mib=1536,  # the raw files of a batch, 256 MiB each at most
-            environment=process_environment(ReceivingSettings, environment),
+            environment=ReceivingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
         )
         function = self._function("Receive", role=role, program=program)
         for queue, concurrency in ((queues.inbox, _CONCURRENCY), (queues.bulk_inbox, _BULK_CONCURRENCY)):
@@ -154,7 +155,7 @@ class DocumentFunctions(Construct):
             folder="ingest_documents",
             timeout_s=_INGEST_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to parse and split documents
-            environment=process_environment(IngestingSettings, environment),
+            environment=IngestingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
         )
         function = self._function("Ingest", role=role, program=program)
         # The function takes documents only while the endpoints exist: the power machines stop these sources.
@@ -189,7 +190,8 @@ class DocumentFunctions(Construct):
             "Takes withdrawn documents out of the index and off its disks",
             [*permissions.send_to(withdrawals.arn), *permissions.take_from(withdrawals.arn)],
         )
-        environment = process_environment(RemovingSettings, self._index_environment())
+        values = self._index_environment()
+        environment = RemovingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
         def function(construct_id: str, folder: str, timeout_s: int) -> VpcFunction:
             program = FunctionProgram(
@@ -286,7 +288,7 @@ class CaptureRedaction(Construct):
             "passages_percent": tenant.models.capture_passages_percent,
             "metrics_service": tenant.full_name,
         }
-        environment = process_environment(RedactingSettings, values)
+        environment = RedactingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
         def function(name: str, folder: str, timeout_s: int) -> VpcFunction:
             program = FunctionProgram(

@@ -19,7 +19,6 @@ from assistant.settings.functions import SchemaSettings
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.permissions import FunctionPermissions
-from stacks.processes import process_environment
 from stacks.tenant import ROOT, DeployedTenant
 
 _TIMEOUT_S = 300
@@ -57,7 +56,7 @@ class SearchSchema(Construct):
                 folder="apply_search_schema",
                 timeout_s=_TIMEOUT_S,
                 memory_mib=1024,
-                environment=process_environment(SchemaSettings, environment),
+                environment=SchemaSettings.variables(environment, known_later=cdk.Token.is_unresolved),
             ),
             place=place,
             role=data.schema_role_arn,

@@ -18,7 +18,6 @@ from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions
 from stacks.ingestion.permissions import FunctionPermissions
 from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchSchema, grant_search_access
 from stacks.outputs import EarlierOutputs, IngestionOutputs, Workload
-from stacks.processes import process_environment
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack
 
@@ -93,7 +92,7 @@ class IngestionStack(TenantStack):
                 folder="create_link_secret",
                 timeout_s=120,
                 memory_mib=1024,
-                environment=process_environment(LinkSecretSettings, environment),
+                environment=LinkSecretSettings.variables(environment, known_later=cdk.Token.is_unresolved),
             ),
             place=place,
             role=permissions.role(

@@ -21,7 +21,6 @@ from stacks.processes import (
     TenantFileAsset,
     image_repository_arn,
     image_uri,
-    process_environment,
 )
 from stacks.roles import WorkloadRole, allow
 from stacks.tenant import DeployedTenant
@@ -82,7 +81,8 @@ class OrchestratorTask(Construct):
             "tenant_file_s3": tenant_file.uri,
             "otlp_endpoint": OTLP_ENDPOINT,
         }
-        service = self._service(process_environment(ServiceSettings, own | dict(environment)))
+        values = own | dict(environment)
+        service = self._service(ServiceSettings.variables(values, known_later=cdk.Token.is_unresolved))
         # Starts before the service and stops after it, so that it receives the last spans.
         service.add_container_dependencies(
             ecs.ContainerDependency(
