@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
+from pathlib import Path
 
 from rich.text import Text
 
 from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
 from assistant.cli.terminal import Terminal, plain, styled
-from assistant.domain.answers import (
-    AlsoPossible,
-    AnswerRecord,
-    Certainty,
-    FinishReason,
-    Mode,
-    Sentence,
-    Source,
-    Support,
-)
+from assistant.domain import answers
 
 _POSSIBLE_END = re.compile(r"[.!?…。！？][.!?…\"'”’»)\]*_]*|(?=\n)")  # noqa: RUF001 - as the service cuts
 
@@ -66,38 +60,25 @@ class MarkedText:
         return shown
 
 
-_REASONS = {
-    "no_unit": "no source says so",
-    "number_differs": "its source has another number",
-    "negation_differs": "its source says the opposite",
-    "condition_dropped": "its source has a condition",
-    "actor_differs": "its source names somebody else",
-    "no_passage": "no source says so",
-    "number_not_in_passage": "a number that its source does not have",
-}
-"""By code; the last two occur in records of schema version 1."""
 _DETAILS = {
-    FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
-    FinishReason.REFUSED: "The assistant does not answer this.",
-    FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found.",
-    FinishReason.LENGTH: "The answer was cut at its longest length.",
+    answers.FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
+    answers.FinishReason.REFUSED: "The assistant does not answer this.",
+    answers.FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found.",
+    answers.FinishReason.LENGTH: "The answer was cut at its longest length.",
 }
-_BADGES = {Mode.QUOTED: "Quoted word for word", Mode.WRITTEN: "Written by the model, each sentence checked"}
+_BADGES = {
+    answers.Mode.QUOTED: "Quoted word for word",
+    answers.Mode.WRITTEN: "Written by the model, each sentence checked",
+}
 _POSSIBLY = "Possibly: check before you send."
-_FALLBACKS = {
-    "unsupported": "the sources do not support what it wrote",
-    "repetition": "it repeated itself",
-    "debris": "it was no text for a reader",
-    "echo": "it repeated the question",
-    "refused": "it found no answer in the sources",
-    "length": "it did not come to an end",
-    "empty_answer": "it wrote nothing",
-    "no_room_for_passages": "the question left no room for the sources",
-    "generation_late": "it was late",
-    "deadline": "it was late",
-}
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
+
+
+@cache
+def _words() -> Mapping[str, Mapping[str, str]]:
+    """Return what ``answer_words.toml`` says for each code, by kind of code."""
+    return tomllib.loads(Path(__file__).with_name("answer_words.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(slots=True)
@@ -112,7 +93,7 @@ class AnswerPrinter:
     """Seconds from the question to the first text."""
     done: Done | None = None
     problem: Problem | None = None
-    _sources: Sequence[Source] = ()
+    _sources: Sequence[answers.Source] = ()
     _marked: MarkedText = field(default_factory=MarkedText)
 
     def show(self, event: AnswerEvent) -> None:
@@ -147,7 +128,7 @@ class AnswerPrinter:
         total_s = time.monotonic() - self.began_s
         self._end_text()
         show_remarks(self.terminal, done)
-        looked_at = done.finish_reason is FinishReason.NO_EVIDENCE
+        looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         print_sources(
             self.terminal, self._sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
         )
@@ -172,7 +153,7 @@ def with_bold(text: str, *, style: str = "") -> Text:
     return shown
 
 
-def show_remarks(terminal: Terminal, said: Done | AnswerRecord) -> None:
+def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
     """Print how an answer was made, how certain it is, and its alternatives."""
     out = terminal.out
     if said.mode is not None:
@@ -192,25 +173,25 @@ def show_remarks(terminal: Terminal, said: Done | AnswerRecord) -> None:
         out.print(with_bold(_indented(said.reply_draft)))
 
 
-def _show_certainty(terminal: Terminal, said: Done | AnswerRecord) -> None:
-    if said.certainty is Certainty.POSSIBLY:
+def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
+    if said.certainty is answers.Certainty.POSSIBLY:
         whom = f" Ask: {said.escalation}" if said.escalation else ""
         terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
     if said.mode is not None:
         badge = _BADGES[said.mode]
         if said.fallback:
-            why = _FALLBACKS.get(said.fallback, f"it did not answer ({said.fallback})")
+            why = _words()["fallback"].get(said.fallback, f"it did not answer ({said.fallback})")
             badge += f", in place of the model's text: {why}"
         terminal.out.print(plain(badge, style="dim"))
-    if said.finish_reason is FinishReason.LENGTH:
-        terminal.out.print(plain(_DETAILS[FinishReason.LENGTH], style="yellow"))
+    if said.finish_reason is answers.FinishReason.LENGTH:
+        terminal.out.print(plain(_DETAILS[answers.FinishReason.LENGTH], style="yellow"))
 
 
-def _show_no_answer(terminal: Terminal, said: Done | AnswerRecord) -> None:
+def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
     """Print why there is no text, and whom to ask. A record keeps the reason as a code only."""
     detail = _DETAILS.get(said.finish_reason) if said.finish_reason else None
     reason = said.reason if isinstance(said, Done) else None
-    if said.finish_reason is FinishReason.NO_EVIDENCE:
+    if said.finish_reason is answers.FinishReason.NO_EVIDENCE:
         detail, reason = reason or detail, None
     if detail:
         terminal.out.print(plain(detail, style="yellow"))
@@ -220,16 +201,10 @@ def _show_no_answer(terminal: Terminal, said: Done | AnswerRecord) -> None:
         terminal.out.print(styled(("Ask: ", "bold"), (said.escalation, "")))
 
 
-def _show_also(terminal: Terminal, also: AlsoPossible) -> None:
+def _show_also(terminal: Terminal, also: answers.AlsoPossible) -> None:
     numbers = "".join(f"[{n}]" for n in also.citations)
-    terminal.out.print(
-        styled(
-            ("\nAlso possible  ", "bold cyan"),
-            (also.title, "bold"),
-            (_effective(also.effective_date), "dim"),
-            (f" {numbers}", "cyan"),
-        )
-    )
+    title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
+    terminal.out.print(styled(("\nAlso possible  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
     terminal.out.print(with_bold(_indented(also.text)))
 
 
@@ -241,7 +216,7 @@ def _indented(text: str) -> str:
     return "\n".join(f"{_INDENT}{line}" if line else "" for line in text.split("\n"))
 
 
-def mark_of(sentence: Sentence, *, after: str = "") -> Text:
+def mark_of(sentence: answers.Sentence, *, after: str = "") -> Text:
     """Return the mark behind a sentence: its citations, and whether it is unsupported.
 
     ``after`` is the text before the mark; a citation at its end is not repeated.
@@ -250,15 +225,15 @@ def mark_of(sentence: Sentence, *, after: str = "") -> Text:
     numbers = "".join(f"[{n}]" for n in sentence.citations)
     if numbers and not after.rstrip(" .!?").endswith(numbers):
         mark.append(f" {numbers}", style="cyan")
-    if sentence.support is Support.UNSUPPORTED:
-        reasons = ", ".join(_REASONS.get(reason, reason) for reason in sentence.reasons)
+    if sentence.support is answers.Support.UNSUPPORTED:
+        reasons = ", ".join(_words()["unsupported"].get(reason, reason) for reason in sentence.reasons)
         mark.append(f" (unsupported{f': {reasons}' if reasons else ''})", style="yellow")
     return mark
 
 
 def print_sources(
     terminal: Terminal,
-    sources: Sequence[Source],
+    sources: Sequence[answers.Source],
     *,
     cited: Collection[int],
     base_url: str,
@@ -282,9 +257,9 @@ def print_sources(
         terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
 
 
-def _by_document(sources: Sequence[Source]) -> list[list[Source]]:
+def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]]:
     """Return the sources grouped by document, in the order of each document's first."""
-    documents: dict[str, list[Source]] = {}
+    documents: dict[str, list[answers.Source]] = {}
     for source in sources:
         documents.setdefault(source.document_id, []).append(source)
     return list(documents.values())

@@ -24,15 +24,7 @@ from assistant.settings.care_app import load_care_app
 from assistant.settings.deployed_names import PAUSED
 from assistant.settings.deployment import PlaceSection
 from assistant.settings.tenant import TenantConfig, load_tenants
-from template_checks.upgrades import (
-    Loss,
-    losses,
-    pin,
-    read_pins,
-    read_replacing,
-    templates_by_stack_name,
-    unpinned,
-)
+from template_checks import upgrades
 
 _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -209,9 +201,9 @@ class Deployment:
         refuse_mistakes(self.cdk.stage, tenant_file=self.tenant_file)
         refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
         if self._pins.exists():
-            pinned = read_pins(self._pins)
-            _refuse_losses(losses(pinned, self._templates()))
-            for name in unpinned(pinned, self._templates()):
+            pinned = upgrades.read_pins(self._pins)
+            _refuse_losses(upgrades.losses(pinned, self._templates()))
+            for name in upgrades.unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
 
     def _check_account(self) -> None:
@@ -267,7 +259,7 @@ class Deployment:
         return self.place.parameter(self.tenant.name, "power")
 
     def _templates(self) -> Templates:
-        return templates_by_stack_name(self.cdk.stage)
+        return upgrades.templates_by_stack_name(self.cdk.stage)
 
     def _deployed(self) -> Templates:
         """Return the templates of the tenant's deployed stacks."""
@@ -277,7 +269,8 @@ class Deployment:
     def _compare_with(self, deployed: Templates) -> None:
         """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
         if deployed:
-            _refuse_losses(losses(pin(deployed, read_replacing(self._pins.parent)), self._templates()))
+            standing = upgrades.pin(deployed, upgrades.read_replacing(self._pins.parent))
+            _refuse_losses(upgrades.losses(standing, self._templates()))
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
@@ -362,7 +355,7 @@ class Deployment:
                 raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
 
 
-def _refuse_losses(lost: Sequence[Loss]) -> None:
+def _refuse_losses(lost: Sequence[upgrades.Loss]) -> None:
     if lost:
         listed = "\n  ".join(str(loss) for loss in lost)
         raise DeploymentError(f"This would take away what must stay:\n  {listed}")

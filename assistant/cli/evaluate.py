@@ -22,31 +22,18 @@ from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.evaluation import runs
 from assistant.evaluation.judging import Judge, Observed, Observer, by_qid, subject_change
 from assistant.evaluation.measures import MEASURES, latencies, lengths
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
-from assistant.evaluation.runs import (
-    JUDGED,
-    Baseline,
-    Fall,
-    Run,
-    TenantRun,
-    accept,
-    changed,
-    falls,
-    read_asked,
-    read_baseline,
-    read_run,
-    run_path,
-)
 from assistant.private_files import make_private_folder, write_private
 from assistant.wiring.services import open_tenants
 
 _CHANGED_SHOWN = 20
 
 
-def show_run(terminal: Terminal, run: TenantRun, *, asked: Mapping[str, float]) -> None:
+def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, float]) -> None:
     """Show a tenant's measures: the held-out half beside the tuning half."""
     drawn = "" if run.drawn is None else f", drawn by {run.drawn}"
     rows = summary(run, asked)
@@ -65,14 +52,14 @@ def show_run(terminal: Terminal, run: TenantRun, *, asked: Mapping[str, float]) 
             terminal.out.print(plain(said, style="yellow"))
 
 
-def show_changes(terminal: Terminal, before: TenantRun, after: TenantRun, *, name: str) -> None:
+def show_changes(terminal: Terminal, before: runs.TenantRun, after: runs.TenantRun, *, name: str) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
     title = f"against {name}: differences of the held-out half, question by question"
     rows = differences(before, after)
     terminal.out.print(
         _table(title, DIFFERENCES, rows) if rows else plain(f"No measure differs from {name}.")
     )
-    pairs = changed(before, after)
+    pairs = runs.changed(before, after)
     for old, new in pairs[:_CHANGED_SHOWN]:
         terminal.out.print(plain(f"  {new.qid}: {told(old)} → {told(new)}  {new.question.question[:90]}"))
     if len(pairs) > _CHANGED_SHOWN:
@@ -131,17 +118,17 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     folder = committed(options)
     asked = questions_of(options, plan)
     evaluations_dir = options.state_dir / "evaluations"
-    against = None if plan.against is None else read_run(evaluations_dir, plan.against)
-    baseline = read_baseline(folder / "baseline.json")
+    against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
+    baseline = runs.read_baseline(folder / "baseline.json")
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
         for tenant in asked:
             asyncio.run(load_if_empty(runtime, tenant))
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
     make_private_folder(evaluations_dir)
-    write_private(run_path(evaluations_dir, run.name), run.model_dump_json().encode())
-    bounds = {one.tenant: read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
-    fallen: list[Fall] = []
+    write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
+    bounds = {one.tenant: runs.read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
+    fallen: list[runs.Fall] = []
     if plan.questions is None and not plan.accepts:
         fallen = [fall for one in run.tenants for fall in _falls(terminal, one, baseline)]
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
@@ -155,7 +142,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
             _show_against(terminal, one, against)
         terminal.out.print(plain(f"Report: {report}", style="bold"))
     if plan.accepts:
-        accept(folder / "baseline.json", run.tenants)
+        runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
     for fall in fallen:
         line = f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}"
@@ -220,7 +207,7 @@ async def run_questions(
     ports: Mapping[str, int],
     asked: Mapping[str, TenantQuestions],
     plan: EvaluationPlan,
-) -> Run:
+) -> runs.Run:
     made_at = datetime.now(UTC)
     async with open_services(runtime, ports, list(asked)) as services:
         tenants = [
@@ -228,12 +215,12 @@ async def run_questions(
             for tenant, questions in asked.items()
         ]
     name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
-    return Run(name=name, made_at=made_at, tenants=tuple(tenants))
+    return runs.Run(name=name, made_at=made_at, tenants=tuple(tenants))
 
 
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, *, drawn: str | None
-) -> TenantRun:
+) -> runs.TenantRun:
     began_s = time.monotonic()
     observer = Observer(services)
     await observer.check(questions.asked)
@@ -250,7 +237,7 @@ async def _tenant_run(
             observer, judge, pairs, by_qid(results), lambda done: show(len(results) + done, total)
         )
     info = await services.search.info()
-    return TenantRun(
+    return runs.TenantRun(
         tenant=services.tenant.name,
         questions=str(questions.path),
         questions_sha256=questions.sha256,
@@ -278,7 +265,9 @@ def subject_changes(
     questions: Sequence[EvaluationQuestion],
 ) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
     """Return pairs of plain questions about different documents; the same questions give the same pairs."""
-    plain_ones = [question for question in questions if question.kind == "plain" and question.split == JUDGED]
+    plain_ones = [
+        question for question in questions if question.kind == "plain" and question.split == runs.JUDGED
+    ]
     order = draw(plain_ones, count=len(plain_ones), seed="changes of subject")
     pairs = zip(order[::2], order[1::2], strict=False)
     return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
@@ -301,7 +290,7 @@ async def _changes(
     return found
 
 
-def _falls(terminal: Terminal, run: TenantRun, baseline: Baseline | None) -> list[Fall]:
+def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | None) -> list[runs.Fall]:
     """Return what fell below the baseline; warn if there is none, or if the questions changed."""
     known = baseline.tenants.get(run.tenant) if baseline else None
     if known is None:
@@ -312,10 +301,10 @@ def _falls(terminal: Terminal, run: TenantRun, baseline: Baseline | None) -> lis
             f"the questions of {run.tenant} differ from the baseline's: "
             "if that is intended, write a new one with --accept"
         )
-    return falls(run, known)
+    return runs.falls(run, known)
 
 
-def _show_against(terminal: Terminal, run: TenantRun, against: Run | None) -> None:
+def _show_against(terminal: Terminal, run: runs.TenantRun, against: runs.Run | None) -> None:
     if against is None:
         return
     before = against.of(run.tenant)
@@ -325,7 +314,7 @@ def _show_against(terminal: Terminal, run: TenantRun, against: Run | None) -> No
     show_changes(terminal, before, run, name=against.name)
 
 
-def _as_json(run: Run, report: Path, fallen: Sequence[Fall]) -> dict[str, object]:
+def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[str, object]:
     return {
         "name": run.name,
         "report": str(report),

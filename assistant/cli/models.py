@@ -18,15 +18,7 @@ from assistant.cli.terminal import Terminal, table
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.local.layout import models_dir
 from assistant.private_files import make_private_folder, write_private
-from assistant.settings.local_models import (
-    MANIFEST_FILE,
-    AddedEmbedding,
-    AddedModel,
-    added_models,
-    choose,
-    choose_packaged,
-    read_added_model,
-)
+from assistant.settings import local_models
 from assistant.settings.model_artifacts import WRITER, AnsweringTable
 from assistant.settings.process import ModelServerSettings, inherited_environment
 from assistant.settings.tenant import TenantConfig, load_tenants
@@ -87,7 +79,7 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: ModelOptions) -> 
             ) from None
     folder = models_dir(options.state_dir) / model.name
     _refuse_other(folder, model)
-    manifest = folder / MANIFEST_FILE
+    manifest = folder / local_models.MANIFEST_FILE
     before = manifest.read_bytes() if manifest.is_file() else None
     make_private_folder(folder)
     write_private(manifest, model.as_toml().encode())
@@ -110,11 +102,11 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
     _known(options, tenant)
     folder = models_dir(options.state_dir)
     if name is None:
-        choose_packaged(folder, tenant)
+        local_models.choose_packaged(folder, tenant)
         terminal.out.print(f"{tenant} uses the packaged models.", markup=False)
         embed_again(options, terminal, tenant=tenant)
         return
-    there = {model.name: model for model in added_models(folder)}
+    there = {model.name: model for model in local_models.added_models(folder)}
     if name not in there:
         known = ", ".join(there) or "none"
         raise NotFoundError(
@@ -132,7 +124,7 @@ def list_models(options: GlobalOptions) -> None:
     for task, name in _PACKAGED:
         users = [tenant for tenant, models in chosen.items() if getattr(models, task) is None]
         rows.append({"name": name, "task": task, "packaged": True, "used_by": users})
-    for model in added_models(folder):
+    for model in local_models.added_models(folder):
         users = [tenant for tenant, models in chosen.items() if getattr(models, model.task) == model]
         rows.append(model.model_dump(mode="json") | {"packaged": False, "used_by": users})
     if options.json:
@@ -151,10 +143,12 @@ def _answers(row: Mapping[str, Any]) -> str:
     return "written" if row.get("answering", {}).get("writes_answers") else "quoted"
 
 
-def _choose(options: GlobalOptions, before: TenantConfig, model: AddedModel, terminal: Terminal) -> None:
-    choose(models_dir(options.state_dir), before.name, model)
+def _choose(
+    options: GlobalOptions, before: TenantConfig, model: local_models.AddedModel, terminal: Terminal
+) -> None:
+    local_models.choose(models_dir(options.state_dir), before.name, model)
     terminal.out.print(f"{before.name} uses {model.name} ({model.sha256[:_SHOWN_DIGITS]}).", markup=False)
-    if isinstance(model, AddedEmbedding):
+    if isinstance(model, local_models.AddedEmbedding):
         size = (
             f"vectors of {model.dimensions} dimensions, the index of {before.name} has "
             f"{before.embedding.dimensions}"
@@ -181,15 +175,15 @@ def _known(options: GlobalOptions, tenant: str) -> None:
     load_tenants(options.tenants_dir).one(tenant)
 
 
-def _refuse_other(folder: Path, model: AddedModel) -> None:
+def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
     packaged = {name for _, name in _PACKAGED}
     if model.name in packaged:
         raise ConflictError(
             f"{model.name} is the name of a packaged model. Give this one another: --name NAME."
         )
-    if not (folder / MANIFEST_FILE).is_file():
+    if not (folder / local_models.MANIFEST_FILE).is_file():
         return
-    there = read_added_model(folder)
+    there = local_models.read_added_model(folder)
     if (there.task, there.sha256) != (model.task, model.sha256):
         raise ConflictError(
             f"There is already a model {model.name} with other weights (SHA-256 "
@@ -198,7 +192,7 @@ def _refuse_other(folder: Path, model: AddedModel) -> None:
         )
 
 
-def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
+def _built(model: local_models.AddedModel, folder: Path, tenant: TenantConfig) -> local_models.AddedModel:
     """Load the weights once and return the model with its measured cosines. Raises ConfigurationError.
 
     In a separate process: a runtime may end its process on bad weights.
@@ -206,10 +200,10 @@ def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
     from assistant.model_server.artifact import read_artifact
 
     settings = ModelServerSettings(
-        task=model.task, manifest=folder / MANIFEST_FILE, artifacts_dir=folder.parent
+        task=model.task, manifest=folder / local_models.MANIFEST_FILE, artifacts_dir=folder.parent
     ).model_copy(
         update={"max_input_tokens": min(model.max_tokens, tenant.embedding.max_tokens)}
-        if isinstance(model, AddedEmbedding)
+        if isinstance(model, local_models.AddedEmbedding)
         else {"context_tokens": model.context_tokens}
     )
     ended = subprocess.run(
@@ -224,7 +218,7 @@ def _built(model: AddedModel, folder: Path, tenant: TenantConfig) -> AddedModel:
         lines = ended.stderr.strip().splitlines() or [f"the process ended with status {ended.returncode}"]
         raise ConfigurationError(f"{model.path}: the model cannot be served here: {lines[-1]}")
     artifact = read_artifact(folder)
-    if not isinstance(model, AddedEmbedding) or artifact is None:
+    if not isinstance(model, local_models.AddedEmbedding) or artifact is None:
         return model
     measured = {name: getattr(artifact, name) for name in ("cosine_unrelated", "cosine_related")}
     return model.model_copy(update=measured)

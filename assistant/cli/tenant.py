@@ -16,18 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError
+from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
-from assistant.settings.deployment_checks import (
-    SAMPLE_ACCOUNT,
-    SAMPLE_CERTIFICATE_ID,
-    SAMPLE_SERVICE_ID,
-    clashes,
-    endpoint_names,
-    placeholders,
-    placeholders_of,
-    said_of,
-    wrong_ending,
-)
 from assistant.settings.tenant import (
     DEFAULT_SOURCE,
     WHERE_IT_STANDS,
@@ -85,7 +75,7 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     paths = [path for each in tenant.sources for path in each.paths]
     if not all((options.tenants_dir / each).exists() for each in paths):
         terminal.say(f"put documents into {', '.join(paths)}, seen from {options.tenants_dir}")
-    if made_up := list(placeholders(tenant)):
+    if made_up := list(deployment_checks.placeholders(tenant)):
         terminal.say(
             f"before a deployment replace {len(made_up)} placeholders; with their lines: "
             f"assistant tenant check {tenant.name}"
@@ -112,16 +102,16 @@ def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
     That is each placeholder with file, line and key, and each conflict with another valid file.
     """
     path = files.folder / f"{tenant.name}.toml"
-    yield from said_of(path, placeholders(tenant))
+    yield from deployment_checks.said_of(path, deployment_checks.placeholders(tenant))
     others = [other for other in files.tenants.values() if other.name != tenant.name]
-    for clash in clashes([*others, tenant]):
+    for clash in deployment_checks.clashes([*others, tenant]):
         if tenant.name in (clash.one, clash.other):
             yield f"{files.folder}: {clash.said}"
 
 
 def care_refusals(path: Path, care: CareApp) -> Sequence[str]:
     """Return the placeholders of the care side's file, each with file, line and key."""
-    return tuple(said_of(path, placeholders_of(care.config)))
+    return tuple(deployment_checks.said_of(path, deployment_checks.placeholders_of(care.config)))
 
 
 def _refuse_name(name: str, *, path: Path) -> None:
@@ -132,7 +122,7 @@ def _refuse_name(name: str, *, path: Path) -> None:
             f'"{name}" is no name of a tenant: take 2 to 31 lower-case letters, digits and hyphens, a letter '
             "first."
         ) from None
-    if why := wrong_ending(name):
+    if why := deployment_checks.wrong_ending(name):
         raise ConfigurationError(why)
     if path.exists() or path.is_symlink():
         raise ConflictError(f"{path} exists already. Choose another name, or edit that file.")
@@ -203,13 +193,15 @@ class _Samples:
             case ["observability", "alarm_email"]:
                 return f"alarms@{self.name}.example.com"
             case ["reach", _, "service_name"]:
-                return re.sub(r"vpce-svc-\w+", SAMPLE_SERVICE_ID, value)
+                return re.sub(r"vpce-svc-\w+", deployment_checks.SAMPLE_SERVICE_ID, value)
             case ["edge", "certificate_arn"]:
-                place_of = re.sub(r":\d{12}:", f":{SAMPLE_ACCOUNT}:", value)
-                return re.sub(r"certificate/.*", f"certificate/{SAMPLE_CERTIFICATE_ID}", place_of)
+                place_of = re.sub(r":\d{12}:", f":{deployment_checks.SAMPLE_ACCOUNT}:", value)
+                return re.sub(
+                    r"certificate/.*", f"certificate/{deployment_checks.SAMPLE_CERTIFICATE_ID}", place_of
+                )
             case _:
                 value = re.sub(r"\b([a-z]+)-[0-9a-f]{8,17}\b", self._made_up_id, value)
-        value = re.sub(r"(?<!\d)\d{12}(?!\d)", SAMPLE_ACCOUNT, value)
+        value = re.sub(r"(?<!\d)\d{12}(?!\d)", deployment_checks.SAMPLE_ACCOUNT, value)
         return re.sub(rf"(?<![A-Za-z0-9]){re.escape(self.source)}(?![A-Za-z0-9])", self.name, value)
 
     def _made_up_id(self, found: re.Match[str]) -> str:
@@ -276,10 +268,10 @@ def _loaded(text: str, name: str) -> TenantConfig:
 def _refuse_clashes(tenant: TenantConfig, files: TenantFiles) -> None:
     for other in files.tenants.values():
         path = files.folder / f"{other.name}.toml"
-        for endpoint in endpoint_names(tenant):
-            if endpoint in endpoint_names(other):
+        for endpoint in deployment_checks.endpoint_names(tenant):
+            if endpoint in deployment_checks.endpoint_names(other):
                 raise ConflictError(f'{path} has the endpoint "{endpoint}" already. Choose another name.')
-    for clash in clashes([*files.tenants.values(), tenant]):
+    for clash in deployment_checks.clashes([*files.tenants.values(), tenant]):
         if tenant.name in (clash.one, clash.other):
             raise ConflictError(f"{files.folder}: {clash.said}")
 

@@ -13,15 +13,7 @@ import orjson
 from pydantic import BaseModel
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.wire import (
-    AuditPage,
-    ChatCompletion,
-    Conversation,
-    DocumentPage,
-    DocumentText,
-    StoredAnswer,
-    WholeAnswer,
-)
+from assistant.api import wire
 from assistant.client.connection import Call, Connection, Patience, parse_response
 from assistant.client.streaming import Question, answer_events, resume_call, stream_call
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
@@ -75,7 +67,7 @@ class AssistantClient:
         """Return the events, after ``last_event_id``, of an answer that has a ``resume_window_s``."""
         return answer_events(self._connection, resume_call(quote(answer_id, safe=""), after=last_event_id))
 
-    async def ask(self, question: str | Question) -> WholeAnswer:
+    async def ask(self, question: str | Question) -> wire.WholeAnswer:
         """Return the whole answer in one body."""
         wanted = _question(question)
         key = wanted.idempotency_headers()
@@ -87,9 +79,9 @@ class AssistantClient:
             read_timeout_s=self._patience.whole_timeout_s,
             is_repeatable=bool(key),
         )
-        return await self._read(WholeAnswer, call)
+        return await self._read(wire.WholeAnswer, call)
 
-    async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> ChatCompletion:
+    async def chat(self, messages: Sequence[dict[str, str]], **parameters: Any) -> wire.ChatCompletion:
         """Return a whole answer in OpenAI's form. For streams in that form use OpenAI's own client."""
         call = Call(
             "POST",
@@ -99,16 +91,16 @@ class AssistantClient:
             read_timeout_s=self._patience.whole_timeout_s,
             is_repeatable=False,
         )
-        return await self._read(ChatCompletion, call)
+        return await self._read(wire.ChatCompletion, call)
 
-    async def read_answer(self, answer_id: str) -> StoredAnswer:
+    async def read_answer(self, answer_id: str) -> wire.StoredAnswer:
         """Return the answer's record, verdicts and sent replies."""
-        return await self._read(StoredAnswer, Call("GET", _answer(answer_id)))
+        return await self._read(wire.StoredAnswer, Call("GET", _answer(answer_id)))
 
-    async def read_conversation(self, conversation_id: str) -> Conversation:
+    async def read_conversation(self, conversation_id: str) -> wire.Conversation:
         """Return the conversation's newest 50 answers, oldest first."""
         params = {"conversation_id": conversation_id}
-        return await self._read(Conversation, Call("GET", "/v1/answers", params=params))
+        return await self._read(wire.Conversation, Call("GET", "/v1/answers", params=params))
 
     async def cancel_answer(self, answer_id: str) -> None:
         """Cancel an answer. An ended answer does not change."""
@@ -126,12 +118,12 @@ class AssistantClient:
 
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
-    ) -> DocumentPage:
+    ) -> wire.DocumentPage:
         """Return a page of the documents in order of their ids; pass ``next_after`` for the next page."""
         params: dict[str, str | int | list[str]] = {"limit": limit, "state": [str(one) for one in state]}
         if after is not None:
             params["after"] = after
-        return await self._read(DocumentPage, Call("GET", "/v1/documents", params=params))
+        return await self._read(wire.DocumentPage, Call("GET", "/v1/documents", params=params))
 
     async def bring_document(
         self, document: Document, *, knowledge_source: str | None = None
@@ -160,19 +152,19 @@ class AssistantClient:
 
     async def read_document(
         self, document_id: str, *, content_hash: str | None = None, span: tuple[int, int] | None = None
-    ) -> DocumentText:
+    ) -> wire.DocumentText:
         """Return the stored text; with ``content_hash`` and ``span`` of a source, with the cited passage."""
         params: dict[str, str] = {}
         if content_hash is not None:
             params["content_hash"] = content_hash
         if span is not None:
             params |= {"start": str(span[0]), "end": str(span[1])}
-        return await self._read(DocumentText, Call("GET", _document(document_id), params=params or None))
+        return await self._read(wire.DocumentText, Call("GET", _document(document_id), params=params or None))
 
-    async def read_linked_document(self, document_url: str) -> DocumentText:
+    async def read_linked_document(self, document_url: str) -> wire.DocumentText:
         """Return the stored text that a source's ``document_url`` opens, with the cited passage."""
         body = {"token": document_url.partition("#")[2]}
-        return await self._read(DocumentText, Call("POST", "/v1/documents/linked", json=body))
+        return await self._read(wire.DocumentText, Call("POST", "/v1/documents/linked", json=body))
 
     async def read_original(self, document_id: str) -> str:
         """Return the document as it was received: ``read_document`` with ``format=original``."""
@@ -188,14 +180,14 @@ class AssistantClient:
         until: datetime | None = None,
         after: str | None = None,
         limit: int = 100,
-    ) -> AuditPage:
+    ) -> wire.AuditPage:
         """Return a page of who saw a document or what an agent saw; pass ``next_after`` for the next."""
         asked_for = {"document_id": document_id, "agent": agent, "after": after}
         times = {"since": since, "until": until}
         params: dict[str, str | int | list[str]] = {"limit": limit}
         params |= {name: value for name, value in asked_for.items() if value is not None}
         params |= {name: at.isoformat() for name, at in times.items() if at is not None}
-        return await self._read(AuditPage, Call("GET", "/v1/audit", params=params))
+        return await self._read(wire.AuditPage, Call("GET", "/v1/audit", params=params))
 
     async def alive(self) -> bool:
         """Return whether the service process answers."""

@@ -207,8 +207,10 @@ class Judge:
         right = await self._right_documents(question, [*ranked, *fused])
         golden = list((await self._observer.documents(question.documents)).values())
         outcome = outcome_of(observed.prepared.certainty)
-        units = _shown_units(observed)
-        contending = {one.document_id for one in observed.prepared.quoted.also}
+        is_shown = outcome != "refused"
+        may_be_right = question.answerable and is_shown
+        units, quoted = _shown_units(observed), observed.prepared.quoted
+        contending = {one.document_id for one in quoted.also}
         also = [
             one.unit
             for part in evidence
@@ -223,10 +225,8 @@ class Judge:
             before=observed.before,
             outcome=outcome,
             probability=max(probabilities, default=0.0),
-            right=question.answerable and outcome != "refused" and holds_all(text, question.answer_contains),
-            right_with_also=question.answerable
-            and outcome != "refused"
-            and holds_all(f"{text} {_text(also)}", question.answer_contains),
+            right=may_be_right and holds_all(text, question.answer_contains),
+            right_with_also=may_be_right and holds_all(f"{text} {_text(also)}", question.answer_contains),
             gold_covered=gold_covered(text, question) if question.answerable else None,
             telltale=states_other_branch(units, question, headings=self._observer.headings),
             chance=chance_level(question, golden, max_words=self._observer.max_words),
@@ -235,12 +235,8 @@ class Judge:
             three=place.share(ranked, among=3),
             rrf_first=place.share(fused, among=1),
             rrf_three=place.share(fused, among=3),
-            words=_words(block.before + block.text for block in observed.prepared.quoted.blocks)
-            if outcome != "refused"
-            else 0,
-            also_words=_words(one.text for one in observed.prepared.quoted.also)
-            if outcome != "refused"
-            else 0,
+            words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
+            also_words=_words(one.text for one in quoted.also) if is_shown else 0,
             timings_ms=dict(observed.timings_ms),
             without_unit_vectors=observed.without_unit_vectors,
             parts=tuple(self._part(question, part, right) for part in evidence),

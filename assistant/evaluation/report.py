@@ -6,16 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from assistant.evaluation.measures import (
-    MEASURES,
-    Estimate,
-    Measure,
-    Spread,
-    estimates,
-    latencies,
-    lengths,
-    paired,
-)
+from assistant.evaluation import measures
 from assistant.evaluation.questions import PartResult, QuestionResult, QuotedUnit, ShownQuote
 from assistant.evaluation.runs import JUDGED, Bound, Run, TenantRun, bound_of, changed
 
@@ -37,7 +28,7 @@ def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against:
     )
 
 
-def asked_text(measure: Measure, bound: Bound) -> str:
+def asked_text(measure: measures.Measure, bound: Bound) -> str:
     """Return a bound in words."""
     if measure.zero_within:
         return "interval above 0" if measure.better > 0 else "none, within noise"
@@ -52,7 +43,7 @@ def summary(run: TenantRun, asked: Mapping[str, float]) -> list[tuple[str, ...]]
     """Return a row of ``SUMMARY`` for each measure of the held-out half; the last says "met" or "missed"."""
     held, tuning = _halves(run)
     rows: list[tuple[str, ...]] = []
-    for measure in MEASURES:
+    for measure in measures.MEASURES:
         now, other = held.get(measure.name), tuning.get(measure.name)
         if now is None:
             continue
@@ -68,10 +59,10 @@ def summary(run: TenantRun, asked: Mapping[str, float]) -> list[tuple[str, ...]]
 
 def differences(before: TenantRun, after: TenantRun) -> list[tuple[str, ...]]:
     """Return a row of ``DIFFERENCES``, question by question, for each measure that differs."""
-    found = paired(before.by_qid, after.by_qid, split=JUDGED)
+    found = measures.paired(before.by_qid, after.by_qid, split=JUDGED)
     return [
         (measure.title, f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
-        for measure in MEASURES
+        for measure in measures.MEASURES
         if (one := found.get(measure.name)) is not None and (one.low or one.high)
     ]
 
@@ -104,7 +95,7 @@ def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> 
             "<h3>Gate, held-out half</h3>",
             gate_plot(judged, answered_from=run.answered_from, possibly_from=run.possibly_from),
             "<h3>Time by step: median and 95th percentile</h3>",
-            latency_plot(latencies(run.results)),
+            latency_plot(measures.latencies(run.results)),
             _lengths(run.results),
             _changes(before, run, against.name) if before and against else "",
             _worst(run, judged),
@@ -114,9 +105,9 @@ def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> 
     )
 
 
-def _halves(run: TenantRun) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+def _halves(run: TenantRun) -> tuple[dict[str, measures.Estimate], dict[str, measures.Estimate]]:
     """Return the estimates of the held-out and of the tuning half."""
-    return estimates(run.by_qid, split="held_out"), estimates(run.by_qid, split="tuning")
+    return measures.estimates(run.by_qid, split="held_out"), measures.estimates(run.by_qid, split="tuning")
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -136,7 +127,7 @@ def _style(at: int, cell: str) -> str:
 
 
 def _lengths(results: Sequence[QuestionResult]) -> str:
-    said = "; ".join(f"{name}: {one.p50:g} / {one.p95:g}" for name, one in lengths(results).items())
+    said = "; ".join(f"{name}: {one.p50:g} / {one.p95:g}" for name, one in measures.lengths(results).items())
     return f"<p>Words, median / 95th percentile: {escape(said)}</p>"
 
 
@@ -284,10 +275,12 @@ _BINS = 20
 
 
 def interval_plot(
-    held_out: Mapping[str, Estimate], tuning: Mapping[str, Estimate], asked: Mapping[str, float]
+    held_out: Mapping[str, measures.Estimate],
+    tuning: Mapping[str, measures.Estimate],
+    asked: Mapping[str, float],
 ) -> str:
     """Return a row for each share: value and interval of the held-out half, the tuning half, the bound."""
-    shown = [one for one in MEASURES if one.name in held_out and not one.zero_within]
+    shown = [one for one in measures.MEASURES if one.name in held_out and not one.zero_within]
     rows: list[str] = []
     for at, measure in enumerate(shown):
         y = at * _ROW_PX + 14
@@ -327,7 +320,7 @@ def gate_plot(results: Sequence[QuestionResult], *, answered_from: float, possib
     return _svg(rows, height=190, axis=True)
 
 
-def latency_plot(spreads: Mapping[str, Spread]) -> str:
+def latency_plot(spreads: Mapping[str, measures.Spread]) -> str:
     """Return a bar to the 95th percentile and a mark at the median for each step, in milliseconds."""
     longest = max((one.p95 for one in spreads.values()), default=1.0) or 1.0
     rows: list[str] = []

@@ -18,23 +18,7 @@ from starlette.routing import Route
 from assistant.domain.clock import SystemClock
 from assistant.domain.identity import Role
 from assistant.http_process import open_socket, run, serve
-from assistant.local.tokens import (
-    ALGORITHM,
-    CODE_LIFETIME_S,
-    TOKEN_LIFETIME_S,
-    AuthorizationError,
-    AuthorizationRequest,
-    Codes,
-    ExpiringSecrets,
-    Grant,
-    TokenSigner,
-    UntrustedClientError,
-    authorization_request,
-    load_or_create_signing_key,
-    public_key_set,
-    redeem_code,
-    trusted_client,
-)
+from assistant.local import tokens
 from assistant.settings.process import LocalIssuerSettings
 from assistant.settings.tenant import load_tenants
 from assistant.telemetry import configure_logging
@@ -136,17 +120,17 @@ _NO_STORE = {"Cache-Control": "no-store", **_PLAIN_HEADERS}
 class LocalIssuer:
     """The routes. The signer's ``issuer`` is the base URL in the discovery document."""
 
-    signer: TokenSigner
+    signer: tokens.TokenSigner
     tenants: Mapping[str, str]
     """Name → display name."""
     redirect_origins: frozenset[str]
-    _codes: Codes = field(init=False)
-    _sessions: ExpiringSecrets[Grant] = field(init=False)
+    _codes: tokens.Codes = field(init=False)
+    _sessions: tokens.ExpiringSecrets[tokens.Grant] = field(init=False)
     """In memory: after a restart of the issuer everybody signs in again."""
 
     def __post_init__(self) -> None:
-        self._codes = ExpiringSecrets(clock=self.signer.clock, lifetime_s=CODE_LIFETIME_S)
-        self._sessions = ExpiringSecrets(clock=self.signer.clock, lifetime_s=TOKEN_LIFETIME_S)
+        self._codes = tokens.ExpiringSecrets(clock=self.signer.clock, lifetime_s=tokens.CODE_LIFETIME_S)
+        self._sessions = tokens.ExpiringSecrets(clock=self.signer.clock, lifetime_s=tokens.TOKEN_LIFETIME_S)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -171,7 +155,7 @@ class LocalIssuer:
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "id_token_signing_alg_values_supported": [tokens.ALGORITHM],
             "scopes_supported": ["openid"],
             "token_endpoint_auth_methods_supported": ["none"],
             "code_challenge_methods_supported": ["S256"],
@@ -181,7 +165,7 @@ class LocalIssuer:
 
     async def keys(self, request: Request) -> Response:
         headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
-        return JSONResponse(public_key_set(self.signer.key), headers=headers | self._cors(request))
+        return JSONResponse(tokens.public_key_set(self.signer.key), headers=headers | self._cors(request))
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the page; with ``prompt=none`` redirect at once, with the session's code or login_required."""
@@ -203,7 +187,7 @@ class LocalIssuer:
         if isinstance(authorization, Response):
             return authorization
         grant = _grant(form, tenants=self.tenants)
-        if not isinstance(grant, Grant):
+        if not isinstance(grant, tokens.Grant):
             return self._page(parameters, entered=form, problem=grant)
         response = self._redirect_with_code(authorization, grant)
         response.set_cookie(_SESSION_COOKIE, self._sessions.add(grant), httponly=True, samesite="lax")
@@ -217,29 +201,29 @@ class LocalIssuer:
             "redirect_uri": request.query_params.get("post_logout_redirect_uri", ""),
         }
         try:
-            target = trusted_client(wanted, redirect_origins=self.redirect_origins)
-        except UntrustedClientError as error:
+            target = tokens.trusted_client(wanted, redirect_origins=self.redirect_origins)
+        except tokens.UntrustedClientError as error:
             return self._html(refusal_page(error.description), status=400)
         response = RedirectResponse(target, 303, headers=_NO_STORE)
         response.delete_cookie(_SESSION_COOKIE, httponly=True, samesite="lax")
         return response
 
-    def _checked(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
+    def _checked(self, parameters: Mapping[str, str]) -> tokens.AuthorizationRequest | Response:
         """Return the client's request, or the response to one that breaks the protocol."""
         try:
-            redirect_uri = trusted_client(parameters, redirect_origins=self.redirect_origins)
-        except UntrustedClientError as error:
+            redirect_uri = tokens.trusted_client(parameters, redirect_origins=self.redirect_origins)
+        except tokens.UntrustedClientError as error:
             return self._html(refusal_page(error.description), status=400)
         try:
-            return authorization_request(parameters, redirect_uri=redirect_uri)
-        except AuthorizationError as error:
-            client = AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
+            return tokens.authorization_request(parameters, redirect_uri=redirect_uri)
+        except tokens.AuthorizationError as error:
+            client = tokens.AuthorizationRequest("", redirect_uri, parameters.get("state", ""), "", None)
             return self._redirect(client, {"error": error.error, "error_description": error.description})
 
-    def _redirect(self, request: AuthorizationRequest, answer: Mapping[str, str]) -> Response:
+    def _redirect(self, request: tokens.AuthorizationRequest, answer: Mapping[str, str]) -> Response:
         return RedirectResponse(request.redirect(answer, issuer=self.signer.issuer), 303, headers=_NO_STORE)
 
-    def _redirect_with_code(self, request: AuthorizationRequest, grant: Grant) -> Response:
+    def _redirect_with_code(self, request: tokens.AuthorizationRequest, grant: tokens.Grant) -> Response:
         return self._redirect(request, {"code": self._codes.add((request, grant))})
 
     def _page(
@@ -257,8 +241,10 @@ class LocalIssuer:
         headers = _NO_STORE | self._cors(request)
         form = await _read_form(request) or {}
         try:
-            client, grant = redeem_code(self._codes, {name: values[0] for name, values in form.items()})
-        except AuthorizationError as error:
+            client, grant = tokens.redeem_code(
+                self._codes, {name: values[0] for name, values in form.items()}
+            )
+        except tokens.AuthorizationError as error:
             body = {"error": error.error, "error_description": error.description}
             return JSONResponse(body, 400, headers=headers)
         return JSONResponse(
@@ -266,7 +252,7 @@ class LocalIssuer:
                 "access_token": self.signer.access_token(grant),
                 "id_token": self.signer.id_token(grant, client_id=client.client_id, nonce=client.nonce),
                 "token_type": "Bearer",
-                "expires_in": TOKEN_LIFETIME_S,
+                "expires_in": tokens.TOKEN_LIFETIME_S,
                 "scope": "openid",
             },
             headers=headers,
@@ -307,7 +293,7 @@ async def _read_form(request: Request) -> dict[str, list[str]] | None:
         return None
 
 
-def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> Grant | str:
+def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) -> tokens.Grant | str:
     """Return who signed in, or what to correct in the form."""
     tenant = next(iter(entered.get("tenant", ())), "")
     agent = next(iter(entered.get("agent", ())), "").strip()
@@ -321,7 +307,7 @@ def _grant(entered: Mapping[str, Sequence[str]], *, tenants: Mapping[str, str]) 
         return "Choose among the roles shown."
     if not roles:
         return "Choose at least one role."
-    return Grant(tenant=tenant, agent=agent, roles=roles)
+    return tokens.Grant(tenant=tenant, agent=agent, roles=roles)
 
 
 _log = structlog.get_logger(__name__)
@@ -332,8 +318,8 @@ async def _serve() -> None:
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    signer = TokenSigner(
-        key=load_or_create_signing_key(settings.state_dir),
+    signer = tokens.TokenSigner(
+        key=tokens.load_or_create_signing_key(settings.state_dir),
         issuer=f"http://{host}:{listener.getsockname()[1]}",
         audience=settings.audience,
         clock=SystemClock(),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
 from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel, TenantModels
@@ -155,10 +156,8 @@ class Layout:
     def _issuer(self, ports: Mapping[str, int]) -> ProcessPlan:
         settings = LocalIssuerSettings.read(
             port=ports[ISSUER],
-            tenants_dir=self.tenants_dir.resolve(),
-            only_tenants=tuple(self.tenants),
-            state_dir=self.state_dir.resolve(),
             redirect_origins=(url_of(SERVICE, ports), f"http://localhost:{ports[SERVICE]}"),
+            **self._folders(),
         )
         return ProcessPlan(
             ISSUER,
@@ -171,14 +170,7 @@ class Layout:
 
     def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
         settings = WorkerSettings.read(
-            tenants_dir=self.tenants_dir.resolve(),
-            only_tenants=tuple(self.tenants),
-            state_dir=self.state_dir.resolve(),
-            model_artifacts_dir=self.models_dir,
-            sagemaker_endpoint_url=url_of(GATEWAY, ports),
-            opensearch_applies_schema=True,
-            local_models=self.models,
-            **self._search(),
+            opensearch_applies_schema=True, **self._folders(), **self._models_and_index(ports)
         )
         return ProcessPlan(
             WORKER,
@@ -204,29 +196,32 @@ class Layout:
         """Return the service's settings; a command that answers in its own process uses the same."""
         return ServiceSettings.read(
             port=ports[SERVICE],
-            tenants_dir=self.tenants_dir.resolve(),
-            only_tenants=tuple(self.tenants),
-            state_dir=self.state_dir.resolve(),
-            model_artifacts_dir=self.models_dir,
-            sagemaker_endpoint_url=url_of(GATEWAY, ports),
             issuer=url_of(ISSUER, ports),
             jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
             drain_timeout_s=_DRAIN_S,
-            local_models=self.models,
-            quoted_tenants=self._quoted_tenants,
-            **self._search(),
+            quoted_tenants=tuple(n for n, one in self.tenants.items() if not self._of(n).writes(one)),
+            **self._folders(),
+            **self._models_and_index(ports),
         )
 
-    @property
-    def _quoted_tenants(self) -> tuple[str, ...]:
-        return tuple(name for name, tenant in self.tenants.items() if not self._of(name).writes(tenant))
+    def _folders(self) -> dict[str, Any]:
+        return {
+            "tenants_dir": self.tenants_dir.resolve(),
+            "only_tenants": tuple(self.tenants),
+            "state_dir": self.state_dir.resolve(),
+        }
 
-    def _search(self) -> dict[str, str]:
-        """Return the settings of the index; none for the embedded one."""
+    def _models_and_index(self, ports: Mapping[str, int]) -> dict[str, Any]:
+        """Return the settings of models and index; the embedded index needs none."""
+        models = {
+            "model_artifacts_dir": self.models_dir,
+            "sagemaker_endpoint_url": url_of(GATEWAY, ports),
+            "local_models": self.models,
+        }
         if self.settings.search == "embedded":
-            return {}
+            return models
         url = self.settings.opensearch_url
-        return {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
+        return models | {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
 
     def _tenant_files(self) -> tuple[Path, ...]:
         return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)

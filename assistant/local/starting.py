@@ -13,16 +13,7 @@ from typing import Any, cast
 import orjson
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.local.processes import (
-    ProcessIdentity,
-    ProcessPlan,
-    Registry,
-    Running,
-    RunningProcess,
-    reap,
-    refuse_taken,
-    spawn,
-)
+from assistant.local import processes
 from assistant.private_files import make_private_folder
 from assistant.settings.process import LocalSettings
 
@@ -89,7 +80,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class _Starting:
-    plan: ProcessPlan
+    plan: processes.ProcessPlan
     pid: int
     log: ProcessLog
     log_start_bytes: int
@@ -100,7 +91,7 @@ class _Starting:
 class Starter:
     """Starts processes, and writes each into the registry as soon as it exists."""
 
-    registry: Registry
+    registry: processes.Registry
     settings: LocalSettings
     logs_dir: Path
     on_ready: Callable[[str, float], None]
@@ -108,7 +99,7 @@ class Starter:
     _children: list[int] = field(default_factory=list[int])
     """Pids that this command started and that have not ended."""
 
-    def start(self, plans: Mapping[str, ProcessPlan], *, running: Running) -> None:
+    def start(self, plans: Mapping[str, processes.ProcessPlan], *, running: processes.Running) -> None:
         """Start the plans, each after those of them it names, and return when all are ready.
 
         Call it with the registry's lock held. Raises LocalRuntimeError with the reason in one sentence;
@@ -132,14 +123,14 @@ class Starter:
 
     def reap(self) -> None:
         """Reap ended children of this command, so that none stays a zombie while it serves."""
-        self._children = [child for child in self._children if reap(child) is None]
+        self._children = [child for child in self._children if processes.reap(child) is None]
 
     def trim_logs(self) -> None:
         """Drop the older half of every log that is over its limit."""
         for path in self.logs_dir.glob("*.log"):
             ProcessLog(path).trim(limit_bytes=self.settings.log_limit_mib * _MIB)
 
-    def _check_disk_and_ports(self, plans: Mapping[str, ProcessPlan]) -> None:
+    def _check_disk_and_ports(self, plans: Mapping[str, processes.ProcessPlan]) -> None:
         make_private_folder(self.logs_dir)
         free_mib = shutil.disk_usage(self.logs_dir).free // _MIB
         if free_mib < self.settings.min_free_mib:
@@ -149,15 +140,15 @@ class Starter:
             )
         for plan in plans.values():
             if plan.port is not None:
-                refuse_taken(plan.port, name=plan.name, chosen=plan.fixed_port)
+                processes.refuse_taken(plan.port, name=plan.name, chosen=plan.fixed_port)
 
-    def _spawn(self, plan: ProcessPlan, *, running: Running) -> _Starting:
+    def _spawn(self, plan: processes.ProcessPlan, *, running: processes.Running) -> _Starting:
         log = ProcessLog(self.logs_dir / f"{plan.name}.log")
         start = log.size_bytes()
-        pid = spawn(plan, log_path=log.path, registry_path=self.registry.path)
+        pid = processes.spawn(plan, log_path=log.path, registry_path=self.registry.path)
         self._children.append(pid)
-        running.processes[plan.name] = RunningProcess(
-            identity=ProcessIdentity.of(pid), port=plan.port, settings_hash=plan.settings_hash()
+        running.processes[plan.name] = processes.RunningProcess(
+            identity=processes.ProcessIdentity.of(pid), port=plan.port, settings_hash=plan.settings_hash()
         )
         self.registry.write(running)
         return _Starting(plan, pid, log, start, time.monotonic())
@@ -165,7 +156,7 @@ class Starter:
     def _is_ready(self, one: _Starting) -> bool:
         if one.log.ready_line(since_bytes=one.log_start_bytes) is not None:
             return True
-        status = reap(one.pid)
+        status = processes.reap(one.pid)
         late = time.monotonic() - one.began_s > self.settings.start_timeout_s
         if status is None and not late:
             return False

@@ -28,15 +28,7 @@ from assistant.domain.errors import (
     OverloadedError,
 )
 from assistant.domain.identity import Role
-from assistant.settings.deployed_names import (
-    NAMESPACE,
-    PROBE_DEGRADED,
-    PROBE_DIMENSION,
-    PROBE_DURATION,
-    PROBE_FAILED,
-    PROBE_PAUSED,
-    PROBE_SUBJECT,
-)
+from assistant.settings import deployed_names
 from assistant.settings.functions import ProbeSettings
 
 _TOKEN_LIFETIME_S = 300
@@ -111,16 +103,16 @@ def write_metrics(result: ProbeResult, *, tenant: str) -> None:
 
     Lambda forwards stdout to CloudWatch Logs, so the VPC needs no endpoint for metrics.
     """
-    metrics = EphemeralMetrics(namespace=NAMESPACE)
-    metrics.add_dimension(PROBE_DIMENSION, tenant)
+    metrics = EphemeralMetrics(namespace=deployed_names.NAMESPACE)
+    metrics.add_dimension(deployed_names.PROBE_DIMENSION, tenant)
     counted = (
-        (PROBE_FAILED, Outcome.FAILED),
-        (PROBE_DEGRADED, Outcome.DEGRADED),
-        (PROBE_PAUSED, Outcome.PAUSED),
+        (deployed_names.PROBE_FAILED, Outcome.FAILED),
+        (deployed_names.PROBE_DEGRADED, Outcome.DEGRADED),
+        (deployed_names.PROBE_PAUSED, Outcome.PAUSED),
     )
     for name, outcome in counted:
         metrics.add_metric(name, unit=MetricUnit.Count, value=float(result.outcome is outcome))
-    metrics.add_metric(PROBE_DURATION, unit=MetricUnit.Milliseconds, value=result.duration_ms)
+    metrics.add_metric(deployed_names.PROBE_DURATION, unit=MetricUnit.Milliseconds, value=result.duration_ms)
     metrics.add_metadata("outcome", result.outcome.value)
     metrics.add_metadata("reason", result.reason)
     metrics.flush_metrics()
@@ -147,13 +139,15 @@ async def _token(settings: ProbeSettings, clock: Clock) -> str:
         "aud": settings.audience,
         "iat": now,
         "exp": now + _TOKEN_LIFETIME_S,
-        "sub": PROBE_SUBJECT,
+        "sub": deployed_names.PROBE_SUBJECT,
         "tenant": settings.tenant,
         "roles": [Role.AGENT.value],
         "labels": [],
     }
     async with open_client("kms", region=settings.region, endpoint_url=settings.aws_endpoint_url) as kms:
-        return await signed_token(kms, key_id=settings.signing_key_id, kid=PROBE_SUBJECT, claims=claims)
+        return await signed_token(
+            kms, key_id=settings.signing_key_id, kid=deployed_names.PROBE_SUBJECT, claims=claims
+        )
 
 
 async def _tls_context(settings: ProbeSettings) -> ssl.SSLContext:
