@@ -64,13 +64,13 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
     """
     place = place_of(tenant, tenant_file)
     if tenant.models is None:
-        raise ConfigurationError(f"{tenant.name} has no [models] section: there is nothing to put.")
+        raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
     aws = AwsAccount(account=place.account, region=place.region)
     aws.require()
     stack = f"{place.name_prefix}-{tenant.name}-Data"
     outputs = aws.outputs(stack)
     if BUCKET_OUTPUT not in outputs:
-        raise DeploymentError(f"{stack} does not stand yet: run assistant deploy first.")
+        raise DeploymentError(f"{stack} is not deployed yet. Run assistant deploy first.")
     if PUBLISHER_OUTPUT not in outputs:
         raise DeploymentError(
             f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
@@ -83,7 +83,7 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
         _upload(aws, outputs, found, terminal)
     if absent := [key for key in keys if key not in found]:
         raise ConfigurationError(
-            "These come with no Python package. Build and put them as the publisher "
+            "No Python package contains these files. Build them and upload them as the publisher "
             f"(model_artifacts/README.md): {', '.join(absent)}"
         )
 
@@ -107,7 +107,7 @@ def _upload(
             s3.upload_file(str(path), bucket, key)
             terminal.step(f"s3://{bucket}/{key}")
     except (ClientError, BotoCoreError) as error:
-        raise DeploymentError(f"The model artifacts cannot be put into {bucket}: {error}") from None
+        raise DeploymentError(f"Cannot upload the model artifacts to {bucket}: {error}") from None
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:

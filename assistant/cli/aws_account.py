@@ -61,7 +61,7 @@ class AwsAccount:
         if found != self.account:
             raise DeploymentError(
                 f"These credentials are of account {found}; the tenant file says {self.account}. "
-                "Take those of the right account (AWS_PROFILE)."
+                "Use those of the right account (AWS_PROFILE)."
             )
 
     def parameter(self, name: str) -> str | None:
@@ -154,4 +154,4 @@ class AwsAccount:
                 return None
             raise DeploymentError(f"{service} refused {call}: {error}") from None
         except BotoCoreError as error:
-            raise DeploymentError(f"{service} cannot be asked: {error}") from None
+            raise DeploymentError(f"Cannot call {service}: {error}") from None

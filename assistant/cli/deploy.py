@@ -39,12 +39,12 @@ def published_keys(issuer: str) -> str:
         found = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
         if found.get("issuer") != issuer:
             raise DeploymentError(
-                f"{issuer} calls itself {found.get('issuer')}: identity.issuer must be that."
+                f"{issuer} calls itself {found.get('issuer')}. Write that into identity.issuer."
             )
         address = str(found.get("jwks_uri", ""))
         if not address.startswith(f"{httpx.URL(issuer).scheme}://"):
             raise DeploymentError(
-                f"{issuer} names its keys at {address!r}, which is no address like its own."
+                f"{issuer} publishes its keys at {address!r}, which is not an address of the same scheme."
             )
         keys = _json(client, address)
     if not keys.get("keys"):
@@ -204,7 +204,7 @@ class Deployment:
             pinned = upgrades.read_pins(self._pins)
             _refuse_losses(upgrades.losses(pinned, self._templates()))
             for name in upgrades.unpinned(pinned, self._templates()):
-                self.terminal.say(f"{name} is stateful and not pinned yet: make pin, and commit")
+                self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
 
     def _check_account(self) -> None:
         self.terminal.step("asking the account for zones, certificate, roles and quotas")
@@ -230,12 +230,14 @@ class Deployment:
             if "Default" not in parameter
         ]
         if missing:
-            raise DeploymentError("These have no value yet:\n  " + "\n  ".join(missing))
+            raise DeploymentError("These parameters have no value yet:\n  " + "\n  ".join(missing))
 
     def _make_parameters(self) -> None:
         if self.aws.parameter(self._power) is None:
             self.aws.create_parameter(self._power, value=PAUSED)
-            self.terminal.say(f"made {self._power} = {PAUSED}: no endpoint costs anything until you resume")
+            self.terminal.say(
+                f"created {self._power} = {PAUSED}: no endpoint costs anything until you resume"
+            )
         identity = self.tenant.identity
         given = identity.jwks_parameter if identity else None
         jwks = given or self.place.parameter(self.tenant.name, "jwks")
@@ -244,11 +246,11 @@ class Deployment:
                 keys = published_keys(identity.issuer)
             except DeploymentError as error:
                 raise DeploymentError(
-                    f"The parameter {jwks} is not there, and {error.message} Put the issuer's public keys "
+                    f"The parameter {jwks} is missing, and {error.message} Put the issuer's public keys "
                     f"into it: aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
                 ) from None
             self.aws.create_parameter(jwks, value=keys)
-            self.terminal.say(f"made {jwks} from the keys that {identity.issuer} publishes")
+            self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")
 
     @property
     def _pins(self) -> Path:
@@ -277,12 +279,10 @@ class Deployment:
         first = {f"{self.stack_prefix}{name}" for name in _FIRST}
         if deployed and not deployed.keys() <= first:
             raise DeploymentError(
-                f"{self._pins} is not there, and {', '.join(deployed)} stand: a later change that replaces "
-                "what they hold would pass every review. Run make pin, look at what it wrote, commit it."
+                f"{self._pins} is missing, and these stacks are deployed: {', '.join(deployed)}. Without it "
+                "no check refuses a change that replaces their data. Run make pin, review the file, commit."
             )
-        self.terminal.say(
-            f"{self.tenant.name} is not pinned yet: once all of it stands, make pin, and commit the file"
-        )
+        self.terminal.say(f"{self.tenant.name} is not pinned yet: once all stacks are deployed, run make pin")
 
     def _refuse_instances(self, deployed: Templates) -> None:
         changes = instance_changes(deployed, self._templates())
@@ -343,7 +343,7 @@ class Deployment:
         outcome, reason = probed.get("outcome"), probed.get("reason")
         match outcome:
             case "working":
-                self.terminal.step("probe: an answer with a source came the whole way")
+                self.terminal.step("probe: it got an answer with a source")
             case "paused":
                 self.terminal.say("probe: the tenant is paused; resume it, and invoke the probe again")
             case "degraded":
@@ -358,7 +358,7 @@ class Deployment:
 def _refuse_losses(lost: Sequence[upgrades.Loss]) -> None:
     if lost:
         listed = "\n  ".join(str(loss) for loss in lost)
-        raise DeploymentError(f"This would take away what must stay:\n  {listed}")
+        raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
 
 
 def deployment_of(

@@ -225,7 +225,7 @@ async def _await_removal(runtime: LocalRuntime, tenant: str, document_ids: Seque
         ):
             if time.monotonic() > until_s:
                 raise LocalRuntimeError(
-                    "The documents answer no more, but the worker has not removed their passages from the "
-                    "index yet; it will when it runs (assistant local up)."
+                    "No answer uses the documents any more, but the worker has not yet removed their "
+                    "passages from the index. It does so when it runs (assistant local up)."
                 )
             await asyncio.sleep(_POLL_S)

@@ -112,13 +112,13 @@ async def follow_worker(
     def check(pending: int, idle_s: float) -> None:
         if not worker_is_alive():
             raise LocalRuntimeError(
-                f"The ingestion worker ended with {pending} documents to do; "
-                "they stay queued: run the command again."
+                f"The ingestion worker ended before {pending} documents were processed. They stay queued: "
+                "run the command again."
             )
         if idle_s > _STALLED_S:
             raise LocalRuntimeError(
-                f"No document was finished for {_STALLED_S:.0f} s, {pending} are to do; see the "
-                "worker's log. They stay queued: run the command again."
+                f"The worker finished no document for {_STALLED_S:.0f} s, and {pending} wait. See its log. "
+                "They stay queued: run the command again."
             )
 
     return await _follow(document_ids, read, check, show=show, window=_WINDOW, poll_s=_POLL_S)
@@ -185,8 +185,8 @@ async def _load_remotely(
         def check(pending: int, idle_s: float) -> None:
             if idle_s > _REMOTE_STALLED_S:
                 raise LocalRuntimeError(
-                    f"{pending} documents wait and none was finished for {_REMOTE_STALLED_S:.0f} s: does the "
-                    "service's worker run? They stay in its queue."
+                    f"The service finished no document for {_REMOTE_STALLED_S:.0f} s, and {pending} wait in "
+                    "its queue. Check that its worker runs."
                 )
 
         with terminal.counting("sending", "documents") as show:

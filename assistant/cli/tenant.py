@@ -93,7 +93,7 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
-    Terminal().out.print(f"{name}: nothing is made up, and nothing clashes; {where}.", markup=False)
+    Terminal().out.print(f"{name}: no placeholders and no conflicts; {where}.", markup=False)
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
@@ -119,8 +119,8 @@ def _refuse_name(name: str, *, path: Path) -> None:
         TypeAdapter(TenantName).validate_python(name)
     except ValidationError:
         raise ConfigurationError(
-            f'"{name}" is no name of a tenant: take 2 to 31 lower-case letters, digits and hyphens, a letter '
-            "first."
+            f'"{name}" is not a tenant name. Use 2 to 31 lower-case letters, digits and hyphens; '
+            "begin with a letter."
         ) from None
     if why := deployment_checks.wrong_ending(name):
         raise ConfigurationError(why)

@@ -301,7 +301,7 @@ def test_a_new_tenant_is_paused_and_needs_the_issuer_s_keys(
     forget(account, "power", "jwks")
     with pytest.raises(
         DeploymentError,
-        match=r"jwks is not there, and https://login\.sandbox\.\S+ cannot be read.*put-parameter",
+        match=r"jwks is missing, and https://login\.sandbox\.\S+ cannot be read.*put-parameter",
     ):
         deployment(clone, lock).deploy([])
     assert power(account) == "paused"
@@ -359,9 +359,7 @@ def test_a_deployed_tenant_without_pins_is_refused(
     clone.unpin()
     with standing(account, "Data", "Models", template=EMPTY):
         for go in (deployment(clone, lock).deploy, deployment(clone, lock).diff):
-            with pytest.raises(
-                DeploymentError, match=r"sandbox\.json is not there, and .*-Data.* stand.*make pin"
-            ):
+            with pytest.raises(DeploymentError, match=r"sandbox\.json is missing, and .*-Data.*make pin"):
                 go([])
     assert clone.calls() == ["synth", "synth", "diff"]
 
@@ -370,7 +368,7 @@ def test_a_new_tenant_without_pins_is_deployed_with_a_notice(
     clone: Clone, lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment(clone, lock).diff([])
-    assert "sandbox is not pinned yet: once all of it stands, make pin" in capsys.readouterr().err
+    assert "sandbox is not pinned yet: once all stacks are deployed, run make pin" in capsys.readouterr().err
 
 
 def test_deployed_stateful_resources_are_kept_even_without_pins(

@@ -114,12 +114,12 @@ async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_the
     monkeypatch.setattr(loading, "_STALLED_S", 1.0)
     monkeypatch.setattr(loading, "_WINDOW", 2)
     shown = Shown()
-    with pytest.raises(LocalRuntimeError, match="No document was finished"):
+    with pytest.raises(LocalRuntimeError, match="The worker finished no document"):
         await run(stores, documents("a", "b", "c", "d", "e"), hold=("a", "b", "c"), shown=shown)
     assert shown.counts[-1] == (2, 5)
 
 
 async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(stores: KnowledgeStores) -> None:
-    with pytest.raises(LocalRuntimeError, match="worker ended with 1 documents to do"):
+    with pytest.raises(LocalRuntimeError, match="worker ended before 1 documents were processed"):
         await run(stores, documents("a"), hold=("a",), alive=False)
     assert await stores.queue.depth() == 1

@@ -132,9 +132,9 @@ def test_no_source_reads_another_tenant_s_folder(options: GlobalOptions) -> None
     ("name", "given", "said"),
     [
         ("clinic", {}, r"tenants/clinic\.toml exists already"),
-        ("Mine", {}, r'"Mine" is no name of a tenant'),
-        ("a", {}, r'"a" is no name'),
-        ("../mine", {}, r"is no name"),
+        ("Mine", {}, r'"Mine" is not a tenant name'),
+        ("a", {}, r'"a" is not a tenant name'),
+        ("../mine", {}, r"is not a tenant name"),
         ("shop-care", {}, r'"shop-care" ends in "-care"'),
         ("shop-", {}, r'"shop-" ends in "-"'),
         ("pharmacy-2", {}, r'pharmacy\.toml and pharmacy-2\.toml .* covers "assistant-pharmacy-2"'),
