@@ -76,7 +76,7 @@ def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
 
 
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Let a pusher put into ``<inbox tag>/`` and do nothing else; let nobody else put."""
+    """Return statements that let a pusher only put into ``<inbox tag>/`` and deny every other writer."""
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
     elsewhere = iam.PolicyStatement(
         sid="PushIntoOwnFolder",
@@ -144,7 +144,7 @@ def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Poli
 
 
 def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
-    """Let only the tenant's trails write, and let nobody shorten what a lock retains.
+    """Return statements that let only the tenant's trails write, and deny changes to locked retention.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """

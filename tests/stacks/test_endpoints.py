@@ -1,4 +1,4 @@
-"""The ways out of the VPC follow from what the roles may call, and let nobody else through."""
+"""The VPC has an endpoint for each service that a role may call, and its policy allows no other caller."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
             return value
 
 
-# --- what is said ----------------------------------------------------------------------------------------
+# --- parameters ------------------------------------------------------------------------------------------
 
 
 def test_a_job_has_the_caller_s_parameters(runbook: dict[str, Any]) -> None:

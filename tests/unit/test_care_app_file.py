@@ -1,4 +1,4 @@
-"""A wrong file of a care side is said with file, line, key and what is allowed."""
+"""An invalid file of a care side is reported with file, line, key and allowed values."""
 
 from __future__ import annotations
 

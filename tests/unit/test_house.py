@@ -28,6 +28,9 @@ PHRASES = (
     r"\bwhoever asks\b",
     r"\bwhat (nobody|nothing|no one)\b",
     r"\blest\b",
+    r"\bis said\b",
+    r"\blets? nobody\b",
+    r"\bfor want of\b",
 )
 """Each is hard to read for somebody in a hurry or whose first language is another."""
 
@@ -173,7 +176,9 @@ def riddles(text: str) -> list[str]:
     return [found[0] for phrase in PHRASES for found in re.finditer(phrase, text, re.IGNORECASE)]
 
 
-@pytest.mark.parametrize("text", ["The key cannot be had.", "It is told at once.", "They mended it."])
+@pytest.mark.parametrize(
+    "text", ["The key cannot be had.", "It is told at once.", "They mended it.", "Where it is said."]
+)
 def test_a_riddle_is_found(text: str) -> None:
     assert riddles(text)
 

@@ -1,4 +1,4 @@
-"""A wrong tenant file or environment is said in one sentence that names file, key and what is allowed."""
+"""An invalid tenant file or environment gives one sentence that names file, key and allowed values."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def settings(tmp_path: Path, sagemaker: SageMakerSocket) -> AsyncIterator[
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let nobody else write a database."""
+    """Lock a database, so that no other connection can write."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         yield

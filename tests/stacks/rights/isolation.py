@@ -35,7 +35,7 @@ _OPEN: dict[str, Policy] = {
     }
     for kind, action in (("key", "kms:*"), ("role", "sts:AssumeRole"))
 }
-"""Policies that leave everything to the caller's own: a key and a role let nobody in without one."""
+"""Policies that leave the decision to the caller's: without a policy a key and a role deny everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -259,7 +259,7 @@ def _after(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-# What is known of English, for want of a parser
+# English word lists, because there is no parser
 
 _PARTICIPLES: Mapping[str, str] = {
     "Add": "added", "Answer": "answered", "Apply": "applied", "Ask": "asked", "Avoid": "avoided",
@@ -574,7 +574,7 @@ _PARALLEL = re.compile(rf"({_VALUE}) (for|in|to) ([a-z ]{{3,25}}),? and ({_VALUE
 
 
 def _rows_in_text(told: _Statement, seed: int) -> _Claims:
-    """What is said of one section's subject, said of another's; two values of a sentence exchanged."""
+    """Yield statements about another section's subject, and sentences with two values exchanged."""
     text = told.text
     for subject in told.source.subjects:
         opening = re.match(rf"(?:The |An? )?({re.escape(subject)})(?= )", text, re.IGNORECASE)

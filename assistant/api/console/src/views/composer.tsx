@@ -108,7 +108,7 @@ function StopButton({ onStop }: { onStop: () => void }) {
 
 export const PAUSED = "The assistant is paused";
 
-/** What is said once the answer has ended, instead of every word of it. */
+/** The announcement for screen readers when the answer has ended, instead of its whole text. */
 export function summary(turn: Turn): string {
   if (turn.problem?.code === "endpoint_paused") return PAUSED;
   if (turn.phase === "failed") return `The answer failed: ${turn.problem?.title ?? ""}`;
