@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +15,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import AnsweringTable
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -38,27 +36,6 @@ class ModelFacts(BaseModel):
     template_tokens_fixed: int | None = None
     answering: AnsweringTable | None = None
     """None for an embedding model, and for an LLM of an earlier release, which then may not write answers."""
-
-
-class FileTokenCounter:
-    """Counts tokens with a ``tokenizer.json``, which is loaded on first use, without truncation and padding.
-
-    Raises ConfigurationError naming the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._tokenizer: Tokenizer | None = None
-
-    def count(self, text: str) -> int:
-        self.load()
-        assert self._tokenizer is not None  # noqa: S101 (for the type checker)
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def load(self) -> None:
-        """Load the file now, so that an invalid one is reported at start."""
-        if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self._path)
 
 
 def read_model_facts(artifacts_dir: Path, model: str) -> ModelFacts:
@@ -93,19 +70,3 @@ def served_generation_model(artifacts_dir: Path, model: str) -> ServedModel:
         passages=answering.passages,
         history_turns=answering.history_turns,
     )
-
-
-def _load_tokenizer(path: Path) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
-        problem = f"the model's tokenizer cannot be read: {error}"
-        raise ConfigurationError(f"{path}: {problem}; it is part of the model's artifact.") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    with suppress(AttributeError, OSError):  # only glibc has it
-        # Reading takes 32 MiB, half of which the allocator would keep for good.
-        ctypes.CDLL(None).malloc_trim(0)
-    return tokenizer

@@ -9,14 +9,17 @@ when the passages do not contain the answer. The user section has the slots ``{{
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
@@ -29,6 +32,9 @@ from assistant.domain.answers import AnswerRecord, FinishReason, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import Passage
 from assistant.domain.errors import ConfigurationError, GenerationInterruptedError, TooLargeError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# (system|user|refusal)\n", re.MULTILINE)
@@ -105,6 +111,43 @@ def prompt_ids() -> list[str]:
         for version in task.iterdir()
         if version.name.endswith(".md")
     )
+
+
+class FileTokenCounter:
+    """Counts tokens with a ``tokenizer.json``, which is loaded on first use, without truncation and padding.
+
+    Raises ConfigurationError naming the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokenizer: Tokenizer | None = None
+
+    def count(self, text: str) -> int:
+        self.load()
+        assert self._tokenizer is not None  # noqa: S101 (for the type checker)
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def load(self) -> None:
+        """Load the file now, so that an invalid one is reported at start."""
+        if self._tokenizer is None:
+            self._tokenizer = _load_tokenizer(self._path)
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
+        problem = f"the model's tokenizer cannot be read: {error}"
+        raise ConfigurationError(f"{path}: {problem}; it is part of the model's artifact.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    with suppress(AttributeError, OSError):  # only glibc has it
+        # Reading takes 32 MiB, half of which the allocator would keep for good.
+        ctypes.CDLL(None).malloc_trim(0)
+    return tokenizer
 
 
 class PromptBuilder:

@@ -44,9 +44,8 @@ from assistant.api.errors import (
     problems,
     send_problem,
 )
-from assistant.api.health import AnswerObserver
 from assistant.api.resume import ResumedAnswers
-from assistant.api.running import Admission, LoggedAnswer, RunningAnswer
+from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline

@@ -19,8 +19,6 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from assistant.answering.events import AnswerEvent, Done, Problem, Token
-from assistant.answering.stream import FAILED_CHECKS
 from assistant.api.wire import DeployedVersions, Readiness, ReadinessCheck
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
@@ -122,55 +120,6 @@ class ServiceMetrics:
         """Return the failures in requests of identified callers: nobody without a token can raise it."""
         found = self.registry.get_sample_value("assistant_internal_errors_total", {"caller": "identified"})
         return int(found or 0)
-
-
-@dataclass(slots=True)
-class AnswerObserver:
-    """Counts the events of one answer."""
-
-    metrics: ServiceMetrics
-    tenant: str
-    started_s: float
-    clock: Clock
-    finish_reason: str | None = None
-    first_token_s: float | None = None
-    """From the request to the first token; None before it."""
-    fallback: str | None = None
-    """Why a quote replaced written text."""
-
-    @property
-    def model_failed(self) -> bool:
-        """Whether the model was unavailable, late or interrupted; a failed check of its text is not that."""
-        return self.fallback is not None and self.fallback not in FAILED_CHECKS
-
-    def see(self, event: AnswerEvent) -> None:
-        if isinstance(event, Token):
-            if self.first_token_s is None:
-                self.first_token_s = self.elapsed_s()
-                self.metrics.first_token.labels(self.tenant).observe(self.first_token_s)
-        elif isinstance(event, Done):
-            self._count(event.finish_reason.value)
-            self.fallback = event.fallback
-            if event.fallback is not None:
-                self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
-            for step, milliseconds in event.timings_ms.items():
-                self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
-        elif isinstance(event, Problem):
-            self._count(event.code)
-            if event.code == AssistantError.code:
-                self.metrics.count_internal_error()
-
-    def end(self) -> None:
-        """Count the answer as disconnected unless it has ended by an event."""
-        if self.finish_reason is None:
-            self._count("disconnected")
-
-    def elapsed_s(self) -> float:
-        return self.clock.monotonic_s() - self.started_s
-
-    def _count(self, finish_reason: str) -> None:
-        self.finish_reason = finish_reason
-        self.metrics.answers.labels(self.tenant, finish_reason).inc()
 
 
 class TaskMetrics:

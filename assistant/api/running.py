@@ -1,4 +1,5 @@
-"""Answers that this process writes: their events are numbered, logged and put into each reader's outbox."""
+"""Answers that this process writes: their events are numbered, logged, counted and put into each reader's
+outbox."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,9 +16,11 @@ from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.record import drop_scores
+from assistant.answering.stream import FAILED_CHECKS
 from assistant.api.delivery import EventEncoder, Outbox, Reading, StreamLimits
 from assistant.api.errors import internal_problem, problem_of
-from assistant.api.health import AnswerObserver
+from assistant.api.health import ServiceMetrics
+from assistant.domain.clock import Clock
 from assistant.domain.errors import AnswerInterruptedError, AssistantError, OverloadedError
 from assistant.domain.identity import Identity
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
@@ -176,6 +180,55 @@ async def _set_within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
+
+
+@dataclass(slots=True)
+class AnswerObserver:
+    """Counts the events of one answer."""
+
+    metrics: ServiceMetrics
+    tenant: str
+    started_s: float
+    clock: Clock
+    finish_reason: str | None = None
+    first_token_s: float | None = None
+    """From the request to the first token; None before it."""
+    fallback: str | None = None
+    """Why a quote replaced written text."""
+
+    @property
+    def model_failed(self) -> bool:
+        """Whether the model was unavailable, late or interrupted; a failed check of its text is not that."""
+        return self.fallback is not None and self.fallback not in FAILED_CHECKS
+
+    def see(self, event: AnswerEvent) -> None:
+        if isinstance(event, Token):
+            if self.first_token_s is None:
+                self.first_token_s = self.elapsed_s()
+                self.metrics.first_token.labels(self.tenant).observe(self.first_token_s)
+        elif isinstance(event, Done):
+            self._count(event.finish_reason.value)
+            self.fallback = event.fallback
+            if event.fallback is not None:
+                self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
+            for step, milliseconds in event.timings_ms.items():
+                self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
+        elif isinstance(event, Problem):
+            self._count(event.code)
+            if event.code == AssistantError.code:
+                self.metrics.count_internal_error()
+
+    def end(self) -> None:
+        """Count the answer as disconnected unless it has ended by an event."""
+        if self.finish_reason is None:
+            self._count("disconnected")
+
+    def elapsed_s(self) -> float:
+        return self.clock.monotonic_s() - self.started_s
+
+    def _count(self, finish_reason: str) -> None:
+        self.finish_reason = finish_reason
+        self.metrics.answers.labels(self.tenant, finish_reason).inc()
 
 
 _GRACE_S = 5.0

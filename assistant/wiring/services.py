@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from assistant.answering.generate import FileTokenCounter
 from assistant.document_links import SignedDocumentLinks, link_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
@@ -19,12 +20,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
-from assistant.model_artifacts import (
-    TOKENIZER_FILE,
-    FileTokenCounter,
-    ModelFacts,
-    served_generation_model,
-)
+from assistant.model_artifacts import TOKENIZER_FILE, ModelFacts, served_generation_model
 from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.functions import (
     BULK_PREFIX,

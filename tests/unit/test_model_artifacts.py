@@ -8,8 +8,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from assistant.answering.generate import FileTokenCounter
 from assistant.domain.errors import ConfigurationError
-from assistant.model_artifacts import FileTokenCounter, read_model_facts, served_generation_model
+from assistant.model_artifacts import read_model_facts, served_generation_model
 
 CHAT_MODEL = {
     "schema_version": 1,

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from assistant.answering.events import Problem
-from assistant.api.health import AnswerObserver, ServiceMetrics, TaskMetrics, caller_is_identified
+from assistant.api.health import ServiceMetrics, TaskMetrics, caller_is_identified
+from assistant.api.running import AnswerObserver
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
