@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +25,6 @@ from assistant.domain.answers import (
     AnswerRecord,
     Excerpt,
     ShownAs,
-    fill,
-    marks_in,
-    stand_in,
 )
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError
@@ -79,6 +77,42 @@ async def forget_regularly(every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         forget_texts()
+
+
+_FIRST = 0xF0000
+_RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
+_GONE = "[withdrawn] "
+
+
+def run_of(excerpt: Excerpt) -> str:
+    """Return what a record has in place of the excerpt's text."""
+    return chr(_FIRST + excerpt.mark) * excerpt.letters
+
+
+def marks_in(text: str) -> set[int]:
+    """Return the numbers of the excerpts that have a run in the text."""
+    return {ord(run[1]) - _FIRST for run in _RUN.finditer(text)}
+
+
+def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
+    """Return the text with its runs replaced by ``shown``, by mark, each encoded by ``encode``.
+
+    A run of no such excerpt is left unchanged: those characters are part of the text itself.
+    """
+
+    def filled(run: re.Match[str]) -> str:
+        whole = shown.get(ord(run[1]) - _FIRST)
+        if not whole:
+            return run[0]
+        times, rest = divmod(len(run[0]), len(whole))
+        return run[0] if rest else encode(whole) * times
+
+    return _RUN.sub(filled, text)
+
+
+def stand_in(excerpt: Excerpt) -> str:
+    """Return a notice of the same length, for a reader who may not read the text any more."""
+    return _GONE.ljust(excerpt.letters, "\N{LIGHT SHADE}")[: excerpt.letters]
 
 
 SNIPPET_CHARACTERS = 280
@@ -167,7 +201,7 @@ class Excerpts:
         """Return a text with runs in place of the shown texts of documents."""
         for shown, excerpt in self.all():
             if shown in text:
-                text = text.replace(shown, excerpt.run)
+                text = text.replace(shown, run_of(excerpt))
         return text
 
     def keep_event(self, event: AnswerEvent) -> AnswerEvent:

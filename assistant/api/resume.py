@@ -13,13 +13,13 @@ import orjson
 import structlog
 
 from assistant.answering.events import Problem, SentenceEnded, Sources, Token
-from assistant.answering.excerpts import read_excerpts
+from assistant.answering.excerpts import fill, read_excerpts
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
 from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event
 from assistant.api.errors import NOT_FOUND, problem_of
 from assistant.api.running import Admission, RunningAnswers
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source, fill
+from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError, NotResumableError, WithdrawnError
 from assistant.domain.identity import Identity

@@ -8,8 +8,6 @@ text.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -20,11 +18,8 @@ from pydantic import Field, StringConstraints
 from assistant.domain.documents import SearchFilters
 from assistant.domain.public import PublicModel
 
-_FIRST = 0xF0000
 MOST_EXCERPTS = 60_000
 """Number of characters of the supplementary private use area A, less a margin."""
-_RUN = re.compile("([\U000f0000-\U000ffffd])\\1*")
-_GONE = "[withdrawn] "
 
 
 class ShownAs(StrEnum):
@@ -62,36 +57,6 @@ class Excerpt(PublicModel):
     """For a unit: the document's own address, which is kept in its text."""
     text_hash: str
     """First 16 digits of the shown text's SHA-256, so that no other text is shown in its place."""
-
-    @property
-    def run(self) -> str:
-        return chr(_FIRST + self.mark) * self.letters
-
-
-def marks_in(text: str) -> set[int]:
-    """Return the numbers of the excerpts that have a run in the text."""
-    return {ord(run[1]) - _FIRST for run in _RUN.finditer(text)}
-
-
-def fill(text: str, shown: Mapping[int, str], *, encode: Callable[[str], str] = str) -> str:
-    """Return the text with its runs replaced by ``shown``, by mark, each encoded by ``encode``.
-
-    A run of no such excerpt is left unchanged: those characters are part of the text itself.
-    """
-
-    def filled(run: re.Match[str]) -> str:
-        whole = shown.get(ord(run[1]) - _FIRST)
-        if not whole:
-            return run[0]
-        times, rest = divmod(len(run[0]), len(whole))
-        return run[0] if rest else encode(whole) * times
-
-    return _RUN.sub(filled, text)
-
-
-def stand_in(excerpt: Excerpt) -> str:
-    """Return a notice of the same length, for a reader who may not read the text any more."""
-    return _GONE.ljust(excerpt.letters, "\N{LIGHT SHADE}")[: excerpt.letters]
 
 
 # Records

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from assistant.answering.excerpts import run_of
 from assistant.domain.answers import (
     AccessEntry,
     AccessQuery,
@@ -35,7 +36,7 @@ async def test_an_answer_comes_back_whole(twin: Twin) -> None:
 
 async def test_an_answer_s_excerpts_and_their_runs_come_back(twin: Twin) -> None:
     excerpt = samples.excerpt(3)
-    kept = samples.answer().model_copy(update={"text": f"**{excerpt.run}**", "excerpts": (excerpt,)})
+    kept = samples.answer().model_copy(update={"text": f"**{run_of(excerpt)}**", "excerpts": (excerpt,)})
     await twin.records.put_answer(kept)
     assert await twin.records.get_answer("a1") == kept
     assert await twin.records.list_conversation("c1") == [kept]

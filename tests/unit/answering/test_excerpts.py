@@ -12,16 +12,18 @@ from assistant.answering.events import Token
 from assistant.answering.excerpts import (
     Excerpts,
     Place,
+    fill,
     fill_record,
     read_excerpts,
     shown_again,
     shown_heading,
     shown_reply,
     shown_unit,
+    stand_in,
 )
 from assistant.answering.prepare import snippet
 from assistant.answering.reading import ReadAnswers
-from assistant.domain.answers import AnswerRecord, ShownAs, fill, stand_in
+from assistant.domain.answers import AnswerRecord, ShownAs
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.formats import page_item
