@@ -27,7 +27,7 @@ SCHEMA_VERSION = 2
 PIPELINE = f"passages-rrf-v{SCHEMA_VERSION}"
 """One for all tenants of a domain: it only says how legs are fused."""
 FIELD_BOOSTS = {"title": 0.75, "heading": 0.75, "body": 1.0}
-"""As in ``embedded.lexical``, which has their source."""
+"""As in ``embedded.index_writer``, which has their source."""
 LONGEST_TOKEN_CHARS = 79
 LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
 """Of the legs of passages."""

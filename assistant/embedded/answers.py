@@ -26,7 +26,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.public import PublicModel
-from assistant.embedded.sqlite_file import SqliteFile, Transaction
+from assistant.embedded.files import SqliteFile, Transaction
 from assistant.twins import decode_log_batch, encode_log_batch
 
 _ANSWER_COLUMNS = """ (

@@ -21,8 +21,8 @@ from assistant.domain.documents import (
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.embedded.files import EngineThread, open_connection
 from assistant.embedded.passage_rows import PASSAGES_FILE, IndexMeta, IndexModel, index_version, known_words
-from assistant.embedded.sqlite_file import EngineThread, open_connection
 
 if TYPE_CHECKING:
     from assistant.embedded.index_reader import IndexReader

@@ -2,25 +2,29 @@
 
 Each refresh first asks SQLite whether anything was committed (``PRAGMA data_version``, about ten
 microseconds). Only then it reads the counters and refreshes what changed: the documents' rows of the vector
-matrices, tantivy's segments, or tantivy's folder. Imports the engines: import it only where it is used.
+matrices, tantivy's segments, or tantivy's folder. No query parser reads a question: its
+analyzed tokens become term queries. Imports the engines: import it only where it is used.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tantivy
 from numpy.typing import NDArray
+from tantivy import FieldType, Occur, Query
 
-from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument
-from assistant.embedded import lexical
+from assistant.domain.documents import PassageQuery, Retrieved, SearchFilters, StoredDocument
 from assistant.embedded import passage_rows as rows
-from assistant.embedded.sqlite_file import open_connection
-from assistant.twins import Leg, documents_of_legs, microseconds, retrieved
+from assistant.embedded.files import open_connection
+from assistant.embedded.index_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
+from assistant.twins import UNLABELLED, Leg, documents_of_legs, label_terms, microseconds, retrieved
 
 COSINE_DECIMALS = 6
 """float32 sums differ in the last bits with a vector's place in the matrix; rounded, equal texts tie."""
@@ -31,6 +35,8 @@ one product of matrices, which reads it once, beats a product for each (2.5 time
 LEXICAL_MARGIN = 2
 """Tantivy returns this many times the leg: ties at its end are then ordered by passage id, and rows that a
 write in progress removed do not shorten the leg."""
+MOST_QUERY_TERMS = 256
+"""Terms of a question beyond these are left out (Lucene's own bound is 1,024 clauses)."""
 OPEN_ATTEMPTS = 5
 """A folder may be replaced between reading its name and opening it; the next read gives the new name."""
 _COUNTS = 5
@@ -167,7 +173,7 @@ class IndexView:
     connection: sqlite3.Connection
     passages: VectorMatrix
     titles: VectorMatrix
-    lexical: lexical.LexicalReader
+    lexical: LexicalReader
     seen: rows.IndexMeta
 
 
@@ -231,7 +237,7 @@ class IndexFollower:
             return None
         for attempt in range(1, OPEN_ATTEMPTS + 1):
             try:
-                reader = lexical.LexicalReader(self._folder / meta.lexical_folder)
+                reader = LexicalReader(self._folder / meta.lexical_folder)
             except ValueError:  # tantivy raises it when the folder is removed meanwhile
                 if attempt == OPEN_ATTEMPTS:
                     raise
@@ -247,7 +253,7 @@ class IndexFollower:
             meta = rows.read_meta(view.connection)
             try:
                 if meta.lexical_folder != view.seen.lexical_folder:
-                    view.lexical = lexical.LexicalReader(self._folder / meta.lexical_folder)
+                    view.lexical = LexicalReader(self._folder / meta.lexical_folder)
                 elif meta.lexical_commit != view.seen.lexical_commit:
                     view.lexical.reload()
             except ValueError:
@@ -357,7 +363,7 @@ class IndexReader:
 
 
 def _lexical_leg(
-    view: IndexView, matrix: VectorMatrix, leg: lexical.Leg, query: PassageQuery
+    view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery
 ) -> list[tuple[int, float]]:
     filters, limit = query.filters, LEXICAL_MARGIN * query.leg_size
     hits = view.lexical.search(leg, query.text, filters=filters, labels=query.labels, limit=limit)
@@ -368,3 +374,68 @@ def _lexical_leg(
 
 def _named(matrix: VectorMatrix, leg: Iterable[tuple[int, float]]) -> Leg:
     return {matrix.name(row): score for row, score in leg}
+
+
+# Words
+
+
+class LexicalReader:
+    """Searches of one folder as of the last ``reload``. Raises ValueError when the folder is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._analyzer = lexical_analyzer()
+        self._indexes: dict[LexicalLeg, tantivy.Index] = {}
+        for leg in LEG_FIELDS:
+            index = tantivy.Index.open(str(folder / leg))
+            index.register_tokenizer(ANALYZER, self._analyzer)
+            index.config_reader(reload_policy="manual")
+            self._indexes[leg] = index
+        self.reload()
+
+    def reload(self) -> None:
+        for index in self._indexes.values():
+            index.reload()
+        self._searchers = {leg: index.searcher() for leg, index in self._indexes.items()}
+
+    def search(
+        self, leg: LexicalLeg, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
+    ) -> list[tuple[int, float]]:
+        """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query."""
+        schema, searcher = self._indexes[leg].schema, self._searchers[leg]
+        terms = self._term_queries(text, schema, LEG_FIELDS[leg])
+        if not terms:
+            return []
+        clauses = [(Occur.Must, Query.boolean_query(terms))]
+        for query in _filters(schema, filters, labels):
+            clauses.append((Occur.Must, Query.const_score_query(query, 0.0)))
+        hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
+        rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
+        return [(int(row), float(score)) for row, (score, _) in rows if row is not None]
+
+    def _term_queries(
+        self, text: str, schema: tantivy.Schema, boosts: Mapping[str, float]
+    ) -> list[tuple[Occur, Query]]:
+        queries: list[tuple[Occur, Query]] = []
+        for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
+            for field, boost in boosts.items():
+                query = Query.term_query(schema, field, term, index_option="freq")
+                queries.append((Occur.Should, Query.boost_query(query, boost * occurrences)))
+        return queries
+
+
+def _filters(schema: tantivy.Schema, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
+    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(labels)))
+    for field in ("source", "type", "document_id"):
+        values: tuple[str, ...] = getattr(filters, field)
+        if values:
+            yield _any_of(schema, field, values)
+    if filters.updated_after is not None:
+        after_us = microseconds(filters.updated_after)
+        yield Query.range_query(
+            schema, "updated_at_us", FieldType.Integer, lower_bound=after_us, include_lower=False
+        )
+
+
+def _any_of(schema: tantivy.Schema, field: str, values: Iterable[str]) -> Query:
+    terms = [Query.term_query(schema, field, value, index_option="basic") for value in values]
+    return Query.boolean_query([(Occur.Should, term) for term in terms])

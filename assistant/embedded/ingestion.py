@@ -15,7 +15,7 @@ import psutil
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import OverloadedError
-from assistant.embedded.sqlite_file import SqliteFile, Transaction
+from assistant.embedded.files import SqliteFile, Transaction
 from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 KNOWLEDGE_SCHEMA = """

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.embedded.files import FileDocumentStore
-from assistant.embedded.sqlite_file import open_connection
+from assistant.embedded.files import FileDocumentStore, open_connection
 from assistant.local.processes import ProcessPlan, Registry, Running, reap, spawn
 from assistant.private_files import keep_private, make_private_folder, write_private
 from tests.contracts import samples

@@ -13,8 +13,8 @@ from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
 from assistant.embedded import ingestion
 from assistant.embedded.answers import SqliteAnswerRecords
+from assistant.embedded.files import SqliteFile, Transaction
 from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
-from assistant.embedded.sqlite_file import SqliteFile, Transaction
 from tests.contracts import samples
 
 

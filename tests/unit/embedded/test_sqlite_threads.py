@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from assistant.embedded.files import SqliteFile, Transaction, run_in_its_thread
 from assistant.embedded.ingestion import SqliteDocumentStates
-from assistant.embedded.sqlite_file import SqliteFile, Transaction, run_in_its_thread
 from tests.contracts import samples
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (v UNIQUE)"
