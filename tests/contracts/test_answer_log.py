@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from assistant.answering.excerpts import run_of
 from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogReading, LogSignals
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
@@ -111,7 +112,7 @@ async def test_batches_come_back_whole_and_in_order(twin: Twin) -> None:
 
 async def test_excerpts_come_back_with_their_batch(twin: Twin) -> None:
     first, second = samples.excerpt(), samples.excerpt(7, document_id="wait")
-    run = f'id: a1:1\nevent: token\ndata: {{"text":"{first.run}"}}\n\n'.encode()
+    run = f'id: a1:1\nevent: token\ndata: {{"text":"{run_of(first)}"}}\n\n'.encode()
     batches = (
         samples.batch(1, frames=(run,), excerpts=(first, second)),
         samples.batch(2, first=2, frames=(DONE,), ended=True),
