@@ -54,21 +54,19 @@ def from_microseconds(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
+_PASSAGE_FIELDS = (
+    *("passage_id", "document_id", "content_hash", "ordinal", "title", "heading", "text", "token_count"),
+    *("source", "type", "url"),
+)
+"""Stored as they are."""
+_CARD_FIELDS = ("document_id", "content_hash", "title", "source", "type", "url", "owner")
+
+
 def passage_values(passage: Passage) -> dict[str, Any]:
     """Return the passage as JSON values, with its units."""
     return {
-        "passage_id": passage.passage_id,
-        "document_id": passage.document_id,
-        "content_hash": passage.content_hash,
-        "ordinal": passage.ordinal,
-        "title": passage.title,
-        "heading": passage.heading,
-        "text": passage.text,
+        **{name: getattr(passage, name) for name in _PASSAGE_FIELDS},
         "span": [passage.span.start, passage.span.end],
-        "token_count": passage.token_count,
-        "source": passage.source,
-        "type": passage.type,
-        "url": passage.url,
         "updated_at_us": microseconds(passage.updated_at),
         "labels": passage.labels,
         "units": _unit_values(passage),
@@ -82,18 +80,8 @@ def passage_from(values: Mapping[str, Any]) -> Passage:
     """
     span, units = Span(*values["span"]), values["units"]
     return Passage(
-        passage_id=values["passage_id"],
-        document_id=values["document_id"],
-        content_hash=values["content_hash"],
-        ordinal=values["ordinal"],
-        title=values["title"],
-        heading=values["heading"],
-        text=values["text"],
+        **{name: values[name] for name in _PASSAGE_FIELDS},
         span=span,
-        token_count=values["token_count"],
-        source=values["source"],
-        type=values["type"],
-        url=values["url"],
         updated_at=from_microseconds(values["updated_at_us"]),
         labels=tuple(values["labels"]),
         units=() if units is None else _units_from(units, text=values["text"], span=span),
@@ -157,14 +145,8 @@ def visibility(labels: Iterable[str]) -> list[str]:
 
 def card_values(card: DocumentCard) -> dict[str, Any]:
     return {
-        "document_id": card.document_id,
-        "content_hash": card.content_hash,
-        "title": card.title,
+        **{name: getattr(card, name) for name in _CARD_FIELDS},
         "questions": card.questions,
-        "source": card.source,
-        "type": card.type,
-        "url": card.url,
-        "owner": card.owner,
         "effective_date": card.effective_date and card.effective_date.isoformat(),
         "updated_at_us": microseconds(card.updated_at),
         "labels": card.labels,
@@ -177,14 +159,8 @@ def card_from(values: Mapping[str, Any]) -> DocumentCard:
     """Return the card of ``card_values``. Raises KeyError, TypeError or ValueError for other values."""
     effective = values["effective_date"]
     return DocumentCard(
-        document_id=values["document_id"],
-        content_hash=values["content_hash"],
-        title=values["title"],
+        **{name: values[name] for name in _CARD_FIELDS},
         questions=tuple(values["questions"]),
-        source=values["source"],
-        type=values["type"],
-        url=values["url"],
-        owner=values["owner"],
         effective_date=None if effective is None else date.fromisoformat(effective),
         updated_at=from_microseconds(values["updated_at_us"]),
         labels=tuple(values["labels"]),

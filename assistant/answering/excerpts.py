@@ -19,13 +19,7 @@ from weakref import WeakSet
 
 from assistant.answering.events import AnswerEvent, Done, Sources, Token
 from assistant.answering.ports import DocumentTexts
-from assistant.domain.answers import (
-    MOST_EXCERPTS,
-    AlsoPossible,
-    AnswerRecord,
-    Excerpt,
-    ShownAs,
-)
+from assistant.domain.answers import MOST_EXCERPTS, AlsoPossible, AnswerRecord, Excerpt, ShownAs
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError
 from assistant.text.safe_markdown import safe_markdown

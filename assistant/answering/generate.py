@@ -167,12 +167,7 @@ class PromptBuilder:
         return self._count(self._system)
 
     def build(
-        self,
-        question: str,
-        *,
-        passages: Sequence[Passage],
-        history: Sequence[AnswerRecord],
-        max_tokens: int,
+        self, question: str, *, passages: Sequence[Passage], history: Sequence[AnswerRecord], max_tokens: int
     ) -> Prompt:
         """Build the prompt for an answer of ``max_tokens``.
 
@@ -211,10 +206,7 @@ class PromptBuilder:
     def _user_parts(self, asked: str, passages: Sequence[Passage]) -> list[str]:
         """Return the user message in parts: the template's own text, each passage, the question."""
         quoted = [quote_passage(passage) for passage in passages]
-        slots = {
-            "passages": [f"{text}\n\n" for text in quoted[:-1]] + quoted[-1:],
-            "question": [asked],
-        }
+        slots = {"passages": [f"{text}\n\n" for text in quoted[:-1]] + quoted[-1:], "question": [asked]}
         parts = enumerate(self._template.user)
         return [text for place, part in parts for text in (slots[part] if place % 2 else [part])]
 

@@ -45,12 +45,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, SearchFilters
-from assistant.domain.errors import (
-    AssistantError,
-    DependencyError,
-    NotFoundError,
-    RecordsUnavailableError,
-)
+from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 from assistant.text.safe_markdown import safe_markdown
@@ -210,7 +205,8 @@ class PrepareAnswer:
             with steps.step("compose") as span:
                 shown, quoted = self._compose(evidence, excerpts)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
-            max_tokens = self._max_tokens(asking)
+            longest = services.tenant.generation.max_tokens
+            max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
             if certainty is not None:
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
@@ -242,10 +238,6 @@ class PrepareAnswer:
                 max_tokens=max_tokens,
                 steps=steps,
             )
-
-    def _max_tokens(self, asking: AnswerRequest) -> int:
-        limit = self._services.tenant.generation.max_tokens
-        return min(asking.max_tokens or limit, limit)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.
@@ -393,10 +385,7 @@ class PrepareAnswer:
         contacts = self._services.tenant.answers.escalation
         stems = self._vocabulary.language.content_stems
         best = (one.best.card for one in evidence if one.best is not None)
-        texts = (
-            *(one.query.question for one in evidence),
-            *(f"{card.title} {card.source}" for card in best),
-        )
+        texts = (*(one.query.question for one in evidence), *(f"{card.title} {card.source}" for card in best))
         for text in map(stems, texts):
             for subject, contact in contacts.items():
                 wanted = stems(subject)

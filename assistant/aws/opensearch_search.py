@@ -178,11 +178,7 @@ class OpenSearchPassageSearch:
                 self._client,
                 f"POST /{self._alias}/_search",
                 body=body,
-                params={
-                    **params,
-                    "allow_partial_search_results": "false",
-                    "filter_path": _RESPONSE_FIELDS,
-                },
+                params={**params, "allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS},
                 timeout_s=deadline.within_s(CALL_TIMEOUT_S),
             )
         except SearchUnavailableError:

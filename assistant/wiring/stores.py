@@ -172,9 +172,7 @@ def _log_not_served(tenant: str, error: AssistantError) -> None:
 
 
 @asynccontextmanager
-async def open_key_source(
-    settings: ServiceSettings,
-) -> AsyncGenerator[HttpKeySource | ParameterKeySource]:
+async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySource | ParameterKeySource]:
     """Open the source of the issuer's keys; the settings name exactly one."""
     if settings.jwks_parameter is None:
         yield HttpKeySource(str(settings.jwks_url))

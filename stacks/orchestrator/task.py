@@ -15,13 +15,7 @@ from constructs import Construct
 
 from assistant.settings.process import ServiceSettings
 from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
-from stacks.processes import (
-    PULL_IMAGE,
-    TASK_IMAGES,
-    TenantFileAsset,
-    image_repository_arn,
-    image_uri,
-)
+from stacks.processes import PULL_IMAGE, TASK_IMAGES, TenantFileAsset, image_repository_arn, image_uri
 from stacks.roles import WorkloadRole, allow
 from stacks.tenant import DeployedTenant
 

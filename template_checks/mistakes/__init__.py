@@ -95,7 +95,7 @@ def check_templates(
         worlds=len(worlds),
         verdicts=tuple(
             _verdict(mistake, deployments, is_cut=templates.has_more_worlds)
-            for mistake in mistakes or all_mistakes()
+            for mistake in (all_mistakes() if mistakes is None else mistakes)
         ),
     )
 
