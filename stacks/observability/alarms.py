@@ -1,4 +1,4 @@
-"""Every alarm of a tenant. ``stacks.runbook`` says what each means and what to do."""
+"""Every alarm of a tenant. docs/runbook.md says what each means and what to do."""
 
 from __future__ import annotations
 
