@@ -142,10 +142,6 @@ class AnswerText:
         self.sentences: list[Sentence] = []
         self.quoted: list[QuotedUnit] = []
 
-    def prepare(self) -> None:
-        """Parse the sources now, so that the first sentence is checked sooner."""
-        self._checker.prepare()
-
     def write(self, text: str) -> TextEvents:
         """Take the model's next text; yield the sentences that it ended and that passed their checks. After
         a failure no more text is taken."""
@@ -317,8 +313,9 @@ class AnswerStream:
         self._settings_hash = settings_hash
         self._weights = weights
         passages = [ranked.passage for ranked in prepared.shown]
+        self._checker = SupportChecker(passages, language=language)
         self._text = AnswerText(
-            checker=SupportChecker(passages, language=language),
+            checker=self._checker,
             question=prepared.request.question,
             sources=len(passages),
             allowed_urls={passage.url for passage in passages if passage.url},
@@ -348,7 +345,7 @@ class AnswerStream:
         )
         yield Sources(sources=prepared.make_sources())
         if prepared.prompt is not None:  # while the model prepares its first token
-            self._text.prepare()
+            self._checker.prepare()
 
     def feed(self, text: str) -> TextEvents:
         """Take the model's next text; yield a token and a sentence for each sentence that it ended."""

@@ -456,9 +456,8 @@ async def read_conversation(
 ) -> Conversation:
     """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
     require_role(caller, Role.AGENT, Role.AUDITOR)
-    readings = await service.tenants[caller.tenant].read_answers.conversation(
-        conversation_id, identity=caller
-    )
+    read_answers = service.tenants[caller.tenant].read_answers
+    readings = await read_answers.conversation(conversation_id, identity=caller)
     return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
 
 

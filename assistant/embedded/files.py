@@ -3,7 +3,8 @@
 A SQLite file is used from asyncio: a transaction is one function that runs in the file's own thread. A
 ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
 statement while that statement runs again, and a write then fails with ``sqlite3.InterfaceError``. So a
-transaction's function gets no cursor: each statement returns its whole result (``Rows``).
+transaction's function gets no cursor: each statement returns its whole result (``Rows``). SQLite is imported
+on first use: a process on AWS reads the power switch here, and loads no engine.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import hashlib
 import os
 import re
-import sqlite3
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 import structlog
@@ -31,6 +31,9 @@ from assistant.domain.errors import DependencyError
 from assistant.private_files import make_private_file, make_private_folder, write_private
 from assistant.settings.deployed_names import CLOSED, ON
 from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
+
+if TYPE_CHECKING:
+    import sqlite3
 
 Result = TypeVar("Result")
 
@@ -70,9 +73,6 @@ class Transaction:
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> int:
         """Return how many rows were changed over all of ``rows``."""
         return self._connection.executemany(statement, rows).rowcount
-
-
-_BOUND_TO_THREAD = (sqlite3.Cursor, sqlite3.Connection, Transaction, Iterator)
 
 
 class EngineThread:
@@ -119,8 +119,9 @@ def run_in_its_thread(work: Callable[[], Result]) -> Result:
         raise
     parts = cast("Sequence[object]", result) if isinstance(result, tuple | list) else (result,)
     for part in parts:
-        if isinstance(part, _BOUND_TO_THREAD):
-            name = type(cast(object, part)).__name__
+        kind = type(cast("object", part))
+        if kind.__module__ == "sqlite3" or isinstance(part, Transaction | Iterator):
+            name = kind.__name__
             raise TypeError(f"A {name} must not leave its thread; return plain values.")
     return cast("Result", result)
 
@@ -176,6 +177,8 @@ class SqliteFile:
             self._connection = None
 
     async def _submit(self, work: Callable[[Transaction], Result], begin: str) -> Result:
+        import sqlite3
+
         try:
             return await self._thread.run(lambda: self._transact(work, begin), timeout_s=CALL_TIMEOUT_S)
         except sqlite3.IntegrityError:
@@ -210,6 +213,8 @@ def open_connection(
 
     ``page_size_bytes`` is for a new file; an existing one keeps its own.
     """
+    import sqlite3
+
     make_private_file(path)  # SQLite gives its -wal and -shm the mode of the file
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     for pragma in (f"page_size = {page_size_bytes}", "journal_mode = WAL", "secure_delete = ON", *pragmas):

@@ -106,8 +106,8 @@ def added_ms(run: Run, percent: float) -> float:
 
 def added_without_ranking_ms(run: Run, percent: float) -> float:
     """Return the same without the time that each answer spent on ranking and quoting."""
-    outcome = run.outcome
-    rest = [whole - own for whole, own in zip(outcome.first_text_ms, outcome.ranking_ms, strict=True)]
+    both = zip(run.outcome.first_text_ms, run.outcome.ranking_ms, strict=True)
+    rest = [whole - own for whole, own in both]
     return percentile(rest, percent) - ADDED_TO_MS
 
 

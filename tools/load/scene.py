@@ -106,12 +106,12 @@ class Scene:
     def load(self, target: Started, *more: Started, **plan: Any) -> Run:
         """Let the load generator work a plan off against one or more processes of a service; ``plan`` are
         fields of LoadPlan."""
-        targets = (target, *more)
-        before_s, stand_ins_s = sum(one.cpu_s() for one in targets), self.stand_ins.cpu_s()
+        targets, stand_ins_s = (target, *more), self.stand_ins.cpu_s()
+        before_s = sum(one.cpu_s() for one in targets)
         with self.loading(target, more_urls=[one.url for one in more], **plan) as generator:
             outcome = generator.outcome()
-        used_s = sum(one.cpu_s() for one in targets) - before_s
-        return Run(outcome, used_s, self.stand_ins.cpu_s() - stand_ins_s)
+        after_s = sum(one.cpu_s() for one in targets)
+        return Run(outcome, after_s - before_s, self.stand_ins.cpu_s() - stand_ins_s)
 
     @contextmanager
     def loading(self, target: Started, **plan: Any) -> Generator[Generating]:

@@ -236,8 +236,7 @@ class LoadPlan:
     """For one answer."""
 
     def url_of(self, stream: int) -> str:
-        urls = [self.url, *self.more_urls]
-        return urls[stream % len(urls)]
+        return (self.url, *self.more_urls)[stream % (1 + len(self.more_urls))]
 
     def request(self, number: int, *, stream: int) -> bytes:
         """Return the whole request of a question."""
