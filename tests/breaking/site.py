@@ -6,8 +6,8 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,34 +125,40 @@ def headers(
 @asynccontextmanager
 async def running_site(folder: Path) -> AsyncGenerator[tuple[Site, SageMakerSocket]]:
     """Start both processes, with endpoints and an issuer's keys on sockets of this process."""
-    async with sagemaker_socket() as sagemaker, published_keys([EC_KEY]) as jwks_url:
-        scene = Scene(tenants=(TENANT,), answered=0.0, possibly=0.0)
-        port = _free_port()
-        made = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
-        (made.tenants_dir / f"{TENANT}.toml").write_text(_TENANT_FILE)
-        site = Site(
-            folder=folder,
-            service_settings=made.model_copy(update={"port": port}),
-            worker_settings=WorkerSettings(
-                tenants_dir=made.tenants_dir,
-                state_dir=made.state_dir,
-                model_artifacts_dir=made.model_artifacts_dir,
-                sagemaker_endpoint_url=sagemaker.url,
-            ),
-            url=f"http://127.0.0.1:{port}",
-        )
-        try:
-            for part in PARTS:
-                await site.begin(part)
-            for part in PARTS:
-                await site.ready(part)
-            yield site, sagemaker
-        finally:
-            await site.end()
+    with _held_port() as port:
+        async with sagemaker_socket() as sagemaker, published_keys([EC_KEY]) as jwks_url:
+            scene = Scene(tenants=(TENANT,), answered=0.0, possibly=0.0)
+            made = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
+            (made.tenants_dir / f"{TENANT}.toml").write_text(_TENANT_FILE)
+            site = Site(
+                folder=folder,
+                service_settings=made.model_copy(update={"port": port}),
+                worker_settings=WorkerSettings(
+                    tenants_dir=made.tenants_dir,
+                    state_dir=made.state_dir,
+                    model_artifacts_dir=made.model_artifacts_dir,
+                    sagemaker_endpoint_url=sagemaker.url,
+                ),
+                url=f"http://127.0.0.1:{port}",
+            )
+            try:
+                for part in PARTS:
+                    await site.begin(part)
+                for part in PARTS:
+                    await site.ready(part)
+                yield site, sagemaker
+            finally:
+                await site.end()
 
 
-def _free_port() -> int:
-    """Return a port that is free now: the service keeps it over its restarts."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def _held_port() -> Generator[int]:
+    """Keep a port for a service that is started again and again.
+
+    A socket that is bound and does not listen keeps the kernel from giving the port to anyone who asks for
+    any free one; the service, which binds with SO_REUSEADDR as this does, can still listen on it.
+    """
+    with socket.socket() as holding:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holding.bind(("127.0.0.1", 0))
+        yield holding.getsockname()[1]
