@@ -182,7 +182,7 @@ class PromptBuilder:
             parts = self._user_parts(asked, passages[:read])
             user = ChatMessage("user", "".join(parts))
             tokens = self._system_tokens + self._count_parts(parts, asked)
-            if tokens + _TOKENS_A_BORDER * len(parts) > budget:
+            if history or tokens + _TOKENS_A_BORDER * len(parts) > budget:  # history fills what is left
                 tokens = self._system_tokens + self._count(user)
             if tokens <= budget:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,6 +131,27 @@ def test_the_last_turns_come_before_the_question_oldest_first() -> None:
     assert [message.content for message in prompt.messages[1:-1]] == ["q2", "a2", "q3", "a3"]
     assert [message.role for message in prompt.messages[1:-1]] == ["user", "assistant"] * 2
     assert prompt.history_turns == 2
+
+
+class BorderCounter(WordCounter):
+    """Counts one token more where the template's text borders on a passage, as a real tokenizer may."""
+
+    def count(self, text: str) -> int:
+        return super().count(text) + text.count("</passage>\n\nQuestion")
+
+
+@pytest.mark.parametrize("spare", range(-2, 3))
+def test_history_never_exceeds_the_budget_by_tokens_over_a_border(spare: int) -> None:
+    tenant, counter = FakeTenant(), BorderCounter()
+    history = [turn("q1", words(20))]
+    source = passage(text=words(150))
+    whole = build(source, history=history, context_tokens=4096).prompt_tokens
+    tenant.configure(generation={"context_tokens": whole + 100 + spare})
+    tenant.use_model(passages=3, history_turns=2)
+    builder = PromptBuilder(replace(tenant.services, token_counter=counter))
+    prompt = builder.build(QUESTION, passages=[source], history=history, max_tokens=100)
+    counted = sum(counter.count(message.content) + 4 for message in prompt.messages)
+    assert counted + 3 + 100 <= whole + 100 + spare
 
 
 def test_turns_that_do_not_fit_are_left_out_oldest_first() -> None:
