@@ -16,7 +16,7 @@ from assistant.answering.record import RecordWriter, begun_record
 from assistant.answering.services import TenantServices
 from assistant.answering.stream import AnswerStream
 from assistant.domain.answers import FinishReason
-from assistant.domain.errors import AssistantError
+from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.text.language import language
 
 _HEAD_START_S = 0.001
@@ -130,7 +130,9 @@ async def _close_failed(
     model: ModelCall, error: InterruptedAnswerError | AssistantError, *, answer_id: str
 ) -> str:
     """Close a call that raised, and return how it ended. Log the failure: the agent sees only the quote."""
-    if isinstance(error, AssistantError):
+    if isinstance(error, DeadlineExceededError):
+        how, detail = Cause.DEADLINE, error.message  # the client's timer came before the interruption's
+    elif isinstance(error, AssistantError):
         how, detail = error.code, error.message
     else:
         how, detail = error.cause, "The model took too long."

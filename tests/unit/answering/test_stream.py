@@ -281,7 +281,7 @@ async def test_an_answer_that_is_cut_in_its_first_sentence_is_none() -> None:
     [
         (GenerationUnavailableError("down"), "generation_unavailable"),
         (OverloadedError("full"), "overloaded"),
-        (DeadlineExceededError("late"), "deadline_exceeded"),
+        (DeadlineExceededError("late"), "deadline"),
     ],
 )
 async def test_a_model_that_fails_before_text_leaves_the_quote(error: AssistantError, code: str) -> None:
