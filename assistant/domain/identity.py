@@ -10,6 +10,7 @@ class Role(StrEnum):
     AGENT = "agent"
     KNOWLEDGE_OWNER = "knowledge_owner"
     AUDITOR = "auditor"
+    REVIEWER = "reviewer"
 
 
 @dataclass(frozen=True, slots=True)

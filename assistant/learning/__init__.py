@@ -1,1 +1,1 @@
-"""Learning from captured calls: what is kept of them to improve the assistant."""
+"""What runs beside answering so that answers get better: captured calls, feedback, and the review desk."""

@@ -28,6 +28,7 @@ _ROLE_NAMES = {
     Role.AGENT: "Care agent: asks questions and answers patients",
     Role.KNOWLEDGE_OWNER: "Knowledge owner: brings and withdraws documents",
     Role.AUDITOR: "Auditor: reads all answers; each read is recorded",
+    Role.REVIEWER: "Reviewer: works the desk: bad answers, gaps and approved answers",
 }
 
 

@@ -1,0 +1,191 @@
+"""What reviewers decide, and what serving takes from it without a deployment.
+
+Everything on the desk is a *desk item*: a kind, an id, and revisions that are only ever added. The newest
+revision counts, an older one can be put back, and the revisions are the audit trail.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from assistant.domain.answers import RecordId
+from assistant.domain.public import PublicModel
+
+_Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2_000)]
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class DeskKind(StrEnum):
+    CASE = "case"
+    APPROVED_ANSWER = "approved_answer"
+    DOCUMENT_QUESTION = "document_question"
+    GLOSSARY_ENTRY = "glossary_entry"
+    RANKER_RELEASE = "ranker_release"
+
+
+class DeskItem(PublicModel):
+    """One revision of one item."""
+
+    kind: DeskKind
+    item_id: RecordId
+    revision: int = Field(ge=1)
+    at: datetime
+    by: str
+    """The token's ``sub`` of who made this revision; ``learner`` for a job."""
+    note: str = Field(default="", max_length=2_000)
+    """Why, in the words of who made it."""
+    body: str
+    """JSON of the kind's own model below."""
+
+
+class CaseReason(StrEnum):
+    """Why an answer is on the desk."""
+
+    BAD_VERDICT = "bad_verdict"
+    FACT_EDITED = "fact_edited"
+    """The agent changed a number, code, dose, date or negation before sending."""
+    UNSUPPORTED_SENT = "unsupported_sent"
+    UNANSWERED = "unanswered"
+
+
+class CaseState(StrEnum):
+    OPEN = "open"
+    ASKED_OWNER = "asked_owner"
+    """A correction was asked of the document's owner."""
+    PROPOSED = "proposed"
+    """Resolved by one person; a second one must approve."""
+    RESOLVED = "resolved"
+    DISMISSED = "dismissed"
+
+
+class Resolution(PublicModel):
+    """How a case was, or shall be, resolved."""
+
+    kind: Literal["approved_answer", "document_question", "glossary_entry", "correction", "dismissed"]
+    item_id: RecordId | None = None
+    """The desk item that it made, live or proposed; None for a correction and a dismissal."""
+    note: str = Field(default="", max_length=2_000)
+
+
+class Case(PublicModel):
+    """One answer that wants a reviewer. Its texts are read from the answer's record, under the reader's own
+    labels, never copied here."""
+
+    answer_id: RecordId
+    reason: CaseReason
+    opened_at: datetime
+    state: CaseState = CaseState.OPEN
+    documents: tuple[str, ...] = ()
+    """Documents that the answer quoted, else its best candidates: whose owners may see the case."""
+    reader_labels: tuple[str, ...] = ()
+    """Access labels under which the question was asked: only a reader who holds them all sees the case."""
+    verdict_reasons: tuple[str, ...] = ()
+    changed_facts: tuple[str, ...] = ()
+    gap: str | None = None
+    """Of an unanswered question: the cluster that it belongs to."""
+    assigned_to: str | None = None
+    resolution: Resolution | None = None
+    resolved_by: str | None = None
+    """Who proposed the resolution."""
+    approved_by: str | None = None
+    """Who approved it; another person than ``resolved_by`` under the profile ``hipaa``."""
+
+
+class ItemState(StrEnum):
+    PROPOSED = "proposed"
+    LIVE = "live"
+    SUSPENDED = "suspended"
+    """A source changed, was withdrawn, or the expiry has passed."""
+    WITHDRAWN = "withdrawn"
+
+
+class BoundSource(PublicModel):
+    """A document whose content an approved answer rests on."""
+
+    document_id: str
+    content_hash: str
+
+
+class ApprovedAnswer(PublicModel):
+    """An answer that reviewers wrote and approved. It is quoted as it stands, for questions that mean the
+    same."""
+
+    questions: tuple[_Question, ...] = Field(min_length=1, max_length=20)
+    """The question and its other wordings."""
+    vectors: tuple[tuple[float, ...], ...] = ()
+    """One unit vector for each question, by ``embedding_model``."""
+    embedding_model: str = ""
+    text: str = Field(min_length=1, max_length=20_000)
+    """Markdown."""
+    owner: str
+    expires_on: date
+    labels: tuple[str, ...] = ()
+    """Access labels that a reader needs, all of them."""
+    sources: tuple[BoundSource, ...] = Field(default=(), max_length=20)
+    from_answer: RecordId | None = None
+    state: ItemState = ItemState.PROPOSED
+    proposed_by: str
+    approved_by: str | None = None
+    suspended_because: str = ""
+
+
+class DocumentQuestion(PublicModel):
+    """A question that a document answers, in the words of who asked."""
+
+    document_id: str
+    question: _Question
+    state: ItemState = ItemState.PROPOSED
+    proposed_by: str
+    approved_by: str | None = None
+
+
+class GlossaryEntry(PublicModel):
+    """What callers say, and what the documents call it."""
+
+    said: _Words
+    means: _Words
+    state: ItemState = ItemState.PROPOSED
+    proposed_by: str
+    approved_by: str | None = None
+
+
+class ReleaseState(StrEnum):
+    REFUSED = "refused"
+    """The evaluation gate refused it; it is kept for its report."""
+    TRIAL = "trial"
+    """Serves a share of conversations."""
+    LIVE = "live"
+    REPLACED = "replaced"
+    """Was live, and is the way back."""
+    ROLLED_BACK = "rolled_back"
+
+
+class RankerRelease(PublicModel):
+    """Learned ranker weights, and all that is needed to judge, serve and take them back."""
+
+    artifact_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of ``weights_json``."""
+    weights_json: str
+    """Bytes of a weights file of kind ``ranker``, as assistant/answering/weights has them."""
+    state: ReleaseState
+    window: tuple[datetime, datetime]
+    """[since, until) of the signals it was learned from."""
+    signals: int = Field(ge=0)
+    """Signals used, after the caps."""
+    agents: int = Field(ge=0)
+    prior_hash: str
+    """SHA-256 of the weights that it was shrunk towards."""
+    seed: int
+    report: str
+    """JSON of the gate's report."""
+    share_percent: int = Field(default=10, ge=0, le=100)
+    """Of a trial: conversations that it serves, by hash of the conversation's id."""
+    trial_started_at: datetime | None = None
+    least_sample: int = Field(default=200, ge=1)
+    """Of a trial: verdicts and sends in it before it may go live."""
+    trial_ends_at: datetime | None = None
+    """A trial that has not reached its sample by then ends, and the weights before serve alone."""

@@ -1,0 +1,157 @@
+"""What agents did with answers, as events that leave the service.
+
+``docs/feedback.schema.json`` is the schema of ``FeedbackEvent``: labels and pseudonyms, never text. Texts
+leave apart from them (``SealedText``), each under keys that an erasure or a withdrawal destroys.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from assistant.domain.answers import Certainty, FinishReason, Mode, RecordId, VerdictLabel
+from assistant.domain.identity import Role
+from assistant.domain.public import PublicModel
+
+FEEDBACK_VERSION = 1
+
+
+class FeedbackKind(StrEnum):
+    VERDICT = "verdict"
+    SENT = "sent"
+    """The agent sent a text to the patient; ``edit`` compares it with the answer."""
+    OPENED_SOURCE = "opened_source"
+    REFORMULATED = "reformulated"
+    """The agent asked the same again in other words; the event is of the earlier answer."""
+    POSSIBLY_TAKEN = "possibly_taken"
+    """The agent sent, or marked good, an answer that was only possible."""
+    POSSIBLY_PASSED_OVER = "possibly_passed_over"
+    """The agent went on without an answer that was only possible."""
+    UNANSWERED = "unanswered"
+    """The knowledge base had no answer."""
+
+
+class AgentAct(StrEnum):
+    """What a client reports of an answer beside verdicts and sent texts."""
+
+    OPENED_SOURCE = "opened_source"
+    POSSIBLY_TAKEN = "possibly_taken"
+    POSSIBLY_PASSED_OVER = "possibly_passed_over"
+
+
+class Act(PublicModel):
+    """What the agent did with an answer. Append-only: the same id twice is one record."""
+
+    act_id: RecordId
+    kind: AgentAct
+    n: int | None = Field(default=None, ge=1, le=100)
+    """Number of the opened source; None for the other kinds."""
+
+
+class StoredAct(PublicModel):
+    answer_id: RecordId
+    agent: str
+    at: datetime
+    act: Act
+
+
+class ShownDocument(PublicModel):
+    """A candidate document of the answer, in ranked order: enough to replay the choice by other weights."""
+
+    document_id: str
+    position: int = Field(ge=1, le=20)
+    """1 is the document that ranking put first."""
+    score: float
+    features: dict[str, float]
+    """Raw values by name, as ``CandidateDocument`` has them."""
+    propensity: float = Field(gt=0.0, le=1.0)
+    """Probability that serving put this document at this position. 1 where ranking was deterministic."""
+    is_listed: bool
+    """Whether it was among the numbered sources that the agent saw."""
+    is_quoted: bool
+
+
+class Edit(PublicModel):
+    """How a sent text differs from the answer as it was shown."""
+
+    distance: int = Field(ge=0)
+    """Levenshtein distance in words."""
+    words: int = Field(ge=0)
+    """Of the longer of the two texts."""
+    changed_facts: tuple[str, ...] = Field(default=(), max_length=50)
+    """Kinds of what was changed, not the values: ``number``, ``code``, ``dose``, ``date``, ``negation``."""
+
+
+Pseudonym = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+"""Keyed hash (HMAC-SHA-256, first 32 hexadecimal digits); the key stays in the tenant's account."""
+
+
+class FeedbackEvent(PublicModel):
+    """One act of an agent on one answer. It holds no text of a question, an answer or a document."""
+
+    schema_version: Literal[1] = 1
+    event_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of tenant, kind and the id of the act: an act that arrives twice is one event."""
+    kind: FeedbackKind
+    at: datetime
+    """When the agent acted."""
+    tenant: str
+    answer_id: RecordId
+    conversation: Pseudonym
+    agent: Pseudonym
+    role: Role = Role.AGENT
+    reader_labels: tuple[str, ...] = ()
+    """Access labels under which the answer was given, sorted."""
+    asked_at: datetime
+    mode: Mode | None = None
+    certainty: Certainty | None = None
+    finish_reason: FinishReason | None = None
+    documents: tuple[ShownDocument, ...] = Field(default=(), max_length=20)
+    prompt_id: str
+    prompt_hash: str | None = None
+    model_id: str
+    model_digest: str | None = None
+    weights: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of each weights file or learned artifact that served the answer, by kind."""
+    index_version: str
+    settings_hash: str
+    label: VerdictLabel | None = None
+    """Of a verdict."""
+    reasons: tuple[str, ...] = Field(default=(), max_length=20)
+    """Of a verdict: the codes that the console offers; free text is left out."""
+    wrong_documents: tuple[str, ...] = Field(default=(), max_length=100)
+    """Of a verdict: documents that the agent marked as wrongly cited."""
+    has_better_text: bool = False
+    edit: Edit | None = None
+    """Of a sent text."""
+    unsupported_sent: bool = False
+    """Whether the sent text keeps a sentence that the answer showed as unsupported."""
+    opened: str | None = None
+    """Document of the opened source."""
+    next_answer_id: RecordId | None = None
+    """Of a reformulation: the answer to the question in other words."""
+    text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The ``SealedText`` with the words; None where the tenant switched it off or nothing was said."""
+
+
+class FeedbackText(PublicModel):
+    """The words that belong to an event, with patients' data replaced."""
+
+    question: str
+    shown: str = ""
+    sent: str | None = None
+    better_text: str | None = None
+
+
+class SealedText(PublicModel):
+    """A ``FeedbackText``, encrypted so that the loss of one subject's key makes it unreadable."""
+
+    text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    at: datetime
+    subjects: tuple[str, ...] = Field(min_length=1, max_length=100)
+    """``document:ID`` and ``patient:KEYED_HASH``, sorted."""
+    sealed: str
+    """Base64 of nonce and AES-256-GCM ciphertext, under a key derived from the keys of all subjects."""

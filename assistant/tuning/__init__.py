@@ -1,0 +1,1 @@
+"""Learns from signals: ranker weights, training sets and comparisons of models. Needs numpy."""
