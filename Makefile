@@ -38,7 +38,7 @@ help: ## Show this list
 # --- set-up ----------------------------------------------------------------------------------------------
 $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one of them (Debian: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@test "$$(df -Pk . | awk 'NR==2 {print $$4}')" -ge 3000000 || { echo "Less than 3 GB free on this disk: the packages need 1.3 GB, models and state 1 GB. Free some room and run make again." >&2; exit 1; }
+	@test "$$(df -Pk . | awk 'NR==2 {print $$4}')" -ge 3000000 || { echo "Less than 3 GB free on this disk: the packages need 1.6 GB, models and state 1 GB. Free some room and run make again." >&2; exit 1; }
 	@echo "· virtual environment ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
 	$(call fetched,$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --require-hashes -r requirements/bootstrap.txt,packages of Python)
@@ -225,7 +225,7 @@ check-full: check check-extras check-api check-kills check-mutations evaluate be
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
-	@for extra in client service worker model functions probe cdk local; do \
+	@for extra in client service worker model functions learning probe cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra cdk --group dev -o requirements/dev.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
