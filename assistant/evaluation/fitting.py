@@ -213,7 +213,7 @@ def weights_file(
         bias=round(bias, DECIMALS) + 0.0,
         fitted_on=fitted_on,
     )
-    return (json.dumps(content.model_dump(), indent=1) + "\n").encode()
+    return (json.dumps(content.model_dump(exclude={"documents"}), indent=1) + "\n").encode()
 
 
 def prior_of(kind: Kind, names: Sequence[str]) -> list[float]:

@@ -100,6 +100,12 @@ def test_weights_decide_between_legs() -> None:
     assert rank(found, weights=weights(text_score=1.0, title_cosine=2.0))[0].document_id == "meaning"
 
 
+def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
+    content = WeightsFile(kind="ranker", features={"x": 1.0}, documents={"b": 2.5}, fitted_on="a test")
+    ranked = rank({"a": {"x": 2.0}, "b": {"x": 1.0}}, weights=Weights(content, sha256="0"))
+    assert [(one.document_id, one.score) for one in ranked] == [("b", 1.5), ("a", 1.0)]
+
+
 def test_ties_come_in_order_of_their_ids() -> None:
     found = {name: {"title_cosine": 0.5} for name in ("m", "c", "x", "a")}
     assert [one.document_id for one in rank(found, weights=weights(title_cosine=1.0))] == ["a", "c", "m", "x"]

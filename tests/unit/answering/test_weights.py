@@ -97,3 +97,8 @@ def test_the_repository_ships_weights_of_every_kind(kind: Kind) -> None:
 
 def test_the_shipped_ranker_weighs_what_ranking_knows() -> None:
     assert set(shipped_weights("ranker").features) <= set(INDEX_FEATURES)
+
+
+def test_what_was_learned_of_a_document_is_read_with_the_weights() -> None:
+    assert read_weights(raw(), name="gate.json", kind="gate").documents == {}
+    assert read_weights(raw(documents={"a": 0.5}), name="gate.json", kind="gate").documents == {"a": 0.5}
