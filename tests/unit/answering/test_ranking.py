@@ -101,9 +101,15 @@ def test_weights_decide_between_legs() -> None:
 
 
 def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
-    content = WeightsFile(kind="ranker", features={"x": 1.0}, documents={"b": 2.5}, fitted_on="a test")
-    ranked = rank({"a": {"x": 2.0}, "b": {"x": 1.0}}, weights=Weights(content, sha256="0"))
-    assert [(one.document_id, one.score) for one in ranked] == [("b", 1.5), ("a", 1.0)]
+    learned = WeightsFile(
+        kind="ranker", features={"title_cosine": 1.0}, documents={"b": 2.5}, fitted_on="a test"
+    )
+    found = {"a": {"title_cosine": 0.9}, "b": {"title_cosine": 0.1}}
+    ranked = rank(found, weights=Weights(learned, sha256="0"))
+    assert [(one.document_id, one.score) for one in ranked] == [
+        ("b", pytest.approx(1.5)),
+        ("a", pytest.approx(1.0)),
+    ]
 
 
 def test_ties_come_in_order_of_their_ids() -> None:
