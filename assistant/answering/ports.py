@@ -31,6 +31,7 @@ from assistant.domain.documents import (
     Span,
     StoredDocument,
 )
+from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity
 
 
@@ -177,7 +178,7 @@ class DocumentTexts(Protocol):
 
 
 class AnswerRecords(Protocol):
-    """The append-only store of answers, verdicts, sends and reads. Nothing in it is changed or deleted.
+    """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
 
     All methods raise RecordsUnavailableError.
     """
@@ -211,6 +212,12 @@ class AnswerRecords(Protocol):
         ...
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]: ...
+
+    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        """Store what the agent did with the answer; ids as in append_verdict."""
+        ...
+
+    async def list_acts(self, answer_id: str) -> list[StoredAct]: ...
 
     async def record_access(self, entry: AccessEntry) -> None:
         """Store that somebody read something."""

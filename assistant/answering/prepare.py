@@ -139,6 +139,8 @@ class PreparedAnswer:
     """None when no model writes: it may not, or there is no evidence."""
     max_tokens: int
     steps: Steps
+    follows: str | None = None
+    """The answer before it in its conversation."""
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
@@ -237,6 +239,7 @@ class PrepareAnswer:
                 prompt=prompt,
                 max_tokens=max_tokens,
                 steps=steps,
+                follows=history[-1].answer_id if history else None,
             )
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:

@@ -1,4 +1,4 @@
-"""Reads stored answers, appends verdicts and sent texts to them, and audits who saw what."""
+"""Reads stored answers, appends verdicts, sent texts and acts to them, and audits who saw what."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Span
 from assistant.domain.errors import InvalidRequestError, NotFoundError
+from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
 
 _CONVERSATION_LIMIT = 50
@@ -115,7 +116,7 @@ class ReadAnswers:
 
 
 class AppendToAnswer:
-    """Appends verdicts and sent texts to an answer, for the agent who asked only. Auditors may not."""
+    """Appends verdicts, sent texts and acts to an answer, for the agent who asked only. Auditors may not."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
@@ -138,6 +139,22 @@ class AppendToAnswer:
         """Append what was sent. Raises NotFoundError, ConflictError, RecordsUnavailableError."""
         await self._own(answer_id, identity=identity)
         return await self._services.records.append_sent(answer_id, sent, agent=identity.agent)
+
+    async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
+        """Append what the agent did with the answer.
+
+        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (an opened source
+        that the answer does not have), RecordsUnavailableError.
+        """
+        record = await self._own(answer_id, identity=identity)
+        if act.kind is AgentAct.OPENED_SOURCE:
+            if act.n not in {use.n for use in record.passages}:
+                raise InvalidRequestError(
+                    f"n is {act.n}; an opened source is one of the {len(record.passages)} of the answer."
+                )
+        elif act.n is not None:
+            raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
+        return await self._services.records.append_act(answer_id, act, agent=identity.agent)
 
     async def _own(self, answer_id: str, *, identity: Identity) -> AnswerRecord:
         record = await self._services.records.get_answer(answer_id)

@@ -426,6 +426,7 @@ class AnswerStream:
                 "clarify": prepared.clarify if ending.mode else None,
                 "escalation": self._escalation(),
                 "corrections": prepared.corrections,
+                "follows": prepared.follows,
                 "quoted": tuple(text.quoted),
                 "candidates": candidates_of(first),
                 "weights": dict(self._weights),

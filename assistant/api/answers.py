@@ -58,6 +58,7 @@ from assistant.domain.errors import (
     NotFoundError,
     RecordsUnavailableError,
 )
+from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.wiring.services import ServedTenant
 
@@ -514,6 +515,19 @@ async def keep_sent(request: Request, service: ServiceOf, caller: Caller, answer
     require_role(caller, Role.AGENT)
     sent = parse_body(await read_body(request.scope, request.receive), Sent)
     return await service.tenants[caller.tenant].append_to_answer.sent(answer_id, sent, identity=caller)
+
+
+@router.post(
+    "/v1/answers/{answer_id}/acts",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+    openapi_extra=body_of(Act),
+)
+async def keep_act(request: Request, service: ServiceOf, caller: Caller, answer_id: str) -> StoredAct:
+    """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
+    is kept once."""
+    require_role(caller, Role.AGENT)
+    act = parse_body(await read_body(request.scope, request.receive), Act)
+    return await service.tenants[caller.tenant].append_to_answer.act(answer_id, act, identity=caller)
 
 
 def _stored(reading: AnswerReading) -> StoredAnswer:

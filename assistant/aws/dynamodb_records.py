@@ -4,12 +4,16 @@
 | --- | --- | --- |
 | ``answer#ID`` | ``answer`` | the record |
 | ``answer#ID`` | ``interrupted`` | what is known while there is no record |
-| ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID`` | the answer's verdicts and sends, in order |
+| ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID``, ``act#AT#ID`` | its verdicts, sends and acts, in order |
 | ``answer#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
-| ``verdict#ID``, ``sent#ID`` | ``once`` | the first use of an id; the index lists verdicts |
+| ``verdict#ID``, ``sent#ID``, ``act#ID`` | ``once`` | the first use of an id; the index lists verdicts |
 | ``access#DAY`` | ``AT#ID`` | one read |
 | ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, and its sources |
+
+The row of a signal is its own outbox entry: an answer's row that is a signal and every ``once`` row are
+inserted with ``listed`` = ``outbox``, until the mover sets it to the kind, or removes it from an answer's row
+(``DynamoDbFeedbackOutbox``).
 
 Accesses are read by day: the whole partition of each, page by page, without an index and without a scan.
 """
@@ -46,6 +50,8 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
+from assistant.domain.feedback import Act, StoredAct
+from assistant.settings.deployed_names import OUTBOX
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
@@ -54,7 +60,7 @@ _MOST_ENTRIES = 2000
 """Accesses that one call reads: about half a megabyte."""
 _MOST_DAYS = 62
 """Days that one call reads: a day may be empty."""
-Stored = TypeVar("Stored", StoredVerdict, StoredSent)
+Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 
 
 class DynamoDbAnswerRecords:
@@ -107,14 +113,21 @@ class DynamoDbAnswerRecords:
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
         """As the port says; over all answers the index may lag by a moment."""
         if answer_id is None:
-            request = {"IndexName": "listed", **partition_query("listed = :kind", kind="verdict")}
-        else:
-            request = prefix_query(f"answer#{answer_id}", prefix="verdict#")
+            return await self._all_verdicts(limit)
+        request = prefix_query(f"answer#{answer_id}", prefix="verdict#")
         return [StoredVerdict.model_validate_json(body) for body in await self._bodies(request, limit=limit)]
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
         bodies = await self._bodies(prefix_query(f"answer#{answer_id}", prefix="sent#"))
         return [StoredSent.model_validate_json(body) for body in bodies]
+
+    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        stored = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
+        return await self._append("act", act.act_id, stored)
+
+    async def list_acts(self, answer_id: str) -> list[StoredAct]:
+        bodies = await self._bodies(prefix_query(f"answer#{answer_id}", prefix="act#"))
+        return [StoredAct.model_validate_json(body) for body in bodies]
 
     async def record_access(self, entry: AccessEntry) -> None:
         at = _instant(entry.at)
@@ -146,6 +159,21 @@ class DynamoDbAnswerRecords:
             low = _next_day(low)
         return AccessPage(tuple(found), low)
 
+    async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
+        """Return the oldest verdicts, moved to the feedback store or not."""
+        found: dict[Key, Item] = {}
+        # The outbox first: a verdict that is moved meanwhile is in both lists, and never in none.
+        waiting = listed_query(OUTBOX)
+        async for item in self._table.query(waiting):
+            if item["pk"]["S"].startswith("verdict#"):
+                found[key_of(item)] = item
+                if len(found) >= limit:
+                    break
+        async for item in self._table.query(listed_query("verdict"), limit=limit):
+            found[key_of(item)] = item
+        oldest = sorted(found.values(), key=lambda item: item["listed_at"]["S"])[:limit]
+        return [StoredVerdict.model_validate_json(body) for body in await self._table.bodies(oldest)]
+
     async def _bodies(self, request: Mapping[str, Any], *, limit: int | None = None) -> list[bytes]:
         return await self._table.bodies([item async for item in self._table.query(request, limit=limit)])
 
@@ -159,8 +187,10 @@ class DynamoDbAnswerRecords:
         sight = record.sight()
         seen_at = _instant(sight.at)
         access = f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"
+        is_queued = kind == _ANSWER and record.is_signal
+        queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
         found, _, _ = await asyncio.gather(
-            self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json())),
+            self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json()), queued),
             self._insert_item(entry),
             self._insert(access, store_text(sight.model_dump_json())),
         )
@@ -172,8 +202,8 @@ class DynamoDbAnswerRecords:
         A repeat finds the first and writes its place in the list again, in case that is missing.
         """
         body = store_text(stored.model_dump_json())
-        listed = {"listed": {"S": kind}, "listed_at": {"S": f"{_instant(stored.at)}#{record_id}"}}
-        found = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, listed)
+        queued = _in_outbox(stored.at, record_id)
+        found = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
         if found is not None:
             (kept,) = await self._table.bodies([found])
             first = type(stored).model_validate_json(kept)
@@ -197,7 +227,7 @@ class DynamoDbAnswerRecords:
         found = await self._table.get(key_of(item))
         if found is None:  # records are never deleted
             raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
-        return None if found == item else found
+        return None if _content(found) == _content(item) else found
 
     async def _answers(self, answer_ids: list[str]) -> dict[str, AnswerRecord]:
         """Return the records by id; for an answer without a record, what is known of its interruption."""
@@ -208,6 +238,20 @@ class DynamoDbAnswerRecords:
             AnswerRecord.model_validate_json(body) for body in await self._table.bodies(list(chosen.values()))
         ]
         return {record.answer_id: record for record in records}
+
+
+def listed_query(kind: str) -> dict[str, Any]:
+    """Return the query of the index for the rows that are listed as ``kind``, oldest first."""
+    return {"IndexName": "listed", **partition_query("listed = :kind", kind=kind)}
+
+
+def _in_outbox(at: datetime, record_id: str) -> Item:
+    return {"listed": {"S": OUTBOX}, "listed_at": {"S": f"{_instant(at)}#{record_id}"}}
+
+
+def _content(item: Item) -> Item:
+    """Return an item without its place in the index, which the mover changes."""
+    return {name: value for name, value in item.items() if name not in ("listed", "listed_at")}
 
 
 def _conversation_key(record: AnswerRecord) -> Key:

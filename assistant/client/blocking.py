@@ -75,6 +75,7 @@ class BlockingAssistantClient:
     cancel_answer = _blocking(AssistantClient.cancel_answer)
     give_verdict = _blocking(AssistantClient.give_verdict)
     keep_sent = _blocking(AssistantClient.keep_sent)
+    keep_act = _blocking(AssistantClient.keep_act)
     list_documents = _blocking(AssistantClient.list_documents)
     bring_document = _blocking(AssistantClient.bring_document)
     document_status = _blocking(AssistantClient.document_status)

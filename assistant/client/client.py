@@ -18,6 +18,7 @@ from assistant.client.connection import Call, Connection, Patience, parse_respon
 from assistant.client.streaming import Question, answer_events, resume_call, stream_call
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.feedback import Act, StoredAct
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}
@@ -115,6 +116,11 @@ class AssistantClient:
         """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""
         body = sent.model_dump(mode="json")
         return await self._read(StoredSent, Call("POST", f"{_answer(answer_id)}/sent", json=body))
+
+    async def keep_act(self, answer_id: str, act: Act) -> StoredAct:
+        """Store what was done with an answer; the same ``act_id`` with the same content is stored once."""
+        body = act.model_dump(mode="json")
+        return await self._read(StoredAct, Call("POST", f"{_answer(answer_id)}/acts", json=body))
 
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100

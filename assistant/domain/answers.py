@@ -280,9 +280,18 @@ class AnswerRecord(PublicModel):
     quoted: tuple[QuotedUnit, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
     """The excerpts of documents; empty in a record that a reader gets."""
+    follows: RecordId | None = None
+    """The answer before it in its conversation; absent in a conversation's first record, and in records of
+    older releases."""
     candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
     weights: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of each weights file, by kind."""
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether the record tells something to learn from, before the agent does anything: the knowledge
+        base had no answer, or the question follows another one and may be the same in other words."""
+        return self.finish_reason is FinishReason.NO_EVIDENCE or self.follows is not None
 
     def sight(self) -> AccessEntry:
         """Return the access entry of the agent who asked: what this answer showed."""

@@ -25,6 +25,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
+from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.public import PublicModel
 from assistant.embedded.files import SqliteFile, Transaction
 from assistant.twins import decode_log_batch, encode_log_batch
@@ -39,7 +40,9 @@ _FEEDBACK_COLUMNS = """ (
     agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL
 );
 """
-_RECORD_TABLES = f"""
+_TABLE_OF = {"answer": "answers", "verdict": "verdicts", "sent": "sends", "act": "acts"}
+"""Kind of an outbox row, and the table that its content is in."""
+RECORD_TABLES = f"""
 CREATE TABLE IF NOT EXISTS answers{_ANSWER_COLUMNS}
 CREATE TABLE IF NOT EXISTS interrupted{_ANSWER_COLUMNS}
 CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
@@ -51,33 +54,45 @@ CREATE TABLE IF NOT EXISTS verdicts{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS verdicts_by_answer ON verdicts (answer_id, number);
 CREATE TABLE IF NOT EXISTS sends{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS sends_by_answer ON sends (answer_id, number);
+CREATE TABLE IF NOT EXISTS acts{_FEEDBACK_COLUMNS}
+CREATE INDEX IF NOT EXISTS acts_by_answer ON acts (answer_id, number);
 CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, answer_id TEXT NOT NULL,
+    row INTEGER NOT NULL
+);
 """  # noqa: S608 (our own names)
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
-    for table in ("answers", "interrupted", "verdicts", "sends", "accesses")
+    for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses")
     for verb in ("update", "delete")
 )
 
 _ANSWER = "(answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
-Stored = TypeVar("Stored", StoredVerdict, StoredSent)
+_QUEUE = "INSERT INTO outbox (kind, answer_id, row) VALUES (?, ?, ?)"
+Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 
 
 class SqliteAnswerRecords:
     """``AnswerRecords`` in the file ``path``."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
-        schema = _RECORD_TABLES + _APPEND_ONLY
-        self._file = SqliteFile(path, schema=schema, unavailable=RecordsUnavailableError)
+        self._file = records_file(path)
         self._clock = clock or SystemClock()
 
     async def close(self) -> None:
         await self._file.close()
 
     async def put_answer(self, record: AnswerRecord) -> None:
+
+        def work(connection: Transaction) -> None:
+            connection.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
+            if record.is_signal:
+                _queue(connection, "answer", record.answer_id)
+
         try:
-            await self._file.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
+            await self._file.write(work)
         except sqlite3.IntegrityError:
             raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
 
@@ -97,11 +112,15 @@ class SqliteAnswerRecords:
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
-        return await self._append("verdicts", verdict.verdict_id, stored, content=verdict)
+        return await self._append("verdict", verdict.verdict_id, stored, content=verdict)
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
         stored = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
-        return await self._append("sends", sent.send_id, stored, content=sent)
+        return await self._append("sent", sent.send_id, stored, content=sent)
+
+    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        stored = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
+        return await self._append("act", act.act_id, stored, content=act)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
         statement = "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2"
@@ -112,6 +131,11 @@ class SqliteAnswerRecords:
         statement = "SELECT body FROM sends WHERE answer_id = ? ORDER BY number"
         rows = await self._file.query(statement, (answer_id,))
         return [StoredSent.model_validate_json(body) for (body,) in rows]
+
+    async def list_acts(self, answer_id: str) -> list[StoredAct]:
+        statement = "SELECT body FROM acts WHERE answer_id = ? ORDER BY number"
+        rows = await self._file.query(statement, (answer_id,))
+        return [StoredAct.model_validate_json(body) for (body,) in rows]
 
     async def record_access(self, entry: AccessEntry) -> None:
         await self._file.execute("INSERT INTO accesses (body) VALUES (?)", (entry.model_dump_json(),))
@@ -131,12 +155,12 @@ class SqliteAnswerRecords:
 
         return await self._file.read(work)
 
-    async def _append(self, table: str, record_id: str, stored: Stored, *, content: PublicModel) -> Stored:
-        """Write ``stored`` once under its id, and return what is stored there.
+    async def _append(self, kind: str, record_id: str, stored: Stored, *, content: PublicModel) -> Stored:
+        """Write ``stored`` once under its id and into the outbox, and return what is stored there.
 
         The id is the tenant's: the same id for another answer, agent or content is a conflict.
         """
-        columns = "answer_id, id, agent, content, body"
+        table, columns = _TABLE_OF[kind], "answer_id, id, agent, content, body"
         row = (stored.answer_id, record_id, stored.agent, content.model_dump_json(), stored.model_dump_json())
         select = f"SELECT {columns} FROM {table} WHERE id = ?"  # noqa: S608 (our own names)
         insert = f"INSERT INTO {table} ({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
@@ -145,11 +169,23 @@ class SqliteAnswerRecords:
             found = connection.execute(select, (record_id,)).fetchone()
             if found is None:
                 connection.execute(insert, row)
+                _queue(connection, kind, stored.answer_id)
             elif found[:4] != row[:4]:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
             return str((found or row)[4])
 
         return type(stored).model_validate_json(await self._file.write(work))
+
+
+def records_file(path: Path) -> SqliteFile:
+    """Return the file of records and their outbox."""
+    return SqliteFile(path, schema=RECORD_TABLES + _APPEND_ONLY, unavailable=RecordsUnavailableError)
+
+
+def _queue(connection: Transaction, kind: str, answer_id: str) -> None:
+    """Put the row that was just inserted into the outbox, in the same transaction."""
+    row = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+    connection.execute(_QUEUE, (kind, answer_id, row))
 
 
 def _accesses(connection: Transaction, query: AccessQuery) -> Iterator[tuple[str, AccessEntry]]:

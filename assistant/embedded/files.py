@@ -171,6 +171,22 @@ class SqliteFile:
         """Wait for the pending calls and close the file."""
         await self._thread.close(self._close)
 
+    async def truncate_log(self) -> None:
+        """Move the write-ahead log into the file and empty it, so that it holds no overwritten value.
+
+        While another process reads the file, the log stays as it is, for the next call. Raises as ``write``.
+        """
+        import sqlite3
+
+        try:
+            await self._thread.run(self._truncate_log, timeout_s=CALL_TIMEOUT_S)
+        except sqlite3.DatabaseError as error:
+            raise self._unavailable(f"{self._path.name}: {error}.") from error
+
+    def _truncate_log(self) -> None:
+        connection = self._connection or self._open()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()

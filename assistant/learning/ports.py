@@ -11,6 +11,10 @@ from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.feedback import FeedbackEvent, SealedText, StoredAct
 
+OutboxKind = Literal["answer", "verdict", "sent", "act"]
+KEY_BYTES = 32
+"""Of a key of erasure."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
@@ -18,7 +22,7 @@ class OutboxRow:
 
     row_id: str
     """Opaque to all but the store."""
-    kind: Literal["answer", "verdict", "sent", "act"]
+    kind: OutboxKind
     answer_id: str
     stored: StoredVerdict | StoredSent | StoredAct | None
     """What the agent did; None for an answer, whose record is read by its id."""
@@ -64,6 +68,10 @@ class ErasureKeys(Protocol):
 
     async def destroy(self, subject: str) -> bool:
         """Destroy a key for good; return whether there was one. No new key is ever made for the subject."""
+        ...
+
+    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        """Return when the first destruction of each subject's key was, of those that were destroyed."""
         ...
 
 

@@ -37,8 +37,14 @@ class TableDefinition:
     service_actions: tuple[str, ...] = ()
     """IAM actions of the answering service on the table and its index."""
     worker_actions: tuple[str, ...] = ()
+    mover_actions: tuple[str, ...] = ()
+    """IAM actions of ``move_feedback``."""
+    mover_updates: tuple[str, ...] = ()
+    """The only attributes that ``move_feedback`` may name in an UpdateItem (``dynamodb:Attributes``)."""
 
 
+OUTBOX = "outbox"
+"""Value of ``listed`` in the index of the records: rows that the mover has still to take."""
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 RECORDS = TableDefinition(
@@ -46,6 +52,9 @@ RECORDS = TableDefinition(
     index=SecondaryIndex(name="listed", partition="listed", sort="listed_at", whole_items=True),
     # Neither UpdateItem nor DeleteItem: records are put once, on the condition that none exists.
     service_actions=(*_READ, "dynamodb:PutItem"),
+    # The mover takes rows out of the index, and can change nothing else of a record.
+    mover_actions=(*_READ, "dynamodb:UpdateItem"),
+    mover_updates=(PARTITION, SORT, "listed", "listed_at"),
 )
 EVENTS = TableDefinition(
     role="events",

@@ -226,6 +226,7 @@ class EmbeddedTenant:
         self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
     ) -> None:
         from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
+        from assistant.embedded.feedback import SqliteErasureKeys, SqliteFeedbackOutbox
         from assistant.embedded.files import FileDocumentStore
         from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
@@ -240,12 +241,14 @@ class EmbeddedTenant:
         self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
         self.log = SqliteAnswerLog(folder / "events.sqlite")
+        self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
+        self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.index = EmbeddedPassageIndex(folder / "index", model=model)
         self.search = EmbeddedPassageSearch(folder / "index", model=model)
 
     async def close(self) -> None:
-        stores = (self.states, self.queue, self.withdrawals, self.records, self.log, self.index, self.search)
-        for store in stores:
+        queues = (self.states, self.queue, self.withdrawals, self.outbox)
+        for store in (*queues, self.records, self.log, self.erasure_keys, self.index, self.search):
             await store.close()
 
 

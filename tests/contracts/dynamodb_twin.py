@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
@@ -27,6 +28,8 @@ class DynamoDbTwin:
         self.records = DynamoDbAnswerRecords(client, table=f"{name}-{RECORDS.role}")
         self.states = DynamoDbDocumentStates(client, table=f"{name}-{STATES.role}")
         self.log = DynamoDbAnswerLog(client, table=f"{name}-{EVENTS.role}")
+        self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
+        self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
         self._logs = [self.log]
 
     def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
@@ -34,7 +37,7 @@ class DynamoDbTwin:
         return self._logs[-1]
 
     async def close(self) -> None:
-        for store in (self.records, self.states, *self._logs):
+        for store in (self.records, self.states, self.outbox, self.erasure_keys, *self._logs):
             await store.close()
 
 

@@ -20,6 +20,7 @@ from assistant.domain.answers import (
     VerdictLabel,
 )
 from assistant.domain.errors import ConflictError
+from assistant.domain.feedback import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
@@ -172,6 +173,25 @@ async def test_a_send_id_is_not_used_for_another_text(twin: Twin) -> None:
     await twin.records.append_sent("a1", SENT, agent="ana")
     with pytest.raises(ConflictError):
         await twin.records.append_sent("a1", Sent(send_id="s1", text="Other."), agent="ana")
+
+
+OPENED = Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=2)
+
+
+async def test_what_an_agent_did_is_kept_once_an_id(twin: Twin) -> None:
+    first = await twin.records.append_act("a1", OPENED, agent="ana")
+    again = await twin.records.append_act("a1", OPENED, agent="ana")
+    taken = Act(act_id="o2", kind=AgentAct.POSSIBLY_TAKEN)
+    second = await twin.records.append_act("a1", taken, agent="ana")
+    assert again == first
+    assert await twin.records.list_acts("a1") == [first, second]
+    assert await twin.records.list_acts("a2") == []
+
+
+async def test_an_act_s_id_is_not_used_for_another_act(twin: Twin) -> None:
+    await twin.records.append_act("a1", OPENED, agent="ana")
+    with pytest.raises(ConflictError):
+        await twin.records.append_act("a1", OPENED.model_copy(update={"n": 3}), agent="ana")
 
 
 async def test_reads_are_recorded(twin: Twin) -> None:

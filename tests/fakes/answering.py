@@ -64,6 +64,7 @@ from assistant.domain.documents import (
     reciprocal_rank_fusion,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
+from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
@@ -361,6 +362,7 @@ class InMemoryRecords:
         self.answers: dict[str, AnswerRecord] = {}
         self.verdicts: list[StoredVerdict] = []
         self.sent: list[StoredSent] = []
+        self.acts: list[StoredAct] = []
         self.interrupted: dict[str, AnswerRecord] = {}
         self.accesses: list[AccessEntry] = []
         self.reads = 0
@@ -411,6 +413,21 @@ class InMemoryRecords:
                 return stored
         self.sent.append(new)
         return new
+
+    async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
+        self._check()
+        new = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
+        for stored in self.acts:
+            if stored.act.act_id == act.act_id:
+                if stored.model_copy(update={"at": new.at}) != new:
+                    raise ConflictError("This act_id was used with other content.")
+                return stored
+        self.acts.append(new)
+        return new
+
+    async def list_acts(self, answer_id: str) -> list[StoredAct]:
+        self._check()
+        return [each for each in self.acts if each.answer_id == answer_id]
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
         self._check()

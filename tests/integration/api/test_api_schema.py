@@ -73,6 +73,7 @@ OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "/events", {}),
     ("POST", "/verdict", {"json": {"verdict_id": "crossing", "label": "bad"}}),
     ("POST", "/sent", {"json": {"send_id": "crossing", "text": "Theirs."}}),
+    ("POST", "/acts", {"json": {"act_id": "crossing", "kind": "possibly_taken"}}),
     ("DELETE", "", {}),
 )
 

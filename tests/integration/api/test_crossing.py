@@ -14,6 +14,7 @@ from assistant.domain.identity import Identity, Role
 from tests.fakes.running_service import RunningService
 
 VERDICT = {"verdict_id": "v1", "label": "good"}
+ACT = {"act_id": "o1", "kind": "possibly_taken"}
 SENT = {"send_id": "s1", "text": "Two days."}
 Who = dict[str, Any]
 ANN: Who = {"agent": "ann"}
@@ -42,6 +43,11 @@ async def keep_sent(service: RunningService, who: Who, answer_id: str) -> httpx.
     return await service.client.post(path, json=SENT, headers=service.headers(**who))
 
 
+async def keep_act(service: RunningService, who: Who, answer_id: str) -> httpx.Response:
+    path = f"/v1/answers/{answer_id}/acts"
+    return await service.client.post(path, json=ACT, headers=service.headers(**who))
+
+
 async def cancel(service: RunningService, who: Who, answer_id: str) -> httpx.Response:
     return await service.client.delete(f"/v1/answers/{answer_id}", headers=service.headers(**who))
 
@@ -55,6 +61,7 @@ CALLS: list[tuple[Call, str, list[Who]]] = [
     (read_conversation, "conversation_id", [BOB, ANN_OF_PHARMACY, AUDITOR_OF_PHARMACY]),
     (give_verdict, "answer_id", [BOB, ANN_OF_PHARMACY]),
     (keep_sent, "answer_id", [BOB, ANN_OF_PHARMACY]),
+    (keep_act, "answer_id", [BOB, ANN_OF_PHARMACY]),
     (cancel, "answer_id", [BOB, ANN_OF_PHARMACY]),
     (follow_up, "conversation_id", [BOB, ANN_OF_PHARMACY]),
 ]

@@ -14,6 +14,7 @@ from assistant.aws.clients import open_client
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.domain.feedback import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.dynamodb_twin import DynamoDbTwin
 from tests.fakes.aws_server import REGION
@@ -21,6 +22,7 @@ from tests.fakes.scripted_http import Exchange, Script, scripted_http
 
 Use = Callable[[DynamoDbTwin], Awaitable[object]]
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+OPENED = Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=1)
 READ = AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
 
 RECORDS: dict[str, Use] = {
@@ -30,6 +32,12 @@ RECORDS: dict[str, Use] = {
     "list_conversation": lambda twin: twin.records.list_conversation("c1"),
     "append_verdict": lambda twin: twin.records.append_verdict("a1", GOOD, agent="ana"),
     "append_sent": lambda twin: twin.records.append_sent("a1", Sent(send_id="s1", text="x"), agent="ana"),
+    "append_act": lambda twin: twin.records.append_act("a1", OPENED, agent="ana"),
+    "list_acts": lambda twin: twin.records.list_acts("a1"),
+    "pending": lambda twin: twin.outbox.pending(),
+    "keys_of": lambda twin: twin.erasure_keys.keys_of(["document:a"], create=True),
+    "destroy": lambda twin: twin.erasure_keys.destroy("document:a"),
+    "destroyed": lambda twin: twin.erasure_keys.destroyed(["document:a"]),
     "list_verdicts": lambda twin: twin.records.list_verdicts(),
     "list_sent": lambda twin: twin.records.list_sent("a1"),
     "record_access": lambda twin: twin.records.record_access(READ),

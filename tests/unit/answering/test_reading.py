@@ -9,12 +9,14 @@ import pytest
 from assistant.answering.reading import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
+from assistant.domain.feedback import Act, AgentAct
 from assistant.domain.identity import Identity, Role
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent
 from tests.unit.answering.asking_and_reading import ask
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+TAKEN = Act(act_id="t1", kind=AgentAct.POSSIBLY_TAKEN)
 SENT = Sent(send_id="s1", text="Please come on day 23.")
 AUDITOR = agent("ada", Role.AUDITOR)
 BEN = agent("ben")
@@ -106,6 +108,10 @@ async def send(tenant: FakeTenant, answer_id: str, identity: Identity) -> object
     return await AppendToAnswer(tenant.services).sent(answer_id, SENT, identity=identity)
 
 
+async def act(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
+    return await AppendToAnswer(tenant.services).act(answer_id, TAKEN, identity=identity)
+
+
 @pytest.mark.parametrize(
     ("action", "other"),
     [
@@ -116,6 +122,8 @@ async def send(tenant: FakeTenant, answer_id: str, identity: Identity) -> object
         (mark, AUDITOR),
         (send, BEN),
         (send, AUDITOR),
+        (act, BEN),
+        (act, AUDITOR),
     ],
 )
 async def test_what_its_owner_may_do_is_for_others_as_if_it_never_was(
@@ -154,3 +162,30 @@ async def test_a_wrong_citation_must_be_one_of_the_answer_s_sources() -> None:
         await append.verdict(record.answer_id, bad, identity=agent())
     assert tenant.records.verdicts == []
     await append.verdict(record.answer_id, bad.model_copy(update={"wrong_citations": (1,)}), identity=agent())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=2),
+        Act(act_id="o1", kind=AgentAct.OPENED_SOURCE),
+        Act(act_id="o1", kind=AgentAct.POSSIBLY_PASSED_OVER, n=1),
+    ],
+)
+async def test_an_opened_source_is_one_of_the_answer_s(wrong: Act) -> None:
+    tenant = FakeTenant()
+    record = await asked_by_ana(tenant)
+    append = AppendToAnswer(tenant.services)
+    with pytest.raises(InvalidRequestError):
+        await append.act(record.answer_id, wrong, identity=agent())
+    assert tenant.records.acts == []
+    opened = Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=1)
+    assert (await append.act(record.answer_id, opened, identity=agent())).agent == "ana"
+
+
+async def test_a_follow_up_s_record_names_the_answer_before_it() -> None:
+    tenant = FakeTenant()
+    first = await asked_by_ana(tenant)
+    second = (await ask(tenant, conversation_id=first.conversation_id)).record
+    assert (first.follows, second.follows) == (None, first.answer_id)
+    assert (first.is_signal, second.is_signal) == (False, True)

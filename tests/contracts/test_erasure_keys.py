@@ -1,0 +1,55 @@
+"""What every ErasureKeys does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from assistant.learning.ports import KEY_BYTES
+from tests.contracts.twins import Twin
+
+SUBJECTS = ("document:refill", "patient:0123")
+
+
+async def test_a_key_is_made_once_and_is_secret(twin: Twin) -> None:
+    first = await twin.erasure_keys.keys_of(SUBJECTS, create=True)
+    assert first.keys() == set(SUBJECTS)
+    assert {len(key) for key in first.values()} == {KEY_BYTES}
+    assert len(set(first.values())) == 2
+    assert await twin.erasure_keys.keys_of(SUBJECTS, create=True) == first
+    assert await twin.erasure_keys.keys_of(SUBJECTS[:1], create=False) == {SUBJECTS[0]: first[SUBJECTS[0]]}
+
+
+async def test_no_key_is_made_for_a_reader(twin: Twin) -> None:
+    assert await twin.erasure_keys.keys_of(SUBJECTS, create=False) == {}
+    assert await twin.erasure_keys.keys_of((), create=True) == {}
+
+
+async def test_callers_at_the_same_time_get_one_key(twin: Twin) -> None:
+    found = await asyncio.gather(*(twin.erasure_keys.keys_of(SUBJECTS, create=True) for _ in range(5)))
+    assert all(one == found[0] for one in found)
+
+
+async def test_a_destroyed_key_is_gone_and_never_made_again(twin: Twin) -> None:
+    await twin.erasure_keys.keys_of(SUBJECTS, create=True)
+    assert await twin.erasure_keys.destroy(SUBJECTS[0])
+    assert not await twin.erasure_keys.destroy(SUBJECTS[0])
+    assert (await twin.erasure_keys.keys_of(SUBJECTS, create=True)).keys() == {SUBJECTS[1]}
+
+
+async def test_a_key_that_never_was_cannot_be_made_after_its_destruction(twin: Twin) -> None:
+    assert not await twin.erasure_keys.destroy(SUBJECTS[0])
+    assert await twin.erasure_keys.keys_of(SUBJECTS[:1], create=True) == {}
+
+
+async def test_the_first_destruction_s_time_is_kept(twin: Twin) -> None:
+    await twin.erasure_keys.destroy(SUBJECTS[0])
+    first = await twin.erasure_keys.destroyed(SUBJECTS)
+    await twin.erasure_keys.destroy(SUBJECTS[0])
+    assert first.keys() == {SUBJECTS[0]}
+    assert await twin.erasure_keys.destroyed(SUBJECTS) == first
+
+
+async def test_keys_of_another_tenant_are_others(twin: Twin, stranger: Twin) -> None:
+    ours = await twin.erasure_keys.keys_of(SUBJECTS, create=True)
+    theirs = await stranger.erasure_keys.keys_of(SUBJECTS, create=True)
+    assert not set(ours.values()) & set(theirs.values())
