@@ -11,7 +11,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.data.buckets import Keeping, TenantBucket
-from stacks.learning import read_bucket, use_keys, write_folder
+from stacks.learning.stack import read_bucket, use_keys, write_folder
 from stacks.outputs import CorpusOutputs, EarlierOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.roles import WorkloadRole, attach

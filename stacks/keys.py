@@ -1,4 +1,4 @@
-"""The keys stack: four KMS keys, deployed first and never deleted.
+"""The keys stack: five KMS keys, deployed first and never deleted.
 
 A key policy is a second check on everything that a key encrypts. It allows and never denies
 (docs/decisions/0017-key-policies-that-only-allow.md): services use keys through grants, as principals without
@@ -50,13 +50,16 @@ class KeysStack(TenantStack):
         super().__init__(scope, construct_id, tenant=tenant, data_class="internal", stateful=True)
         data = self._key(
             "DataKey",
-            "documents, tables, queues, feedback, search domain",
+            "documents, tables, queues, search domain",
             use_by_tenant(tenant),
             use_by_deployment(self, tenant, through=["dynamodb", "lambda"]),
             _queued_by_events(self),
         )
-        # Captured calls are files: only S3 uses their key.
+        # Captured calls and feedback are files: only S3 uses their keys.
         capture = self._key("CaptureKey", "captured calls", use_by_tenant(tenant, through=["s3"]))
+        feedback = self._key(
+            "FeedbackKey", "feedback: labels, sealed texts", use_by_tenant(tenant, through=["s3"])
+        )
         models = self._key("ModelsKey", "model artifacts, endpoint volumes", use_by_tenant(tenant))
         logs = self._key(
             "LogsKey",
@@ -69,6 +72,7 @@ class KeysStack(TenantStack):
         self.outputs = KeysOutputs(
             data_key_arn=data.key_arn,
             capture_key_arn=capture.key_arn,
+            feedback_key_arn=feedback.key_arn,
             models_key_arn=models.key_arn,
             logs_key_arn=logs.key_arn,
         )

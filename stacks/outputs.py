@@ -37,9 +37,11 @@ class KeysOutputs:
     """ARNs of the tenant's KMS keys."""
 
     data_key_arn: str
-    """Documents, tables, queues, feedback, the search domain, the secret of document links."""
+    """Documents, tables, queues, the search domain, the secret of document links."""
     capture_key_arn: str
     """Quarantine and clean capture."""
+    feedback_key_arn: str
+    """Labels and sealed texts of feedback. Destroyed, it takes all of them with it, and nothing else."""
     models_key_arn: str
     """Model artifacts and the volumes of endpoints."""
     logs_key_arn: str
@@ -63,7 +65,10 @@ class DataOutputs:
     """Only SageMaker writes it, only the redactor reads it."""
     capture_bucket: str
     """The clean copy."""
-    feedback_bucket: str
+    labels_bucket: str
+    """Feedback events, which hold no text. Locked under ``hipaa``. Only the mover writes it."""
+    texts_bucket: str
+    """Sealed texts of feedback, never locked. Only the mover writes it, only the preparing job reads it."""
     inbox_bucket: str
     """Other systems' pushers put raw files here, and can do nothing else."""
     logs_bucket: str

@@ -74,6 +74,8 @@ def of_data_stack(output: str) -> str:
 
 DOCUMENTS_BUCKET = of_data_stack("PublishOutputRefDocumentsBucketC67A8896")
 QUARANTINE_BUCKET = of_data_stack("PublishOutputRefQuarantineBucket320A5204")
+TEXTS_BUCKET = of_data_stack("PublishOutputRefFeedbackBucketFBCD54F6")
+LABELS_BUCKET = of_data_stack("PublishOutputRefLabelsBucket870DA462")
 CAPTURE_BUCKET = of_data_stack("PublishOutputRefCaptureBucket9F69268F")
 
 ANY_RESOURCE = (*wildcard("*"), "checkov::CKV_AWS_111")

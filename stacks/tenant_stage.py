@@ -14,8 +14,8 @@ from stacks.edge import EdgeStack
 from stacks.ingestion.exceptions import EXCEPTIONS as INGESTION_EXCEPTIONS
 from stacks.ingestion.stack import IngestionStack
 from stacks.keys import KeysStack
-from stacks.learning import EXCEPTIONS as LEARNING_EXCEPTIONS
-from stacks.learning import LearningStack
+from stacks.learning.exceptions import EXCEPTIONS as LEARNING_EXCEPTIONS
+from stacks.learning.stack import LearningStack
 from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
 from stacks.models.stack import ModelsStack
 from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS

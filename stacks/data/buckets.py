@@ -17,11 +17,13 @@ from stacks.data.permissions import (
     artifacts,
     clean_capture,
     isolation,
+    labels,
     log_delivery,
     no_pushers,
     only_with_key,
     pushers_in_their_folders,
     quarantine,
+    texts,
     trail_delivery,
 )
 from stacks.keys import trail_arns
@@ -33,6 +35,9 @@ _REPLACED_DAYS = {"dev": 1, "standard": 14, "hipaa": 35}
 """A mistake can be undone for so long; a withdrawal is complete only after it. The tables' recovery takes 35
 days too."""
 _CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
+_FEEDBACK_DAYS = {"dev": 30, "standard": 400, "hipaa": 400}
+"""Thirteen months, so that a month can be compared with that of the year before. Nothing that learns needs
+more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""
 _INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
 """A pushed file is read within minutes; until then it may be pushed again."""
 
@@ -139,6 +144,7 @@ class TenantBuckets(Construct):
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
         capture = Keeping(days=_CAPTURE_DAYS[profile], replaced_days=replaced_days)
+        feedback = Keeping(days=_FEEDBACK_DAYS[profile], replaced_days=replaced_days)
         inbox = Keeping(days=_INBOX_DAYS[profile], replaced_days=1)
         # The redactor deletes within the hour; this is the safety net, and one day is S3's minimum.
         quarantined = Keeping(days=1, replaced_days=1)
@@ -146,7 +152,8 @@ class TenantBuckets(Construct):
         self.trail = self._bucket("TrailBucket", logs, keys.logs_key_arn, lock=_trail_lock(tenant))
         self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)
         self.models = self._bucket("ModelsBucket", forever, keys.models_key_arn)
-        self.feedback = self._bucket("FeedbackBucket", forever, keys.data_key_arn)
+        self.labels = self._bucket("LabelsBucket", feedback, keys.feedback_key_arn, lock=_labels_lock(tenant))
+        self.texts = self._bucket("FeedbackBucket", feedback, keys.feedback_key_arn)
         self.quarantine = self._bucket("QuarantineBucket", quarantined, keys.capture_key_arn)
         self.capture = self._bucket("CaptureBucket", capture, keys.capture_key_arn)
         self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
@@ -154,6 +161,8 @@ class TenantBuckets(Construct):
             bucket.send_events()
         self.quarantine.add_statements(quarantine(self.quarantine, tenant=tenant))
         self.capture.add_statements(clean_capture(self.capture, tenant=tenant))
+        self.labels.add_statements(labels(self.labels, tenant=tenant))
+        self.texts.add_statements(texts(self.texts, tenant=tenant))
         self.models.add_statements(artifacts(self.models))
         self.logs.add_statements(log_delivery(self.logs, tenant=tenant))
         trails = trail_arns(self, tenant=tenant)
@@ -189,3 +198,14 @@ def _trail_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention:
     days = cdk.Duration.days(1 if tenant.is_dev else tenant.log_retention_days)
     locks = s3.ObjectLockRetention
     return locks.compliance(days) if tenant.is_hipaa else locks.governance(days)
+
+
+def _labels_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention | None:
+    """Return the lock of labels under ``hipaa``: for as long as they are kept, in governance mode.
+
+    Labels are pseudonymised data of workers. In compliance mode no court and no works council could have one
+    erased (docs/decisions/0050-feedback-on-aws.md).
+    """
+    if not tenant.is_hipaa:
+        return None
+    return s3.ObjectLockRetention.governance(cdk.Duration.days(_FEEDBACK_DAYS[tenant.place.profile]))

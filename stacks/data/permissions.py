@@ -121,6 +121,39 @@ def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Pol
     ]
 
 
+def labels(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only the mover puts, only learners and the preparing job read, and nobody shortens a lock.
+
+    Rankings and releases rest on these objects, so no workload deletes one.
+    """
+    return [
+        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
+        *_only_read_by((Duty.LEARNER, Duty.PREPARER), bucket, tenant=tenant),
+        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
+    ]
+
+
+def texts(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only the mover puts, only the preparing job reads. An erasure destroys a key, and deletes no object."""
+    return [
+        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
+        *_only_read_by((Duty.PREPARER,), bucket, tenant=tenant),
+    ]
+
+
+def _only_read_by(
+    duties: Sequence[Duty], bucket: s3.IBucket, *, tenant: DeployedTenant
+) -> list[iam.PolicyStatement]:
+    """Refuse reads to all but these duties and the persons that the tenant file declares, and deletions to
+    every role of the tenant."""
+    persons = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
+    no_role_of_the_tenant = {"StringEquals": {TENANT_TAG: tenant.name}}
+    return [
+        _only(duties, "OnlyTheseRead", bucket, ["s3:GetObject*"], beside=persons),
+        _deny("NoWorkloadDeletes", bucket, _DELETE, no_role_of_the_tenant),
+    ]
+
+
 def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     """Only publishers put: no workload writes what an endpoint loads."""
     return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
@@ -174,10 +207,16 @@ def _deny(
 
 
 def _only(
-    duty: Duty, sid: str, bucket: s3.IBucket, actions: Sequence[str], *, beside: Sequence[str] = ()
+    duty: Duty | Sequence[Duty],
+    sid: str,
+    bucket: s3.IBucket,
+    actions: Sequence[str],
+    *,
+    beside: Sequence[str] = (),
 ) -> iam.PolicyStatement:
     exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
-    return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duty.value}, **exempt})
+    duties = duty.value if isinstance(duty, Duty) else [each.value for each in duty]
+    return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duties}, **exempt})
 
 
 # --- identities --------------------------------------------------------------------------------------------

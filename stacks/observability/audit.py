@@ -199,7 +199,8 @@ class AuditedStores:
                 data.inbox_bucket,
                 data.quarantine_bucket,
                 data.capture_bucket,
-                data.feedback_bucket,
+                data.labels_bucket,
+                data.texts_bucket,
                 earlier.learning.training_bucket,
                 earlier.corpus.corpus_bucket,
             ),
@@ -379,7 +380,13 @@ class _Changes:
             "$.requestParameters.policyArn": [_of_path(scope, "policy", tenant)],
         }
         self._buckets = {"$.requestParameters.bucketName": [prefix]}
-        own_keys = (keys.data_key_arn, keys.capture_key_arn, keys.models_key_arn, keys.logs_key_arn)
+        own_keys = (
+            keys.data_key_arn,
+            keys.capture_key_arn,
+            keys.feedback_key_arn,
+            keys.models_key_arn,
+            keys.logs_key_arn,
+        )
         self._keys = {"$.resources[0].ARN": own_keys}
         queues = f"https://sqs.{place.region}.amazonaws.com/{place.account}/{prefix}"
         self._queues = {"$.requestParameters.queueUrl": [queues]}

@@ -26,7 +26,8 @@ from tests.stacks.values import (
 Template = Mapping[str, Any]
 BUCKETS = {
     "DocumentsBucket": KEYS.data_key_arn,
-    "FeedbackBucket": KEYS.data_key_arn,
+    "FeedbackBucket": KEYS.feedback_key_arn,
+    "LabelsBucket": KEYS.feedback_key_arn,
     "InboxBucket": KEYS.data_key_arn,
     "ModelsBucket": KEYS.models_key_arn,
     "QuarantineBucket": KEYS.capture_key_arn,
@@ -119,6 +120,39 @@ def test_the_trail_is_locked_for_its_whole_retention(name: str, mode: str, days:
     assert retention == {"Mode": mode, "Days": days}
     (bounded, _) = bucket["LifecycleConfiguration"]["Rules"]
     assert bounded["ExpirationInDays"] >= days
+
+
+def test_labels_are_locked_under_hipaa_for_as_long_as_they_are_kept() -> None:
+    bucket = properties(template_for("pharmacy"), "LabelsBucket")
+    retention = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    (bounded, _) = bucket["LifecycleConfiguration"]["Rules"]
+    assert retention == {"Mode": "GOVERNANCE", "Days": 400}
+    assert bounded["ExpirationInDays"] == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "bucket"),
+    [
+        ("clinic", "LabelsBucket"),
+        ("sandbox", "LabelsBucket"),
+        *((name, "FeedbackBucket") for name in ("pharmacy", "clinic", "sandbox")),
+    ],
+)
+def test_texts_and_labels_of_other_profiles_are_never_locked(name: str, bucket: str) -> None:
+    assert not {"ObjectLockEnabled", "ObjectLockConfiguration"} & set(properties(template_for(name), bucket))
+
+
+@pytest.mark.parametrize(("name", "days"), [("pharmacy", 400), ("clinic", 400), ("sandbox", 30)])
+def test_feedback_expires(name: str, days: int) -> None:
+    for bucket in ("LabelsBucket", "FeedbackBucket"):
+        (bounded, _) = properties(template_for(name), bucket)["LifecycleConfiguration"]["Rules"]
+        assert bounded["ExpirationInDays"] == days
+
+
+def test_nobody_unlocks_a_label(template: Template) -> None:
+    refused = {one.get("Sid"): one for one in statements(template, "LabelsBucket")}
+    assert "s3:BypassGovernanceRetention" in refused["NobodyUnlocks"]["Action"]
+    assert "Condition" not in refused["NobodyUnlocks"]
 
 
 def test_only_cloudtrail_writes_the_trail_and_nobody_unlocks_it(template: Template) -> None:

@@ -37,10 +37,10 @@ def actions_of(statement: Mapping[str, Any]) -> list[str]:
     return [actions] if isinstance(actions, str) else list(actions)
 
 
-def test_four_keys_rotate_and_outlive_their_protected_stack(
+def test_five_keys_rotate_and_outlive_their_protected_stack(
     keys: Mapping[str, Mapping[str, Any]], stack: KeysStack
 ) -> None:
-    assert sorted(keys) == ["CaptureKey", "DataKey", "LogsKey", "ModelsKey"]
+    assert sorted(keys) == ["CaptureKey", "DataKey", "FeedbackKey", "LogsKey", "ModelsKey"]
     for key in keys.values():
         assert key["Properties"]["EnableKeyRotation"] is True
         assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
@@ -105,6 +105,7 @@ def test_the_creator_of_a_key_may_change_its_policy(
     [
         ("DataKey", {"events.amazonaws.com"}),
         ("CaptureKey", set[str]()),
+        ("FeedbackKey", set[str]()),
         ("ModelsKey", set[str]()),
         (
             "LogsKey",
@@ -152,11 +153,14 @@ def test_the_logs_key_permits_only_the_tenant_s_log_groups(
     assert all("pharmacy" in group for group in groups)
 
 
-def test_captured_calls_are_decrypted_only_through_s3(keys: Mapping[str, Mapping[str, Any]]) -> None:
+@pytest.mark.parametrize("key", ["CaptureKey", "FeedbackKey"])
+def test_captured_calls_and_feedback_are_decrypted_only_through_s3(
+    keys: Mapping[str, Mapping[str, Any]], key: str
+) -> None:
     (use,) = (
         statement
         for name, statement in statements(keys)
-        if name == "CaptureKey" and "kms:Decrypt" in actions_of(statement)
+        if name == key and "kms:Decrypt" in actions_of(statement)
     )
     assert use["Condition"]["StringEquals"]["kms:ViaService"] == ["s3.us-east-1.amazonaws.com"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacks.learning import LearningStack
+from stacks.learning.stack import LearningStack
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of
 
@@ -22,7 +22,8 @@ def test_training_sets_are_built_only_from_feedback_and_redacted_capture(templat
     read = allowed_on(statements_of(template, "Preparing"), "s3:GetObject")
 
     assert {bucket for bucket in read if "value-" in bucket} == {
-        "arn:${AWS::Partition}:s3:::value-feedback/*",
+        "arn:${AWS::Partition}:s3:::value-labels/*",
+        "arn:${AWS::Partition}:s3:::value-texts/*",
         "arn:${AWS::Partition}:s3:::value-capture/*",
     }
 

@@ -150,7 +150,8 @@ def test_the_trail_sees_every_store_of_patients_data(template: dict[str, Any]) -
         DATA.inbox_bucket,
         DATA.quarantine_bucket,
         DATA.capture_bucket,
-        DATA.feedback_bucket,
+        DATA.labels_bucket,
+        DATA.texts_bucket,
         LEARNING.training_bucket,
         CORPUS.corpus_bucket,
     ):

@@ -37,6 +37,7 @@ def _arn(service: str, resource: str) -> str:
 KEYS = KeysOutputs(
     data_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000001"),
     capture_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000002"),
+    feedback_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000005"),
     models_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000003"),
     logs_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000004"),
 )
@@ -51,7 +52,8 @@ DATA = DataOutputs(
     models_bucket="value-models",
     quarantine_bucket="value-quarantine",
     capture_bucket="value-capture",
-    feedback_bucket="value-feedback",
+    labels_bucket="value-labels",
+    texts_bucket="value-texts",
     inbox_bucket="value-inbox",
     logs_bucket="value-logs",
     trail_bucket="value-trail",

@@ -3,6 +3,7 @@ and what a pusher may do."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from tests.stacks.rights.isolation import ANYTHING, key_requests
 from tests.stacks.rights.model import Account, Role, Store
 from tests.stacks.rights.requests import ACCOUNT, context_of
 
+MADE_BY_CDK = re.compile(r"[0-9A-F]{8}$")
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 
 
@@ -84,6 +86,32 @@ def test_the_redactor_alone_reads_and_deletes_what_is_in_quarantine(
 def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: str) -> None:
     (role,) = let(account, tenant, "CaptureBucket", "s3:PutObject")
     assert role.startswith("RedactRole")
+
+
+@TENANT
+@pytest.mark.parametrize(
+    ("bucket", "readers"), [("LabelsBucket", {"PreparingRole"}), ("FeedbackBucket", {"PreparingRole"})]
+)
+def test_feedback_is_read_by_what_learns_alone(
+    account: Account, tenant: str, bucket: str, readers: set[str]
+) -> None:
+    """The service, whatever its policies allow, reads neither labels nor texts."""
+    for action in ("s3:GetObject", "s3:GetObjectVersion"):
+        roles = let(account, tenant, bucket, action)
+        assert {MADE_BY_CDK.sub("", role) for role in roles} == readers
+
+
+@TENANT
+@pytest.mark.parametrize("bucket", ["LabelsBucket", "FeedbackBucket"])
+@pytest.mark.parametrize("action", ["s3:DeleteObject", "s3:DeleteObjectVersion"])
+def test_no_role_deletes_feedback(account: Account, tenant: str, bucket: str, action: str) -> None:
+    assert let(account, tenant, bucket, action) == set()
+
+
+@TENANT
+@pytest.mark.parametrize("action", ["s3:BypassGovernanceRetention", "s3:PutObjectRetention"])
+def test_no_role_shortens_the_lock_of_a_label(account: Account, tenant: str, action: str) -> None:
+    assert let(account, tenant, "LabelsBucket", action) == set()
 
 
 @TENANT
