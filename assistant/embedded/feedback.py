@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +14,12 @@ import orjson
 
 from assistant.domain.answers import StoredSent, StoredVerdict
 from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.domain.feedback import StoredAct
 from assistant.embedded.answers import records_file
 from assistant.embedded.files import SqliteFile, Transaction
 from assistant.learning.ports import KEY_BYTES, OutboxRow
+from assistant.private_files import FILE_MODE, make_private_folder
 
 _PENDING = """SELECT outbox.number, kind, outbox.answer_id, coalesce(verdicts.body, sends.body, acts.body)
 FROM outbox
@@ -103,3 +107,54 @@ class SqliteErasureKeys:
         select = f"SELECT subject, destroyed_at {_OF_SUBJECTS} AND destroyed_at IS NOT NULL"
         rows = await self._file.query(select, (orjson.dumps(list(subjects)).decode(),))
         return {subject: datetime.fromisoformat(at) for subject, at in rows}
+
+
+class FolderFeedbackFiles:
+    """``FeedbackFiles`` below a folder. A file is synced and renamed: after a crash it is whole or absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, key: str, content: bytes) -> None:
+        try:
+            await asyncio.to_thread(_put, self._folder / key, content)
+        except OSError as error:
+            raise DependencyError(f"The feedback store cannot write: {error.strerror}.") from error
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            return await asyncio.to_thread((self._folder / key).read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DependencyError(f"The feedback store cannot read: {error.strerror}.") from error
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        for key in await asyncio.to_thread(self._list, prefix):
+            yield key
+
+    def _list(self, prefix: str) -> list[str]:
+        found = (self._folder / prefix).rglob("[!.]*.json*")
+        return [path.relative_to(self._folder).as_posix() for path in found]
+
+
+def _put(path: Path, content: bytes) -> None:
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    make_private_folder(path.parent)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

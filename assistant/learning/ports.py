@@ -50,12 +50,17 @@ class FeedbackStore(Protocol):
         ...
 
     def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
-        """Yield the events with ``at`` in [since, until), each id once, by time. An event of a later schema
-        version, or of another tenant, raises InvalidRequestError naming it."""
+        """Yield the events with ``at`` in [since, until), each id once, by time, without the documents that
+        were withdrawn since, and without events that are about these alone. An event of another schema
+        version or tenant, and a damaged line, raise InvalidRequestError naming it."""
         ...
 
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
         """Return the sealed texts that are there, by id."""
+        ...
+
+    async def texts_about(self, subject: str) -> list[str]:
+        """Return the ids of the texts that are sealed with the subject's key; it reads every text."""
         ...
 
 

@@ -226,7 +226,11 @@ class EmbeddedTenant:
         self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
     ) -> None:
         from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
-        from assistant.embedded.feedback import SqliteErasureKeys, SqliteFeedbackOutbox
+        from assistant.embedded.feedback import (
+            FolderFeedbackFiles,
+            SqliteErasureKeys,
+            SqliteFeedbackOutbox,
+        )
         from assistant.embedded.files import FileDocumentStore
         from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
@@ -243,6 +247,7 @@ class EmbeddedTenant:
         self.log = SqliteAnswerLog(folder / "events.sqlite")
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
+        self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.index = EmbeddedPassageIndex(folder / "index", model=model)
         self.search = EmbeddedPassageSearch(folder / "index", model=model)
 

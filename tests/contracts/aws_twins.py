@@ -17,6 +17,7 @@ from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
 from assistant.aws.parameters import ParameterPower
 from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3_feedback import S3FeedbackFiles
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, server_url
@@ -25,6 +26,7 @@ from tests.fakes.aws_server import REGION, server_url
 @dataclass
 class S3Twin:
     documents: S3DocumentStore
+    feedback_files: S3FeedbackFiles
 
 
 @asynccontextmanager
@@ -33,7 +35,10 @@ async def open_s3_twin(place: Path) -> AsyncGenerator[S3Twin]:
     async with _client("kms") as kms, _client("s3") as s3:
         key_id = await create_key(kms, alias=name)
         await create_documents_bucket(s3, bucket=name, kms_key_id=key_id)
-        yield S3Twin(documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id))
+        yield S3Twin(
+            documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id),
+            feedback_files=S3FeedbackFiles(s3, bucket=name, kms_key_id=key_id),
+        )
 
 
 @dataclass

@@ -10,6 +10,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_document_states": ("embedded", "dynamodb"),
     "test_document_store": ("embedded", "s3"),
     "test_erasure_keys": ("embedded", "dynamodb"),
+    "test_feedback_files": ("embedded", "s3"),
     "test_feedback_outbox": ("embedded", "dynamodb"),
     "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
 from assistant.domain.clock import Clock
 from assistant.knowledge.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
+from assistant.learning.feedback_store import FeedbackFiles
 from assistant.learning.ports import ErasureKeys, FeedbackOutbox
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
@@ -45,6 +46,8 @@ class Twin(Protocol):
     def outbox(self) -> FeedbackOutbox: ...
     @property
     def erasure_keys(self) -> ErasureKeys: ...
+    @property
+    def feedback_files(self) -> FeedbackFiles: ...
     def log_by(self, clock: Clock) -> AnswerLog:
         """Return the same event log as a process sees it whose clock is ``clock``."""
         ...

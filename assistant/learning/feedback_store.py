@@ -1,0 +1,217 @@
+"""The feedback store over plain files: events by day as JSON lines, each sealed text in a file of its own.
+
+| key | content |
+| --- | --- |
+| ``events/dt=YYYY-MM-DD/SHA256.jsonl`` | events of one group whose act was on that day (UTC), by time |
+| ``texts/XX/TEXT_ID.json`` | one ``SealedText``; XX are the first digits of its id |
+
+A file is named by its content, or by what makes its content, and is never written over: a group that is
+moved twice is one file, and a bucket may lock what is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any, Protocol, TypeVar, cast
+
+import orjson
+from pydantic import ValidationError
+
+from assistant.domain.errors import InvalidRequestError
+from assistant.domain.feedback import FEEDBACK_VERSION, FeedbackEvent, SealedText
+from assistant.learning.ports import ErasureKeys
+
+_FILES_AT_ONCE = 16
+_SUBJECTS_A_CALL = 1_000
+_LONGEST_REASON = 200
+_Item = TypeVar("_Item")
+DOCUMENT = "document:"
+"""Begins the subject of a document."""
+
+
+class FeedbackFiles(Protocol):
+    """Files of one tenant's feedback by key. All methods raise DependencyError."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a file, durable on return. A file of that key is left as it is."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys that begin with ``prefix``, a folder with its slash, in no order."""
+        ...
+
+
+class StoredFeedback:
+    """``FeedbackStore`` over files. Readers do not see documents whose key of erasure is destroyed."""
+
+    def __init__(self, files: FeedbackFiles, *, tenant: str, keys: ErasureKeys) -> None:
+        self._files = files
+        self._tenant = tenant
+        self._keys = keys
+
+    async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
+        """As the port says. Texts are written first: a stored event never names a text that is missing."""
+        await self._put_all((_text_key(text.text_id), text.model_dump_json().encode()) for text in texts)
+        await self._put_all(_event_files(events))
+
+    async def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
+        seen: set[bytes] = set()
+        destroyed: dict[str, datetime | None] = {}
+        for day in _days(since, until):
+            events = await self._of_day(day)
+            await self._look_up(events, destroyed)
+            for event in events:
+                event_id = bytes.fromhex(event.event_id)
+                if since <= event.at < until and event_id not in seen:
+                    seen.add(event_id)
+                    if (visible := _without_destroyed(event, destroyed)) is not None:
+                        yield visible
+
+    async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
+        found: dict[str, SealedText] = {}
+        for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
+            contents = await asyncio.gather(*(self._files.get(_text_key(text_id)) for text_id in ids))
+            found |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
+        return found
+
+    async def texts_about(self, subject: str) -> list[str]:
+        """Return the ids of the texts that are sealed with the subject's key; it reads every text."""
+        found: list[str] = []
+        async for ids in self._text_ids():
+            found += [each.text_id for each in (await self.texts(ids)).values() if subject in each.subjects]
+        return sorted(found)
+
+    async def _text_ids(self) -> AsyncIterator[list[str]]:
+        waiting: list[str] = []
+        async for key in self._files.keys("texts/"):
+            waiting.append(key.rpartition("/")[2].removesuffix(".json"))
+            if len(waiting) == _FILES_AT_ONCE:
+                yield waiting
+                waiting = []
+        yield waiting
+
+    async def _put_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for group in _groups(files, _FILES_AT_ONCE):
+            await asyncio.gather(*(self._files.put(key, content) for key, content in group))
+
+    async def _of_day(self, day: date) -> list[FeedbackEvent]:
+        """Return the events of a day by time, also those that came twice."""
+        keys = sorted([key async for key in self._files.keys(_day_prefix(day))])
+        events: list[FeedbackEvent] = []
+        for group in _groups(keys, _FILES_AT_ONCE):
+            contents = await asyncio.gather(*(self._files.get(key) for key in group))
+            for key, content in zip(group, contents, strict=True):
+                events += await asyncio.to_thread(read_events, content or b"", key=key, tenant=self._tenant)
+        return sorted(events, key=lambda event: (event.at, event.event_id))
+
+    async def _look_up(self, events: Sequence[FeedbackEvent], known: dict[str, datetime | None]) -> None:
+        """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
+        named = {document for event in events for document in _documents(event)}
+        for documents in _groups(sorted(named - known.keys()), _SUBJECTS_A_CALL):
+            found = await self._keys.destroyed([f"{DOCUMENT}{name}" for name in documents])
+            known.update({name: found.get(f"{DOCUMENT}{name}") for name in documents})
+
+
+def read_events(content: bytes, *, key: str, tenant: str) -> list[FeedbackEvent]:
+    """Return the events of one file. Raises InvalidRequestError naming file, line and reason."""
+    events: list[FeedbackEvent] = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            event = FeedbackEvent.model_validate_json(line)
+        except ValidationError as error:
+            raise InvalidRequestError(f"{key}, line {number}: {_why(line, error)}") from None
+        if event.tenant != tenant:
+            raise InvalidRequestError(
+                f"{key}, line {number}: the event {event.event_id} is of the tenant {event.tenant}, not of "
+                f"{tenant}. Move the file to its own tenant's store."
+            )
+        events.append(event)
+    return events
+
+
+def _why(line: bytes, error: ValidationError) -> str:
+    try:
+        fields: Any = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return "the line is damaged, it is no JSON. Restore the file from an earlier version."
+    if not isinstance(fields, dict):
+        return "the line is no event, which is a JSON object. Restore the file from an earlier version."
+    named = cast("dict[str, Any]", fields)
+    event_id, version = named.get("event_id"), named.get("schema_version")
+    if version != FEEDBACK_VERSION:
+        return (
+            f"the event {event_id} has schema_version {version}; this release reads {FEEDBACK_VERSION}. "
+            "Use a release that knows it."
+        )
+    said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return f"the event {event_id} does not fit docs/feedback.schema.json: {said[:_LONGEST_REASON]}"
+
+
+def _event_files(events: Sequence[FeedbackEvent]) -> Iterator[tuple[str, bytes]]:
+    by_day: dict[date, dict[str, FeedbackEvent]] = defaultdict(dict)
+    for event in events:
+        by_day[event.at.astimezone(UTC).date()][event.event_id] = event
+    for day, found in by_day.items():
+        ordered = sorted(found.values(), key=lambda event: (event.at, event.event_id))
+        content = b"".join(event.model_dump_json().encode() + b"\n" for event in ordered)
+        yield f"{_day_prefix(day)}{hashlib.sha256(content).hexdigest()}.jsonl", content
+
+
+def _day_prefix(day: date) -> str:
+    return f"events/dt={day.isoformat()}/"
+
+
+def _text_key(text_id: str) -> str:
+    return f"texts/{text_id[:2]}/{text_id}.json"
+
+
+def _text(content: bytes, text_id: str) -> SealedText:
+    try:
+        return SealedText.model_validate_json(content)
+    except ValidationError:
+        raise InvalidRequestError(
+            f"{_text_key(text_id)} is damaged. Restore it from an earlier version, or delete it."
+        ) from None
+
+
+def _groups(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
+    rest = iter(items)
+    while group := tuple(islice(rest, size)):
+        yield group
+
+
+def _days(since: datetime, until: datetime) -> Iterator[date]:
+    day, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
+    while day <= last:
+        yield day
+        day += timedelta(days=1)
+
+
+def _documents(event: FeedbackEvent) -> Iterator[str]:
+    yield from (shown.document_id for shown in event.documents)
+    yield from event.wrong_documents
+    if event.opened is not None:
+        yield event.opened
+
+
+def _without_destroyed(
+    event: FeedbackEvent, destroyed: Mapping[str, datetime | None]
+) -> FeedbackEvent | None:
+    """Return the event without the documents that were withdrawn after its question; None when it is about
+    these alone. A document that was added again counts from its questions after the withdrawal."""
+    gone = {name for name in _documents(event) if (at := destroyed[name]) is not None and at > event.asked_at}
+    if not gone:
+        return event
+    quoted = {shown.document_id for shown in event.documents if shown.is_quoted}
+    if event.opened in gone or (quoted and quoted <= gone):
+        return None
+    kept = tuple(shown for shown in event.documents if shown.document_id not in gone)
+    wrong = tuple(name for name in event.wrong_documents if name not in gone)
+    return event.model_copy(update={"documents": kept, "wrong_documents": wrong})

@@ -1,0 +1,160 @@
+"""What the feedback store does over every FeedbackFiles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import orjson
+import pytest
+
+from assistant.domain.errors import InvalidRequestError
+from assistant.domain.feedback import FeedbackEvent
+from assistant.learning.feedback_store import StoredFeedback
+from tests.contracts import samples
+from tests.contracts.twins import Twin
+
+DAY = timedelta(days=1)
+EVENTS = "events/dt=2026-11-20/"
+
+
+@dataclass
+class Tombstones:
+    """Keys of erasure of which some are destroyed."""
+
+    at: dict[str, datetime] = field(default_factory=dict[str, datetime])
+
+    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
+        raise AssertionError("a reader needs no keys")
+
+    async def destroy(self, subject: str) -> bool:
+        raise AssertionError("a reader destroys nothing")
+
+    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        return {subject: self.at[subject] for subject in subjects if subject in self.at}
+
+
+def store_of(twin: Twin, keys: Tombstones | None = None) -> StoredFeedback:
+    return StoredFeedback(twin.feedback_files, tenant="clinic", keys=keys or Tombstones())
+
+
+async def read(
+    store: StoredFeedback, *, since: datetime = samples.NOON - DAY, until: datetime = samples.NOON + DAY
+) -> list[FeedbackEvent]:
+    return [event async for event in store.read(since, until)]
+
+
+async def keys_in(twin: Twin, prefix: str) -> list[str]:
+    return sorted([key async for key in twin.feedback_files.keys(prefix)])
+
+
+async def test_events_come_back_by_time_whatever_group_they_came_in(twin: Twin) -> None:
+    store = store_of(twin)
+    late, first, last = samples.event(1, minute=5), samples.event(2), samples.event(3, minute=24 * 60 - 1)
+    await store.append([last, first], [])
+    await store.append([late], [])
+    assert await read(store) == [first, late, last]
+
+
+async def test_an_event_that_came_twice_is_read_once(twin: Twin) -> None:
+    store = store_of(twin)
+    await store.append([samples.event(1), samples.event(2)], [])
+    await store.append([samples.event(1)], [])
+    await store.append([samples.event(1).model_copy(update={"at": samples.NOON + DAY / 2})], [])
+    assert await read(store) == [samples.event(1), samples.event(2)]
+
+
+async def test_the_same_group_again_is_one_file(twin: Twin) -> None:
+    store = store_of(twin)
+    for _ in range(2):
+        await store.append([samples.event(1), samples.event(2)], [samples.sealed_text()])
+    assert len(await keys_in(twin, EVENTS)) == 1
+    assert await keys_in(twin, "texts/") == [f"texts/00/{1:064x}.json"]
+
+
+async def test_events_are_filed_by_the_day_of_the_act(twin: Twin) -> None:
+    await store_of(twin).append([samples.event(1), samples.event(2, minute=12 * 60)], [])
+    assert len(await keys_in(twin, EVENTS)) == len(await keys_in(twin, "events/dt=2026-11-21/")) == 1
+
+
+async def test_only_the_time_asked_for_is_read(twin: Twin) -> None:
+    store = store_of(twin)
+    await store.append([samples.event(n, minute=n) for n in range(4)], [])
+    since, until = samples.NOON + timedelta(minutes=1), samples.NOON + timedelta(minutes=3)
+    assert await read(store, since=since, until=until) == [samples.event(n, minute=n) for n in (1, 2)]
+
+
+async def test_an_empty_time_has_no_events(twin: Twin) -> None:
+    assert await read(store_of(twin)) == []
+
+
+async def test_sealed_texts_come_back_by_id(twin: Twin) -> None:
+    store = store_of(twin)
+    await store.append([], [samples.sealed_text(1), samples.sealed_text(2, subjects=("patient:ab",))])
+    one, other = samples.sealed_text(1).text_id, samples.sealed_text(2).text_id
+    assert await store.texts([one, "f" * 64]) == {one: samples.sealed_text(1)}
+    assert await store.texts_about("patient:ab") == [other]
+
+
+async def test_a_file_is_never_written_over(twin: Twin) -> None:
+    await twin.feedback_files.put("events/x.jsonl", b"first")
+    await twin.feedback_files.put("events/x.jsonl", b"second")
+    assert await twin.feedback_files.get("events/x.jsonl") == b"first"
+
+
+async def test_writers_at_the_same_time_leave_one_whole_file(twin: Twin) -> None:
+    files = twin.feedback_files
+    await asyncio.gather(*(files.put("events/x.jsonl", b"same" * 10_000) for _ in range(8)))
+    assert await files.get("events/x.jsonl") == b"same" * 10_000
+    assert await keys_in(twin, "events/") == ["events/x.jsonl"]
+
+
+def line(**changed: object) -> bytes:
+    return orjson.dumps(samples.event().model_dump(mode="json") | changed)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (line(schema_version=2), "schema_version 2"),
+        (line(tenant="pharmacy"), "is of the tenant pharmacy, not of clinic"),
+        (line()[:-20], "line is damaged"),
+        (b"[]", "line is no event"),
+        (line(kind="guess"), "kind"),
+    ],
+)
+async def test_a_line_that_is_not_ours_to_read_is_refused_by_name(
+    twin: Twin, second: bytes, said: str
+) -> None:
+    await twin.feedback_files.put(f"{EVENTS}abc.jsonl", line() + b"\n" + second + b"\n")
+    with pytest.raises(InvalidRequestError) as raised:
+        await read(store_of(twin))
+    assert raised.value.message.startswith(f"{EVENTS}abc.jsonl, line 2: ")
+    assert said in raised.value.message
+
+
+async def test_a_withdrawn_document_s_signals_go_with_it(twin: Twin) -> None:
+    store = store_of(twin, Tombstones({"document:gone": samples.NOON + DAY}))
+    about_it, beside_it = (
+        samples.event(1, shown=("gone", "refill")),
+        samples.event(2, shown=("refill", "gone")),
+    )
+    opened = samples.event(3).model_copy(update={"opened": "gone"})
+    await store.append([about_it, beside_it, opened], [])
+    (left,) = await read(store)
+    assert left == beside_it.model_copy(update={"documents": beside_it.documents[:1]})
+
+
+async def test_a_document_that_was_added_again_has_signals_again(twin: Twin) -> None:
+    store = store_of(twin, Tombstones({"document:refill": samples.NOON + timedelta(minutes=5)}))
+    before, after = samples.event(1), samples.event(2, minute=10)
+    await store.append([before, after], [])
+    assert await read(store) == [after]
+
+
+async def test_another_tenant_s_feedback_is_unknown(twin: Twin, stranger: Twin) -> None:
+    await store_of(twin).append([samples.event()], [samples.sealed_text()])
+    assert await read(store_of(stranger)) == []
+    assert await store_of(stranger).texts([samples.sealed_text().text_id]) == {}
