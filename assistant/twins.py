@@ -1,4 +1,5 @@
-"""What the embedded stores and AWS's do in the same way: values of the index, its hits, batches of a log.
+"""What the embedded stores and AWS's do in the same way: values of the index, its hits, batches of a log,
+revisions of the desk.
 
 A leg is one ranked list of a search: by its row's id (``<document_id>#…``) the score, best first.
 """
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.answering.ports import LogBatch
 from assistant.domain.answers import Excerpt
+from assistant.domain.desk import DeskItem
 from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     Document,
@@ -33,7 +35,7 @@ from assistant.domain.documents import (
     UnitKind,
     reciprocal_rank_fusion,
 )
-from assistant.domain.errors import DocumentInvalidError
+from assistant.domain.errors import ConflictError, DocumentInvalidError
 
 LONGEST_WHOLE_TEXT = 200_000
 """About 30,000 words: in UTF-8 less than one bulk call takes."""
@@ -197,6 +199,22 @@ def known_words_of(words: Mapping[str, int], definitions: Mapping[tuple[str, str
         if len({long.removesuffix("s") for long in longs}) == 1
     }
     return KnownWords(words=dict(words), abbreviations=agreed)
+
+
+def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:
+    """Return whether the revision is to be added; False where it is stored already.
+
+    ``same`` is the stored revision of its number. Raises ConflictError for any other.
+    """
+    if same == item:
+        return False
+    stands = 0 if newest is None else newest.revision
+    if item.revision != stands + 1:
+        raise ConflictError(
+            f"The newest revision of {item.kind.value} {item.item_id} is {stands}, and revision"
+            f" {item.revision} does not follow it. Read it again and repeat the change on the newest one."
+        )
+    return True
 
 
 # One batch of an answer's event log as bytes, the same in every store: a line of JSON, then the frames.

@@ -78,6 +78,7 @@ class DataOutputs:
     records_table: str
     events_table: str
     states_table: str
+    desk_table: str
     domain_name: str
     domain_arn: str
     domain_endpoint: str

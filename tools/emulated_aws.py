@@ -42,6 +42,7 @@ class EmulatedAws:
             "region": self.region,
             "documents_bucket": "{tenant}-documents",
             "states_table": "{tenant}-states",
+            "desk_table": "{tenant}-desk",
             "ingestion_queue_url": f"{self.queues}-documents",
             "withdrawals_queue_url": f"{self.queues}-withdrawals",
         }

@@ -1,7 +1,8 @@
 """Names that the templates and the processes share: tables, metrics, power states, custom resources.
 
-A tenant has three tables because they differ in lifetime and in who may write
-(docs/decisions/0009-three-dynamodb-tables.md). This module imports nothing of the product.
+A tenant has four tables because they differ in lifetime and in who may write
+(docs/decisions/0009-three-dynamodb-tables.md, docs/decisions/0045-review-desk.md). This module imports
+nothing of the product.
 """
 
 from __future__ import annotations
@@ -74,7 +75,14 @@ STATES = TableDefinition(
     service_actions=(*_READ, "dynamodb:BatchWriteItem"),
     worker_actions=(*_READ, "dynamodb:BatchWriteItem", "dynamodb:PutItem"),
 )
-TABLES = (RECORDS, EVENTS, STATES)
+DESK = TableDefinition(
+    role="desk",
+    index=SecondaryIndex(name="listed", partition="listed", sort="listed_at", whole_items=True),
+    # As for records: revisions are only added.
+    service_actions=(*_READ, "dynamodb:PutItem"),
+    worker_actions=(*_READ, "dynamodb:PutItem"),
+)
+TABLES = (RECORDS, EVENTS, STATES, DESK)
 
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------

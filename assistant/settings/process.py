@@ -171,6 +171,8 @@ class StoreSettings(ProcessSettings):
     """KMS key (id, alias or ARN) that encrypts documents; the bucket's default when absent."""
     states_table: str = ""
     """DynamoDB table of the documents' states."""
+    desk_table: str = ""
+    """DynamoDB table of the review desk: cases, approved answers, releases of weights."""
     ingestion_queue_url: str = ""
     """SQS queue of documents to index."""
     withdrawals_queue_url: str = ""
@@ -291,7 +293,7 @@ class ServiceSettings(StoreSettings):
     schema_stamp: str = ""
     """Stamp of the applied search schema; a change replaces the tasks."""
 
-    on_aws: ClassVar[tuple[str, ...]] = (*StoreSettings.on_aws, "records_table", "events_table")
+    on_aws: ClassVar[tuple[str, ...]] = (*StoreSettings.on_aws, "records_table", "events_table", "desk_table")
 
     @classmethod
     def wrong_together(cls, given: Mapping[str, Any]) -> list[str]:

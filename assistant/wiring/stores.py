@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
     from assistant.aws.clients import AwsService
+    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
     from assistant.aws.dynamodb_log import DynamoDbAnswerLog
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
@@ -38,9 +39,15 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import ParameterKeySource
     from assistant.aws.sagemaker import SageMakerRuntime
     from assistant.knowledge.ports import PassageIndex, WriteTurn
+    from assistant.learning.ports import DeskStore
 
     DynamoDbStore = TypeVar(
-        "DynamoDbStore", DynamoDbAnswerLog, DynamoDbAnswerRecords, DynamoDbDocumentStates, DynamoDbWriteTurn
+        "DynamoDbStore",
+        DynamoDbAnswerLog,
+        DynamoDbAnswerRecords,
+        DynamoDbDeskStore,
+        DynamoDbDocumentStates,
+        DynamoDbWriteTurn,
     )
 
 Opened = TypeVar("Opened")
@@ -226,6 +233,7 @@ class EmbeddedTenant:
         self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
     ) -> None:
         from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
+        from assistant.embedded.desk import SqliteDeskStore
         from assistant.embedded.feedback import (
             FolderFeedbackFiles,
             SqliteErasureKeys,
@@ -248,12 +256,14 @@ class EmbeddedTenant:
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
+        self.desk = SqliteDeskStore(folder / "desk.sqlite")
         self.index = EmbeddedPassageIndex(folder / "index", model=model)
         self.search = EmbeddedPassageSearch(folder / "index", model=model)
 
     async def close(self) -> None:
         queues = (self.states, self.queue, self.withdrawals, self.outbox)
-        for store in (*queues, self.records, self.log, self.erasure_keys, self.index, self.search):
+        answers = (self.records, self.log, self.desk, self.erasure_keys)
+        for store in (*queues, *answers, self.index, self.search):
             await store.close()
 
 
@@ -273,6 +283,7 @@ class TenantStores:
 
     knowledge: KnowledgeStores
     records: AnswerRecords
+    desk: DeskStore
 
 
 @asynccontextmanager
@@ -280,7 +291,7 @@ async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerato
     """Open one tenant's embedded stores, without any other process."""
     embedded = _embedded_tenant(tenant, state_dir=state_dir)
     try:
-        yield TenantStores(knowledge=embedded.knowledge, records=embedded.records)
+        yield TenantStores(knowledge=embedded.knowledge, records=embedded.records, desk=embedded.desk)
     finally:
         await embedded.close()
 
@@ -357,6 +368,13 @@ class StoreChoice:
         from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 
         return await self._dynamodb(DynamoDbAnswerLog, settings.events_table)
+
+    async def desk(self) -> DeskStore:
+        if self.settings.stores == "embedded":
+            return self._embedded_tenant().desk
+        from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+
+        return await self._dynamodb(DynamoDbDeskStore, self.settings.desk_table)
 
     async def power(self, settings: ServiceSettings) -> EndpointPower:
         if settings.power_parameter is None:

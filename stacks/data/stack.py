@@ -60,6 +60,7 @@ class DataStack(TenantStack):
             records_table=tables["records"],
             events_table=tables["events"],
             states_table=tables["states"],
+            desk_table=tables["desk"],
             domain_name=domain.ref,
             domain_arn=domain.attr_arn,
             domain_endpoint=domain.attr_domain_endpoint,

@@ -204,7 +204,7 @@ class AuditedStores:
                 earlier.learning.training_bucket,
                 earlier.corpus.corpus_bucket,
             ),
-            tables=(data.records_table, data.events_table, data.states_table),
+            tables=(data.records_table, data.events_table, data.states_table, data.desk_table),
             domain_name=data.domain_name,
             domain_arn=data.domain_arn,
             trail_bucket=data.trail_bucket,

@@ -112,6 +112,7 @@ class TenantMetrics:
             "records": self.earlier.data.records_table,
             "events": self.earlier.data.events_table,
             "states": self.earlier.data.states_table,
+            "desk": self.earlier.data.desk_table,
         }
         return {
             f"{role}{name.lower()}": metric("AWS/DynamoDB", name, statistic, {"TableName": table}, minutes=5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, link_secret_context
+from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, link_secret_context
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.data.permissions import document_statements, table_statements
 from stacks.outputs import EarlierOutputs, KeysOutputs
@@ -30,7 +30,12 @@ def task_statements(
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
-    tables = ((RECORDS, data.records_table), (EVENTS, data.events_table), (STATES, data.states_table))
+    tables = (
+        (RECORDS, data.records_table),
+        (EVENTS, data.events_table),
+        (STATES, data.states_table),
+        (DESK, data.desk_table),
+    )
     parameters = (tenant.jwks_parameter, models.power_parameter, tenant.link_secret_parameter)
     names = sorted({tenant.config.embedding.model, tenant.config.generation.model})
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"

@@ -191,6 +191,7 @@ def _environment(tenant: DeployedTenant, earlier: EarlierOutputs) -> dict[str, A
         "records_table": data.records_table,
         "events_table": data.events_table,
         "states_table": data.states_table,
+        "desk_table": data.desk_table,
         "ingestion_queue_url": ingestion.ingestion_queue_url,
         "withdrawals_queue_url": ingestion.withdrawals_queue_url,
         "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",

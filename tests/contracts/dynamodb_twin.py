@@ -1,4 +1,4 @@
-"""Records, event logs and document states by DynamoDB."""
+"""Records, event logs, document states and the desk by DynamoDB."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.local_resources import create_table
 from assistant.domain.clock import Clock
-from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, TABLES
+from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, server_url
 
 
 class DynamoDbTwin:
-    """The three tables ``<name>-<role>``, which must be there."""
+    """The tables ``<name>-<role>``, which must be there."""
 
     def __init__(self, client: Any, *, name: str) -> None:
         self._client = client
@@ -30,6 +31,7 @@ class DynamoDbTwin:
         self.log = DynamoDbAnswerLog(client, table=f"{name}-{EVENTS.role}")
         self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
         self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
+        self.desk = DynamoDbDeskStore(client, table=f"{name}-{DESK.role}")
         self._logs = [self.log]
 
     def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
@@ -37,7 +39,8 @@ class DynamoDbTwin:
         return self._logs[-1]
 
     async def close(self) -> None:
-        for store in (self.records, self.states, self.outbox, self.erasure_keys, *self._logs):
+        stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys)
+        for store in (*stores, *self._logs):
             await store.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 SUITES: Mapping[str, tuple[str, ...]] = {
     "test_answer_log": ("embedded", "dynamodb"),
     "test_answer_records": ("embedded", "dynamodb"),
+    "test_desk_store": ("embedded", "dynamodb"),
     "test_document_states": ("embedded", "dynamodb"),
     "test_document_store": ("embedded", "s3"),
     "test_erasure_keys": ("embedded", "dynamodb"),

@@ -15,7 +15,7 @@ from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, P
 from assistant.domain.clock import Clock
 from assistant.knowledge.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
 from assistant.learning.feedback_store import FeedbackFiles
-from assistant.learning.ports import ErasureKeys, FeedbackOutbox
+from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -48,6 +48,8 @@ class Twin(Protocol):
     def erasure_keys(self) -> ErasureKeys: ...
     @property
     def feedback_files(self) -> FeedbackFiles: ...
+    @property
+    def desk(self) -> DeskStore: ...
     def log_by(self, clock: Clock) -> AnswerLog:
         """Return the same event log as a process sees it whose clock is ``clock``."""
         ...

@@ -28,7 +28,7 @@ from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.domain.documents import Document, MediaType
 from assistant.knowledge.parsing import parse_document
-from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, TABLES
+from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from assistant.settings.process import ServiceSettings
 from tests.contracts.samples import indexed
 from tests.fakes.aws_server import REGION
@@ -70,6 +70,7 @@ class AwsTenants:
                 "documents_bucket": self.named("documents"),
                 "states_table": self.named(STATES.role),
                 "records_table": self.named(RECORDS.role),
+                "desk_table": self.named(DESK.role),
                 "events_table": self.named(EVENTS.role),
                 "ingestion_queue_url": self.queue_url("ingestion"),
                 "withdrawals_queue_url": self.queue_url("withdrawals"),

@@ -85,7 +85,7 @@ def keys_of(account: EmulatedAccount, tenant: str) -> list[str]:
 def test_tables_have_the_keys_that_the_adapters_write(account: EmulatedAccount, tenant: str) -> None:
     dynamodb = account.client("dynamodb")
     tables = resources_of(account, stack(tenant, "Data"), "AWS::DynamoDB::Table")
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         schema = dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]
         assert [key["AttributeName"] for key in schema] == ["pk", "sk"]

@@ -64,6 +64,11 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
             "The class has the one folder that a function may write to.",
         ),
         (
+            ("desk_table",),
+            ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
+            "Ingestion neither reads nor writes the desk.",
+        ),
+        (
             ("tenants_dir",),
             ("ReceivingSettings",),
             "The class has the one folder that a function may write to.",

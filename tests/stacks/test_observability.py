@@ -156,7 +156,7 @@ def test_the_trail_sees_every_store_of_patients_data(template: dict[str, Any]) -
         CORPUS.corpus_bucket,
     ):
         assert f":s3:::{bucket}/" in seen
-    for table in (DATA.records_table, DATA.events_table, DATA.states_table):
+    for table in (DATA.records_table, DATA.events_table, DATA.states_table, DATA.desk_table):
         assert f":table/{table}" in seen
 
 

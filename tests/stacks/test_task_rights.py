@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.deployed_names import EVENTS, RECORDS, STATES, TableDefinition
+from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TableDefinition
 from tests.stacks.orchestrator_template import orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import DATA, INGESTION, KEYS, MODELS, deployed, resources_of, with_sections
@@ -89,8 +89,13 @@ def test_the_index_may_be_searched_and_not_written(rights: Statements) -> None:
 
 @pytest.mark.parametrize(
     ("definition", "table"),
-    [(RECORDS, DATA.records_table), (EVENTS, DATA.events_table), (STATES, DATA.states_table)],
-    ids=["records", "events", "states"],
+    [
+        (RECORDS, DATA.records_table),
+        (EVENTS, DATA.events_table),
+        (STATES, DATA.states_table),
+        (DESK, DATA.desk_table),
+    ],
+    ids=["records", "events", "states", "desk"],
 )
 def test_a_table_permits_what_its_adapter_needs(
     rights: Statements, definition: TableDefinition, table: str
@@ -110,13 +115,15 @@ def test_a_table_s_index_may_only_be_queried(rights: Statements) -> None:
     assert indexes == {
         ("dynamodb:Query", arn("dynamodb", f"table/{DATA.records_table}/index/listed")),
         ("dynamodb:Query", arn("dynamodb", f"table/{DATA.states_table}/index/by_state")),
+        ("dynamodb:Query", arn("dynamodb", f"table/{DATA.desk_table}/index/listed")),
     }
 
 
-def test_records_may_be_neither_changed_nor_deleted(rights: Statements) -> None:
-    records = arn("dynamodb", f"table/{DATA.records_table}")
+@pytest.mark.parametrize("table", [DATA.records_table, DATA.desk_table])
+def test_records_and_the_desk_may_be_neither_changed_nor_deleted(rights: Statements, table: str) -> None:
+    name = arn("dynamodb", f"table/{table}")
     for action in ("dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"):
-        assert records not in allowed_on(rights, action)
+        assert name not in allowed_on(rights, action)
 
 
 def test_versions_are_listed_under_the_documents_prefix(rights: Statements) -> None:

@@ -60,6 +60,7 @@ DATA = DataOutputs(
     records_table="value-records",
     events_table="value-events",
     states_table="value-states",
+    desk_table="value-desk",
     domain_name="value-search",
     domain_arn=_arn("es", "domain/value-search"),
     domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",

@@ -161,6 +161,7 @@ class Scene:
             states_table=_STATES_TABLE,
             records_table=RECORDS_TABLE,
             events_table="load-events",
+            desk_table="load-desk",
             ingestion_queue_url=f"{url}/queue/ingestion",
             withdrawals_queue_url=f"{url}/queue/withdrawals",
             opensearch_url=url,

@@ -23,6 +23,7 @@ ON_AWS = {
     "aws_endpoint_url": NOWHERE,
     "documents_bucket": "{tenant}-documents",
     "states_table": "{tenant}-states",
+    "desk_table": "{tenant}-desk",
     "records_table": "{tenant}-records",
     "events_table": "{tenant}-events",
     "ingestion_queue_url": f"{NOWHERE}/{{tenant}}-documents",

@@ -1,0 +1,178 @@
+"""The review desk of one tenant in DynamoDB: revisions are put once; pointers move by conditional puts.
+
+| partition (``pk``) | sort (``sk``) | item |
+| --- | --- | --- |
+| ``item#KIND#ID`` | ``revision#N`` | one revision |
+| ``item#KIND#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
+| ``newest#KIND`` | ``ID`` | number and, where it fits, body of the newest revision |
+| ``version`` | ``version`` | the number of puts of every kind but cases |
+
+One transaction writes the revision, its pointer and the version, each on its own condition, so ``PutItem``
+is the only action that writes: nothing is updated or deleted. Cases are listed by an index, latest first,
+which may lag by a moment; the kinds that serving reads are listed consistently.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+from assistant.aws.dynamodb import (
+    TRANSIENT,
+    DynamoDbRefusal,
+    DynamoDbTable,
+    Item,
+    back_off,
+    part_names,
+    partition_query,
+    prefix_query,
+    store_text,
+    typed_key,
+)
+from assistant.domain.clock import Clock
+from assistant.domain.desk import DeskItem, DeskKind
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.twins import follows_newest
+
+_VERSION_KEY = ("version", "version")
+_ATTEMPTS = 8
+"""Of a put: another put at the same moment moves the version, and this one then reads it again."""
+
+
+class DynamoDbDeskStore:
+    """``DeskStore`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        del clock  # items bring their own times; all adapters have the same signature
+        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
+
+    async def close(self) -> None:
+        await self._table.close()
+
+    async def version(self) -> int:
+        found = await self._table.get(_VERSION_KEY)
+        return 0 if found is None else int(found["n"]["N"])
+
+    async def put(self, item: DeskItem) -> None:
+        partition, body = _partition(item.kind, item.item_id), store_text(item.model_dump_json())
+        if body.parts:
+            parts = [typed_key((partition, name)) | part for name, part in body.parts]
+            for part in parts:  # a part is named by its content: a repeat changes nothing
+                await self._table.calls.call_if("PutItem", {"TableName": self._table.name, "Item": part})
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await back_off(attempt)
+            same, newest = await self._revision(item), await self.get(item.kind, item.item_id)
+            if not follows_newest(item, same=same, newest=newest):
+                return
+            if await self._transact(await self._puts(item, body.attributes)):
+                return
+        raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
+
+    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
+        pointer = await self._table.get((_pointers(kind), item_id))
+        return None if pointer is None else (await self._of_pointers([pointer]))[0]
+
+    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+        """As the port says; of cases the index may lag by a moment."""
+        if kind is DeskKind.CASE:
+            request = {
+                "IndexName": "listed",
+                "ScanIndexForward": False,
+                **partition_query("listed = :kind", kind=kind.value),
+            }
+            return await self._of_pointers([one async for one in self._table.query(request, limit=limit)])
+        pointers = [one async for one in self._table.query(partition_query("pk = :pk", pk=_pointers(kind)))]
+        items = await self._of_pointers(pointers)
+        return sorted(items, key=lambda item: item.at, reverse=True)[:limit]
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        request = prefix_query(_partition(kind, item_id), prefix="revision#")
+        return await self._items([one async for one in self._table.query(request)])
+
+    async def _revision(self, item: DeskItem) -> DeskItem | None:
+        found = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
+        return None if found is None else (await self._items([found]))[0]
+
+    async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
+        """Return the newest revisions; those too large for a pointer are read by their own keys."""
+        keys = {
+            place: (pointer["item"]["S"], pointer["revision_key"]["S"])
+            for place, pointer in enumerate(pointers)
+            if "revision_key" in pointer
+        }
+        whole = await self._table.get_many(list(keys.values()))
+        return await self._items(
+            [whole[keys[place]] if place in keys else pointer for place, pointer in enumerate(pointers)]
+        )
+
+    async def _items(self, rows: Sequence[Item]) -> list[DeskItem]:
+        return [DeskItem.model_validate_json(body) for body in await self._table.bodies(rows)]
+
+    async def _puts(self, item: DeskItem, body: Item) -> list[dict[str, Any]]:
+        """Return the writes of one transaction: revision, pointer and, for what is served, the version."""
+        key, number = _revision_key(item.kind, item.item_id, item.revision), {"N": str(item.revision)}
+        pointer: Item = typed_key((_pointers(item.kind), item.item_id)) | {"revision": number}
+        if part_names(body):
+            pointer |= {"item": {"S": key[0]}, "revision_key": {"S": key[1]}}
+        else:
+            pointer |= body
+        if item.kind is DeskKind.CASE:
+            at = item.at.astimezone(UTC).isoformat(timespec="microseconds")
+            pointer |= {"listed": {"S": item.kind.value}, "listed_at": {"S": f"{at}#{item.item_id}"}}
+        puts = [
+            self._new(typed_key(key) | body),
+            self._next(pointer, attribute="revision", before=item.revision - 1),
+        ]
+        if item.kind is not DeskKind.CASE:
+            before = await self.version()
+            version: Item = typed_key(_VERSION_KEY) | {"n": {"N": str(before + 1)}}
+            puts.append(self._next(version, attribute="n", before=before))
+        return puts
+
+    def _new(self, item: Item) -> dict[str, Any]:
+        return {
+            "TableName": self._table.name,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+
+    def _next(self, item: Item, *, attribute: str, before: int) -> dict[str, Any]:
+        """Return the put on the condition that the number stands at ``before``; 0 is no item yet."""
+        if before == 0:
+            return self._new(item)
+        return {
+            "TableName": self._table.name,
+            "Item": item,
+            "ConditionExpression": "#number = :before",
+            "ExpressionAttributeNames": {"#number": attribute},
+            "ExpressionAttributeValues": {":before": {"N": str(before)}},
+        }
+
+    async def _transact(self, puts: Sequence[dict[str, Any]]) -> bool:
+        """Write all or nothing; return False where a condition did not hold or another write came between."""
+        request = {"TransactItems": [{"Put": put} for put in puts], "ClientRequestToken": uuid.uuid4().hex}
+        try:
+            await self._table.calls.call("TransactWriteItems", request)
+        except DynamoDbRefusal as refusal:
+            reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
+            codes = {str(reason.get("Code", "None")) for reason in reasons}
+            retried = {"None", "ConditionalCheckFailed", "TransactionConflict"} | TRANSIENT
+            if refusal.code != "TransactionCanceledException" or not codes or not codes <= retried:
+                raise RecordsUnavailableError(f"DynamoDB refused a write ({refusal.code}).") from refusal
+            return False
+        return True
+
+
+def _partition(kind: DeskKind, item_id: str) -> str:
+    return f"item#{kind.value}#{item_id}"
+
+
+def _pointers(kind: DeskKind) -> str:
+    return f"newest#{kind.value}"
+
+
+def _revision_key(kind: DeskKind, item_id: str, revision: int) -> tuple[str, str]:
+    return _partition(kind, item_id), f"revision#{revision:08d}"

@@ -1,0 +1,116 @@
+"""What every DeskStore does."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from assistant.domain.desk import DeskItem, DeskKind
+from assistant.domain.errors import ConflictError
+from tests.contracts.twins import Twin
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+ANSWER = DeskKind.APPROVED_ANSWER
+
+
+def item(
+    item_id: str = "a", revision: int = 1, *, kind: DeskKind = ANSWER, body: str = "{}", minute: int = 0
+) -> DeskItem:
+    at = AT + timedelta(minutes=minute)
+    return DeskItem(kind=kind, item_id=item_id, revision=revision, at=at, by="rita", note="why", body=body)
+
+
+async def test_an_item_comes_back_whole(twin: Twin) -> None:
+    await twin.desk.put(item(body='{"text": "é"}'))
+    assert await twin.desk.get(ANSWER, "a") == item(body='{"text": "é"}')
+
+
+async def test_an_unknown_item_is_none_and_has_no_history(twin: Twin) -> None:
+    assert await twin.desk.get(ANSWER, "a") is None
+    assert await twin.desk.history(ANSWER, "a") == []
+
+
+async def test_the_newest_revision_counts_and_the_history_has_all(twin: Twin) -> None:
+    revisions = [item(revision=number, minute=number) for number in range(1, 12)]
+    for one in revisions:
+        await twin.desk.put(one)
+    assert await twin.desk.get(ANSWER, "a") == revisions[-1]
+    assert await twin.desk.history(ANSWER, "a") == revisions
+
+
+async def test_the_same_revision_again_changes_nothing(twin: Twin) -> None:
+    await twin.desk.put(item())
+    await twin.desk.put(item(revision=2, body="[2]"))
+    before = await twin.desk.version()
+    await twin.desk.put(item())
+    await twin.desk.put(item(revision=2, body="[2]"))
+    assert await twin.desk.version() == before
+    assert len(await twin.desk.history(ANSWER, "a")) == 2
+
+
+@pytest.mark.parametrize("revision", [1, 3])
+async def test_a_revision_that_does_not_follow_names_the_newest(twin: Twin, revision: int) -> None:
+    await twin.desk.put(item())
+    with pytest.raises(ConflictError, match="newest revision of approved_answer a is 1"):
+        await twin.desk.put(item(revision=revision, body="[other]"))
+    assert await twin.desk.history(ANSWER, "a") == [item()]
+
+
+async def test_a_new_item_begins_with_revision_one(twin: Twin) -> None:
+    with pytest.raises(ConflictError, match="is 0"):
+        await twin.desk.put(item(revision=2))
+
+
+async def test_of_two_revisions_at_once_one_is_kept(twin: Twin) -> None:
+    await twin.desk.put(item())
+    rivals = [item(revision=2, body=f"[{number}]") for number in range(4)]
+    results = await asyncio.gather(*(twin.desk.put(one) for one in rivals), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["ConflictError"] * 3 + ["NoneType"]
+    assert await twin.desk.get(ANSWER, "a") == rivals[results.index(None)]
+
+
+async def test_puts_of_several_items_at_once_are_all_kept(twin: Twin) -> None:
+    await asyncio.gather(*(twin.desk.put(item(f"a{number}")) for number in range(5)))
+    assert {one.item_id for one in await twin.desk.list(ANSWER)} == {f"a{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("kind", [DeskKind.CASE, ANSWER])
+async def test_a_list_has_newest_revisions_the_latest_changed_first(twin: Twin, kind: DeskKind) -> None:
+    for minute, name in enumerate("abc"):
+        await twin.desk.put(item(name, kind=kind, minute=minute))
+    await twin.desk.put(item("a", 2, kind=kind, minute=9))
+    found = await twin.desk.list(kind)
+    assert [(one.item_id, one.revision) for one in found] == [("a", 2), ("c", 1), ("b", 1)]
+    assert [one.item_id for one in await twin.desk.list(kind, limit=2)] == ["a", "c"]
+
+
+async def test_a_list_is_of_one_kind(twin: Twin) -> None:
+    await twin.desk.put(item())
+    assert await twin.desk.list(DeskKind.GLOSSARY_ENTRY) == []
+
+
+async def test_the_version_grows_with_every_put_but_of_a_case(twin: Twin) -> None:
+    seen = [await twin.desk.version()]
+    for one in (item(), item(revision=2), item(kind=DeskKind.RANKER_RELEASE), item("b")):
+        await twin.desk.put(one)
+        seen.append(await twin.desk.version())
+    assert seen == sorted(set(seen))
+    await twin.desk.put(item(kind=DeskKind.CASE))
+    assert await twin.desk.version() == seen[-1]
+
+
+async def test_a_body_of_a_megabyte_comes_back_by_every_way(twin: Twin) -> None:
+    body = "".join(f"{number * 7919 % 1_000_003:x} " for number in range(180_000))
+    large = item(body=body)
+    await twin.desk.put(large)
+    assert await twin.desk.get(ANSWER, "a") == large
+    assert await twin.desk.list(ANSWER) == [large]
+    assert await twin.desk.history(ANSWER, "a") == [large]
+
+
+async def test_another_tenant_sees_nothing(twin: Twin, stranger: Twin) -> None:
+    await twin.desk.put(item())
+    assert await stranger.desk.get(ANSWER, "a") is None
+    assert await stranger.desk.version() == 0
