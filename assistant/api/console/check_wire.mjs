@@ -16,7 +16,7 @@ const RECEIVED = [
   ...["Source", "Sentence", "Problem", "Started", "Done", "StoredVerdict", "StoredSent", "AnswerRecord"],
   ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage"],
 ];
-const SENT = ["AnswerRequest", "Verdict", "Sent"];
+const SENT = ["AnswerRequest", "Verdict", "Sent", "Act"];
 
 const api = JSON.parse(await readFile(document, "utf8"));
 const { schemas } = api.components;

@@ -3,6 +3,7 @@ import { ComingBack, type Open, type Place, RESUME_WINDOW_S, type Reader } from 
 import { CALL_LIMIT_MS } from "./config.ts";
 import { ApiError, problemOf, retryAfterMs, unreachable } from "./problems.ts";
 import type {
+  Act,
   AnswerRequest,
   Conversation,
   DocumentPage,
@@ -78,6 +79,12 @@ export class Api {
 
   async send(answerId: string, sent: Sent): Promise<StoredSent> {
     return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
+  }
+
+  async report(answerId: string, act: Act): Promise<void> {
+    const headers = { "content-type": "application/json" };
+    const path = `/v1/answers/${encodeURIComponent(answerId)}/acts`;
+    await this.#call(path, { method: "POST", body: JSON.stringify(act), headers, keepalive: true });
   }
 
   /** The stored text of a source, with its passage: by the agent's own token, so no link is needed. */

@@ -1,6 +1,7 @@
 /** The conversation on the screen: its turns, the words not sent yet, and all that an agent can do with them. */
 import { type ReadonlySignal, type Signal, batch, computed, signal } from "@preact/signals";
 import type { Api } from "./api.ts";
+import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import { ApiError } from "./problems.ts";
@@ -43,6 +44,7 @@ export class Conversation {
   readonly #author: string;
   readonly #answering: Answering;
   readonly #marking: Marking;
+  readonly #acts: Acts;
   readonly #snippets: Snippets;
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
@@ -59,6 +61,7 @@ export class Conversation {
     this.underway = this.#answering.underway;
     this.isLost = this.#answering.isLost;
     this.#marking = new Marking(api);
+    this.#acts = new Acts(api);
     this.#snippets = new Snippets(api);
   }
 
@@ -174,6 +177,7 @@ export class Conversation {
     const stored = await this.#marking.send(turn, turn.answerId, text);
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, stored] }));
     this.setReply(turn.answerId, null);
+    this.#acts.taken(turn);
   }
 
   /** Put a verdict on record; earlier ones are kept, the last counts. Throws ApiError. */
@@ -181,6 +185,18 @@ export class Conversation {
     if (turn.answerId === null) return;
     const stored = await this.#marking.judge(turn, turn.answerId, draft);
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, verdicts: [...current.verdicts, stored] }));
+    if (draft.label === "good") this.#acts.taken(turn);
+  }
+
+  /** The agent opened a source of a turn. */
+  noteOpened(turnKey: string, n: number): void {
+    const turn = this.#turn(turnKey);
+    if (turn !== null) this.#acts.opened(turn, n);
+  }
+
+  /** The agent copied words of a turn: it is not passed over. */
+  noteCopied(turn: Turn): void {
+    this.#acts.copied(turn);
   }
 
   /** The page goes away: calls that break off from now on say nothing about what was asked. */
@@ -226,6 +242,8 @@ export class Conversation {
   #leaveThread(): void {
     this.stop();
     this.#pending = this.#runningId = null;
+    // an earlier conversation that was only read again is not passed over
+    for (const turn of this.turns.peek()) if (turn.key !== turn.answerId) this.#acts.left(turn);
     batch(() => {
       this.#conversationId.value = null;
       this.turns.value = [];

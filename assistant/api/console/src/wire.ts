@@ -125,6 +125,14 @@ export interface Sent {
   readonly text: string;
 }
 
+/** What an agent did with an answer, beside marks and replies. */
+export interface Act {
+  readonly act_id: string;
+  readonly kind: "opened_source" | "possibly_taken" | "possibly_passed_over";
+  /** Number of the opened source. */
+  readonly n?: number;
+}
+
 export interface StoredVerdict {
   readonly at: string;
   readonly verdict: Verdict;

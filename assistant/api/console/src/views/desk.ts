@@ -86,6 +86,7 @@ export class Desk {
   show(turnKey: string, n: number, opener: HTMLElement): void {
     this.preview.value = null;
     this.open.value = { turnKey, n, opener };
+    this.conversation.noteOpened(turnKey, n);
   }
 
   /** Close the open source and give the focus back to what opened it. */

@@ -44,7 +44,9 @@ function DraftActions({ turn }: { turn: Turn }) {
       <button type="button" id="edit-reply" class="button primary" onClick={edit}>
         <Icon name="edit" /> {draft === "" ? "Write a reply" : "Edit as reply"}
       </button>
-      {draft !== "" && <CopyButton text={draft} label="Copy reply" />}
+      {draft !== "" && (
+        <CopyButton text={draft} label="Copy reply" onCopied={() => desk.conversation.noteCopied(turn)} />
+      )}
     </p>
   );
 }
@@ -107,7 +109,7 @@ function Editor({ turn, text }: EditorProps) {
         <button type="button" class="button primary" disabled={isBusy || text.trim() === ""} onClick={send}>
           <Icon name="send" /> {isBusy ? "Sending…" : "Send"}
         </button>
-        <CopyButton text={text} label="Copy" />
+        <CopyButton text={text} label="Copy" onCopied={() => conversation.noteCopied(turn)} />
         <button type="button" class="button quiet" disabled={isBusy} onClick={discard}>
           Discard edit
         </button>

@@ -13,6 +13,11 @@ export const SHORTCUTS = [
   ["Escape", "close the source, the preview or a dialog"],
 ] as const;
 
+/** Agents are workers: the page names what is kept of their work, and the purpose. */
+export const PURPOSE =
+  "Marks, better texts, replies sent, edits and opened sources are kept to improve the answers, as far as your " +
+  "company’s settings allow. Outside an answer’s own record they carry a pseudonym instead of your name.";
+
 /** A list of the keys, as a modal dialog: the browser keeps the focus in it and gives it back. */
 export function Shortcuts({ onClose }: { onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -34,6 +39,8 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
           </div>
         ))}
       </dl>
+      <h3>What is kept</h3>
+      <p class="hint">{PURPOSE}</p>
       <p class="dialog-actions">
         <button type="button" class="button primary" onClick={() => dialog.current?.close()}>
           Close

@@ -10,6 +10,7 @@ import { Desk, DeskContext, type Place, useDesk } from "./desk.ts";
 import { EarlierList } from "./earlier_list.tsx";
 import { Icon } from "./icons.tsx";
 import { ReplyActions } from "./reply.tsx";
+import { PURPOSE } from "./shortcuts.tsx";
 import { SourcePanel } from "./source_panel.tsx";
 import { Sources } from "./sources.tsx";
 import { TurnList, beginAnew } from "./turn_list.tsx";
@@ -44,10 +45,11 @@ export function Workspace({ api, conversation, earlier }: WorkspaceProps) {
         <nav class="turns" aria-label="Conversations">
           <TurnList />
           <EarlierList />
+          <p class="hint purpose">{PURPOSE}</p>
         </nav>
         <div class="desk">
           {/* The browser scrolls it by keyboard: it must be reachable though nothing in it may be a control. */}
-          <section class="sheet" aria-label="Answer" tabIndex={0}>
+          <section class="sheet" aria-label="Answer" tabIndex={0} onCopy={() => turn !== null && conversation.noteCopied(turn)}>
             <RestoreProblem conversation={conversation} />
             {turn === null ? <Welcome /> : <TurnView key={turn.key} turn={turn} />}
           </section>
