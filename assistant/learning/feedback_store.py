@@ -30,6 +30,8 @@ _FILES_AT_ONCE = 16
 _SUBJECTS_A_CALL = 1_000
 _LONGEST_REASON = 200
 _Item = TypeVar("_Item")
+TEXTS = "texts/"
+"""Folder of the sealed texts."""
 DOCUMENT = "document:"
 """Begins the subject of a document."""
 
@@ -90,7 +92,7 @@ class StoredFeedback:
 
     async def _text_ids(self) -> AsyncIterator[list[str]]:
         waiting: list[str] = []
-        async for key in self._files.keys("texts/"):
+        async for key in self._files.keys(TEXTS):
             waiting.append(key.rpartition("/")[2].removesuffix(".json"))
             if len(waiting) == _FILES_AT_ONCE:
                 yield waiting
@@ -169,7 +171,7 @@ def _day_prefix(day: date) -> str:
 
 
 def _text_key(text_id: str) -> str:
-    return f"texts/{text_id[:2]}/{text_id}.json"
+    return f"{TEXTS}{text_id[:2]}/{text_id}.json"
 
 
 def _text(content: bytes, text_id: str) -> SealedText:

@@ -34,10 +34,12 @@ async def open_s3_twin(place: Path) -> AsyncGenerator[S3Twin]:
     name = tenant_name(place)
     async with _client("kms") as kms, _client("s3") as s3:
         key_id = await create_key(kms, alias=name)
-        await create_documents_bucket(s3, bucket=name, kms_key_id=key_id)
+        texts = f"{name}-texts"
+        for bucket in (name, texts):
+            await create_documents_bucket(s3, bucket=bucket, kms_key_id=key_id)
         yield S3Twin(
             documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id),
-            feedback_files=S3FeedbackFiles(s3, bucket=name, kms_key_id=key_id),
+            feedback_files=S3FeedbackFiles(s3, bucket=name, texts_bucket=texts, kms_key_id=key_id),
         )
 
 

@@ -1,0 +1,72 @@
+"""Feedback in two buckets of S3: which of them has what, and that labels can be put under a lock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.s3_feedback import S3FeedbackFiles
+from tests.contracts.aws_twins import tenant_name
+from tests.fakes.aws_server import REGION
+
+LABEL, TEXT = "events/dt=2026-11-20/aa.jsonl", "texts/00/00.json"
+LOCK = {
+    "ObjectLockEnabled": "Enabled",
+    "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 400}},
+}
+
+
+@asynccontextmanager
+async def _buckets(place: Path, url: str) -> AsyncGenerator[tuple[Any, str, str]]:
+    """Yield a client, and the names of a locked bucket and of one without a lock."""
+    name = tenant_name(place)
+    async with open_client("s3", region=REGION, endpoint_url=url) as s3:
+        await s3.create_bucket(Bucket=f"{name}-labels", ObjectLockEnabledForBucket=True)
+        await s3.put_object_lock_configuration(Bucket=f"{name}-labels", ObjectLockConfiguration=LOCK)
+        await s3.create_bucket(Bucket=f"{name}-texts")
+        yield s3, f"{name}-labels", f"{name}-texts"
+
+
+@pytest.fixture
+async def stored(tmp_path: Path, aws_server_url: str) -> AsyncGenerator[tuple[Any, str, str]]:
+    async with _buckets(tmp_path, aws_server_url) as opened:
+        yield opened
+
+
+async def keys(client: Any, bucket: str) -> list[str]:
+    found = await client.list_objects_v2(Bucket=bucket)
+    return [each["Key"] for each in found.get("Contents", [])]
+
+
+async def test_labels_and_texts_are_in_buckets_of_their_own(stored: tuple[Any, str, str]) -> None:
+    client, labels, texts = stored
+    files = S3FeedbackFiles(client, bucket=labels, texts_bucket=texts)
+    await files.put(LABEL, b"{}")
+    await files.put(TEXT, b"{}")
+    assert (await keys(client, labels), await keys(client, texts)) == ([LABEL], [TEXT])
+    assert [key async for key in files.keys("texts/")] == [TEXT]
+    assert await files.get(TEXT) == await files.get(LABEL) == b"{}"
+
+
+async def test_a_label_is_locked_by_its_bucket_and_may_be_put_again(stored: tuple[Any, str, str]) -> None:
+    client, labels, texts = stored
+    files = S3FeedbackFiles(client, bucket=labels, texts_bucket=texts)
+    for _ in range(2):
+        await files.put(LABEL, b"{}")
+    versions = (await client.list_object_versions(Bucket=labels))["Versions"]
+    assert len(versions) == 1
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        await client.delete_object(Bucket=labels, Key=LABEL, VersionId=versions[0]["VersionId"])
+
+
+async def test_one_bucket_may_have_both(stored: tuple[Any, str, str]) -> None:
+    client, _, texts = stored
+    files = S3FeedbackFiles(client, bucket=texts)
+    await files.put(LABEL, b"{}")
+    await files.put(TEXT, b"{}")
+    assert await keys(client, texts) == [LABEL, TEXT]
