@@ -179,7 +179,7 @@ class PromptBuilder:
         wanted = min(self._model.passages, len(passages))
         asked = neutralise(question)
         for read in range(wanted, -1, -1):
-            parts = self._user_parts(asked, passages[:read])
+            parts = user_parts(self._template, asked, [one.embedding_input for one in passages[:read]])
             user = ChatMessage("user", "".join(parts))
             tokens = self._system_tokens + self._count_parts(parts, asked)
             if history or tokens + _TOKENS_A_BORDER * len(parts) > budget:  # history fills what is left
@@ -202,13 +202,6 @@ class PromptBuilder:
             prompt_tokens=tokens + turn_tokens + self._model.template_tokens_per_prompt,
             refusal=self._template.refusal,
         )
-
-    def _user_parts(self, asked: str, passages: Sequence[Passage]) -> list[str]:
-        """Return the user message in parts: the template's own text, each passage, the question."""
-        quoted = [quote_passage(passage) for passage in passages]
-        slots = {"passages": [f"{text}\n\n" for text in quoted[:-1]] + quoted[-1:], "question": [asked]}
-        parts = enumerate(self._template.user)
-        return [text for place, part in parts for text in (slots[part] if place % 2 else [part])]
 
     def _count_parts(self, parts: Sequence[str], asked: str) -> int:
         """Return the tokens of the user message, counted by its parts.
@@ -240,9 +233,20 @@ class PromptBuilder:
         return self._counter.count(message.content) + self._model.template_tokens_per_message
 
 
-def quote_passage(passage: Passage) -> str:
-    """Return the passage between delimiters that its text cannot close."""
-    return f"<passage>\n{neutralise(passage.embedding_input)}\n</passage>"
+def user_parts(template: PromptTemplate, asked: str, passages: Sequence[str]) -> list[str]:
+    """Return the user message in parts: the template's own text, each passage, the question.
+
+    ``asked`` is neutralised by the caller. ``passages``: with title and heading, as they are embedded.
+    """
+    quoted = [quote_passage(text) for text in passages]
+    slots = {"passages": [f"{text}\n\n" for text in quoted[:-1]] + quoted[-1:], "question": [asked]}
+    parts = enumerate(template.user)
+    return [text for place, part in parts for text in (slots[part] if place % 2 else [part])]
+
+
+def quote_passage(text: str) -> str:
+    """Return a passage between delimiters that its text cannot close."""
+    return f"<passage>\n{neutralise(text)}\n</passage>"
 
 
 def neutralise(text: str) -> str:

@@ -1,0 +1,173 @@
+"""Rebuilds the prompts of answers, and writes training sets with a data card: versioned, never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from assistant.answering.generate import load_prompt, neutralise, user_parts
+from assistant.answering.ports import AnswerRecords, ChatMessage, DocumentTexts
+from assistant.domain.answers import PassageUse
+from assistant.domain.documents import ParsedDocument, embedding_input
+from assistant.domain.errors import ConflictError
+from assistant.private_files import make_private_folder, write_private
+from assistant.tuning.training_sets import SPLITS, SetRules, Sets, preference_row, supervised_row
+
+CARD = "card.md"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPrompts:
+    """Builds what a model of this prompt would read for a recorded answer, from the documents as they are."""
+
+    records: AnswerRecords
+    texts: DocumentTexts
+    prompt_id: str
+    passages: int
+    """Sources that the model reads, best first."""
+
+    async def of_answer(self, answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
+        """Return the messages; None where the record or the content of a source is gone."""
+        record = await self.records.get_answer(answer_id)
+        if record is None:
+            return None
+        read: list[str] = []
+        for use in record.passages[: self.passages]:
+            labels = frozenset(record.labels)
+            document = await self.texts.read(use.document_id, use.content_hash, labels=labels)
+            if document is None:
+                return None
+            read.append(_as_embedded(use, document))
+        template = load_prompt(self.prompt_id)
+        user = "".join(user_parts(template, neutralise(question), read))
+        return ChatMessage("system", template.system), ChatMessage("user", user)
+
+
+def _as_embedded(use: PassageUse, document: ParsedDocument) -> str:
+    start, end = use.span
+    above = [one.headings for one in document.sections if one.span.start <= start < one.span.end]
+    heading = " > ".join(above[-1]) if above else ""
+    return embedding_input(title=use.title, heading=heading, text=document.text[start:end])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFacts:
+    """What the data card says beside the counts."""
+
+    tenant: str
+    purpose: str
+    since: datetime
+    until: datetime
+    events: int
+    prompt_id: str
+    rules: SetRules
+
+
+def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
+    """Write the sets into a new folder of ``folder``, named by the hash of their content; return it.
+
+    The same content is the same folder, which is left as it is. A folder appears whole or not at all. Raises
+    ConflictError when the folder exists with other content, OSError.
+    """
+    files = _files(sets)
+    manifest = {
+        "schema_version": 1,
+        "tenant": facts.tenant,
+        "window": [facts.since.isoformat(), facts.until.isoformat()],
+        "prompt": facts.prompt_id,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+    }
+    raw = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    version = hashlib.sha256(raw).hexdigest()
+    target = folder / f"{facts.tenant}-{version[:12]}"
+    if target.exists():
+        if (target / MANIFEST).read_bytes() != raw:
+            raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
+        return target
+    making = folder / f".{target.name}.{os.getpid()}"
+    make_private_folder(making)
+    try:
+        for name, content in (*files.items(), (MANIFEST, raw), (CARD, _card(sets, facts, version).encode())):
+            write_private(making / name, content)
+        making.rename(target)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return target
+
+
+def _files(sets: Sets) -> Mapping[str, bytes]:
+    files: dict[str, bytes] = {}
+    for split in SPLITS:
+        examples = sets.examples[split]
+        preferences = [row for row in map(preference_row, examples) if row is not None]
+        files[f"sft.{split}.jsonl"] = _lines([supervised_row(one) for one in examples])
+        files[f"preference.{split}.jsonl"] = _lines(preferences)
+    return files
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n" for row in rows)
+
+
+def _card(sets: Sets, facts: SetFacts, version: str) -> str:
+    """Return the data card, by the questions of Gebru et al., "Datasheets for datasets" (2021)."""
+    rules = facts.rules
+    splits = "\n".join(
+        f"| {name} | {len(sets.examples[name])} | "
+        f"{sum(one.rejected is not None for one in sets.examples[name])} | "
+        f"{len({one.document_id for one in sets.examples[name]})} |"
+        for name in SPLITS
+    )
+    origins: dict[str, int] = {}
+    for name in SPLITS:
+        for one in sets.examples[name]:
+            origins[one.origin.value] = origins.get(one.origin.value, 0) + 1
+    return f"""# Training sets of {facts.tenant}
+
+Version `{version}` (SHA-256 of {MANIFEST}). This folder is never changed; a new export is a new folder.
+
+| split | examples | preferences | documents |
+| --- | --- | --- | --- |
+{splits}
+
+## Where they come from
+{facts.events} feedback events from {facts.since:%Y-%m-%d} to {facts.until:%Y-%m-%d} (end excluded). Purpose
+of the collection, as the agents were told: {facts.purpose or "not stated in the tenant file"}.
+Texts that people stand behind: {_counts(origins)}. Each line names its answer and its events.
+
+## What is in a line
+`sft.*`: `prompt` (prompt file `{facts.prompt_id}`, the sources as they are now, the question) and
+`completion`. `preference.*`: `prompt`, `chosen`, and the replaced draft as `rejected`. Both in TRL's
+conversational form.
+
+## What was left out
+{_counts(sets.left_out)}.
+- An example needs {rules.least_marks} marks or more on near-identical questions, of which
+  {rules.least_agreement:.0%} or more agree on the document; an approved text needs none.
+- Near-duplicates: MinHash similarity of word triples from {rules.similar_from}.
+- A document is either tested or trained, never both; the newest {rules.newest_share:.0%} of the window
+  validates; no question in train is near one in test.
+
+## Patients' data
+Replaced before the events left the service, and looked for again at this export:
+{_counts(sets.replaced)}. No filter finds everything: treat these files as PHI.
+
+## Limits
+Agents mark what they notice: an unmarked answer is not a good one. Erasing a patient or withdrawing a
+document takes its texts out of the next export, not out of this folder: delete the folder, and models
+trained on it, when an erasure asks for it.
+"""
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items()) if count) or "none"

@@ -1,0 +1,346 @@
+"""Training sets from what agents did: supervised examples and preferences, versioned and immutable.
+
+An example's prompt is what a model reads for the question; its completion is a text that people stand behind:
+approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Both
+are JSON lines in TRL's conversational form. Texts come from the sealed feedback: what was erased or withdrawn
+cannot be read, and so is never part of a new set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from datasketch import MinHash, MinHashLSH
+from rapidfuzz.distance import Levenshtein
+
+from assistant.answering.ports import ChatMessage
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import ApprovedAnswer, ItemState
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
+from assistant.learning.ports import PatientDataFilter
+
+_PERMUTATIONS, _SEED = 128, 1
+_SHINGLE_WORDS = 3
+_MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
+_TEST_OF = 10
+"""One document of so many belongs to the test split."""
+
+
+class Origin(StrEnum):
+    """Why people stand behind a text, the strongest first."""
+
+    APPROVED = "approved"
+    BETTER_TEXT = "better_text"
+    SENT = "sent"
+    MARKED_GOOD = "marked_good"
+
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with the text that people stand behind."""
+
+    answer_id: str
+    document_id: str
+    """The document that the answer quoted first: all its examples are in one side of the split."""
+    at: datetime
+    question: str
+    prompt: tuple[ChatMessage, ...]
+    chosen: str
+    rejected: str | None
+    """The draft, where people replaced it."""
+    origin: Origin
+    agreement: float
+    """Share of the marks on answers to near-identical questions that agree, 0 to 1."""
+    events: tuple[str, ...]
+    """Ids of the events that it rests on."""
+
+
+PromptOf = Callable[[str, str], Awaitable[tuple[ChatMessage, ...] | None]]
+"""Returns what a model reads for an answer (its id) and question; None where the answer's record or one of
+its documents is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetRules:
+    """What an example must be to enter a set."""
+
+    least_agreement: float = 0.66
+    least_marks: int = 1
+    """Marks on near-identical questions; an approved text needs none."""
+    similar_from: float = 0.8
+    """Estimated Jaccard similarity of word triples from which two texts are near-duplicates."""
+    least_edit: float = 0.1
+    """Share of words that must differ for the draft to count as rejected."""
+    newest_share: float = 0.2
+    """Share of the window, its end, that validates and never trains."""
+
+
+@dataclass(slots=True)
+class Sets:
+    """The examples by split, and how many were left out, by reason."""
+
+    examples: Mapping[Split, Sequence[Example]]
+    left_out: Counter[str] = field(default_factory=Counter[str])
+    replaced: Counter[str] = field(default_factory=Counter[str])
+    """Patients' data that was still found and replaced, by kind."""
+
+
+async def build_sets(
+    events: Sequence[FeedbackEvent],
+    *,
+    texts: Mapping[str, FeedbackText],
+    approved: Sequence[ApprovedAnswer],
+    prompt_of: PromptOf,
+    patients_data: PatientDataFilter,
+    rules: SetRules | None = None,
+) -> Sets:
+    """Return the sets of these events. ``texts``: the readable ones, by text id. The same input gives the
+    same sets, in the same order."""
+    rules = rules or SetRules()
+    left_out: Counter[str] = Counter()
+    replaced: Counter[str] = Counter()
+    drafts = _drafts(events, texts, approved, left_out)
+    drafts = [_without_patients_data(one, patients_data, replaced) for one in drafts]
+    families = _Families([one.question for one in drafts], similar_from=rules.similar_from)
+    agreed = _agreeing(drafts, families, rules, left_out)
+    unlike = _without_duplicates(agreed, rules, left_out)
+    whole: list[Example] = []
+    for one in unlike:
+        messages = await prompt_of(one.answer_id, one.question)
+        if messages is None:
+            left_out["its document or record is gone"] += 1
+            continue
+        whole.append(replace(one, prompt=messages, rejected=_rejected(one, rules)))
+    return Sets(_split(whole, rules, left_out), left_out, replaced)
+
+
+def supervised_row(example: Example) -> dict[str, Any]:
+    """Return one line of an SFT set: ``prompt`` and ``completion`` as conversations, and the provenance."""
+    return {
+        "prompt": _messages(example.prompt),
+        "completion": [{"role": "assistant", "content": example.chosen}],
+        "provenance": _provenance(example),
+    }
+
+
+def preference_row(example: Example) -> dict[str, Any] | None:
+    """Return one line of a preference set; None for an example that replaced no draft."""
+    if example.rejected is None:
+        return None
+    return {
+        "prompt": _messages(example.prompt),
+        "chosen": [{"role": "assistant", "content": example.chosen}],
+        "rejected": [{"role": "assistant", "content": example.rejected}],
+        "provenance": _provenance(example),
+    }
+
+
+def _messages(prompt: Sequence[ChatMessage]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in prompt]
+
+
+def _provenance(example: Example) -> dict[str, Any]:
+    return {
+        "answer_id": example.answer_id,
+        "document_id": example.document_id,
+        "origin": example.origin.value,
+        "agreement": round(example.agreement, 3),
+        "events": list(example.events),
+    }
+
+
+# From events to drafts of examples
+
+
+def _drafts(
+    events: Sequence[FeedbackEvent],
+    texts: Mapping[str, FeedbackText],
+    approved: Sequence[ApprovedAnswer],
+    left_out: Counter[str],
+) -> list[Example]:
+    """Return an example for each answer that people marked, in the order of time."""
+    of_answer: dict[str, list[FeedbackEvent]] = defaultdict(list)
+    for event in sorted(events, key=lambda one: (one.at, one.event_id)):
+        if event.kind in _MARKS:
+            of_answer[event.answer_id].append(event)
+    live = {one.from_answer: one for one in approved if one.state is ItemState.LIVE and one.from_answer}
+    found: list[Example] = []
+    for answer_id, marks in of_answer.items():
+        readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
+        if not readable:
+            left_out["its text is erased or was not kept"] += 1
+            continue
+        chosen = _chosen(readable, live.get(answer_id))
+        if chosen is None:
+            left_out["nobody stands behind a text"] += 1
+            continue
+        origin, text, rests_on = chosen
+        last = marks[-1]
+        quoted = [one.document_id for one in last.documents if one.is_quoted]
+        found.append(
+            Example(
+                answer_id=answer_id,
+                document_id=quoted[0] if quoted else "",
+                at=last.at,
+                question=readable[-1][1].question,
+                prompt=(),
+                chosen=text.strip(),
+                rejected=readable[-1][1].shown.strip() or None,
+                origin=origin,
+                agreement=1.0,
+                events=tuple(one.event_id for one in rests_on),
+            )
+        )
+    return found
+
+
+def _chosen(
+    marks: Sequence[tuple[FeedbackEvent, FeedbackText]], approved: ApprovedAnswer | None
+) -> tuple[Origin, str, list[FeedbackEvent]] | None:
+    """Return the text that people stand behind, and the events that say so. The latest mark counts."""
+    if approved is not None:
+        return Origin.APPROVED, approved.text, [event for event, _ in marks]
+    verdicts = [(event, text) for event, text in marks if event.kind is FeedbackKind.VERDICT]
+    is_bad = bool(verdicts) and verdicts[-1][0].label is VerdictLabel.BAD
+    if is_bad and (better := verdicts[-1][1].better_text):
+        return Origin.BETTER_TEXT, better, [verdicts[-1][0]]
+    sent = [(event, text.sent) for event, text in marks if event.kind is FeedbackKind.SENT and text.sent]
+    edited = [(event, text) for event, text in sent if event.edit is not None and event.edit.distance > 0]
+    if sent and (edited or not is_bad) and not sent[-1][0].unsupported_sent:
+        event, text = sent[-1]
+        return (Origin.SENT, text or "", [event]) if text else None
+    if verdicts and not is_bad and verdicts[-1][1].shown:
+        return Origin.MARKED_GOOD, verdicts[-1][1].shown, [verdicts[-1][0]]
+    return None
+
+
+def _without_patients_data(
+    example: Example, patients_data: PatientDataFilter, replaced: Counter[str]
+) -> Example:
+    """Replace what the filter finds now: an older release of it may have missed some."""
+
+    def clean(text: str) -> str:
+        found = patients_data.replace(text)
+        replaced.update(found.found)
+        return found.text
+
+    rejected = None if example.rejected is None else clean(example.rejected)
+    return replace(example, question=clean(example.question), chosen=clean(example.chosen), rejected=rejected)
+
+
+def _rejected(example: Example, rules: SetRules) -> str | None:
+    """Return the draft if the chosen text differs enough from it."""
+    if example.rejected is None:
+        return None
+    distance = Levenshtein.normalized_distance(example.rejected.split(), example.chosen.split())
+    return example.rejected if distance >= rules.least_edit else None
+
+
+# Agreement, near-duplicates, splits
+
+
+class _Families:
+    """Groups texts that are near-duplicates, by MinHash over word triples (Broder, 1997)."""
+
+    def __init__(self, texts: Sequence[str], *, similar_from: float) -> None:
+        self._parents = list(range(len(texts)))
+        index = MinHashLSH(threshold=similar_from, num_perm=_PERMUTATIONS)
+        sketches = [sketch(text) for text in texts]
+        for at, own in enumerate(sketches):
+            for other in index.query(own):
+                if own.jaccard(sketches[int(other)]) >= similar_from:
+                    self._parents[self.of(at)] = self.of(int(other))
+            index.insert(str(at), own)
+
+    def of(self, at: int) -> int:
+        """Return the family of a text: the number of one of its members."""
+        while self._parents[at] != at:
+            self._parents[at] = self._parents[self._parents[at]]
+            at = self._parents[at]
+        return at
+
+
+def sketch(text: str) -> MinHash:
+    """Return the MinHash of a text's word triples, case and white space aside."""
+    words = text.lower().split()
+    count = max(1, len(words) - _SHINGLE_WORDS + 1)
+    shingles = {" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count)}
+    made = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
+    made.update_batch([one.encode() for one in sorted(shingles)])
+    return made
+
+
+def _agreeing(
+    examples: Sequence[Example], families: _Families, rules: SetRules, left_out: Counter[str]
+) -> list[Example]:
+    """Return the examples whose document most marks on near-identical questions agree on."""
+    documents: dict[int, Counter[str]] = defaultdict(Counter)
+    for at, one in enumerate(examples):
+        documents[families.of(at)][one.document_id] += len(one.events)
+    kept: list[Example] = []
+    for at, one in enumerate(examples):
+        marks = documents[families.of(at)]
+        share = marks[one.document_id] / marks.total()
+        if one.origin is Origin.APPROVED:
+            kept.append(one)
+        elif marks[one.document_id] < rules.least_marks:
+            left_out["too few marks"] += 1
+        elif share < rules.least_agreement:
+            left_out["marks disagree"] += 1
+        else:
+            kept.append(replace(one, agreement=share))
+    return kept
+
+
+def _without_duplicates(
+    examples: Sequence[Example], rules: SetRules, left_out: Counter[str]
+) -> list[Example]:
+    """Return one example of each group of near-duplicates: the strongest, of these the latest."""
+    families = _Families(
+        [f"{one.question}\n{one.chosen}" for one in examples], similar_from=rules.similar_from
+    )
+    order = list(Origin)
+    best: dict[int, int] = {}
+    for at, one in enumerate(examples):
+        family = families.of(at)
+        before = best.get(family)
+        if before is None or order.index(one.origin) <= order.index(examples[before].origin):
+            best[family] = at
+    left_out["near-duplicates"] += len(examples) - len(best)
+    return [examples[at] for at in sorted(best.values())]
+
+
+def _split(
+    examples: Sequence[Example], rules: SetRules, left_out: Counter[str]
+) -> Mapping[Split, Sequence[Example]]:
+    """Split by document and by time: no document is in train and test, no training example is newer than a
+    validating one, and no question in train is a near-duplicate of one in test."""
+    if not examples:
+        return dict.fromkeys(SPLITS, ())
+    first, last = min(one.at for one in examples), max(one.at for one in examples)
+    cut = last - (last - first) * rules.newest_share
+    families = _Families([one.question for one in examples], similar_from=rules.similar_from)
+    tested = {families.of(at) for at, one in enumerate(examples) if _is_tested(one.document_id)}
+    split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
+    for at, one in enumerate(examples):
+        if _is_tested(one.document_id):
+            split["test"].append(one)
+        elif families.of(at) in tested:
+            left_out["its question is near one of the test split"] += 1
+        else:
+            split["validation" if one.at > cut else "train"].append(one)
+    return split
+
+
+def _is_tested(document_id: str) -> bool:
+    return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:4], "big") % _TEST_OF == 0

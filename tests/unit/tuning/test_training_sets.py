@@ -1,0 +1,308 @@
+"""Training sets: who stands behind a text, what is left out, and which split an example is in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.answering.ports import ChatMessage
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import ApprovedAnswer, ItemState
+from assistant.domain.errors import ConflictError
+from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
+from assistant.learning.ports import ReplacedText
+from assistant.tuning.set_files import CARD, MANIFEST, SetFacts, write_sets
+from assistant.tuning.training_sets import (
+    SPLITS,
+    Example,
+    Origin,
+    SetRules,
+    Sets,
+    build_sets,
+    preference_row,
+    supervised_row,
+)
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DRAFT = "Keep the parcel in the refrigerator and call the pharmacist on duty today."
+BETTER = "Do not use it. We replace a warm insulin parcel free of charge within one day."
+
+
+class Finder:
+    """Replaces one name, as an improved filter would."""
+
+    def replace(self, text: str) -> ReplacedText:
+        count = text.count("Mrs. Ivanova")
+        return ReplacedText(text.replace("Mrs. Ivanova", "<NAME>"), {"NAME": count} if count else {}, ())
+
+
+async def prompt_of(answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
+    return None if answer_id == "gone" else (ChatMessage("user", question),)
+
+
+def _id(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+class Signals:
+    """Events with their texts, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self.events: list[FeedbackEvent] = []
+        self.texts: dict[str, FeedbackText] = {}
+
+    def add(
+        self,
+        answer_id: str,
+        kind: FeedbackKind,
+        question: str = "The insulin parcel arrived warm, what now?",
+        *,
+        document: str = "cold-chain",
+        words: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Signals:
+        number = len(self.events)
+        text_id = _id("text", number)
+        shown = ShownDocument(
+            document_id=document,
+            position=1,
+            score=1.0,
+            features={},
+            propensity=1.0,
+            is_listed=True,
+            is_quoted=True,
+        )
+        self.events.append(
+            FeedbackEvent(
+                event_id=_id("event", number),
+                kind=kind,
+                at=START + timedelta(hours=number),
+                tenant="pharmacy",
+                answer_id=answer_id,
+                conversation="0" * 32,
+                agent=f"{number:032x}",
+                asked_at=START,
+                documents=(shown,),
+                prompt_id="answer/1",
+                model_id="m",
+                index_version="1",
+                settings_hash="s",
+                text_id=text_id,
+                **more,
+            )
+        )
+        self.texts[text_id] = FeedbackText(question=question, shown=DRAFT, **(words or {}))
+        return self
+
+    def good(self, answer_id: str, *args: Any, **more: Any) -> Signals:
+        return self.add(answer_id, FeedbackKind.VERDICT, *args, label=VerdictLabel.GOOD, **more)
+
+    def bad(self, answer_id: str, *args: Any, **more: Any) -> Signals:
+        return self.add(answer_id, FeedbackKind.VERDICT, *args, label=VerdictLabel.BAD, **more)
+
+    def sent(self, answer_id: str, text: str, *args: Any, **more: Any) -> Signals:
+        distance = 0 if text == DRAFT else 5
+        more = {"edit": Edit(distance=distance, words=15), "words": {"sent": text}} | more
+        return self.add(answer_id, FeedbackKind.SENT, *args, **more)
+
+    async def sets(self, approved: Sequence[ApprovedAnswer] = (), rules: SetRules | None = None) -> Sets:
+        return await build_sets(
+            self.events,
+            texts=self.texts,
+            approved=approved,
+            prompt_of=prompt_of,
+            patients_data=Finder(),
+            rules=rules,
+        )
+
+
+def every(sets: Sets) -> list[Example]:
+    return [one for split in SPLITS for one in sets.examples[split]]
+
+
+def approved_answer(answer_id: str, state: ItemState = ItemState.LIVE) -> ApprovedAnswer:
+    return ApprovedAnswer(
+        questions=("The insulin parcel arrived warm, what now?",),
+        text="Approved: we replace it.",
+        owner="desk",
+        expires_on=date(2027, 1, 1),
+        from_answer=answer_id,
+        state=state,
+        proposed_by="ann",
+    )
+
+
+async def test_a_better_text_is_chosen_over_the_draft_that_it_replaces() -> None:
+    sets = await Signals().bad("a", words={"better_text": BETTER}).sets()
+    (example,) = every(sets)
+    assert (example.origin, example.chosen, example.rejected) == (Origin.BETTER_TEXT, BETTER, DRAFT)
+    row = preference_row(example)
+    assert row is not None
+    assert row["chosen"] == [{"role": "assistant", "content": BETTER}]
+    assert row["rejected"] == [{"role": "assistant", "content": DRAFT}]
+
+
+async def test_an_approved_text_is_the_strongest() -> None:
+    signals = Signals().bad("a", words={"better_text": BETTER}).sent("a", BETTER)
+    (example,) = every(await signals.sets([approved_answer("a")]))
+    assert (example.origin, example.chosen) == (Origin.APPROVED, "Approved: we replace it.")
+    assert len(example.events) == 2
+
+
+@pytest.mark.parametrize("state", [ItemState.PROPOSED, ItemState.SUSPENDED, ItemState.WITHDRAWN])
+async def test_a_text_that_is_not_live_is_not_approved(state: ItemState) -> None:
+    sets = await Signals().good("a").sets([approved_answer("a", state)])
+    assert [one.origin for one in every(sets)] == [Origin.MARKED_GOOD]
+
+
+async def test_an_answer_that_was_sent_as_it_is_is_no_preference() -> None:
+    (example,) = every(await Signals().sent("a", DRAFT).sets())
+    assert (example.origin, preference_row(example)) == (Origin.SENT, None)
+    assert supervised_row(example)["completion"] == [{"role": "assistant", "content": DRAFT}]
+
+
+async def test_nobody_stands_behind_a_bad_answer_without_a_better_text() -> None:
+    sets = await Signals().bad("a").sets()
+    assert (every(sets), sets.left_out["nobody stands behind a text"]) == ([], 1)
+
+
+async def test_a_bad_answer_that_was_sent_unchanged_teaches_nothing() -> None:
+    assert every(await Signals().bad("a").sent("a", DRAFT).sets()) == []
+
+
+async def test_a_sent_text_with_an_unsupported_sentence_teaches_nothing() -> None:
+    assert every(await Signals().sent("a", BETTER, unsupported_sent=True).sets()) == []
+
+
+async def test_a_changed_mind_counts() -> None:
+    assert every(await Signals().good("a").bad("a").sets()) == []
+    assert len(every(await Signals().bad("a").good("a").sets())) == 1
+
+
+async def test_an_erased_text_is_left_out() -> None:
+    signals = Signals().good("a").good("b", "Where do I send the sharps box?", document="sharps")
+    del signals.texts[signals.events[0].text_id or ""]
+    sets = await signals.sets()
+    assert [one.answer_id for one in every(sets)] == ["b"]
+    assert sets.left_out["its text is erased or was not kept"] == 1
+
+
+async def test_an_answer_whose_document_is_gone_is_left_out() -> None:
+    sets = await Signals().good("gone").sets()
+    assert (every(sets), sets.left_out["its document or record is gone"]) == ([], 1)
+
+
+async def test_patients_data_that_is_found_now_is_replaced_and_counted() -> None:
+    sets = await Signals().good("a", "Mrs. Ivanova asks about her warm parcel").sets()
+    (example,) = every(sets)
+    assert (example.question, sets.replaced["NAME"]) == ("<NAME> asks about her warm parcel", 1)
+
+
+async def test_near_duplicates_are_one_example_and_the_strongest_stays() -> None:
+    signals = Signals().good("a").sent("b", DRAFT).good("c")
+    sets = await signals.sets()
+    assert [(one.answer_id, one.origin) for one in every(sets)] == [("b", Origin.SENT)]
+    assert sets.left_out["near-duplicates"] == 2
+
+
+async def test_marks_that_disagree_on_the_document_are_left_out() -> None:
+    signals = Signals().good("a", document="cold-chain").good("b", document="returns")
+    sets = await signals.sets()
+    assert (every(sets), sets.left_out["marks disagree"]) == ([], 2)
+    agreed = Signals().good("a").good("b").good("c", document="returns")
+    (example,) = every(await agreed.sets())
+    assert (example.document_id, round(example.agreement, 2)) == ("cold-chain", 0.67)
+
+
+async def test_too_few_marks_are_left_out_but_an_approved_text_needs_none() -> None:
+    rules = SetRules(least_marks=2)
+    signals = Signals().good("a")
+    assert (await signals.sets(rules=rules)).left_out["too few marks"] == 1
+    assert len(every(await signals.sets([approved_answer("a")], rules))) == 1
+
+
+def many(count: int = 120) -> Signals:
+    signals = Signals()
+    for number in range(count):
+        words = " ".join(_id("word", number, at)[:8] for at in range(8))
+        chosen = " ".join(_id("text", number, at)[:8] for at in range(12))
+        signals.sent(f"a{number}", chosen, f"{words}?", document=f"document-{number}")
+    return signals
+
+
+async def test_no_document_is_trained_and_tested_and_validation_is_newer_than_training() -> None:
+    sets = await many().sets()
+    of = {split: {one.document_id for one in sets.examples[split]} for split in SPLITS}
+    assert all(of[split] for split in SPLITS)
+    assert not of["test"] & (of["train"] | of["validation"])
+    newest = max(one.at for one in sets.examples["train"])
+    assert newest < min(one.at for one in sets.examples["validation"])
+
+
+async def test_a_question_near_a_tested_one_does_not_train() -> None:
+    signals = many()
+    (tested, *_) = (await signals.sets()).examples["test"]
+    trained = (await signals.sets()).examples["train"][0].document_id
+    signals.sent("near", BETTER, tested.question, document=trained)
+    sets = await signals.sets(rules=SetRules(least_agreement=0.1))
+    assert "near" not in {one.answer_id for split in ("train", "validation") for one in sets.examples[split]}
+    assert sets.left_out["its question is near one of the test split"] == 1
+
+
+async def test_the_same_signals_give_the_same_sets_in_any_order() -> None:
+    signals = many(30)
+    first = await signals.sets()
+    signals.events.reverse()
+    assert every(await signals.sets()) == every(first)
+
+
+# Files
+
+
+def facts() -> SetFacts:
+    return SetFacts(
+        tenant="pharmacy",
+        purpose="to improve answers",
+        since=START,
+        until=START + timedelta(days=7),
+        events=30,
+        prompt_id="answer/1",
+        rules=SetRules(),
+    )
+
+
+async def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Path) -> None:
+    folder = write_sets(await many(30).sets(), tmp_path, facts())
+    manifest = orjson.loads((folder / MANIFEST).read_bytes())
+    for name, sha256 in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+    rows = [orjson.loads(line) for line in (folder / "sft.train.jsonl").read_bytes().splitlines()]
+    assert all(row["provenance"]["events"] for row in rows)
+    card = (folder / CARD).read_text()
+    assert f"| train | {len(rows)} |" in card
+    assert "to improve answers" in card
+    assert os.listdir(tmp_path) == [folder.name]
+
+
+async def test_the_same_sets_are_the_same_folder_and_are_never_changed(tmp_path: Path) -> None:
+    sets = await many(30).sets()
+    folder = write_sets(sets, tmp_path, facts())
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert write_sets(sets, tmp_path, facts()) == folder
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert write_sets(await many(31).sets(), tmp_path, facts()) != folder
+
+
+async def test_a_folder_that_was_changed_is_refused(tmp_path: Path) -> None:
+    sets = await many(30).sets()
+    folder = write_sets(sets, tmp_path, facts())
+    (folder / MANIFEST).write_text("{}")
+    with pytest.raises(ConflictError, match="it was changed"):
+        write_sets(sets, tmp_path, facts())
