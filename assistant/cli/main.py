@@ -277,6 +277,26 @@ def use(
     use_model(GlobalOptions.of(context), tenant=tenant, name=name)
 
 
+@models_app.command()
+def compare(
+    context: typer.Context,
+    tenant: Tenant,
+    candidates: Annotated[Path, Option(metavar="FILE", help="TOML: what to compare; docs/learning.md.")],
+    questions: Annotated[
+        Path | None, Option(metavar="FILE", help="Default: the tenant's evaluation questions.")
+    ] = None,
+    draw: Annotated[int | None, Option(min=20, metavar="N", help="Ask only N of them.")] = None,
+    name: Annotated[
+        str | None, Option(metavar="NAME", help="Of the comparison; the same name goes on with it.")
+    ] = None,
+) -> None:
+    """Ask every candidate the same questions; one table and one HTML page."""
+    from assistant.cli.compare import ComparisonPlan, compare_models
+
+    plan = ComparisonPlan(tenant, candidates, questions, draw, name or tenant)
+    compare_models(GlobalOptions.of(context), plan)
+
+
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
     end_in_order_on_signals()

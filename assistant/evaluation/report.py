@@ -11,7 +11,7 @@ from assistant.evaluation.questions import PartResult, QuestionResult, QuotedUni
 from assistant.evaluation.runs import JUDGED, Bound, Run, TenantRun, bound_of, changed
 
 _WORST_SHOWN = 15
-_STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("report.css")
 
 
 def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against: Run | None) -> str:
@@ -22,7 +22,7 @@ def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>Evaluation {escape(run.name)}</title>"
-        f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head><body>"
+        f"<style>\n{STYLE.read_text(encoding='utf-8')}</style></head><body>"
         f"<h1>Evaluation {escape(run.name)}</h1><p class=dim>{run.made_at:%Y-%m-%d %H:%M} UTC · {links}</p>"
         f"{''.join(parts)}</body></html>\n"
     )
@@ -89,7 +89,7 @@ def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> 
             f"answered from {run.answered_from:g}, possibly from {run.possibly_from:g}; weights: "
             f"{escape(weights)}. The held-out half counts; an interval holds 95 of 100 resamples by "
             "document.</p>",
-            _table(SUMMARY, summary(run, asked)),
+            html_table(SUMMARY, summary(run, asked)),
             interval_plot(held, tuning, asked),
             "<p class=dim>● held out, with interval · ○ tuning · red line: asked</p>",
             "<h3>Gate, held-out half</h3>",
@@ -110,7 +110,7 @@ def _halves(run: TenantRun) -> tuple[dict[str, measures.Estimate], dict[str, mea
     return measures.estimates(run.by_qid, split="held_out"), measures.estimates(run.by_qid, split="tuning")
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table: the first column is text, the others are numbers, or "met" and "missed"."""
     head = "".join(f"<th{' class=n' if at else ''}>{escape(cell)}</th>" for at, cell in enumerate(headings))
     body = "".join(
@@ -138,7 +138,7 @@ def _changes(before: TenantRun, after: TenantRun, name: str) -> str:
     )
     return (
         f"<h3>Against {escape(name)}, question by question</h3>"
-        f"{_table(DIFFERENCES, differences(before, after))}"
+        f"{html_table(DIFFERENCES, differences(before, after))}"
         f"<details><summary>Questions that changed</summary><ul>{items}</ul></details>"
     )
 
@@ -217,13 +217,13 @@ def _part(documents: Sequence[str], part: PartResult) -> str:
     )
 
 
-def _quote(label: str, documents: Sequence[str], quote: ShownQuote | None) -> str:
+def _quote(name: str, documents: Sequence[str], quote: ShownQuote | None) -> str:
     if quote is None:
         return ""
     is_right = quote.document_id in documents
     state = "right document" if is_right else "another document"
     return (
-        f'<p><b>{label}</b>: {escape(quote.title)} <span class="tag {"right" if is_right else "bad"}">'
+        f'<p><b>{name}</b>: {escape(quote.title)} <span class="tag {"right" if is_right else "bad"}">'
         f"{state if documents else escape(quote.document_id)}</span></p>{''.join(map(_unit, quote.units))}"
     )
 
@@ -285,15 +285,15 @@ def interval_plot(
     for at, measure in enumerate(shown):
         y = at * _ROW_PX + 14
         one, other = held_out[measure.name], tuning.get(measure.name)
-        rows.append(_label(measure.title, y))
-        rows.append(_line(_x(one.low), y, _x(one.high), y, "interval"))
+        rows.append(label(measure.title, y))
+        rows.append(line(share_x(one.low), y, share_x(one.high), y, "interval"))
         if other is not None:
-            rows.append(f'<circle class="tuning" cx="{_x(other.value)}" cy="{y}" r="3.5"/>')
-        rows.append(f'<circle class="held" cx="{_x(one.value)}" cy="{y}" r="4"/>')
+            rows.append(f'<circle class="tuning" cx="{share_x(other.value)}" cy="{y}" r="3.5"/>')
+        rows.append(f'<circle class="held" cx="{share_x(one.value)}" cy="{y}" r="4"/>')
         if measure.name in asked:
-            at_bound = _x(asked[measure.name])
-            rows.append(_line(at_bound, y - 8, at_bound, y + 8, "bound"))
-    return _svg(rows, height=len(shown) * _ROW_PX + 24, axis=True)
+            at_bound = share_x(asked[measure.name])
+            rows.append(line(at_bound, y - 8, at_bound, y + 8, "bound"))
+    return svg(rows, height=len(shown) * _ROW_PX + 24, axis=True)
 
 
 def gate_plot(results: Sequence[QuestionResult], *, answered_from: float, possibly_from: float) -> str:
@@ -314,10 +314,10 @@ def gate_plot(results: Sequence[QuestionResult], *, answered_from: float, possib
                 f'<rect class="{style}" x="{_LABEL_PX + at * width + 1:.1f}" y="{top:.1f}" '
                 f'width="{width - 2:.1f}" height="{height:.1f}"><title>{count}</title></rect>'
             )
-    rows += [_label("answerable", middle - 30), _label("unanswerable", middle + 40)]
+    rows += [label("answerable", middle - 30), label("unanswerable", middle + 40)]
     for threshold in (possibly_from, answered_from):
-        rows.append(_line(_x(threshold), 8, _x(threshold), 172, "bound"))
-    return _svg(rows, height=190, axis=True)
+        rows.append(line(share_x(threshold), 8, share_x(threshold), 172, "bound"))
+    return svg(rows, height=190, axis=True)
 
 
 def latency_plot(spreads: Mapping[str, measures.Spread]) -> str:
@@ -326,34 +326,38 @@ def latency_plot(spreads: Mapping[str, measures.Spread]) -> str:
     rows: list[str] = []
     for at, (step, one) in enumerate(spreads.items()):
         y = at * _ROW_PX + 14
-        rows.append(_label(f"{step}: {one.p50:g} / {one.p95:g} ms", y))
+        rows.append(label(f"{step}: {one.p50:g} / {one.p95:g} ms", y))
         rows.append(
             f'<rect class="answerable" x="{_LABEL_PX}" y="{y - 6}" height="12" '
             f'width="{_PLOT_PX * one.p95 / longest:.1f}"/>'
         )
         median = _LABEL_PX + _PLOT_PX * one.p50 / longest
-        rows.append(_line(median, y - 7, median, y + 7, "interval"))
-    return _svg(rows, height=len(spreads) * _ROW_PX + 10, axis=False)
+        rows.append(line(median, y - 7, median, y + 7, "interval"))
+    return svg(rows, height=len(spreads) * _ROW_PX + 10, axis=False)
 
 
-def _x(value: float) -> float:
+def share_x(value: float) -> float:
+    """Return where a share from 0 to 1 is on the axis, in pixels."""
     return round(_LABEL_PX + _PLOT_PX * min(1.0, max(0.0, value)), 1)
 
 
-def _label(text: str, y: float) -> str:
+def label(text: str, y: float) -> str:
+    """Return the text to the left of a row."""
     return f'<text x="{_LABEL_PX - 10}" y="{y + 4}" text-anchor="end">{escape(text)}</text>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """Return a line of one of the style sheet's classes."""
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1}" x2="{x2:.1f}" y2="{y2}"/>'
 
 
-def _svg(rows: Sequence[str], *, height: float, axis: bool) -> str:
+def svg(rows: Sequence[str], *, height: float, axis: bool) -> str:
+    """Return a plot; ``axis``: from 0 to 1 below it."""
     marks: list[str] = []
     if axis:
         for tenth in range(0, 11, 2):
-            x = _x(tenth / 10)
-            marks.append(_line(x, 0, x, height - 16, "grid"))
+            x = share_x(tenth / 10)
+            marks.append(line(x, 0, x, height - 16, "grid"))
             marks.append(f'<text x="{x}" y="{height - 3}" text-anchor="middle">{tenth / 10:g}</text>')
     width = _LABEL_PX + _PLOT_PX + 20
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join((*marks, *rows))}</svg>'

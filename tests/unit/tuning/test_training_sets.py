@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -278,8 +278,8 @@ def facts() -> SetFacts:
     )
 
 
-async def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Path) -> None:
-    folder = write_sets(await many(30).sets(), tmp_path, facts())
+def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Path) -> None:
+    folder = write_sets(asyncio.run(many(30).sets()), tmp_path, facts())
     manifest = orjson.loads((folder / MANIFEST).read_bytes())
     for name, sha256 in manifest["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
@@ -288,7 +288,7 @@ async def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Pa
     card = (folder / CARD).read_text()
     assert f"| train | {len(rows)} |" in card
     assert "to improve answers" in card
-    assert os.listdir(tmp_path) == [folder.name]
+    assert {path.parent for path in tmp_path.glob("*/card.md")} == {folder}
 
 
 async def test_the_same_sets_are_the_same_folder_and_are_never_changed(tmp_path: Path) -> None:
