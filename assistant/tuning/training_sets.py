@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from datasketch import MinHash, MinHashLSH
 from rapidfuzz.distance import Levenshtein
@@ -257,10 +257,10 @@ class _Families:
         index = MinHashLSH(threshold=similar_from, num_perm=_PERMUTATIONS)
         sketches = [sketch(text) for text in texts]
         for at, own in enumerate(sketches):
-            for other in index.query(own):
-                if own.jaccard(sketches[int(other)]) >= similar_from:
-                    self._parents[self.of(at)] = self.of(int(other))
-            index.insert(str(at), own)
+            for other in cast("list[int]", index.query(own)):
+                if own.jaccard(sketches[other]) >= similar_from:
+                    self._parents[self.of(at)] = self.of(other)
+            index.insert(at, own)
 
     def of(self, at: int) -> int:
         """Return the family of a text: the number of one of its members."""
@@ -276,7 +276,8 @@ def sketch(text: str) -> MinHash:
     count = max(1, len(words) - _SHINGLE_WORDS + 1)
     shingles = {" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count)}
     made = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
-    made.update_batch([one.encode() for one in sorted(shingles)])
+    for shingle in sorted(shingles):
+        made.update(shingle.encode())
     return made
 
 
