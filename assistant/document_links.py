@@ -110,16 +110,24 @@ def _decode(text: str) -> bytes:
 
 
 def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that ``secrets.document_links`` names.
+    """Return the secret that ``secrets.document_links`` names. Raises as ``local_secret``."""
+    said = tenant.secrets.document_links
+    return local_secret(
+        said, tenant=tenant.name, key="secrets.document_links", tenants_dir=tenants_dir, state_dir=state_dir
+    )
+
+
+def local_secret(said: str, *, tenant: str, key: str, tenants_dir: Path, state_dir: Path) -> bytes:
+    """Return the secret that the tenant file names as ``said``, the value of ``key``.
 
     ``state:NAME`` is STATE/secrets/<tenant>/NAME, created on first use and readable by its owner only.
     ``file:PATH`` is relative to the tenant file and must exist. ``aws.parameters.kms_link_secret`` reads
     ``kms:NAME``. Raises ConfigurationError naming file and key.
     """
-    scheme, _, rest = tenant.secrets.document_links.partition(":")
-    where = f"{tenants_dir / tenant.name}.toml: secrets.document_links"
+    scheme, _, rest = said.partition(":")
+    where = f"{tenants_dir / tenant}.toml: {key}"
     if scheme == "state" and _SECRET_NAME.fullmatch(rest):
-        path = state_dir / "secrets" / tenant.name / rest
+        path = state_dir / "secrets" / tenant / rest
         make_secret_file(path, content=lambda: secrets.token_hex(_SECRET_BYTES).encode())
     elif scheme == "file" and rest:
         path = tenants_dir / rest

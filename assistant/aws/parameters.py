@@ -116,7 +116,9 @@ class ParameterPower:
         self._paused = word in CLOSED
 
 
-async def create_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str, key_id: str) -> None:
+async def create_link_secret(
+    *, ssm: Any, kms: Any, name: str, tenant: str, key_id: str, purpose: str = LINK_SECRET_PURPOSE
+) -> None:
     """Create the parameter ``name`` unless it exists: a data key encrypted by KMS, which nobody has seen.
 
     ``key_id`` is the id, alias or ARN of a KMS key. The encryption context names tenant and purpose; KMS
@@ -124,7 +126,7 @@ async def create_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str, key_
     """
     async with aws_call("KMS", limit_s=_SECRET_LIMIT_S):
         made = await kms.generate_data_key_without_plaintext(
-            KeyId=key_id, NumberOfBytes=_SECRET_BYTES, EncryptionContext=link_secret_context(tenant)
+            KeyId=key_id, NumberOfBytes=_SECRET_BYTES, EncryptionContext=link_secret_context(tenant, purpose)
         )
     value = base64.b64encode(made["CiphertextBlob"]).decode()
     try:
@@ -135,8 +137,10 @@ async def create_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str, key_
             raise
 
 
-async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> bytes:
-    """Return the secret that the parameter ``name`` holds for this tenant, 32 bytes.
+async def kms_link_secret(
+    *, ssm: Any, kms: Any, name: str, tenant: str, purpose: str = LINK_SECRET_PURPOSE
+) -> bytes:
+    """Return the secret that the parameter ``name`` holds for this tenant and purpose, 32 bytes.
 
     Raises ConfigurationError for a wrong parameter, key or context, and DependencyError when SSM or KMS does
     not respond.
@@ -156,13 +160,13 @@ async def kms_link_secret(*, ssm: Any, kms: Any, name: str, tenant: str) -> byte
         ) from None
     try:
         async with aws_call("KMS", limit_s=_SECRET_LIMIT_S):
-            context = link_secret_context(tenant)
+            context = link_secret_context(tenant, purpose)
             response = await kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=context)
     except ServiceRefusedError as error:
         raise _refused(
             error,
             f"KMS does not decrypt the parameter {name} ({error.reason}). It must have been made for the "
-            f"tenant {tenant} and the purpose {LINK_SECRET_PURPOSE}, with a key that is enabled and that "
+            f"tenant {tenant} and the purpose {purpose}, with a key that is enabled and that "
             "this process may use (kms:Decrypt). If it was made for another, delete it and create it again.",
         ) from None
     secret = bytes(response.get("Plaintext", b""))

@@ -144,6 +144,8 @@ class FeedbackText(PublicModel):
     shown: str = ""
     sent: str | None = None
     better_text: str | None = None
+    next_question: str | None = None
+    """Of a reformulation: the question in other words."""
 
 
 class SealedText(PublicModel):
@@ -152,6 +154,6 @@ class SealedText(PublicModel):
     text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     at: datetime
     subjects: tuple[str, ...] = Field(min_length=1, max_length=100)
-    """``document:ID`` and ``patient:KEYED_HASH``, sorted."""
+    """``document:ID`` and ``patient:KEYED_HASH``, sorted; ``tenant:NAME`` where the words are of neither."""
     sealed: str
     """Base64 of nonce and AES-256-GCM ciphertext, under a key derived from the keys of all subjects."""

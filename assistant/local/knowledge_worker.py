@@ -1,4 +1,5 @@
-"""The ingestion worker's process on a laptop: ``python -m assistant.local.knowledge_worker``.
+"""The ingestion worker's process on a laptop, which moves feedback too:
+``python -m assistant.local.knowledge_worker``.
 
 WorkerSettings reads its configuration from the environment.
 """
@@ -16,6 +17,7 @@ from assistant.domain.errors import AssistantError
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
+from assistant.wiring.feedback import open_movers
 from assistant.wiring.services import open_ingestion
 
 
@@ -31,22 +33,23 @@ def main() -> None:
 
 
 async def work(settings: WorkerSettings) -> None:
-    """Run a worker per tenant of the folder until SIGTERM or SIGINT.
+    """Run a worker and a mover of feedback per tenant of the folder until SIGTERM or SIGINT.
 
     Writes the ready line to stdout when every index is open. Raises ConfigurationError, LocalRuntimeError.
     """
-    async with open_ingestion(settings) as tenants:
-        workers = [IngestionWorker(tenant) for tenant in tenants]
+    async with open_ingestion(settings) as tenants, open_movers(settings) as movers:
+        workers, stopping = [IngestionWorker(tenant) for tenant in tenants], asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers)
+            asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers, stopping)
         for worker in workers:
             await worker.prepare()
         sys.stdout.write(orjson.dumps({"ready": True}).decode() + "\n")
         sys.stdout.flush()
-        await asyncio.gather(*(worker.run() for worker in workers))
+        await asyncio.gather(*(worker.run() for worker in workers), *(move.run(stopping) for move in movers))
 
 
-def _stop_all(workers: list[IngestionWorker]) -> None:
+def _stop_all(workers: list[IngestionWorker], stopping: asyncio.Event) -> None:
+    stopping.set()
     for worker in workers:
         worker.stop()
 

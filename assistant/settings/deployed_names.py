@@ -163,6 +163,9 @@ def capture_attribute(purpose: CapturePurpose) -> str:
 LINK_SECRET_PURPOSE = "document-links"  # noqa: S105 - what the secret is for
 
 
-def link_secret_context(tenant: str) -> dict[str, str]:
-    """Return KMS's encryption context of the secret that signs the tenant's document links."""
-    return {"tenant": tenant, "purpose": LINK_SECRET_PURPOSE}
+FEEDBACK_SECRET_PURPOSE = "feedback-pseudonyms"  # noqa: S105 - what the secret is for
+
+
+def link_secret_context(tenant: str, purpose: str = LINK_SECRET_PURPOSE) -> dict[str, str]:
+    """Return KMS's encryption context of a secret of the tenant: by default the one of document links."""
+    return {"tenant": tenant, "purpose": purpose}

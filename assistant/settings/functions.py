@@ -114,7 +114,7 @@ class SchemaSettings(StoreSettings):
 
 
 class LinkSecretSettings(FunctionSettings):
-    """``create_link_secret``: creates the key that signs document links."""
+    """``create_link_secret``: creates the keys that sign document links and make pseudonyms."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_LINK_SECRET_")
 
@@ -124,6 +124,8 @@ class LinkSecretSettings(FunctionSettings):
     """Name of the SSM parameter that is created."""
     key_id: str = Field(min_length=1)
     """KMS key (id, alias or ARN) that encrypts it."""
+    feedback_parameter: str | None = None
+    """Name of a second SSM parameter that is created: the key of feedback's pseudonyms."""
 
 
 class RedactingSettings(FunctionSettings):

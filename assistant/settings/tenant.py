@@ -33,6 +33,7 @@ TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")
 Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Purpose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=500)]
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -185,6 +186,27 @@ class SecretsSection(StrictModel):
     parameter with a data key that KMS encrypted, base64)."""
 
 
+class FeedbackSection(StrictModel):
+    """What of agents' work with answers is kept to learn from. Agents are workers: they are shown
+    ``purpose``, and are named by a keyed pseudonym."""
+
+    purpose: Purpose = (
+        "What you mark, send and open is used to improve this assistant: its ranking, documents and models. "
+        "It is not used to judge you."
+    )
+    """What it is used for, in words that agents read."""
+    edits: bool = True
+    """Whether sent texts are compared with the answers, and kept."""
+    opened_sources: bool = True
+    """Whether opened sources are kept."""
+    texts: bool = True
+    """Whether words are kept beside labels: questions, answers and what was sent, with patients' data
+    replaced, sealed with a key for each document and patient."""
+    pseudonyms: str = "state:feedback"
+    """Key of the pseudonyms, as ``secrets.document_links``: ``state:NAME``, ``file:PATH`` or ``kms:NAME``.
+    With another key everybody has another pseudonym, and no patient's texts can be found again."""
+
+
 class TenantConfig(StrictModel):
     """One tenant file, ``tenants/<name>.toml``."""
 
@@ -204,6 +226,7 @@ class TenantConfig(StrictModel):
     answers: AnswersSection = AnswersSection()
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
+    feedback: FeedbackSection = FeedbackSection()
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
     """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
     both as equal. Prompt and answer do not contain it."""
@@ -258,9 +281,10 @@ class TenantConfig(StrictModel):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections are not part of it.
+        The deployment sections and ``feedback`` are not part of it.
         """
-        return hashlib.sha256(self.model_dump_json(exclude=set(WHERE_IT_STANDS)).encode()).hexdigest()
+        unrelated = {*WHERE_IT_STANDS, "feedback"}
+        return hashlib.sha256(self.model_dump_json(exclude=unrelated).encode()).hexdigest()
 
 
 WHERE_IT_STANDS = frozenset(

@@ -267,7 +267,8 @@ class EmbeddedTenant:
             await store.close()
 
 
-def _embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str = "") -> EmbeddedTenant:
+def embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str = "") -> EmbeddedTenant:
+    """Return a tenant's embedded stores in the state folder."""
     keep_private(state_dir)
     return EmbeddedTenant(
         state_dir / "tenants" / tenant.name,
@@ -289,7 +290,7 @@ class TenantStores:
 @asynccontextmanager
 async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
     """Open one tenant's embedded stores, without any other process."""
-    embedded = _embedded_tenant(tenant, state_dir=state_dir)
+    embedded = embedded_tenant(tenant, state_dir=state_dir)
     try:
         yield TenantStores(knowledge=embedded.knowledge, records=embedded.records, desk=embedded.desk)
     finally:
@@ -444,7 +445,7 @@ class StoreChoice:
 
     def _embedded_tenant(self) -> EmbeddedTenant:
         if self._embedded is None:
-            self._embedded = _embedded_tenant(
+            self._embedded = embedded_tenant(
                 self.tenant, state_dir=self.settings.state_dir, model_digest=self.model.digest
             )
             self.stack.push_async_callback(self._embedded.close)

@@ -1,0 +1,202 @@
+"""Moves signals from the answers' store into the feedback store, in groups.
+
+A group is confirmed last: until then its rows stay in the outbox, and a repeat makes the same events, the
+same sealed texts and the same files. So a process may be killed at any point, and any store may be away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import structlog
+
+from assistant.answering.excerpts import fill_record, gone_from, read_excerpts
+from assistant.answering.ports import AnswerRecords, DocumentTexts
+from assistant.domain.answers import AnswerRecord, VerdictLabel
+from assistant.domain.clock import Clock
+from assistant.domain.errors import AssistantError
+from assistant.domain.feedback import FeedbackEvent, FeedbackText, SealedText
+from assistant.learning.feedback_store import DOCUMENT
+from assistant.learning.ports import (
+    CaseIntake,
+    ErasureKeys,
+    FeedbackOutbox,
+    FeedbackStore,
+    OutboxRow,
+    PatientDataFilter,
+)
+from assistant.learning.sealing import seal, text_id_of
+from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
+
+GROUP_ROWS = 500
+_ROWS_AT_ONCE = 16
+_LONGEST_PAUSE_S = 30.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MoverStores:
+    """What the mover reads and writes."""
+
+    outbox: FeedbackOutbox
+    records: AnswerRecords
+    texts: DocumentTexts
+    keys: ErasureKeys
+    feedback: FeedbackStore
+    intake: CaseIntake | None = None
+    """None: no desk."""
+    patients: PatientDataFilter | None = None
+    """None: no words leave the records, labels alone do."""
+
+
+@dataclass(slots=True)
+class _Group:
+    events: list[FeedbackEvent] = field(default_factory=list[FeedbackEvent])
+    texts: list[SealedText] = field(default_factory=list[SealedText])
+    dropped: int = 0
+
+
+class MoveFeedback:
+    """Moves one tenant's signals. Of several movers at once each moves the same rows, which does no harm."""
+
+    def __init__(self, stores: MoverStores, *, signals: Signals) -> None:
+        self._stores = stores
+        self._signals = signals
+
+    async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
+        """Move the oldest rows and return how many there were. Raises DependencyError; then nothing is lost,
+        and the next call moves them."""
+        rows = await self._stores.outbox.pending(limit=limit)
+        if not rows:
+            return 0
+        found = await self._all_signals(rows)
+        group = await self._sealed(found)
+        await self._stores.feedback.append(group.events, group.texts)
+        if self._stores.intake is not None:
+            await self._stores.intake.take(group.events)
+        await self._stores.outbox.confirm(rows)
+        _log.info("feedback_moved", rows=len(rows), events=len(group.events), texts=len(group.texts))
+        return len(rows)
+
+    async def drain(self, *, clock: Clock, within_s: float) -> int:
+        """Move group after group until none is left or the time is over; return the number of rows."""
+        until_s, moved = clock.monotonic_s() + within_s, 0
+        while clock.monotonic_s() < until_s:
+            count = await self()
+            moved += count
+            if count < GROUP_ROWS:
+                break
+        return moved
+
+    async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
+        """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
+        is away the pauses double, up to 30 s."""
+        pause_s = every_s
+        while not stopping.is_set():
+            try:
+                pause_s = 0.0 if await self() == GROUP_ROWS else every_s
+            except AssistantError as error:
+                pause_s = _longer(pause_s, every_s)
+                _log.warning("feedback_waits", code=error.code, retry_after_s=round(pause_s, 1))
+            except Exception:  # noqa: BLE001 (the edge of the mover: an unexpected error must not end it)
+                pause_s = _longer(pause_s, every_s)
+                _log.exception("feedback_not_moved", retry_after_s=round(pause_s, 1))
+            await _wait(stopping, at_most_s=pause_s)
+
+    async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
+        """Return the signals of all rows. A row that makes none, for its answer is gone or cannot be read, is
+        dropped and counted: it must not hold up the others."""
+        free, dropped = asyncio.Semaphore(_ROWS_AT_ONCE), 0
+
+        async def of_row(row: OutboxRow) -> list[Signal]:
+            nonlocal dropped
+            async with free:
+                try:
+                    found = await self._signals_of(row)
+                except AssistantError:
+                    raise
+                except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
+                    _log.error("feedback_row_failed", answer_id=row.answer_id, error=type(error).__name__)
+                    found = None
+            if found is None:
+                dropped += 1
+                return []
+            return found
+
+        found = list(chain.from_iterable(await asyncio.gather(*map(of_row, rows))))
+        if dropped:
+            _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
+        return found
+
+    async def _signals_of(self, row: OutboxRow) -> list[Signal] | None:
+        """Return the signals of a row; None when there is no record of its answer."""
+        record = await self._stores.records.get_answer(row.answer_id)
+        if record is None:
+            return None
+        answer = await self._shown(record)
+        earlier = await self._earlier(record) if row.kind == "answer" else None
+        return await asyncio.to_thread(self._signals.of, row, answer, earlier=earlier)
+
+    async def _shown(self, record: AnswerRecord) -> ShownAnswer:
+        labels = frozenset(record.labels)
+        shown = await read_excerpts(record.excerpts, self._stores.texts, labels=labels)
+        return ShownAnswer(record, fill_record(record, shown), is_whole=not gone_from(record, shown))
+
+    async def _earlier(self, record: AnswerRecord) -> Earlier | None:
+        if record.follows is None:
+            return None
+        before = await self._stores.records.get_answer(record.follows)
+        if before is None:
+            return None
+        sent = await self._stores.records.list_sent(before.answer_id)
+        verdicts = await self._stores.records.list_verdicts(before.answer_id)
+        is_good = any(stored.verdict.label is VerdictLabel.GOOD for stored in verdicts)
+        return Earlier(before, is_used=bool(sent) or is_good)
+
+    async def _sealed(self, signals: Sequence[Signal]) -> _Group:
+        """Return the events, and the words of those that have any, sealed."""
+        group = _Group()
+        if self._stores.patients is None or not self._signals.keeps_texts:
+            group.events = [signal.event for signal in signals]
+            return group
+        replaced = await asyncio.to_thread(self._replace_all, self._stores.patients, signals)
+        subjects = sorted({name for _, names in replaced for name in names})
+        keys = await self._stores.keys.keys_of(subjects, create=True)
+        for signal, (words, names) in zip(signals, replaced, strict=True):
+            text = seal(words, signal.event, subjects=names, keys=keys)
+            text_id = None if text is None else text_id_of(signal.event)
+            group.events.append(signal.event.model_copy(update={"text_id": text_id}))
+            group.texts += [] if text is None else [text]
+        return group
+
+    def _replace_all(
+        self, patients: PatientDataFilter, signals: Sequence[Signal]
+    ) -> list[tuple[FeedbackText, frozenset[str]]]:
+        """Return for each signal its words without patients' data, and their subjects."""
+        return [self._replaced(patients, signal) for signal in signals]
+
+    def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
+        said = {name: text for name, text in signal.words.model_dump().items() if text}
+        found = {name: patients.replace(text) for name, text in said.items()}
+        numbers = {number for each in found.values() for number in each.member_numbers}
+        subjects = {f"{DOCUMENT}{name}" for name in signal.documents}
+        subjects |= {self._signals.patient(number) for number in numbers}
+        words = signal.words.model_copy(update={name: each.text for name, each in found.items()})
+        return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})
+
+
+def _longer(pause_s: float, every_s: float) -> float:
+    jitter = random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
+    return min(_LONGEST_PAUSE_S, max(every_s, 2 * pause_s) * jitter)
+
+
+async def _wait(stopping: asyncio.Event, *, at_most_s: float) -> None:
+    try:
+        async with asyncio.timeout(at_most_s):
+            await stopping.wait()
+    except TimeoutError:
+        return
