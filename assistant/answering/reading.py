@@ -58,7 +58,21 @@ class ReadAnswers:
             raise _not_found()
         if record.agent != identity.agent:
             await self._record_access("answer", answer_id, [record], identity=identity)
-        return await self._reading(record, identity=identity)
+        # An auditor sees what the agent saw: the agent's labels at that time count, and the auditor's own.
+        return await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
+
+    async def for_review(self, answer_id: str, *, identity: Identity) -> AnswerReading:
+        """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
+
+        Raises NotFoundError (unknown, or asked under a label that the reader lacks), RecordsUnavailableError,
+        DependencyError. Who may review is the desk's to say.
+        """
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or not identity.labels.issuperset(record.labels):
+            raise _not_found()
+        if record.agent != identity.agent:
+            await self._record_access("answer", answer_id, [record], identity=identity)
+        return await self._reading(record, identity=identity, labels=identity.labels)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
         """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
@@ -67,7 +81,10 @@ class ReadAnswers:
             raise _not_found()
         if any(record.agent != identity.agent for record in records):
             await self._record_access("conversation", conversation_id, records, identity=identity)
-        return [await self._reading(record, identity=identity) for record in records]
+        return [
+            await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
+            for record in records
+        ]
 
     async def _record_access(
         self,
@@ -80,10 +97,9 @@ class ReadAnswers:
         entry = entry_of_read(kind, subject_id, records, reader=identity.agent, at=self._services.clock.now())
         await self._services.records.record_access(entry)
 
-    async def _reading(self, record: AnswerRecord, *, identity: Identity) -> AnswerReading:
-        # An auditor sees what the agent saw: the agent's labels at that time count, and the auditor's own.
-        is_own = record.agent == identity.agent
-        labels = identity.labels if is_own else identity.labels.union(record.labels)
+    async def _reading(
+        self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str]
+    ) -> AnswerReading:
         shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
         return AnswerReading(
             record=fill_record(record, shown),
@@ -181,6 +197,10 @@ def entry_of_read(
         documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
         quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
     )
+
+
+def _labels_of_audit(record: AnswerRecord, identity: Identity) -> frozenset[str]:
+    return identity.labels if record.agent == identity.agent else identity.labels.union(record.labels)
 
 
 def _may_read(record: AnswerRecord, identity: Identity) -> bool:

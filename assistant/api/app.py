@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Problem
-from assistant.api import answers, documents, errors, health
+from assistant.api import answers, desk, documents, errors, health
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, complete_chat
@@ -98,7 +98,7 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for router in (answers.router, documents.router, documents.audit_router, health.router):
+    for router in (answers.router, documents.router, documents.audit_router, desk.router, health.router):
         routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top

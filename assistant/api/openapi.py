@@ -21,6 +21,13 @@ from assistant.api import wire
 from assistant.api.chat import ChatRequest
 from assistant.api.errors import REFERENCE, SHARED_HEADERS, body_of, links, problems, reference, refusals
 from assistant.domain.answers import Sent, Verdict
+from assistant.domain.desk_decisions import (
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    Restoring,
+    StateChange,
+)
 from assistant.domain.documents import Document
 
 _REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
@@ -208,8 +215,25 @@ def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> di
 
 
 API_VERSION = "2.0.0"
-_READ = (AnswerRequest, ChatRequest, Verdict, Sent, Document, wire.WithholdRequest, wire.LinkToken)
-_WRITTEN = (*EVENTS, wire.WholeAnswer, wire.ChatCompletion, wire.ChatCompletionChunk, wire.ChatError)
+_DECISIONS = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring)
+_READ = (
+    AnswerRequest,
+    ChatRequest,
+    Verdict,
+    Sent,
+    Document,
+    wire.WithholdRequest,
+    wire.LinkToken,
+    *_DECISIONS,
+)
+_WRITTEN = (
+    *EVENTS,
+    wire.DeskExportLine,
+    wire.WholeAnswer,
+    wire.ChatCompletion,
+    wire.ChatCompletionChunk,
+    wire.ChatError,
+)
 _OPEN_PATHS = ("/healthz", "/openapi.json")
 
 

@@ -20,7 +20,19 @@ from assistant.domain.answers import (
     Source,
     StoredSent,
     StoredVerdict,
+    VerdictLabel,
 )
+from assistant.domain.desk import (
+    BoundSource,
+    Case,
+    CaseReason,
+    CaseState,
+    DocumentQuestion,
+    GlossaryEntry,
+    ItemState,
+    Resolution,
+)
+from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.public import PublicModel
 
@@ -260,3 +272,146 @@ class ChatError(PublicModel):
     """Body of an error status, and data of the event that ends a stream which broke off."""
 
     error: ChatErrorBody
+
+
+class DeskDocument(PublicModel):
+    document_id: str
+    title: str
+
+
+class DeskCaseLine(PublicModel):
+    """One line of the review queue."""
+
+    case_id: str
+    revision: int
+    reason: CaseReason
+    state: CaseState
+    opened_at: datetime
+    question: str | None
+    """Null where nothing of the answer is kept."""
+    documents: tuple[DeskDocument, ...]
+    """Those of the case that the reader may read."""
+    gap: str | None
+    verdict_reasons: tuple[str, ...]
+    changed_facts: tuple[str, ...]
+    resolved_by: str | None
+
+
+class DeskCasePage(PublicModel):
+    """``GET /v1/desk/cases``: the latest opened first."""
+
+    cases: tuple[DeskCaseLine, ...]
+    next_after: str | None
+    """Give it as ``after``, with the same filters, for the next page; null on the last one."""
+
+
+class DeskSent(PublicModel):
+    """A text that was sent. The desk does not name its agent."""
+
+    at: datetime
+    text: str
+
+
+class DeskVerdict(PublicModel):
+    """A verdict. The desk does not name its agent."""
+
+    at: datetime
+    label: VerdictLabel
+    reasons: tuple[str, ...]
+    better_text: str | None
+    wrong_citations: tuple[int, ...]
+
+
+class DeskRevision(PublicModel):
+    """One revision of a case."""
+
+    revision: int
+    at: datetime
+    by: str
+    note: str
+    state: CaseState
+    resolution: Resolution | None
+
+
+class DeskCase(PublicModel):
+    """``GET /v1/desk/cases/{case_id}``: texts as the reader's own labels allow."""
+
+    case_id: str
+    revision: int
+    case: Case
+    asked: str
+    """Empty, like ``shown``, where nothing of the answer is kept."""
+    shown: str
+    sent: tuple[DeskSent, ...]
+    """Oldest first: the last one counts."""
+    better_text: str | None
+    """Of the last verdict that has one."""
+    verdicts: tuple[DeskVerdict, ...]
+    sources: tuple[Source, ...]
+    history: tuple[DeskRevision, ...]
+    """Oldest first."""
+
+
+class DeskGap(PublicModel):
+    gap: str
+    count: int
+    title: str
+    """The first of its questions that the reader may read."""
+    examples: tuple[str, ...]
+    case_ids: tuple[str, ...]
+
+
+class DeskGaps(PublicModel):
+    """``GET /v1/desk/gaps``: the largest first, counting open cases that the reader may see."""
+
+    gaps: tuple[DeskGap, ...]
+
+
+class DeskApprovedAnswer(PublicModel):
+    """An approved answer without its vectors."""
+
+    questions: tuple[str, ...]
+    text: str
+    owner: str
+    expires_on: date
+    labels: tuple[str, ...]
+    sources: tuple[BoundSource, ...]
+    from_answer: str | None
+    state: ItemState
+    proposed_by: str
+    approved_by: str | None
+    suspended_because: str
+
+
+class DeskItemRevision(PublicModel):
+    """One revision of what reviewers made; the field named as its kind is given, the others are null."""
+
+    kind: ItemKind
+    item_id: str
+    revision: int
+    at: datetime
+    by: str
+    note: str
+    state: ItemState
+    approved_answer: DeskApprovedAnswer | None = None
+    document_question: DocumentQuestion | None = None
+    glossary_entry: GlossaryEntry | None = None
+
+
+class DeskItems(PublicModel):
+    """``GET /v1/desk/items``: newest revisions, the latest changed first."""
+
+    items: tuple[DeskItemRevision, ...]
+
+
+class DeskItemHistory(PublicModel):
+    """``GET /v1/desk/items/{kind}/{item_id}``: oldest first."""
+
+    revisions: tuple[DeskItemRevision, ...]
+
+
+class DeskExportLine(PublicModel):
+    """One line of ``GET /v1/desk/export``: a case or an item."""
+
+    case: DeskCaseLine | None = None
+    item: DeskItemRevision | None = None

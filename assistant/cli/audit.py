@@ -29,6 +29,7 @@ _DID = {
     "verdicts": "read verdicts",
     "audit": "asked for an audit",
     "widening": "was refused to widen its labels",
+    "desk": "read questions at the review desk",
 }
 Pages = Callable[[AccessQuery], Awaitable[AccessPage]]
 

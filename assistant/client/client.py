@@ -17,6 +17,15 @@ from assistant.api import wire
 from assistant.client.connection import Call, Connection, Patience, parse_response
 from assistant.client.streaming import Question, answer_events, resume_call, stream_call
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.desk import CaseReason, CaseState
+from assistant.domain.desk_decisions import (
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    ItemKind,
+    Restoring,
+    StateChange,
+)
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.feedback import Act, StoredAct
 
@@ -195,6 +204,66 @@ class AssistantClient:
         params |= {name: at.isoformat() for name, at in times.items() if at is not None}
         return await self._read(wire.AuditPage, Call("GET", "/v1/audit", params=params))
 
+    async def list_cases(
+        self,
+        *,
+        state: CaseState | None = None,
+        reason: CaseReason | None = None,
+        gap: str | None = None,
+        document_id: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> wire.DeskCasePage:
+        """Return a page of the review queue; pass ``next_after`` as ``after`` for the next."""
+        given = {"state": state, "reason": reason, "gap": gap, "document_id": document_id, "after": after}
+        params: dict[str, str | int | list[str]] = {"limit": limit}
+        params |= {name: str(value) for name, value in given.items() if value is not None}
+        return await self._read(wire.DeskCasePage, Call("GET", "/v1/desk/cases", params=params))
+
+    async def read_case(self, case_id: str) -> wire.DeskCase:
+        """Return a case with its answer and all its revisions."""
+        return await self._read(wire.DeskCase, Call("GET", _case(case_id)))
+
+    async def resolve_case(self, case_id: str, resolution: CaseResolution) -> wire.DeskCase:
+        """Resolve a case, or propose how; raises ConflictError where another revision is newer."""
+        return await self._decide(case_id, "resolution", resolution)
+
+    async def approve_case(self, case_id: str, approval: CaseApproval) -> wire.DeskCase:
+        """Approve or refuse what another person proposed."""
+        return await self._decide(case_id, "approval", approval)
+
+    async def reopen_case(self, case_id: str, reopening: CaseReopening) -> wire.DeskCase:
+        """Open a case again; what its resolution made is withdrawn."""
+        return await self._decide(case_id, "reopen", reopening)
+
+    async def list_gaps(self) -> wire.DeskGaps:
+        """Return questions without an answer, grouped by what they ask for."""
+        return await self._read(wire.DeskGaps, Call("GET", "/v1/desk/gaps"))
+
+    async def list_items(self, *, kind: ItemKind | None = None) -> wire.DeskItems:
+        """Return what reviewers made: of one kind, or of all."""
+        params: dict[str, str | int | list[str]] = {} if kind is None else {"kind": kind}
+        return await self._read(wire.DeskItems, Call("GET", "/v1/desk/items", params=params))
+
+    async def read_item(self, kind: ItemKind, item_id: str) -> wire.DeskItemHistory:
+        """Return all revisions of an item, oldest first."""
+        return await self._read(wire.DeskItemHistory, Call("GET", _item(kind, item_id)))
+
+    async def set_item_state(self, kind: ItemKind, item_id: str, change: StateChange) -> wire.DeskItemHistory:
+        """Withdraw an item, or make it live again."""
+        call = Call("POST", f"{_item(kind, item_id)}/state", json=change.model_dump(mode="json"))
+        return await self._read(wire.DeskItemHistory, call)
+
+    async def restore_item(self, kind: ItemKind, item_id: str, restoring: Restoring) -> wire.DeskItemHistory:
+        """Put an earlier revision of an item back."""
+        call = Call("POST", f"{_item(kind, item_id)}/restore", json=restoring.model_dump(mode="json"))
+        return await self._read(wire.DeskItemHistory, call)
+
+    async def export_desk(self) -> list[wire.DeskExportLine]:
+        """Return every case and item that the caller may see."""
+        content = (await self._connection.send(Call("GET", "/v1/desk/export"))).content
+        return [parse_response(wire.DeskExportLine, line) for line in content.splitlines() if line]
+
     async def alive(self) -> bool:
         """Return whether the service process answers."""
         return bool(orjson.loads((await self._connection.send(Call("GET", "/healthz"))).content)["alive"])
@@ -202,6 +271,12 @@ class AssistantClient:
     async def openapi(self) -> dict[str, Any]:
         """Return the service's OpenAPI document."""
         return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
+
+    async def _decide(self, case_id: str, what: str, decision: BaseModel) -> wire.DeskCase:
+        call = Call(
+            "POST", f"{_case(case_id)}/{what}", json=decision.model_dump(mode="json"), is_repeatable=False
+        )
+        return await self._read(wire.DeskCase, call)
 
     async def _read(self, model: type[Body], call: Call) -> Body:
         return parse_response(model, (await self._connection.send(call)).content)
@@ -213,6 +288,14 @@ def _question(question: str | Question) -> Question:
 
 def _answer(answer_id: str) -> str:
     return f"/v1/answers/{quote(answer_id, safe='')}"
+
+
+def _case(case_id: str) -> str:
+    return f"/v1/desk/cases/{quote(case_id, safe='')}"
+
+
+def _item(kind: str, item_id: str) -> str:
+    return f"/v1/desk/items/{kind}/{quote(item_id, safe='')}"
 
 
 def _document(document_id: str) -> str:

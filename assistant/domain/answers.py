@@ -359,12 +359,14 @@ class AccessEntry(PublicModel):
     at: datetime
     agent: str
     """Who saw it."""
-    kind: Literal["asked", "answer", "conversation", "document", "search", "verdicts", "audit", "widening"]
+    kind: Literal[
+        "asked", "answer", "conversation", "document", "search", "verdicts", "audit", "widening", "desk"
+    ]
     """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
-    auditor read another's. ``document``: anybody read its text. ``search``: somebody searched from the
-    command line, without a question's record. ``audit``: an auditor asked who saw what.
-    ``widening``: somebody who does not hold a document's labels tried to make it readable to more, and was
-    refused; they saw nothing by it."""
+    auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list.
+    ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
+    question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
+    document's labels tried to make it readable to more, and was refused; they saw nothing by it."""
     subject_id: str
     """Id of the answer, conversation or document; for an audit its filters."""
     documents: tuple[str, ...] = ()

@@ -15,8 +15,8 @@ from pydantic import Field, StringConstraints
 from assistant.domain.answers import RecordId
 from assistant.domain.public import PublicModel
 
-_Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2_000)]
-_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+DeskQuestion = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2_000)]
+DeskWords = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 class DeskKind(StrEnum):
@@ -114,7 +114,7 @@ class ApprovedAnswer(PublicModel):
     """An answer that reviewers wrote and approved. It is quoted as it stands, for questions that mean the
     same."""
 
-    questions: tuple[_Question, ...] = Field(min_length=1, max_length=20)
+    questions: tuple[DeskQuestion, ...] = Field(min_length=1, max_length=20)
     """The question and its other wordings."""
     vectors: tuple[tuple[float, ...], ...] = ()
     """One unit vector for each question, by ``embedding_model``."""
@@ -137,7 +137,7 @@ class DocumentQuestion(PublicModel):
     """A question that a document answers, in the words of who asked."""
 
     document_id: str
-    question: _Question
+    question: DeskQuestion
     state: ItemState = ItemState.PROPOSED
     proposed_by: str
     approved_by: str | None = None
@@ -146,8 +146,8 @@ class DocumentQuestion(PublicModel):
 class GlossaryEntry(PublicModel):
     """What callers say, and what the documents call it."""
 
-    said: _Words
-    means: _Words
+    said: DeskWords
+    means: DeskWords
     state: ItemState = ItemState.PROPOSED
     proposed_by: str
     approved_by: str | None = None

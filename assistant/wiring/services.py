@@ -20,6 +20,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
+from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, ModelFacts, served_generation_model
 from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.functions import (
@@ -79,6 +80,7 @@ class ServedTenant:
     add_documents: AddDocuments
     withdraw_documents: WithdrawDocuments
     withhold_documents: WithholdDocuments
+    desk: DeskServices
 
 
 @asynccontextmanager
@@ -146,6 +148,26 @@ async def _served(
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
         withhold_documents=WithholdDocuments(knowledge, clock=clock),
+        desk=await _desk(stores, knowledge, answering),
+    )
+
+
+async def _desk(stores: StoreChoice, knowledge: KnowledgeStores, answering: TenantServices) -> DeskServices:
+    from assistant.answering.reading import ReadAnswers
+
+    tenant, place = stores.tenant, stores.tenant.deployment
+    return DeskServices(
+        store=await stores.desk(),
+        records=answering.records,
+        answers=ReadAnswers(answering),
+        knowledge=knowledge,
+        sources=KnowledgeSources.of(tenant),
+        add_documents=AddDocuments(knowledge, clock=stores.clock, accesses=answering.records),
+        embedder=answering.embedder,
+        embedding_model=tenant.embedding.model,
+        labels=tenant.labels,
+        needs_two_people=place is not None and place.profile == "hipaa",
+        clock=stores.clock,
     )
 
 

@@ -66,7 +66,7 @@ CHECKS = [
 REFUSALS = ["400", "404", "409", "410", "413", "422", "429"]
 OF_AN_AGENT = re.compile(r"^/v1/answers/")
 OF_A_TENANT = re.compile(r"^/v1/(answers|documents)/")
-ROLES = ("agent", "knowledge_owner")
+ROLES = ("agent", "knowledge_owner", "reviewer")
 CHAT = "/v1/chat/completions"
 OF_AN_ANSWER: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "", {}),
@@ -277,6 +277,6 @@ def refuse(served: Served, other: dict[str, str], method: str, path: str, **call
     ("path", "method"), [item for item in OPERATIONS if item[0] not in OPEN_PATHS], ids=lambda part: part
 )
 def test_nothing_is_given_without_a_token(served: Served, path: str, method: str) -> None:
-    known = path.format(answer_id="a", document_id="wait")
+    known = path.format(answer_id="a", document_id="wait", case_id="a", kind="glossary_entry", item_id="a")
     body = {"json": {"token": "clinic.made.up"}} if method == "post" else {}  # what opens a link, for one
     assert served.ask_as({}, method.upper(), known, **body).status_code == 401

@@ -1,0 +1,284 @@
+"""The review desk as a reviewer sees it: the queue, one case, the gaps, the export.
+
+A case is visible to who holds every access label under which its question was asked: a reviewer sees all of
+those, a knowledge owner the ones with a document of a source that they may write. Every other case is not
+there for them, by the same path as an unknown one. Reading an agent's question or answer is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from assistant.answering.ports import AnswerRecords, TextEmbedder
+from assistant.answering.reading import AnswerReading, ReadAnswers
+from assistant.domain.answers import AccessEntry, AnswerRecord
+from assistant.domain.clock import Clock
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
+from assistant.domain.documents import DocumentStatus
+from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from assistant.domain.identity import Identity, Role
+from assistant.domain.public import PublicModel
+from assistant.knowledge.add_documents import AddDocuments
+from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.sources import KnowledgeSources
+from assistant.learning.ports import DeskStore
+
+MOST_CASES = 5_000
+"""Newest cases that the queue, the gaps and the export read."""
+_READ_AT_ONCE = 16
+_EXAMPLES = 3
+_PAGE = 100
+Body = TypeVar("Body", bound=PublicModel)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskServices:
+    """What the desk of one tenant works with."""
+
+    store: DeskStore
+    records: AnswerRecords
+    answers: ReadAnswers
+    knowledge: KnowledgeStores
+    sources: KnowledgeSources
+    add_documents: AddDocuments
+    embedder: TextEmbedder
+    embedding_model: str
+    labels: tuple[str, ...]
+    """The tenant's vocabulary of access labels."""
+    needs_two_people: bool
+    """Under the deployment profile ``hipaa``: nothing goes live by one person's decision."""
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCase:
+    """A case with the revision that it stands at."""
+
+    item: DeskItem
+    case: Case
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLine:
+    """One line of the queue."""
+
+    stored: StoredCase
+    question: str | None
+    """None where the answer's record is missing."""
+    titles: Mapping[str, str]
+    """By document, of the documents that the reader may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilter:
+    """Which cases of the queue are wanted; None takes all."""
+
+    state: CaseState | None = None
+    reason: CaseReason | None = None
+    gap: str | None = None
+    document_id: str | None = None
+
+    def wants(self, case: Case) -> bool:
+        return (
+            self.state in (None, case.state)
+            and self.reason in (None, case.reason)
+            and self.gap in (None, case.gap)
+            and (self.document_id is None or self.document_id in case.documents)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReading:
+    """One case, whole."""
+
+    stored: StoredCase
+    answer: AnswerReading | None
+    """Under the reader's own labels; None where the record is missing."""
+    history: tuple[DeskItem, ...]
+    """All revisions, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Questions without an answer that ask for the same."""
+
+    gap: str
+    title: str
+    """The first of the questions."""
+    examples: tuple[str, ...]
+    case_ids: tuple[str, ...]
+
+
+def body_of_item(item: DeskItem, model: type[Body]) -> Body:
+    return model.model_validate_json(item.body)
+
+
+def not_found() -> NotFoundError:
+    return NotFoundError("There is no such thing, or it is not yours.")
+
+
+def check_revision(item: DeskItem, revision: int) -> None:
+    """Raise ConflictError unless the change was made on the newest revision."""
+    if item.revision != revision:
+        raise ConflictError(
+            f"The newest revision is {item.revision}, made by {item.by} at {item.at:%Y-%m-%d %H:%M} UTC;"
+            f" the change was made on revision {revision}. Read it again, then decide."
+        )
+
+
+def is_open_to(status: DocumentStatus | None, labels: Collection[str]) -> bool:
+    """Return whether a reader with these labels may know of the document; None is an unknown document."""
+    if status is None:
+        return False
+    needed = set(status.labels or ()) or set(status.live_labels or ())
+    return not needed or not needed.isdisjoint(labels)
+
+
+class ReviewDesk:
+    """Reads the desk for reviewers and knowledge owners. All methods raise RecordsUnavailableError."""
+
+    def __init__(self, services: DeskServices) -> None:
+        self._services = services
+
+    async def page(
+        self, wanted: CaseFilter, *, identity: Identity, after: str | None = None, limit: int = 50
+    ) -> tuple[list[CaseLine], str | None]:
+        """Return the next lines of the queue, the latest opened first, and where the page after begins.
+
+        Raises InvalidRequestError for an ``after`` that no page gave.
+        """
+        cases = await self._visible(identity)
+        if after is not None:
+            places = [place for place, stored in enumerate(cases) if stored.item.item_id == after]
+            if not places:
+                raise InvalidRequestError("after must be the next_after of a page of this queue.")
+            cases = cases[places[0] + 1 :]
+        found = [stored for stored in cases if wanted.wants(stored.case)]
+        lines = await self._lines(found[:limit], identity=identity, subject="cases")
+        return lines, found[limit - 1].item.item_id if len(found) > limit else None
+
+    async def find(self, case_id: str, *, identity: Identity) -> StoredCase:
+        """Return a case. Raises NotFoundError (unknown, or not visible: one path for both)."""
+        item = await self._services.store.get(DeskKind.CASE, case_id)
+        if item is None:
+            raise not_found()
+        stored = StoredCase(item, body_of_item(item, Case))
+        if not self._is_visible(stored.case, identity):
+            raise not_found()
+        return stored
+
+    async def one(self, case_id: str, *, identity: Identity) -> CaseReading:
+        """Return a case with its answer's texts. Raises as ``find``, and DependencyError."""
+        stored = await self.find(case_id, identity=identity)
+        try:
+            answer = await self._services.answers.for_review(stored.case.answer_id, identity=identity)
+        except NotFoundError:  # nothing of the record is kept
+            answer = None
+        history = await self._services.store.history(DeskKind.CASE, case_id)
+        return CaseReading(stored, answer, tuple(history))
+
+    async def gaps(self, *, identity: Identity) -> list[Gap]:
+        """Return the gaps with open cases, the largest first."""
+        by_gap: dict[str, list[StoredCase]] = {}
+        for stored in await self._visible(identity):
+            if stored.case.gap is not None and stored.case.state is CaseState.OPEN:
+                by_gap.setdefault(stored.case.gap, []).append(stored)
+        shown = {gap: cases[::-1][:_EXAMPLES] for gap, cases in by_gap.items()}
+        first = [stored for cases in shown.values() for stored in cases]
+        questions = await self._questions(first, identity=identity, subject="gaps")
+        gaps: list[Gap] = []
+        for gap, cases in by_gap.items():
+            examples = [
+                questions[one.case.answer_id] for one in shown[gap] if one.case.answer_id in questions
+            ]
+            title = examples[0] if examples else gap
+            gaps.append(Gap(gap, title, tuple(examples), tuple(one.item.item_id for one in cases)))
+        return sorted(gaps, key=lambda one: (-len(one.case_ids), one.title))
+
+    async def export(self, *, identity: Identity) -> AsyncIterator[CaseLine]:
+        """Yield every visible case, the latest opened first."""
+        cases = await self._visible(identity)
+        for start in range(0, len(cases), _PAGE):
+            page = cases[start : start + _PAGE]
+            for line in await self._lines(page, identity=identity, subject="export"):
+                yield line
+
+    async def put_case(self, stored: StoredCase, case: Case, *, by: str, note: str) -> None:
+        """Add a revision of a case. Raises ConflictError when another one was made meanwhile."""
+        item = stored.item.model_copy(
+            update={
+                "revision": stored.item.revision + 1,
+                "at": self._services.clock.now(),
+                "by": by,
+                "note": note,
+                "body": case.model_dump_json(),
+            }
+        )
+        await self._services.store.put(item)
+
+    async def _visible(self, identity: Identity) -> list[StoredCase]:
+        """Return all visible cases, the latest opened first."""
+        found: list[StoredCase] = []
+        for number, item in enumerate(await self._services.store.list(DeskKind.CASE, limit=MOST_CASES)):
+            if number % _PAGE == 0:
+                await asyncio.sleep(0)  # thousands of cases: let answers run between them
+            case = body_of_item(item, Case)
+            if self._is_visible(case, identity):
+                found.append(StoredCase(item, case))
+        return sorted(found, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
+
+    def _is_visible(self, case: Case, identity: Identity) -> bool:
+        if not identity.labels.issuperset(case.reader_labels):
+            return False
+        if Role.REVIEWER in identity.roles:
+            return True
+        own = self._services.sources.writable_by(identity)
+        is_owner = Role.KNOWLEDGE_OWNER in identity.roles
+        return is_owner and any(self._services.sources.of_document(name) in own for name in case.documents)
+
+    async def _lines(
+        self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
+    ) -> list[CaseLine]:
+        questions = await self._questions(cases, identity=identity, subject=subject)
+        names = list(dict.fromkeys(name for stored in cases for name in stored.case.documents))
+        statuses = await self._services.knowledge.states.get_many(names)
+        titles = {
+            name: status.title for name, status in statuses.items() if is_open_to(status, identity.labels)
+        }
+        return [
+            CaseLine(
+                stored,
+                questions.get(stored.case.answer_id),
+                {name: titles[name] for name in stored.case.documents if name in titles},
+            )
+            for stored in cases
+        ]
+
+    async def _questions(
+        self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
+    ) -> Mapping[str, str]:
+        """Return the questions by answer, after recording that the reader sees them."""
+        if not cases:
+            return {}
+        entry = AccessEntry(
+            at=self._services.clock.now(), agent=identity.agent, kind="desk", subject_id=subject
+        )
+        await self._services.records.record_access(entry)
+        answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
+        found = await read_records(self._services.records, answer_ids)
+        return {record.answer_id: record.question for record in found}
+
+
+async def read_records(records: AnswerRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:
+    """Return the records that exist, in the order asked for."""
+    free = asyncio.Semaphore(_READ_AT_ONCE)
+
+    async def read(answer_id: str) -> AnswerRecord | None:
+        async with free:
+            return await records.get_answer(answer_id)
+
+    found = await asyncio.gather(*(read(answer_id) for answer_id in answer_ids))
+    return [record for record in found if record is not None]

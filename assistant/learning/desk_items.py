@@ -1,0 +1,355 @@
+"""What reviewers made at the desk: approved answers, questions of documents, glossary entries.
+
+Each is a desk item. Going live, withdrawing and putting an earlier revision back add a revision; under the
+deployment profile ``hipaa`` an item goes live by a second person's decision only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from assistant.domain.clock import Deadline
+from assistant.domain.desk import (
+    ApprovedAnswer,
+    BoundSource,
+    Case,
+    CaseState,
+    DeskItem,
+    DeskKind,
+    DocumentQuestion,
+    GlossaryEntry,
+    ItemState,
+)
+from assistant.domain.desk_decisions import (
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    NewGlossaryEntry,
+    Restoring,
+    StateChange,
+)
+from assistant.domain.documents import DocumentStatus
+from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
+from assistant.domain.identity import Identity, Role
+from assistant.learning.desk import DeskServices, body_of_item, check_revision, is_open_to, not_found
+from assistant.learning.document_questions import DocumentQuestions
+
+Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
+MODELS: Mapping[DeskKind, type[Served]] = {
+    DeskKind.APPROVED_ANSWER: ApprovedAnswer,
+    DeskKind.DOCUMENT_QUESTION: DocumentQuestion,
+    DeskKind.GLOSSARY_ENTRY: GlossaryEntry,
+}
+"""The kinds that reviewers make. Releases of weights have commands of their own."""
+KINDS = {model: kind for kind, model in MODELS.items()}
+_EMBEDDING_TIMEOUT_S = 10.0
+_OWN_APPROVAL = "You proposed this yourself. Under this tenant's profile another person must approve it."
+_log = structlog.get_logger(__name__)
+
+
+def kind_of(body: Served) -> DeskKind:
+    return KINDS[type(body)]
+
+
+def served_body(item: DeskItem) -> Served:
+    """Return the body of an item of ``MODELS``."""
+    return body_of_item(item, MODELS[item.kind])
+
+
+class DeskItems:
+    """Makes, lists and moves items. All methods raise RecordsUnavailableError."""
+
+    def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
+        self._services = services
+        self._questions = questions
+
+    async def approved_answer(self, asked: NewApprovedAnswer, *, case: Case, identity: Identity) -> Served:
+        """Return the item, bound to its sources' live content, with the labels of its sources and its case.
+
+        Raises InvalidRequestError (expiry, labels), NotFoundError (a source that the caller may not read, or
+        as a knowledge owner not write), ConflictError (a source without live content), and as the embedder.
+        """
+        if asked.expires_on <= self._services.clock.now().date():
+            raise InvalidRequestError(f"expires_on is {asked.expires_on}; give a day in the future.")
+        if not asked.document_ids and Role.REVIEWER not in identity.roles:
+            raise InvalidRequestError("document_ids is empty; name a document of your own that says this.")
+        statuses = await self._sources(asked.document_ids, identity=identity)
+        of_sources = {label for status in statuses for label in status.live_labels or ()}
+        labels = {*asked.labels, *case.reader_labels, *of_sources}
+        if unknown := sorted(set(asked.labels) - {*self._services.labels, *case.reader_labels}):
+            raise InvalidRequestError(f"labels: {', '.join(unknown)} is no label of this tenant.")
+        if missing := sorted(labels - identity.labels):
+            raise InvalidRequestError(
+                f"This answer would need the labels {', '.join(missing)}, which you do not hold, so you could"
+                " not read it yourself. Ask a reviewer who holds them."
+            )
+        return ApprovedAnswer(
+            questions=asked.questions,
+            vectors=await self._vectors(asked.questions),
+            embedding_model=self._services.embedding_model,
+            text=asked.text,
+            owner=identity.agent,
+            expires_on=asked.expires_on,
+            labels=tuple(sorted(labels)),
+            sources=tuple(_bound(status) for status in statuses),
+            from_answer=case.answer_id,
+            state=self._first_state(),
+            proposed_by=identity.agent,
+        )
+
+    async def document_question(self, asked: NewDocumentQuestion, *, identity: Identity) -> Served:
+        """Raises as ``DocumentQuestions.check``."""
+        await self._sources([asked.document_id], identity=identity)
+        await self._questions.check(asked.document_id, asked.question)
+        return DocumentQuestion(
+            document_id=asked.document_id,
+            question=asked.question,
+            state=self._first_state(),
+            proposed_by=identity.agent,
+        )
+
+    async def glossary_entry(self, asked: NewGlossaryEntry, *, identity: Identity) -> Served:
+        """Raises ForbiddenError (it changes every question of the tenant, so reviewers alone may),
+        ConflictError (a live entry has the same words)."""
+        if Role.REVIEWER not in identity.roles:
+            raise ForbiddenError("A glossary entry acts on every question: the role reviewer is required.")
+        entry = GlossaryEntry(
+            said=asked.said, means=asked.means, state=self._first_state(), proposed_by=identity.agent
+        )
+        await self._check_entry(entry)
+        return entry
+
+    async def list(self, kinds: Sequence[DeskKind], *, identity: Identity) -> list[DeskItem]:
+        """Return the newest revisions that the reader may see, the latest changed first."""
+        found: list[DeskItem] = []
+        for kind in kinds:
+            items = await self._services.store.list(kind)
+            bodies = [served_body(item) for item in items]
+            names = {body.document_id for body in bodies if isinstance(body, DocumentQuestion)}
+            statuses = await self._services.knowledge.states.get_many(sorted(names))
+            found += [
+                item
+                for item, body in zip(items, bodies, strict=True)
+                if self._is_visible(body, statuses, identity)
+            ]
+        return sorted(found, key=lambda item: item.at, reverse=True)
+
+    async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
+        """Return the newest revision. Raises NotFoundError (unknown, or not visible: one path for both)."""
+        item = await self._services.store.get(kind, item_id) if kind in MODELS else None
+        if item is None:
+            raise not_found()
+        body = served_body(item)
+        names = [body.document_id] if isinstance(body, DocumentQuestion) else []
+        statuses = await self._services.knowledge.states.get_many(names)
+        if not self._is_visible(body, statuses, identity):
+            raise not_found()
+        return item
+
+    async def history(self, kind: DeskKind, item_id: str, *, identity: Identity) -> list[DeskItem]:
+        """Return the revisions that the reader may see, oldest first. Raises as ``find``."""
+        await self.find(kind, item_id, identity=identity)
+        revisions = await self._services.store.history(kind, item_id)
+        if kind is not DeskKind.APPROVED_ANSWER:
+            return revisions
+        return [
+            one for one in revisions if identity.labels.issuperset(body_of_item(one, ApprovedAnswer).labels)
+        ]
+
+    async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
+        """Take an item out, or back in. Under ``hipaa`` the first call with ``live`` proposes it, and the
+        call of another person makes it live.
+
+        Raises ConflictError (an older revision, or an item whose case decides), ForbiddenError (the second
+        person is the first), InvalidRequestError (expired), and as ``approved_answer``.
+        """
+        check_revision(item, change.revision)
+        await self._check_no_case_decides(item)
+        body = served_body(item)
+        if change.state == "withdrawn":
+            if body.state is ItemState.WITHDRAWN:
+                raise ConflictError("It is withdrawn already.")
+            return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
+        if body.state is ItemState.LIVE:
+            raise ConflictError("It is live already.")
+        if body.state is ItemState.PROPOSED:
+            return await self.approve(item, identity=identity, note=change.note)
+        body = await self._bound_again(body)
+        return await self._propose(item, body, identity=identity, note=change.note)
+
+    async def restore(self, item: DeskItem, change: Restoring, *, identity: Identity) -> DeskItem:
+        """Put an earlier revision back, as a new one. It goes live as a new item would; one that was not live
+        comes back withdrawn. Raises as ``set_state``, NotFoundError."""
+        check_revision(item, change.revision)
+        await self._check_no_case_decides(item)
+        earlier = [
+            one
+            for one in await self.history(item.kind, item.item_id, identity=identity)
+            if one.revision == change.to_revision and one.revision < item.revision
+        ]
+        if not earlier:
+            raise InvalidRequestError(f"to_revision is {change.to_revision}; give an earlier revision of it.")
+        before, body = served_body(item), served_body(earlier[0])
+        if isinstance(before, DocumentQuestion):
+            await self._questions.remove(before.document_id, before.question, by=identity.agent)
+        if body.state is not ItemState.LIVE:
+            return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
+        body = await self._bound_again(body)
+        return await self._propose(item, body, identity=identity, note=change.note)
+
+    async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
+        """Add the first revision. The same again, after a lost response, changes nothing. Raises
+        ConflictError (somebody else decided on the same revision of the case)."""
+        kind = kind_of(body)
+        found = await self._services.store.get(kind, item_id)
+        if found is not None and found.by == identity.agent and served_body(found) == body:
+            return found
+        return await self._put(kind, item_id, 1, body, by=identity.agent, note=note)
+
+    async def approve(self, item: DeskItem, *, identity: Identity, note: str) -> DeskItem:
+        """Make a proposed item live. Raises ForbiddenError (by who proposed it), ConflictError (a source
+        changed since)."""
+        body = served_body(item)
+        if body.state is not ItemState.PROPOSED:
+            raise ConflictError(f"It is {body.state}; only a proposed item can be approved.")
+        if body.proposed_by == identity.agent:
+            raise ForbiddenError(_OWN_APPROVAL)
+        if isinstance(body, ApprovedAnswer):
+            now = await self._bound_again(body)
+            if isinstance(now, ApprovedAnswer) and now.sources != body.sources:
+                raise ConflictError(
+                    "A source changed since this was proposed. Refuse it, and write it again."
+                )
+        elif isinstance(body, GlossaryEntry):
+            await self._check_entry(body, beside=item.item_id)
+        return await self.move(item, body, ItemState.LIVE, identity=identity, note=note)
+
+    async def move(
+        self, item: DeskItem, body: Served, state: ItemState, *, identity: Identity, note: str
+    ) -> DeskItem:
+        """Add the revision with this state and take its effect. A document's question that cannot be
+        stored now is stored by the next sweep."""
+        is_question = isinstance(body, DocumentQuestion)
+        if is_question and state is not ItemState.LIVE:
+            await self._questions.remove(body.document_id, body.question, by=identity.agent)
+        update: dict[str, object] = {"state": state}
+        if state is ItemState.LIVE:
+            update["approved_by"] = identity.agent if body.proposed_by != identity.agent else None
+        if isinstance(body, ApprovedAnswer) and state is not ItemState.SUSPENDED:
+            update["suspended_because"] = ""
+        body = body.model_copy(update=update)
+        put = await self._put(item.kind, item.item_id, item.revision + 1, body, by=identity.agent, note=note)
+        await self.take_effect(body, by=identity.agent)
+        return put
+
+    async def take_effect(self, body: Served, *, by: str) -> None:
+        """Add a live question to its document; the other kinds are read by serving."""
+        if not isinstance(body, DocumentQuestion) or body.state is not ItemState.LIVE:
+            return
+        try:
+            await self._questions.add(body.document_id, body.question, by=by)
+        except AssistantError as error:
+            _log.warning("document_question_postponed", document_id=body.document_id, reason=error.code)
+
+    async def _propose(self, item: DeskItem, body: Served, *, identity: Identity, note: str) -> DeskItem:
+        body = body.model_copy(update={"proposed_by": identity.agent, "approved_by": None})
+        if isinstance(body, GlossaryEntry):
+            await self._check_entry(body, beside=item.item_id)
+        return await self.move(item, body, self._first_state(), identity=identity, note=note)
+
+    async def _put(
+        self, kind: DeskKind, item_id: str, revision: int, body: Served, *, by: str, note: str
+    ) -> DeskItem:
+        item = DeskItem(
+            kind=kind,
+            item_id=item_id,
+            revision=revision,
+            at=self._services.clock.now(),
+            by=by,
+            note=note,
+            body=body.model_dump_json(),
+        )
+        await self._services.store.put(item)
+        return item
+
+    async def _sources(self, names: Sequence[str], *, identity: Identity) -> list[DocumentStatus]:
+        """Return the documents' states. Raises NotFoundError for one that the caller may not read, or as a
+        knowledge owner not write; ConflictError for one without live content."""
+        statuses = await self._services.knowledge.states.get_many(names)
+        own = self._services.sources.writable_by(identity)
+        found: list[DocumentStatus] = []
+        for name in dict.fromkeys(names):
+            status = statuses.get(name)
+            is_own = self._services.sources.of_document(name) in own
+            may_use = Role.REVIEWER in identity.roles or is_own
+            if status is None or not may_use or not is_open_to(status, identity.labels):
+                raise not_found()
+            if status.live_content_hash is None:
+                raise ConflictError(f"The document {name} is {status.state} and answers nothing now.")
+            found.append(status)
+        return found
+
+    async def _bound_again(self, body: Served) -> Served:
+        """Return an approved answer bound to its sources' live content, with vectors of the model that serves
+        now. Raises InvalidRequestError (expired), ConflictError (a source is gone)."""
+        if not isinstance(body, ApprovedAnswer):
+            return body
+        if body.expires_on <= self._services.clock.now().date():
+            raise InvalidRequestError(f"It expired on {body.expires_on}. Write a new one from its case.")
+        names = [bound.document_id for bound in body.sources]
+        statuses = await self._services.knowledge.states.get_many(names)
+        gone = [name for name in names if name not in statuses or statuses[name].live_content_hash is None]
+        if gone:
+            raise ConflictError(f"Its source {gone[0]} answers nothing now. Write a new one from its case.")
+        update: dict[str, object] = {"sources": tuple(_bound(statuses[name]) for name in names)}
+        if body.embedding_model != self._services.embedding_model:
+            update["vectors"] = await self._vectors(body.questions)
+            update["embedding_model"] = self._services.embedding_model
+        return body.model_copy(update=update)
+
+    async def _vectors(self, questions: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._services.clock)
+        vectors = await self._services.embedder.embed(questions, deadline=deadline)
+        return tuple(tuple(vector) for vector in vectors)
+
+    async def _check_entry(self, entry: GlossaryEntry, *, beside: str = "") -> None:
+        for item in await self._services.store.list(DeskKind.GLOSSARY_ENTRY):
+            other = body_of_item(item, GlossaryEntry)
+            is_same = other.said.casefold() == entry.said.casefold() and item.item_id != beside
+            if is_same and other.state is ItemState.LIVE:
+                raise ConflictError(f'"{entry.said}" has a live entry already. Withdraw that one first.')
+
+    async def _check_no_case_decides(self, item: DeskItem) -> None:
+        """Raise ConflictError while the item's case waits for the second person."""
+        if served_body(item).state is not ItemState.PROPOSED:
+            return
+        for stored in await self._services.store.list(DeskKind.CASE):
+            case = body_of_item(stored, Case)
+            is_its_case = case.resolution is not None and case.resolution.item_id == item.item_id
+            if is_its_case and case.state is CaseState.PROPOSED:
+                raise ConflictError(f"Approve or refuse it in its case, {stored.item_id}.")
+
+    def _is_visible(self, body: Served, statuses: Mapping[str, DocumentStatus], identity: Identity) -> bool:
+        is_reviewer = Role.REVIEWER in identity.roles
+        own = self._services.sources.writable_by(identity)
+        match body:
+            case ApprovedAnswer():
+                names = [bound.document_id for bound in body.sources]
+                is_own = bool(names) and all(
+                    self._services.sources.of_document(name) in own for name in names
+                )
+                return identity.labels.issuperset(body.labels) and (is_reviewer or is_own)
+            case DocumentQuestion():
+                if self._services.sources.of_document(body.document_id) in own and not is_reviewer:
+                    return True
+                return is_reviewer and is_open_to(statuses.get(body.document_id), identity.labels)
+            case GlossaryEntry():
+                return is_reviewer
+
+    def _first_state(self) -> ItemState:
+        return ItemState.PROPOSED if self._services.needs_two_people else ItemState.LIVE
+
+
+def _bound(status: DocumentStatus) -> BoundSource:
+    return BoundSource(document_id=status.document_id, content_hash=status.live_content_hash or "")

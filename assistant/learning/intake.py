@@ -1,0 +1,114 @@
+"""Takes events that want a reviewer to the desk: one case for each answer and reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from assistant.answering.ports import AnswerRecords, TextEmbedder
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
+from assistant.domain.errors import AssistantError, ConflictError
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.learning.ports import DeskStore, GapClusters
+
+INTAKE = "intake"
+"""Who makes the first revision of a case."""
+_CANDIDATES = 3
+"""Documents of an answer that quoted none: as many as an agent would look at."""
+_EMBEDDING_TIMEOUT_S = 2.0
+_log = structlog.get_logger(__name__)
+
+
+def case_id(answer_id: str, reason: CaseReason) -> str:
+    """Return the id of the one case of an answer and a reason: 32 hexadecimal digits."""
+    return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
+
+
+class OpenCases:
+    """``CaseIntake`` over a desk. Without ``gaps`` unanswered questions get no gap, without ``embedder`` gaps
+    are found by words alone."""
+
+    def __init__(
+        self,
+        store: DeskStore,
+        *,
+        records: AnswerRecords,
+        clock: Clock,
+        gaps: GapClusters | None = None,
+        embedder: TextEmbedder | None = None,
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._clock = clock
+        self._gaps = gaps
+        self._embedder = embedder
+
+    async def take(self, events: Sequence[FeedbackEvent]) -> None:
+        for event in events:
+            for reason in _reasons(event):
+                await self._open(event, reason)
+
+    async def _open(self, event: FeedbackEvent, reason: CaseReason) -> None:
+        item_id = case_id(event.answer_id, reason)
+        if await self._store.get(DeskKind.CASE, item_id) is not None:
+            return
+        quoted = [shown.document_id for shown in event.documents if shown.is_quoted]
+        nearest = [shown.document_id for shown in event.documents[:_CANDIDATES]]
+        case = Case(
+            answer_id=event.answer_id,
+            reason=reason,
+            opened_at=self._clock.now(),
+            documents=tuple(dict.fromkeys(quoted or nearest)),
+            reader_labels=event.reader_labels,
+            verdict_reasons=event.reasons if reason is CaseReason.BAD_VERDICT else (),
+            changed_facts=event.edit.changed_facts if reason is CaseReason.FACT_EDITED and event.edit else (),
+            gap=await self._gap(event.answer_id) if reason is CaseReason.UNANSWERED else None,
+        )
+        item = DeskItem(
+            kind=DeskKind.CASE,
+            item_id=item_id,
+            revision=1,
+            at=case.opened_at,
+            by=INTAKE,
+            body=case.model_dump_json(),
+        )
+        try:
+            await self._store.put(item)
+        except ConflictError:  # another mover opened it in this moment
+            _log.info("case_opened_before", case_id=item_id)
+
+    async def _gap(self, answer_id: str) -> str | None:
+        """Return the gap that the question belongs to; None for an answer whose record is missing."""
+        record = await self._records.get_answer(answer_id)
+        if record is None or self._gaps is None:
+            return None
+        return await self._gaps.assign(record.question, await self._vector(record.question))
+
+    async def _vector(self, question: str) -> list[float] | None:
+        if self._embedder is None:
+            return None
+        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
+        try:
+            return (await self._embedder.embed([question], deadline=deadline))[0]
+        except AssistantError as error:  # the model is down, paused, or the question too long for it
+            _log.warning("gap_without_vector", reason=error.code)
+            return None
+
+
+def _reasons(event: FeedbackEvent) -> Iterator[CaseReason]:
+    match event.kind:
+        case FeedbackKind.VERDICT if event.label is VerdictLabel.BAD:
+            yield CaseReason.BAD_VERDICT
+        case FeedbackKind.SENT:
+            if event.edit is not None and event.edit.changed_facts:
+                yield CaseReason.FACT_EDITED
+            if event.unsupported_sent:
+                yield CaseReason.UNSUPPORTED_SENT
+        case FeedbackKind.UNANSWERED:
+            yield CaseReason.UNANSWERED
+        case _:
+            return

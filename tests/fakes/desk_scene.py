@@ -1,0 +1,152 @@
+"""A running service with cases on its desk, and the people who work there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import CaseReason
+from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, ShownDocument
+from assistant.learning.intake import OpenCases, case_id
+from tests.fakes.running_service import RunningService, Scene, running_service
+
+SOURCES = """
+[[sources]]
+name = "handbook"
+namespace = ""
+writers = { agents = ["olga"] }
+[[sources]]
+name = "wiki"
+writers = { agents = ["wim"] }
+"""
+HIPAA = """
+[deployment]
+account = "111122223333"
+region = "us-east-1"
+zones = ["us-east-1a", "us-east-1b"]
+profile = "hipaa"
+cost_center = "care"
+release = "1.0.0"
+"""
+NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).date().isoformat()
+
+
+def feedback(
+    answer_id: str, kind: FeedbackKind, *, documents: Sequence[str] = (), **more: Any
+) -> FeedbackEvent:
+    """Return an event as the mover makes it."""
+    now = datetime.now(UTC)
+    shown = tuple(
+        ShownDocument(
+            document_id=name,
+            position=place,
+            score=1.0,
+            features={},
+            propensity=1.0,
+            is_listed=True,
+            is_quoted=place == 1,
+        )
+        for place, name in enumerate(documents, start=1)
+    )
+    said: dict[str, Any] = {
+        "event_id": "e" * 64,
+        "kind": kind,
+        "at": now,
+        "tenant": "clinic",
+        "answer_id": answer_id,
+        "conversation": "c" * 32,
+        "agent": "a" * 32,
+        "asked_at": now,
+        "documents": shown,
+        "prompt_id": "answer/2",
+        "model_id": "tiny-llm",
+        "index_version": "1",
+        "settings_hash": "s",
+    }
+    return FeedbackEvent(**(said | more))
+
+
+def bad_verdict(answer_id: str, *documents: str, **more: Any) -> FeedbackEvent:
+    label, reasons = VerdictLabel.BAD, ("wrong",)
+    return feedback(
+        answer_id, FeedbackKind.VERDICT, documents=documents, label=label, reasons=reasons, **more
+    )
+
+
+def fact_edit(answer_id: str, *documents: str, **more: Any) -> FeedbackEvent:
+    edit = Edit(distance=2, words=9, changed_facts=("number",))
+    return feedback(answer_id, FeedbackKind.SENT, documents=documents, edit=edit, **more)
+
+
+@dataclass
+class Desk:
+    """The desk of a tenant of the running service, over HTTP."""
+
+    service: RunningService
+    tenant: str = "clinic"
+
+    def reviewer(self, name: str = "rita", *labels: str) -> dict[str, str]:
+        return self.service.headers(name, tenant=self.tenant, roles=["reviewer"], labels=labels)
+
+    def owner(self, name: str = "olga", *labels: str) -> dict[str, str]:
+        return self.service.headers(name, tenant=self.tenant, roles=["knowledge_owner"], labels=labels)
+
+    async def get(self, path: str, who: dict[str, str] | None = None, **params: Any) -> httpx.Response:
+        return await self.service.client.get(
+            f"/v1/desk/{path}", params=params, headers=who or self.reviewer()
+        )
+
+    async def post(self, path: str, body: Any, who: dict[str, str] | None = None) -> httpx.Response:
+        return await self.service.client.post(f"/v1/desk/{path}", json=body, headers=who or self.reviewer())
+
+    async def took(self, *events: FeedbackEvent) -> None:
+        """Take events to the desk, as the mover does."""
+        services = self.service.tenants[self.tenant].desk
+        await OpenCases(services.store, records=services.records, clock=services.clock).take(events)
+
+    async def case(
+        self,
+        *,
+        labels: Sequence[str] = (),
+        documents: Sequence[str] = ("wait",),
+        better_text: str | None = "Three days.",
+    ) -> str:
+        """Return the case of a new answer that its agent marked as bad."""
+        answered = await self.service.answered(tenant=self.tenant, labels=labels)
+        answer_id = answered["answer_id"]
+        agent = self.service.headers(tenant=self.tenant, labels=labels)
+        verdict = {"verdict_id": f"v-{answer_id}", "label": "bad", "better_text": better_text}
+        path = f"/v1/answers/{answer_id}/verdict"
+        assert (await self.service.client.post(path, json=verdict, headers=agent)).is_success
+        await self.took(bad_verdict(answer_id, *documents, reader_labels=tuple(sorted(labels))))
+        return case_id(answer_id, CaseReason.BAD_VERDICT)
+
+
+def answer_of(*document_ids: str, **change: Any) -> dict[str, Any]:
+    """Return the body of an approved answer."""
+    said = {
+        "questions": ["How long is the wait?"],
+        "text": "The wait is **three** days.",
+        "expires_on": NEXT_YEAR,
+        "document_ids": list(document_ids),
+    }
+    return said | change
+
+
+def resolution(kind: str, revision: int = 1, **made: Any) -> dict[str, Any]:
+    return {"revision": revision, "kind": kind, **made}
+
+
+@asynccontextmanager
+async def desk_scene(folder: Path, *, two_people: bool = False) -> AsyncGenerator[Desk]:
+    more = SOURCES + (HIPAA if two_people else "")
+    async with running_service(folder, Scene(more_of_tenants=more, writes=False)) as service:
+        await service.know("wait", "The wait is two days.")
+        yield Desk(service)

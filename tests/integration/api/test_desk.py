@@ -1,0 +1,308 @@
+"""The review desk over HTTP: queue, decisions, who sees what, and what happens at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.domain.desk import CaseReason
+from assistant.learning.intake import case_id
+from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, resolution
+
+GLOSSARY = {"said": "jab", "means": "vaccination"}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with desk_scene(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def hipaa(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with desk_scene(tmp_path, two_people=True) as opened:
+        yield opened
+
+
+async def resolved(desk: Desk, case: str, kind: str = "glossary_entry", **made: Any) -> Any:
+    response = await desk.post(f"cases/{case}/resolution", resolution(kind, **(made or {kind: GLOSSARY})))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def test_the_queue_has_the_question_its_documents_and_the_reason(desk: Desk) -> None:
+    case = await desk.case()
+    page = (await desk.get("cases")).json()
+    (line,) = page["cases"]
+    assert (line["case_id"], line["state"], line["reason"]) == (case, "open", "bad_verdict")
+    assert line["question"] == "How long is the wait?"
+    assert line["documents"] == [{"document_id": "wait", "title": "Title of wait"}]
+    assert line["verdict_reasons"] == ["wrong"]
+    assert page["next_after"] is None
+
+
+async def test_a_case_shows_what_was_asked_shown_and_better_and_who_read_it_is_recorded(desk: Desk) -> None:
+    case = await desk.case()
+    shown = (await desk.get(f"cases/{case}")).json()
+    assert shown["asked"] == "How long is the wait?"
+    assert "The wait is two days." in shown["shown"]
+    assert shown["better_text"] == "Three days."
+    assert [one["document_id"] for one in shown["sources"]] == ["wait"]
+    assert [one["state"] for one in shown["history"]] == ["open"]
+    assert "ann" not in orjson.dumps([shown["verdicts"], shown["sent"]]).decode()
+    auditor = desk.service.headers("audrey", roles=["auditor"])
+    audit = await desk.service.client.get("/v1/audit", params={"agent": "rita"}, headers=auditor)
+    seen = [(entry["kind"], entry["subject_id"]) for entry in audit.json()["entries"]]
+    assert seen == [("answer", shown["case"]["answer_id"])]
+
+
+async def test_pages_and_filters_go_together(desk: Desk) -> None:
+    cases = [await desk.case() for _ in range(3)]
+    first = (await desk.get("cases", limit=2, reason="bad_verdict", document_id="wait")).json()
+    rest = (await desk.get("cases", limit=2, reason="bad_verdict", after=first["next_after"])).json()
+    listed = [line["case_id"] for page in (first, rest) for line in page["cases"]]
+    assert listed == cases[::-1]
+    assert (await desk.get("cases", document_id="other")).json()["cases"] == []
+    assert (await desk.get("cases", state="resolved")).json()["cases"] == []
+    assert (await desk.get("cases", after="nothing")).status_code == 422
+
+
+async def test_an_event_opens_one_case_for_each_reason(desk: Desk) -> None:
+    await desk.case()
+    (line,) = (await desk.get("cases")).json()["cases"]
+    answer = (await desk.get(f"cases/{line['case_id']}")).json()["case"]["answer_id"]
+    await desk.took(fact_edit(answer, "wait"), fact_edit(answer, "wait"))
+    reasons = [one["reason"] for one in (await desk.get("cases")).json()["cases"]]
+    assert sorted(reasons) == ["bad_verdict", "fact_edited"]
+    edited = (await desk.get(f"cases/{case_id(answer, CaseReason.FACT_EDITED)}")).json()
+    assert edited["case"]["changed_facts"] == ["number"]
+
+
+@pytest.mark.parametrize("path", ["cases", "gaps", "items", "export"])
+async def test_agents_and_auditors_do_not_enter(desk: Desk, path: str) -> None:
+    assert (await desk.get(path)).status_code == 200
+    for role in ("agent", "auditor"):
+        response = await desk.get(path, desk.service.headers(roles=[role]))
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_case_asked_under_other_labels_is_not_there(desk: Desk) -> None:
+    case = await desk.case(labels=("hr", "desk"))
+    with_labels = desk.reviewer("rita", "hr", "desk")
+    assert (await desk.get(f"cases/{case}", with_labels)).status_code == 200
+    for labels in ((), ("hr",)):
+        without = desk.reviewer("rita", *labels)
+        assert (await desk.get("cases", without)).json()["cases"] == []
+        unknown, other = [await desk.get(f"cases/{name}", without) for name in ("0" * 32, case)]
+        assert (other.status_code, other.json()) == (404, unknown.json())
+        refused = await desk.post(f"cases/{case}/resolution", resolution("dismissed", note="no"), without)
+        assert refused.status_code == 404
+
+
+async def test_an_owner_sees_and_resolves_the_cases_of_their_own_documents_alone(desk: Desk) -> None:
+    case = await desk.case()
+    asked = resolution("correction", note="Say three days.")
+    for who in (
+        desk.owner("wim"),
+        desk.service.headers("olga", tenant="pharmacy", roles=["knowledge_owner"]),
+    ):
+        assert (await desk.get("cases", who)).json()["cases"] == []
+        assert (await desk.get(f"cases/{case}", who)).status_code == 404
+        assert (await desk.post(f"cases/{case}/resolution", asked, who)).status_code == 404
+    olga = desk.owner("olga")
+    assert (await desk.get(f"cases/{case}", olga)).status_code == 200
+    assert (await desk.post(f"cases/{case}/resolution", asked, olga)).json()["case"]["state"] == "asked_owner"
+
+
+async def test_an_owner_binds_an_answer_to_own_documents_only(desk: Desk) -> None:
+    await desk.service.know("wiki:hall", "The hall is open.")
+    case = await desk.case()
+    olga = desk.owner("olga")
+    made = resolution("approved_answer", approved_answer=answer_of("wait", "wiki:hall"))
+    assert (await desk.post(f"cases/{case}/resolution", made, olga)).status_code == 404
+    made = resolution("approved_answer", approved_answer=answer_of())
+    assert (await desk.post(f"cases/{case}/resolution", made, olga)).status_code == 422
+    made = resolution("glossary_entry", glossary_entry=GLOSSARY)
+    assert (await desk.post(f"cases/{case}/resolution", made, olga)).status_code == 403
+    made = resolution("approved_answer", approved_answer=answer_of("wait"))
+    assert (await desk.post(f"cases/{case}/resolution", made, olga)).status_code == 200
+
+
+async def test_an_approved_answer_is_live_at_once_bound_and_labelled(desk: Desk) -> None:
+    document = await desk.service.know("pay", "Pay comes on Friday.", labels=("hr",))
+    case = await desk.case(labels=("desk", "hr"))
+    rita = desk.reviewer("rita", "desk", "hr")
+    made = resolution("approved_answer", approved_answer=answer_of("pay"))
+    after = await desk.post(f"cases/{case}/resolution", made, rita)
+    assert (after.json()["revision"], after.json()["case"]["state"]) == (2, "resolved")
+    (item,) = (await desk.get("items", rita, kind="approved_answer")).json()["items"]
+    answer = item["approved_answer"]
+    assert (item["state"], answer["labels"]) == ("live", ["desk", "hr"])
+    assert answer["sources"] == [{"document_id": "pay", "content_hash": document.content_hash()}]
+    assert "vectors" not in answer
+    assert (await desk.get("items", desk.reviewer("rita", "hr"))).json()["items"] == []
+    hidden = await desk.get(f"items/approved_answer/{item['item_id']}", desk.reviewer("rita", "hr"))
+    assert hidden.status_code == 404
+
+
+async def test_under_hipaa_another_person_approves(hipaa: Desk) -> None:
+    case = await hipaa.case()
+    proposed = await resolved(hipaa, case, "approved_answer", approved_answer=answer_of("wait"))
+    assert proposed["case"]["state"] == "proposed"
+    (item,) = (await hipaa.get("items")).json()["items"]
+    assert item["state"] == "proposed"
+    approval = {"revision": 2, "approve": True}
+    own = await hipaa.post(f"cases/{case}/approval", approval)
+    assert (own.status_code, own.json()["code"]) == (403, "forbidden")
+    assert "another person" in own.json()["detail"]
+    around = f"items/approved_answer/{item['item_id']}/state"
+    assert (await hipaa.post(around, {"revision": 1, "state": "live"})).status_code == 409
+    second = await hipaa.post(f"cases/{case}/approval", approval, hipaa.reviewer("ruth"))
+    assert second.json()["case"]["state"] == "resolved"
+    assert second.json()["case"]["approved_by"] == "ruth"
+    (item,) = (await hipaa.get("items")).json()["items"]
+    assert (item["state"], item["approved_answer"]["approved_by"]) == ("live", "ruth")
+
+
+async def test_a_refused_proposal_opens_the_case_again_and_withdraws_the_item(hipaa: Desk) -> None:
+    case = await hipaa.case()
+    await resolved(hipaa, case)
+    ruth = hipaa.reviewer("ruth")
+    refused = await hipaa.post(
+        f"cases/{case}/approval", {"revision": 2, "approve": False, "note": "No."}, ruth
+    )
+    assert (refused.json()["case"]["state"], refused.json()["case"]["resolution"]) == ("open", None)
+    (item,) = (await hipaa.get("items")).json()["items"]
+    assert (item["state"], item["note"]) == ("withdrawn", "No.")
+
+
+async def test_under_hipaa_a_withdrawn_item_comes_back_by_two_people(hipaa: Desk) -> None:
+    case = await hipaa.case()
+    await resolved(hipaa, case)
+    ruth = hipaa.reviewer("ruth")
+    assert (await hipaa.post(f"cases/{case}/approval", {"revision": 2, "approve": True}, ruth)).is_success
+    (item,) = (await hipaa.get("items")).json()["items"]
+    path = f"items/glossary_entry/{item['item_id']}/state"
+    assert (await hipaa.post(path, {"revision": 2, "state": "withdrawn"})).is_success
+    back = await hipaa.post(path, {"revision": 3, "state": "live"})
+    assert back.json()["revisions"][-1]["state"] == "proposed"
+    assert (await hipaa.post(path, {"revision": 4, "state": "live"})).status_code == 403
+    assert (await hipaa.post(path, {"revision": 4, "state": "live"}, ruth)).json()["revisions"][-1][
+        "state"
+    ] == "live"
+
+
+async def test_of_two_reviewers_at_once_one_is_told_of_the_other(desk: Desk) -> None:
+    case = await desk.case()
+    mine = resolution("approved_answer", approved_answer=answer_of("wait"))
+    theirs = resolution("approved_answer", approved_answer=answer_of("wait", text="Another."))
+    results = await asyncio.gather(
+        desk.post(f"cases/{case}/resolution", mine),
+        desk.post(f"cases/{case}/resolution", theirs, desk.reviewer("ruth")),
+    )
+    assert sorted(one.status_code for one in results) == [200, 409]
+    items = (await desk.get("items")).json()["items"]
+    assert [one["state"] for one in items] == ["live"]
+
+
+async def test_a_decision_on_an_older_revision_names_the_newest(desk: Desk) -> None:
+    case = await desk.case()
+    await resolved(desk, case, "dismissed", note="A test.")
+    late = await desk.post(f"cases/{case}/reopen", {"revision": 1, "note": "again"})
+    assert (late.status_code, late.json()["code"]) == (409, "conflict")
+    assert "newest revision is 2, made by rita" in late.json()["detail"]
+
+
+async def test_a_dismissed_case_is_opened_again_with_its_history(desk: Desk) -> None:
+    case = await desk.case()
+    await resolved(desk, case, "dismissed", note="A test.")
+    opened = (await desk.post(f"cases/{case}/reopen", {"revision": 2, "note": "It was none."})).json()
+    assert opened["case"]["state"] == "open"
+    told = [(one["state"], one["by"], one["note"]) for one in opened["history"]]
+    assert told == [
+        ("open", "intake", ""),
+        ("dismissed", "rita", "A test."),
+        ("open", "rita", "It was none."),
+    ]
+    assert (await desk.post(f"cases/{case}/reopen", {"revision": 3, "note": "again"})).status_code == 409
+
+
+async def test_reopening_withdraws_what_was_made_and_restoring_brings_it_back(desk: Desk) -> None:
+    case = await desk.case()
+    await resolved(desk, case)
+    assert (await desk.post(f"cases/{case}/reopen", {"revision": 2, "note": "Wrong word."})).is_success
+    (item,) = (await desk.get("items", kind="glossary_entry")).json()["items"]
+    assert item["state"] == "withdrawn"
+    path = f"items/glossary_entry/{item['item_id']}/restore"
+    back = await desk.post(path, {"revision": 2, "to_revision": 1, "note": "It was right."})
+    assert [one["state"] for one in back.json()["revisions"]] == ["live", "withdrawn", "live"]
+    assert (await desk.post(path, {"revision": 3, "to_revision": 3})).status_code == 422
+
+
+async def test_a_question_is_added_to_its_document_and_withdrawn_again(desk: Desk) -> None:
+    case = await desk.case()
+    asked = {"document_id": "wait", "question": "When is it my turn?"}
+    await resolved(desk, case, "document_question", document_question=asked)
+    knowledge = desk.service.tenants["clinic"].knowledge
+    stored = await knowledge.documents.get("wait")
+    assert stored is not None
+    assert stored.questions == ("When is it my turn?",)
+    assert await knowledge.queue.depth() == 1
+    (item,) = (await desk.get("items")).json()["items"]
+    path = f"items/document_question/{item['item_id']}/state"
+    assert (await desk.post(path, {"revision": 1, "state": "withdrawn", "note": "Too wide."})).is_success
+    stored = await knowledge.documents.get("wait")
+    assert stored is not None
+    assert stored.questions == ()
+
+
+async def test_the_export_has_a_line_for_each_case_and_item(desk: Desk) -> None:
+    case = await desk.case()
+    await resolved(desk, case)
+    hidden = await desk.case(labels=("hr",))
+    exported = await desk.get("export")
+    assert exported.headers["content-type"].startswith("application/x-ndjson")
+    lines = [orjson.loads(line) for line in exported.text.splitlines()]
+    assert [line["case"]["case_id"] for line in lines if "case" in line] == [case]
+    assert [line["item"]["glossary_entry"]["said"] for line in lines if "item" in line] == ["jab"]
+    assert hidden not in exported.text
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (resolution("dismissed"), "needs a note"),
+        (resolution("approved_answer"), "takes the field approved_answer alone"),
+        (resolution("dismissed", note="no", glossary_entry=GLOSSARY), "takes none of"),
+        (resolution("glossary_entry", glossary_entry={"said": " ", "means": "x"}), "said"),
+        (resolution("approved_answer", approved_answer=answer_of("wait", expires_on="2020-01-01")), "future"),
+        (resolution("approved_answer", approved_answer=answer_of("wait", labels=["nope"])), "no label"),
+        (resolution("approved_answer", approved_answer=answer_of("wait", labels=["hr"])), "do not hold"),
+        (resolution("approved_answer", approved_answer=answer_of("wait", questions=[])), "questions"),
+        (resolution("dismissed", note="no", colour="red"), "Unknown field colour"),
+        (
+            resolution("document_question", document_question={"document_id": "wait", "question": "w" * 600}),
+            "500 at most",
+        ),
+    ],
+)
+async def test_a_wrong_decision_says_what_is_wrong(desk: Desk, body: Any, says: str) -> None:
+    case = await desk.case()
+    refused = await desk.post(f"cases/{case}/resolution", body)
+    assert refused.status_code == 422, refused.text
+    assert says in refused.json()["detail"]
+    assert (await desk.get(f"cases/{case}")).json()["revision"] == 1
+    assert (await desk.get("items")).json()["items"] == []
+
+
+async def test_an_answer_bound_to_no_such_document_is_refused(desk: Desk) -> None:
+    await desk.service.know("pay", "Pay comes on Friday.", labels=("hr",))
+    case = await desk.case()
+    for name in ("nothing", "pay"):
+        made = resolution("approved_answer", approved_answer=answer_of(name))
+        assert (await desk.post(f"cases/{case}/resolution", made)).status_code == 404
