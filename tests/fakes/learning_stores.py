@@ -1,0 +1,65 @@
+"""The learning loop's stores in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from datetime import datetime
+
+from assistant.domain.desk import DeskItem, DeskKind
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.feedback import FeedbackEvent, SealedText
+
+
+class MemoryDesk:
+    """``DeskStore``."""
+
+    def __init__(self) -> None:
+        self._revisions: dict[tuple[DeskKind, str], list[DeskItem]] = {}
+        self._version = 0
+
+    async def version(self) -> int:
+        return self._version
+
+    async def put(self, item: DeskItem) -> None:
+        kept = self._revisions.setdefault((item.kind, item.item_id), [])
+        if item in kept:
+            return
+        if item.revision != len(kept) + 1:
+            raise ConflictError(f"{item.item_id} has {len(kept)} revisions.")
+        kept.append(item)
+        self._version += item.kind is not DeskKind.CASE
+
+    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
+        kept = self._revisions.get((kind, item_id))
+        return kept[-1] if kept else None
+
+    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+        newest = [kept[-1] for (of, _), kept in self._revisions.items() if of is kind and kept]
+        return sorted(newest, key=lambda item: item.at, reverse=True)[:limit]
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        return list(self._revisions.get((kind, item_id), ()))
+
+
+class MemoryFeedback:
+    """``FeedbackStore`` of one tenant."""
+
+    def __init__(self, events: Iterable[FeedbackEvent], *, tenant: str = "pharmacy") -> None:
+        self.events = list(events)
+        self._tenant = tenant
+
+    async def append(self, events: Sequence[FeedbackEvent], texts: Sequence[SealedText]) -> None:
+        self.events.extend(events)
+
+    async def read(self, since: datetime, until: datetime) -> AsyncIterator[FeedbackEvent]:
+        for event in sorted(self.events, key=lambda one: one.at):
+            if event.tenant != self._tenant:
+                raise InvalidRequestError(f"Event {event.event_id} is of the tenant {event.tenant}.")
+            if since <= event.at < until:
+                yield event
+
+    async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
+        return {}
+
+    async def texts_about(self, subject: str) -> Sequence[str]:
+        return []

@@ -1,0 +1,232 @@
+"""Ranker weights learned from feedback with a known answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from assistant.answering.retrieve import INDEX_FEATURES, WeightsFile, shipped_weights
+from assistant.answering.retrieve import Weights as RankerWeights
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.tuning.behaviour import behaviour_of, evidence_of
+from assistant.tuning.ranking import Fit, Learned, LearningPlan, ScoreModel, learn
+from assistant.tuning.signals import FEATURES, Caps, SignalCollector, Signals
+from tests.fakes.synthetic_feedback import Agents, World, feedback
+
+SHIPPED = shipped_weights("ranker")
+UNCAPPED = Caps(per_agent_day=100_000, per_agent=100_000)
+TITLES_COUNT_MORE = World(change={"title_cosine": 0.5, "passage_cosine": -0.5}, offsets={"d3": 0.8})
+
+
+def collected(events: list[FeedbackEvent], *, caps: Caps = UNCAPPED, seed: int = 0) -> Signals:
+    collector = SignalCollector(tenant="pharmacy", rankers={SHIPPED.sha256: SHIPPED})
+    for event in events:
+        collector.add(event)
+    return collector.signals(seed=seed, caps=caps)
+
+
+def learned(
+    answers: int = 2_500, world: World | None = None, agents: Agents | None = None, *, seed: int = 0
+) -> Learned:
+    return learn(collected(list(feedback(answers, world, agents, seed=seed))), LearningPlan())
+
+
+def moved(result: Learned) -> dict[str, float]:
+    return {name: value - SHIPPED.features[name] for name, value in result.weights.items()}
+
+
+def fit_of(answers: int) -> Fit:
+    signals = collected(list(feedback(answers, TITLES_COUNT_MORE, Agents(opens=0.6))))
+    model = ScoreModel.of(signals)
+    before = model.probabilities(np.zeros(FEATURES), np.zeros(len(signals.names)))
+    behaviour, counted = behaviour_of(signals, before)
+    free = np.ones(len(signals.names), bool)
+    return Fit(model, evidence_of(signals, behaviour, counted), signals.weights, free, LearningPlan())
+
+
+def test_the_gradient_agrees_with_finite_differences() -> None:
+    fit = fit_of(60)
+    random = np.random.default_rng(1)
+    weights, offsets = random.normal(0, 0.3, FEATURES), random.normal(0, 0.3, 40)
+    of_weights, of_offsets = fit.gradient(weights, offsets)
+    step = 1e-2
+    for at in range(FEATURES):
+        move = step * np.eye(FEATURES)[at]
+        slope = (fit.objective(weights + move, offsets) - fit.objective(weights - move, offsets)) / (2 * step)
+        assert of_weights[at] == pytest.approx(slope, rel=2e-3, abs=2e-2)
+    for at in (0, 7, 31):
+        move = step * np.eye(40)[at]
+        slope = (fit.objective(weights, offsets + move) - fit.objective(weights, offsets - move)) / (2 * step)
+        assert of_offsets[at] == pytest.approx(slope, rel=2e-3, abs=2e-2)
+
+
+def test_learning_finds_the_weights_that_agents_follow() -> None:
+    change = moved(learned(world=TITLES_COUNT_MORE, agents=Agents(opens=0.6)))
+    assert change["title_cosine"] > 0.2 > -0.2 > change["passage_cosine"]
+
+
+def test_learning_finds_the_document_that_is_right_too_rarely_ranked() -> None:
+    offsets = learned(3_000, TITLES_COUNT_MORE, Agents(opens=0.6)).documents
+    assert max(offsets, key=lambda name: offsets[name]) == "d3"
+
+
+def test_more_signals_of_one_kind_move_the_weights_further() -> None:
+    steps = [moved(learned(count, TITLES_COUNT_MORE))["title_cosine"] for count in (400, 1_000, 2_500)]
+    assert steps == sorted(steps)
+    assert steps[0] > 0.0
+
+
+def test_agents_who_agree_with_the_ranker_change_little() -> None:
+    result = learned(agents=Agents(opens=0.6))
+    assert max(map(abs, moved(result).values())) < 0.2
+    assert result.loss[0] - result.loss[1] < 0.02
+
+
+def test_no_weight_and_no_offset_leaves_its_bounds() -> None:
+    far = World(change=dict.fromkeys(INDEX_FEATURES, 3.0), offsets={"d3": 9.0})
+    result = learn(
+        collected(list(feedback(1_500, far))), LearningPlan(weight_pull=0.1, offset_pull=0.1, most_weight=0.3)
+    )
+    assert max(map(abs, moved(result).values())) <= 0.3 + 1e-9
+    assert max(map(abs, result.documents.values())) <= 0.5 + 1e-9
+
+
+def test_the_same_seed_gives_the_same_bytes_and_the_order_of_events_does_not_matter() -> None:
+    events = list(feedback(800, TITLES_COUNT_MORE, Agents(opens=0.5)))
+    plan = LearningPlan()
+    files = [
+        learn(collected(some, caps=Caps(per_agent=50), seed=seed), plan).file(fitted_on="a test")
+        for some, seed in ((events, 3), (events, 3), (events[::-1], 3), (events, 4))
+    ]
+    assert files[0] == files[1] == files[2]
+    assert files[0] != files[3]
+
+
+def test_random_verdicts_are_refused() -> None:
+    with pytest.raises(ConflictError, match="as chance would"):
+        learned(agents=Agents(accepts_right=0.6, accepts_wrong=0.6))
+
+
+def test_random_openings_change_nothing_that_matters() -> None:
+    events = list(feedback(2_000))
+    random = np.random.default_rng(5)
+    for one in events[:]:
+        opened = one.documents[int(random.integers(1, 5))].document_id
+        act = {
+            "kind": FeedbackKind.OPENED_SOURCE,
+            "label": None,
+            "opened": opened,
+            "event_id": one.event_id[::-1],
+        }
+        events.append(one.model_copy(update=act))
+    without, with_them = learned(2_000), learn(collected(events), LearningPlan())
+    assert with_them.behaviour.noise > 0.7
+    assert with_them.weights == pytest.approx(without.weights, abs=0.1)
+
+
+def test_a_bot_with_flipped_verdicts_is_left_out_and_changes_little() -> None:
+    honest = list(feedback(1_500, TITLES_COUNT_MORE))
+    bot = [
+        one.model_copy(update={"agent": "b" * 32, "answer_id": f"bot-{n}", "event_id": f"{n:064x}"})
+        for n, one in enumerate(
+            feedback(1_000, TITLES_COUNT_MORE, Agents(count=1, flips=frozenset({0})), seed=9)
+        )
+    ]
+    alone = learn(collected(honest), LearningPlan())
+    poisoned = learn(collected(honest + bot), LearningPlan())
+    assert poisoned.behaviour.left_out == ("b" * 32,)
+    assert poisoned.signals == alone.signals
+    assert poisoned.weights == pytest.approx(alone.weights, abs=0.15)
+
+
+def test_an_agent_who_marks_everything_good_is_left_out() -> None:
+    events = [
+        one.model_copy(update={"label": VerdictLabel.GOOD}) if one.agent.endswith("0") else one
+        for one in feedback(2_000)
+    ]
+    assert learn(collected(events), LearningPlan()).behaviour.left_out == ("0" * 32,)
+
+
+def test_examination_falls_with_the_position_as_agents_open() -> None:
+    examined = learned(2_500, agents=Agents(opens=0.8)).behaviour.examination
+    assert examined[1] > examined[2] > examined[4]
+
+
+def test_trust_in_what_is_first_is_estimated() -> None:
+    rates = learned(2_500, agents=Agents(accepts_right=0.9, accepts_wrong=0.4)).behaviour.channels["verdict"]
+    assert rates.right == pytest.approx(0.9, abs=0.06)
+    assert rates.wrong == pytest.approx(0.4, abs=0.08)
+
+
+def test_an_answer_that_learned_weights_served_is_learned_from_as_the_shipped_ranker_ranks() -> None:
+    events = list(feedback(600))
+    other = RankerWeights(
+        WeightsFile(
+            kind="ranker",
+            features=SHIPPED.features | {"title_cosine": SHIPPED.features["title_cosine"] + 0.4},
+            documents={"d1": 0.3},
+            fitted_on="a test",
+        ),
+        sha256="e" * 64,
+    )
+    before = ScoreModel.of(collected(events)).scores
+    again: list[FeedbackEvent] = []
+    for one in events:
+        documents = [
+            shown.model_copy(
+                update={
+                    "score": shown.score
+                    + 0.4 * shown.features["title_cosine"]
+                    + 0.3 * (shown.document_id == "d1")
+                }
+            )
+            for shown in one.documents
+        ]
+        again.append(one.model_copy(update={"documents": tuple(documents), "weights": {"ranker": "e" * 64}}))
+    collector = SignalCollector(tenant="pharmacy", rankers={"e" * 64: other})
+    for one in again:
+        collector.add(one)
+    after = ScoreModel.of(collector.signals(seed=0, caps=UNCAPPED)).scores
+    assert (after[:, :8] - before[:, :8]).std(axis=1).max() < 0.05
+
+
+def test_deviations_over_all_candidates_are_found_from_the_twenty_that_are_kept() -> None:
+    """The served scores tell the deviation, whatever unit the raw features have."""
+    signals = collected(list(feedback(400)))
+    wide = replace(signals, features=signals.features * 7.0)
+    standard = ScoreModel.of(wide).standard
+    assert standard[:, :8].std(axis=1).mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_document_of_one_agent_gets_no_offset() -> None:
+    events = [
+        one.model_copy(update={"agent": "0" * 32})
+        if one.documents[0].document_id == "d3"
+        else one.model_copy(update={"agent": f"{1 + n % 9:032x}"})
+        for n, one in enumerate(feedback(1_500, TITLES_COUNT_MORE))
+    ]
+    documents = learn(collected(events), LearningPlan()).documents
+    assert "d3" not in documents
+    assert len(documents) > 20
+
+
+def test_an_empty_window_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="holds no signal"):
+        learn(collected([]), LearningPlan())
+
+
+def test_too_few_signals_or_agents_are_refused_with_their_numbers() -> None:
+    with pytest.raises(InvalidRequestError, match=r"200 answers by 10 agents .* 300 by 5 are needed"):
+        learned(200)
+    with pytest.raises(InvalidRequestError, match="by 3 agents"):
+        learned(400, agents=Agents(count=3))
+
+
+def test_a_window_of_good_verdicts_alone_is_refused() -> None:
+    events = [one.model_copy(update={"label": VerdictLabel.GOOD}) for one in feedback(400)]
+    with pytest.raises(InvalidRequestError, match="All 400 answers were judged good"):
+        learn(collected(events), LearningPlan())
