@@ -18,8 +18,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.browser.scripted_llm import Held
+from tests.browser.stand_in_desk import StandInDesk, problem
 
 DIST = Path(__file__).parents[2] / "assistant" / "api" / "console" / "dist"
+_DESK = "/v1/desk/"
 _HOLD_LIMIT_S = 30.0
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -46,6 +48,14 @@ class StandIn:
     cancelled: set[str] = field(default_factory=set[str])
     """Ids of the answers that an agent has stopped."""
     conversations: dict[str, list[Body]] = field(default_factory=dict[str, list[Body]])
+    agent: str = "amira"
+    """Who signs in next, with ``roles``."""
+    roles: tuple[str, ...] = ("agent",)
+    acts: list[Body] = field(default_factory=list[Body])
+    """What the page reported of answers."""
+    acts_refused: int = 0
+    """How many reports the service refuses before it takes one."""
+    desk: StandInDesk = field(default_factory=StandInDesk)
 
     @property
     def url(self) -> str:
@@ -84,6 +94,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(302, b"", {"location": f"{query['redirect_uri']}?{back}"})
             case "/v1/answers":
                 self._conversation(query["conversation_id"])
+            case "/v1/desk/export":
+                self._reply(200, b'{"kind": "case"}\n', {"content-type": "application/x-ndjson"})
+            case path if path.startswith(_DESK):
+                self._problem_or_json(self.stand_in.desk.read(path.removeprefix(_DESK), query))
             case path if path.startswith("/v1/documents/"):
                 self._json(self.stand_in.documents[path.rsplit("/", 1)[1]])
             case path:
@@ -93,11 +107,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.path == "/token":
             form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-            claims = {**self._issuer(form["code"]), "sub": "amira", "tenant": "pharmacy", "roles": ["agent"]}
+            who = {"sub": self.stand_in.agent, "tenant": "pharmacy", "roles": list(self.stand_in.roles)}
+            claims = {**self._issuer(form["code"]), **who}
             claims |= {"iss": self.stand_in.url, "aud": "console"}
             self._json({"access_token": _token(claims), "id_token": _token(claims)})
         elif self.path == "/v1/answers":
             self._answer(json.loads(body))
+        elif self.path.startswith(_DESK):
+            desk, by = self.stand_in.desk, self._caller()
+            self._problem_or_json(desk.change(self.path.removeprefix(_DESK), json.loads(body), by=by))
+        elif self.path.endswith("/acts"):
+            self._act(json.loads(body))
         else:
             kind = "verdict" if self.path.endswith("/verdict") else "sent"
             self._json({"at": "2026-11-20T08:00:00Z", kind: json.loads(body)})
@@ -108,6 +128,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _issuer(self, nonce: str = "") -> Body:
         return {"issuer": self.stand_in.url, "nonce": nonce}
+
+    def _caller(self) -> str:
+        """Return the ``sub`` of the token that the request brought."""
+        payload = self.headers["authorization"].split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
+
+    def _act(self, act: Body) -> None:
+        stand_in = self.stand_in
+        if stand_in.acts_refused > 0:
+            stand_in.acts_refused -= 1
+            self._problem_or_json((404, problem(404, "not_found", "There is no such answer.")))
+            return
+        stand_in.acts.append(act)
+        stored = {"answer_id": "answer-1", "agent": stand_in.agent, "at": "2026-11-20T08:00:00Z"}
+        self._json({**stored, "act": act})
 
     def _answer(self, request: Body) -> None:
         stand_in = self.stand_in
@@ -146,8 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _conversation(self, conversation_id: str) -> None:
         answers = self.stand_in.conversations.get(conversation_id)
         if answers is None:
-            missing = {"title": "x", "status": 404, "detail": "x", "code": "not_found", "retryable": False}
-            self._reply(404, json.dumps(missing).encode(), {"content-type": "application/problem+json"})
+            self._problem_or_json((404, problem(404, "not_found", "x")))
         else:
             self._json({"conversation_id": conversation_id, "answers": answers})
 
@@ -158,6 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"content-type": f"{_TYPES[path.suffix]}; charset=utf-8"}
         self._reply(200, path.read_bytes(), headers | {"content-security-policy": policy(self.stand_in.url)})
+
+    def _problem_or_json(self, reply: tuple[int, Body]) -> None:
+        status, body = reply
+        kind = "application/json" if status < 400 else "application/problem+json"
+        self._reply(status, json.dumps(body).encode(), {"content-type": kind})
 
     def _json(self, body: Body) -> None:
         self._reply(200, json.dumps(body).encode(), {"content-type": "application/json"})

@@ -11,12 +11,28 @@ const root = path.resolve(here, "../../..");
 const document = process.argv[2] ?? path.join(root, "docs/openapi.json");
 
 /** Name in wire.ts → name of the schema, where they differ. */
-const RENAMED = { Sentence: "SentenceEnded" };
+const RENAMED = {
+  Sentence: "SentenceEnded",
+  CasePage: "DeskCasePage",
+  CaseDetail: "DeskCase",
+  GapList: "DeskGaps",
+  ItemList: "DeskItems",
+  ItemHistory: "DeskItemHistory",
+  ResolutionRequest: "CaseResolution",
+  Approval: "CaseApproval",
+  Noted: "CaseReopening",
+  ItemStateRequest: "StateChange",
+  RestoreRequest: "Restoring",
+};
 const RECEIVED = [
   ...["Source", "Sentence", "Problem", "Started", "Done", "StoredVerdict", "StoredSent", "AnswerRecord"],
   ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage"],
+  ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory"],
 ];
-const SENT = ["AnswerRequest", "Verdict", "Sent", "Act"];
+const SENT = [
+  ...["AnswerRequest", "Verdict", "Sent", "Act"],
+  ...["ResolutionRequest", "Approval", "Noted", "ItemStateRequest", "RestoreRequest"],
+];
 
 const api = JSON.parse(await readFile(document, "utf8"));
 const { schemas } = api.components;

@@ -5,10 +5,24 @@ import { ApiError, problemOf, retryAfterMs, unreachable } from "./problems.ts";
 import type {
   Act,
   AnswerRequest,
+  Approval,
+  CaseDetail,
+  CaseFilters,
+  CasePage,
   Conversation,
   DocumentPage,
   DocumentState,
   DocumentText,
+  GapList,
+  ItemHistory,
+  ItemKind,
+  ItemList,
+  ItemStateRequest,
+  Noted,
+  Preview,
+  PreviewRequest,
+  ResolutionRequest,
+  RestoreRequest,
   Sent,
   Source,
   StoredAnswer,
@@ -18,6 +32,7 @@ import type {
 } from "./wire.ts";
 
 const PAGE_SIZE = 50;
+const EXPORT_LIMIT_MS = 120_000;
 
 export interface Question {
   /** One a question: the service answers it once, however often it is sent under the same key. */
@@ -106,6 +121,61 @@ export class Api {
     await this.#call(`/v1/documents/${encodeURIComponent(documentId)}`, { method: "DELETE" });
   }
 
+  /** Cases of the review desk, a page of them. */
+  async cases(filters: CaseFilters, after: string | null): Promise<CasePage> {
+    const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
+    for (const [name, value] of Object.entries({ ...filters, after })) if (value) query.set(name, value);
+    return await this.#read(`/v1/desk/cases?${query}`);
+  }
+
+  async case(caseId: string): Promise<CaseDetail> {
+    return await this.#read(`/v1/desk/cases/${encodeURIComponent(caseId)}`);
+  }
+
+  async resolve(caseId: string, request: ResolutionRequest): Promise<CaseDetail> {
+    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/resolution`, request);
+  }
+
+  /** The second person's word on a proposed resolution. */
+  async approve(caseId: string, request: Approval): Promise<CaseDetail> {
+    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/approval`, request);
+  }
+
+  async reopen(caseId: string, request: Noted): Promise<CaseDetail> {
+    return await this.#write(`/v1/desk/cases/${encodeURIComponent(caseId)}/reopen`, request);
+  }
+
+  async gaps(): Promise<GapList> {
+    return await this.#read("/v1/desk/gaps");
+  }
+
+  /** Which recent questions an approved answer would capture. */
+  async preview(request: PreviewRequest): Promise<Preview> {
+    return await this.#write("/v1/desk/preview", request);
+  }
+
+  async items(kind: ItemKind): Promise<ItemList> {
+    return await this.#read(`/v1/desk/items?${new URLSearchParams({ kind })}`);
+  }
+
+  async item(kind: ItemKind, itemId: string): Promise<ItemHistory> {
+    return await this.#read(itemPath(kind, itemId));
+  }
+
+  async setItemState(kind: ItemKind, itemId: string, request: ItemStateRequest): Promise<ItemHistory> {
+    return await this.#write(`${itemPath(kind, itemId)}/state`, request);
+  }
+
+  async restoreItem(kind: ItemKind, itemId: string, request: RestoreRequest): Promise<ItemHistory> {
+    return await this.#write(`${itemPath(kind, itemId)}/restore`, request);
+  }
+
+  /** All desk items with their revisions, a line of JSON each. */
+  async deskExport(): Promise<Blob> {
+    const response = await this.#fetch("/v1/desk/export", { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
+    return await response.blob();
+  }
+
   async #events({ answerId, lastEventId }: Place, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const headers = lastEventId === "" ? {} : { "last-event-id": lastEventId };
     return await this.#stream(`/v1/answers/${encodeURIComponent(answerId)}/events`, { headers, signal });
@@ -143,4 +213,8 @@ export class Api {
     if (response.status === 401) this.#onSignedOut();
     throw new ApiError(await problemOf(response), { retryAfterMs: retryAfterMs(response) });
   }
+}
+
+function itemPath(kind: ItemKind, itemId: string): string {
+  return `/v1/desk/items/${encodeURIComponent(kind)}/${encodeURIComponent(itemId)}`;
 }

@@ -15,6 +15,12 @@ export function draftOf(turn: Turn): string {
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 
+/** A text of Markdown as plain text, to be compared with what was sent. */
+export function plainText(markdown: string): string {
+  const blocks = readMarkdown(markdown);
+  return new Writing(groupBySpan(blocks, [[0, markdown.length]])).textOf(blocks);
+}
+
 /** Blocks as plain text, only as far as they lie in a span. */
 class Writing {
   readonly #groups: Groups;

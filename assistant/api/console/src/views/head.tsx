@@ -2,9 +2,9 @@ import type { Config } from "../config.ts";
 import type { Session } from "../oidc.ts";
 import { BrandMark, Icon } from "./icons.tsx";
 
-export type Page = "answers" | "knowledge";
+export type Page = "answers" | "knowledge" | "review";
 
-const NAMES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge" };
+const NAMES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge", review: "Review" };
 
 interface HeadProps {
   readonly config: Config;

@@ -1,6 +1,8 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-export const SHORTCUTS = [
+import type { Page } from "./head.tsx";
+
+const ANSWER_KEYS = [
   ["Enter", "ask the question"],
   ["Alt + Enter", "ask as a follow-up to this answer"],
   ["Shift + Enter", "new line in the question"],
@@ -13,13 +15,28 @@ export const SHORTCUTS = [
   ["Escape", "close the source, the preview or a dialog"],
 ] as const;
 
+const REVIEW_KEYS = [
+  ["j, k or ↓, ↑", "next or previous case, while the focus is in the queue"],
+  ["Home, End", "first or last case of the queue"],
+  ["Enter", "open the case"],
+  ["Alt + Shift + L", "go to the queue"],
+  ["Alt + Shift + F", "go to the filters"],
+  ["Alt + Shift + A", "go to the case"],
+  ["Alt + Shift + R", "resolve, approve or reopen the case"],
+  ["Alt + Shift + G", "show the gaps"],
+  ["Ctrl + Enter", "save the resolution you are writing"],
+  ["Escape", "leave the case for the queue, close a dialog"],
+] as const;
+
 /** Agents are workers: the page names what is kept of their work, and the purpose. */
-export const PURPOSE =
-  "Marks, better texts, replies sent, edits and opened sources are kept to improve the answers, as far as your " +
+export const PURPOSE = "Marks, replies, edits and opened sources are kept to improve the answers.";
+const KEPT =
+  "Better texts, questions asked again in other words and answers passed over are kept as well, all as far as your " +
   "company’s settings allow. Outside an answer’s own record they carry a pseudonym instead of your name.";
 
 /** A list of the keys, as a modal dialog: the browser keeps the focus in it and gives it back. */
-export function Shortcuts({ onClose }: { onClose: () => void }) {
+export function Shortcuts({ page, onClose }: { page: Page | null; onClose: () => void }) {
+  const list = page === "review" ? REVIEW_KEYS : ANSWER_KEYS;
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useRef<HTMLHeadingElement>(null);
   useLayoutEffect(() => {
@@ -30,7 +47,7 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
     <dialog ref={dialog} class="dialog" aria-labelledby="shortcuts-title" onClose={onClose}>
       <h2 id="shortcuts-title" ref={title} tabIndex={-1}>Keyboard</h2>
       <dl class="keys">
-        {SHORTCUTS.map(([keys, meaning]) => (
+        {list.map(([keys, meaning]) => (
           <div key={keys}>
             <dt>
               <kbd>{keys}</kbd>
@@ -40,7 +57,9 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
         ))}
       </dl>
       <h3>What is kept</h3>
-      <p class="hint">{PURPOSE}</p>
+      <p class="hint">
+        {PURPOSE} {KEPT}
+      </p>
       <p class="dialog-actions">
         <button type="button" class="button primary" onClick={() => dialog.current?.close()}>
           Close

@@ -6,24 +6,35 @@ import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
 import { Earlier } from "../earlier.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
+import { Review } from "../review.ts";
+import { ReviewDrafts } from "../review_drafts.ts";
 import { summary } from "./composer.tsx";
 import { Head, type Page } from "./head.tsx";
 import { Icon } from "./icons.tsx";
 import { Knowledge } from "./knowledge.tsx";
+import { ReviewPage } from "./review/review.tsx";
 import { Shortcuts } from "./shortcuts.tsx";
 import { Workspace } from "./workspace.tsx";
 
-const PAGE_ROLES: Record<Page, string> = { answers: "agent", knowledge: "knowledge_owner" };
-const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge" };
+/** Any of the roles opens the page. */
+const PAGE_ROLES: Record<Page, readonly string[]> = {
+  answers: ["agent"],
+  knowledge: ["knowledge_owner"],
+  review: ["reviewer", "knowledge_owner"],
+};
+const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge", review: "Review desk" };
 
 /** The console of a signed-in agent. */
 export function Signed({ config, session }: { config: Config; session: Session }) {
   const { api, conversation, earlier, isSignedOut } = useConversation(session);
-  const pages = (Object.keys(PAGE_ROLES) as Page[]).filter((page) => session.roles.includes(PAGE_ROLES[page]));
+  const review = useMemo(() => reviewOf(api, session), [api, session]);
+  const isAllowed = (page: Page) => PAGE_ROLES[page].some((role) => session.roles.includes(role));
+  const pages = (Object.keys(PAGE_ROLES) as Page[]).filter(isAllowed);
   const page = usePage(pages, config.service);
   const [hasShortcuts, showShortcuts] = useState(false);
   const signOut = async () => {
     conversation.forget();
+    ReviewDrafts.clear(sessionStorage);
     location.replace((await signOutAddress(config, session)) ?? "/");
   };
   return (
@@ -42,10 +53,15 @@ export function Signed({ config, session }: { config: Config; session: Session }
       {isSignedOut.value && <SignedOutBanner config={config} />}
       {page === null && <NoRole />}
       {page === "answers" && <Workspace api={api} conversation={conversation} earlier={earlier} />}
+      {page === "review" && <ReviewPage review={review} />}
       {page === "knowledge" && <Knowledge api={api} />}
-      {hasShortcuts && <Shortcuts onClose={() => showShortcuts(false)} />}
+      {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
     </div>
   );
+}
+
+function reviewOf(api: Api, { author, agent }: Session): Review {
+  return new Review({ api, storage: sessionStorage, author, reviewer: agent });
 }
 
 /** The agent's conversation, restored, and told when the page goes away. */
@@ -113,7 +129,7 @@ function NoRole() {
     <main id="main" tabIndex={-1} class="gate">
       <div class="gate-card">
         <h2 class="title">Nothing to show here</h2>
-        <p>Your account has neither the role of an agent nor that of a knowledge owner. Ask your administrator.</p>
+        <p>Your account has none of the roles agent, reviewer and knowledge owner. Ask your administrator.</p>
       </div>
     </main>
   );

@@ -1,0 +1,148 @@
+/**
+ * What a reviewer has typed and not saved yet, by case: kept by this tab alone (sessionStorage) until it is saved, so
+ * that no refusal, reload or sign-in loses it.
+ */
+import type { CaseDetail, ResolutionKind, ResolutionRequest } from "./wire.ts";
+
+const KEY = "care-console.review";
+const LIFE_DAYS = 180;
+const DAY_MS = 86_400_000;
+
+/** The fields of all kinds of resolution: changing the kind loses nothing. */
+export interface ResolutionDraft {
+  readonly kind: ResolutionKind | null;
+  readonly note: string;
+  readonly text: string;
+  /** The question and its other wordings, one a line. */
+  readonly questions: string;
+  /** An ISO date. */
+  readonly expiresOn: string;
+  readonly documentIds: readonly string[];
+  readonly documentId: string;
+  readonly question: string;
+  readonly said: string;
+  readonly means: string;
+}
+
+/** What a case offers to begin with. */
+export function emptyDraft({ asked, better_text, case: { documents } }: CaseDetail, now: Date): ResolutionDraft {
+  return {
+    kind: null,
+    note: "",
+    text: better_text ?? "",
+    questions: asked,
+    expiresOn: new Date(now.getTime() + LIFE_DAYS * DAY_MS).toISOString().slice(0, 10),
+    documentIds: documents.slice(0, 1),
+    documentId: documents[0] ?? "",
+    question: asked,
+    said: "",
+    means: "",
+  };
+}
+
+export function questionsOf({ questions }: ResolutionDraft): string[] {
+  const lines = questions.split("\n").map((line) => line.trim());
+  return [...new Set(lines.filter((line) => line !== ""))];
+}
+
+/** The field that must be filled in first, with words for the reviewer; null when nothing is missing. */
+export function missingIn(draft: ResolutionDraft): { readonly field: string; readonly words: string } | null {
+  const wanted = REQUIRED[draft.kind ?? "none"];
+  return wanted.find(({ isThere }) => !isThere(draft)) ?? null;
+}
+
+interface Wanted {
+  readonly field: string;
+  readonly words: string;
+  readonly isThere: (draft: ResolutionDraft) => boolean;
+}
+
+const NOTE: Wanted = {
+  field: "resolution-note",
+  words: "Say why: the note goes into the history.",
+  isThere: ({ note }) => note.trim() !== "",
+};
+const REQUIRED: Readonly<Record<ResolutionKind | "none", readonly Wanted[]>> = {
+  none: [{ field: "kind-approved_answer", words: "Choose how to resolve it.", isThere: () => false }],
+  approved_answer: [
+    { field: "approved-questions", words: "Enter at least one question.", isThere: (it) => questionsOf(it).length > 0 },
+    { field: "approved-text", words: "Enter the answer.", isThere: ({ text }) => text.trim() !== "" },
+    { field: "approved-expiry", words: "Enter the day on which it expires.", isThere: ({ expiresOn }) => expiresOn !== "" },
+  ],
+  document_question: [
+    { field: "question-document", words: "Choose the document.", isThere: ({ documentId }) => documentId.trim() !== "" },
+    { field: "question-text", words: "Enter the question.", isThere: ({ question }) => question.trim() !== "" },
+  ],
+  glossary_entry: [
+    { field: "glossary-said", words: "Enter what callers say.", isThere: ({ said }) => said.trim() !== "" },
+    { field: "glossary-means", words: "Enter what the documents call it.", isThere: ({ means }) => means.trim() !== "" },
+  ],
+  correction: [{ ...NOTE, words: "Say what is wrong in the document: its owner reads it." }],
+  dismissed: [NOTE],
+};
+
+/** The request that a complete draft makes. */
+export function requestOf(draft: ResolutionDraft, revision: number): ResolutionRequest {
+  const kind = draft.kind ?? "dismissed";
+  const request = { revision, kind, note: draft.note.trim() };
+  switch (kind) {
+    case "approved_answer": {
+      const { text, expiresOn: expires_on, documentIds: document_ids } = draft;
+      return { ...request, approved_answer: { questions: questionsOf(draft), text, expires_on, document_ids } };
+    }
+    case "document_question":
+      return { ...request, document_question: { document_id: draft.documentId.trim(), question: draft.question.trim() } };
+    case "glossary_entry":
+      return { ...request, glossary_entry: { said: draft.said.trim(), means: draft.means.trim() } };
+    default:
+      return request;
+  }
+}
+
+/** Drafts of one author by case id. What another author left in the tab is dropped. */
+export class ReviewDrafts {
+  readonly #storage: Storage;
+  readonly #author: string;
+
+  constructor({ storage, author }: { storage: Storage; author: string }) {
+    this.#storage = storage;
+    this.#author = author;
+  }
+
+  read(): Readonly<Record<string, ResolutionDraft>> {
+    const stored: unknown = parsed(this.#storage.getItem(KEY));
+    if (typeof stored !== "object" || stored === null || !("author" in stored) || !("drafts" in stored)) return {};
+    const { author, drafts } = stored;
+    if (author !== this.#author) ReviewDrafts.clear(this.#storage);
+    if (author !== this.#author || typeof drafts !== "object" || drafts === null) return {};
+    return Object.fromEntries(Object.entries(drafts).filter(([, draft]) => isDraft(draft)));
+  }
+
+  write(drafts: Readonly<Record<string, ResolutionDraft>>): void {
+    try {
+      this.#storage.setItem(KEY, JSON.stringify({ author: this.#author, drafts }));
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error; // the browser's quota is full: the page goes on without
+    }
+  }
+
+  static clear(storage: Storage): void {
+    storage.removeItem(KEY);
+  }
+}
+
+function parsed(text: string | null): unknown {
+  try {
+    return text === null ? null : JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function isDraft(draft: unknown): draft is ResolutionDraft {
+  if (typeof draft !== "object" || draft === null) return false;
+  const texts = ["note", "text", "questions", "expiresOn", "documentId", "question", "said", "means"];
+  const fields = new Map(Object.entries(draft));
+  return texts.every((name) => typeof fields.get(name) === "string") && Array.isArray(fields.get("documentIds"));
+}

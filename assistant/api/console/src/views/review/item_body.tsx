@@ -1,0 +1,61 @@
+import { useMemo } from "preact/hooks";
+import { readMarkdown } from "../../markdown.ts";
+import { calendarDate } from "../../text.ts";
+import type { ApprovedAnswer, DeskItem } from "../../wire.ts";
+import { Markdown } from "../markdown_view.tsx";
+
+/** What an item says, in its kind's own form. */
+export function ItemBody({ item: { approved_answer, document_question, glossary_entry } }: { item: DeskItem }) {
+  if (approved_answer !== null) return <ApprovedBody answer={approved_answer} />;
+  if (document_question !== null) {
+    return (
+      <dl class="item-facts">
+        <Fact name="Question">{document_question.question}</Fact>
+        <Fact name="Document">{document_question.document_id}</Fact>
+      </dl>
+    );
+  }
+  if (glossary_entry === null) return null;
+  return (
+    <dl class="item-facts">
+      <Fact name="Callers say">{glossary_entry.said}</Fact>
+      <Fact name="Documents say">{glossary_entry.means}</Fact>
+    </dl>
+  );
+}
+
+function ApprovedBody({ answer }: { answer: ApprovedAnswer }) {
+  const blocks = useMemo(() => readMarkdown(answer.text), [answer.text]);
+  return (
+    <>
+      <div class="case-text is-better markdown">
+        <Markdown blocks={blocks} headingLevel={5} />
+      </div>
+      <dl class="item-facts">
+        <Fact name="For">
+          {answer.questions.map((question) => (
+            <span key={question} class="wording">
+              {question}
+            </span>
+          ))}
+        </Fact>
+        <Fact name="Owner">{answer.owner}</Fact>
+        <Fact name="Expires">{calendarDate(answer.expires_on)}</Fact>
+        {answer.labels.length > 0 && <Fact name="For readers of">{answer.labels.join(", ")}</Fact>}
+        {answer.sources.length > 0 && (
+          <Fact name="Bound to">{answer.sources.map(({ document_id }) => document_id).join(", ")}</Fact>
+        )}
+        {answer.suspended_because !== "" && <Fact name="Suspended because">{answer.suspended_because}</Fact>}
+      </dl>
+    </>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: preact.ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

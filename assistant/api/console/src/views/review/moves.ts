@@ -1,0 +1,23 @@
+/** Ways through the desk that take the focus along. */
+import { NO_FILTERS, type Review, type View } from "../../review.ts";
+
+export function turnTo(review: Review, view: View): void {
+  review.close();
+  review.view.value = view;
+  if (view === "queue") void review.load();
+}
+
+export function backToQueue(review: Review): void {
+  const caseId = review.selectedId.peek();
+  review.close();
+  requestAnimationFrame(() => {
+    const line = document.querySelector<HTMLElement>(`[data-case="${caseId}"]`);
+    (line ?? document.getElementById("main"))?.focus();
+  });
+}
+
+/** Show the cases of a gap. */
+export async function showGap(review: Review, gap: string): Promise<void> {
+  await review.filter({ ...NO_FILTERS, gap });
+  document.getElementById("main")?.focus();
+}

@@ -1,0 +1,93 @@
+/** The desk's codes in a reviewer's words. */
+import type { CaseReason, CaseState, ItemKind, ItemState, ResolutionKind } from "../../wire.ts";
+import type { IconName } from "../icons.tsx";
+
+type Tone = "plain" | "good" | "warn" | "bad";
+
+export const REASONS: Readonly<Record<CaseReason, string>> = {
+  bad_verdict: "Marked bad",
+  fact_edited: "A fact was edited",
+  unsupported_sent: "Unsupported text sent",
+  unanswered: "Not answered",
+};
+
+export const STATES: Readonly<Record<CaseState, string>> = {
+  open: "Open",
+  proposed: "Waits for approval",
+  asked_owner: "Owner asked",
+  resolved: "Resolved",
+  dismissed: "Dismissed",
+};
+
+export const STATE_LOOKS: Readonly<Record<CaseState, readonly [IconName, Tone]>> = {
+  open: ["alert", "warn"],
+  proposed: ["clock", "warn"],
+  asked_owner: ["clock", "plain"],
+  resolved: ["check", "good"],
+  dismissed: ["close", "plain"],
+};
+
+export const RESOLUTIONS: Readonly<Record<ResolutionKind, { readonly name: string; readonly hint: string }>> = {
+  approved_answer: { name: "Approved answer", hint: "Quoted as it stands for questions that mean the same." },
+  document_question: { name: "Question to a document", hint: "The document answers it, in a caller’s own words." },
+  glossary_entry: { name: "Glossary entry", hint: "What callers say, and what the documents call it." },
+  correction: { name: "Ask the owner for a correction", hint: "The document is wrong or out of date." },
+  dismissed: { name: "Dismiss", hint: "Nothing is to be done." },
+};
+
+export const ITEM_KINDS: Readonly<Record<ItemKind, string>> = {
+  approved_answer: "Approved answers",
+  document_question: "Questions to documents",
+  glossary_entry: "Glossary",
+};
+
+export const ITEM_STATES: Readonly<Record<ItemState, readonly [string, IconName, Tone]>> = {
+  proposed: ["Proposed", "clock", "warn"],
+  live: ["Live", "check", "good"],
+  suspended: ["Suspended", "alert", "warn"],
+  withdrawn: ["Withdrawn", "stop", "plain"],
+};
+
+const VERDICT_REASONS: Readonly<Record<string, string>> = {
+  wrong: "wrong",
+  outdated: "out of date",
+  incomplete: "something is missing",
+  not_asked: "not what was asked",
+  wrong_source: "wrong source",
+  unclear: "hard to understand",
+  unsafe: "unsafe for the patient",
+};
+
+const FACTS: Readonly<Record<string, string>> = {
+  number: "a number",
+  code: "a code",
+  dose: "a dose",
+  date: "a date",
+  negation: "a negation",
+};
+
+const KEPT_APART: Readonly<Record<string, string>> = {
+  none_near: "Too far in meaning.",
+  code: "Another code.",
+  number: "Another number.",
+  opposite: "Asks about the opposite.",
+  negation: "One of them is negated.",
+  differs: "The words differ too much.",
+};
+
+/** What keeps a near question from getting an approved answer. */
+export function apartWords(why: string): string {
+  return KEPT_APART[why] ?? why;
+}
+
+/** Why a case is on the desk: "Marked bad: wrong, out of date". */
+export function reasonWords(of: {
+  readonly reason: CaseReason;
+  readonly verdict_reasons: readonly string[];
+  readonly changed_facts: readonly string[];
+}): string {
+  const verdicts = of.verdict_reasons.map((code) => VERDICT_REASONS[code] ?? code);
+  const facts = of.changed_facts.map((code) => FACTS[code] ?? code);
+  const details = { bad_verdict: verdicts, fact_edited: facts, unsupported_sent: [], unanswered: [] }[of.reason];
+  return details.length === 0 ? REASONS[of.reason] : `${REASONS[of.reason]}: ${details.join(", ")}`;
+}

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Api } from "../src/api.ts";
+import { ApiError, unreachable } from "../src/problems.ts";
+import { Review, refusalWords } from "../src/review.ts";
+import { emptyDraft, missingIn, questionsOf, requestOf } from "../src/review_drafts.ts";
+import type { CaseDetail, CasePage, CaseRow } from "../src/wire.ts";
+
+const NOW = new Date("2026-11-20T08:00:00Z");
+
+class TabStorage {
+  readonly #items = new Map<string, string>();
+  getItem = (key: string) => this.#items.get(key) ?? null;
+  setItem = (key: string, value: string) => void this.#items.set(key, value);
+  removeItem = (key: string) => void this.#items.delete(key);
+}
+
+function detail(changes: Partial<CaseDetail> = {}): CaseDetail {
+  const about = { case_id: "c", revision: 1, asked: "Why?", better_text: "Because.", sources: [] };
+  const of = { state: "open", documents: ["d1", "d2"], resolved_by: null };
+  return { ...about, case: of, ...changes } as unknown as CaseDetail;
+}
+
+function reviewWith(routes: Partial<Record<keyof Api, unknown>>, storage = new TabStorage(), author = "i t rosa") {
+  const api = { case: async () => detail(), ...routes } as unknown as Api;
+  return new Review({ api, storage: storage as unknown as Storage, author, reviewer: "rosa" });
+}
+
+const conflict = () => new ApiError({ ...unreachable(), status: 409, code: "conflict" });
+const row = (case_id: string) => ({ case_id, documents: [] }) as unknown as CaseRow;
+
+test("a case begins with the agent's own words", () => {
+  const draft = emptyDraft(detail(), NOW);
+  assert.deepEqual([draft.text, draft.questions, draft.documentIds], ["Because.", "Why?", ["d1"]]);
+  assert.equal(draft.expiresOn, "2027-05-19");
+});
+
+test("each line is a wording, once", () => {
+  const draft = { ...emptyDraft(detail(), NOW), questions: " Why?\n\nWhat for?\nWhy? " };
+  assert.deepEqual(questionsOf(draft), ["Why?", "What for?"]);
+});
+
+test("what is missing is named before anything is sent", () => {
+  const draft = emptyDraft(detail({ better_text: null }), NOW);
+  assert.equal(missingIn(draft)?.field, "kind-approved_answer");
+  assert.equal(missingIn({ ...draft, kind: "approved_answer" })?.field, "approved-text");
+  assert.equal(missingIn({ ...draft, kind: "dismissed" })?.field, "resolution-note");
+  assert.equal(missingIn({ ...draft, kind: "document_question" }), null);
+});
+
+test("a request holds the fields of its kind alone", () => {
+  const draft = { ...emptyDraft(detail(), NOW), kind: "glossary_entry" as const, said: " BP ", means: "blood pressure" };
+  const glossary_entry = { said: "BP", means: "blood pressure" };
+  assert.deepEqual(requestOf(draft, 3), { revision: 3, kind: "glossary_entry", note: "", glossary_entry });
+});
+
+test("a conflict shows the newer revision and keeps what was typed", async () => {
+  let revision = 1;
+  const review = reviewWith({
+    case: async () => detail({ revision }),
+    resolve: async () => {
+      revision = 2;
+      throw conflict();
+    },
+  });
+  await review.open("c");
+  review.setDraft("c", { ...emptyDraft(detail(), NOW), kind: "dismissed", note: "No." });
+  await assert.rejects(review.resolve(detail()), (error) => error instanceof ApiError);
+  assert.equal(review.detail.value?.revision, 2);
+  assert.equal(review.drafts.value["c"]?.note, "No.");
+});
+
+test("what was typed goes once it is saved", async () => {
+  const review = reviewWith({ resolve: async () => detail({ revision: 2 }) });
+  await review.open("c");
+  review.setDraft("c", { ...emptyDraft(detail(), NOW), kind: "dismissed", note: "No." });
+  await review.resolve(detail());
+  assert.deepEqual(review.drafts.value, {});
+});
+
+test("another reviewer who signs in to the tab does not see what was typed", () => {
+  const storage = new TabStorage();
+  reviewWith({}, storage).setDraft("c", emptyDraft(detail(), NOW));
+  assert.deepEqual(Object.keys(reviewWith({}, storage).drafts.value), ["c"]);
+  assert.deepEqual(reviewWith({}, storage, "i t samuel").drafts.value, {});
+});
+
+test("a page that comes after the filters have changed is dropped", async () => {
+  const answers: ((page: CasePage) => void)[] = [];
+  const review = reviewWith({ cases: () => new Promise<CasePage>((resolve) => answers.push(resolve)) });
+  const first = review.load();
+  const second = review.filter({ state: null });
+  answers[1]?.({ cases: [row("new")], next_after: null });
+  answers[0]?.({ cases: [row("old")], next_after: null });
+  await Promise.all([first, second]);
+  assert.deepEqual(review.cases.value?.map(({ case_id }) => case_id), ["new"]);
+});
+
+test("a case that is left before it was read is not shown", async () => {
+  const answers: ((found: CaseDetail) => void)[] = [];
+  const review = reviewWith({ case: () => new Promise<CaseDetail>((resolve) => answers.push(resolve)) });
+  const opening = review.open("c");
+  review.close();
+  answers[0]?.(detail());
+  await opening;
+  assert.equal(review.detail.value, null);
+});
+
+test("each refusal says what to do, and that nothing is lost", () => {
+  const words = (status: number) => refusalWords({ ...unreachable(), status, detail: "The reason." });
+  assert.match(words(409), /The reason\. The newest state is shown now.*text is kept/);
+  assert.match(words(403), /The reason\..*text is kept: ask somebody who may/);
+  assert.match(words(422), /The reason\. Correct it and save again/);
+  assert.match(words(401), /Sign in again.*text is kept/);
+  assert.match(words(503), /The reason\..*text is kept: try again/);
+});

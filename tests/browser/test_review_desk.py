@@ -1,0 +1,203 @@
+"""The review desk: from the queue to a resolution, by mouse and keyboard, with two people and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.console_page import ConsolePage
+from tests.browser.stand_in import StandIn
+from tests.browser.stand_in_desk import BETTER, HOLIDAY, problem
+
+OpenDesk = Callable[..., ConsolePage]
+
+
+@pytest.fixture
+def desk(stand_in: StandIn, open_console: Callable[..., ConsolePage]) -> OpenDesk:
+    """Open the stand-in's review desk as a reviewer."""
+
+    def open_desk(reviewer: str = "rosa", **options: Any) -> ConsolePage:
+        stand_in.agent, stand_in.roles = reviewer, ("reviewer",)
+        console = open_console(stand_in.url, **{"viewport": {"width": 1280, "height": 800}, **options})
+        console.open()
+        console.button("Sign in").click()
+        expect(lines(console).first).to_be_visible()
+        return console
+
+    return open_desk
+
+
+def lines(console: ConsolePage) -> Locator:
+    return console.page.locator(".case-link")
+
+
+def title(console: ConsolePage) -> Locator:
+    return console.page.locator("#case-title")
+
+
+def begin_approved_answer(console: ConsolePage) -> None:
+    """Open the first case and choose to resolve it by an approved answer."""
+    lines(console).first.click()
+    console.page.get_by_label("Approved answer").check()
+
+
+def test_a_case_shows_what_was_asked_shown_and_sent(desk: OpenDesk) -> None:
+    console = desk()
+    lines(console).first.click()
+    expect(title(console)).to_contain_text("When can a 30-day supply be filled again?")
+    case = console.page.locator(".case")
+    expect(case).to_contain_text("Marked bad: wrong, out of date")
+    expect(case).to_contain_text(BETTER)
+    expect(case.locator("del").filter(has_text="23")).to_have_text("[removed: 23] ")
+    expect(case.locator("ins")).to_have_text(["[added: 25] ", "[added: refill, please.] "])
+    case.locator(".case-passage summary").first.click()
+    expect(case.locator(".case-passage[open] .snippet")).to_contain_text("NCPDP reject code 79")
+
+
+def test_an_approved_answer_waits_for_a_second_person(desk: OpenDesk, stand_in: StandIn) -> None:
+    first = desk("rosa")
+    begin_approved_answer(first)
+    expect(first.page.locator("#approved-text")).to_have_value(BETTER)
+    first.button("Preview: which recent questions would get it?").click()
+    expect(first.page.locator(".captured")).to_have_count(2)
+    expect(first.page.locator(".why")).to_have_text("Another number: 90 instead of 30.")
+    first.button("Save the resolution").click()
+    expect(first.page.locator(".outcome")).to_contain_text("you may not approve it")
+    expect(first.button("Approve")).to_have_count(0)
+    second = desk("samuel")
+    second.page.get_by_label("State").select_option("proposed")
+    lines(second).first.click()
+    expect(second.page.locator(".outcome")).to_contain_text("Proposed by rosa")
+    expect(second.page.locator(".outcome")).to_contain_text(BETTER)
+    second.button("Approve").click()
+    expect(second.page.locator(".case-head")).to_contain_text("Resolved")
+    assert stand_in.desk.changes[-1] == (
+        "cases/case-1/approval",
+        {"revision": 2, "approve": True, "note": ""},
+    )
+
+
+def test_a_case_is_resolved_by_keyboard_alone(desk: OpenDesk, stand_in: StandIn) -> None:
+    console = desk()
+    keyboard = console.page.keyboard
+    keyboard.press("Alt+Shift+L")
+    expect(lines(console).first).to_be_focused()
+    keyboard.press("j")
+    keyboard.press("ArrowDown")
+    keyboard.press("k")
+    expect(lines(console).nth(1)).to_be_focused()
+    keyboard.press("Enter")
+    expect(title(console)).to_be_focused()
+    keyboard.press("Alt+Shift+R")
+    keyboard.press("ArrowUp")  # the last of the five
+    expect(console.page.locator("#kind-dismissed")).to_be_checked()
+    keyboard.press("Tab")
+    keyboard.type("The agent misread the scale.")
+    keyboard.press("Control+Enter")
+    expect(title(console)).to_be_focused()
+    expect(console.page.locator(".case-head")).to_contain_text("Dismissed")
+    keyboard.press("Escape")
+    expect(lines(console).nth(1)).to_be_focused()
+    sent = {"revision": 1, "kind": "dismissed", "note": "The agent misread the scale."}
+    assert stand_in.desk.changes == [("cases/case-2/resolution", sent)]
+
+
+def test_a_newer_revision_says_what_to_do_and_loses_nothing(desk: OpenDesk, stand_in: StandIn) -> None:
+    console = desk()
+    begin_approved_answer(console)
+    console.page.locator("#approved-text").fill("On day 23, not before.")
+    stand_in.desk.refusals["resolution"] = (409, problem(409, "conflict", "The newest revision is 2."))
+    console.button("Save the resolution").click()
+    expect(console.page.get_by_role("alert")).to_contain_text("The newest revision is 2.")
+    expect(console.page.locator("#approved-text")).to_have_value("On day 23, not before.")
+    console.button("Save the resolution").click()
+    expect(console.page.locator(".outcome")).to_contain_text("On day 23, not before.")
+
+
+def test_what_is_typed_outlives_a_reload(desk: OpenDesk) -> None:
+    console = desk()
+    begin_approved_answer(console)
+    console.page.locator("#approved-text").fill("On day 23, not before.")
+    console.page.reload()  # the issuer still knows the reviewer
+    expect(lines(console).first).to_contain_text("Not saved")
+    lines(console).first.click()
+    expect(console.page.locator("#approved-text")).to_have_value("On day 23, not before.")
+
+
+def test_a_missing_field_is_named_and_focused(desk: OpenDesk, stand_in: StandIn) -> None:
+    console = desk()
+    lines(console).nth(1).click()
+    console.page.get_by_label("Approved answer").check()
+    console.button("Save the resolution").click()
+    expect(console.page.get_by_role("alert")).to_have_text("Enter the answer.")
+    expect(console.page.locator("#approved-text")).to_be_focused()
+    assert stand_in.desk.changes == []
+
+
+def test_a_gap_leads_to_its_cases(desk: OpenDesk) -> None:
+    console = desk()
+    console.button("Gaps").click()
+    expect(console.page.locator(".gap")).to_contain_text("31 questions on holiday hours, no document")
+    expect(console.page.locator(".gap-examples li").first).to_have_text(HOLIDAY)
+    console.page.locator(".gap").get_by_role("button").click()
+    expect(lines(console)).to_have_count(1)
+    expect(console.page.locator(".chosen-filter")).to_contain_text("holiday hours")
+
+
+def test_an_item_is_withdrawn_and_an_earlier_revision_restored(desk: OpenDesk, stand_in: StandIn) -> None:
+    stand_in.desk.needs_two = False
+    console = desk()
+    begin_approved_answer(console)
+    console.button("Save the resolution").click()
+    console.button("Decided").click()
+    console.page.locator(".item-head button").click()
+    console.button("Withdraw").click()
+    expect(console.page.get_by_role("alert")).to_contain_text("Say why")
+    console.page.get_by_label("Note on a change").fill("The plan has changed.")
+    console.button("Withdraw").click()
+    expect(console.page.locator(".item-head .badge")).to_have_text("Withdrawn")
+    console.page.get_by_label("Note on a change").fill("It has not.")
+    console.page.get_by_role("button", name="Restore revision 1").click()
+    expect(console.page.locator(".item-head .badge")).to_have_text("Live")
+    expect(console.page.locator(".revisions li")).to_have_count(3)
+
+
+def test_the_desk_is_exported_as_a_file(desk: OpenDesk) -> None:
+    console = desk()
+    with console.page.expect_download() as download:
+        console.button("Export").click()
+    assert download.value.suggested_filename.endswith(".ndjson")
+    assert download.value.path().read_text(encoding="utf-8") == '{"kind": "case"}\n'
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": "dark"},
+        {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2},
+        {"viewport": {"width": 320, "height": 640}},
+    ],
+    ids=["dark", "200 % zoom", "320 px"],
+)
+def test_the_desk_is_accessible(
+    desk: OpenDesk, check: Callable[[ConsolePage], None], options: dict[str, Any]
+) -> None:
+    console = desk(**options)
+    check(console)
+    begin_approved_answer(console)
+    console.button("Preview: which recent questions would get it?").click()
+    expect(console.page.locator(".captured")).to_have_count(2)
+    check(console)
+    console.button("Save the resolution").click()
+    expect(console.page.locator(".outcome .item-facts")).to_be_visible()
+    check(console)
+    console.button("Gaps").click()
+    expect(console.page.locator(".gap")).to_be_visible()
+    check(console)
+    console.button("Decided").click()
+    console.page.locator(".item-head button").click()
+    expect(console.page.locator(".revisions")).to_be_visible()
+    check(console)
