@@ -105,7 +105,7 @@ class DynamoDbErasureKeys:
         request = {
             "TableName": self._table.name,
             "Key": typed_key(_key(subject)),
-            "UpdateExpression": "REMOVE #key SET destroyed_at = if_not_exists(destroyed_at, :now)",
+            "UpdateExpression": "REMOVE #key SET destroyed_at = :now",
             "ExpressionAttributeNames": {"#key": "key"},
             "ExpressionAttributeValues": {":now": {"S": self._clock.now().astimezone(UTC).isoformat()}},
             "ReturnValues": "ALL_OLD",

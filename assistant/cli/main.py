@@ -18,6 +18,7 @@ from typer import Argument, Option
 from assistant.cli.deploy_commands import deploy_app, tenant_app
 from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
+from assistant.cli.learn import learn_app
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
@@ -40,6 +41,7 @@ models_app = typer.Typer(help="Add your own model; list and choose models.", no_
 app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
+app.add_typer(learn_app, name="learn")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(deploy_app)
 Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]

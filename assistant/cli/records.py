@@ -1,4 +1,4 @@
-"""``assistant verdicts`` and ``replay``, and how a recorded answer was made."""
+"""``assistant verdicts``, ``replay`` and ``learn erase``, and how a recorded answer was made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +28,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.reading import ReadableDocuments
+from assistant.learning.erasure import Erased
 from assistant.wiring.stores import TenantStores
 
 _WIDTH = 11
@@ -281,3 +282,29 @@ def _show_verdict(terminal: Terminal, stored: StoredVerdict) -> None:
     terminal.out.print(styled(at, label, (rest, "")))
     if verdict.better_text:
         terminal.out.print(plain(f"      better: {verdict.better_text}"))
+
+
+def erase_patient(options: GlobalOptions, *, tenant: str, member: str) -> None:
+    """Destroy the key of the patient's texts and print the receipt. Raises ConfigurationError."""
+    if not any(character.isalnum() for character in member):
+        raise ConfigurationError("--member has neither a letter nor a digit; give the member number.")
+    erased, terminal = asyncio.run(_erase(options, tenant, member)), Terminal()
+    if options.json:
+        terminal.json(asdict(erased))
+        return
+    if erased.had_key or erased.texts:
+        key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
+        terminal.out.print(f"{key}. Texts that nobody can read any more: {len(erased.texts)}.", markup=False)
+    else:
+        terminal.out.print("No words were kept under this number.", markup=False)
+    for name in (erased.subject, *erased.texts):
+        terminal.out.print(f"  {name}", markup=False)
+
+
+async def _erase(options: GlobalOptions, tenant: str, member: str) -> Erased:
+    from assistant.wiring.feedback import open_erasing
+
+    config = options.tenant(tenant)
+    state_dir = options.state_dir.resolve()
+    async with open_erasing(config, tenants_dir=options.tenants_dir, state_dir=state_dir) as erase:
+        return await erase(member)

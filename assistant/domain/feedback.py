@@ -17,6 +17,8 @@ from assistant.domain.identity import Role
 from assistant.domain.public import PublicModel
 
 FEEDBACK_VERSION = 1
+DOCUMENT_SUBJECT = "document:"
+"""Begins the subject of a document, before its id: of the keys that a withdrawal destroys."""
 
 
 class FeedbackKind(StrEnum):

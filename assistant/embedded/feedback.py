@@ -94,7 +94,7 @@ class SqliteErasureKeys:
             there = connection.execute(select, (subject,)).fetchone() is not None
             connection.execute(
                 "INSERT INTO erasure_keys (subject, destroyed_at) VALUES (?, ?) ON CONFLICT (subject)"
-                " DO UPDATE SET key = NULL, destroyed_at = coalesce(destroyed_at, excluded.destroyed_at)",
+                " DO UPDATE SET key = NULL, destroyed_at = excluded.destroyed_at",
                 (subject, now),
             )
             return there

@@ -15,7 +15,13 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import INDEX_LOST, Document, DocumentState, DocumentStatus, IndexedDocument
 from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFoundError, PassageTooLongError
 from assistant.knowledge.passages import DocumentParser, ParsedParts, Received
-from assistant.knowledge.ports import KnowledgeStores, PassageEmbedder, PassageIndex, WriteTurn
+from assistant.knowledge.ports import (
+    ErasableKeys,
+    KnowledgeStores,
+    PassageEmbedder,
+    PassageIndex,
+    WriteTurn,
+)
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -111,6 +117,8 @@ class TenantIngestion:
     index_writes: WriteTurn = field(default_factory=asyncio.Lock)
     """Held over each write of the index together with the states that record it, in every process: so the
     index never holds a document that its state excludes."""
+    keys: ErasableKeys | None = None
+    """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
 
 
 @dataclass(slots=True)

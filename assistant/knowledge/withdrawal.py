@@ -16,7 +16,8 @@ from opentelemetry import trace
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.knowledge.ports import KnowledgeStores, PassageIndex, WriteTurn
+from assistant.domain.feedback import DOCUMENT_SUBJECT
+from assistant.knowledge.ports import ErasableKeys, KnowledgeStores, PassageIndex, WriteTurn
 from assistant.knowledge.reading import pages_of
 
 LABELS_NARROWED = "labels_narrowed"
@@ -117,10 +118,12 @@ async def remove_documents(
     index: PassageIndex,
     index_writes: WriteTurn,
     clock: Clock,
+    keys: ErasableKeys | None = None,
 ) -> None:
     """Remove documents that are withdrawn or withheld, or were before they were added again, from the index.
 
-    Withdrawn documents are deleted from the document store too. The call may be repeated.
+    Withdrawn documents are deleted from the document store too, and their key in ``keys`` is destroyed: their
+    texts in feedback are unreadable then, and their signals are left out. The call may be repeated.
     """
     with _tracer.start_as_current_span("ingest.remove") as span:
         span.set_attribute("ingest.documents", len(document_ids))
@@ -135,6 +138,8 @@ async def remove_documents(
             for status in withdrawn:
                 # A second time: the worker may have stored parsed text after the withdrawal deleted it.
                 await stores.documents.delete(status.document_id)
+                if keys is not None:
+                    await keys.destroy(f"{DOCUMENT_SUBJECT}{status.document_id}")
             update = NOTHING_LIVE | {"updated_at": clock.now()}
             await stores.states.advance_many([status.model_copy(update=update) for status in removed])
         _log.info("documents_removed", documents=len(removed))

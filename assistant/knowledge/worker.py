@@ -208,7 +208,14 @@ def indexing_batches(pipeline: DocumentPipeline) -> BatchHandling:
 def removal_batches(ingestion: TenantIngestion) -> BatchHandling:
     """Return the handling of batches of documents to remove."""
     stores, index, turn = ingestion.stores, ingestion.index, ingestion.index_writes
-    remove = partial(remove_documents, stores=stores, index=index, index_writes=turn, clock=ingestion.clock)
+    remove = partial(
+        remove_documents,
+        stores=stores,
+        index=index,
+        index_writes=turn,
+        clock=ingestion.clock,
+        keys=ingestion.keys,
+    )
     return BatchHandling(remove, give_up=_log_abandoned)
 
 

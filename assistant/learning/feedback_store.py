@@ -23,7 +23,7 @@ import orjson
 from pydantic import ValidationError
 
 from assistant.domain.errors import InvalidRequestError
-from assistant.domain.feedback import FEEDBACK_VERSION, FeedbackEvent, SealedText
+from assistant.domain.feedback import DOCUMENT_SUBJECT, FEEDBACK_VERSION, FeedbackEvent, SealedText
 from assistant.learning.ports import ErasureKeys
 
 _FILES_AT_ONCE = 16
@@ -32,8 +32,6 @@ _LONGEST_REASON = 200
 _Item = TypeVar("_Item")
 TEXTS = "texts/"
 """Folder of the sealed texts."""
-DOCUMENT = "document:"
-"""Begins the subject of a document."""
 
 
 class FeedbackFiles(Protocol):
@@ -117,8 +115,8 @@ class StoredFeedback:
         """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
         named = {document for event in events for document in _documents(event)}
         for documents in _groups(sorted(named - known.keys()), _SUBJECTS_A_CALL):
-            found = await self._keys.destroyed([f"{DOCUMENT}{name}" for name in documents])
-            known.update({name: found.get(f"{DOCUMENT}{name}") for name in documents})
+            found = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in documents])
+            known.update({name: found.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
 
 
 def read_events(content: bytes, *, key: str, tenant: str) -> list[FeedbackEvent]:

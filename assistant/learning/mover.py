@@ -19,8 +19,7 @@ from assistant.answering.ports import AnswerRecords, DocumentTexts
 from assistant.domain.answers import AnswerRecord, VerdictLabel
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
-from assistant.domain.feedback import FeedbackEvent, FeedbackText, SealedText
-from assistant.learning.feedback_store import DOCUMENT
+from assistant.domain.feedback import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
 from assistant.learning.ports import (
     CaseIntake,
     ErasureKeys,
@@ -91,6 +90,14 @@ class MoveFeedback:
             if count < GROUP_ROWS:
                 break
         return moved
+
+    async def oldest_age_s(self, clock: Clock) -> float:
+        """Return the seconds since the oldest pending signal was given; 0 without any."""
+        for row in await self._stores.outbox.pending(limit=1):
+            record = await self._stores.records.get_answer(row.answer_id) if row.stored is None else None
+            given = row.stored.at if row.stored is not None else record.finished_at if record else clock.now()
+            return max(0.0, (clock.now() - given).total_seconds())
+        return 0.0
 
     async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
         """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
@@ -183,7 +190,7 @@ class MoveFeedback:
         said = {name: text for name, text in signal.words.model_dump().items() if text}
         found = {name: patients.replace(text) for name, text in said.items()}
         numbers = {number for each in found.values() for number in each.member_numbers}
-        subjects = {f"{DOCUMENT}{name}" for name in signal.documents}
+        subjects = {f"{DOCUMENT_SUBJECT}{name}" for name in signal.documents}
         subjects |= {self._signals.patient(number) for number in numbers}
         words = signal.words.model_copy(update={name: each.text for name, each in found.items()})
         return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})

@@ -76,7 +76,7 @@ class ErasureKeys(Protocol):
         ...
 
     async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
-        """Return when the first destruction of each subject's key was, of those that were destroyed."""
+        """Return when each subject's key was destroyed, the last time, of those that were."""
         ...
 
 

@@ -145,6 +145,37 @@ class RedactingSettings(FunctionSettings):
     """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
+class MovingSettings(FunctionSettings):
+    """``move_feedback``: moves signals from the records to the feedback store, and erases a patient's."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_MOVE_")
+
+    records_table: str
+    """DynamoDB table of answers, verdicts, sent replies and acts, which are the outbox."""
+    events_table: str
+    """DynamoDB table with the keys of sealed texts."""
+    states_table: str
+    """DynamoDB table of the documents' states."""
+    documents_bucket: str
+    """S3 bucket of documents and their parsed text."""
+    labels_bucket: str
+    """S3 bucket of events."""
+    texts_bucket: str
+    """S3 bucket of sealed texts."""
+    feedback_key_id: str | None = None
+    """KMS key that encrypts both; the buckets' default when absent."""
+    pseudonyms_parameter: str = Field(min_length=1)
+    """Name of the SSM parameter with the key of pseudonyms."""
+    tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
+    """`s3://bucket/key.toml`: the tenant file, which switches kinds of feedback on and off."""
+    tenants_dir: Path = _SCRATCH / "tenants"
+    """Folder into which the tenant file is copied."""
+    within_s: float = Field(default=50.0, gt=0, le=840.0)
+    """After this time no further group is begun."""
+    metrics_service: str
+    """Value of the metrics' dimension `Service`."""
+
+
 class ProbeSettings(ProcessSettings):
     """The function that asks one question through the private link (``lambdas/ask_probe``)."""
 

@@ -314,6 +314,8 @@ class WorkerSettings(StoreSettings):
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_WORKER_")
 
+    events_table: str = ""
+    """DynamoDB table with the keys of feedback's texts, which a withdrawal destroys; none is when absent."""
     opensearch_applies_schema: bool = False
     """Whether the worker creates missing index, pipeline and alias: on a node of your own. A deployment
     creates them before, and its worker has no permission to."""

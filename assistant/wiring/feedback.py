@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from assistant.document_links import local_secret
+from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
+from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.signals import Signals
+from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
+from assistant.settings.functions import MovingSettings
 from assistant.settings.process import StoreSettings
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.stores import EmbeddedTenant, embedded_tenant, open_clients, open_each, read_tenants
+from assistant.wiring.services import tenant_in
+from assistant.wiring.stores import (
+    AwsClients,
+    EmbeddedTenant,
+    embedded_tenant,
+    open_clients,
+    open_each,
+    read_tenants,
+)
 
 
 @asynccontextmanager
@@ -47,22 +61,92 @@ def embedded_mover(tenant: TenantConfig, settings: StoreSettings, stores: Embedd
             keys=stores.erasure_keys,
             feedback=embedded_feedback(tenant, stores),
         ),
-        signals=local_signals(tenant, settings),
+        signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
     )
+
+
+@asynccontextmanager
+async def open_erasing(
+    tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path
+) -> AsyncGenerator[ErasePatient]:
+    """Open what erases a patient from a tenant's embedded stores. Raises ConfigurationError."""
+    signals = local_signals(tenant, tenants_dir=tenants_dir, state_dir=state_dir)
+    stores = embedded_tenant(tenant, state_dir=state_dir)
+    try:
+        feedback = embedded_feedback(tenant, stores)
+        yield ErasePatient(signals=signals, keys=stores.erasure_keys, feedback=feedback)
+    finally:
+        await stores.close()
 
 
 def embedded_feedback(tenant: TenantConfig, stores: EmbeddedTenant) -> StoredFeedback:
     return StoredFeedback(stores.feedback_files, tenant=tenant.name, keys=stores.erasure_keys)
 
 
-def local_signals(tenant: TenantConfig, settings: StoreSettings) -> Signals:
+def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
     """Return what makes events, with the key of pseudonyms that the tenant file names. Raises
     ConfigurationError."""
     secret = local_secret(
         tenant.feedback.pseudonyms,
         tenant=tenant.name,
         key="feedback.pseudonyms",
-        tenants_dir=settings.tenants_dir,
-        state_dir=settings.state_dir,
+        tenants_dir=tenants_dir,
+        state_dir=state_dir,
     )
     return Signals(tenant, secret=secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What ``move_feedback`` works with."""
+
+    move: MoveFeedback
+    erase: ErasePatient
+    clock: Clock
+    settings: MovingSettings
+
+
+@asynccontextmanager
+async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
+    """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
+    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
+    from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+    from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+    from assistant.aws.parameters import kms_link_secret
+    from assistant.aws.s3_documents import S3DocumentStore
+    from assistant.aws.s3_feedback import S3FeedbackFiles
+
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        s3, dynamodb = await clients.aws("s3"), await clients.aws("dynamodb")
+        tenant = await tenant_in(s3, settings)
+        secret = await kms_link_secret(
+            ssm=await clients.aws("ssm"),
+            kms=await clients.aws("kms"),
+            name=settings.pseudonyms_parameter,
+            tenant=tenant.name,
+            purpose=FEEDBACK_SECRET_PURPOSE,
+        )
+        outbox = DynamoDbFeedbackOutbox(dynamodb, table=settings.records_table)
+        records = DynamoDbAnswerRecords(dynamodb, table=settings.records_table)
+        keys = DynamoDbErasureKeys(dynamodb, table=settings.events_table)
+        states = DynamoDbDocumentStates(dynamodb, table=settings.states_table)
+        for store in (outbox, records, keys, states):
+            stack.push_async_callback(store.close)
+        documents = S3DocumentStore(s3, bucket=settings.documents_bucket)
+        files = S3FeedbackFiles(
+            s3,
+            bucket=settings.labels_bucket,
+            texts_bucket=settings.texts_bucket,
+            kms_key_id=settings.feedback_key_id,
+        )
+        feedback = StoredFeedback(files, tenant=tenant.name, keys=keys)
+        signals = Signals(tenant, secret=secret)
+        texts = ReadableDocuments(documents, states=states)
+        stores = MoverStores(outbox=outbox, records=records, texts=texts, keys=keys, feedback=feedback)
+        yield Moving(
+            MoveFeedback(stores, signals=signals),
+            ErasePatient(signals=signals, keys=keys, feedback=feedback),
+            SystemClock(),
+            settings,
+        )

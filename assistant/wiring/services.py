@@ -27,6 +27,7 @@ from assistant.settings.functions import (
     BULK_PREFIX,
     IngestingSettings,
     LinkSecretSettings,
+    MovingSettings,
     ReceivingSettings,
     RedactingSettings,
     RemovingSettings,
@@ -242,13 +243,15 @@ async def open_ingestion(
             stores = await StoreChoice.of(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
-            return await _ingestion(stores, await stores.index(settings))
+            return await _ingestion(stores, await stores.index(settings), settings=settings)
 
         opened = await open_each(tenants, open_one, settings=settings, required=False)
         yield list(opened.values())
 
 
-async def _ingestion(stores: StoreChoice, index: PassageIndex) -> TenantIngestion:
+async def _ingestion(
+    stores: StoreChoice, index: PassageIndex, *, settings: WorkerSettings
+) -> TenantIngestion:
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.passages import ChildProcessParser, TokenCounts
     from assistant.knowledge.pipeline import BatchEmbedder, TenantIngestion
@@ -270,6 +273,7 @@ async def _ingestion(stores: StoreChoice, index: PassageIndex) -> TenantIngestio
         parser=parser,
         clock=stores.clock,
         index_writes=await stores.index_writes(),
+        keys=await stores.erasure_keys(settings),
     )
 
 
@@ -373,7 +377,7 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
         parsing = stack.enter_context(ParsingProcess())
         receive = ReceiveRawFiles(
             S3RawFiles(s3, bucket=settings.inbox_bucket),
-            sources=KnowledgeSources.of(await _tenant_in(s3, settings)),
+            sources=KnowledgeSources.of(await tenant_in(s3, settings)),
             add=add(settings.ingestion_queue_url),
             add_bulk=add(settings.bulk_queue_url),
             bulk_prefix=BULK_PREFIX,
@@ -449,7 +453,8 @@ async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> Asyn
         yield _only(tenants, settings.tenants_dir)
 
 
-async def _tenant_in(s3: Any, settings: ReceivingSettings) -> TenantConfig:
+async def tenant_in(s3: Any, settings: ReceivingSettings | MovingSettings) -> TenantConfig:
+    """Return the one tenant of a function. Raises ConfigurationError."""
     from assistant.aws.s3_files import download_tenant_file
 
     await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)

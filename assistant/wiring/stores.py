@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
     from assistant.aws.clients import AwsService
     from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
     from assistant.aws.dynamodb_log import DynamoDbAnswerLog
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
@@ -39,13 +40,14 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import ParameterKeySource
     from assistant.aws.sagemaker import SageMakerRuntime
     from assistant.knowledge.ports import PassageIndex, WriteTurn
-    from assistant.learning.ports import DeskStore
+    from assistant.learning.ports import DeskStore, ErasureKeys
 
     DynamoDbStore = TypeVar(
         "DynamoDbStore",
         DynamoDbAnswerLog,
         DynamoDbAnswerRecords,
         DynamoDbDeskStore,
+        DynamoDbErasureKeys,
         DynamoDbDocumentStates,
         DynamoDbWriteTurn,
     )
@@ -376,6 +378,16 @@ class StoreChoice:
         from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 
         return await self._dynamodb(DynamoDbDeskStore, self.settings.desk_table)
+
+    async def erasure_keys(self, settings: WorkerSettings) -> ErasureKeys | None:
+        """Return the keys of feedback's texts; None on AWS without ``events_table``."""
+        if settings.stores == "embedded":
+            return self._embedded_tenant().erasure_keys
+        if not settings.events_table:
+            return None
+        from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
+
+        return await self._dynamodb(DynamoDbErasureKeys, settings.events_table)
 
     async def power(self, settings: ServiceSettings) -> EndpointPower:
         if settings.power_parameter is None:

@@ -155,6 +155,7 @@ class Knowledge:
             embedder=BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits),
             parser=InProcessParser(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
+            keys=self.stores.erasure_keys,
         )
         return IngestionWorker(ingestion, limits=limits)
 

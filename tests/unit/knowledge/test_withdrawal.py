@@ -27,6 +27,21 @@ async def test_a_withdrawn_document_is_nowhere(knowledge: Knowledge) -> None:
     assert list(await knowledge.found("zolpidem")) == ["other"]
 
 
+async def test_a_withdrawal_destroys_the_key_of_what_was_kept_about_the_document(
+    knowledge: Knowledge,
+) -> None:
+    keys = knowledge.stores.erasure_keys
+    await knowledge.add(document(), document("other"))
+    await knowledge.work()
+    await keys.keys_of(["document:refill", "document:other"], create=True)
+    await knowledge.withdraw("refill")
+    await knowledge.work()
+    assert (await keys.keys_of(["document:refill", "document:other"], create=True)).keys() == {
+        "document:other"
+    }
+    assert (await keys.destroyed(["document:refill"])).keys() == {"document:refill"}
+
+
 async def test_withdrawing_twice_is_no_error(knowledge: Knowledge) -> None:
     await knowledge.add(document())
     await knowledge.work()

@@ -1,0 +1,43 @@
+"""Moves signals into the feedback store, by schedule, and erases a patient's words, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from aws_lambda_powertools.metrics import MetricUnit
+from pydantic import BaseModel, Field
+
+from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
+from assistant.settings import deployed_names
+from assistant.settings.functions import MovingSettings
+from assistant.wiring.feedback import Moving, open_moving
+
+_log = structlog.get_logger(__name__)
+
+
+class MoveEvent(BaseModel):
+    """The schedule's event, whose fields are ignored, or the order of an operator."""
+
+    erase_member: str | None = Field(default=None, min_length=1, max_length=100)
+    """Member number whose words become unreadable. It is not logged."""
+
+
+async def run(services: Moving, event: Event) -> dict[str, Any]:
+    """Move what is pending, and return the number of rows; or erase, and return the receipt."""
+    order = MoveEvent.model_validate(event)
+    if order.erase_member is not None:
+        erased = await services.erase(order.erase_member)
+        _log.info("patient_erased", subject=erased.subject, had_key=erased.had_key, texts=len(erased.texts))
+        return asdict(erased)
+    settings, clock = services.settings, services.clock
+    try:
+        return {"rows": await services.move.drain(clock=clock, within_s=settings.within_s)}
+    finally:
+        age_s = await services.move.oldest_age_s(clock)
+        name, service = deployed_names.OLDEST_SIGNAL_AGE, settings.metrics_service
+        emit_metric(name, age_s, service=service, unit=MetricUnit.Seconds)
+
+
+handle = FunctionEntry(MovingSettings, open_moving, run)

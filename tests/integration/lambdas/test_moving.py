@@ -1,0 +1,160 @@
+"""The deployed mover takes signals from the table of records to the buckets of feedback, and erases."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.local_resources import create_documents_bucket, create_key, create_table
+from assistant.aws.parameters import create_link_secret
+from assistant.aws.s3_feedback import S3FeedbackFiles
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.errors import DependencyError
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.learning.feedback_store import StoredFeedback
+from assistant.settings.deployed_names import EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
+from assistant.settings.functions import MovingSettings
+from tests.contracts import samples
+from tests.fakes.aws_server import REGION
+from tests.fakes.lambda_events import Context
+from tests.unit.learning.moving import unanswered
+
+TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.scheduler"}
+
+
+@dataclass
+class Deployed:
+    name: str
+    aws_url: str
+    folder: Path
+    key_id: str
+    records: DynamoDbAnswerRecords
+    outbox: DynamoDbFeedbackOutbox
+    feedback: StoredFeedback
+
+    def function(self, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Any:
+        given = {
+            "region": REGION,
+            "aws_endpoint_url": self.aws_url,
+            "records_table": f"{self.name}-records",
+            "events_table": f"{self.name}-events",
+            "states_table": f"{self.name}-states",
+            "documents_bucket": f"{self.name}-documents",
+            "labels_bucket": f"{self.name}-labels",
+            "texts_bucket": f"{self.name}-texts",
+            "feedback_key_id": self.key_id,
+            "pseudonyms_parameter": f"/{self.name}/feedback",
+            "tenant_file_s3": f"s3://{self.name}-documents/clinic.toml",
+            "tenants_dir": str(self.folder),
+            "metrics_service": "test",
+        }
+        for name, value in MovingSettings.variables(given | changed).items():
+            monkeypatch.setenv(name, value)
+        entry = importlib.import_module("lambdas.move_feedback.handler").handle
+
+        async def handle(event: dict[str, Any]) -> Any:
+            try:
+                return await asyncio.to_thread(entry, event, Context())
+            finally:
+                await asyncio.to_thread(entry.close)
+
+        return handle
+
+    async def events(self) -> list[FeedbackEvent]:
+        now = self.now()
+        return [each async for each in self.feedback.read(now - timedelta(days=1), now + timedelta(days=1))]
+
+    def now(self) -> Any:
+        from assistant.domain.clock import SystemClock
+
+        return SystemClock().now()
+
+
+@pytest.fixture
+async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deployed]:
+    name = f"m{uuid.uuid4().hex[:12]}"
+    async with AsyncExitStack() as stack:
+        services = ("s3", "dynamodb", "ssm", "kms")
+        s3, dynamodb, ssm, kms = [
+            await stack.enter_async_context(open_client(each, region=REGION, endpoint_url=aws_server_url))
+            for each in services
+        ]
+        key_id = await create_key(kms, alias=name)
+        for kind in ("documents", "labels", "texts"):
+            await create_documents_bucket(s3, bucket=f"{name}-{kind}", kms_key_id=key_id)
+        await s3.put_object(Bucket=f"{name}-documents", Key="clinic.toml", Body=TENANT_FILE.encode())
+        for definition in (RECORDS, EVENTS, STATES):
+            await create_table(dynamodb, definition, name=f"{name}-{definition.role}")
+        await create_link_secret(
+            ssm=ssm,
+            kms=kms,
+            name=f"/{name}/feedback",
+            tenant="clinic",
+            key_id=key_id,
+            purpose=FEEDBACK_SECRET_PURPOSE,
+        )
+        records = DynamoDbAnswerRecords(dynamodb, table=f"{name}-records")
+        outbox = DynamoDbFeedbackOutbox(dynamodb, table=f"{name}-records")
+        keys = DynamoDbErasureKeys(dynamodb, table=f"{name}-events")
+        for store in (records, outbox, keys):
+            stack.push_async_callback(store.close)
+        files = S3FeedbackFiles(s3, bucket=f"{name}-labels", texts_bucket=f"{name}-texts")
+        feedback = StoredFeedback(files, tenant="clinic", keys=keys)
+        yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback)
+
+
+async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    await deployed.records.put_answer(samples.answer())
+    await deployed.records.append_verdict("a1", GOOD, agent="ana")
+    await deployed.records.put_answer(unanswered("a2"))
+    move = deployed.function(monkeypatch)
+
+    assert await move(SCHEDULED) == {"rows": 2}
+    assert await move(SCHEDULED) == {"rows": 0}
+
+    (event,) = await deployed.events()
+    assert (event.kind, event.answer_id, event.tenant) == (FeedbackKind.VERDICT, "a1", "clinic")
+    assert await deployed.outbox.pending() == []
+    assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [GOOD]
+
+
+async def test_signals_wait_while_the_bucket_is_away(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed.records.put_answer(samples.answer())
+    await deployed.records.append_verdict("a1", GOOD, agent="ana")
+    with pytest.raises(DependencyError):
+        await deployed.function(monkeypatch, labels_bucket=f"{deployed.name}-gone")(SCHEDULED)
+    assert len(await deployed.outbox.pending()) == 1
+    assert await deployed.function(monkeypatch)(SCHEDULED) == {"rows": 1}
+    assert len(await deployed.events()) == 1
+
+
+async def test_the_age_of_the_oldest_signal_is_emitted(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await deployed.function(monkeypatch)(SCHEDULED)
+    assert '"OldestSignalAge":[0.0]' in capsys.readouterr().out
+
+
+async def test_an_operator_erases_a_patient_and_gets_a_receipt_without_the_number(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = await deployed.function(monkeypatch)({"erase_member": "M-4711"})
+    assert receipt["had_key"] is False
+    assert receipt["texts"] == ()
+    assert "4711" not in str(receipt)

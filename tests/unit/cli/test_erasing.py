@@ -1,0 +1,91 @@
+"""``assistant learn erase`` destroys one patient's key and lists the texts that are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.records import erase_patient
+from assistant.domain.answers import Sent
+from assistant.domain.errors import ConfigurationError
+from assistant.learning.mover import MoveFeedback, MoverStores
+from assistant.learning.sealing import unseal_all
+from assistant.settings.tenant import TenantConfig
+from assistant.wiring.feedback import embedded_feedback, local_signals
+from assistant.wiring.stores import embedded_tenant
+from tests.unit.learning.moving import MemberNumbers, Texts, answered
+
+SENT = (Sent(send_id="s1", text="M-77 may come."), Sent(send_id="s2", text="M-88 may come."))
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> GlobalOptions:
+    tenants = tmp_path / "tenants"
+    tenants.mkdir()
+    (tenants / "clinic.toml").write_text('schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n')
+    return GlobalOptions(tenants_dir=tenants, state_dir=tmp_path / "state", port=None, json=True)
+
+
+async def with_two_patients(options: GlobalOptions) -> None:
+    tenant = options.tenant("clinic")
+    stores = embedded_tenant(tenant, state_dir=options.state_dir)
+    signals = local_signals(tenant, tenants_dir=options.tenants_dir, state_dir=options.state_dir)
+    feedback = embedded_feedback(tenant, stores)
+    moved = MoverStores(
+        outbox=stores.outbox,
+        records=stores.records,
+        texts=Texts(),
+        keys=stores.erasure_keys,
+        feedback=feedback,
+        patients=MemberNumbers(),
+    )
+    await stores.records.put_answer(answered())
+    for sent in SENT:
+        await stores.records.append_sent("a1", sent, agent="ana")
+    assert await MoveFeedback(moved, signals=signals)() == 2
+    await stores.close()
+
+
+async def readable(options: GlobalOptions, tenant: TenantConfig) -> list[str | None]:
+    stores = embedded_tenant(tenant, state_dir=options.state_dir)
+    feedback = embedded_feedback(tenant, stores)
+    texts = await feedback.texts(await feedback.texts_about("document:refill"))
+    words = await unseal_all(texts.values(), stores.erasure_keys)
+    await stores.close()
+    return [each.sent for each in words.values()]
+
+
+def erase(options: GlobalOptions, member: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    capsys.readouterr()
+    erase_patient(options, tenant="clinic", member=member)
+    said: dict[str, object] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def test_one_patient_s_words_are_lost_and_the_other_s_stay(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(with_two_patients(options))
+    receipt = erase(options, "m 77", capsys)
+    assert receipt["had_key"] is True
+    assert len(receipt["texts"]) == 1  # pyright: ignore[reportArgumentType]
+    assert set(receipt) == {"subject", "had_key", "texts"}
+    assert asyncio.run(readable(options, options.tenant("clinic"))) == ["<MEMBER_NUMBER> may come."]
+    again = erase(options, "M-77", capsys)
+    assert again == receipt | {"had_key": False}
+
+
+def test_an_unknown_patient_has_nothing_to_erase(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = erase(options, "M-99", capsys)
+    assert (receipt["had_key"], receipt["texts"]) == (False, [])
+
+
+def test_a_number_without_letters_or_digits_is_refused(options: GlobalOptions) -> None:
+    with pytest.raises(ConfigurationError):
+        erase_patient(options, tenant="clinic", member=" - ")
