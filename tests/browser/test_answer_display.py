@@ -119,6 +119,22 @@ def test_an_opened_source_highlights_the_quote_and_names_its_section(
     expect(console.panel.locator("ul > li")).to_have_count(2)
 
 
+def test_an_approved_answer_is_named_and_needs_no_stored_text(
+    at: Callable[..., ConsolePage], stand_in: StandIn
+) -> None:
+    words = "A headset comes from the Equipment Desk."
+    approved = source(1, "approved/one", "Where is a headset?", kind="approved", url=None, snippet=words)
+    stand_in.answers(
+        ("sources", {"sources": [approved]}), *units((words, "supported", [1])), done(mode="quoted")
+    )
+    console = at()
+    console.ask_to_the_end("Where do I get a headset?")
+    expect(console.page.locator(".part-head .badge")).to_have_text("Approved by your reviewers")
+    console.button("Open approved answer 1: Where is a headset?").click()
+    expect(console.panel).to_contain_text("Your reviewers wrote and approved this answer.")
+    expect(console.panel).to_contain_text(words)
+
+
 def test_the_reply_starts_with_the_draft_for_the_patient(at: Callable[..., ConsolePage]) -> None:
     console = at()
     console.ask_to_the_end(QUESTION)

@@ -7,6 +7,9 @@ import type { Source } from "./wire.ts";
 /** Stands for a passage whose document was withdrawn or changed. */
 const GONE = "This passage is no longer in the knowledge base.";
 
+/** Stands for an approved answer of an earlier conversation: its words are the answer's own. */
+const APPROVED = "An answer that your reviewers approved, quoted as it stands.";
+
 export class Snippets {
   readonly #api: Api;
   readonly #asked = new WeakSet<Source>();
@@ -18,6 +21,7 @@ export class Snippets {
   /** Read the cited passage itself, once. Null: it is there or on its way, or could not be read just now. */
   async of(source: Source): Promise<string | null> {
     if (source.snippet !== "" || this.#asked.has(source)) return null;
+    if (source.kind === "approved") return APPROVED;
     this.#asked.add(source);
     try {
       const { text, span } = await this.#api.documentText(source);

@@ -171,6 +171,12 @@ export function changeTurn(turns: Turns, key: string, change: (turn: Turn) => Tu
   turns.value = turns.value.map((turn) => (turn.key === key ? change(turn) : turn));
 }
 
+/** Whether the answer quotes one that reviewers approved. */
+export function isApproved({ sources, sentences }: Turn): boolean {
+  const approved = new Set(sources.filter(({ kind }) => kind === "approved").map(({ n }) => n));
+  return sentences.some(({ citations }) => citations.some((n) => approved.has(n)));
+}
+
 export function unsupportedCount(turn: Turn): number {
   return turn.sentences.filter((sentence) => sentence.support === "unsupported").length;
 }

@@ -18,6 +18,8 @@ export type DocumentState =
 
 export interface Source {
   readonly n: number;
+  /** `approved`: an answer that reviewers approved. It has no stored document to open. */
+  readonly kind?: "document" | "approved";
   readonly document_id: string;
   readonly title: string;
   /** The original at its publisher: untrusted text until `safeHref` has looked at it. */

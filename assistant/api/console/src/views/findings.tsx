@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { readMarkdown } from "../markdown.ts";
 import { inForce } from "../text.ts";
-import type { Turn } from "../turn.ts";
+import { type Turn, isApproved } from "../turn.ts";
 import type { Also } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { summary } from "./composer.tsx";
@@ -22,11 +22,17 @@ const FALLBACKS: Readonly<Record<string, string>> = {
 };
 
 /** How the text was made, and for a fallback why it is not the model's. */
-export function Mode({ turn: { findings } }: { turn: Turn }) {
-  const { mode, fallback } = findings;
+export function Mode({ turn }: { turn: Turn }) {
+  const { mode, fallback } = turn.findings;
+  const isByReviewers = isApproved(turn);
   return (
     <>
-      {mode === "quoted" && (
+      {mode === "quoted" && isByReviewers && (
+        <span class="badge good">
+          <Icon name="check" /> Approved by your reviewers
+        </span>
+      )}
+      {mode === "quoted" && !isByReviewers && (
         <span class="badge good">
           <Icon name="book" /> Quoted from the documents
         </span>

@@ -11,7 +11,7 @@ import type { DocumentText, Problem, Source } from "../wire.ts";
 import { type OpenSource, useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown, drawRuns } from "./markdown_view.tsx";
-import { OriginalLink } from "./sources.tsx";
+import { OriginalLink, Snippet } from "./sources.tsx";
 
 type Loaded = { readonly document: DocumentText } | { readonly problem: Problem } | null;
 
@@ -22,7 +22,9 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   const [loaded, setLoaded] = useState<Loaded>(null);
   const turn = desk.conversation.selected.value;
   const source = turn?.sources.find(({ n }) => n === open.n);
+  const isApproved = source?.kind === "approved";
   const load = async () => {
+    if (isApproved) return;
     setLoaded(null);
     if (source !== undefined) setLoaded(await readSource(desk.api, source));
   };
@@ -35,14 +37,15 @@ export function SourcePanel({ open }: { open: OpenSource }) {
     <aside class="panel" aria-labelledby="panel-title">
       <div class="panel-head">
         <h2 id="panel-title" ref={title} tabIndex={-1}>
-          <span class="visually-hidden">Stored text: </span>
+          <span class="visually-hidden">{isApproved ? "Approved answer" : "Stored text"}: </span>
           <span class="number">{open.n}</span> {source?.title ?? "Source"}
         </h2>
         <button type="button" class="button quiet" onClick={() => desk.close()}>
           <Icon name="close" /> Close
         </button>
       </div>
-      {loaded === null && <p class="hint">Opening the stored text…</p>}
+      {isApproved && <Approved source={source} />}
+      {loaded === null && !isApproved && <p class="hint">Opening the stored text…</p>}
       {loaded !== null && "problem" in loaded && (
         <div class="notice bad" role="alert">
           <Icon name="alert" />
@@ -58,6 +61,16 @@ export function SourcePanel({ open }: { open: OpenSource }) {
         <StoredText document={loaded.document} turn={turn} n={open.n} />
       )}
     </aside>
+  );
+}
+
+/** An approved answer is quoted as it stands: there is no stored text behind it. */
+function Approved({ source: { snippet } }: { source: Source }) {
+  return (
+    <>
+      <p>Your reviewers wrote and approved this answer. It is quoted as it stands; what it rests on is among the sources.</p>
+      {snippet !== "" && <Snippet text={snippet} />}
+    </>
   );
 }
 

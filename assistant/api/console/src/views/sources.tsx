@@ -83,6 +83,7 @@ function PassageCard({ source, turnKey, isCited }: PassageCardProps) {
   const desk = useDesk();
   const isPointedAt = desk.preview.value?.n === source.n;
   const heading = headingOf(source);
+  const name = source.kind === "approved" ? "approved answer" : "passage";
   return (
     <li class={isPointedAt ? "source is-pointed-at" : "source"} data-source={source.n}>
       <p class="source-head">
@@ -90,10 +91,10 @@ function PassageCard({ source, turnKey, isCited }: PassageCardProps) {
         <button
           type="button"
           class="link"
-          aria-label={`Open passage ${source.n}: ${heading === "" ? source.title : heading}`}
+          aria-label={`Open ${name} ${source.n}: ${heading === "" ? source.title : heading}`}
           onClick={(event) => desk.show(turnKey, source.n, event.currentTarget)}
         >
-          {heading === "" ? `Open passage ${source.n}` : heading}
+          {heading === "" ? `Open ${name} ${source.n}` : heading}
         </button>
         {isCited && <span class="badge good">Cited</span>}
       </p>
