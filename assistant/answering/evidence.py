@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from assistant.answering.adaptations import Adaptations
+from assistant.answering.approved_sources import FindApproved, ServedAnswer
 from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
 from assistant.answering.quote import Headings, QuestionTerms, Quote, ScoredUnit, UnitScorer, choose
@@ -15,6 +17,7 @@ from assistant.answering.retrieve import (
     RetrievePassages,
     SearchScope,
     UnitVectors,
+    Weights,
     candidates,
     rank,
     shipped_weights,
@@ -87,6 +90,8 @@ class Evidence:
     also: Quote | None = None
     """Of the document that contends with it."""
     clarify: str | None = None
+    approved: ServedAnswer | None = None
+    """It answers in place of the quote."""
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -121,10 +126,14 @@ class Evidence:
 class FindEvidence:
     """Finds evidence for one tenant's questions. One instance serves all requests of a process."""
 
-    def __init__(self, services: TenantServices) -> None:
+    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
+        """``adaptations`` None: neither desk nor learner changes anything."""
         tenant = services.tenant
         self._retrieve = RetrievePassages(services)
-        self.vocabulary = Vocabulary.of(tenant)
+        self.adaptations = adaptations or Adaptations(
+            tenant, desk=None, embedder=services.embedder, clock=services.clock
+        )
+        self._approved = FindApproved(services, self.adaptations)
         self.headings = Headings.of(
             reply=tenant.answers.reply_headings, condition=tenant.answers.condition_headings
         )
@@ -136,8 +145,12 @@ class FindEvidence:
         self._cosines = CosineScale.of(tenant.embedding)
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        return self.adaptations.now.vocabulary
+
+    @property
     def weights(self) -> dict[str, str]:
-        """SHA-256 (hex) of each weights file, by kind."""
+        """SHA-256 (hex) of each shipped weights file, by kind."""
         used = (self._ranker, self._reranker, self.scorer.weights, self._gate.weights)
         return {weights.kind: weights.sha256 for weights in used}
 
@@ -154,25 +167,31 @@ class FindEvidence:
         retrieved = await self._retrieve.search(
             searched, vector=vectors[0], scope=scope, whole_legs=bool(codes)
         )
+        approved = None
+        if query.before is None:  # with the question before it, it may mean something else
+            approved = await self._approved.find(query.question, vectors[-1], scope)
         with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
-            ranked = self._rank_by_index(scaled, codes)
+            ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker)
         read = await self._retrieve.read([one.document_id for one in ranked[:DOCUMENTS_READ]], scope)
         with scope.steps.step("weigh"):
             asked = QuestionTerms(self._terms(query), query.question)
             found = Evidence(query, searched, codes, asked, retrieved, tuple(ranked), read)
             found = self._rank_by_units(self._score_units(found, scaled))
         if found.best is None:
-            return found
+            return _with_approved(found, approved)
         with scope.steps.step("units"):
             raw = await self._unit_vectors.cosines(
                 vectors[-1], found.units_to_embed(), deadline=scope.deadline
             )
         with scope.steps.step("quote"):
-            return self._judge(found, {name: self._cosines.values(units) for name, units in raw.items()})
+            cosines = {name: self._cosines.values(units) for name, units in raw.items()}
+            return _with_approved(self._judge(found, cosines), approved)
 
-    def _rank_by_index(self, retrieved: Retrieved, codes: Sequence[str]) -> list[RankedDocument]:
-        ranked = rank(candidates(retrieved), weights=self._ranker)
+    def _rank_by_index(
+        self, retrieved: Retrieved, codes: Sequence[str], *, ranker: Weights
+    ) -> list[RankedDocument]:
+        ranked = rank(candidates(retrieved), weights=ranker)
         if not codes:
             return ranked
         named = frozenset(codes)
@@ -310,6 +329,13 @@ class FindEvidence:
     ) -> Quote | None:
         units = scored[document.card.document_id]
         return choose(document, units, headings=self.headings, max_words=max_words) if units else None
+
+
+def _with_approved(found: Evidence, approved: ServedAnswer | None) -> Evidence:
+    """Return the evidence with the approved answer in place of the quote and of what contends with it."""
+    if approved is None:
+        return found
+    return replace(found, approved=approved, certainty=Certainty.ANSWERED, also=None, clarify=None)
 
 
 def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:

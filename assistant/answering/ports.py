@@ -20,6 +20,7 @@ from assistant.domain.answers import (
     Verdict,
 )
 from assistant.domain.clock import Deadline
+from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
@@ -46,6 +47,22 @@ class LiveDocuments(Protocol):
         self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> list[DocumentStatus]:
         """Return a page in order of document_id, those after ``after``."""
+        ...
+
+
+class LiveDesk(Protocol):
+    """What serving reads of the review desk. All methods raise RecordsUnavailableError."""
+
+    async def version(self) -> int:
+        """Return a number that grows with each change of what serving reads."""
+        ...
+
+    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+        """Return the newest revision of every item of a kind, the latest changed first."""
+        ...
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        """Return all revisions of an item, oldest first."""
         ...
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from assistant.answering.adaptations import Adaptations
+from assistant.answering.approved_sources import ServedAnswer
 from assistant.answering.events import Cause
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
 from assistant.answering.excerpts import (
@@ -30,7 +32,9 @@ from assistant.answering.excerpts import (
     shown_url,
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
+from assistant.answering.ports import DocumentLinks
 from assistant.answering.quote import Quote, ScoredUnit, blocks
+from assistant.answering.releases import Ranking
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
 from assistant.answering.understand import KnownWordsReader, Understood, leans_on_history, understand
@@ -42,6 +46,7 @@ from assistant.domain.answers import (
     RecordId,
     ShownAs,
     Source,
+    source_kind,
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, SearchFilters
@@ -97,6 +102,8 @@ class QuotedBlock:
     """[start, end) in the document's parsed text."""
     n: int
     """Number of the source that contains it."""
+    rests_on: tuple[int, ...] = ()
+    """Numbers of the sources that an approved answer rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,10 @@ class PreparedAnswer:
     """None when no model writes: it may not, or there is no evidence."""
     max_tokens: int
     steps: Steps
+    weights: Mapping[str, str]
+    """SHA-256 (hex) of each weights file that served, by kind."""
+    propensity: float = 1.0
+    """Probability that this conversation got these weights."""
     follows: str | None = None
     """The answer before it in its conversation."""
     interruption: Interruption = field(default_factory=Interruption)
@@ -158,6 +169,7 @@ RECORDS_TIMEOUT_S = 3.0
 _DEFAULT_SUBJECT = "default"
 _SHARE_OF_DOUBLE = 0.75
 """Share of the words of one quote that each half of a double question gets."""
+_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
@@ -168,11 +180,12 @@ class PrepareAnswer:
     prompt where a model may write.
     """
 
-    def __init__(self, services: TenantServices) -> None:
+    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
         self._services = services
-        self.find_evidence = FindEvidence(services)
+        self.find_evidence = FindEvidence(services, adaptations)
+        self._adaptations = self.find_evidence.adaptations
         self._known_words = KnownWordsReader(services.search, clock=services.clock)
-        self._vocabulary = self.find_evidence.vocabulary
+        self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
 
     async def prepare(
@@ -198,7 +211,8 @@ class PrepareAnswer:
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )
-        scope = SearchScope(identity.labels, deadline, steps, asking.filters)
+        ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=asked_at)
+        scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
         with _end_root_on_error(steps):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
@@ -210,7 +224,7 @@ class PrepareAnswer:
             longest = services.tenant.generation.max_tokens
             max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
-            if certainty is not None:
+            if certainty is not None and not any(one.approved for one in evidence):
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
             return PreparedAnswer(
                 answer_id=answer_id,
@@ -228,7 +242,7 @@ class PrepareAnswer:
                     shown,
                     excerpts,
                     stems=frozenset[str]().union(*(term.forms for one in evidence for term in one.terms)),
-                    cards={name: read.card for one in evidence for name, read in one.documents.items()},
+                    cards=_cards(evidence),
                     identity=identity,
                 ),
                 excerpts=excerpts,
@@ -240,7 +254,14 @@ class PrepareAnswer:
                 max_tokens=max_tokens,
                 steps=steps,
                 follows=history[-1].answer_id if history else None,
+                weights=self._weights(ranking),
+                propensity=ranking.propensity,
             )
+
+    def _weights(self, ranking: Ranking) -> Mapping[str, str]:
+        if ranking.weights is None:
+            return self._shipped
+        return {**self._shipped, ranking.weights.kind: ranking.weights.sha256}
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.
@@ -271,7 +292,8 @@ class PrepareAnswer:
         half) is added only where this one depends on it, or where nothing was found without.
         """
         known = await self._known_words.read()
-        understood = understand(message, vocabulary=self._vocabulary, known=known)
+        vocabulary = self.find_evidence.vocabulary
+        understood = understand(message, vocabulary=vocabulary, known=known)
         answers = self._services.tenant.answers
         share = 1.0 if len(understood.parts) == 1 else _SHARE_OF_DOUBLE
         find = self.find_evidence.find
@@ -286,7 +308,7 @@ class PrepareAnswer:
                 max_words=int(answers.max_words * share),
                 also_words=int(answers.also_words * share),
             )
-            if previous is not None and leans_on_history(question, vocabulary=self._vocabulary):
+            if previous is not None and leans_on_history(question, vocabulary=vocabulary):
                 found.append(await find(replace(alone, before=previous, leans=True), scope))
                 continue
             evidence = await find(alone, scope)
@@ -313,20 +335,31 @@ class PrepareAnswer:
         for one, quote in quotes:
             title = _as_title(one.query.question) if len(quotes) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
-            blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening)
-        shown = {quote.document.card.document_id for _, quote in quotes}
+            if isinstance(quote, Quote):
+                blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening)
+            else:
+                blocks += _approved_blocks(quote, one, sources, excerpts, opening=opening)
+        shown = {quote.document.card.document_id for _, quote in quotes if isinstance(quote, Quote)}
         for one in answering:
             if one.also is not None and one.also.document.card.document_id not in shown:
                 shown.add(one.also.document.card.document_id)
                 also.append(_also_possible(one.also, _quoted_blocks(one.also, one, sources, excerpts)))
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
-        sure = (one.quote for one in answering if one.certainty is Certainty.ANSWERED)
+        sure = (
+            one.quote for one in answering if one.certainty is Certainty.ANSWERED and one.approved is None
+        )
         reply = next((_reply_draft(quote, excerpts) for quote in sure if quote is not None), None)
         return tuple(sources.passages), QuotedAnswer(tuple(blocks), tuple(also), reply)
 
-    def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote]]:
-        """Return the quote of each question; one for both where the same document answers both."""
+    def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote | ServedAnswer]]:
+        """Return the quote, or approved answer, of each question; one for both where both have the same
+        approved answer, or where the same document answers both."""
+        approved = {one.approved.live.item_id for one in answering if one.approved is not None}
+        if approved:
+            quotes = [(one, one.approved or one.quote) for one in answering]
+            both = len(approved) == 1 and all(one.approved for one in answering)
+            return [(one, quote) for one, quote in quotes[: 1 if both else None] if quote is not None]
         if len(answering) > 1 and len({one.best_id for one in answering}) == 1:
             words = int(len(answering) * _SHARE_OF_DOUBLE * self._services.tenant.answers.max_words)
             quote = merged_quote(answering, headings=self.find_evidence.headings, max_words=words)
@@ -386,7 +419,7 @@ class PrepareAnswer:
     def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
         contacts = self._services.tenant.answers.escalation
-        stems = self._vocabulary.language.content_stems
+        stems = self.find_evidence.vocabulary.language.content_stems
         best = (one.best.card for one in evidence if one.best is not None)
         texts = (*(one.query.question for one in evidence), *(f"{card.title} {card.source}" for card in best))
         for text in map(stems, texts):
@@ -408,26 +441,38 @@ class PrepareAnswer:
         return tuple(
             Source(
                 n=n,
+                kind=source_kind(passage.document_id),
                 document_id=passage.document_id,
                 title=shown_title(passage.title),
                 heading=shown_path(passage.heading),
-                effective_date=cards[passage.document_id].effective_date,
+                effective_date=card.effective_date if card is not None else None,
                 url=shown_url(passage.url),
                 source=passage.source,
                 score=ranked.fused_score,
                 snippet=snippet(passage, stems=stems, excerpts=excerpts),
                 span=(passage.span.start, passage.span.end),
                 content_hash=passage.content_hash,
-                document_url=self._services.links.link(
-                    passage.document_id,
-                    span=passage.span,
-                    identity=identity,
-                    content_hash=passage.content_hash,
-                ),
+                document_url=source_link(self._services.links, passage, identity=identity),
             )
             for n, ranked in enumerate(shown, start=1)
             for passage in [ranked.passage]
+            for card in [cards.get(passage.document_id)]
         )
+
+
+def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -> str:
+    """Return the path that opens a source; an empty one for an approved answer, which is shown whole."""
+    if source_kind(passage.document_id) == "approved":
+        return ""
+    return links.link(
+        passage.document_id, span=passage.span, identity=identity, content_hash=passage.content_hash
+    )
+
+
+def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
+    read = [one.documents for one in evidence]
+    read += [one.approved.documents for one in evidence if one.approved is not None]
+    return {name: document.card for documents in read for name, document in documents.items()}
 
 
 def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
@@ -460,6 +505,30 @@ def _quoted_blocks(
                 n=sources.number(one.passage, found),
             )
         )
+    return built
+
+
+def _approved_blocks(
+    served: ServedAnswer, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
+) -> list[QuotedBlock]:
+    """Return the paragraphs of an approved answer as they are streamed. Each cites the answer itself and the
+    documents that it rests on."""
+    passage = served.passage
+    n = sources.number(passage, found)
+    rests_on = tuple(
+        sources.number(document.passages[0], found)
+        for document in served.documents.values()
+        if document.passages
+    )
+    built: list[QuotedBlock] = []
+    end = 0
+    for paragraph in _PARAGRAPH.finditer(passage.text):
+        text = shown_unit(paragraph[0], url=None)
+        between = passage.text[end : paragraph.start()]
+        place = Place(passage.document_id, passage.content_hash, (paragraph.span(),), ShownAs.UNIT)
+        excerpts.add(text, place)
+        built.append(QuotedBlock(between if built else opening, text, passage, paragraph.span(), n, rests_on))
+        end = paragraph.end()
     return built
 
 

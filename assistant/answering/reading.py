@@ -16,11 +16,13 @@ from assistant.domain.answers import (
     AccessPage,
     AccessQuery,
     AnswerRecord,
+    PassageUse,
     Sent,
     Source,
     StoredSent,
     StoredVerdict,
     Verdict,
+    source_kind,
 )
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Span
@@ -114,6 +116,7 @@ class ReadAnswers:
         return tuple(
             Source(
                 n=use.n,
+                kind=source_kind(use.document_id),
                 document_id=use.document_id,
                 title=shown_title(use.title),
                 url=shown_url(use.url),
@@ -123,11 +126,16 @@ class ReadAnswers:
                 withdrawn=use.document_id in gone,
                 span=use.span,
                 content_hash=use.content_hash,
-                document_url=self._services.links.link(
-                    use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
-                ),
+                document_url=self._link(use, identity=identity),
             )
             for use in record.passages
+        )
+
+    def _link(self, use: PassageUse, *, identity: Identity) -> str:
+        if source_kind(use.document_id) == "approved":
+            return ""
+        return self._services.links.link(
+            use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
         )
 
 

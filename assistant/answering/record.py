@@ -12,7 +12,7 @@ from assistant.answering.evidence import Evidence
 from assistant.answering.ports import AnswerRecords
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.services import TenantServices
-from assistant.domain.answers import AnswerRecord, CandidateDocument, Outcome, PassageUse, Usage
+from assistant.domain.answers import AnswerRecord, ApprovedUse, CandidateDocument, Outcome, PassageUse, Usage
 from assistant.domain.errors import AnswerInterruptedError, AssistantError, ConflictError
 from assistant.domain.identity import Identity
 
@@ -86,6 +86,13 @@ def drop_scores(prepared: PreparedAnswer) -> None:
         )
         for one in prepared.evidence
     )
+
+
+def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
+    """Return the approved answers that were quoted, each once."""
+    served = (one.approved.live for one in prepared.evidence if one.approved is not None)
+    uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
+    return tuple(uses.values())
 
 
 def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:

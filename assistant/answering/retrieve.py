@@ -69,6 +69,8 @@ class SearchScope:
     filters: SearchFilters = NO_FILTERS
     size: int | None = None
     """Passages to return; by default as many as the tenant's answers show."""
+    ranker: Weights | None = None
+    """Weights of kind ``ranker``; None: the shipped ones."""
 
     @classmethod
     def untraced(cls, deadline: Deadline, *, size: int | None = None) -> SearchScope:

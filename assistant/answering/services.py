@@ -74,6 +74,7 @@ class TenantServices:
     model: ServedModel
     records: AnswerRecords
     texts: DocumentTexts
+    live: LiveDocuments
     links: DocumentLinks
     clock: Clock
     new_id: Callable[[], str] = new_id

@@ -14,7 +14,7 @@ what an agent copies into a reply. Markers that name no source are kept for the 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from assistant.answering.events import Cause, Done, Problem, SentenceEnded, Sources, Started, Token
@@ -22,7 +22,7 @@ from assistant.answering.excerpts import shown_title
 from assistant.answering.gate import explain
 from assistant.answering.generate import ModelCall
 from assistant.answering.prepare import PreparedAnswer, QuotedBlock
-from assistant.answering.record import begun_record, candidates_of, uses_of_passages
+from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
 from assistant.answering.support import SupportChecker
 from assistant.domain.answers import (
@@ -176,7 +176,7 @@ class AnswerText:
                 )
             )
             before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
-            yield from self._add(block.text, before=before, citations=(block.n,))
+            yield from self._add(block.text, before=before, citations=(block.n, *block.rests_on))
 
     @property
     def begun(self) -> bool:
@@ -306,12 +306,10 @@ class AnswerStream:
         *,
         language: Language,
         settings_hash: str,
-        weights: Mapping[str, str],
     ) -> None:
         self._services = services
         self._prepared = prepared
         self._settings_hash = settings_hash
-        self._weights = weights
         passages = [ranked.passage for ranked in prepared.shown]
         self._checker = SupportChecker(passages, language=language)
         self._text = AnswerText(
@@ -429,7 +427,9 @@ class AnswerStream:
                 "follows": prepared.follows,
                 "quoted": tuple(text.quoted),
                 "candidates": candidates_of(first),
-                "weights": dict(self._weights),
+                "weights": dict(prepared.weights),
+                "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
+                "propensity": prepared.propensity,
                 **self._kept_texts(),
                 **self._prompt_fields(),
             }

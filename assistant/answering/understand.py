@@ -238,9 +238,10 @@ class Vocabulary:
         self._longest = max((len(said.split()) for said in self._meanings), default=0)
 
     @classmethod
-    def of(cls, tenant: TenantConfig) -> Vocabulary:
-        """Return a tenant's vocabulary. Raises ConfigurationError when its language is not supported."""
-        return cls(language(tenant.language), glossary=tenant.glossary)
+    def of(cls, tenant: TenantConfig, *, more: Mapping[str, str] | None = None) -> Vocabulary:
+        """Return a tenant's vocabulary; ``more``: glossary entries beside the tenant file's, which they
+        replace. Raises ConfigurationError when its language is not supported."""
+        return cls(language(tenant.language), glossary={**tenant.glossary, **(more or {})})
 
     def expand(
         self, question: str, *, known: KnownWords | None = None, corrections: Sequence[Correction] = ()

@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.events import AnswerEvent, Cause
 from assistant.answering.generate import InterruptedAnswerError, ModelCall
 from assistant.answering.ports import GenerationRequest
@@ -35,12 +36,11 @@ class AnswerQuestion:
             async for event in events: ...
     """
 
-    def __init__(self, services: TenantServices) -> None:
-        preparing = PrepareAnswer(services)
+    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
+        preparing = PrepareAnswer(services, adaptations)
         self._services = services
         self._settings_hash = services.tenant.settings_hash()
         self._language = language(services.tenant.language)
-        self._weights = preparing.find_evidence.weights
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         self.prepare = preparing.prepare
         """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
@@ -65,7 +65,6 @@ class AnswerQuestion:
             prepared,
             language=self._language,
             settings_hash=self._settings_hash,
-            weights=self._weights,
         )
         model = self._model_call(prepared)
         try:

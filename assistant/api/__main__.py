@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, build_application
@@ -24,6 +26,7 @@ from assistant.wiring.stores import open_key_source
 _RESUME_S = 5.0
 """At shutdown, for answers that nobody reads now but that a reader may resume on another task."""
 _CANCEL_AGAIN_S = 0.2
+_FIRST_LOAD_S = 3.0
 _RECORD_S = 3.0
 """At shutdown, for each of: cancelled answers, the last batches of their logs, their records."""
 AFTER_DRAIN_S = _RESUME_S + 3 * _RECORD_S
@@ -74,8 +77,11 @@ async def open_application(
         service = _service(settings, tenants, keys, clock)
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
+        adaptations = [tenant.adaptations for tenant in tenants.values()]
+        await _load_first(adaptations)
         watches = [asyncio.create_task(watch_signals(logs, service.running))]
         watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
+        watches += [asyncio.create_task(one.run()) for one in adaptations]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
         try:
             yield build_application(service, answers, operations_port=operations_port)
@@ -84,7 +90,15 @@ async def open_application(
             await _cancel(watches)
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _load_first(adaptations: Sequence[Adaptations]) -> None:
+    """Load what the desk changed before the first question, or go on without it after three seconds."""
+    loading = [asyncio.create_task(one.refresh()) for one in adaptations]
+    if loading:
+        _, late = await asyncio.wait(loading, timeout=_FIRST_LOAD_S)
+        await _cancel(list(late))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel the tasks until they have ended: ``wait_for`` of Python 3.11 loses a cancellation that arrives
     together with its result."""
     left = set(tasks)
@@ -100,12 +114,15 @@ def _service(
     verifier = TokenVerifier(
         keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
     )
+    metrics = ServiceMetrics()
+    for name, tenant in tenants.items():
+        metrics.watch_releases(name, lambda one=tenant.adaptations: one.refused_releases)
     return Service(
         tenants=tenants,
         keys=keys,
         verifier=verifier,
         running=RunningAnswers(),
-        metrics=ServiceMetrics(),
+        metrics=metrics,
         clock=clock,
         console=ConsoleConfig(
             issuer=settings.issuer,
@@ -126,6 +143,7 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         service=settings.metrics_service,
         active=lambda: len(service.running) + len(service.followers),
         failures=service.metrics.internal_error_count,
+        refused_releases=service.metrics.refused_release_count,
         clock=service.clock,
     )
 

@@ -274,20 +274,21 @@ class ChatReading:
         return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
 
     def annotations(self) -> tuple[wire.ChatAnnotation, ...]:
-        """Return one annotation for each source that a sentence cites, over the sentence."""
+        """Return one annotation for each source that a sentence cites, over the sentence. An approved answer
+        has no address, and none: what it rests on is cited beside it."""
         sources = {source.n: source for source in self._sources}
         return tuple(
             wire.ChatAnnotation(
                 url_citation=wire.UrlCitation(
                     start_index=sentence.start,
                     end_index=sentence.end,
-                    url=sources[n].url or sources[n].document_url,
+                    url=url,
                     title=sources[n].title,
                 )
             )
             for sentence in self._sentences
             for n in sentence.citations
-            if n in sources
+            if n in sources and (url := sources[n].url or sources[n].document_url)
         )
 
     def answer(self, done: Done | None = None) -> wire.ChatAnswer:

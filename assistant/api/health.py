@@ -101,10 +101,25 @@ class ServiceMetrics:
             "From the request to the first token handed to the client.",
             ["tenant"],
         )
+        self.refused_releases = Gauge(
+            "assistant_refused_releases",
+            "Live or trial releases of ranker weights that may not serve: a wrong hash, no report.",
+            ["tenant"],
+            registry=self.registry,
+        )
+        self._releases: list[Callable[[], int]] = []
         self.step = histogram("assistant_step_seconds", "Time of one step of an answer.", ["tenant", "step"])
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+    def watch_releases(self, tenant: str, refused: Callable[[], int]) -> None:
+        """Report a tenant's number of refused releases whenever the metrics are read."""
+        self.refused_releases.labels(tenant).set_function(refused)
+        self._releases.append(refused)
+
+    def refused_release_count(self) -> int:
+        return sum(refused() for refused in self._releases)
 
     def refuse(self, code: str) -> None:
         """Count a question that was answered with an error status."""
@@ -132,11 +147,18 @@ class TaskMetrics:
     """
 
     def __init__(
-        self, *, service: str, active: Callable[[], int], failures: Callable[[], int], clock: Clock
+        self,
+        *,
+        service: str,
+        active: Callable[[], int],
+        failures: Callable[[], int],
+        refused_releases: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._service = service
         self._active = active
         self._failures = failures
+        self._refused_releases = refused_releases
         self._clock = clock
         self._samples: list[int] = []
         self._reported_failures = failures()
@@ -157,6 +179,7 @@ class TaskMetrics:
             "Metrics": [
                 {"Name": deployed_names.ACTIVE_STREAMS, "Unit": "Count"},
                 {"Name": deployed_names.INTERNAL_ERRORS, "Unit": "Count"},
+                {"Name": deployed_names.REFUSED_RELEASES, "Unit": "Count"},
             ],
         }
         timestamp_ms = int(self._clock.now().timestamp() * 1000)
@@ -166,6 +189,7 @@ class TaskMetrics:
                 deployed_names.DIMENSION: self._service,
                 deployed_names.ACTIVE_STREAMS: samples,
                 deployed_names.INTERNAL_ERRORS: new_failures,
+                deployed_names.REFUSED_RELEASES: self._refused_releases(),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )

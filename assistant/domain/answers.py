@@ -139,8 +139,20 @@ class CandidateDocument(PublicModel):
     """Raw values by name; a feature that no leg gave is absent."""
 
 
+APPROVED_PREFIX = "approved/"
+"""Begins the ``document_id`` of an approved answer; no document's id may hold a slash."""
+SourceKind = Literal["document", "approved"]
+
+
+def source_kind(document_id: str) -> SourceKind:
+    return "approved" if document_id.startswith(APPROVED_PREFIX) else "document"
+
+
 class Source(PublicModel):
     """One numbered source as the client sees it."""
+
+    kind: SourceKind = "document"
+    """``approved``: an answer that reviewers approved. It has no stored document to open."""
 
     n: int
     document_id: str
@@ -163,7 +175,7 @@ class Source(PublicModel):
     """In a stored answer: the document was withdrawn since, or the reader may not read it any more."""
     document_url: str
     """Path on this service that opens the stored text at the passage in any browser, for 10 minutes. The
-    token is in the fragment, so that no log contains it."""
+    token is in the fragment, so that no log contains it. Empty for an approved answer."""
 
 
 class Sentence(PublicModel):
@@ -223,6 +235,13 @@ class GateDecision(PublicModel):
     """That the quoted document answers the question; absent in schema version 1."""
     answered_from: float | None = None
     possibly_from: float | None = None
+
+
+class ApprovedUse(PublicModel):
+    """An approved answer that was served."""
+
+    item_id: RecordId
+    revision: int
 
 
 class AnswerRecord(PublicModel):
@@ -285,7 +304,12 @@ class AnswerRecord(PublicModel):
     older releases."""
     candidates: tuple[CandidateDocument, ...] = Field(default=(), max_length=20)
     weights: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 (hex) of each weights file, by kind."""
+    """SHA-256 (hex) of each weights file, or of the release that took its place, by kind."""
+    approved: tuple[ApprovedUse, ...] = ()
+    """Approved answers that were quoted as they stand."""
+    propensity: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Probability that the weights of kind ``ranker`` served this conversation: a trial's share, or the rest
+    while a trial runs."""
 
     @property
     def is_signal(self) -> bool:

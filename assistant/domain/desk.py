@@ -123,6 +123,7 @@ class ApprovedAnswer(PublicModel):
     """Markdown."""
     owner: str
     expires_on: date
+    """The first day on which it is not served any more."""
     labels: tuple[str, ...] = ()
     """Access labels that a reader needs, all of them."""
     sources: tuple[BoundSource, ...] = Field(default=(), max_length=20)

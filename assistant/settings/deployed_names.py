@@ -97,6 +97,8 @@ ACTIVE_STREAMS = "ActiveStreams"
 """Answers in progress in one task, sampled each second; the average of all samples is that of a task."""
 INTERNAL_ERRORS = "InternalErrors"
 """Unexpected failures in one task since its last line."""
+REFUSED_RELEASES = "RefusedReleases"
+"""Releases of ranker weights that one task refuses to serve now."""
 
 # --- the log line of an answer, which metric filters count ------------------------------------------------
 ANSWER_ENDED = "answer_ended"

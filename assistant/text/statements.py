@@ -189,7 +189,7 @@ class Statement:
 
 def read_statement(text: str, language: Language, *, row: bool = False) -> Statement:
     """Parse a text. In a table row a colon joins a header and its cell; elsewhere it ends a clause."""
-    synonyms = _synonyms(language)
+    synonyms = synonyms_of(language)
     plain = _EXTENSION.sub("ext", fold(_MARKER.sub("", text)))
     plain = _PHRASE.sub(lambda found: _PHRASE_WORDS[(found.lastindex or 1) - 1], plain)
     plain = synonyms.phrase.sub(lambda found: synonyms.of_phrase[found[0]], plain)
@@ -363,7 +363,7 @@ def same_actor(first: str, second: str) -> bool:
     return first == second or second.endswith(f" {first}") or first.endswith(f" {second}")
 
 
-def _acts(pieces: Sequence[str], synonyms: _Synonyms, *, row: bool) -> Iterator[tuple[str, str]]:
+def _acts(pieces: Sequence[str], synonyms: Synonyms, *, row: bool) -> Iterator[tuple[str, str]]:
     """Yield each actor with the verb after it; the agent for a verb that opens a sentence."""
     actor: str | None = None
     direct, passive, start = False, False, not row
@@ -389,12 +389,12 @@ def _acts(pieces: Sequence[str], synonyms: _Synonyms, *, row: bool) -> Iterator[
             direct = passive = start = False
 
 
-class _Synonyms:
+class Synonyms:
     """The groups of ``en_synonyms.txt``. A concept is the stem of the first word of a group."""
 
     def __init__(self, lines: Iterable[str], language: Language) -> None:
         self.of_phrase: dict[str, str] = {}
-        self._of_stem: dict[str, str] = {}
+        self.of_stem: dict[str, str] = {}
         self._language = language
         for line in lines:
             names = [name.strip() for name in line.split(",")]
@@ -402,19 +402,19 @@ class _Synonyms:
                 if " " in name:
                     self.of_phrase.setdefault(name, names[0])
                 else:
-                    self._of_stem.setdefault(language.stem(name), language.stem(names[0]))
+                    self.of_stem.setdefault(language.stem(name), language.stem(names[0]))
         phrases = sorted(self.of_phrase, key=len, reverse=True)
         self.phrase = re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b")
 
     def concept(self, word: str) -> str:
         """Return the concept of a word; of an "un-" word that of the word that it denies."""
         stem = self._language.stem(_unword(word, self._language) or word)
-        return self._of_stem.get(stem, stem)
+        return self.of_stem.get(stem, stem)
 
 
 @lru_cache
-def _synonyms(language: Language) -> _Synonyms:
-    return _Synonyms(word_file("en_synonyms"), language)
+def synonyms_of(language: Language) -> Synonyms:
+    return Synonyms(word_file("en_synonyms"), language)
 
 
 @lru_cache(maxsize=20_000)

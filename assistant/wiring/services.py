@@ -47,7 +47,8 @@ from assistant.wiring.stores import (
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answering.ports import AnswerLog, EndpointPower
+    from assistant.answering.adaptations import Adaptations
+    from assistant.answering.ports import AnswerLog, DocumentTexts, EndpointPower
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.services import TenantServices
     from assistant.answering.use_case import AnswerQuestion
@@ -74,6 +75,7 @@ class ServedTenant:
     log: AnswerLog
     power: EndpointPower
     embedding_model: ModelFacts
+    adaptations: Adaptations
     answer_question: AnswerQuestion
     read_answers: ReadAnswers
     append_to_answer: AppendToAnswer
@@ -126,6 +128,7 @@ def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
 async def _served(
     tenant: TenantConfig, settings: ServiceSettings, stores: StoreChoice, *, generates: bool
 ) -> ServedTenant:
+    from assistant.answering.adaptations import Adaptations, TextsWithApproved
     from assistant.answering.reading import AppendToAnswer, ReadAnswers
     from assistant.answering.use_case import AnswerQuestion
 
@@ -134,7 +137,17 @@ async def _served(
         tenant=tenant.name, secret=await _link_secret(tenant, settings, stores.clients), clock=clock
     )
     knowledge = await stores.knowledge()
-    answering = await _answering(settings, stores, knowledge, links=links, generates=generates)
+    desk = await stores.desk()
+    documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
+    answering = await _answering(
+        settings,
+        stores,
+        knowledge,
+        links=links,
+        texts=TextsWithApproved(documents, desk=desk),
+        generates=generates,
+    )
+    adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     return ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -142,7 +155,8 @@ async def _served(
         log=await stores.log(settings),
         power=await stores.power(settings),
         embedding_model=stores.model,
-        answer_question=AnswerQuestion(answering),
+        adaptations=adaptations,
+        answer_question=AnswerQuestion(answering, adaptations),
         read_answers=ReadAnswers(answering),
         append_to_answer=AppendToAnswer(answering),
         sources=KnowledgeSources.of(tenant),
@@ -178,6 +192,7 @@ async def _answering(
     knowledge: KnowledgeStores,
     *,
     links: SignedDocumentLinks,
+    texts: DocumentTexts,
     generates: bool,
 ) -> TenantServices:
     from assistant.answering.services import IndexWatch, ServedModel, TenantServices
@@ -196,7 +211,8 @@ async def _answering(
         token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
         model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
         records=await stores.records(settings),
-        texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
+        texts=texts,
+        live=knowledge.states,
         links=links,
         clock=clock,
     )

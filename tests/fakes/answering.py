@@ -644,6 +644,7 @@ class FakeTenant:
             model=self.model,
             records=self.records,
             texts=self.texts,
+            live=self.live,
             links=PlainLinks(),
             clock=self.clock,
             new_id=self.new_id,

@@ -62,7 +62,13 @@ def test_the_rollback_alarm_uses_a_metric_that_a_task_emits(template: Template) 
 def emitted(template: Template) -> dict[str, Any]:
     """Return a line that a task with the template's environment emits."""
     service = environment(template)[ServiceSettings.variable("metrics_service")]
-    metrics = TaskMetrics(service=service, active=lambda: 1, failures=lambda: 0, clock=SystemClock())
+    metrics = TaskMetrics(
+        service=service,
+        active=lambda: 1,
+        failures=lambda: 0,
+        refused_releases=lambda: 0,
+        clock=SystemClock(),
+    )
     metrics.sample()
     return orjson.loads(metrics.line() or b"")
 

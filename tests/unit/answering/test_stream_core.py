@@ -43,9 +43,7 @@ def answered(reads: list[bytes]) -> tuple[list[AnswerEvent], AnswerRecord]:
     """Return the events and the record of an answer whose response arrives in these reads."""
     tenant, prepared = asked()
     completion = CompletionParser()
-    answer = AnswerStream(
-        tenant.services, prepared, language=language("en"), settings_hash="s", weights={"gate": "w"}
-    )
+    answer = AnswerStream(tenant.services, prepared, language=language("en"), settings_hash="s")
     events: list[AnswerEvent] = list(answer.begin(resumable=False))
     failure = None
     for read in reads:

@@ -1,0 +1,118 @@
+"""Released ranker weights: which serve a conversation, and which may not serve at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from assistant.answering.retrieve import INDEX_FEATURES, Weights, read_weights
+from assistant.domain.desk import DeskItem, RankerRelease, ReleaseState
+from assistant.domain.errors import ConfigurationError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    weights: Weights
+    share_percent: int
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The ranker that serves one conversation."""
+
+    weights: Weights | None
+    """None: the shipped ones."""
+    propensity: float = 1.0
+    """Probability that a conversation gets these weights now."""
+
+
+SHIPPED = Ranking(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """The releases of one tenant that may serve."""
+
+    live: Weights | None = None
+    trial: Trial | None = None
+    refused: int = 0
+    """Live or trial releases that may not serve."""
+
+    def ranking_of(self, conversation_id: str, *, now: datetime) -> Ranking:
+        """Return the ranker of a conversation: always the same while a trial runs."""
+        trial = self.trial
+        if trial is None or (trial.ends_at is not None and now >= trial.ends_at):
+            return SHIPPED if self.live is None else Ranking(self.live)
+        share = trial.share_percent / 100
+        if _place(conversation_id, trial.weights.sha256) < trial.share_percent:
+            return Ranking(trial.weights, share)
+        return Ranking(self.live, 1.0 - share)
+
+
+NO_RELEASES = Releases()
+_SERVING = (ReleaseState.LIVE, ReleaseState.TRIAL, ReleaseState.REPLACED)
+
+
+def read_releases(items: Iterable[DeskItem]) -> Releases:
+    """Return the newest live release and the newest trial that may serve.
+
+    ``items``: the latest changed first. Another one in these states is logged and counted: its hash is not
+    that of its weights, its weights cannot be read or name unknown features, or it has no report of the
+    evaluation gate. In place of a live one the weights before it serve.
+    """
+    found: dict[ReleaseState, Weights] = {}
+    trial: Trial | None = None
+    refused: list[ReleaseState | None] = []
+    for item in items:
+        state = None
+        try:
+            release = RankerRelease.model_validate_json(item.body)
+            state = release.state
+            if state not in _SERVING or state in found:
+                continue
+            found[state] = weights = _checked(release)
+        except (ValidationError, ConfigurationError) as error:
+            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
+            if state is not ReleaseState.REPLACED:
+                _log.error("ranker_release_refused", item_id=item.item_id, reason=reason)
+                refused.append(state)
+            continue
+        if state is ReleaseState.TRIAL and release.share_percent:
+            trial = Trial(weights, release.share_percent, release.trial_ends_at)
+    live = found.get(ReleaseState.LIVE)
+    if live is None and ReleaseState.LIVE in refused:
+        live = found.get(ReleaseState.REPLACED)
+    return Releases(live, trial, len(refused))
+
+
+def _checked(release: RankerRelease) -> Weights:
+    """Return a release's weights. Raises ConfigurationError saying why they may not serve."""
+    raw = release.weights_json.encode()
+    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
+        raise ConfigurationError("artifact_hash is not the hash of weights_json")
+    weights = read_weights(raw, name="weights_json", kind="ranker")
+    unknown = sorted(weights.features.keys() - set(INDEX_FEATURES))
+    if unknown:
+        raise ConfigurationError(f"weights_json names unknown features: {', '.join(unknown[:5])}")
+    try:
+        report = orjson.loads(release.report)
+    except orjson.JSONDecodeError:
+        report = None
+    if not isinstance(report, dict) or not report:
+        raise ConfigurationError("it has no report of the evaluation gate")
+    return weights
+
+
+def _place(conversation_id: str, artifact_hash: str) -> int:
+    """Return a conversation's place in a trial, 0 to 99: another one in each trial."""
+    digest = hashlib.sha256(f"{artifact_hash} {conversation_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) % 100

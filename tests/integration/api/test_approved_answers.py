@@ -1,0 +1,178 @@
+"""What a reviewer approves changes the next answer over HTTP, without a restart.
+
+Another process writes to the desk's store, as the desk of another task would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.desk import BoundSource, DeskItem, DeskKind, ItemState
+from assistant.domain.documents import Document
+from assistant.domain.public import PublicModel
+from tests.fakes.desk import AT, approved, glossary, release
+from tests.fakes.running_service import (
+    RunningService,
+    Scene,
+    events_of,
+    eventually,
+    running_service,
+    service_on,
+)
+
+QUESTION = "How long is the wait?"
+TEXT = "The wait is **two days**; on holidays three."
+WITHIN_S = 20.0
+"""Of a loaded machine. On an idle one a change is served after 0.1 to 2.2 s."""
+_BETWEEN_QUESTIONS_S = 0.1
+_PUT = """
+import asyncio, sys
+from pathlib import Path
+from assistant.domain.desk import DeskItem
+from assistant.embedded.desk import SqliteDeskStore
+async def main():
+    store = SqliteDeskStore(Path(sys.argv[1]))
+    await store.put(DeskItem.model_validate_json(sys.stdin.read()))
+    await store.close()
+asyncio.run(main())
+"""
+
+
+class Desk:
+    """The desk's store of the clinic, written by a process of its own for each revision."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "tenants" / "clinic" / "desk.sqlite"
+        self._revisions: dict[DeskKind, int] = {}
+
+    async def put(self, kind: DeskKind, body: PublicModel) -> None:
+        revision = self._revisions[kind] = self._revisions.get(kind, 0) + 1
+        item = DeskItem(
+            kind=kind, item_id="one", revision=revision, at=AT, by="reviewer", body=body.model_dump_json()
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _PUT, str(self._path), stdin=asyncio.subprocess.PIPE
+        )
+        await process.communicate(item.model_dump_json().encode())
+        assert process.returncode == 0
+
+    async def approve(self, document: Document, *, state: ItemState = ItemState.LIVE) -> None:
+        source = BoundSource(document_id=document.document_id, content_hash=document.content_hash())
+        await self.put(DeskKind.APPROVED_ANSWER, approved(QUESTION, TEXT, sources=[source], state=state))
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path, Scene(tenants=("clinic",), writes=False)) as service:
+        yield service
+
+
+@pytest.fixture
+async def document(service: RunningService) -> Document:
+    return await service.know("wait", "The wait is two days.")
+
+
+@pytest.fixture
+def desk(service: RunningService) -> Desk:
+    return Desk(service.state_dir)
+
+
+async def until(service: RunningService, *, approved: bool) -> dict[str, Any]:
+    """Ask until the answer is the approved one, or is not any more; return that answer. The log has the time
+    that it took."""
+    last: dict[str, Any] = {}
+
+    async def as_wanted() -> bool:
+        await asyncio.sleep(_BETWEEN_QUESTIONS_S)
+        last.update(await service.answered())
+        return (last["sources"][0]["kind"] == "approved") is approved
+
+    took_s = await eventually(as_wanted, within_s=WITHIN_S)
+    logging.getLogger(__name__).info("changed after %.2f s", took_s)
+    return last
+
+
+async def test_an_approved_answer_is_served_and_goes_when_it_is_withdrawn(
+    service: RunningService, document: Document, desk: Desk
+) -> None:
+    await until(service, approved=False)
+    await desk.approve(document)
+    answer = await until(service, approved=True)
+    assert answer["text"] == TEXT
+    assert (answer["mode"], answer["certainty"]) == ("quoted", "answered")
+    assert [source["document_id"] for source in answer["sources"][:2]] == ["approved/one", "wait"]
+    await desk.approve(document, state=ItemState.WITHDRAWN)
+    await until(service, approved=False)
+
+
+async def test_an_approved_answer_goes_when_its_source_changes(
+    service: RunningService, document: Document, desk: Desk
+) -> None:
+    await desk.approve(document)
+    await until(service, approved=True)
+    await service.know("wait", "The wait is four days.")
+    assert (await service.answered())["sources"][0]["kind"] == "document"
+
+
+async def test_every_way_of_asking_gets_the_approved_text(
+    service: RunningService, document: Document, desk: Desk
+) -> None:
+    await desk.approve(document)
+    answer = await until(service, approved=True)
+    stream = await service.ask(accept="text/event-stream")
+    tokens = [data["text"] for name, data in events_of(stream.text) if name == "token"]
+    assert "".join(tokens) == TEXT
+    body = {"model": "default", "messages": [{"role": "user", "content": QUESTION}]}
+    chat = (await service.client.post("/v1/chat/completions", json=body, headers=service.headers())).json()
+    message = chat["choices"][0]["message"]
+    assert message["content"].startswith(TEXT)
+    assert all(one["url_citation"]["url"] for one in message["annotations"])
+    path = f"/v1/answers/{answer['answer_id']}"
+    stored = (await service.client.get(path, headers=service.headers())).json()
+    assert stored["record"]["text"] == TEXT
+    assert stored["record"]["approved"] == [{"item_id": "one", "revision": 1}]
+    await desk.approve(document, state=ItemState.WITHDRAWN)
+    stored = (await service.client.get(path, headers=service.headers())).json()
+    assert "two days" not in stored["record"]["text"]
+
+
+async def test_a_process_that_starts_serves_at_once_what_was_approved_before(
+    service: RunningService, document: Document, desk: Desk
+) -> None:
+    await desk.approve(document)
+    assert service.settings is not None
+    async with service_on(service.settings, Scene(writes=False), service.sagemaker) as started:
+        assert (await started.answered())["sources"][0]["kind"] == "approved"
+
+
+async def test_a_glossary_entry_and_a_release_reach_the_next_answer(
+    service: RunningService, document: Document, desk: Desk
+) -> None:
+    await desk.put(DeskKind.GLOSSARY_ENTRY, glossary("the wait", "queue time"))
+    await desk.put(DeskKind.RANKER_RELEASE, release())
+
+    async def changed() -> bool:
+        await asyncio.sleep(_BETWEEN_QUESTIONS_S)
+        answer = await service.answered()
+        path = f"/v1/answers/{answer['answer_id']}"
+        record = (await service.client.get(path, headers=service.headers())).json()["record"]
+        has_both = record["weights"]["ranker"] == release().artifact_hash
+        return has_both and record["retrieval_question"].endswith("\nqueue time")
+
+    await eventually(changed, within_s=WITHIN_S)
+
+
+async def test_a_refused_release_is_in_the_metrics(service: RunningService, desk: Desk) -> None:
+    await desk.put(DeskKind.RANKER_RELEASE, release(artifact_hash="1" * 64))
+
+    async def is_counted() -> bool:
+        return 'assistant_refused_releases{tenant="clinic"} 1.0' in (await service.operated("/metrics")).text
+
+    await eventually(is_counted, within_s=WITHIN_S)

@@ -1,0 +1,97 @@
+"""Which approved answer a question gets, and why it gets none."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, NoMatch
+from assistant.answering.retrieve import CosineScale
+from assistant.answering.understand import Vocabulary
+from assistant.settings.tenant import EmbeddingSection
+from assistant.text.language import language
+from tests.fakes.answering import vector_of
+from tests.fakes.desk import AT, LATER, approved
+
+QUESTION = "May a child pick up a controlled prescription?"
+TODAY = date(2026, 3, 1)
+
+
+def answers(*questions: str, labels: tuple[str, ...] = (), expires_on: date = LATER) -> ApprovedAnswers:
+    live = [
+        LiveAnswer(
+            f"item-{number}",
+            1,
+            AT,
+            approved(question, labels=labels, expires_on=expires_on, vectors=(tuple(vector_of(question)),)),
+        )
+        for number, question in enumerate(questions)
+    ]
+    return ApprovedAnswers.of(
+        live, vocabulary=Vocabulary(language("en"), glossary={}), scale=CosineScale.of(EmbeddingSection())
+    )
+
+
+def match(made: ApprovedAnswers, question: str, *labels: str, today: date = TODAY) -> Match | NoMatch:
+    return made.match(question, vector_of(question), labels=frozenset(labels), today=today)
+
+
+def test_the_approved_question_itself_gets_its_answer() -> None:
+    found = match(answers("How long is a refill held?", QUESTION), QUESTION)
+    assert isinstance(found, Match)
+    assert (found.live.item_id, found.wording) == ("item-1", QUESTION)
+    assert found.cosine == pytest.approx(1.0)
+
+
+def test_another_wording_of_the_same_item_gets_it() -> None:
+    wordings = (QUESTION, "Can minors collect narcotics?")
+    item = approved(QUESTION).model_copy(
+        update={"questions": wordings, "vectors": tuple(tuple(vector_of(one)) for one in wordings)}
+    )
+    made = ApprovedAnswers.of(
+        [LiveAnswer("one", 1, AT, item)],
+        vocabulary=Vocabulary(language("en"), glossary={}),
+        scale=CosineScale.of(EmbeddingSection()),
+    )
+    found = match(made, "Can minors collect narcotics?")
+    assert isinstance(found, Match)
+    assert found.wording == "Can minors collect narcotics?"
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("May an adult pick up a controlled prescription?", "opposite"),
+        ("May a child pick up 2.5 controlled prescription?", "number"),
+        ("Where is the moon tonight?", "none_near"),
+        ("May a child pick up a controlled prescription in Canada for a neighbor?", "differs"),
+    ],
+)
+def test_a_question_without_a_match_says_why(asked: str, reason: str) -> None:
+    found = match(answers(QUESTION), asked)
+    assert isinstance(found, NoMatch)
+    assert found.reason == reason
+
+
+def test_a_reader_needs_every_label() -> None:
+    made = answers(QUESTION, labels=("hr", "controlled"))
+    assert isinstance(match(made, QUESTION, "hr"), NoMatch)
+    assert isinstance(match(made, QUESTION, "hr", "controlled", "staff"), Match)
+
+
+def test_an_answer_is_served_until_the_day_before_it_expires() -> None:
+    made = answers(QUESTION, expires_on=TODAY)
+    assert isinstance(match(made, QUESTION, today=TODAY - timedelta(days=1)), Match)
+    assert isinstance(match(made, QUESTION, today=TODAY), NoMatch)
+
+
+def test_the_right_one_of_many_is_found() -> None:
+    others = [f"How is form number {number} filled in by week {number}?" for number in range(500)]
+    found = match(answers(*others, QUESTION), QUESTION)
+    assert isinstance(found, Match)
+    assert found.live.item_id == "item-500"
+
+
+def test_without_wordings_nothing_is_near() -> None:
+    assert isinstance(match(answers(), QUESTION), NoMatch)

@@ -1,0 +1,209 @@
+"""A question with an approved answer gets it as it stands, while its sources are unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import timedelta
+
+import pytest
+
+from assistant.answering.adaptations import Adaptations, TextsWithApproved
+from assistant.answering.events import AnswerEvent, Done, Sources, Token
+from assistant.answering.excerpts import fill_record, read_excerpts
+from assistant.answering.prepare import AnswerRequest
+from assistant.answering.use_case import AnswerQuestion
+from assistant.domain.answers import AnswerRecord, ApprovedUse, Certainty, Mode
+from assistant.domain.desk import BoundSource, ItemState
+from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.errors import SearchUnavailableError
+from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
+from tests.fakes.desk import AT, WEIGHTS, FakeDesk, approved, release
+from tests.unit.answering.asking_and_reading import deadline
+
+QUESTION = "Which desk takes a refill that came too soon?"
+TEXT = "Send it to the **Claims Desk**.\n\nTell the caller:\n- it takes a day\n- nobody pays"
+BOUND = BoundSource(document_id="refill", content_hash="hash-of-refill")
+
+
+def status(**changes: object) -> DocumentStatus:
+    made = DocumentStatus(
+        document_id="refill",
+        title="Refill too soon",
+        state=DocumentState.LIVE,
+        content_hash="hash-of-refill",
+        live_content_hash="hash-of-refill",
+        received_at=UPDATED_AT,
+        updated_at=UPDATED_AT,
+    )
+    return made.model_copy(update=changes)
+
+
+class Scene:
+    """A tenant with one document, whose desk has one approved answer that rests on it."""
+
+    def __init__(self, *, writes: bool = False, labels: tuple[str, ...] = ()) -> None:
+        self.tenant = FakeTenant.writing() if writes else FakeTenant()
+        self.tenant.search.documents[:] = [
+            document("refill"),
+            document("other", "Nothing of it.", title="Other"),
+        ]
+        self.tenant.live.live["refill"] = status()
+        self.desk = FakeDesk()
+        self.desk.add(approved(QUESTION, TEXT, sources=[BOUND], labels=labels))
+        self.adaptations = Adaptations(
+            self.tenant.config, desk=self.desk, embedder=self.tenant.embedder, clock=self.tenant.clock
+        )
+
+    async def ask(self, question: str = QUESTION, *, labels: frozenset[str] = frozenset()) -> Asked:
+        await self.adaptations.refresh()
+        use_case = AnswerQuestion(self.tenant.services, self.adaptations)
+        prepared = await use_case.prepare(
+            AnswerRequest(question=question), identity=agent(labels=labels), deadline=deadline(self.tenant)
+        )
+        async with aclosing(use_case.stream(prepared)) as events:
+            seen = [event async for event in events]
+        return Asked(seen, self.tenant.records.answers[prepared.answer_id])
+
+
+class Asked:
+    def __init__(self, events: Sequence[AnswerEvent], kept: AnswerRecord) -> None:
+        self.kept = kept
+        self.done = next(event for event in events if isinstance(event, Done))
+        self.sources = next(event for event in events if isinstance(event, Sources)).sources
+        self.text = "".join(event.text for event in events if isinstance(event, Token))
+
+    @property
+    def is_approved(self) -> bool:
+        return bool(self.kept.approved)
+
+
+async def test_the_answer_is_the_approved_text_as_it_stands() -> None:
+    asked = await Scene().ask()
+    assert asked.text == TEXT
+    assert (asked.done.mode, asked.done.certainty) == (Mode.QUOTED, Certainty.ANSWERED)
+    assert asked.done.escalation is None
+
+
+async def test_it_cites_itself_and_the_documents_that_it_rests_on() -> None:
+    asked = await Scene().ask()
+    first, second = asked.sources[:2]
+    assert (first.kind, first.title, first.document_id, first.document_url) == (
+        "approved",
+        QUESTION,
+        "approved/one",
+        "",
+    )
+    assert (second.kind, second.document_id) == ("document", "refill")
+    assert asked.done.citations == (1, 2)
+
+
+async def test_the_record_names_item_and_revision_and_holds_no_words_of_the_text() -> None:
+    kept = (await Scene().ask()).kept
+    assert kept.approved == (ApprovedUse(item_id="one", revision=1),)
+    assert "Claims Desk" not in kept.model_dump_json()
+
+
+async def test_the_text_comes_back_from_the_desk_until_the_answer_is_withdrawn() -> None:
+    scene = Scene()
+    kept = (await scene.ask()).kept
+    texts = TextsWithApproved(scene.tenant.texts, desk=scene.desk)
+    shown = await read_excerpts(kept.excerpts, texts, labels=frozenset())
+    assert fill_record(kept, shown).text == TEXT
+    scene.desk.add(approved(QUESTION, TEXT, state=ItemState.WITHDRAWN))
+    shown = await read_excerpts(kept.excerpts, texts, labels=frozenset())
+    assert "Claims Desk" not in fill_record(kept, shown).text
+
+
+async def test_no_model_is_called() -> None:
+    scene = Scene(writes=True)
+    assert (await scene.ask()).is_approved
+    assert scene.tenant.generator.requests == []
+
+
+async def test_another_question_is_answered_as_before() -> None:
+    asked = await Scene().ask("On which day is a retail refill payable?")
+    assert not asked.is_approved
+    assert "day 23" in asked.text
+
+
+async def test_a_reader_without_a_label_does_not_get_it() -> None:
+    scene = Scene(labels=("hr", "controlled"))
+    assert not (await scene.ask(labels=frozenset({"hr"}))).is_approved
+    assert (await scene.ask(labels=frozenset({"hr", "controlled"}))).is_approved
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"content_hash": "newer"}, id="newer content was received"),
+        pytest.param({"live_content_hash": "newer"}, id="other content is live"),
+        pytest.param({"state": DocumentState.WITHDRAWN}, id="withdrawn"),
+        pytest.param({"state": DocumentState.WITHHELD}, id="withheld"),
+    ],
+)
+async def test_it_is_not_served_once_a_source_changed(changed: dict[str, object]) -> None:
+    scene = Scene()
+    scene.tenant.live.live["refill"] = status(**changed)
+    assert not (await scene.ask()).is_approved
+
+
+async def test_it_is_not_served_when_its_source_is_closed_to_the_reader() -> None:
+    scene = Scene()
+    scene.tenant.search.documents[0] = document("refill", labels=("hr",))
+    assert not (await scene.ask()).is_approved
+
+
+async def test_it_is_not_served_when_its_sources_cannot_be_checked() -> None:
+    scene = Scene()
+
+    async def get_many(_: object) -> dict[str, DocumentStatus]:
+        raise SearchUnavailableError("Away.")
+
+    scene.tenant.live.get_many = get_many  # pyright: ignore[reportAttributeAccessIssue]
+    assert not (await scene.ask()).is_approved
+
+
+async def test_it_is_not_served_from_its_expiry_on() -> None:
+    scene = Scene()
+    today = scene.tenant.clock.now().date()
+    scene.desk.add(approved(QUESTION, TEXT, sources=[BOUND], expires_on=today + timedelta(days=1)))
+    assert (await scene.ask()).is_approved
+    scene.desk.add(approved(QUESTION, TEXT, sources=[BOUND], expires_on=today))
+    assert not (await scene.ask()).is_approved
+
+
+async def test_of_two_questions_each_gets_its_own_answer() -> None:
+    asked = await Scene().ask(f"{QUESTION} And on which day is a retail refill payable?")
+    assert TEXT in asked.text
+    assert "day 23" in asked.text
+    assert asked.is_approved
+
+
+async def test_active_content_of_an_approved_text_is_made_inert() -> None:
+    scene = Scene()
+    scene.desk.add(approved(QUESTION, "Look <img src=x onerror=alert(1)> here.", sources=[BOUND]))
+    assert "<img" not in (await scene.ask()).text
+
+
+async def test_a_released_ranker_ranks_and_the_record_names_it() -> None:
+    scene = Scene()
+    shipped = (await scene.ask("On which day is a retail refill payable?")).kept
+    scene.desk.add(release(documents_first("other")))
+    served = (await scene.ask("On which day is a retail refill payable?")).kept
+    assert served.weights["ranker"] == release(documents_first("other")).artifact_hash
+    assert served.weights["gate"] == shipped.weights["gate"]
+    assert served.candidates[0].features["index"] != shipped.candidates[0].features["index"]
+
+
+async def test_the_record_says_how_likely_its_ranker_was() -> None:
+    scene = Scene()
+    trial = {"state": "trial", "share_percent": 30, "trial_ends_at": AT.replace(year=2099)}
+    scene.desk.add(release(**trial))
+    kept = (await scene.ask()).kept
+    is_trial = kept.weights["ranker"] == release().artifact_hash
+    assert kept.propensity == (0.3 if is_trial else 0.7)
+
+
+def documents_first(name: str) -> str:
+    return WEIGHTS.replace('"fitted_on"', f'"documents": {{"{name}": 9.0}}, "fitted_on"')
