@@ -18,6 +18,7 @@ from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
+from assistant.learning.upkeep import desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.services import ServedTenant, open_tenants
@@ -83,6 +84,7 @@ async def open_application(
         watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
         watches += [asyncio.create_task(one.run()) for one in adaptations]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
+        watches += [asyncio.create_task(desk_upkeep(one.desk).run()) for one in tenants.values()]
         try:
             yield build_application(service, answers, operations_port=operations_port)
         finally:

@@ -50,6 +50,8 @@ class CaseReason(StrEnum):
     """The agent changed a number, code, dose, date or negation before sending."""
     UNSUPPORTED_SENT = "unsupported_sent"
     UNANSWERED = "unanswered"
+    ANSWER_SUSPENDED = "answer_suspended"
+    """The approved answer that was made of this answer's case is suspended."""
 
 
 class CaseState(StrEnum):

@@ -12,13 +12,20 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from assistant.answering.ports import AnswerRecords, TextEmbedder
 from assistant.answering.reading import AnswerReading, ReadAnswers
 from assistant.domain.answers import AccessEntry, AnswerRecord
 from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.documents import DocumentStatus
-from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from assistant.domain.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    RecordsUnavailableError,
+)
 from assistant.domain.identity import Identity, Role
 from assistant.domain.public import PublicModel
 from assistant.knowledge.add_documents import AddDocuments
@@ -113,7 +120,13 @@ class Gap:
 
 
 def body_of_item(item: DeskItem, model: type[Body]) -> Body:
-    return model.model_validate_json(item.body)
+    """Raises RecordsUnavailableError for a body that a later release wrote."""
+    try:
+        return model.model_validate_json(item.body)
+    except ValidationError:
+        raise RecordsUnavailableError(
+            f"The desk's {item.kind.value} {item.item_id} is of another release. Update this process."
+        ) from None
 
 
 def not_found() -> NotFoundError:
@@ -236,8 +249,9 @@ class ReviewDesk:
         if Role.REVIEWER in identity.roles:
             return True
         own = self._services.sources.writable_by(identity)
+        documents = [name for name in case.documents if "/" not in name]  # an approved answer has no owner
         is_owner = Role.KNOWLEDGE_OWNER in identity.roles
-        return is_owner and any(self._services.sources.of_document(name) in own for name in case.documents)
+        return is_owner and any(self._services.sources.of_document(name) in own for name in documents)
 
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str

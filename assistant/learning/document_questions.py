@@ -6,15 +6,19 @@ load of the file replaces the document without the question; ``add_missing`` put
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import structlog
 
-from assistant.domain.desk import DeskKind, DocumentQuestion, ItemState
+from assistant.domain.desk import ApprovedAnswer, BoundSource, DeskKind, DocumentQuestion, ItemState
 from assistant.domain.documents import HELD_STATES, Document, DocumentStatus
-from assistant.domain.errors import AssistantError, ConflictError, DocumentInvalidError, InvalidRequestError
+from assistant.domain.errors import ConflictError, DocumentInvalidError, InvalidRequestError, NotFoundError
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import Writer
 from assistant.learning.desk import DeskServices, body_of_item, not_found
 
+UPKEEP = "desk"
+"""Who makes a revision that no person decided on."""
 MOST_CHARACTERS = 500
 """Of one question; as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
@@ -55,7 +59,7 @@ class DocumentQuestions:
         """Take the question out; of a document that is gone there is nothing to take."""
         try:
             document, status = await self._live(document_id)
-        except AssistantError:
+        except (NotFoundError, ConflictError):
             return
         if _has(document, question):
             questions = tuple(one for one in document.questions if one.casefold() != question.casefold())
@@ -80,7 +84,7 @@ class DocumentQuestions:
             document = await self._services.knowledge.documents.get(document_id)
             missing = [one for one in wanted[document_id] if document and not _has(document, one)]
             for question in missing:
-                await self.add(document_id, question, by="desk")
+                await self.add(document_id, question, by=UPKEEP)
                 added += 1
             if not missing:
                 self._checked[document_id] = state
@@ -106,7 +110,30 @@ class DocumentQuestions:
         summary = await self._services.add_documents([item], source=source, writer=writer)
         if summary.failures:
             raise DocumentInvalidError(summary.failures[0].reason)
+        await self._bind_again(document, status)
         _log.info("document_questions_changed", document_id=document.document_id, by=by)
+
+    async def _bind_again(self, document: Document, before: DocumentStatus) -> None:
+        """Bind approved answers to the document's new hash: of its content, only a question changed."""
+        if before.content_hash != before.live_content_hash:
+            return  # newer content waits, and it decides
+        old = BoundSource(document_id=before.document_id, content_hash=before.content_hash)
+        new = old.model_copy(update={"content_hash": document.content_hash()})
+        for item in await self._services.store.list(DeskKind.APPROVED_ANSWER):
+            answer = body_of_item(item, ApprovedAnswer)
+            if old not in answer.sources or answer.state not in (ItemState.LIVE, ItemState.PROPOSED):
+                continue
+            sources = tuple(new if source == old else source for source in answer.sources)
+            body = answer.model_copy(update={"sources": sources}).model_dump_json()
+            update = {
+                "revision": item.revision + 1,
+                "at": self._services.clock.now(),
+                "by": UPKEEP,
+                "note": f"The questions of {before.document_id} changed, and nothing else of it.",
+                "body": body,
+            }
+            with suppress(ConflictError):  # somebody decides on it now, and binds it anew
+                await self._services.store.put(item.model_copy(update=update))
 
 
 def _has(document: Document, question: str) -> bool:

@@ -12,6 +12,7 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
+from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.signals import Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
@@ -60,6 +61,7 @@ def embedded_mover(tenant: TenantConfig, settings: StoreSettings, stores: Embedd
             texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
             keys=stores.erasure_keys,
             feedback=embedded_feedback(tenant, stores),
+            intake=OpenCases(stores.desk, records=stores.records, clock=SystemClock()),
         ),
         signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
     )

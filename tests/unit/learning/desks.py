@@ -1,0 +1,114 @@
+"""A desk over a tenant's embedded stores, without a service, under a clock that tests move."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.answering.reading import ReadAnswers
+from assistant.domain.desk import ApprovedAnswer, Case, CaseReason, DeskKind
+from assistant.domain.documents import Document, DocumentState
+from assistant.domain.feedback import FeedbackEvent
+from assistant.domain.identity import Identity, Role
+from assistant.knowledge.add_documents import AddDocuments
+from assistant.knowledge.sources import KnowledgeSources
+from assistant.learning.desk import DeskServices, ReviewDesk, body_of_item
+from assistant.learning.desk_items import DeskItems
+from assistant.learning.document_questions import DocumentQuestions
+from assistant.learning.intake import OpenCases, case_id
+from assistant.learning.resolutions import Resolutions
+from assistant.learning.upkeep import DeskUpkeep
+from assistant.settings.tenant import TenantConfig
+from assistant.wiring.stores import EmbeddedTenant
+from tests.contracts import samples
+from tests.fakes.answering import FakeEmbedder, FakeTenant
+from tests.fakes.clock import SteppedClock
+from tests.fakes.running_service import live_status
+
+RITA = Identity("clinic", "rita", frozenset({Role.REVIEWER}), frozenset({"hr"}))
+
+
+@dataclass
+class Desk:
+    services: DeskServices
+    stores: EmbeddedTenant
+    clock: SteppedClock
+
+    @property
+    def queue(self) -> ReviewDesk:
+        return ReviewDesk(self.services)
+
+    @property
+    def questions(self) -> DocumentQuestions:
+        return DocumentQuestions(self.services)
+
+    @property
+    def items(self) -> DeskItems:
+        return DeskItems(self.services, self.questions)
+
+    @property
+    def resolutions(self) -> Resolutions:
+        return Resolutions(self.queue, self.items)
+
+    def upkeep(self) -> DeskUpkeep:
+        return DeskUpkeep(self.services, self.questions)
+
+    async def answered(self, answer_id: str, question: str = "How long is the wait?") -> None:
+        await self.stores.records.put_answer(
+            samples.answer(answer_id).model_copy(update={"question": question})
+        )
+
+    async def took(self, *events: FeedbackEvent) -> None:
+        await OpenCases(self.services.store, records=self.services.records, clock=self.clock).take(events)
+
+    async def know(self, document_id: str = "wait", *, text: str = "The wait is two days.") -> Document:
+        """Store a document as live, with this text."""
+        document = Document(document_id=document_id, title=document_id, content=text, media_type="text/plain")
+        await self.stores.documents.put(document)
+        await self.stores.states.put_many([live_status(document)])
+        return document
+
+    async def index(self, document_id: str = "wait") -> None:
+        """Make the newest content live, as the worker does."""
+        document = await self.stores.documents.get(document_id)
+        assert document is not None
+        await self.stores.states.put_many([live_status(document)])
+
+    async def move(self, document_id: str, state: DocumentState) -> None:
+        status = await self.stores.states.get(document_id)
+        assert status is not None
+        await self.stores.states.put_many([status.model_copy(update={"state": state})])
+
+    async def approved(self) -> Sequence[ApprovedAnswer]:
+        items = await self.services.store.list(DeskKind.APPROVED_ANSWER)
+        return [body_of_item(item, ApprovedAnswer) for item in items]
+
+    async def case(self, answer_id: str, reason: CaseReason) -> Case | None:
+        item = await self.services.store.get(DeskKind.CASE, case_id(answer_id, reason))
+        return None if item is None else body_of_item(item, Case)
+
+
+@asynccontextmanager
+async def desk_of(place: Path, *, two_people: bool = False) -> AsyncGenerator[Desk]:
+    clock = SteppedClock(samples.NOON)
+    stores = EmbeddedTenant(place, embedding_model="tiny", dimensions=4)
+    tenant = TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=("hr",))
+    services = DeskServices(
+        store=stores.desk,
+        records=stores.records,
+        answers=ReadAnswers(FakeTenant().services),
+        knowledge=stores.knowledge,
+        sources=KnowledgeSources.of(tenant),
+        add_documents=AddDocuments(stores.knowledge, clock=clock),
+        embedder=FakeEmbedder(),
+        embedding_model="tiny",
+        labels=tenant.labels,
+        needs_two_people=two_people,
+        clock=clock,
+    )
+    try:
+        yield Desk(services, stores, clock)
+    finally:
+        await stores.close()

@@ -1,0 +1,129 @@
+"""Which events open a case, and what it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.answers import VerdictLabel
+from assistant.domain.desk import CaseReason, DeskKind
+from assistant.domain.errors import EmbeddingUnavailableError
+from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
+from assistant.learning.intake import OpenCases, case_id
+from tests.fakes.answering import FakeEmbedder
+from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
+from tests.unit.learning.desks import desk_of
+
+HARMLESS = Edit(distance=1, words=9)
+OPENED = {
+    "bad verdict": (bad_verdict("a1"), [CaseReason.BAD_VERDICT]),
+    "good verdict": (feedback("a1", FeedbackKind.VERDICT, label=VerdictLabel.GOOD), []),
+    "changed fact": (fact_edit("a1"), [CaseReason.FACT_EDITED]),
+    "changed words": (feedback("a1", FeedbackKind.SENT, edit=HARMLESS), []),
+    "unsupported text": (
+        feedback("a1", FeedbackKind.SENT, edit=HARMLESS, unsupported_sent=True),
+        [CaseReason.UNSUPPORTED_SENT],
+    ),
+    "both": (
+        fact_edit("a1", unsupported_sent=True),
+        [CaseReason.FACT_EDITED, CaseReason.UNSUPPORTED_SENT],
+    ),
+    "no answer": (feedback("a1", FeedbackKind.UNANSWERED), [CaseReason.UNANSWERED]),
+    "opened source": (feedback("a1", FeedbackKind.OPENED_SOURCE, opened="wait"), []),
+    "other words": (feedback("a1", FeedbackKind.REFORMULATED), []),
+}
+
+
+class OneGap:
+    """Puts every question into one gap and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool]] = []
+
+    async def assign(self, question: str, vector: Sequence[float] | None) -> str:
+        self.asked.append((question, vector is not None))
+        return "holiday-hours"
+
+
+@pytest.mark.parametrize(("event", "reasons"), OPENED.values(), ids=OPENED)
+async def test_an_event_opens_the_cases_that_it_wants(
+    tmp_path: Path, event: FeedbackEvent, reasons: list[CaseReason]
+) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.took(event)
+        items = await desk.services.store.list(DeskKind.CASE)
+        assert {item.item_id for item in items} == {case_id("a1", reason) for reason in reasons}
+
+
+async def test_a_case_keeps_what_the_event_says_and_no_text(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.took(bad_verdict("a1", "wait", "hall", reader_labels=("hr",)))
+        case = await desk.case("a1", CaseReason.BAD_VERDICT)
+        assert case is not None
+        assert (case.documents, case.reader_labels, case.verdict_reasons) == (("wait",), ("hr",), ("wrong",))
+
+
+async def test_without_a_quote_the_first_candidates_are_the_case_s_documents(tmp_path: Path) -> None:
+    event = bad_verdict("a1", "one", "two", "three", "four")
+    shown = tuple(one.model_copy(update={"is_quoted": False}) for one in event.documents)
+    async with desk_of(tmp_path) as desk:
+        await desk.took(event.model_copy(update={"documents": shown}))
+        case = await desk.case("a1", CaseReason.BAD_VERDICT)
+        assert case is not None
+        assert case.documents == ("one", "two", "three")
+
+
+async def test_an_event_that_was_taken_before_changes_nothing(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for _ in range(2):
+            await desk.took(bad_verdict("a1", "wait"))
+        history = await desk.services.store.history(DeskKind.CASE, case_id("a1", CaseReason.BAD_VERDICT))
+        assert [item.revision for item in history] == [1]
+
+
+@pytest.mark.parametrize(
+    ("embedder", "has_vector"),
+    [(FakeEmbedder(), True), (FakeEmbedder(error=EmbeddingUnavailableError("down")), False), (None, False)],
+    ids=["embedded", "the model is down", "no model"],
+)
+async def test_a_question_without_an_answer_gets_its_gap(
+    tmp_path: Path, embedder: Any, has_vector: bool
+) -> None:
+    gaps = OneGap()
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", "Are you open on Christmas?")
+        intake = OpenCases(
+            desk.services.store,
+            records=desk.services.records,
+            clock=desk.clock,
+            gaps=gaps,
+            embedder=embedder,
+        )
+        for _ in range(2):
+            await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
+        case = await desk.case("a1", CaseReason.UNANSWERED)
+        assert case is not None
+        assert case.gap == "holiday-hours"
+        assert gaps.asked == [("Are you open on Christmas?", has_vector)]
+
+
+async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from tests.unit.learning.desks import RITA
+
+    async with desk_of(tmp_path) as desk:
+        intake = OpenCases(
+            desk.services.store, records=desk.services.records, clock=desk.clock, gaps=OneGap()
+        )
+        for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
+            await desk.answered(name, f"Question {name}?")
+            await intake.take([feedback(name, FeedbackKind.UNANSWERED, reader_labels=labels)])
+            desk.clock.step(60)
+        (gap,) = await desk.queue.gaps(identity=RITA)
+        assert (len(gap.case_ids), gap.examples) == (2, ("Question a1?", "Question a2?"))
+        (gap,) = await desk.queue.gaps(identity=replace(RITA, labels=frozenset()))
+        assert gap.examples == ("Question a1?",)

@@ -1,0 +1,236 @@
+"""What happens to live items when documents change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, DocumentQuestion, ItemState
+from assistant.domain.desk_decisions import (
+    CaseResolution,
+    NewApprovedAnswer,
+    NewDocumentQuestion,
+    StateChange,
+)
+from assistant.domain.documents import Document, DocumentState
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.knowledge.files import SourceDocument
+from assistant.knowledge.sources import Writer
+from assistant.learning.desk import ReviewDesk, StoredCase, body_of_item
+from assistant.learning.intake import case_id
+from assistant.learning.resolutions import Resolutions
+from tests.contracts import samples
+from tests.fakes.desk_scene import bad_verdict
+from tests.unit.learning.desks import RITA, Desk, desk_of
+
+QUESTION = "When is it my turn?"
+TOMORROW = samples.NOON.date() + timedelta(days=1)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with the document ``wait``."""
+    async with desk_of(tmp_path) as opened:
+        await opened.know()
+        yield opened
+
+
+async def approve(desk: Desk, answer_id: str = "a1") -> None:
+    """Make an approved answer bound to ``wait``, which expires in a year."""
+    await desk.answered(answer_id)
+    await desk.took(bad_verdict(answer_id, "wait"))
+    answer = NewApprovedAnswer(
+        questions=("How long is the wait?",),
+        text="Three days.",
+        expires_on=TOMORROW + timedelta(days=365),
+        document_ids=("wait",),
+    )
+    asked = CaseResolution(revision=1, kind="approved_answer", approved_answer=answer)
+    await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
+
+
+async def add_question(desk: Desk, answer_id: str = "a2") -> str:
+    """Add a question to ``wait`` by a case of its own; return the item's id."""
+    await desk.answered(answer_id)
+    await desk.took(bad_verdict(answer_id, "wait"))
+    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
+    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
+    await desk.resolutions.resolve(case_id(answer_id, CaseReason.BAD_VERDICT), asked, identity=RITA)
+    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
+    return item.item_id
+
+
+async def load(desk: Desk, document: Document) -> None:
+    """Load a document from its file, as its owner does."""
+    source = desk.services.sources.all[0]
+    await desk.services.add_documents([SourceDocument(document, "")], source=source, writer=Writer("olga"))
+
+
+async def questions_of(desk: Desk) -> tuple[str, ...]:
+    document = await desk.stores.documents.get("wait")
+    assert document is not None
+    return document.questions
+
+
+async def test_an_answer_whose_source_is_as_it_was_stays_live(desk: Desk) -> None:
+    await approve(desk)
+    await desk.upkeep()()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    assert await desk.case("a1", CaseReason.ANSWER_SUSPENDED) is None
+
+
+async def test_new_content_suspends_the_answer_and_opens_a_case(desk: Desk) -> None:
+    await approve(desk)
+    await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert answer.state is ItemState.SUSPENDED
+    assert "wait has another content" in answer.suspended_because
+    case = await desk.case("a1", CaseReason.ANSWER_SUSPENDED)
+    assert case is not None
+    assert (case.state, case.documents) == (CaseState.OPEN, ("wait",))
+
+
+@pytest.mark.parametrize("state", [DocumentState.WITHDRAWN, DocumentState.WITHHELD])
+async def test_a_source_that_is_gone_suspends_the_answer(desk: Desk, state: DocumentState) -> None:
+    await approve(desk)
+    await desk.move("wait", state)
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert answer.suspended_because == f"Its source wait is {state.value}."
+
+
+async def test_an_expired_answer_is_suspended_on_its_day(desk: Desk) -> None:
+    await approve(desk)
+    upkeep = desk.upkeep()
+    desk.clock.step(timedelta(days=365).total_seconds())
+    await upkeep()
+    assert [one.state for one in await desk.approved()] == [ItemState.LIVE]
+    desk.clock.step(timedelta(days=1).total_seconds())
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.suspended_because.startswith("It expired on ")
+
+
+async def test_two_processes_suspend_it_once(desk: Desk) -> None:
+    await approve(desk)
+    first, second = desk.upkeep(), desk.upkeep()
+    await first()
+    await second()
+    await desk.know(text="The wait is five days.")
+    await first()
+    await second()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    assert item.revision == 2
+
+
+async def test_a_suspended_answer_is_made_live_again_on_the_new_content(desk: Desk) -> None:
+    await approve(desk)
+    document = await desk.know(text="The wait is five days.")
+    await desk.upkeep()()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    await desk.items.set_state(item, StateChange(revision=2, state="live"), identity=RITA)
+    await desk.upkeep()()
+    (answer,) = await desk.approved()
+    assert (answer.state, answer.suspended_because) == (ItemState.LIVE, "")
+    assert answer.sources[0].content_hash == document.content_hash()
+
+
+async def test_an_expired_answer_is_not_made_live_again(desk: Desk) -> None:
+    await approve(desk)
+    desk.clock.step(timedelta(days=400).total_seconds())
+    await desk.upkeep()()
+    (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+    with pytest.raises(InvalidRequestError, match="It expired on"):
+        await desk.items.set_state(item, StateChange(revision=2, state="live"), identity=RITA)
+
+
+async def test_a_second_suspension_opens_the_same_case_again(desk: Desk) -> None:
+    await approve(desk)
+    for text in ("Five days.", "Six days."):
+        await desk.know(text=text)
+        await desk.upkeep()()
+        (item,) = await desk.services.store.list(DeskKind.APPROVED_ANSWER)
+        await desk.items.set_state(item, StateChange(revision=item.revision, state="live"), identity=RITA)
+        name = case_id("a1", CaseReason.ANSWER_SUSPENDED)
+        case = await desk.queue.find(name, identity=RITA)
+        assert case.case.state is CaseState.OPEN
+        dismissed = CaseResolution(revision=case.item.revision, kind="dismissed", note="Live again.")
+        await desk.resolutions.resolve(name, dismissed, identity=RITA)
+    assert len(await desk.services.store.history(DeskKind.CASE, name)) == 4
+
+
+async def test_a_question_added_to_a_source_leaves_its_answers_live(desk: Desk) -> None:
+    await approve(desk)
+    await add_question(desk)
+    upkeep = desk.upkeep()
+    await upkeep()
+    await desk.index()
+    await upkeep()
+    (answer,) = await desk.approved()
+    assert answer.state is ItemState.LIVE
+
+
+async def test_a_load_without_the_question_gets_it_back(desk: Desk) -> None:
+    await add_question(desk)
+    await desk.index()
+    await load(desk, await desk.know(text="The wait is five days."))
+    assert await questions_of(desk) == ()
+    await desk.upkeep()()
+    assert await questions_of(desk) == (QUESTION,)
+    assert await desk.stores.queue.depth() == 2
+
+
+async def test_a_withdrawn_question_does_not_come_back(desk: Desk) -> None:
+    item_id = await add_question(desk)
+    await desk.index()
+    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
+    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
+    await desk.upkeep()()
+    assert await questions_of(desk) == ()
+
+
+async def test_an_owner_s_own_questions_stay(desk: Desk) -> None:
+    document = await desk.stores.documents.get("wait")
+    assert document is not None
+    await load(desk, document.model_copy(update={"questions": ("Own question?",)}))
+    await desk.index()
+    item_id = await add_question(desk)
+    await desk.index()
+    assert await questions_of(desk) == ("Own question?", QUESTION)
+    item = await desk.items.find(DeskKind.DOCUMENT_QUESTION, item_id, identity=RITA)
+    await desk.items.set_state(item, StateChange(revision=1, state="withdrawn"), identity=RITA)
+    assert await questions_of(desk) == ("Own question?",)
+
+
+async def test_a_question_that_the_document_has_is_refused(desk: Desk) -> None:
+    await add_question(desk)
+    await desk.index()
+    with pytest.raises(ConflictError, match="has this question already"):
+        await add_question(desk, "a3")
+
+
+class RivalFirst(ReviewDesk):
+    """Another reviewer dismisses each case just before it is decided."""
+
+    async def put_case(self, stored: StoredCase, case: Case, *, by: str, note: str) -> None:
+        dismissed = stored.case.model_copy(update={"state": CaseState.DISMISSED})
+        await super().put_case(stored, dismissed, by="ruth", note="first")
+        await super().put_case(stored, case, by=by, note=note)
+
+
+async def test_a_decision_that_lost_its_case_takes_its_item_back(desk: Desk) -> None:
+    await desk.answered("a1")
+    await desk.took(bad_verdict("a1", "wait"))
+    name = case_id("a1", CaseReason.BAD_VERDICT)
+    question = NewDocumentQuestion(document_id="wait", question=QUESTION)
+    asked = CaseResolution(revision=1, kind="document_question", document_question=question)
+    slow = Resolutions(RivalFirst(desk.services), desk.items)
+    with pytest.raises(ConflictError):
+        await slow.resolve(name, asked, identity=RITA)
+    (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
+    assert body_of_item(item, DocumentQuestion).state is ItemState.WITHDRAWN
+    assert await questions_of(desk) == ()
