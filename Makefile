@@ -191,6 +191,10 @@ evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged
 fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
+.PHONY: prove-ranking
+prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? Ten days of them, attacks, ceiling (about 15 minutes; ARGS="--tenant pharmacy")
+	@exec $(BIN)/python -m tests.simulation --out build/simulation/report.json $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
 	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
@@ -221,7 +225,7 @@ check-kills: $(VENV)/dev.stamp ## kill -9 of worker and service at 50 random poi
 
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-kills check-mutations evaluate bench ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-kills check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

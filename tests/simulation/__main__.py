@@ -1,0 +1,158 @@
+"""``python -m tests.simulation``: ten simulated days of learning for one tenant, and what they gain."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from assistant.answering.retrieve import shipped_weights
+from assistant.cli.evaluate import open_services
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.terminal import Terminal
+from assistant.evaluation.questions import load_questions
+from tests.simulation.agents import Days, World, staff
+from tests.simulation.learners import learner_of
+from tests.simulation.proof import Proof, Scene, HeldOutSet, prove
+from tests.simulation.questions import Questions, SimulatedQuestion
+from tests.simulation.replay import Asking, Candidates, Replay, differences, key_of, read, write
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "build" / "simulation"
+_ASKED_SHARE = 0.5
+_OF_AGENTS, _OF_TEST = 4, 3
+_COMMITTED = "committed"
+
+
+def main() -> int:
+    plan = _arguments()
+    found, titles = _found(plan)
+    about = {one.question.document_id for one in found if one.question.side == "agents"}
+    replays = [Replay(one) for one in found]
+    asked = [one for one in replays if one.found.question.side == "agents"]
+    world = World(plan.tenant, asked, titles)
+    agents = staff(plan.agents, seed=plan.seed, questions=plan.questions)
+    if plan.signals is not None:
+        return _write_signals(world, plan)
+    judge = HeldOutSet(_groups([one for one in replays if one.found.question.side == "test"], about))
+    scene = Scene(world, agents, judge, days=plan.days, seed=plan.seed, replay_differs=differences(replays))
+    proof = prove(scene, learner_of(plan.learner), say=_say)
+    return _report(proof, plan.out)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--tenant", default="clinic")
+    parser.add_argument(
+        "--state", type=Path, default=ROOT / ".state", help="folder of the local processes' data"
+    )
+    parser.add_argument("--learner", default="product", help="product or counting")
+    parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--agents", type=int, default=40)
+    parser.add_argument("--questions", type=int, default=20, help="of an agent a day, in the mean")
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--out", type=Path, help="file of the report as JSON")
+    parser.add_argument("--signals", type=int, help="write so many signals to --out and stop")
+    return parser.parse_args()
+
+
+def _groups(test: Sequence[Replay], about: set[str]) -> dict[str, list[Replay]]:
+    groups: dict[str, list[Replay]] = {"asked about": [], "others": []}
+    groups |= {f"{_COMMITTED}, asked about": [], f"{_COMMITTED}, others": []}
+    for one in test:
+        side = "asked about" if one.found.question.right & about else "others"
+        is_committed = one.found.question.question_id.startswith(_COMMITTED)
+        groups[f"{_COMMITTED}, {side}" if is_committed else side].append(one)
+    return groups
+
+
+def _report(proof: Proof, out: Path | None) -> int:
+    print("\n".join(proof.lines()))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(proof.json(), encoding="utf-8")
+    return 1 if proof.misses() else 0
+
+
+def _write_signals(world: World, plan: argparse.Namespace) -> int:
+    """Write so many signals as JSON lines: for the time and the memory that learning takes."""
+    assert plan.out is not None, "--signals needs --out"
+    agents = staff(200, seed=plan.seed, questions=60)
+    days, shipped, left = Days(world, agents, seed=plan.seed), shipped_weights("ranker"), int(plan.signals)
+    plan.out.parent.mkdir(parents=True, exist_ok=True)
+    with plan.out.open("w", encoding="utf-8") as file:
+        for number in range(100):
+            for event in days.day(number, shipped)[:left]:
+                file.write(event.model_dump_json() + "\n")
+                left -= 1
+            _say(f"{plan.signals - left} signals")
+            if not left:
+                return 0
+    return 1
+
+
+# --- asking the product ---------------------------------------------------------------------------------
+
+
+def _found(plan: argparse.Namespace) -> tuple[list[Candidates], Mapping[str, str]]:
+    """Return what the product found for every question, from the last run where nothing has changed."""
+    options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=plan.state, port=0, json=True)
+    runtime = local_runtime(options, Terminal(steps=False))
+    with runtime.processes(runtime.layout.for_loading, command="python -m tests.simulation") as ports:
+        asyncio.run(load_if_empty(runtime, plan.tenant))
+        return asyncio.run(_ask(runtime, ports, plan))
+
+
+async def _ask(
+    runtime: LocalRuntime, ports: Mapping[str, int], plan: argparse.Namespace
+) -> tuple[list[Candidates], Mapping[str, str]]:
+    async with open_services(runtime, ports, [plan.tenant]) as services:
+        asking = Asking(services[plan.tenant])
+        documents = await asking.documents(_document_ids(plan.tenant))
+        titles = {one.card.document_id: one.card.title for one in documents}
+        made = Questions(documents, seed=plan.seed)
+        agents = made.of_agents(made.asked_about(_ASKED_SHARE), each=_OF_AGENTS)
+        test = made.of_test(each=_OF_TEST, apart_from=agents)
+        questions = [*agents, *test, *_committed(plan.tenant)]
+        version = (await services[plan.tenant].search.info()).index_version
+        key, path = key_of(questions, version), KEPT / f"{plan.tenant}-{plan.seed}.jsonl.gz"
+        found = read(path, key=key)
+        if found is None:
+            _say(f"asking {len(questions)} questions of {plan.tenant}, {len(agents)} of them of agents")
+            found = await asking.ask_all(questions, say=_say)
+            write(path, found, key=key)
+        return found, titles
+
+
+def _committed(tenant: str) -> list[SimulatedQuestion]:
+    """Return the committed questions with one document: written by hand by other authors."""
+    return [
+        SimulatedQuestion(
+            f"{_COMMITTED}:{one.qid}", one.question, one.documents[0], f"{_COMMITTED}:{one.qid}",
+            frozenset(one.documents), "test",
+        )
+        for one in load_questions(ROOT / "evaluation" / f"{tenant}.jsonl")
+        if one.kind in ("plain", "condition", "messy") and len(one.documents) == 1
+    ]  # fmt: skip
+
+
+def _document_ids(tenant: str) -> list[str]:
+    folder = ROOT / "knowledge" / tenant
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
+    pages = [path.stem for path in sorted(folder.iterdir()) if path.suffix in (".md", ".html")]
+    return [json.loads(line)["id"] for line in lines] + pages
+
+
+def _say(line: str) -> None:
+    print(f"· {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    random.seed(0)  # nothing here draws from the shared generator
+    sys.exit(main())
