@@ -42,7 +42,7 @@ def main() -> int:
         return _write_signals(world, plan)
     judge = HeldOutSet(_groups([one for one in replays if one.found.question.side == "test"], about))
     scene = Scene(world, agents, judge, days=plan.days, seed=plan.seed, replay_differs=differences(replays))
-    proof = prove(scene, learner_of(plan.learner), say=_say)
+    proof = prove(scene, learner_of(plan.learner, tenant=plan.tenant, seed=plan.seed), say=_say)
     return _report(proof, plan.out)
 
 
