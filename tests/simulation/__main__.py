@@ -19,7 +19,7 @@ from assistant.cli.terminal import Terminal
 from assistant.evaluation.questions import load_questions
 from tests.simulation.agents import Days, World, staff
 from tests.simulation.learners import learner_of
-from tests.simulation.proof import Proof, Scene, HeldOutSet, prove
+from tests.simulation.proof import HeldOutSet, Proof, Scene, prove
 from tests.simulation.questions import Questions, SimulatedQuestion
 from tests.simulation.replay import Asking, Candidates, Replay, differences, key_of, read, write
 
