@@ -216,7 +216,7 @@ export interface DocumentStatus {
   readonly failure_reason: string | null;
 }
 
-export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered";
+export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "answer_suspended";
 export type CaseState = "open" | "asked_owner" | "proposed" | "resolved" | "dismissed";
 export type ResolutionKind =
   | "approved_answer"

@@ -40,6 +40,7 @@ const COUNTED: Readonly<Record<CaseReason, string>> = {
   fact_edited: "with an edited fact",
   unsupported_sent: "with unsupported text",
   unanswered: "not answered",
+  answer_suspended: "of suspended answers",
 };
 
 /** "12 cases: 7 marked bad, 5 not answered". */

@@ -9,6 +9,7 @@ export const REASONS: Readonly<Record<CaseReason, string>> = {
   fact_edited: "A fact was edited",
   unsupported_sent: "Unsupported text sent",
   unanswered: "Not answered",
+  answer_suspended: "Approved answer suspended",
 };
 
 export const STATES: Readonly<Record<CaseState, string>> = {
@@ -88,6 +89,7 @@ export function reasonWords(of: {
 }): string {
   const verdicts = of.verdict_reasons.map((code) => VERDICT_REASONS[code] ?? code);
   const facts = of.changed_facts.map((code) => FACTS[code] ?? code);
-  const details = { bad_verdict: verdicts, fact_edited: facts, unsupported_sent: [], unanswered: [] }[of.reason];
+  const all: Partial<Record<CaseReason, readonly string[]>> = { bad_verdict: verdicts, fact_edited: facts };
+  const details = all[of.reason] ?? [];
   return details.length === 0 ? REASONS[of.reason] : `${REASONS[of.reason]}: ${details.join(", ")}`;
 }
