@@ -220,8 +220,8 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/api/test_api_schema.py -q --timeout 900 $(ARGS)
 
 .PHONY: check-kills
-check-kills: $(VENV)/dev.stamp ## kill -9 of worker and service at 50 random points under load, by a new seed (about 6 minutes; KILLS=, SEED=)
-	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py -q -s $(ARGS)
+check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service and the mover of feedback at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
+	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py -q -s $(ARGS)
 
 .PHONY: check-full
 check-full: export EXAMPLES := new

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -34,6 +35,8 @@ from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
 GROUP_ROWS = 500
 _ROWS_AT_ONCE = 16
 _LONGEST_PAUSE_S = 30.0
+_TRIES = 5
+"""Of a row that fails by itself, not for a store that is away."""
 _log = structlog.get_logger(__name__)
 
 
@@ -65,14 +68,17 @@ class MoveFeedback:
     def __init__(self, stores: MoverStores, *, signals: Signals) -> None:
         self._stores = stores
         self._signals = signals
+        self._failures: Counter[str] = Counter()
+        """How often this process failed to read a row that is still pending."""
 
     async def __call__(self, *, limit: int = GROUP_ROWS) -> int:
-        """Move the oldest rows and return how many there were. Raises DependencyError; then nothing is lost,
-        and the next call moves them."""
+        """Move the oldest rows and return how many were moved. Raises DependencyError; then nothing is lost,
+        and the next call moves them. A row that fails by itself stays pending for a few more calls."""
         rows = await self._stores.outbox.pending(limit=limit)
         if not rows:
             return 0
         found = await self._all_signals(rows)
+        rows = [row for row in rows if row.row_id not in self._failures]
         group = await self._sealed(found)
         await self._stores.feedback.append(group.events, group.texts)
         if self._stores.intake is not None:
@@ -115,8 +121,8 @@ class MoveFeedback:
             await _wait(stopping, at_most_s=pause_s)
 
     async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
-        """Return the signals of all rows. A row that makes none, for its answer is gone or cannot be read, is
-        dropped and counted: it must not hold up the others."""
+        """Return the signals of all rows. A row whose answer is gone is dropped and counted; so is one that
+        failed five times, which must not hold up the others."""
         free, dropped = asyncio.Semaphore(_ROWS_AT_ONCE), 0
 
         async def of_row(row: OutboxRow) -> list[Signal]:
@@ -127,17 +133,27 @@ class MoveFeedback:
                 except AssistantError:
                     raise
                 except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
-                    _log.error("feedback_row_failed", answer_id=row.answer_id, error=type(error).__name__)
-                    found = None
+                    found = self._failed(row, error)
+                else:
+                    self._failures.pop(row.row_id, None)
             if found is None:
                 dropped += 1
-                return []
-            return found
+            return found or []
 
         found = list(chain.from_iterable(await asyncio.gather(*map(of_row, rows))))
         if dropped:
             _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
         return found
+
+    def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
+        """Count a failure; return no signals yet, or None when the row is given up."""
+        self._failures[row.row_id] += 1
+        tries = self._failures[row.row_id]
+        _log.error("feedback_row_failed", answer_id=row.answer_id, error=type(error).__name__, tries=tries)
+        if tries < _TRIES:
+            return []
+        del self._failures[row.row_id]
+        return None
 
     async def _signals_of(self, row: OutboxRow) -> list[Signal] | None:
         """Return the signals of a row; None when there is no record of its answer."""

@@ -154,6 +154,8 @@ class MovingSettings(FunctionSettings):
     """DynamoDB table of answers, verdicts, sent replies and acts, which are the outbox."""
     events_table: str
     """DynamoDB table with the keys of sealed texts."""
+    desk_table: str
+    """DynamoDB table of the review desk, where cases are opened."""
     states_table: str
     """DynamoDB table of the documents' states."""
     documents_bucket: str

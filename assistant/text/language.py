@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from math import log
+from threading import Lock
 from typing import Protocol, cast
 
 from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -46,9 +47,14 @@ class Language:
     def __init__(self, *, algorithm: str, stop_words: frozenset[str], ranks: Mapping[str, int]) -> None:
         self._stop_words = stop_words
         self._ranks = ranks
-        stem = cast("Stemmer", stemmer(algorithm)).stemWord
+        stem, one_at_a_time = cast("Stemmer", stemmer(algorithm)).stemWord, Lock()
+
+        def stem_of(word: str) -> str:
+            with one_at_a_time:  # the stemmer keeps the word in itself while it works
+                return stem(word)
+
         # The stemmer takes some 20 µs a word and questions repeat words: the cache makes it 0.1 µs.
-        self.stem: Callable[[str], str] = lru_cache(maxsize=_CACHED_STEMS)(stem)
+        self.stem: Callable[[str], str] = lru_cache(maxsize=_CACHED_STEMS)(stem_of)
 
     def content_words(self, text: str) -> Iterator[str]:
         """Return the words of a text that carry content, folded, not stemmed, in order."""

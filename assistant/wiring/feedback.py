@@ -111,6 +111,7 @@ class Moving:
 @asynccontextmanager
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
+    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
     from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates
@@ -133,7 +134,8 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         records = DynamoDbAnswerRecords(dynamodb, table=settings.records_table)
         keys = DynamoDbErasureKeys(dynamodb, table=settings.events_table)
         states = DynamoDbDocumentStates(dynamodb, table=settings.states_table)
-        for store in (outbox, records, keys, states):
+        desk = DynamoDbDeskStore(dynamodb, table=settings.desk_table)
+        for store in (outbox, records, keys, states, desk):
             stack.push_async_callback(store.close)
         documents = S3DocumentStore(s3, bucket=settings.documents_bucket)
         files = S3FeedbackFiles(
@@ -145,10 +147,18 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         feedback = StoredFeedback(files, tenant=tenant.name, keys=keys)
         signals = Signals(tenant, secret=secret)
         texts = ReadableDocuments(documents, states=states)
-        stores = MoverStores(outbox=outbox, records=records, texts=texts, keys=keys, feedback=feedback)
+        clock = SystemClock()
+        stores = MoverStores(
+            outbox=outbox,
+            records=records,
+            texts=texts,
+            keys=keys,
+            feedback=feedback,
+            intake=OpenCases(desk, records=records, clock=clock),
+        )
         yield Moving(
             MoveFeedback(stores, signals=signals),
             ErasePatient(signals=signals, keys=keys, feedback=feedback),
-            SystemClock(),
+            clock,
             settings,
         )

@@ -15,16 +15,18 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import open_client
+from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_table
 from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3_feedback import S3FeedbackFiles
 from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.errors import DependencyError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.learning.feedback_store import StoredFeedback
-from assistant.settings.deployed_names import EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
+from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from assistant.settings.functions import MovingSettings
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
@@ -33,6 +35,7 @@ from tests.unit.learning.moving import unanswered
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
+BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
 SCHEDULED = {"detail-type": "Scheduled Event", "source": "aws.scheduler"}
 
 
@@ -45,6 +48,7 @@ class Deployed:
     records: DynamoDbAnswerRecords
     outbox: DynamoDbFeedbackOutbox
     feedback: StoredFeedback
+    desk: DynamoDbDeskStore
 
     def function(self, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Any:
         given = {
@@ -53,6 +57,7 @@ class Deployed:
             "records_table": f"{self.name}-records",
             "events_table": f"{self.name}-events",
             "states_table": f"{self.name}-states",
+            "desk_table": f"{self.name}-desk",
             "documents_bucket": f"{self.name}-documents",
             "labels_bucket": f"{self.name}-labels",
             "texts_bucket": f"{self.name}-texts",
@@ -97,7 +102,7 @@ async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deploye
         for kind in ("documents", "labels", "texts"):
             await create_documents_bucket(s3, bucket=f"{name}-{kind}", kms_key_id=key_id)
         await s3.put_object(Bucket=f"{name}-documents", Key="clinic.toml", Body=TENANT_FILE.encode())
-        for definition in (RECORDS, EVENTS, STATES):
+        for definition in (RECORDS, EVENTS, STATES, DESK):
             await create_table(dynamodb, definition, name=f"{name}-{definition.role}")
         await create_link_secret(
             ssm=ssm,
@@ -110,16 +115,17 @@ async def deployed(aws_server_url: str, tmp_path: Path) -> AsyncIterator[Deploye
         records = DynamoDbAnswerRecords(dynamodb, table=f"{name}-records")
         outbox = DynamoDbFeedbackOutbox(dynamodb, table=f"{name}-records")
         keys = DynamoDbErasureKeys(dynamodb, table=f"{name}-events")
-        for store in (records, outbox, keys):
+        desk = DynamoDbDeskStore(dynamodb, table=f"{name}-desk")
+        for store in (records, outbox, keys, desk):
             stack.push_async_callback(store.close)
         files = S3FeedbackFiles(s3, bucket=f"{name}-labels", texts_bucket=f"{name}-texts")
         feedback = StoredFeedback(files, tenant="clinic", keys=keys)
-        yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback)
+        yield Deployed(name, aws_server_url, tmp_path, key_id, records, outbox, feedback, desk)
 
 
 async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     await deployed.records.put_answer(samples.answer())
-    await deployed.records.append_verdict("a1", GOOD, agent="ana")
+    await deployed.records.append_verdict("a1", BAD, agent="ana")
     await deployed.records.put_answer(unanswered("a2"))
     move = deployed.function(monkeypatch)
 
@@ -129,7 +135,9 @@ async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.Mo
     (event,) = await deployed.events()
     assert (event.kind, event.answer_id, event.tenant) == (FeedbackKind.VERDICT, "a1", "clinic")
     assert await deployed.outbox.pending() == []
-    assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [GOOD]
+    assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [BAD]
+    reasons = [Case.model_validate_json(item.body).reason for item in await deployed.desk.list(DeskKind.CASE)]
+    assert set(reasons) == {CaseReason.BAD_VERDICT, CaseReason.UNANSWERED}
 
 
 async def test_signals_wait_while_the_bucket_is_away(

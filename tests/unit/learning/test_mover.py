@@ -167,13 +167,26 @@ async def test_a_row_that_cannot_be_read_does_not_hold_up_the_others(
             return of(row, *given, **named)  # pyright: ignore[reportArgumentType]
 
         monkeypatch.setattr(scene.signals, "of", fail_on_sent)
+        move = scene.move
         with capture_logs() as lines:
-            await scene.move()
+            assert [await move() for _ in range(5)] == [2, 0, 0, 0, 1]
         assert [event.kind for event in await scene.events()] == [
             FeedbackKind.UNANSWERED,
             FeedbackKind.VERDICT,
         ]
         assert "M-77" not in str(lines)
+        assert await scene.stores.outbox.pending() == []
+
+
+async def test_a_row_that_failed_once_is_moved_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with moving(tmp_path) as scene:
+        await acted(scene)
+        move = scene.move
+        with monkeypatch.context() as failing:
+            failing.setattr(scene.signals, "of", lambda *_given, **_named: 1 / 0)
+            assert await move() == 0
+        assert await move() == 3
+        assert len(await scene.events()) == 3
 
 
 async def test_groups_are_moved_until_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
