@@ -35,6 +35,15 @@ def word_set(name: str) -> frozenset[str]:
     return frozenset(" ".join(word_file(name)).split())
 
 
+def word_groups(name: str) -> dict[str, frozenset[str]]:
+    """Return the words of a list whose lines are "group: words", by group."""
+    groups: dict[str, frozenset[str]] = {}
+    for line in word_file(name):
+        group, _, words = line.partition(": ")
+        groups[group] = groups.get(group, frozenset()) | frozenset(words.split())
+    return groups
+
+
 class Stemmer(Protocol):
     """snowballstemmer's, which ships no types."""
 
