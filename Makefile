@@ -209,7 +209,8 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.api.__main__ worker:assistant.local.knowledge_worker \
-		model:assistant.model_server.__main__ probe:lambdas.ask_probe.handler; do \
+		model:assistant.model_server.__main__ probe:lambdas.ask_probe.handler \
+		learning:assistant.learning.patients_data; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \

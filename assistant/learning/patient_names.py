@@ -392,17 +392,24 @@ class _Reading:
         return after.folded in words and gap.lower() in (" ", "'s ", "\u2019s ", ", ", " (")
 
     def _is_sentence_start(self, at: int) -> bool:
-        before = self.text[: self.words[at].start].rstrip()[-1:]
+        start = self.words[at].start
+        before = self.text[max(0, start - 4) : start].rstrip()[-1:]
         return before in ("", ".", "!", "?", ":", "\n")
 
 
 def _again(words: Sequence[_Word], found: Sequence[FoundName]) -> Iterator[FoundName]:
     """Yield the other places of names that were found: a first name that is used again alone."""
-    inside = [word for word in words if any(name.start <= word.start < name.end for name in found)]
-    known = {
-        word.folded for word in inside if len(word.folded) > 2 and not word.is_ambiguous and word.has_capital
-    }
-    taken = {word.start for word in inside}
+    taken: set[int] = set()
+    known: set[str] = set()
+    names = iter(sorted(found, key=lambda name: name.start))
+    name = next(names, None)
+    for word in words:
+        while name and name.end <= word.start:
+            name = next(names, None)
+        if name and name.start <= word.start:
+            taken.add(word.start)
+            if len(word.folded) > 2 and not word.is_ambiguous and word.has_capital:
+                known.add(word.folded)
     for word in words:
         if word.folded in known and word.has_capital and word.start not in taken:
             yield FoundName(word.start, word.end, 0.7)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
-
-from assistant.text.language import word_groups, word_set
+from functools import partial
 
 
 class PatientData(StrEnum):
@@ -83,14 +81,6 @@ def _has_digits(least: int, most: int) -> Callable[[str], bool]:
     return lambda value: least <= len(digits_of(value)) <= most and not _IS_DATE.fullmatch(value)
 
 
-def _is_address(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return True
-
-
 # --- pieces of patterns -----------------------------------------------------------------------------------
 _DASH = r"[-\u2010-\u2015\u2212]"
 _APART = rf"(?:{_DASH}|[. \u00a0])"
@@ -100,25 +90,36 @@ _MONTH = (
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_PART = r"(?:0?[1-9]|[12]\d|3[01])"
+"""A day or a month."""
 _FULL_DATE = (
-    rf"(?:(?:19|20)\d{{2}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]{_YEAR}|"
-    rf"{_MONTH}[ -]{_DAY},? '?{_YEAR}|{_DAY}[ -](?:of )?{_MONTH}[ ,-]{{1,2}}'?{_YEAR})"
+    rf"(?:(?:19|20)\d{{2}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|{_PART}[-/.]{_PART}[-/.]{_YEAR}|"
+    rf"{_MONTH}[ /-]{_DAY},?[ /-]'?(?:of )?{_YEAR}|{_DAY}[ /-](?:of )?{_MONTH}[ ,/-]{{1,2}}'?{_YEAR})"
 )
 _DATE = (
     rf"(?:{_FULL_DATE}|\d{{1,2}} \d{{1,2}} {_YEAR}|{_MONTH}[ -]{_DAY}|(?:the )?{_DAY}[ -](?:of )?{_MONTH}|"
-    rf"{_MONTH} (?:19|20)\d{{2}}|\d{{8}}|\d{{1,2}}/\d{{1,2}}|(?:19|20)\d{{2}})"
+    rf"{_MONTH} (?:19|20)\d{{2}}|\d{{8}}|\d{{6}}|\d{{1,2}}/\d{{1,2}}|(?:19|20)\d{{2}})"
 )
-FULL_DATE = re.compile(
-    rf"(?<![\w/.-])(?P<value>\d{{1,2}}[-/.]\d{{1,2}}[-/.](?P<year>{_YEAR}))(?![\w/-])", re.IGNORECASE
-)
-"""A date by numbers, the month or the day first."""
-_IS_DATE = re.compile(rf"(?:19|20)\d{{2}}([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\2{_YEAR}")
-_NUMBER = r"(?:id(?:entification)?s?(?: ?(?:#|numbers?|no\b\.?))?|numbers?|nos?\b\.?|num\b|nr\b|#)"
+FULL_DATE = re.compile(rf"(?<![\w/.-]){_FULL_DATE}(?![\w/-])", re.IGNORECASE)
+"""A date with day, month and year."""
+_IS_YEAR = re.compile(r"(?:19|20)\d{2}")
+_IS_DATE = re.compile(rf"(?:19|20)\d{{2}}([-/.])\d{{1,2}}\1\d{{1,2}}|{_PART}([-/.]){_PART}\2{_YEAR}")
+_NUMBER = r"(?:id(?:entification)?s?(?: ?(?:#|numbers?|no\b\.?))?|numbers?|nos?\b\.?|num\b|nr\b|nbr\b|#)"
 _PHONE = (
     rf"(?:\+?1{_APART}?)?(?:\(\d{{3}}\) ?{_DASH}?|\d{{3}}(?:{_APART}|/))\d{{3}}{_APART}\d{{4}}"
     r"(?:,? ?(?:x|ext\.?|extension) ?\d{1,6})?"
 )
-_CODE = r"(?:[a-z]{1,6}-?|(?-i:[A-Z]{1,4}) )?\d[a-z\d]*(?:-[a-z\d]+| \d{2,}[a-z\d]*(?![\w/]))*"
+_NO_CODE = (
+    r"(?!(?:is|was|the|for|her|his|are|and|of|on|it|its|in|my|at|to|no|as|but|has|had|out|too|id|"
+    r"ids|num|nr|or|rx)\b)"
+)
+_CODE = (
+    rf"(?<!\w){_NO_CODE}(?:[a-z]{{1,8}}-?|(?-i:[A-Z]{{1,4}}[ -]){{1,2}}|[a-z]{{1,3}} )?\d[a-z\d]{{0,14}}"
+    r"(?:[-./*#_][a-z\d]{1,14}| \d{2,12}[a-z\d]{0,6}(?![\w/])| \d(?= \d)| "
+    r"(?-i:[A-Z]{1,3}\d{1,12}[A-Z\d]{0,6})| "
+    r"(?-i:[A-Z]{2,4})(?=[ -]\d)|"
+    r" (?-i:[A-HJ-Z])(?!\w)){0,6}"
+)
 """Letters and digits with a digit in them, in groups."""
 _GAP = r"(?P<gap>(?:[^\d.!?]|(?<=\bno)\.|(?<=\bo\.b)\.){0,48}?)"
 """Between a label and its value: no digit and no end of a sentence."""
@@ -145,25 +146,27 @@ _LABELLED = (
         r"policy|insurance|"
         rf"health ?plan|plan|medicare|medicaid|coverage)(?:'s)?(?: card)? ?{_NUMBER}|\b(?:mbi|hicn|"
         rf"mbr)\b(?: ?{_NUMBER})?|"
-        r"\b(?:insurance|medicare|medicaid|member(?:ship)?|id) card\b)",
+        r"\b(?:insurance|medicare|medicaid|member(?:ship)?|id|new|old|her|his|their) card\b)",
         _CODE,
         _has_digits(4, 20),
-        r"\b(?:member(?:ship)?|subscriber|cardholder|medicaid|medicare)\b",
+        r"\b(?:member(?:ship)?|subscriber|cardholder|medicaid|medicare|insurance|coverage|policy)\b",
     ),
     _Labelled(
         PatientData.RX_NUMBER,
-        rf"\b(?:rx|prescription|script|scrip|refill)s? ?{_NUMBER}",
-        r"[a-z]{0,3}-?\d(?:[\d-]*\d)",
-        _has_digits(5, 14),
-        r"\b(?:rx|prescription|script|scrip|refill|refilling|fill)s?\b",
+        rf"\b(?:rx|prescription|script|scrip|refill|fill|bottle|label|vial)s? ?{_NUMBER}",
+        _CODE,
+        lambda value: _has_digits(4, 14)(value) and _IS_YEAR.fullmatch(value) is None,
+        r"\b(?:rx|prescription|script|scrip|refill|refilling|fill|bottle|label|vial)s?\b",
     ),
     _Labelled(
         PatientData.MEDICAL_RECORD_NUMBER,
         rf"(?:\bmrn\b(?: ?{_NUMBER})?|\b(?:med(?:ical)?|health|hospital) ?rec(?:ord)?s? ?{_NUMBER}|"
-        rf"\b(?:patient|pt|chart|hospital|record|profile|emr|ehr)(?:'s)? ?{_NUMBER})",
-        r"[a-z]{0,4}-?\d(?:[\d-]*\d)",
+        r"\b(?:patient|pt|chart|hospital|clinic|unit|record|profile|account|acct|emr|ehr|epic|visit|"
+        r"encounter|mr)"
+        rf"(?:'s)? ?{_NUMBER})",
+        _CODE,
         _has_digits(4, 14),
-        r"\b(?:chart|medical record|mr)\b",
+        r"\b(?:charts?|(?:medical )?records?|mr|emr|ehr|acct)\b",
     ),
     _Labelled(
         PatientData.NPI,
@@ -179,7 +182,7 @@ _LABELLED = (
     ),
     _Labelled(
         PatientData.SOCIAL_SECURITY_NUMBER,
-        rf"(?:\bssn\b|\bss ?#|\bsocial(?: security)?\b)(?: ?{_NUMBER})?",
+        rf"\b(?:ssn|ss|s\.s\.n?\.?|soc(?:ial)?\.? ?sec(?:urity)?|social|itin|tax)\b(?: ?{_NUMBER}| card)?",
         rf"(?:\d{{3}}|[x*]{{3}}){_APART}?(?:\d{{2}}|[x*]{{2}}){_APART}?\d{{4}}",
         _has_digits(4, 9),
     ),
@@ -194,11 +197,11 @@ _LABELLED = (
     ),
     _Labelled(
         PatientData.DATE_OF_BIRTH,
-        r"\b(?:d\.? ?o\.? ?b\b\.?|(?:date|day|year) of birth|birth ?(?:date|day)s?|b-?day|born(?: on|"
+        r"\b(?:d[./]? ?o[./]? ?b\b\.?|(?:date|day|year) of birth|birth ?(?:date|day)s?|b-?day|born(?: on|"
         r" in)?(?: the)?)\b",
         _DATE,
         lambda _: True,
-        r"\bbd\b",
+        r"\b(?:bd|b\.|birth)",
     ),
     _Labelled(
         PatientData.PAYMENT_CARD,
@@ -212,7 +215,7 @@ _LABELLED = (
 _OTHER_LABEL = re.compile(
     "|".join(each.label for each in _LABELLED if each.kind is not PatientData.PHONE_NUMBER)
     + r"|\b(?:rejects?|codes?|ndc|bin|pcn|grp|group|lot|order|tracking|claim|invoice|case|ticket|phone|fax|"
-    r"cell|qty|quantity|forms?|extension|ext|rx)\b",
+    r"cell|qty|quantity|extension|ext|rx)\b",
     re.IGNORECASE,
 )
 _OTHER_NUMBER = re.compile(
@@ -224,6 +227,19 @@ _OTHER_NUMBER = re.compile(
     re.IGNORECASE,
 )
 """Directly before a number or its label: it is of another kind."""
+_EXPLAINED = re.compile(
+    r"(?:\b(?:ndc|upc|lots?|serial|sku|bin|pcn|group|grp|gtin|batch|ncpdp|tracking|gift card)"
+    r"\b(?: [a-z#:]+){0,4}[ :#(=]*|"
+    r"\b(?:invoices?|tickets?|ref(?:erence)?|confirmation|auth(?:orization)?|transaction|pa)\b"
+    r"(?: (?!(?:for|on|of|rxs?|prescription|script|refill|fill)\b)[a-z#:]+){0,4}[ :#(=]*|"
+    r"\b(?:orders?|claims?|shipment|cases?|approval|approved|appeal|forms?|items?|po|model|"
+    r"version|documents?|articles?|"
+    r"package|parcel|cost|price|amount|paid|balance|codes?|rejects?|rejected|hcpcs|icd|cpt|store|"
+    r"location|ext|extension|job|line|"
+    r"row|total)\b(?: (?:is|was|number|no|id|shipped|under|code|#)\.?)*[ :#(=]*|\$ ?)\Z",
+    re.IGNORECASE,
+)
+"""Before a number in its sentence: what it is a number of."""
 _OTHER_ID = re.compile(
     r"\b(?:order|ticket|case|document|answer|group|transaction|plan|prescriber|provider|pharmacy|"
     r"ncpdp|device|claim|"
@@ -240,6 +256,17 @@ _BUSINESS = re.compile(
 )
 _LONGEST_BEFORE = 40
 """Characters that are read before a number for a label of another kind."""
+
+
+_LOOSE = (
+    (PatientData.RX_NUMBER, "rx|prescription|script|refill|bottle", r"[a-z]{0,2}-?\d{5,12}(?:-\d{1,3})?"),
+    (
+        PatientData.MEMBER_NUMBER,
+        "member|insurance|card|plan|coverage|policy|subscriber|medicaid|medicare",
+        r"(?:[a-z]{1,4}-?)?\d{5,12}[a-z]?(?:-\d{1,3})?",
+    ),
+)
+"""Words that make a number in the rest of the sentence likely to be of a kind."""
 
 
 # --- rules ------------------------------------------------------------------------------------------------
@@ -283,7 +310,7 @@ def find_numbers(text: str, rules: Sequence[Rule]) -> Iterator[FoundNumber]:
 
 
 def _is_of_business(rule: Rule, text: str, match: re.Match[str]) -> bool:
-    """Whether a toll-free number is said to be a company's."""
+    """Whether a toll-free number belongs to a company."""
     start = match.start("value")
     before = text[max(0, start - 2 * _LONGEST_BEFORE) : start]
     is_phone = rule.kind is PatientData.PHONE_NUMBER
@@ -296,39 +323,47 @@ def _is_short(match: re.Match[str]) -> bool:
     return not gap or (len(gap.split()) <= _MOST_WORDS_BETWEEN and _OTHER_LABEL.search(gap) is None)
 
 
-def rules() -> tuple[Rule, ...]:
-    """Return all rules."""
-    return (*_labelled(), *_by_shape(), *_addresses(), *_addresses_online())
+def number_rules() -> tuple[Rule, ...]:
+    """Return the rules of numbers and of dates of birth."""
+    return (*_labelled(), *_by_shape())
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the pattern, which does not tell capital letters."""
     return re.compile(pattern, re.IGNORECASE)
 
 
 def _labelled() -> Iterator[Rule]:
+    between = (
+        r"[ :#=\-\u2013(]*(?:(?:is|was|no|number|says|said|reads|has|had|shows|ending|ends)(?: in| "
+        r"with)?[ :.#]+)?"
+    )
+    is_called = (
+        r"(?:,? (?:is|was|being) (?:the |her |his |their |my |its )?(?:patient's )?| ?\((?:the |her |his )?)"
+    )
     for each in _LABELLED:
-        single = _compiled(each.value)
-        value = rf"(?P<value>{each.value}(?:(?:,| and|,? &| or|/) ?(?:also )?{each.value}(?!\w))*)(?![\w%])"
-        follows = _compiled(rf"{each.label}{_GAP}(?<![\w.-]){value}")
-        yield Rule(kind=each.kind, pattern=follows, score=0.95, accepts=each.accepts, single=single)
+        is_common_label = each.kind in (PatientData.PHONE_NUMBER, PatientData.PAYMENT_CARD)
+        refused_after = _OTHER_NUMBER if is_common_label else None
+        rule = partial(Rule, kind=each.kind, accepts=each.accepts, refused_after=refused_after)
+        more = rf"(?:(?:,? and|,? or|,? &|,|/|;) ?(?:also |then )?{each.value}(?!\w)){{0,9}}"
+        value, single = rf"(?P<value>{each.value}{more})(?![\w%])", compiled(each.value)
+        follows = rf"{each.label}{_GAP}(?<![\w.-]){value}"
+        yield rule(pattern=compiled(follows), score=0.95, single=single)
         words = rf"{each.label}|{each.alone}" if each.alone else each.label
-        is_called = (
-            r"(?:,? (?:is|was|being) (?:the |her |his |their |my |its )?(?:patient's )?| ?\((?:the |her |"
-            r"his )?)"
-        )
-        precedes = _compiled(rf"(?<![\w.-])(?P<value>{each.value}){is_called}(?:{words})")
-        yield Rule(kind=each.kind, pattern=precedes, score=0.9, accepts=each.accepts)
+        precedes = rf"(?<![\w.-])(?P<value>{each.value}){is_called}(?:{words})"
+        yield rule(pattern=compiled(precedes), score=0.9)
         if each.alone:
-            directly = _compiled(
-                rf"(?:{each.alone})(?P<gap>[ :#=\-\u2013(]*(?:(?:is|was|no|number)[ :.#]+)?){value}"
-            )
-            yield Rule(kind=each.kind, pattern=directly, score=0.9, accepts=each.accepts, single=single)
+            directly = rf"(?:{each.alone})(?P<gap>{between}){value}"
+            yield rule(pattern=compiled(directly), score=0.9, single=single)
+    for kind, words, value in _LOOSE:
+        loose = compiled(rf"\b(?:{words})s?\b{_GAP}(?<![\w.$-])(?P<value>{value})(?![\w%]|[./]\d)")
+        yield Rule(kind=kind, pattern=loose, score=0.45, accepts=_has_digits(5, 16))
     date = rf"(?<![\w/.-])(?P<value>{_FULL_DATE}) (?:dob|d\.o\.b\.?)(?![\w:]| ?[\d(:])"
-    yield Rule(kind=PatientData.DATE_OF_BIRTH, pattern=_compiled(date), score=0.85)
+    yield Rule(kind=PatientData.DATE_OF_BIRTH, pattern=compiled(date), score=0.85)
     generic = rf"\b(?:id|i\.d\.)(?: ?(?:#|number|no\b\.?))?{_GAP}(?<![\w.-])(?P<value>{_CODE})(?!\w)"
     yield Rule(
         kind=PatientData.MEMBER_NUMBER,
-        pattern=_compiled(generic),
+        pattern=compiled(generic),
         score=0.8,
         accepts=_has_digits(6, 20),
         refused_after=_OTHER_ID,
@@ -339,23 +374,24 @@ def _labelled() -> Iterator[Rule]:
         rf"?[^.!?\d]{{0,20}}{social}[^.!?\d]{{0,20}}|"
         rf"\b{social}[^.!?\d]{{0,20}}(?:last (?:4|four)|ending|ends)[^.!?\d]{{0,12}})(?P<value>\d{{4}})(?!\w)"
     )
-    yield Rule(kind=PatientData.SOCIAL_SECURITY_NUMBER, pattern=_compiled(last_four), score=0.9)
+    yield Rule(kind=PatientData.SOCIAL_SECURITY_NUMBER, pattern=compiled(last_four), score=0.9)
 
 
 def _shape(
     kind: PatientData, value: str, score: float, accepts: Callable[[str], bool] = lambda _: True
 ) -> Rule:
     pattern = rf"(?<![\w.-])(?P<value>{value})(?![\w-])(?!\.\d)"
-    return Rule(kind=kind, pattern=_compiled(pattern), score=score, accepts=accepts)
+    return Rule(kind=kind, pattern=compiled(pattern), score=score, accepts=accepts)
 
 
 def _by_shape() -> Iterator[Rule]:
     kinds = PatientData
     ssn = rf"\d{{3}}({_APART})\d{{2}}\2\d{{4}}"
     yield _shape(kinds.SOCIAL_SECURITY_NUMBER, ssn, 0.85, is_social_security_number)
+    yield _shape(kinds.SOCIAL_SECURITY_NUMBER, r"9\d{2}-\d{2}-\d{4}", 0.85)
     yield _shape(kinds.SOCIAL_SECURITY_NUMBER, r"(?:xxx|\*\*\*)-?(?:xx|\*\*)-?\d{4}", 0.85)
     card = r"\d{4}([ -]?)\d{4}\2\d{4}\2\d{4}|\d{4}([ -]?)\d{6}\3\d{5}"
-    yield _shape(kinds.PAYMENT_CARD, card, 0.9, is_payment_card)
+    yield _shape(kinds.PAYMENT_CARD, card, 0.96, is_payment_card)
     yield _shape(kinds.NPI, r"1\d{9}", 0.7, is_npi)
     yield _shape(kinds.NPI, r"2\d{9}", 0.45, is_npi)
     yield _shape(kinds.DEA_NUMBER, r"[abcdefghjklmnprstux][a-z9]-?\d{7}", 0.85, is_dea_number)
@@ -366,154 +402,28 @@ def _by_shape() -> Iterator[Rule]:
     )
     letter, either = "[ac-hj-kmnp-rt-y]", r"[ac-hj-kmnp-rt-y\d]"
     medicare = rf"[1-9]{letter}{either}\d[ -]?{letter}{either}\d[ -]?{letter}{{2}}\d{{2}}"
-    yield _shape(kinds.MEMBER_NUMBER, medicare, 0.9)
+    yield _shape(kinds.MEMBER_NUMBER, medicare, 0.97)
     others = "pa|clm|ord|inv|tkt|case|ref|lot|ndc|fda|trk|rx|mrn|npi|dea|po|ae"
     yield _shape(kinds.MEMBER_NUMBER, rf"(?!(?:{others})\d)[a-z]{{1,3}}\d{{8,12}}", 0.6)
     yield _shape(kinds.RX_NUMBER, r"rx[-#]?\d{5,12}(?:-\d{1,3})?", 0.95)
     yield _shape(kinds.MEDICAL_RECORD_NUMBER, r"mrn[-#]?\d{4,12}", 0.95)
     yield _shape(kinds.PHONE_NUMBER, _PHONE, 0.75)
-
-
-# --- addresses --------------------------------------------------------------------------------------------
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
-    "NM|NY|NC|ND|OH|OK|OR|PA|"
-    "PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC"
-)
-_STATE_NAMES = (
-    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|"
-    "Hawaii|Idaho|Illinois|"
-    "Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts|Michigan|Minnesota|"
-    "Mississippi|Missouri|"
-    "Montana|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|New York|North Carolina|North "
-    "Dakota|Ohio|Oklahoma|"
-    "Oregon|Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|"
-    "Virginia|Washington|"
-    "West Virginia|Wisconsin|Wyoming"
-)
-_ZIP = r"\d{5}(?:-\d{4})?(?!\d)"
-_CAPITALS = r"(?-i:[A-Z][\w'.-]*(?: [A-Z][\w'.-]*){0,2})"
-_CITY = (
-    rf"(?:,? (?:in )?(?:[a-z][a-z'.-]+ ){{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES}),? {_ZIP}|"
-    rf",? (?:in )?{_CAPITALS},? (?:(?-i:{_STATES})\b|(?-i:{_STATE_NAMES})\b)(?:,? {_ZIP})?|,? "
-    rf"{_CAPITALS},? {_ZIP}|"
-    rf", {_CAPITALS}(?![\w'])|,? (?:zip(?: code)? )?{_ZIP})"
-)
-_UNIT = (
-    r"(?:,? ?(?:(?:apt|apartment|unit|suite|ste|floor|fl|room|rm|building|bldg|lot|trailer|trlr|"
-    r"space)\b\.? ?#?|#) ?[a-z\d-]{1,6}\b)"
-)
-_STREETS = (
-    "street|st|avenue|ave|av|boulevard|blvd|road|rd|lane|ln|drive|dr|court|ct|terrace|ter|"
-    "parkway|pkwy|highway|hwy|circle|cir|"
-    "square|sq|trail|trl|turnpike|tpke|crescent|cres|alley|way|place|pl|loop|row|path|pike|"
-    "point|ridge|crossing|xing|plaza|"
-    "cove|hill|hollow|landing|heights|gardens|glen|creek|walk|run|bend|pass|view|commons|mews|"
-    "park|close|broadway"
-)
-_NUMBERED = (
-    r"(?:(?:highway|hwy|route|rte|county road|county rd|state road|state route|cr|us|interstate) "
-    r"?\d{1,4}[a-z]?)"
-)
-_HOUSE = r"\d{1,6}(?:-\d{1,5})?(?-i:[A-Za-z])?(?: ?1/2)?"
-_DIRECTION = r"(?:(?:north|south|east|west|ne|nw|se|sw|[nsew])\b\.?)"
-_STREET = (
-    rf"{_HOUSE} (?:{_DIRECTION} )?(?:{_NUMBERED}|(?P<names>(?:[a-z\d][\w'.-]* ){{1,4}}?)"
-    rf"(?P<suffix>{_STREETS})\b(?:\.(?=[ ,]))?(?: (?:{_STREETS})\b(?:\.(?=[ ,]))?)?|broadway\b)"
-    rf"(?: {_DIRECTION})?"
-)
-_NO_STREET = word_set("en_stop") | word_set("en_units") | word_groups("en_patient_cues")["no street"]
-_UNSURE_STREETS = word_groups("en_patient_cues")["unsure streets"]
-
-
-def _is_street(value: str) -> bool:
-    """Whether the words between house number and street type may be a street's name."""
-    match = _STREET_PARTS.match(value)
-    if match is None or match["names"] is None:
-        return True
-    names = match["names"].split()
-    if any(name.lower().strip(".") in _NO_STREET for name in names):
-        return False
-    has_capitals = all(name[0].isupper() or name[0].isdigit() for name in names)
-    is_followed = re.search(r"\d|,", value[match.end() :]) is not None
-    return has_capitals or match["suffix"].lower() not in _UNSURE_STREETS or is_followed or len(names) == 1
-
-
-_STREET_PARTS = re.compile(_STREET, re.IGNORECASE)
-
-
-def _addresses() -> Iterator[Rule]:
-    address = rf"(?<![\w.-])(?P<value>{_STREET}{_UNIT}?{_CITY}?{_UNIT}?)(?!\w)"
-    yield Rule(kind=PatientData.ADDRESS, pattern=_compiled(address), score=0.96, accepts=_is_street)
-    box = rf"\b(?P<value>p\.? ?o\.? ?box ?#?\d{{1,6}}{_CITY}?)(?!\w)"
-    yield Rule(kind=PatientData.ADDRESS, pattern=_compiled(box), score=0.85)
-    rural = rf"\b(?P<value>(?:rr|rural route) ?#?\d{{1,3}},? box ?#?\d{{1,5}}{_CITY}?)(?!\w)"
-    yield Rule(kind=PatientData.ADDRESS, pattern=_compiled(rural), score=0.85)
-    city = rf"(?<!\w)(?P<value>{_CAPITALS},? (?-i:{_STATES}) {_ZIP})"
-    yield Rule(kind=PatientData.ADDRESS, pattern=_compiled(city), score=0.75)
-    said = (
-        r"\b(?:lives? (?:at|on)|living at|(?:home|mailing|shipping|street|new|old|delivery)? "
-        r"?address(?: on file)?(?: is| to| was|:)|"
-        r"ship(?:ped|ping)? (?:\w+ )?to|deliver(?:ed|y)? (?:\w+ )?to|mail(?:ed)? (?:\w+ )?to|"
-        r"mov(?:ed|ing) to|sent? (?:\w+ )?to) "
-        rf"(?P<value>{_HOUSE} (?-i:[A-Z\d][\w'.-]*)(?: (?-i:[A-Z][\w'.-]*)){{0,3}}{_UNIT}?{_CITY}?)(?!\w)"
+    mixed = (
+        r"(?-i:(?=(?:[A-Z-]{0,9}\d){4})(?:\d{1,9}[A-Z]{1,9}-?\d[A-Z\d-]{0,12}|"
+        r"[A-Z]{1,9}\d{1,9}-?[A-Z]{1,9}\d[A-Z\d-]{0,12}))"
     )
-    yield Rule(kind=PatientData.ADDRESS, pattern=_compiled(said), score=0.7)
+    yield _shape(kinds.MEMBER_NUMBER, mixed, 0.42, lambda value: len(value) >= 8)
+    yield from _unexplained()
 
 
-# --- e-mail, IP address, URL ------------------------------------------------------------------------------
-_OF_NOBODY = re.compile(
-    r"(?:info|support|help(?:desk)?|contact|privacy|billing|claims?|refunds?|no-?reply|appeals?|"
-    r"records?|pharmacy|office|admin|"
-    r"service|care|hello|sales|returns?|complaints?|faxes|orders?|team|desk|"
-    r"customer[._-]?(?:care|service))(?:[._-]?(?:desk|team|"
-    r"office|dept|request|requests|support))?@",
-    re.IGNORECASE,
-)
-_PERSONAL = re.compile(
-    r"[?&#;](?:[a-z]*_)?(?:user|username|name|first|last|fname|lname|firstname|lastname|email|"
-    r"mail|member|patient|pt|pid|id|uid|"
-    r"mrn|rx|dob|phone|ssn|token|account|acct|session|login|subscriber|card|auth|key)[a-z_]*=|"
-    r"/(?:users?|u|patients?|pts?|profiles?|members?|accounts?|people|person|in|charts?|records?|"
-    r"rx|prescriptions?|me)/[^/\s]+|/~|@|"
-    r"(?:facebook|instagram|twitter|x|tiktok|threads)\.com/[^/\s]+|=\d{5,}|/\d{5,}",
-    re.IGNORECASE,
-)
-
-
-def _addresses_online() -> Iterator[Rule]:
-    kinds = PatientData
-    mail = r"(?<![\w.+-])(?P<value>[\w.+'-]+@[a-z\d](?:[a-z\d-]*[a-z\d])?(?:\.[a-z\d-]*[a-z\d])+)"
-    yield Rule(
-        kind=kinds.EMAIL_ADDRESS,
-        pattern=_compiled(mail),
-        score=0.95,
-        accepts=lambda value: _OF_NOBODY.match(value) is None,
-        refused_after=None,
-    )
-    spoken = (
-        r"\b(?P<value>[a-z\d][\w.-]*(?: dot [\w-]+)* ?(?:\(at\)|\[at\]| at ) ?[a-z\d-]+ ?(?:\(dot\)|"
-        r"\[dot\]| dot ) ?(?:com|net|org|edu|gov))\b"
-    )
-    yield Rule(kind=kinds.EMAIL_ADDRESS, pattern=_compiled(spoken), score=0.9, refused_after=None)
-    address = (
-        r"(?<![\w.:])(?P<value>\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,7})(?![\w:]|\.\d)"
-    )
-    yield Rule(
-        kind=kinds.IP_ADDRESS,
-        pattern=_compiled(address),
-        score=0.85,
-        accepts=_is_address,
-        refused_after=_compiled(r"\b(?:v|ver|version|release|build|firmware|app)\.? ?(?:is |to )?\Z"),
-    )
-    link = (
-        r"\b(?P<value>(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]|[a-z\d-]+(?:\.[a-z\d-]+)"
-        r"+/[^\s<>\"')\]]*[^\s<>\"')\].,;:!?])"
-    )
-    yield Rule(
-        kind=kinds.URL,
-        pattern=_compiled(link),
-        score=0.99,
-        accepts=lambda value: _PERSONAL.search(value.partition("://")[2] or value) is not None,
-        refused_after=None,
-    )
+def _unexplained() -> Iterator[Rule]:
+    """Yield rules for long numbers that no word explains: they are taken for identifiers of a patient."""
+    unit = r"(?! ?(?:units?|iu|mg|mcg|ml|g|%|dollars|usd|tablets|people|patients|steps|miles)\b)"
+    for kind, value in (
+        (PatientData.RX_NUMBER, r"[a-z]{0,2}-?\d{6,8}(?:-\d{1,3})?|\d{2,4}-\d{5,7}"),
+        (PatientData.MEMBER_NUMBER, r"[a-z]{0,3}-?\d{9,12}(?:-\d{1,3})?|[a-z]{1,4}\d{6,12}[a-z]?"),
+    ):
+        pattern = compiled(rf"(?<![\w.$/-])(?P<value>{value})(?![\w-]|[./]\d){unit}")
+        yield Rule(
+            kind=kind, pattern=pattern, score=0.42, accepts=_has_digits(6, 16), refused_after=_EXPLAINED
+        )

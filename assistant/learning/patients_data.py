@@ -6,6 +6,7 @@ where a filter is made, in a process that needs one (docs/decisions/0048-patient
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,16 +19,19 @@ from presidio_analyzer import (
 )
 from presidio_analyzer.nlp_engine import NlpArtifacts, NoOpNlpEngine
 
+from assistant.learning.patient_addresses import address_rules
 from assistant.learning.patient_names import NameFinder, NameLists
-from assistant.learning.patient_numbers import FULL_DATE, PatientData, find_numbers, rules
+from assistant.learning.patient_numbers import FULL_DATE, PatientData, find_numbers, number_rules
 from assistant.learning.ports import ReplacedText
 
 _LANGUAGE = "en"
 _LEAST_SCORE = 0.4
-_DATE_ALONE = 0.1
-_DATE_BESIDE_NAME = 0.8
-_LEAST_AGE = 3
-"""Years. A younger date beside a name is oftener the day of a fill than of a birth."""
+_NO_BIRTH, _OLD_DATE, _DATE_BESIDE_NAME = 0.1, 0.5, 0.8
+_LEAST_AGE_BESIDE_NAME = 3
+"""Years. A younger date is oftener the day of a fill than of a birth."""
+_YEAR = re.compile(r"(?:19|20)\d{2}")
+_LEAST_AGE = 10
+"""Years, of a date without a label and a name."""
 
 
 class PatientsDataFilter:
@@ -63,13 +67,16 @@ class PatientsDataFilter:
         )
 
     def find(self, text: str) -> list[RecognizerResult]:
-        """Return the findings by their place. Where two overlap, the better score counts, then the longer."""
-        found = self._engine.analyze(text, language=_LANGUAGE)
+        """Return the findings by their place. Those that overlap are one, of the kind with the best score."""
         kept: list[RecognizerResult] = []
-        for each in sorted(found, key=lambda each: (-each.score, each.start - each.end, each.start)):
-            if not any(each.start < other.end and other.start < each.end for other in kept):
+        for each in sorted(self._engine.analyze(text, language=_LANGUAGE), key=lambda each: each.start):
+            if not kept or kept[-1].end <= each.start:
                 kept.append(each)
-        return sorted(kept, key=lambda each: each.start)
+                continue
+            best = max(kept[-1], each, key=lambda one: (one.score, one.end - one.start))
+            span = kept[-1].start, max(kept[-1].end, each.end)
+            kept[-1] = RecognizerResult(best.entity_type, *span, best.score)
+        return kept
 
 
 class _Recognizer(LocalRecognizer):
@@ -95,10 +102,10 @@ class _Recognizer(LocalRecognizer):
 
 def _numbers() -> _Recognizer:
     """Return the recogniser of numbers, addresses and dates with a label."""
-    all_rules = rules()
+    rules = (*number_rules(), *address_rules())
 
     def find(text: str) -> Iterator[RecognizerResult]:
-        for each in find_numbers(text, all_rules):
+        for each in find_numbers(text, rules):
             yield RecognizerResult(each.kind.value, each.start, each.end, each.score)
 
     return _Recognizer([kind for kind in PatientData if kind is not PatientData.PERSON], find)
@@ -115,16 +122,16 @@ def _names() -> _Recognizer:
 
 
 class _Dates(_Recognizer):
-    """Dates of birth without a label: an old date directly after a name."""
+    """Dates of birth without a label: old dates, and dates directly after a name."""
 
     def __init__(self) -> None:
         super().__init__([PatientData.DATE_OF_BIRTH], self._candidates)
-        self._latest = datetime.now(UTC).year - _LEAST_AGE
+        self._this_year = datetime.now(UTC).year
 
     def _candidates(self, text: str) -> Iterator[RecognizerResult]:
         for match in FULL_DATE.finditer(text):
-            if self._is_old(match["year"]):
-                yield RecognizerResult(PatientData.DATE_OF_BIRTH.value, *match.span("value"), _DATE_ALONE)
+            score = _OLD_DATE if self._age(match[0]) >= _LEAST_AGE else _NO_BIRTH
+            yield RecognizerResult(PatientData.DATE_OF_BIRTH.value, *match.span(), score)
 
     def enhance_using_context(
         self,
@@ -134,12 +141,15 @@ class _Dates(_Recognizer):
         nlp_artifacts: NlpArtifacts,  # noqa: ARG002 - without a language model they are empty
         context: list[str] | None = None,  # noqa: ARG002
     ) -> list[RecognizerResult]:
-        names = [each for each in other_raw_recognizer_results if each.entity_type == PatientData.PERSON]
+        names = {each.end for each in other_raw_recognizer_results if each.entity_type == PatientData.PERSON}
         for date in raw_recognizer_results:
-            gaps = (text[name.end : date.start] for name in names if name.end <= date.start <= name.end + 3)
-            if any(not gap.strip(" ,;|/(-") for gap in gaps):
+            ends = (end for end in range(date.start - 3, date.start + 1) if end in names)
+            is_beside = any(not text[end : date.start].strip(" ,;|/(-") for end in ends)
+            if is_beside and self._age(text[date.start : date.end]) >= _LEAST_AGE_BESIDE_NAME:
                 date.score = _DATE_BESIDE_NAME
         return raw_recognizer_results
 
-    def _is_old(self, year: str) -> bool:
-        return int(year) <= self._latest if len(year) == 4 else int(year) > self._latest % 100
+    def _age(self, date: str) -> int:
+        """Return how many years ago a date was; a year of two digits is in the last hundred years."""
+        four = _YEAR.search(date)
+        return self._this_year - int(four[0]) if four else (self._this_year - int(date[-2:])) % 100

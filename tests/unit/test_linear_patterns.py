@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from types import ModuleType
 
 import pytest
@@ -181,6 +182,13 @@ def front_matter(text: str) -> None:
             read_front_matter(content)
 
 
+@cache
+def patients_data() -> Callable[[str], object]:
+    from assistant.learning.patients_data import PatientsDataFilter
+
+    return PatientsDataFilter().replace
+
+
 READERS: dict[str, Callable[[str], object]] = {
     "plain": parse("text/plain"),
     "markdown": parse("text/markdown"),
@@ -189,6 +197,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "passages": parse("text/plain", is_cut=True),
     "sentences": split_sentences,
     "quantities": quantities,
+    "patients' data": lambda text: patients_data()(text),
 }
 
 

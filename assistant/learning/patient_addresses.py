@@ -1,0 +1,214 @@
+"""Recognises postal addresses, e-mail and IP addresses, and links that lead to a patient."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from assistant.learning.patient_numbers import PatientData, Rule, compiled
+from assistant.text.language import word_groups, word_set
+
+# --- addresses --------------------------------------------------------------------------------------------
+_STATES = (
+    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
+    "NM|NY|NC|ND|OH|OK|OR|PA|"
+    "PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC"
+)
+_STATE_NAMES = (
+    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|"
+    "Hawaii|Idaho|Illinois|"
+    "Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts|Michigan|Minnesota|"
+    "Mississippi|Missouri|"
+    "Montana|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|New York|North Carolina|North "
+    "Dakota|Ohio|Oklahoma|"
+    "Oregon|Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|"
+    "Virginia|Washington|"
+    "West Virginia|Wisconsin|Wyoming"
+)
+_ZIP = r"\d{5}(?:-\d{4})?(?!\d)"
+_CAPITALS = r"(?-i:[A-Z][\w'-]*\.?(?: (?:(?:du|de|la|of|the|on) )?[A-Z][\w'-]*\.?){0,2})"
+_TOWN = (
+    r"(?-i:(?!(?:She|He|They|We|It|The|And|But|Please|Can|Could|Is|Are|Patient|Pt|Caller|Her|His|"
+    r"Their|I|If|For|To|Call|Phone|Cell|"
+    r"Rx|DOB|ID|NPI|MRN|Member|Reject|No|Not|Nobody|Apt|Unit|Mon|Tue|Wed|Thu|Fri|Sat|Sun|This|"
+    r"That|What|When|Who)\b)[A-Z][a-z]{2,}"
+    r"(?: [A-Z][a-z]{2,})?)"
+)
+"""A town without a comma before it."""
+_CITY = (
+    rf"(?:,? (?:in )?(?:[a-z][a-z'.-]+ ){{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES}),? "
+    rf"{_ZIP}|,? (?:in )?{_CAPITALS},? (?:(?-i:{_STATES})\b|(?-i:{_STATE_NAMES})\b)(?:,? {_ZIP})?|"
+    rf",? {_CAPITALS},? {_ZIP}|, {_CAPITALS}(?![\w'])|,? in {_CAPITALS}|, (?:[a-z][a-z'.-]+ )"
+    rf"{{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES})\b| {_TOWN}(?![\w'])|,? (?:zip(?: code)"
+    rf"? )?{_ZIP}|(?: [a-z]{{3,}}){{1,2}} (?:{_STATES})(?= ?(?:[.,;!?)\n]|\Z))|(?:,| in) "
+    rf"[a-z]{{3,}}(?: [a-z]{{3,}})?(?= ?(?:[.,;!?)\n]|\Z)))"
+)
+_UNIT = (
+    r"(?:,? ?(?:(?:apt|apartment|unit|suite|ste|floor|fl|room|rm|building|bldg|lot|trailer|trlr|"
+    r"space)\b\.? ?#?|#) ?[a-z\d-]{1,6}\b)"
+)
+_STREETS = (
+    "street|st|avenue|ave|av|boulevard|blvd|road|rd|lane|ln|drive|dr|court|ct|terrace|ter|"
+    "parkway|pkwy|highway|hwy|circle|cir|"
+    "square|sq|trail|trl|turnpike|tpke|crescent|cres|alley|way|place|pl|loop|row|path|pike|"
+    "point|ridge|crossing|xing|plaza|"
+    "cove|hill|hollow|landing|heights|gardens|glen|creek|walk|run|bend|pass|view|commons|mews|"
+    "park|close|broadway"
+)
+_NUMBERED = (
+    r"(?:(?:highway|hwy|route|rte|county road|county rd|state road|state route|cr|us|interstate) "
+    r"?\d{1,4}[a-z]?)"
+)
+_HOUSE = r"\d{1,6}(?:-\d{1,5})?(?:-?(?-i:[A-Za-z]))?(?: ?1/2)?"
+_DIRECTION = r"(?:(?:north(?:east|west)?|south(?:east|west)?|east|west|ne|nw|se|sw|[nsew])\b\.?)"
+_STREET = (
+    rf"{_HOUSE} (?:{_DIRECTION} )?(?:{_NUMBERED}|(?P<names>(?:[a-z\d][\w'.-]* ){{1,4}}?)"
+    rf"(?P<suffix>{_STREETS})\b\.?(?: (?:{_STREETS})\b\.?)?|broadway\b)"
+    rf"(?: {_DIRECTION})?"
+)
+_NO_STREET = word_set("en_stop") | word_set("en_units") | word_groups("en_patient_cues")["no street"]
+_GIVEN, _SURNAMES = word_set("en_given_names"), word_set("en_surnames")
+_UNSURE_STREETS = word_groups("en_patient_cues")["unsure streets"]
+
+
+def _is_street(value: str) -> bool:
+    """Whether the words between house number and street type may be a street's name."""
+    match = _STREET_PARTS.match(value)
+    if match is None or match["names"] is None:
+        return True
+    names = match["names"].split()
+    if any(name.lower().strip(".") in _NO_STREET for name in names):
+        return False
+    has_capitals = all(name[0].isupper() or name[0].isdigit() for name in names)
+    is_followed = re.search(r"\d|,", value[match.end() :]) is not None
+    return has_capitals or match["suffix"].lower() not in _UNSURE_STREETS or is_followed or len(names) == 1
+
+
+_STREET_PARTS = re.compile(_STREET, re.IGNORECASE)
+
+
+def _postal() -> Iterator[Rule]:
+    address = (
+        rf"(?<![\w.-])(?P<value>(?:{_UNIT}[, ]{{1,2}})?{_STREET}{_UNIT}{{0,2}}{_CITY}?{_UNIT}?(?: "
+        rf"{_ZIP})?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(address), score=0.96, accepts=_is_street)
+    any_street = (
+        rf"(?<![\w.-])(?P<value>{_HOUSE} {_CAPITALS}(?: {_CAPITALS})?{_UNIT}{{0,2}},? {_CAPITALS},? "
+        rf"(?-i:{_STATES})\b(?:,? {_ZIP})?)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(any_street), score=0.7)
+    box = rf"\b(?P<value>(?:p\.? ?o\.? ?b(?:ox)?\.?|post office box|p\.? ?o) ?#?\d{{1,6}}{_CITY}?)(?!\w)"
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(box), score=0.85)
+    rural = (
+        rf"\b(?P<value>(?:rr|rural route|psc|hc|cmr|unit) ?#?\d{{1,5}},? box ?#?\d{{1,5}}(?:,? "
+        rf"[afd]po,? a[ape]?,? {_ZIP}|{_CITY})?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(rural), score=0.85)
+    city = rf"(?<!\w)(?P<value>{_CAPITALS},? (?-i:{_STATES}) {_ZIP})"
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(city), score=0.75)
+    capital_street = (
+        rf"(?<![\w'])(?P<value>(?-i:(?:(?:North|South|East|West|[NSEW])\.? )?(?:[A-Z][a-z'-]+ |"
+        rf"\d{{1,3}}(?:st|nd|rd|th) ){{1,2}}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|"
+        rf"Terrace|Parkway|Pkwy|Highway|Turnpike)\b)(?! (?:branch|store|location|pharmacy|clinic|"
+        rf"office|desk|shop)\b)(?: \d{{1,5}}\b)?{_UNIT}?{_CITY}?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(capital_street), score=0.55)
+    said = (
+        r"\b(?:lives? (?:at|on)|living at|(?:home|mailing|shipping|street|new|old|delivery)? "
+        r"?address(?: on file)?(?: is| to| was|:)|"
+        r"ship(?:ped|ping)? (?:\w+ )?to|deliver(?:ed|y)? (?:\w+ )?to|mail(?:ed)? (?:\w+ )?to|"
+        r"mov(?:ed|ing) to|sent? (?:\w+ )?to) "
+        rf"(?P<value>{_HOUSE} (?-i:[A-Z\d][\w'.-]*)(?: (?-i:[A-Z][\w'.-]*)){{0,3}}{_UNIT}?{_CITY}?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(said), score=0.7)
+
+
+# --- e-mail, IP address, URL ------------------------------------------------------------------------------
+_OF_NOBODY = re.compile(
+    r"(?:info|support|help(?:desk)?|contact|privacy|billing|claims?|refunds?|no-?reply|appeals?|"
+    r"records?|pharmacy|office|admin|"
+    r"service|care|hello|sales|returns?|complaints?|faxes|orders?|team|desk|"
+    r"customer[._-]?(?:care|service))(?:[._-]?(?:desk|team|"
+    r"office|dept|request|requests|support))?@",
+    re.IGNORECASE,
+)
+_PERSONAL = re.compile(
+    r"[?&#;][\w.-]+=|@|/~|=\d{4,}|"
+    r"/(?:users?|u|patients?|pts?|p|profiles?|members?|m|accounts?|people|persons?|in|charts?|"
+    r"records?|rx|prescriptions?|refills?|"
+    r"orders?|visits?|appointments?|messages?|inbox|invites?|reset|verify|shared?|uploads?|"
+    r"customers?|clients?|id|t|r|s|me|labs?|"
+    r"results?|statements?|claims?|cards?|track(?:ing)?)/[^/\s]+|"
+    r"(?:facebook|instagram|twitter|x|tiktok|threads|linkedin)\.com/[^/\s]+|/(?!(?:19|20)\d\d\b)"
+    r"[a-z_-]*\d{4,}|"
+    r"/(?=[a-z\d_-]*\d)(?=[a-z\d_-]*[a-z])(?![a-z]+(?:-[a-z]+)*-\d{1,4}\b)[a-z\d_-]{12,}",
+    re.IGNORECASE,
+)
+"""What leads to one person: a query, an account's part of the path, a long number or key."""
+_PARTS = re.compile(r"[^\W\d_]+")
+
+
+def _is_personal(link: str) -> bool:
+    host, _, path = (link.partition("://")[2] or link).partition("/")
+    names = [part.lower() for part in _PARTS.findall(path)]
+    pairs = itertools.pairwise(names)
+    return (
+        "@" in host
+        or _PERSONAL.search(f"/{path}") is not None
+        or _PERSONAL.match(f"{host}/{path}") is not None
+        or any(given in _GIVEN and surname in _SURNAMES for given, surname in pairs)
+    )
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _online() -> Iterator[Rule]:
+    kinds = PatientData
+    mail = r"(?<![\w.+-])(?P<value>[\w.+'-]{1,64}@[a-z\d-]{1,63}(?:\.[a-z\d-]{1,63}){1,6}(?<!-))"
+    yield Rule(
+        kind=kinds.EMAIL_ADDRESS,
+        pattern=compiled(mail),
+        score=0.95,
+        accepts=lambda value: _OF_NOBODY.match(value) is None,
+        refused_after=None,
+    )
+    spoken = (
+        r"\b(?P<value>[a-z\d][\w.-]{0,40}(?: dot [\w-]{1,20}){0,3} ?(?:\(at\)|\[at\]| at ) ?[a-z\d-]{1,63} "
+        r"?(?:\(dot\)|\[dot\]| dot ) ?(?:com|net|org|edu|gov))\b"
+    )
+    yield Rule(kind=kinds.EMAIL_ADDRESS, pattern=compiled(spoken), score=0.9, refused_after=None)
+    address = (
+        r"(?<![\w.:])(?P<value>\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,7})(?![\w:]|\.\d)"
+    )
+    yield Rule(
+        kind=kinds.IP_ADDRESS,
+        pattern=compiled(address),
+        score=0.85,
+        accepts=_is_address,
+        refused_after=compiled(r"\b(?:v|ver|version|release|build|firmware|app)\.? ?(?:is |to )?\Z"),
+    )
+    link = (
+        r"\b(?P<value>(?:https?://|www\.)[^\s<>\"')\]]{0,2000}[^\s<>\"')\].,;:!?]|[a-z\d-]{1,63}"
+        r"(?:\.[a-z\d-]{1,63}){1,6}/[^\s<>\"')\]]{0,2000}[^\s<>\"')\].,;:!?])"
+    )
+    yield Rule(
+        kind=kinds.URL,
+        pattern=compiled(link),
+        score=0.99,
+        accepts=_is_personal,
+        refused_after=None,
+    )
+
+
+def address_rules() -> tuple[Rule, ...]:
+    """Return the rules of addresses and links."""
+    return (*_postal(), *_online())
