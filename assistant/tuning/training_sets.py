@@ -5,6 +5,7 @@ approved at the desk, sent, or marked good. A preference has the draft that they
 are JSON lines in TRL's conversational form. Texts come from the sealed feedback: what was erased or withdrawn
 cannot be read, and so is never part of a new set.
 """
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ from assistant.learning.ports import PatientDataFilter
 _PERMUTATIONS, _SEED = 128, 1
 _SHINGLE_WORDS = 3
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
+_LOOKED_AT_FROM = 0.5
+"""Similarity from which the index offers pairs: it misses some near its threshold."""
 _TEST_OF = 10
 """One document of so many belongs to the test split."""
 
@@ -254,7 +257,7 @@ class _Families:
 
     def __init__(self, texts: Sequence[str], *, similar_from: float) -> None:
         self._parents = list(range(len(texts)))
-        index = MinHashLSH(threshold=similar_from, num_perm=_PERMUTATIONS)
+        index = MinHashLSH(threshold=min(_LOOKED_AT_FROM, similar_from), num_perm=_PERMUTATIONS)
         sketches = [sketch(text) for text in texts]
         for at, own in enumerate(sketches):
             for other in cast("list[int]", index.query(own)):
