@@ -102,7 +102,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 .PHONY: test
 test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks -q $(PARALLEL) $(ARGS)
+	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks --ignore=tests/training -q $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
@@ -235,6 +235,21 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra cdk --group dev -o requirements/dev.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 
+TRAINING := build/training/stamp
+$(TRAINING): $(VENV)/bootstrap.stamp containers/training_job/requirements.txt
+	@echo "· packages of the training job, 5.6 GB"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/training
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/training/bin/python --require-hashes -r containers/training_job/requirements.txt,packages of the training job)
+	@touch $@
+
+.PHONY: check-training
+check-training: $(VENV)/dev.stamp $(TRAINING) ## The training job on CPU: a small model, a few steps, a kill in the middle (5.6 GB of packages; not in CI)
+	@$(BIN)/python -m pytest tests/training -q $(ARGS)
+
+.PHONY: lock-training
+lock-training: $(VENV)/bootstrap.stamp ## Resolve the training job's requirements anew
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
+
 # --- containers -------------------------------------------------------------------------------------------
 BASE_LOCK := containers/base-image.lock
 TO ?=
@@ -242,7 +257,7 @@ TO ?=
 AWS_IMAGES ?= embedding_tei_cpu
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
-	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, or model_server" >&2; exit 1; }
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server or training_job" >&2; exit 1; }
 	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
 	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
 

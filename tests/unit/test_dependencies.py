@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+LOCKS = [*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "containers/training_job/requirements.txt"]
 
 
 def direct_dependencies() -> set[str]:
@@ -22,6 +22,9 @@ def direct_dependencies() -> set[str]:
     names = {re.split(r"[\[<>=~; ]", line)[0].lower() for line in lines}
     package = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
     names |= set(package.get("dependencies", {})) | set(package.get("devDependencies", {}))
+    names |= set(
+        (ROOT / "containers/training_job/requirements.in").read_text(encoding="utf-8").split("\n")[1:-1]
+    )
     for lock in ("bootstrap", "models"):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
         names |= set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))

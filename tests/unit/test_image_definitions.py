@@ -17,6 +17,9 @@ from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
+SERVING = [one for one in DEFINITIONS if one.parent.name != "training_job"]
+"""Images of processes that serve. A job imports nothing of ours, and runs as root, which owns its folders."""
+serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
@@ -33,8 +36,8 @@ def final(definition: Path, instruction: str) -> list[str]:
     return [value for name, value in steps[start:] if name == instruction]
 
 
-def test_there_are_two_images() -> None:
-    assert [path.parent.name for path in DEFINITIONS] == ["model_server", "orchestrator"]
+def test_there_are_three_images() -> None:
+    assert [path.parent.name for path in DEFINITIONS] == ["model_server", "orchestrator", "training_job"]
 
 
 @each
@@ -65,7 +68,7 @@ def test_packages_are_installed_from_a_lock_by_hash_only(definition: Path) -> No
     assert all("--require-hashes" in command and "--only-binary :all:" in command for command in installs)
 
 
-@each
+@serving
 def test_the_image_runs_as_nobody_in_particular(definition: Path) -> None:
     user = final(definition, "USER")[-1]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
@@ -75,6 +78,10 @@ def test_the_image_runs_as_nobody_in_particular(definition: Path) -> None:
 def test_no_shell_stands_between_the_signal_and_the_process(definition: Path) -> None:
     assert json.loads(final(definition, "ENTRYPOINT")[-1])[0] == "python"
     assert final(definition, "STOPSIGNAL") == ["SIGTERM"]
+
+
+@serving
+def test_a_process_that_serves_is_asked_whether_it_lives(definition: Path) -> None:
     assert json.loads(final(definition, "HEALTHCHECK")[-1].partition("CMD ")[2])
 
 
@@ -92,7 +99,7 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
     assert "SECRET" not in " ".join(final(definition, "ENV")).upper()
 
 
-@each
+@serving
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
     assert sum((ROOT / name).stat().st_size for name in names) < 2 * 1024 * 1024
@@ -100,12 +107,20 @@ def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> Non
     assert [name for name in names if "__pycache__" in name or name.endswith((".sqlite", ".toml"))] == []
 
 
-@each
+@serving
 def test_the_context_holds_every_module_that_the_process_may_import(definition: Path) -> None:
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
     needed = reached(file_of(f"{module}.__main__"))
     assert len(needed) > 10
     assert sorted(needed - set(context_files(definition, ROOT))) == []
+
+
+def test_the_context_of_the_training_job_is_its_lock_and_its_program() -> None:
+    (definition,) = [one for one in DEFINITIONS if one.parent.name == "training_job"]
+    assert sorted(context_files(definition, ROOT)) == [
+        "containers/training_job/requirements.txt",
+        "containers/training_job/train.py",
+    ]
 
 
 def reached(start: str | None) -> set[str]:
