@@ -1,0 +1,128 @@
+"""``assistant learn export``: training sets from what agents did, as a new folder of files."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.terminal import Terminal, plain, table
+from assistant.domain.desk import ApprovedAnswer, DeskKind
+from assistant.domain.errors import InvalidRequestError
+from assistant.domain.feedback import FeedbackEvent, FeedbackText
+from assistant.knowledge.reading import ReadableDocuments
+from assistant.learning.patients_data import PatientsDataFilter
+from assistant.learning.sealing import unseal_all
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.tenant import TenantConfig
+from assistant.tuning.set_files import RecordedPrompts, SetFacts, write_sets
+from assistant.tuning.training_sets import SPLITS, SetRules, Sets, build_sets
+from assistant.wiring.feedback import embedded_feedback
+from assistant.wiring.stores import EmbeddedTenant, embedded_tenant
+
+_TEXTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """The options of the command."""
+
+    tenant: str
+    since: datetime
+    until: datetime
+    out: Path
+    rules: SetRules
+    prompt: str = WRITER.prompt
+    passages: int = WRITER.passages
+
+
+def export_sets(options: GlobalOptions, chosen: ExportOptions) -> None:
+    """Write the sets and show what is in them, and what was left out.
+
+    Raises InvalidRequestError for a window without marks, ConfigurationError, ConflictError.
+    """
+    if chosen.since >= chosen.until:
+        raise InvalidRequestError(
+            f"--since {chosen.since:%Y-%m-%d} must be before --until {chosen.until:%Y-%m-%d}."
+        )
+    terminal = Terminal()
+    with terminal.waiting("building the sets"):
+        sets, folder = asyncio.run(_export(options, chosen))
+    if options.json:
+        counts = {split: len(sets.examples[split]) for split in SPLITS}
+        terminal.json({"folder": str(folder), "examples": counts, "left_out": dict(sets.left_out)})
+        return
+    rows = [
+        (split, str(len(examples)), str(sum(one.rejected is not None for one in examples)))
+        for split in SPLITS
+        for examples in [sets.examples[split]]
+    ]
+    terminal.out.print(
+        table("split", "examples", "preferences", right=("examples", "preferences"), rows=rows)
+    )
+    for reason, count in sorted(sets.left_out.items()):
+        if count:
+            terminal.out.print(plain(f"left out, {reason}: {count}"))
+    terminal.out.print(plain(f"Folder: {folder}", style="bold"))
+
+
+async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, Path]:
+    config = options.tenant(chosen.tenant)
+    stores = embedded_tenant(config, state_dir=options.state_dir.resolve())
+    try:
+        events, texts = await _signals(config, stores, chosen)
+        prompts = RecordedPrompts(
+            records=stores.records,
+            texts=ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states),
+            prompt_id=chosen.prompt,
+            passages=chosen.passages,
+        )
+        approved = [
+            ApprovedAnswer.model_validate_json(item.body)
+            for item in await stores.desk.list(DeskKind.APPROVED_ANSWER)
+        ]
+        sets = await build_sets(
+            events,
+            texts=texts,
+            approved=approved,
+            prompt_of=prompts.of_answer,
+            patients_data=PatientsDataFilter(),
+            rules=chosen.rules,
+        )
+    finally:
+        await stores.close()
+    if not any(sets.examples.values()):
+        said = ", ".join(f"{reason} {count}" for reason, count in sorted(sets.left_out.items()) if count)
+        raise InvalidRequestError(
+            f"{len(events)} events make no example ({said or 'no marks'}). Take a longer window with --since."
+        )
+    facts = SetFacts(
+        tenant=chosen.tenant,
+        purpose=config.feedback.purpose,
+        since=chosen.since,
+        until=chosen.until,
+        events=len(events),
+        prompt_id=chosen.prompt,
+        rules=chosen.rules,
+    )
+    return sets, write_sets(sets, chosen.out, facts)
+
+
+async def _signals(
+    config: TenantConfig, stores: EmbeddedTenant, chosen: ExportOptions
+) -> tuple[list[FeedbackEvent], dict[str, FeedbackText]]:
+    """Return the window's events, and the words that can still be read. Raises InvalidRequestError."""
+    feedback = embedded_feedback(config, stores)
+    events = [event async for event in feedback.read(chosen.since, chosen.until)]
+    if not events:
+        raise InvalidRequestError(
+            f"{chosen.tenant} has no feedback from {chosen.since:%Y-%m-%d} to {chosen.until:%Y-%m-%d}."
+        )
+    ids = [event.text_id for event in events if event.text_id is not None]
+    words: dict[str, FeedbackText] = {}
+    for start in range(0, len(ids), _TEXTS_AT_ONCE):
+        sealed = await feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+        words |= await unseal_all(sealed.values(), stores.erasure_keys)
+    return events, words
