@@ -3,9 +3,10 @@
     python model_artifacts/training/start.py --shell NAME --job NAME --image URI@sha256:… --instance TYPE
         --set 2026-11/abc/ --model llm/qwen3-8b/ [--hyperparameter NAME=VALUE …] [--dry-run]
 
-The learning stack's runbook (output ``TrainingShellName``) holds what every job of the tenant must have: role,
-subnets, keys, folders, tags, longest run. This program reads it and gives the SDK nothing else, and it checks
-what you pass by the runbook's own patterns. You act with your own permissions, as with the runbook itself.
+The learning stack's runbook (output ``TrainingShellName``) holds what every job of the tenant must have:
+role, subnets, keys, folders, tags, longest run. This program reads it and gives the SDK nothing else, and it
+checks what you pass by the runbook's own patterns. You act with your own permissions, as with the runbook
+itself.
 """
 
 from __future__ import annotations
