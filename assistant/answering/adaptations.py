@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -83,6 +83,10 @@ class Adaptations:
     def refused_releases(self) -> int:
         """Number of live or trial releases that may not serve: each is an alarm."""
         return self.now.releases.refused
+
+    def matcher_of(self, answers: Iterable[LiveAnswer]) -> ApprovedAnswers:
+        """Return a matcher of these answers alone, which judges as serving does now."""
+        return ApprovedAnswers.of(answers, vocabulary=self.now.vocabulary, scale=self._scale)
 
     async def run(self) -> None:
         """Refresh every two seconds until cancelled; pauses grow while the store is away."""

@@ -35,6 +35,7 @@ from assistant.domain.desk_decisions import (
     CaseReopening,
     CaseResolution,
     ItemKind,
+    PreviewRequest,
     Restoring,
     StateChange,
 )
@@ -159,6 +160,31 @@ async def list_gaps(service: ServiceOf, caller: Caller) -> wire.DeskGaps:
             )
             for one in gaps
         )
+    )
+
+
+@router.post(
+    "/v1/desk/preview",
+    responses=problems(400, 401, 403, 413, 422, 429, 503),
+    openapi_extra=body_of(PreviewRequest),
+)
+async def preview_answer(request: Request, service: ServiceOf, caller: Caller) -> wire.DeskPreview:
+    """Return which of the last questions an approved answer would capture, and why it would not the others
+    that are near. The read is recorded."""
+    _services(service, caller)
+    asked = parse_body(await read_body(request.scope, request.receive), PreviewRequest)
+    async with _timeout():
+        found = await service.tenants[caller.tenant].preview_answer(asked, identity=caller)
+    return wire.DeskPreview(
+        captured=tuple(
+            wire.DeskCaptured(answer_id=one.answer_id, question=one.question, cosine=one.cosine)
+            for one in found.captured
+        ),
+        near=tuple(
+            wire.DeskNear(answer_id=one.answer_id, question=one.question, cosine=one.cosine, why=one.why)
+            for one in found.near
+        ),
+        compared=found.compared,
     )
 
 

@@ -25,6 +25,7 @@ from assistant.domain.desk_decisions import (
     CaseApproval,
     CaseReopening,
     CaseResolution,
+    PreviewRequest,
     Restoring,
     StateChange,
 )
@@ -215,7 +216,7 @@ def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> di
 
 
 API_VERSION = "2.0.0"
-_DECISIONS = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring)
+_DECISIONS = (CaseResolution, CaseApproval, CaseReopening, StateChange, Restoring, PreviewRequest)
 _READ = (
     AnswerRequest,
     ChatRequest,

@@ -410,6 +410,27 @@ class DeskItemHistory(PublicModel):
     revisions: tuple[DeskItemRevision, ...]
 
 
+class DeskCaptured(PublicModel):
+    answer_id: str
+    question: str
+    cosine: float
+
+
+class DeskNear(DeskCaptured):
+    why: str
+    """Why it is not captured."""
+
+
+class DeskPreview(PublicModel):
+    """``POST /v1/desk/preview``: the nearest first."""
+
+    captured: tuple[DeskCaptured, ...]
+    near: tuple[DeskNear, ...]
+    """At most 20 questions that are near, but not captured."""
+    compared: int
+    """Different questions of the last days that were compared: at most 200 that the caller may see."""
+
+
 class DeskExportLine(PublicModel):
     """One line of ``GET /v1/desk/export``: a case or an item."""
 

@@ -23,6 +23,7 @@ from assistant.domain.desk_decisions import (
     CaseReopening,
     CaseResolution,
     ItemKind,
+    PreviewRequest,
     Restoring,
     StateChange,
 )
@@ -239,6 +240,11 @@ class AssistantClient:
     async def list_gaps(self) -> wire.DeskGaps:
         """Return questions without an answer, grouped by what they ask for."""
         return await self._read(wire.DeskGaps, Call("GET", "/v1/desk/gaps"))
+
+    async def preview_answer(self, asked: PreviewRequest) -> wire.DeskPreview:
+        """Return which of the last questions an approved answer would capture."""
+        call = Call("POST", "/v1/desk/preview", json=asked.model_dump(mode="json"))
+        return await self._read(wire.DeskPreview, call)
 
     async def list_items(self, *, kind: ItemKind | None = None) -> wire.DeskItems:
         """Return what reviewers made: of one kind, or of all."""

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
+    from assistant.learning.ports import DeskStore
+    from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
 
@@ -84,6 +86,7 @@ class ServedTenant:
     withdraw_documents: WithdrawDocuments
     withhold_documents: WithholdDocuments
     desk: DeskServices
+    preview_answer: PreviewAnswer
 
 
 @asynccontextmanager
@@ -148,6 +151,7 @@ async def _served(
         generates=generates,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
+    services = _desk(stores, desk, knowledge, answering)
     return ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -163,16 +167,19 @@ async def _served(
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
         withhold_documents=WithholdDocuments(knowledge, clock=clock),
-        desk=await _desk(stores, knowledge, answering),
+        desk=services,
+        preview_answer=_preview(services, adaptations),
     )
 
 
-async def _desk(stores: StoreChoice, knowledge: KnowledgeStores, answering: TenantServices) -> DeskServices:
+def _desk(
+    stores: StoreChoice, store: DeskStore, knowledge: KnowledgeStores, answering: TenantServices
+) -> DeskServices:
     from assistant.answering.reading import ReadAnswers
 
     tenant, place = stores.tenant, stores.tenant.deployment
     return DeskServices(
-        store=await stores.desk(),
+        store=store,
         records=answering.records,
         answers=ReadAnswers(answering),
         knowledge=knowledge,
@@ -184,6 +191,13 @@ async def _desk(stores: StoreChoice, knowledge: KnowledgeStores, answering: Tena
         needs_two_people=place is not None and place.profile == "hipaa",
         clock=stores.clock,
     )
+
+
+def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
+    from assistant.learning.preview import PreviewAnswer, QuestionVectors
+
+    vectors = QuestionVectors(services.embedder, clock=services.clock)
+    return PreviewAnswer(services, vectors, adaptations.matcher_of)
 
 
 async def _answering(

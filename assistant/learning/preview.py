@@ -1,0 +1,188 @@
+"""Shows which recent questions an approved answer would capture, before it is proposed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Reason
+from assistant.answering.ports import TextEmbedder
+from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.desk import ApprovedAnswer
+from assistant.domain.desk_decisions import PreviewRequest
+from assistant.domain.identity import Identity, Role
+from assistant.learning.desk import DeskServices, read_records
+
+MOST_QUESTIONS = 200
+"""Different recent questions that a preview compares; embedding one takes about 10 ms on a laptop."""
+MOST_NEAR = 20
+"""Questions that are shown though they are not captured, the nearest first."""
+_PERIODS = (timedelta(hours=1), timedelta(hours=8), timedelta(days=2), timedelta(days=14))
+"""Looked back one after the other, until enough answers are found."""
+_MOST_PAGES = 4
+_PAGE = 500
+_EMBEDDED_AT_ONCE = 32
+_EMBEDDING_TIMEOUT_S = 12.0
+_MOST_VECTORS = 2_000
+WHY: Mapping[Reason, str] = {
+    "none_near": "It is about something else.",
+    "code": "It names another code.",
+    "number": "It has another number.",
+    "opposite": "It asks for the opposite.",
+    "negation": "One of both is negated.",
+    "differs": "It asks for something more, or for something less.",
+}
+MatcherOf = Callable[[Iterable[LiveAnswer]], ApprovedAnswers]
+
+
+class QuestionVectors:
+    """Vectors of questions by the tenant's embedder, the last 2,000 kept by a hash: no question is kept."""
+
+    def __init__(self, embedder: TextEmbedder, *, clock: Clock) -> None:
+        self._embedder = embedder
+        self._clock = clock
+        self._kept: OrderedDict[bytes, array[float]] = OrderedDict()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, questions: Sequence[str]) -> list[array[float]]:
+        """Return one unit vector a question. Raises as the embedder. Answers of agents go first: one call
+        of this is on its way at a time."""
+        keys = [hashlib.sha256(question.encode()).digest() for question in questions]
+        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
+        async with self._one_at_a_time:
+            by_key = dict(zip(keys, questions, strict=True))
+            missing = [key for key in by_key if key not in self._kept]
+            for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
+                some = missing[start : start + _EMBEDDED_AT_ONCE]
+                made = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
+                self._kept.update((key, array("f", vector)) for key, vector in zip(some, made, strict=True))
+            found = [self._kept[key] for key in keys]
+            for key in by_key:
+                self._kept.move_to_end(key)
+            while len(self._kept) > _MOST_VECTORS:
+                self._kept.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedQuestion:
+    answer_id: str
+    question: str
+    cosine: float
+    """On the scale of the packaged embedding model."""
+    why: str = ""
+    """Why it is not captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    captured: tuple[PreviewedQuestion, ...] = ()
+    """The nearest first."""
+    near: tuple[PreviewedQuestion, ...] = ()
+    """Near, but not captured; the nearest first, 20 at most."""
+    compared: int = 0
+    """Different recent questions that were compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewAnswer:
+    """The use case. ``matcher_of`` compiles answers as serving does."""
+
+    services: DeskServices
+    vectors: QuestionVectors
+    matcher_of: MatcherOf
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+    async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> Previewed:
+        """Compare the last questions that the reader may see. The read is recorded.
+
+        Raises RecordsUnavailableError, and as the embedder.
+        """
+        services = self.services
+        async with self._turn:
+            recent = await self._recent(identity)
+            if not recent:
+                return Previewed()
+            entry = AccessEntry(
+                at=services.clock.now(), agent=identity.agent, kind="desk", subject_id="preview"
+            )
+            await services.records.record_access(entry)
+            wordings = await self.vectors.of(asked.questions)
+            asked_vectors = await self.vectors.of([record.question for record in recent])
+            return await asyncio.to_thread(self._compared, asked, wordings, recent, asked_vectors)
+
+    async def _recent(self, identity: Identity) -> list[AnswerRecord]:
+        """Return the newest record of each of the last different questions that the reader may see, the
+        newest first."""
+        now = self.services.clock.now()
+        answer_ids: list[str] = []
+        for period in _PERIODS:
+            query = AccessQuery(since=now - period, until=now + timedelta(seconds=1), limit=_PAGE)
+            answer_ids = [entry.subject_id for entry in await self._asked(query)]
+            if len(answer_ids) >= MOST_QUESTIONS:
+                break
+        newest = list(dict.fromkeys(reversed(answer_ids)))[: 2 * MOST_QUESTIONS]
+        by_question: dict[str, AnswerRecord] = {}
+        for record in await read_records(self.services.records, newest):
+            if self._may_see(record, identity):
+                by_question.setdefault(record.question.casefold(), record)
+        return list(by_question.values())[:MOST_QUESTIONS]
+
+    async def _asked(self, query: AccessQuery) -> list[AccessEntry]:
+        """Return the answers given in a period, oldest first; of a busy one, its first pages."""
+        found: list[AccessEntry] = []
+        for _ in range(_MOST_PAGES):
+            page = await self.services.records.list_accesses(query)
+            found += [entry for entry in page.entries if entry.kind == "asked"]
+            if page.next_after is None:
+                break
+            query = AccessQuery(query.since, query.until, after=page.next_after, limit=query.limit)
+        return found
+
+    def _may_see(self, record: AnswerRecord, identity: Identity) -> bool:
+        if not identity.labels.issuperset(record.labels):
+            return False
+        if Role.REVIEWER in identity.roles:
+            return True
+        own = self.services.sources.writable_by(identity)
+        names = [use.document_id for use in record.passages if "/" not in use.document_id]
+        return any(self.services.sources.of_document(name) in own for name in names)
+
+    def _compared(
+        self,
+        asked: PreviewRequest,
+        wordings: Sequence[Sequence[float]],
+        recent: Sequence[AnswerRecord],
+        vectors: Sequence[Sequence[float]],
+    ) -> Previewed:
+        now = self.services.clock.now()
+        today = now.date()
+        answer = ApprovedAnswer(
+            questions=asked.questions,
+            vectors=tuple(tuple(vector) for vector in wordings),
+            embedding_model=self.services.embedding_model,
+            text=asked.text,
+            owner="",
+            expires_on=today + timedelta(days=1),
+            proposed_by="",
+        )
+        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer)])
+        captured: list[PreviewedQuestion] = []
+        near: list[PreviewedQuestion] = []
+        for record, vector in zip(recent, vectors, strict=True):
+            found = matcher.match(record.question, vector, labels=frozenset(), today=today)
+            cosine = round(found.cosine, 3)
+            if isinstance(found, Match):
+                captured.append(PreviewedQuestion(record.answer_id, record.question, cosine))
+            elif found.live is not None:
+                why = WHY[found.reason]
+                near.append(PreviewedQuestion(record.answer_id, record.question, cosine, why))
+        captured.sort(key=lambda one: -one.cosine)
+        near.sort(key=lambda one: -one.cosine)
+        return Previewed(tuple(captured), tuple(near[:MOST_NEAR]), len(recent))
