@@ -53,8 +53,12 @@ def ask_once(options: GlobalOptions, asked: AgentQuestion, *, explain_it: bool) 
 
 def client_for(runtime: LocalRuntime, asked: AgentQuestion, *, ports: Mapping[str, int]) -> AssistantClient:
     """Return a client of the local service for the agent; the caller closes it."""
-    token = _token(runtime.options, Grant(asked.tenant, asked.agent), ports=ports)
-    return AssistantClient(url_of(SERVICE, ports), token=token)
+    return client_of(runtime, Grant(asked.tenant, asked.agent), ports=ports)
+
+
+def client_of(runtime: LocalRuntime, grant: Grant, *, ports: Mapping[str, int]) -> AssistantClient:
+    """Return a client of the local service with this grant; the caller closes it."""
+    return AssistantClient(url_of(SERVICE, ports), token=_token(runtime.options, grant, ports=ports))
 
 
 async def answer_on(terminal: Terminal, client: AssistantClient, question: str) -> AnswerPrinter:

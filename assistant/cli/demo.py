@@ -1,23 +1,34 @@
-"""``assistant demo``: two tenants, three questions, then it serves the console."""
+"""``assistant demo``: two tenants, three questions, a story at the desk; then it serves the console."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from rich.text import Text
 
-from assistant.cli.ask import AgentQuestion, answer_on, client_for
+from assistant.api import wire
+from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
-from assistant.cli.terminal import Terminal, styled
+from assistant.cli.terminal import Terminal, plain, styled
+from assistant.client import AssistantClient, NotAllowedError, NotThereError
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import CaseReason, CaseState, ItemState
+from assistant.domain.desk_decisions import CaseApproval, CaseResolution, NewApprovedAnswer, StateChange
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
+from assistant.domain.identity import Role
+from assistant.learning.intake import case_id
 from assistant.local.layout import SERVICE, url_of
+from assistant.local.tokens import Grant
 
 _AGENT = "demo"
 _QUESTIONS = {
@@ -25,11 +36,19 @@ _QUESTIONS = {
     "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked."""
-_UNANSWERABLE = AgentQuestion(
-    "pharmacy", _AGENT, "My headset keeps cutting out in mid call. Where do I order a new one?"
-)
-"""A question that the tenant's knowledge does not answer."""
+_STORY_TENANT = "pharmacy"
+"""Its knowledge does not answer the story's question."""
 _CHECK_EVERY_S = 1.0
+_ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
+_ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
+_BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes within two working days."
+_APPROVED_LIFE = timedelta(days=90)
+_LOOK_EVERY_S = 0.5
+_LOOKS = 60
+"""At most 30 s for each step that others must do."""
+_ENDED = "The demo has ended."
+_MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +60,14 @@ class _Demo:
     ports: Mapping[str, int]
 
     async def run(self) -> None:
-        """Load and ask the demo's tenants, then load the others."""
+        """Load and ask the demo's tenants, tell the story at the desk, then load the others."""
         tenants = self.runtime.tenants
         for tenant, question in _QUESTIONS.items():
             if tenant in tenants:
                 await self.load(tenant)
                 await self.ask(AgentQuestion(tenant, _AGENT, question))
-        if _UNANSWERABLE.tenant in tenants:
-            await self.ask(_UNANSWERABLE)
+        if _STORY_TENANT in tenants:
+            await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
         for tenant in [one for one in tenants if one not in _QUESTIONS]:
             try:
                 await self.load(tenant)
@@ -74,6 +93,147 @@ class _Demo:
         async with client_for(self.runtime, asked, ports=self.ports) as client:
             await answer_on(self.terminal, client, asked.question)
         out.print()
+
+
+@dataclass(frozen=True, slots=True)
+class _DeskStory:
+    """Two agents and two reviewers of one tenant, each signed in."""
+
+    terminal: Terminal
+    first: AssistantClient
+    next: AssistantClient
+    reviewer: AssistantClient
+    second: AssistantClient
+
+    async def tell(self) -> None:
+        """Tell the story, and withdraw its approved answer, so that the next demo begins as this one.
+
+        Raises LocalRuntimeError when a step does not happen in time, RefusedByServiceError, UnreachableError.
+        """
+        await self._withdraw_leftovers()
+        self._tell("amira, agent", f"asks: {_ASKED}")
+        printer = await answer_on(self.terminal, self.first, _ASKED)
+        if (answer_id := printer.answer_id) is None:
+            raise LocalRuntimeError("The answer came without an id. See the logs in .state/logs.")
+        verdict = Verdict(
+            verdict_id=uuid.uuid4().hex,
+            label=VerdictLabel.BAD,
+            reasons=("incomplete",),
+            better_text=_BETTER,
+        )
+        await self.first.give_verdict(answer_id, verdict)
+        marked_s = time.monotonic()
+        self._tell("amira, agent", f"marks it bad, with a better text: {_BETTER}")
+        case = await self._case_of(answer_id)
+        self._tell("rosa, reviewer", f"finds the case at the desk after {time.monotonic() - marked_s:.1f} s")
+        resolved = await self._approve(await self._propose(case))
+        approved_s = time.monotonic()
+        next_answer = await _until(
+            lambda: self._answer(_ASKED_NEXT, is_approved=True), missed="The approved answer was not served"
+        )
+        changed_s = time.monotonic() - approved_s
+        self._tell("noor, agent", f"asks: {_ASKED_NEXT}")
+        self.terminal.out.print(plain(next_answer.text))
+        self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
+        await self._withdraw(resolved)
+        self._tell("samuel, reviewer", "withdraws it again, so that the next demo begins the same")
+
+    async def _case_of(self, answer_id: str) -> wire.DeskCase:
+        """Return the case that the bad mark opens."""
+
+        async def look() -> wire.DeskCase | None:
+            try:
+                return await self.reviewer.read_case(case_id(answer_id, CaseReason.BAD_VERDICT))
+            except NotThereError:
+                return None
+
+        return await _until(look, missed="The bad mark did not reach the desk")
+
+    async def _propose(self, case: wire.DeskCase) -> wire.DeskCase:
+        answer = NewApprovedAnswer(
+            questions=(_ASKED,),
+            text=case.better_text or _BETTER,
+            expires_on=(datetime.now(UTC) + _APPROVED_LIFE).date(),
+        )
+        asked = CaseResolution(revision=case.revision, kind="approved_answer", approved_answer=answer)
+        proposed = await self.reviewer.resolve_case(case.case_id, asked)
+        self._tell("rosa, reviewer", "proposes the better text as an approved answer")
+        return proposed
+
+    async def _approve(self, proposed: wire.DeskCase) -> wire.DeskCase:
+        """Approve by a second person, where the tenant's profile asks for one."""
+        if proposed.case.state is not CaseState.PROPOSED:
+            return proposed
+        approval = CaseApproval(revision=proposed.revision, approve=True)
+        try:
+            await self.reviewer.approve_case(proposed.case_id, approval)
+        except NotAllowedError:
+            self._tell("rosa, reviewer", "may not approve what she proposed: that takes a second person")
+        approved = await self.second.approve_case(proposed.case_id, approval)
+        self._tell("samuel, reviewer", "reads it and approves it")
+        return approved
+
+    async def _answer(self, question: str, *, is_approved: bool) -> wire.WholeAnswer | None:
+        """Ask as the next agent; None where the answer is not, or still is, the approved one."""
+        answer = await self.next.ask(question)
+        return answer if (_BETTER in answer.text) is is_approved else None
+
+    async def _withdraw(self, resolved: wire.DeskCase) -> None:
+        resolution = resolved.case.resolution
+        if resolution is None or resolution.item_id is None:
+            raise LocalRuntimeError(f"The case {resolved.case_id} was resolved without an approved answer.")
+        history = await self.second.read_item("approved_answer", resolution.item_id)
+        await self._take_out(history.revisions[-1])
+
+    async def _withdraw_leftovers(self) -> None:
+        """Withdraw what a demo that was stopped in the middle left in service, and wait until it is gone."""
+        items = (await self.second.list_items(kind="approved_answer")).items
+        own = [item for item in items if item.approved_answer and item.approved_answer.text == _BETTER]
+        live = [item for item in own if item.state is ItemState.LIVE]
+        for item in live:
+            await self._take_out(item)
+        if live:
+            await _until(lambda: self._answer(_ASKED, is_approved=False), missed="The old answer did not go")
+
+    async def _take_out(self, item: wire.DeskItemRevision) -> None:
+        change = StateChange(revision=item.revision, state="withdrawn", note=_ENDED)
+        await self.second.set_item_state("approved_answer", item.item_id, change)
+
+    def _tell(self, who: str, what: str) -> None:
+        self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
+
+
+async def _tell_desk_story(
+    runtime: LocalRuntime, terminal: Terminal, *, tenant: str, ports: Mapping[str, int]
+) -> None:
+    """Sign four people in and tell the story. Raises as ``_DeskStory.tell``."""
+    agents, reviewers = (Role.AGENT,), (Role.REVIEWER,)
+    people = {"amira": agents, "noor": agents, "rosa": reviewers, "samuel": reviewers}
+    async with AsyncExitStack() as stack:
+        clients = {
+            name: await stack.enter_async_context(
+                client_of(runtime, Grant(tenant, name, roles=roles), ports=ports)
+            )
+            for name, roles in people.items()
+        }
+        story = _DeskStory(
+            terminal,
+            first=clients["amira"],
+            next=clients["noor"],
+            reviewer=clients["rosa"],
+            second=clients["samuel"],
+        )
+        await story.tell()
+
+
+async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
+    """Return what ``look`` finds. Raises LocalRuntimeError after 30 s."""
+    for _ in range(_LOOKS):
+        found = await look()
+        if found is not None:
+            return found
+        await asyncio.sleep(_LOOK_EVERY_S)
+    raise LocalRuntimeError(_MISSED.format(missed=missed))
 
 
 def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:

@@ -16,6 +16,15 @@ from tests.integration.local.local_processes import eventually, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
+TWO_PEOPLE = """
+[deployment]
+account = "111122223333"
+region = "us-east-1"
+zones = ["us-east-1a", "us-east-1b", "us-east-1c"]
+profile = "hipaa"
+cost_center = "pharmacy-care"
+release = "0.1.0"
+"""
 COLD = "# Cold delivery\n\nWhen a delivery that must stay cold arrives warm, keep it closed and call 4300.\n"
 
 
@@ -64,6 +73,8 @@ def demo_shop(shop: Shop, asked: str, tmp_path: Path) -> Shop:
     """A shop of its own under a tenant's name that the demo asks, with the models of the other."""
     made = open_shop(tmp_path, tenant="pharmacy")
     (made.folder / "notes" / "cold.md").write_text(COLD)
+    with (made.folder / "tenants" / "pharmacy.toml").open("a") as tenant:
+        tenant.write(TWO_PEOPLE)
     made.registry.path.parent.mkdir()
     shutil.copytree(shop.registry.path.parent / "models", made.registry.path.parent / "models")
     return made
@@ -79,10 +90,27 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
             break
     out = "".join(lines)
     assert re.search(r"^ +1 +Cold delivery +cold$", out, re.MULTILINE), out
-    assert "Not in the knowledge base." in out
+    assert_story_told(out)
     address = lines[-1].split()[-1]
     assert httpx.get(f"{address}healthz", timeout=10).status_code == 200
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert demo_shop.nothing_runs()
+    assert_story_told(demo_shop.run("demo", "--exit"))  # over the state of the first
+
+
+def assert_story_told(out: str) -> None:
+    """Assert that a bad mark, approved by a second person, changed the next agent's answer, in this order."""
+    steps = [
+        r"amira, agent +asks: ",
+        r"Not in the knowledge base\.",
+        r"amira, agent +marks it bad, with a better text: ([^\n]+)",
+        r"rosa, reviewer +finds the case at the desk after [\d.]+ s",
+        r"rosa, reviewer +may not approve what she proposed",
+        r"samuel, reviewer +reads it and approves it",
+        r"noor, agent +asks: [^\n]+\n\1\n",
+        r"The answer changed [\d.]+ s after the approval\.",
+        r"samuel, reviewer +withdraws it again",
+    ]
+    assert re.search(".*?".join(steps), out, re.DOTALL), out
