@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -39,6 +40,11 @@ PARAMETERS = {
     "TrainingSet": "set",
     "BaseModel": "model",
 }
+
+
+# The SDK asks whether the role may do each action on every resource: one that is bound to its own folders and
+# keys may not, and is refused. The tests of the learning stack judge the role.
+os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
 
 
 class RefusedError(Exception):
