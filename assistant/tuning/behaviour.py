@@ -13,7 +13,7 @@ Everything is estimated under the shipped ranker's probabilities, which no signa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from assistant.tuning.signals import CHANNELS, Flags, Floats, Numbers, Signals
 Doubles = NDArray[np.float64]
 _ROUNDS = 40
 """Of EM. The rates are settled to 1e-3 after some 25."""
+LEAST_RISE = 3.0
+"""Standard errors by which acceptance must rise with the ranker's probability over all agents, else it is
+taken for chance."""
 LEAST_DIFFERENCE = 0.15
 """Of P(accepted | right) and P(accepted | wrong): below it judgements are taken for chance."""
 _STRONGEST = 20.0
@@ -67,6 +70,9 @@ class Behaviour:
     """P(examined) by position, 1 to 20; empty where too few sources were opened."""
     noise: float = 1.0
     """P(opened | examined, wrong) / P(opened | examined, right)."""
+    z: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By way to judge: how far acceptance rises with the ranker's own probability, in standard errors; over
+    all agents, since those who were left out were chosen by it."""
 
 
 def behaviour_of(signals: Signals, before: Floats) -> tuple[Behaviour, Flags]:
@@ -90,11 +96,28 @@ def behaviour_of(signals: Signals, before: Floats) -> tuple[Behaviour, Flags]:
         channels=channels,
         agents={signals.agent_names[agent]: rates for agent, rates in sorted(known.items())},
         left_out=tuple(signals.agent_names[agent] for agent in sorted(refused)),
+        z={
+            channel: _rise(right[of], signals.judged_good[of])
+            for number, channel in enumerate(CHANNELS)
+            if channel in channels and (of := signals.channel == number).any()
+        },
     )
     relevant: Doubles = before * np.exp(evidence_of(signals, judging, counted)).astype(np.float64)
     relevant = relevant / (relevant.sum(axis=1, keepdims=True) + 1.0 - before.sum(axis=1, keepdims=True))
     examination, noise = _examination(signals, relevant, counted)
     return replace(judging, examination=examination, noise=noise), counted
+
+
+def _rise(right: Doubles, good: Flags) -> float:
+    """Return the slope of acceptance over P(right), in standard errors; 0 where P(right) does not vary."""
+    x: Doubles = right - right.mean()
+    spread = float((x**2).sum())
+    if spread < 1e-6 or len(right) < 3:
+        return 0.0
+    slope = float((x * good).sum()) / spread
+    rest: Doubles = good - good.mean() - slope * x
+    error = np.sqrt(float((rest**2).sum()) / (len(right) - 2) / spread)
+    return float(slope / max(error, 1e-9))
 
 
 def _judging(signals: Signals, right: Doubles, counted: Flags) -> tuple[dict[str, Rates], dict[int, Rates]]:

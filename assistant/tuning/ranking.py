@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from assistant.answering.retrieve import INDEX_FEATURES, Weights, WeightsFile, shipped_weights
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.tuning.behaviour import LEAST_DIFFERENCE, Behaviour, Doubles, behaviour_of, evidence_of
+from assistant.tuning.behaviour import (
+    LEAST_DIFFERENCE,
+    LEAST_RISE,
+    Behaviour,
+    Doubles,
+    behaviour_of,
+    evidence_of,
+)
 from assistant.tuning.signals import FEATURES, Flags, Floats, Numbers, Signals
 
 MOST_OFFSETS = 3_000
@@ -147,13 +154,18 @@ def _check_amount(signals: Signals, plan: LearningPlan) -> None:
 def _check_judgements(behaviour: Behaviour, counted: Flags) -> None:
     """Raise ConflictError where judgements look like chance, or most of them contradict the others."""
     differences = [rates.difference for rates in behaviour.channels.values()]
-    if differences and max(differences) >= LEAST_DIFFERENCE and counted.mean() >= 0.5:
+    rise = max(behaviour.z.values(), default=0.0)
+    if rise >= LEAST_RISE and max(differences) >= LEAST_DIFFERENCE and counted.mean() >= 0.5:
         return
-    said = ", ".join(f"{name} {rates.difference:+.2f}" for name, rates in behaviour.channels.items())
+    said = ", ".join(
+        f"{name} {rates.difference:+.2f} ({behaviour.z.get(name, 0.0):.1f} standard errors)"
+        for name, rates in behaviour.channels.items()
+    )
     raise ConflictError(
         "Agents accept right and wrong documents alike, as chance would: P(accepted | right) less "
-        f"P(accepted | wrong) is {said or 'not known'}; it must reach {LEAST_DIFFERENCE} for those who gave "
-        f"half of the judgements, and did for {counted.mean():.0%}. Nothing is learned of this window."
+        f"P(accepted | wrong) is {said or 'not known'}; it must reach {LEAST_DIFFERENCE} and {LEAST_RISE:g} "
+        f"standard errors for those who gave half of the judgements; {counted.mean():.0%} count. "
+        "Nothing is learned of this window."
     )
 
 
