@@ -26,7 +26,7 @@ from tests.fakes.synthetic_feedback import DAY, START, Agents, World, feedback
 
 LIMIT_S, LIMIT_MIB = 60.0, 1024.0
 _WORLD = World(change={"title_cosine": 0.5}, offsets={"d3": 0.5}, documents=441, candidates=20)
-_DAYS = 10
+_DAYS = 28
 _GROUP = 500
 
 

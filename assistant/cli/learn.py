@@ -10,10 +10,12 @@ import typer
 from typer import Option
 
 from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.ranking_commands import ranking_app
 
 learn_app = typer.Typer(
     help="Learn from agents' feedback, and erase a patient from it.", no_args_is_help=True
 )
+learn_app.add_typer(ranking_app)
 MEMBER = "Member number, however it is written."
 
 

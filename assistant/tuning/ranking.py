@@ -173,7 +173,7 @@ class ScoreModel:
     """Scores of all answers' candidates as a function of weights and offsets."""
 
     def __init__(
-        self, *, documents: Numbers, scores: Floats, standard: Floats, steepness: Floats, count: int
+        self, *, documents: NDArray[np.int32], scores: Floats, standard: Floats, steepness: Floats, count: int
     ) -> None:
         self.documents, self.scores, self.standard, self.steepness = documents, scores, standard, steepness
         self.count = count
@@ -226,18 +226,25 @@ def _standard(signals: Signals) -> Floats:
     are linear in the features, so that a least-squares fit of the scores gives weight / deviation. It is
     shrunk towards the median of all answers; the mean cancels in the softmax.
     """
-    here = signals.documents >= 0
-    missing = ~np.isfinite(signals.features)
-    lowest = np.min(np.where(missing, np.inf, signals.features), axis=1, keepdims=True)
-    values = np.where(missing, np.where(np.isfinite(lowest), lowest, 0.0), signals.features)
-    values = np.where(here[:, :, None], values, 0.0).astype(np.float32)
-    deviations = np.full((len(signals), FEATURES), np.nan, np.float32)
+    standard = np.zeros(signals.features.shape, np.float32)
     for number, ranker in enumerate(signals.rankers):
         rows = np.flatnonzero(signals.served == number)
-        for chunk in np.array_split(rows, max(1, len(rows) // _CHUNK)):
+        for chunk in np.array_split(rows, len(rows) // _CHUNK + 1):
             if len(chunk):
-                deviations[chunk] = _deviations(signals, values[chunk], chunk, ranker)
-    return (values / np.maximum(deviations, 1e-6)[:, None, :]).astype(np.float32)
+                values = _filled(signals, chunk)
+                deviations = _deviations(signals, values, chunk, ranker)
+                standard[chunk] = values / np.maximum(deviations, 1e-6)[:, None, :]
+    return standard
+
+
+def _filled(signals: Signals, rows: Numbers) -> Floats:
+    """Return raw features with the lowest one of the answer where a leg did not find a document."""
+    features = signals.features[rows]
+    missing = ~np.isfinite(features)
+    lowest: Floats = np.min(np.where(missing, np.float32(np.inf), features), axis=1, keepdims=True)
+    values = np.where(missing, np.where(np.isfinite(lowest), lowest, np.float32(0.0)), features)
+    here = signals.documents[rows] >= 0
+    return np.where(here[:, :, None], values, np.float32(0.0)).astype(np.float32)
 
 
 def _deviations(signals: Signals, values: Floats, rows: Numbers, ranker: Weights) -> Floats:

@@ -7,8 +7,8 @@ acts on it are joined, in whatever order they arrive.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Literal
@@ -63,7 +63,7 @@ class Signals:
 
     names: tuple[str, ...]
     """Document ids; ``documents`` holds their indices."""
-    documents: Numbers
+    documents: NDArray[np.int32]
     """(n, k)"""
     scores: Floats
     """(n, k) Final scores as they were served."""
@@ -106,37 +106,37 @@ class Signals:
 
 @dataclass(slots=True)
 class _Acts:
-    """What was done with one answer so far."""
+    """What was done with one answer so far: some 400 bytes, since there may be 100,000."""
 
     row: int
     agent: int
-    conversation: str
-    day: str
-    question: bytes
+    conversation: int
+    """As a number, as all that is only counted."""
+    day: int
+    question: int
     served: int
     quoted: int
     propensity: float
-    columns: Mapping[str, int]
-    judgements: dict[Channel, tuple[datetime, bool]] = field(
-        default_factory=dict[Channel, tuple[datetime, bool]]
-    )
-    opened: set[int] = field(default_factory=set[int])
-    wrong: tuple[datetime, frozenset[int]] | None = None
+    channel: int = -1
+    good: bool = False
+    judged_at: datetime | None = None
+    opened: int = 0
+    """Columns as bits; so below."""
+    wrong: int = 0
+    marked_at: datetime | None = None
     next_answer: str | None = None
 
     def judge(self, channel: Channel, at: datetime, good: bool) -> None:
-        """Keep the latest judgement of a channel."""
-        before = self.judgements.get(channel)
-        if before is None or at >= before[0]:
-            self.judgements[channel] = (at, good)
+        """Keep the judgement of the most explicit channel, and of it the latest."""
+        number = CHANNELS.index(channel)
+        before = (-self.channel, self.judged_at) if self.judged_at is not None else None
+        if before is None or (-number, at) >= before:
+            self.channel, self.judged_at, self.good = number, at, good
 
-    @property
-    def judgement(self) -> tuple[int, bool]:
-        """Return the channel that counts and its judgement; (-1, False) where there is none."""
-        for number, channel in enumerate(CHANNELS):
-            if channel in self.judgements:
-                return number, self.judgements[channel][1]
-        return -1, False
+    def mark(self, wrong: int, at: datetime) -> None:
+        """Keep the documents that the latest verdict marked as wrongly cited."""
+        if self.marked_at is None or at >= self.marked_at:
+            self.wrong, self.marked_at = wrong, at
 
 
 class SignalCollector:
@@ -161,7 +161,7 @@ class SignalCollector:
         self._names: dict[str, int] = {}
         self._agents: dict[str, int] = {}
         self._blocks: list[Floats] = []
-        self._documents: list[Numbers] = []
+        self._documents: list[NDArray[np.int32]] = []
         self._times: tuple[datetime, datetime] | None = None
         self.left_out: Counter[str] = Counter()
 
@@ -213,13 +213,12 @@ class SignalCollector:
         acts = _Acts(
             row=self._store(kept),
             agent=self._agents.setdefault(event.agent, len(self._agents)),
-            conversation=event.conversation,
-            day=event.asked_at.date().isoformat(),
+            conversation=int(event.conversation, 16),
+            day=event.asked_at.date().toordinal(),
             question=_fingerprint(kept),
             served=served,
             quoted=quoted,
             propensity=kept[quoted].propensity,
-            columns={one.document_id: at for at, one in enumerate(kept)},
         )
         self._answers[event.answer_id] = acts
         return acts
@@ -228,7 +227,7 @@ class SignalCollector:
         row = len(self._answers)
         if row % _BLOCK == 0:
             self._blocks.append(np.full((_BLOCK, MOST_CANDIDATES, FEATURES + 3), np.nan, np.float32))
-            self._documents.append(np.full((_BLOCK, MOST_CANDIDATES), -1, np.int64))
+            self._documents.append(np.full((_BLOCK, MOST_CANDIDATES), -1, np.int32))
         block, documents, at = self._blocks[-1], self._documents[-1], row % _BLOCK
         for column, one in enumerate(kept):
             features = one.features
@@ -246,11 +245,8 @@ class SignalCollector:
             case FeedbackKind.VERDICT:
                 if not _OF_THE_TEXT.issuperset(event.reasons or ("",)):
                     acts.judge("verdict", event.at, event.label is VerdictLabel.GOOD)
-                marked = frozenset(
-                    acts.columns[name] for name in event.wrong_documents if name in acts.columns
-                )
-                if acts.wrong is None or event.at >= acts.wrong[0]:
-                    acts.wrong = event.at, marked
+                columns = {self._column(acts, name) for name in event.wrong_documents} - {None}
+                acts.mark(sum(1 << column for column in columns if column is not None), event.at)
             case FeedbackKind.SENT:
                 good = sent_as_shown(event)
                 if good is not None:
@@ -261,25 +257,34 @@ class SignalCollector:
                 acts.judge("reformulated", event.at, False)
                 acts.next_answer = event.next_answer_id
             case FeedbackKind.OPENED_SOURCE:
-                column = acts.columns.get(event.opened or "")
+                column = self._column(acts, event.opened or "")
                 if column is not None and column != acts.quoted:
-                    acts.opened.add(column)
+                    acts.opened |= 1 << column
             case FeedbackKind.UNANSWERED:
                 self.left_out["unanswered"] += 1
+
+    def _column(self, acts: _Acts, document_id: str) -> int | None:
+        """Return where a document stands among an answer's candidates."""
+        number = self._names.get(document_id)
+        if number is None:
+            return None
+        found = np.flatnonzero(self._documents[acts.row // _BLOCK][acts.row % _BLOCK] == number)
+        return int(found[0]) if len(found) else None
+
+    def _rows(self, rows: Numbers) -> tuple[NDArray[np.int32], Floats]:
+        """Return documents and values of these rows."""
+        documents = np.empty((len(rows), MOST_CANDIDATES), np.int32)
+        values = np.empty((len(rows), MOST_CANDIDATES, FEATURES + 3), np.float32)
+        for number, (block_of_documents, block) in enumerate(zip(self._documents, self._blocks, strict=True)):
+            here = np.flatnonzero(rows // _BLOCK == number)
+            documents[here] = block_of_documents[rows[here] % _BLOCK]
+            values[here] = block[rows[here] % _BLOCK]
+        return documents, values
 
     def signals(self, *, seed: int, caps: Caps) -> Signals:
         """Return what counts. The same events in any order and the same seed give the same arrays."""
         kept = self._within(caps, seed)
-        rows = np.array([one.row for one in kept], np.int64)
-        values = (
-            np.concatenate(self._blocks)[rows]
-            if kept
-            else np.empty((0, MOST_CANDIDATES, FEATURES + 3), np.float32)
-        )
-        documents = (
-            np.concatenate(self._documents)[rows] if kept else np.empty((0, MOST_CANDIDATES), np.int64)
-        )
-        judged = [one.judgement for one in kept]
+        documents, values = self._rows(np.array([one.row for one in kept], np.int64))
         agents = np.array([one.agent for one in kept], np.int64)
         propensity = np.array([one.propensity for one in kept], np.float32)
         return Signals(
@@ -291,11 +296,11 @@ class SignalCollector:
             listed=values[:, :, 2] == 1.0,
             quoted=np.array([one.quoted for one in kept], np.int64),
             propensity=propensity,
-            channel=np.array([channel for channel, _ in judged], np.int64),
-            judged_good=np.array([good for _, good in judged], bool),
-            opened=_columns(kept, lambda one: one.opened),
-            wrong=_columns(kept, lambda one: one.wrong[1] if one.wrong else ()),
-            found_next=_columns(kept, self._found_next),
+            channel=np.array([one.channel for one in kept], np.int64),
+            judged_good=np.array([one.good for one in kept], bool),
+            opened=_columns([one.opened for one in kept]),
+            wrong=_columns([one.wrong for one in kept]),
+            found_next=_columns([self._found_next(one) for one in kept]),
             agents=agents,
             weights=_weights(agents, propensity, share=caps.agent_share),
             served=np.array([one.served for one in kept], np.int64),
@@ -317,8 +322,12 @@ class SignalCollector:
             limits: tuple[tuple[object, int, str], ...] = (
                 ((acts.agent, acts.day), caps.per_agent_day, "over the cap of an agent's day"),
                 (acts.agent, caps.per_agent, "over the cap of an agent"),
-                (acts.conversation, caps.per_conversation, "over the cap of a conversation"),
-                (acts.question, caps.per_question, "over the cap of a question"),
+                (
+                    ("conversation", acts.conversation),
+                    caps.per_conversation,
+                    "over the cap of a conversation",
+                ),
+                (("question", acts.question), caps.per_question, "over the cap of a question"),
             )
             over = next((reason for key, most, reason in limits if counts[key] >= most), None)
             if over is not None:
@@ -328,15 +337,15 @@ class SignalCollector:
             kept.append(acts)
         return kept
 
-    def _found_next(self, one: _Acts) -> Collection[int]:
-        """Return the column of the document that the answer to the question in other words was accepted for
-        (query chains: Radlinski and Joachims, KDD 2005)."""
+    def _found_next(self, one: _Acts) -> int:
+        """Return the column, as a bit, of the document that the answer to the question in other words was
+        accepted for (query chains: Radlinski and Joachims, KDD 2005)."""
         following = self._answers.get(one.next_answer or "")
-        if following is None or following.agent != one.agent or not following.judgement[1]:
-            return ()
-        accepted = next(name for name, at in following.columns.items() if at == following.quoted)
-        column = one.columns.get(accepted)
-        return () if column is None or column == one.quoted else (column,)
+        if following is None or following.agent != one.agent or not following.good:
+            return 0
+        accepted = self._documents[following.row // _BLOCK][following.row % _BLOCK, following.quoted]
+        found = np.flatnonzero(self._documents[one.row // _BLOCK][one.row % _BLOCK] == accepted)
+        return 1 << int(found[0]) if len(found) and int(found[0]) != one.quoted else 0
 
 
 def sent_as_shown(event: FeedbackEvent) -> bool | None:
@@ -349,21 +358,18 @@ def sent_as_shown(event: FeedbackEvent) -> bool | None:
     return False if share >= _REWRITTEN else None
 
 
-def _fingerprint(kept: list[ShownDocument]) -> bytes:
+def _fingerprint(kept: list[ShownDocument]) -> int:
     """Return what the same question asked again has in common: its candidates and their raw features."""
-    hashed = blake2b(digest_size=16)
+    hashed = blake2b(digest_size=7)
     for one in sorted(kept, key=lambda one: one.document_id):
         features = [one.features.get(name) for name in INDEX_FEATURES]
         hashed.update(f"{one.document_id}{features}".encode())
-    return hashed.digest()
+    return int.from_bytes(hashed.digest())
 
 
-def _columns(kept: list[_Acts], of: Callable[[_Acts], Collection[int]]) -> Flags:
-    flags = np.zeros((len(kept), MOST_CANDIDATES), bool)
-    for row, one in enumerate(kept):
-        for column in of(one):
-            flags[row, column] = True
-    return flags
+def _columns(bits: list[int]) -> Flags:
+    columns = np.arange(MOST_CANDIDATES)
+    return (np.array(bits, np.int64)[:, None] >> columns & 1).astype(bool)
 
 
 def _weights(agents: Numbers, propensity: Floats, *, share: float) -> Floats:

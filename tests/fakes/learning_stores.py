@@ -61,5 +61,5 @@ class MemoryFeedback:
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
         return {}
 
-    async def texts_about(self, subject: str) -> Sequence[str]:
+    async def texts_about(self, subject: str) -> list[str]:
         return []

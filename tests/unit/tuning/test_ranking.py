@@ -15,7 +15,7 @@ from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.tuning.behaviour import behaviour_of, evidence_of
 from assistant.tuning.ranking import Fit, Learned, LearningPlan, ScoreModel, learn
 from assistant.tuning.signals import FEATURES, Caps, SignalCollector, Signals
-from tests.fakes.synthetic_feedback import Agents, World, feedback
+from tests.fakes.synthetic_feedback import START, Agents, World, feedback
 
 SHIPPED = shipped_weights("ranker")
 UNCAPPED = Caps(per_agent_day=100_000, per_agent=100_000)
@@ -128,19 +128,36 @@ def test_random_openings_change_nothing_that_matters() -> None:
     assert with_them.weights == pytest.approx(without.weights, abs=0.1)
 
 
-def test_a_bot_with_flipped_verdicts_is_left_out_and_changes_little() -> None:
-    honest = list(feedback(1_500, TITLES_COUNT_MORE))
-    bot = [
-        one.model_copy(update={"agent": "b" * 32, "answer_id": f"bot-{n}", "event_id": f"{n:064x}"})
-        for n, one in enumerate(
-            feedback(1_000, TITLES_COUNT_MORE, Agents(count=1, flips=frozenset({0})), seed=9)
+def bot_of(count: int) -> list[FeedbackEvent]:
+    """Return flipped verdicts of one agent, all on one day."""
+    flipped = feedback(count, TITLES_COUNT_MORE, Agents(count=1, flips=frozenset({0})), seed=9)
+    return [
+        one.model_copy(
+            update={
+                "agent": "b" * 32,
+                "answer_id": f"bot-{number}",
+                "event_id": f"{number:064x}",
+                "conversation": f"b{number:031x}",
+                "asked_at": START,
+            }
         )
+        for number, one in enumerate(flipped)
     ]
-    alone = learn(collected(honest), LearningPlan())
-    poisoned = learn(collected(honest + bot), LearningPlan())
+
+
+def test_a_bot_with_1000_flipped_verdicts_is_left_out_and_changes_little() -> None:
+    honest, bot = list(feedback(1_500, TITLES_COUNT_MORE)), bot_of(1_000)
+    alone = learn(collected(honest, caps=Caps()), LearningPlan())
+    poisoned = learn(collected(honest + bot, caps=Caps()), LearningPlan())
     assert poisoned.behaviour.left_out == ("b" * 32,)
     assert poisoned.signals == alone.signals
-    assert poisoned.weights == pytest.approx(alone.weights, abs=0.15)
+    assert poisoned.weights == pytest.approx(alone.weights, abs=0.02)
+
+
+def test_a_bot_that_no_cap_holds_back_makes_the_window_be_refused() -> None:
+    events = list(feedback(1_500, TITLES_COUNT_MORE)) + bot_of(1_000)
+    with pytest.raises(ConflictError, match="as chance would"):
+        learn(collected(events), LearningPlan())
 
 
 def test_an_agent_who_marks_everything_good_is_left_out() -> None:
