@@ -145,13 +145,19 @@ def bot_of(count: int) -> list[FeedbackEvent]:
     ]
 
 
-def test_a_bot_with_1000_flipped_verdicts_is_left_out_and_changes_little() -> None:
+def test_a_day_of_1000_flipped_verdicts_by_one_agent_changes_little() -> None:
     honest, bot = list(feedback(1_500, TITLES_COUNT_MORE)), bot_of(1_000)
     alone = learn(collected(honest, caps=Caps()), LearningPlan())
     poisoned = learn(collected(honest + bot, caps=Caps()), LearningPlan())
-    assert poisoned.behaviour.left_out == ("b" * 32,)
-    assert poisoned.signals == alone.signals
-    assert poisoned.weights == pytest.approx(alone.weights, abs=0.02)
+    assert poisoned.signals <= alone.signals + Caps().per_agent_day
+    assert poisoned.weights == pytest.approx(alone.weights, abs=0.05)
+
+
+def test_an_agent_who_flips_verdicts_day_after_day_is_left_out() -> None:
+    honest, bot = list(feedback(1_500, TITLES_COUNT_MORE)), bot_of(300)
+    result = learn(collected(honest + bot), LearningPlan())
+    assert result.behaviour.left_out == ("b" * 32,)
+    assert result.signals == 1_500
 
 
 def test_a_bot_that_no_cap_holds_back_makes_the_window_be_refused() -> None:
