@@ -10,13 +10,17 @@ import typer
 from typer import Option
 
 from assistant.cli.global_options import GlobalOptions, Tenant
-from assistant.cli.ranking_commands import ranking_app
 
 learn_app = typer.Typer(
     help="Learn from agents' feedback, and erase a patient from it.", no_args_is_help=True
 )
-learn_app.add_typer(ranking_app)
 MEMBER = "Member number, however it is written."
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+SINCE = "First day of signals, UTC. Default: 28 days before --until."
+UNTIL = "End of the window, UTC. Default: now."
+SHARE = "Conversations in the trial, in per cent."
+DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
+PROTECTED = "Use the questions that `assistant learn questions` wrote, in place of asking them now."
 
 
 @learn_app.command()
@@ -29,9 +33,6 @@ def erase(
     from assistant.cli.records import erase_patient
 
     erase_patient(GlobalOptions.of(context), tenant=tenant, member=member)
-
-
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 @learn_app.command()
@@ -61,3 +62,57 @@ def export(
     rules = SetRules(least_agreement=least_agreement, least_marks=least_marks)
     chosen = ExportOptions(tenant=tenant, since=begin, until=end, out=out, rules=rules)
     export_sets(GlobalOptions.of(context), chosen)
+
+
+@learn_app.command()
+def ranking(
+    context: typer.Context,
+    tenant: Tenant,
+    since: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=SINCE)] = None,
+    until: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=UNTIL)] = None,
+    seed: Annotated[int, Option(help="Chooses which signals a cap leaves.")] = 0,
+    share: Annotated[int, Option(min=1, max=100, metavar="N", help=SHARE)] = 10,
+    dry_run: Annotated[bool, Option("--dry-run", help=DRY_RUN)] = False,
+    questions: Annotated[Path | None, Option(metavar="FILE", help=PROTECTED)] = None,
+) -> None:
+    """Learn ranker weights from agents' feedback; what passes the gate goes on trial."""
+    from assistant.cli.ranking import RankingOptions, learn_ranking
+
+    chosen = RankingOptions(tenant, since, until, seed, share, dry_run, questions)
+    learn_ranking(GlobalOptions.of(context), chosen)
+
+
+@learn_app.command()
+def releases(context: typer.Context, tenant: Tenant) -> None:
+    """List the releases of ranker weights, newest first, refused ones too."""
+    from assistant.cli.ranking import list_releases
+
+    list_releases(GlobalOptions.of(context), tenant=tenant)
+
+
+@learn_app.command()
+def promote(context: typer.Context, tenant: Tenant) -> None:
+    """Make the trial live, where it has its sample and is not worse than what serves beside it."""
+    from assistant.cli.ranking import promote
+
+    promote(GlobalOptions.of(context), tenant=tenant)
+
+
+@learn_app.command()
+def rollback(context: typer.Context, tenant: Tenant) -> None:
+    """Take the newest release back; the one before serves again within seconds."""
+    from assistant.cli.ranking import roll_back
+
+    roll_back(GlobalOptions.of(context), tenant=tenant)
+
+
+@learn_app.command()
+def questions(
+    context: typer.Context,
+    tenant: Tenant,
+    out: Annotated[Path, Option("--out", metavar="FILE", help="Gets the questions' candidates, no text.")],
+) -> None:
+    """Observe the evaluation questions and write them for the scheduled job's gate."""
+    from assistant.cli.ranking import write_questions
+
+    write_questions(GlobalOptions.of(context), tenant=tenant, out=out)

@@ -26,7 +26,7 @@ from assistant.private_files import make_private_folder, write_private
 from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet, protected_question, read_protected
 from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.releases import LearningReport, Release, Releases, TrialCount
-from assistant.wiring.learning import open_learning
+from assistant.wiring.feedback import open_learning
 
 DAYS = 28
 """Of the window, where none is named."""

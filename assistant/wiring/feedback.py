@@ -14,6 +14,7 @@ from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
+from assistant.learning.ports import DeskStore, FeedbackStore
 from assistant.learning.signals import Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.functions import MovingSettings
@@ -162,3 +163,19 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             clock,
             settings,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LearningStores:
+    feedback: FeedbackStore
+    desk: DeskStore
+
+
+@asynccontextmanager
+async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[LearningStores]:
+    """Open one tenant's embedded stores, without any other process."""
+    stores = embedded_tenant(tenant, state_dir=state_dir)
+    try:
+        yield LearningStores(embedded_feedback(tenant, stores), stores.desk)
+    finally:
+        await stores.close()
