@@ -43,8 +43,8 @@ from assistant.domain.errors import DependencyError
 from assistant.domain.identity import Identity, Role
 from assistant.learning.desk import CaseFilter, CaseLine, CaseReading, DeskServices, ReviewDesk, body_of_item
 from assistant.learning.desk_items import MODELS, DeskItems, served_body
-from assistant.learning.document_questions import DocumentQuestions
 from assistant.learning.resolutions import Resolutions
+from assistant.learning.upkeep import DocumentQuestions
 
 _TIMEOUT_S = 20.0
 """For one request: texts of documents may take 6 s, vectors 10 s."""

@@ -16,6 +16,7 @@ import typer
 from typer import Argument, Option
 
 from assistant.cli.deploy_commands import deploy_app, tenant_app
+from assistant.cli.desk import desk_app
 from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
 from assistant.cli.learn import learn_app
@@ -42,6 +43,7 @@ app.add_typer(local_app, name="local")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(learn_app, name="learn")
+app.add_typer(desk_app, name="desk")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(deploy_app)
 Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]

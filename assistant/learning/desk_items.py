@@ -33,7 +33,7 @@ from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
 from assistant.learning.desk import DeskServices, body_of_item, check_revision, is_open_to, not_found
-from assistant.learning.document_questions import DocumentQuestions
+from assistant.learning.upkeep import DocumentQuestions
 
 Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
 MODELS: Mapping[DeskKind, type[Served]] = {

@@ -16,10 +16,9 @@ from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.learning.desk import DeskServices, ReviewDesk, body_of_item
 from assistant.learning.desk_items import DeskItems
-from assistant.learning.document_questions import DocumentQuestions
 from assistant.learning.intake import OpenCases, case_id
 from assistant.learning.resolutions import Resolutions
-from assistant.learning.upkeep import DeskUpkeep
+from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts import samples
