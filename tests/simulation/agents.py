@@ -247,11 +247,25 @@ def _pseudonym(what: str, name: str) -> str:
     return hashlib.sha256(f"simulated:{what}:{name}".encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The weights that serve a day: live ones, and a trial's for a share of the conversations."""
+
+    live: Weights
+    trial: Weights | None = None
+    share_percent: int = 0
+
+    def weights(self, conversation: str) -> Weights:
+        """Return the weights of one conversation, by its hash."""
+        drawn = int(hashlib.sha256(f"trial:{conversation}".encode()).hexdigest()[:8], 16) % 100
+        return self.trial if self.trial is not None and drawn < self.share_percent else self.live
+
+
 # --- days -----------------------------------------------------------------------------------------------
 
 
 class Days:
-    """What a staff does day by day; the same seed and weights give the same events."""
+    """What a staff does day by day; the same seed and serving give the same events."""
 
     def __init__(self, world: World, agents: Sequence[Agent], *, seed: int) -> None:
         self._world, self._agents, self._seed = world, agents, seed
@@ -264,55 +278,58 @@ class Days:
         for one in world.asked:
             self._same.setdefault(one.found.question.document_id, []).append(one)
 
-    def day(self, number: int, weights: Weights) -> list[FeedbackEvent]:
-        """Return one day's events under the weights that serve that day, by time."""
-        ranked: dict[int, Ranking] = {}
+    def day(self, number: int, serving: Serving) -> list[FeedbackEvent]:
+        """Return one day's events under what serves that day, by time."""
+        ranked = _Ranked()
         events = [
             event
             for agent in self._agents
-            for event in self._of_agent(agent, number, weights, ranked)
+            for event in self._of_agent(agent, number, serving, ranked)
         ]  # fmt: skip
         return sorted(events, key=lambda event: (event.at, event.event_id))
 
     def _of_agent(
-        self, agent: Agent, number: int, weights: Weights, ranked: dict[int, Ranking]
+        self, agent: Agent, number: int, serving: Serving, ranked: _Ranked
     ) -> Iterator[FeedbackEvent]:
         drawn = random.Random(f"{self._seed}:{number}:{agent.name}")
         for turn, replay in enumerate(drawn.choices(self._world.asked, self._shares, k=agent.questions)):
             begun = FIRST_DAY + timedelta(days=number, minutes=480 * turn / agent.questions)
             session = Session(agent, self._world, drawn, at=begun, fresh=1.0 - turn / agent.questions)
-            others = [one for one in self._same[replay.found.question.document_id] if one is not replay]
-            again = [(one, _ranked(one, weights, ranked)) for one in others]
             name = f"{number}-{agent.name}-{turn}"
-            shown = _ranked(replay, weights, ranked)
-            yield from session.events(
-                Answer(replay, shown, agent, name, weights.sha256, self._world.tenant), again
-            )
+            weights = serving.weights(name)
+            others = [one for one in self._same[replay.found.question.document_id] if one is not replay]
+            again = [(one, _rank(one, weights, ranked)) for one in others]
+            yield from session.events(self._answer(replay, agent, name, serving, ranked), again)
+
+    def _answer(self, replay: Replay, agent: Agent, name: str, serving: Serving, ranked: _Ranked) -> Answer:
+        weights = serving.weights(name)
+        shown = _rank(replay, weights, ranked)
+        return Answer(replay, shown, agent, name, weights.sha256, self._world.tenant)
 
 
-def _ranked(replay: Replay, weights: Weights, ranked: dict[int, Ranking]) -> Ranking:
-    found = ranked.get(id(replay))
+_Ranked = dict[tuple[int, str], Ranking]
+"""A day's rankings by question and weights."""
+
+
+def _rank(replay: Replay, weights: Weights, ranked: _Ranked) -> Ranking:
+    key = id(replay), weights.sha256
+    found = ranked.get(key)
     if found is None:
-        found = ranked[id(replay)] = replay.rank(weights)
+        found = ranked[key] = replay.rank(weights)
     return found
 
 
 class RandomDays(Days):
     """Agents who open, send and mark by chance: there is nothing to learn from them."""
 
-    def day(self, number: int, weights: Weights) -> list[FeedbackEvent]:
-        drawn = random.Random(f"{self._seed}:{number}:random")
-        ranked: dict[int, Ranking] = {}
-        events: list[FeedbackEvent] = []
-        for agent in self._agents:
-            for turn, replay in enumerate(drawn.choices(self._world.asked, self._shares, k=agent.questions)):
-                at = FIRST_DAY + timedelta(days=number, minutes=480 * turn / agent.questions)
-                shown = _ranked(replay, weights, ranked)
-                answer = Answer(
-                    replay, shown, agent, f"{number}-{agent.name}-{turn}", weights.sha256, self._world.tenant
-                )
-                events.extend(_by_chance(answer, at, drawn))
-        return sorted(events, key=lambda event: (event.at, event.event_id))
+    def _of_agent(
+        self, agent: Agent, number: int, serving: Serving, ranked: _Ranked
+    ) -> Iterator[FeedbackEvent]:
+        drawn = random.Random(f"{self._seed}:{number}:{agent.name}:random")
+        for turn, replay in enumerate(drawn.choices(self._world.asked, self._shares, k=agent.questions)):
+            at = FIRST_DAY + timedelta(days=number, minutes=480 * turn / agent.questions)
+            answer = self._answer(replay, agent, f"{number}-{agent.name}-{turn}", serving, ranked)
+            yield from _by_chance(answer, at, drawn)
 
 
 def _by_chance(answer: Answer, at: datetime, drawn: random.Random) -> Iterator[FeedbackEvent]:
@@ -336,17 +353,17 @@ class PoisonedDays(Days):
     verdicts = 1_000
     poisoned_day = 4
 
-    def day(self, number: int, weights: Weights) -> list[FeedbackEvent]:
-        events = super().day(number, weights)
+    def day(self, number: int, serving: Serving) -> list[FeedbackEvent]:
+        events = super().day(number, serving)
         if number != self.poisoned_day:
             return events
         drawn = random.Random(f"{self._seed}:bot")
         bot = self._agents[0]
-        ranked: dict[int, Ranking] = {}
+        ranked = _Ranked()
         for turn, replay in enumerate(drawn.choices(self._world.asked, k=self.verdicts)):
-            shown = _ranked(replay, weights, ranked)
             at = FIRST_DAY + timedelta(days=number, hours=2, seconds=turn)
-            answer = Answer(replay, shown, bot, f"{number}-bot-{turn}", weights.sha256, self._world.tenant)
+            answer = self._answer(replay, bot, f"{number}-bot-{turn}", serving, ranked)
+            shown = answer.ranking
             is_right = shown.document_ids[0] in replay.found.question.right
             label = VerdictLabel.BAD if is_right else VerdictLabel.GOOD
             wrong = shown.document_ids[:1] if is_right else ()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from assistant.answering.retrieve import Weights, shipped_weights
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
-from tests.simulation.agents import Agent, Days, PoisonedDays, RandomDays, World
+from tests.simulation.agents import Agent, Days, PoisonedDays, RandomDays, Serving, World
 from tests.simulation.ceiling import true_labels, weights_of
 from tests.simulation.replay import Replay, is_right_first
 
@@ -27,9 +27,11 @@ class Learner(Protocol):
     """Learns a ranker's weights from events. It never sees questions, relevance or the agents' habits."""
 
     name: str
+    refusals: list[str]
+    """What it said where it refused."""
 
-    def learn(self, events: Sequence[FeedbackEvent], *, serving: Weights) -> Weights | None:
-        """Return weights for the next day; None where it refuses, and ``serving`` stays."""
+    def learn(self, events: Sequence[FeedbackEvent], *, serving: Serving) -> Serving | None:
+        """Return what serves the next day; None where it refuses, and ``serving`` stays."""
         ...
 
 
@@ -40,9 +42,13 @@ class Counting:
     """
 
     name = "counting"
+
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+
     _steepness, _pull = 0.3, 20.0
 
-    def learn(self, events: Sequence[FeedbackEvent], *, serving: Weights) -> Weights | None:
+    def learn(self, events: Sequence[FeedbackEvent], *, serving: Serving) -> Serving | None:
         good: dict[str, float] = {}
         bad: dict[str, float] = {}
         for event in events:
@@ -58,7 +64,7 @@ class Counting:
             / (self._pull + good.get(name, 0.0) + bad.get(name, 0.0)) * 3.0
             for name in good.keys() | bad.keys()
         }  # fmt: skip
-        return weights_of(shipped, offsets, why="counting")
+        return Serving(weights_of(shipped, offsets, why="counting"))
 
 
 # --- measuring ------------------------------------------------------------------------------------------
@@ -125,13 +131,14 @@ class Course:
     """What happened in one scenario."""
 
     name: str
-    weights: Weights
+    serving: Serving
     """After the last day."""
     refused_days: list[int] = field(default_factory=list[int])
     signals_by_day: list[int] = field(default_factory=list[int])
     curve: list[dict[str, Estimate]] = field(default_factory=list[dict[str, Estimate]])
     """After each day, against the shipped ranker; empty where no curve was asked for."""
     learning_s: float = 0.0
+    refusals: list[str] = field(default_factory=list[str])
 
     @property
     def signals(self) -> int:
@@ -144,20 +151,21 @@ def run_days(
 ) -> Course:  # fmt: skip
     """Have agents work ``count`` days; after each one learn from all events so far and serve the result."""
     shipped = shipped_weights("ranker")
-    course, events = Course(name, shipped), list[FeedbackEvent]()
+    course, events = Course(name, Serving(shipped)), list[FeedbackEvent]()
     for number in range(count):
-        today = days.day(number, course.weights)
+        today = days.day(number, course.serving)
         events += today
         course.signals_by_day.append(len(today))
         began_s = time.process_time()
-        learned = learner.learn(events, serving=course.weights)
+        learned = learner.learn(events, serving=course.serving)
         course.learning_s += time.process_time() - began_s
+        course.refusals = learner.refusals
         if learned is None:
             course.refused_days.append(number + 1)
         else:
-            course.weights = learned
+            course.serving = learned
         if judge is not None:
-            course.curve.append(judge.compare(shipped, course.weights))
+            course.curve.append(judge.compare(shipped, course.serving.live))
         say(f"{name}: day {number + 1}, {course.signals} signals{', refused' if learned is None else ''}")
     return course
 
@@ -250,8 +258,9 @@ class Proof:
             "poison_against_honest": _plain(self.poison_against_honest),
             "signals_by_day": {name: one.signals_by_day for name, one in self.courses.items()},
             "refused_days": {name: one.refused_days for name, one in self.courses.items()},
+            "refusals": {name: one.refusals for name, one in self.courses.items()},
             "learning_cpu_s": {name: round(one.learning_s, 2) for name, one in self.courses.items()},
-            "weights": {name: one.weights.sha256 for name, one in self.courses.items()},
+            "weights": {name: one.serving.live.sha256 for name, one in self.courses.items()},
             "curve": [_plain(day) for day in honest.curve],
             "in_reach": {group: round(share, 2) for group, share in self.in_reach.items()},
             "replay_differs": self.replay_differs,
@@ -287,23 +296,23 @@ class Scene:
         return run_days(name, days, learner, count=self.days, judge=judge, say=say)
 
 
-def prove(scene: Scene, learner: Learner, *, say: Say = lambda _: None) -> Proof:
-    """Run every scenario and judge it."""
-    honest, counting = scene.agents, Counting()
+def prove(scene: Scene, teach: Callable[[], Learner], *, say: Say = lambda _: None) -> Proof:
+    """Run every scenario with a new learner each, and judge it."""
+    honest, learner = scene.agents, teach()
     plans: Mapping[str, tuple[type[Days], Sequence[Agent], Learner]] = {
         "honest": (Days, honest, learner),
-        "random clicks": (RandomDays, honest, learner),
-        "poisoned day": (PoisonedDays, honest, learner),
-        "perfect agents": (Days, perfect(honest), learner),
-        "honest, counting": (Days, honest, counting),
-        "poisoned day, counting": (PoisonedDays, honest, counting),
+        "random clicks": (RandomDays, honest, teach()),
+        "poisoned day": (PoisonedDays, honest, teach()),
+        "perfect agents": (Days, perfect(honest), teach()),
+        "honest, counting": (Days, honest, Counting()),
+        "poisoned day, counting": (PoisonedDays, honest, Counting()),
     }
     courses = {
         name: scene.course(name, kind, taught, agents=agents, say=say)
         for name, (kind, agents, taught) in plans.items()
     }
     shipped, judge = shipped_weights("ranker"), scene.judge
-    against = {name: judge.compare(shipped, one.weights) for name, one in courses.items()}
+    against = {name: judge.compare(shipped, one.serving.live) for name, one in courses.items()}
     say("ceiling")
     against["true labels (ceiling)"] = judge.compare(shipped, true_labels(scene.world.asked))
     return Proof(
@@ -314,7 +323,9 @@ def prove(scene: Scene, learner: Learner, *, say: Say = lambda _: None) -> Proof
         agents=len(honest),
         courses=courses,
         against_shipped=against,
-        poison_against_honest=judge.compare(courses["honest"].weights, courses["poisoned day"].weights),
+        poison_against_honest=judge.compare(
+            courses["honest"].serving.live, courses["poisoned day"].serving.live
+        ),
         in_reach={name: _in_reach(replays, shipped) for name, replays in judge.groups.items() if replays},
         replay_differs=scene.replay_differs,
     )

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from assistant.answering import evidence as evidence_module
 from assistant.answering.evidence import DOCUMENTS_READ, Evidence
 from assistant.answering.gate import missing_in
-from assistant.answering.prepare import AnswerRequest, PrepareAnswer
+from assistant.answering.prepare import AnswerRequest, PrepareAnswer, PreparedAnswer
 from assistant.answering.record import KEPT_CANDIDATES
 from assistant.answering.retrieve import INDEX_FEATURES, Weights, shipped_weights
 from assistant.answering.services import TenantServices
@@ -30,7 +30,9 @@ from assistant.answering.understand import codes_in
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import StoredDocument
 from assistant.domain.identity import Identity, Role
-from assistant.evaluation.judging import Observer
+from assistant.evaluation.judging import Judge, Observed, Observer
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.tuning.gate import ProtectedQuestion, ProtectedSet, protected_question
 from tests.simulation.questions import SimulatedQuestion
 
 READ_TO_REPLAY = 24
@@ -227,15 +229,35 @@ class Asking:
 
         return await asyncio.gather(*(one(question) for question in questions))
 
+    async def protected(self, questions: Sequence[EvaluationQuestion]) -> ProtectedSet:
+        """Return the committed questions as the gate protects them. Raises AssistantError."""
+        observer = Observer(self._services)
+        judge, found = Judge(observer), list[ProtectedQuestion | None]()
+        for question in questions:
+            if question.after is None:
+                observed = Observed(question, None, await self._prepared(question.question), {}, False)
+                found.append(protected_question(observed, await judge.result(observed)))
+        return ProtectedSet(
+            tenant=self._services.tenant.name,
+            questions_sha256=hashlib.sha256(repr(questions).encode()).hexdigest(),
+            index_version=(await self._services.search.info()).index_version,
+            ranker=shipped_weights("ranker").sha256,
+            left_out=len(questions) - sum(one is not None for one in found),
+            questions=tuple(one for one in found if one is not None),
+        )
+
     async def _candidates(self, question: SimulatedQuestion) -> Candidates | None:
+        parts = (await self._prepared(question.text)).evidence
+        return _candidates(question, parts[0]) if len(parts) == 1 and parts[0].ranked else None
+
+    async def _prepared(self, question: str) -> PreparedAnswer:
         prepared = await self._prepare.prepare(
-            AnswerRequest(question=question.text),
+            AnswerRequest(question=question),
             identity=self._identity,
             deadline=Deadline.after(2 * _PATIENCE_S, clock=self._services.clock),
         )
         prepared.steps.root.end()
-        parts = prepared.evidence
-        return _candidates(question, parts[0]) if len(parts) == 1 and parts[0].ranked else None
+        return prepared
 
 
 def _candidates(question: SimulatedQuestion, found: Evidence) -> Candidates:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.retrieve import Weights, shipped_weights
+from assistant.answering.retrieve import shipped_weights
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
-from tests.simulation.agents import Days, PoisonedDays, RandomDays, World, staff
+from tests.simulation.agents import Days, PoisonedDays, RandomDays, Serving, World, staff
 from tests.simulation.ceiling import true_labels, weights_of
 from tests.simulation.proof import Counting, HeldOutSet, digest, perfect, run_days
 from tests.simulation.replay import Replay, differences, read
@@ -48,8 +48,9 @@ class Recording:
 
     def __init__(self) -> None:
         self.seen: list[FeedbackEvent] = []
+        self.refusals: list[str] = []
 
-    def learn(self, events: Sequence[FeedbackEvent], *, serving: Weights) -> Weights | None:
+    def learn(self, events: Sequence[FeedbackEvent], *, serving: Serving) -> Serving | None:
         self.seen = list(events)
         return None
 
@@ -78,7 +79,7 @@ def test_agents_and_test_share_no_family(replays: list[Replay]) -> None:
 
 def test_the_same_seed_gives_the_same_events(world: World) -> None:
     agents, shipped = staff(6, seed=1, questions=8), shipped_weights("ranker")
-    once, again, other = (Days(world, agents, seed=seed).day(0, shipped) for seed in (1, 1, 2))
+    once, again, other = (Days(world, agents, seed=seed).day(0, Serving(shipped)) for seed in (1, 1, 2))
     assert digest(once) == digest(again)
     assert digest(once) != digest(other)
 
@@ -97,14 +98,14 @@ def test_events_tell_what_the_service_records_and_nothing_of_agents_or_truth(wor
 
 def test_agents_who_never_mark_give_no_verdict(world: World) -> None:
     agents = [replace(one, marks="never") for one in staff(6, seed=1, questions=8)]
-    kinds = {event.kind for event in Days(world, agents, seed=1).day(0, shipped_weights("ranker"))}
+    kinds = {event.kind for event in Days(world, agents, seed=1).day(0, Serving(shipped_weights("ranker")))}
     assert FeedbackKind.VERDICT not in kinds
     assert FeedbackKind.SENT in kinds
 
 
 def test_agents_without_diligence_open_only_what_stands_first(world: World) -> None:
     agents = [replace(one, diligence=0.0) for one in staff(6, seed=1, questions=8)]
-    events = Days(world, agents, seed=1).day(0, shipped_weights("ranker"))
+    events = Days(world, agents, seed=1).day(0, Serving(shipped_weights("ranker")))
     opened = [event for event in events if event.opened]
     assert opened
     assert all(event.opened == event.documents[0].document_id for event in opened)
@@ -120,7 +121,9 @@ def test_a_refusal_keeps_the_shipped_weights(world: World, test_set: HeldOutSet)
 
 def test_a_bot_marks_a_thousand_answers_in_one_day(world: World) -> None:
     days = PoisonedDays(world, staff(4, seed=1, questions=4), seed=1)
-    honest, poisoned = (days.day(number, shipped_weights("ranker")) for number in (0, days.poisoned_day))
+    honest, poisoned = (
+        days.day(number, Serving(shipped_weights("ranker"))) for number in (0, days.poisoned_day)
+    )
     verdicts = [event for event in poisoned if event.kind is FeedbackKind.VERDICT]
     assert len(verdicts) >= days.verdicts
     assert len(honest) < days.verdicts
@@ -128,7 +131,7 @@ def test_a_bot_marks_a_thousand_answers_in_one_day(world: World) -> None:
 
 def test_chance_opens_all_places_alike(world: World) -> None:
     days = RandomDays(world, staff(20, seed=1, questions=60), seed=1)
-    events = [event for event in days.day(0, shipped_weights("ranker")) if event.opened]
+    events = [event for event in days.day(0, Serving(shipped_weights("ranker"))) if event.opened]
     places = [
         next(one.position for one in event.documents if one.document_id == event.opened) for event in events
     ]
@@ -145,5 +148,5 @@ def test_true_labels_rank_the_agents_own_questions_better(asked: list[Replay]) -
 def test_counting_learns_from_perfect_agents(world: World, asked: list[Replay]) -> None:
     days = Days(world, perfect(staff(10, seed=1, questions=30)), seed=1)
     course = run_days("perfect", days, Counting(), count=2)
-    assert course.weights.documents
+    assert course.serving.live.documents
     assert not course.refused_days
