@@ -2,7 +2,7 @@
 
 | key | content |
 | --- | --- |
-| ``events/dt=YYYY-MM-DD/SHA256.jsonl`` | events of one group whose act was on that day (UTC), by time |
+| ``events/dt=YYYY-MM-DD/TIME-SHA256.jsonl`` | events of one group whose act was on that day (UTC), by time |
 | ``texts/XX/TEXT_ID.json`` | one ``SealedText``; XX are the first digits of its id |
 
 A file is named by its content, or by what makes its content, and is never written over: a group that is
@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import heapq
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
@@ -27,7 +29,11 @@ from assistant.domain.feedback import DOCUMENT_SUBJECT, FEEDBACK_VERSION, Feedba
 from assistant.learning.ports import ErasureKeys
 
 _FILES_AT_ONCE = 16
+_FILES_AHEAD = 8
+_EVENTS_A_GROUP = 200
 _SUBJECTS_A_CALL = 1_000
+_BEGINS = "%H%M%S%f"
+"""Time of day in the name of a file of events."""
 _LONGEST_REASON = 200
 _Item = TypeVar("_Item")
 TEXTS = "texts/"
@@ -65,14 +71,14 @@ class StoredFeedback:
         seen: set[bytes] = set()
         destroyed: dict[str, datetime | None] = {}
         for day in _days(since, until):
-            events = await self._of_day(day)
-            await self._look_up(events, destroyed)
-            for event in events:
-                event_id = bytes.fromhex(event.event_id)
-                if since <= event.at < until and event_id not in seen:
-                    seen.add(event_id)
-                    if (visible := _without_destroyed(event, destroyed)) is not None:
-                        yield visible
+            async for events in self._of_day(day):
+                await self._look_up(events, destroyed)
+                for event in events:
+                    event_id = bytes.fromhex(event.event_id)
+                    if since <= event.at < until and event_id not in seen:
+                        seen.add(event_id)
+                        if (visible := _without_destroyed(event, destroyed)) is not None:
+                            yield visible
 
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
         found: dict[str, SealedText] = {}
@@ -101,15 +107,32 @@ class StoredFeedback:
         for group in _groups(files, _FILES_AT_ONCE):
             await asyncio.gather(*(self._files.put(key, content) for key, content in group))
 
-    async def _of_day(self, day: date) -> list[FeedbackEvent]:
-        """Return the events of a day by time, also those that came twice."""
-        keys = sorted([key async for key in self._files.keys(_day_prefix(day))])
-        events: list[FeedbackEvent] = []
-        for group in _groups(keys, _FILES_AT_ONCE):
-            contents = await asyncio.gather(*(self._files.get(key) for key in group))
-            for key, content in zip(group, contents, strict=True):
-                events += await asyncio.to_thread(read_events, content or b"", key=key, tenant=self._tenant)
-        return sorted(events, key=lambda event: (event.at, event.event_id))
+    async def _of_day(self, day: date) -> AsyncIterator[list[FeedbackEvent]]:
+        """Yield the events of a day by time, in groups, also those that came twice.
+
+        A file is sorted, and its name says when it begins: only files that overlap are open at once.
+        """
+        later = sorted([key async for key in self._files.keys(_day_prefix(day))], reverse=True)
+        fetched: list[tuple[datetime, str, bytes]] = []
+        open_files: list[_OpenFile] = []
+        group: list[FeedbackEvent] = []
+        while open_files or fetched or later:
+            if not fetched and later:
+                keys = [later.pop() for _ in range(min(_FILES_AHEAD, len(later)))]
+                contents = await asyncio.gather(*(self._files.get(key) for key in keys))
+                found = zip(keys, contents, strict=True)
+                fetched = [(_begins(key, day), key, content or b"") for key, content in found][::-1]
+            if fetched and (not open_files or fetched[-1][0] <= open_files[0].next.at):
+                _, key, content = fetched.pop()
+                _push(open_files, iter_events(content, key=key, tenant=self._tenant))
+                continue
+            first = heapq.heappop(open_files)
+            group.append(first.next)
+            _push(open_files, first.rest)
+            if len(group) >= _EVENTS_A_GROUP:
+                yield group
+                group = []
+        yield group
 
     async def _look_up(self, events: Sequence[FeedbackEvent], known: dict[str, datetime | None]) -> None:
         """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
@@ -119,9 +142,22 @@ class StoredFeedback:
             known.update({name: found.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
 
 
-def read_events(content: bytes, *, key: str, tenant: str) -> list[FeedbackEvent]:
-    """Return the events of one file. Raises InvalidRequestError naming file, line and reason."""
-    events: list[FeedbackEvent] = []
+@dataclass(order=True, slots=True)
+class _OpenFile:
+    """A file of which events are still to be read, in order of the next one."""
+
+    place: tuple[datetime, str]
+    next: FeedbackEvent = field(compare=False)
+    rest: Iterator[FeedbackEvent] = field(compare=False)
+
+
+def _push(files: list[_OpenFile], rest: Iterator[FeedbackEvent]) -> None:
+    if (event := next(rest, None)) is not None:
+        heapq.heappush(files, _OpenFile((event.at, event.event_id), event, rest))
+
+
+def iter_events(content: bytes, *, key: str, tenant: str) -> Iterator[FeedbackEvent]:
+    """Yield the events of one file. Raises InvalidRequestError naming file, line and reason."""
     for number, line in enumerate(content.splitlines(), 1):
         try:
             event = FeedbackEvent.model_validate_json(line)
@@ -132,8 +168,7 @@ def read_events(content: bytes, *, key: str, tenant: str) -> list[FeedbackEvent]
                 f"{key}, line {number}: the event {event.event_id} is of the tenant {event.tenant}, not of "
                 f"{tenant}. Move the file to its own tenant's store."
             )
-        events.append(event)
-    return events
+        yield event
 
 
 def _why(line: bytes, error: ValidationError) -> str:
@@ -161,7 +196,17 @@ def _event_files(events: Sequence[FeedbackEvent]) -> Iterator[tuple[str, bytes]]
     for day, found in by_day.items():
         ordered = sorted(found.values(), key=lambda event: (event.at, event.event_id))
         content = b"".join(event.model_dump_json().encode() + b"\n" for event in ordered)
-        yield f"{_day_prefix(day)}{hashlib.sha256(content).hexdigest()}.jsonl", content
+        begins = ordered[0].at.astimezone(UTC).strftime(_BEGINS)
+        yield f"{_day_prefix(day)}{begins}-{hashlib.sha256(content).hexdigest()}.jsonl", content
+
+
+def _begins(key: str, day: date) -> datetime:
+    """Return when the first event of a file was, or the begin of the day where its name does not say it."""
+    name = key.rpartition("/")[2].partition("-")[0]
+    try:
+        return datetime.strptime(f"{day.isoformat()} {name}+0000", f"%Y-%m-%d {_BEGINS}%z")
+    except ValueError:
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _day_prefix(day: date) -> str:

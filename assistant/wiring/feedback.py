@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
+
+import structlog
 
 from assistant.document_links import local_secret
 from assistant.domain.clock import Clock, SystemClock
@@ -14,7 +18,7 @@ from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import DeskStore, FeedbackStore
+from assistant.learning.ports import DeskStore, FeedbackStore, PatientDataFilter, ReplacedText
 from assistant.learning.signals import Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.functions import MovingSettings
@@ -29,6 +33,9 @@ from assistant.wiring.stores import (
     open_each,
     read_tenants,
 )
+
+_ENGINE = "presidio_analyzer"
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -63,6 +70,7 @@ def embedded_mover(tenant: TenantConfig, settings: StoreSettings, stores: Embedd
             keys=stores.erasure_keys,
             feedback=embedded_feedback(tenant, stores),
             intake=OpenCases(stores.desk, records=stores.records, clock=SystemClock()),
+            patients=patients_filter(),
         ),
         signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
     )
@@ -97,6 +105,31 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
         state_dir=state_dir,
     )
     return Signals(tenant, secret=secret)
+
+
+class _PatientsDataOnDemand:
+    """Makes the filter with the first text, in the thread that replaces: its engine takes 2 s to import."""
+
+    def __init__(self) -> None:
+        self._made: PatientDataFilter | None = None
+        self._making = Lock()
+
+    def replace(self, text: str) -> ReplacedText:
+        with self._making:
+            if self._made is None:
+                from assistant.learning.patients_data import PatientsDataFilter
+
+                self._made = PatientsDataFilter()
+        return self._made.replace(text)
+
+
+def patients_filter() -> PatientDataFilter | None:
+    """Return the filter of patients' data; None, and no words leave the records, where its engine is not
+    installed."""
+    if find_spec(_ENGINE) is None:
+        _log.warning("feedback_without_words", missing=_ENGINE)
+        return None
+    return _PatientsDataOnDemand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +189,7 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             keys=keys,
             feedback=feedback,
             intake=OpenCases(desk, records=records, clock=clock),
+            patients=patients_filter(),
         )
         yield Moving(
             MoveFeedback(stores, signals=signals),

@@ -133,6 +133,8 @@ async def test_signals_are_moved_once(deployed: Deployed, monkeypatch: pytest.Mo
     assert await move(SCHEDULED) == {"rows": 0}
 
     (event,) = await deployed.events()
+    (text,) = (await deployed.feedback.texts([event.text_id or ""])).values()
+    assert text.subjects == ("tenant:clinic",)
     assert (event.kind, event.answer_id, event.tenant) == (FeedbackKind.VERDICT, "a1", "clinic")
     assert await deployed.outbox.pending() == []
     assert [stored.verdict for stored in await deployed.records.list_verdicts()] == [BAD]
