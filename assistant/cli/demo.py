@@ -43,9 +43,9 @@ _ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
 _ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
 _BETTER = "Order a new headset from the Equipment Desk, ext. 4990. It comes within two working days."
 _APPROVED_LIFE = timedelta(days=90)
-_LOOK_EVERY_S = 0.5
-_LOOKS = 60
-"""At most 30 s for each step that others must do."""
+_LOOK_EVERY_S = 1.0
+_LOOKS = 30
+"""At most 30 s for each step that others must do. A look that asks leaves a case without an answer."""
 _ENDED = "The demo has ended."
 _MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
 T = TypeVar("T")

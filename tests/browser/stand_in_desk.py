@@ -95,6 +95,7 @@ class StandInDesk:
                 near = {"answer_id": "a3", "question": "When can a 90-day supply be filled again?"}
                 return 200, {
                     "captured": [{"answer_id": "a2", "question": body["questions"][0], "cosine": 0.97}],
+                    "compared": 40,
                     "near": [{**near, "cosine": 0.91, "why": "Another number: 90 instead of 30."}],
                 }
             case ["cases", case_id, "resolution"]:

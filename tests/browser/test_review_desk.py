@@ -9,10 +9,14 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.console_page import ConsolePage
+from tests.browser.product import Product
 from tests.browser.stand_in import StandIn
 from tests.browser.stand_in_desk import BETTER, HOLIDAY, problem
 
 OpenDesk = Callable[..., ConsolePage]
+PARKING = "Where does a visitor get a parking permit for the garage?"
+"""No procedure of the pharmacy says anything of it."""
+PERMIT = "Visitors get a parking permit at the front desk, ext. 4010."
 
 
 @pytest.fixture
@@ -57,27 +61,65 @@ def test_a_case_shows_what_was_asked_shown_and_sent(desk: OpenDesk) -> None:
     expect(case.locator(".case-passage[open] .snippet")).to_contain_text("NCPDP reject code 79")
 
 
-def test_an_approved_answer_waits_for_a_second_person(desk: OpenDesk, stand_in: StandIn) -> None:
-    first = desk("rosa")
-    begin_approved_answer(first)
-    expect(first.page.locator("#approved-text")).to_have_value(BETTER)
-    first.button("Preview: which recent questions would get it?").click()
-    expect(first.page.locator(".captured")).to_have_count(2)
-    expect(first.page.locator(".why")).to_have_text("Another number: 90 instead of 30.")
-    first.button("Save the resolution").click()
-    expect(first.page.locator(".outcome")).to_contain_text("you may not approve it")
-    expect(first.button("Approve")).to_have_count(0)
-    second = desk("samuel")
-    second.page.get_by_label("State").select_option("proposed")
-    lines(second).first.click()
-    expect(second.page.locator(".outcome")).to_contain_text("Proposed by rosa")
-    expect(second.page.locator(".outcome")).to_contain_text(BETTER)
-    second.button("Approve").click()
-    expect(second.page.locator(".case-head")).to_contain_text("Resolved")
-    assert stand_in.desk.changes[-1] == (
-        "cases/case-1/approval",
-        {"revision": 2, "approve": True, "note": ""},
-    )
+def test_a_bad_mark_changes_the_next_agents_answer(
+    product: Product, open_console: Callable[..., ConsolePage]
+) -> None:
+    """The real service, at the pharmacy: two people decide."""
+    size = {"width": 1280, "height": 800}
+    amira, rosa, samuel = (open_console(product.url, viewport=size) for _ in range(3))
+    amira.sign_in(agent="amira")
+    amira.ask_to_the_end(PARKING)
+    amira.button("Bad").click()
+    amira.page.get_by_label("Something is missing").check()
+    amira.page.get_by_label("A better answer (optional)").fill(PERMIT)
+    amira.button("Save the mark").click()
+    expect(amira.page.locator(".latest")).to_be_visible()
+
+    rosa.sign_in(agent="rosa", roles=("reviewer",))
+    case = lines(rosa).filter(has_text="Marked bad").filter(has_text=PARKING)
+    expect_after_refreshing(rosa, case)
+    case.click()
+    expect(title(rosa)).to_contain_text(PARKING)
+    rosa.page.get_by_label("Approved answer").check()
+    expect(rosa.page.locator("#approved-text")).to_have_value(PERMIT)
+    for box in rosa.page.get_by_role("group", name="Rests on").get_by_role("checkbox").all():
+        box.uncheck()
+    rosa.button("Preview: which recent questions would get it?").click()
+    expect(rosa.page.locator(".captured").first).to_contain_text(PARKING)
+    rosa.button("Save the resolution").click()
+    expect(rosa.page.locator(".outcome")).to_contain_text("you may not approve it")
+
+    samuel.sign_in(agent="samuel", roles=("agent", "reviewer"))
+    samuel.page.get_by_role("link", name="Review").click()
+    samuel.page.get_by_label("State").select_option("proposed")
+    lines(samuel).filter(has_text=PARKING).click()
+    samuel.button("Approve").click()
+    expect(samuel.page.locator(".case-head")).to_contain_text("Resolved")
+
+    approved = amira.page.get_by_text("Approved by your reviewers")
+    amira.wait_until(lambda: ask_again(amira) and approved.is_visible())
+    expect(amira.answer).to_contain_text(PERMIT)
+
+    samuel.button("Decided").click()
+    samuel.page.locator(".item-head button").filter(has_text=PARKING).click()
+    samuel.page.get_by_label("Note on a change").fill("The test has ended.")
+    samuel.button("Withdraw").click()
+    expect(samuel.page.locator(".item-head .badge").first).to_have_text("Withdrawn")
+
+
+def ask_again(console: ConsolePage) -> bool:
+    console.ask_to_the_end(PARKING)
+    return True
+
+
+def expect_after_refreshing(console: ConsolePage, case: Locator) -> None:
+    """Refresh the queue until the case is there: the mover works beside the service."""
+
+    def is_there() -> bool:
+        console.button("Refresh").click()
+        return case.count() > 0
+
+    console.wait_until(is_there)
 
 
 def test_a_case_is_resolved_by_keyboard_alone(desk: OpenDesk, stand_in: StandIn) -> None:

@@ -18,6 +18,7 @@ const RENAMED = {
   GapList: "DeskGaps",
   ItemList: "DeskItems",
   ItemHistory: "DeskItemHistory",
+  Preview: "DeskPreview",
   ResolutionRequest: "CaseResolution",
   Approval: "CaseApproval",
   Noted: "CaseReopening",
@@ -27,11 +28,11 @@ const RENAMED = {
 const RECEIVED = [
   ...["Source", "Sentence", "Problem", "Started", "Done", "StoredVerdict", "StoredSent", "AnswerRecord"],
   ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage"],
-  ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory"],
+  ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory", "Preview"],
 ];
 const SENT = [
   ...["AnswerRequest", "Verdict", "Sent", "Act"],
-  ...["ResolutionRequest", "Approval", "Noted", "ItemStateRequest", "RestoreRequest"],
+  ...["ResolutionRequest", "Approval", "Noted", "ItemStateRequest", "RestoreRequest", "PreviewRequest"],
 ];
 
 const api = JSON.parse(await readFile(document, "utf8"));

@@ -25,14 +25,15 @@ export interface ResolutionDraft {
 }
 
 /** What a case offers to begin with. */
-export function emptyDraft({ asked, better_text, case: { documents } }: CaseDetail, now: Date): ResolutionDraft {
+export function emptyDraft({ asked, shown, better_text, case: { documents } }: CaseDetail, now: Date): ResolutionDraft {
   return {
     kind: null,
     note: "",
     text: better_text ?? "",
     questions: asked,
     expiresOn: new Date(now.getTime() + LIFE_DAYS * DAY_MS).toISOString().slice(0, 10),
-    documentIds: documents.slice(0, 1),
+    // the documents of an answer that was not there are only the nearest ones
+    documentIds: shown === "" ? [] : documents.slice(0, 1),
     documentId: documents[0] ?? "",
     question: asked,
     said: "",

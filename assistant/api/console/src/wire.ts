@@ -385,6 +385,8 @@ export interface Captured {
 export interface Preview {
   readonly captured: readonly Captured[];
   readonly near: readonly (Captured & { readonly why: string })[];
+  /** Different recent questions that were compared. */
+  readonly compared: number;
 }
 
 export interface CaseFilters {

@@ -9,6 +9,9 @@ export interface Piece {
 /** Comparisons of words in the middle of two texts, past which the middle counts as replaced whole. */
 const COMPARISON_LIMIT = 4_000_000;
 
+const ISLAND_WORDS = 2;
+const LONG_CHANGE_WORDS = 4;
+
 /** Pieces in order of reading: what was removed before what was added in its place. */
 export function wordDiff(before: string, after: string): Piece[] {
   const [old, now] = [wordsOf(before), wordsOf(after)];
@@ -23,7 +26,35 @@ export function wordDiff(before: string, after: string): Piece[] {
     ...middle,
     ...now.slice(now.length - tail).map((text): Piece => ({ kind: "same", text })),
   ];
-  return joined(pieces);
+  return joined(withoutIslands(joined(pieces)));
+}
+
+/** How much of what was sent stood in what was shown, in words: 0 to 1. */
+export function sharedPart(pieces: readonly Piece[]): number {
+  const words = { same: 0, removed: 0, added: 0 };
+  for (const { kind, text } of pieces) words[kind] += wordsOf(text).length;
+  const sent = words.same + words.added;
+  return sent === 0 ? 0 : words.same / sent;
+}
+
+/** A word or two that two unlike texts share by chance, between long changes, are not worth a stop of the eye. */
+function withoutIslands(pieces: readonly Piece[]): Piece[] {
+  const changed = (from: number, step: 1 | -1): number => {
+    let words = 0;
+    for (let at = from; pieces[at] !== undefined && pieces[at]?.kind !== "same"; at += step) {
+      words += wordsOf(pieces[at]?.text ?? "").length;
+    }
+    return words;
+  };
+  return pieces.flatMap((piece, at): Piece[] => {
+    const length = wordsOf(piece.text).length;
+    const isIsland = length <= ISLAND_WORDS && Math.min(changed(at - 1, -1), changed(at + 1, 1)) >= LONG_CHANGE_WORDS;
+    if (piece.kind !== "same" || !isIsland) return [piece];
+    return [
+      { kind: "removed", text: piece.text },
+      { kind: "added", text: piece.text },
+    ];
+  });
 }
 
 /** Words with the white space that follows them. White space at the beginning is dropped. */

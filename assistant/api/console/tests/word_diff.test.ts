@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { wordDiff } from "../src/word_diff.ts";
+import { sharedPart, wordDiff } from "../src/word_diff.ts";
 
 /** "stays -removed- +added+". */
 function drawn(before: string, after: string): string {
@@ -42,4 +42,15 @@ test("a middle too long to compare is replaced whole", () => {
   const long = (word: string) => Array.from({ length: 3_000 }, (_, n) => `${word}${n}`).join(" ");
   const kinds = wordDiff(`same ${long("a")}`, `same ${long("b")}`).map(({ kind }) => kind);
   assert.deepEqual(kinds, ["same", "removed", "added"]);
+});
+
+test("a word that stays between long changes is part of them", () => {
+  const before = "one two three four the five six seven eight";
+  const after = "uno due tre quattro the cinque sei sette otto";
+  assert.deepEqual(wordDiff(before, after).map(({ kind }) => kind), ["removed", "added"]);
+});
+
+test("the shared part counts words of what was sent", () => {
+  assert.equal(sharedPart(wordDiff("a b c d", "a b x y")), 0.5);
+  assert.equal(sharedPart(wordDiff("a", "")), 0);
 });

@@ -10,7 +10,7 @@ export function Gaps() {
   const gaps = review.gaps.value;
   useEffect(() => void review.loadGaps(), [review]);
   if (gaps === null) return <p class="hint">Reading the gaps…</p>;
-  if (gaps.length === 0) return <p class="notice plain">No question has stayed without an answer.</p>;
+  if (gaps.length === 0) return <p class="notice plain">No gap is open. Questions without an answer are in the queue, under “Not answered”.</p>;
   return (
     <ol class="gap-list" aria-label="Gaps">
       {gaps.map((gap) => (

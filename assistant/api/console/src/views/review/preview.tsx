@@ -5,7 +5,6 @@ import type { Captured, Preview } from "../../wire.ts";
 import { Failure, useCall } from "../failure.tsx";
 import { Icon } from "../icons.tsx";
 import { useReview } from "./context.ts";
-import { apartWords } from "./words.ts";
 
 interface PreviewProps {
   readonly questions: readonly string[];
@@ -26,7 +25,7 @@ export function PreviewButton({ questions, text }: PreviewProps) {
     });
   return (
     <div class="preview-captured">
-      <button type="button" class="button" disabled={isBusy || questions.length === 0} onClick={() => void look()}>
+      <button type="button" class="button" disabled={isBusy || questions.length === 0 || text.trim() === ""} onClick={() => void look()}>
         <Icon name="search" /> {isBusy ? "Looking…" : "Preview: which recent questions would get it?"}
       </button>
       {failure !== null && <Failure>{failure}</Failure>}
@@ -35,12 +34,14 @@ export function PreviewButton({ questions, text }: PreviewProps) {
   );
 }
 
-function Found({ preview: { captured, near }, isOld }: { preview: Preview; isOld: boolean }) {
+function Found({ preview: { captured, near, compared }, isOld }: { preview: Preview; isOld: boolean }) {
   return (
     <>
       {isOld && <p class="hint warn">You have changed the questions or the text since: preview again.</p>}
-      <h5>Would get this answer ({captured.length})</h5>
-      {captured.length === 0 ? <p class="hint">None of the recent questions.</p> : <Questions found={captured} />}
+      <h5>
+        Would get this answer ({captured.length} of {count(compared, "recent question")})
+      </h5>
+      {captured.length === 0 ? <p class="hint">None of them.</p> : <Questions found={captured} />}
       {near.length > 0 && (
         <>
           <h5>Near, but kept apart ({near.length})</h5>
@@ -57,7 +58,7 @@ function Questions({ found }: { found: readonly (Captured & { readonly why?: str
       {found.map(({ answer_id, question, cosine, why }) => (
         <li key={answer_id}>
           {question} <span class="hint">alike {Math.round(cosine * 100)} %</span>
-          {why !== undefined && <span class="why">{apartWords(why)}</span>}
+          {why !== undefined && <span class="why">{why}</span>}
         </li>
       ))}
     </ul>

@@ -58,32 +58,36 @@ function Filters() {
   const { state, reason, gap, document_id } = review.filters.value;
   return (
     <div class="queue-filters">
-      <label for="filter-state">State</label>
-      <select
-        id="filter-state"
-        value={state ?? ""}
-        onChange={(event) => void review.filter({ state: (event.currentTarget.value || null) as CaseState | null })}
-      >
-        <option value="">All states</option>
-        {Object.entries(STATES).map(([value, words]) => (
-          <option key={value} value={value}>
-            {words}
-          </option>
-        ))}
-      </select>
-      <label for="filter-reason">Reason</label>
-      <select
-        id="filter-reason"
-        value={reason ?? ""}
-        onChange={(event) => void review.filter({ reason: (event.currentTarget.value || null) as CaseReason | null })}
-      >
-        <option value="">All reasons</option>
-        {Object.entries(REASONS).map(([value, words]) => (
-          <option key={value} value={value}>
-            {words}
-          </option>
-        ))}
-      </select>
+      <span class="queue-filter">
+        <label for="filter-state">State</label>
+        <select
+          id="filter-state"
+          value={state ?? ""}
+          onChange={(event) => void review.filter({ state: (event.currentTarget.value || null) as CaseState | null })}
+        >
+          <option value="">All states</option>
+          {Object.entries(STATES).map(([value, words]) => (
+            <option key={value} value={value}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </span>
+      <span class="queue-filter">
+        <label for="filter-reason">Reason</label>
+        <select
+          id="filter-reason"
+          value={reason ?? ""}
+          onChange={(event) => void review.filter({ reason: (event.currentTarget.value || null) as CaseReason | null })}
+        >
+          <option value="">All reasons</option>
+          {Object.entries(REASONS).map(([value, words]) => (
+            <option key={value} value={value}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </span>
       {gap !== null && (
         <ChosenFilter words={`Gap: ${review.gapTitle(gap)}`} onClear={() => void review.filter({ gap: null })} />
       )}

@@ -1,8 +1,11 @@
 import { useMemo, useState } from "preact/hooks";
 import { plainText } from "../../draft.ts";
 import { moment } from "../../text.ts";
-import { type Piece, wordDiff } from "../../word_diff.ts";
+import { type Piece, sharedPart, wordDiff } from "../../word_diff.ts";
 import type { CaseDetail, CaseSent } from "../../wire.ts";
+
+/** Part of the words sent that must stand in the answer for a comparison to read well. */
+const LEAST_SHARED = 0.4;
 
 /** What went to the patient, compared with what was shown. */
 export function SentTexts({ detail: { sent, shown } }: { detail: CaseDetail }) {
@@ -18,7 +21,9 @@ export function SentTexts({ detail: { sent, shown } }: { detail: CaseDetail }) {
 }
 
 function SentText({ id, sent: { at, text }, shown }: { id: string; sent: CaseSent; shown: string }) {
-  const [isCompared, setCompared] = useState(shown !== "");
+  const pieces = useMemo(() => wordDiff(plainText(shown), text), [shown, text]);
+  // what speaks to the patient may stand in another document, or in other words: side by side it reads better
+  const [isCompared, setCompared] = useState(sharedPart(pieces) >= LEAST_SHARED);
   return (
     <div class="sent-compared">
       <p class="case-facts">
@@ -30,18 +35,17 @@ function SentText({ id, sent: { at, text }, shown }: { id: string; sent: CaseSen
           </label>
         )}
       </p>
-      {isCompared ? <Difference before={shown} after={text} /> : <p class="case-text">{text}</p>}
+      {isCompared ? <Difference pieces={pieces} /> : <p class="case-text">{text}</p>}
     </div>
   );
 }
 
-function Difference({ before, after }: { before: string; after: string }) {
-  const pieces = useMemo(() => wordDiff(plainText(before), after), [before, after]);
+function Difference({ pieces }: { pieces: readonly Piece[] }) {
   if (pieces.every(({ kind }) => kind === "same")) {
     return (
       <>
         <p class="hint">Sent as it was shown.</p>
-        <p class="case-text">{after}</p>
+        <p class="case-text">{pieces.map(({ text }) => text)}</p>
       </>
     );
   }

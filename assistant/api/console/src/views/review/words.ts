@@ -67,20 +67,6 @@ const FACTS: Readonly<Record<string, string>> = {
   negation: "a negation",
 };
 
-const KEPT_APART: Readonly<Record<string, string>> = {
-  none_near: "Too far in meaning.",
-  code: "Another code.",
-  number: "Another number.",
-  opposite: "Asks about the opposite.",
-  negation: "One of them is negated.",
-  differs: "The words differ too much.",
-};
-
-/** What keeps a near question from getting an approved answer. */
-export function apartWords(why: string): string {
-  return KEPT_APART[why] ?? why;
-}
-
 /** Why a case is on the desk: "Marked bad: wrong, out of date". */
 export function reasonWords(of: {
   readonly reason: CaseReason;
