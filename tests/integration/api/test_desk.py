@@ -13,6 +13,7 @@ import pytest
 from assistant.domain.desk import CaseReason
 from assistant.learning.intake import case_id
 from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, resolution
+from tests.fakes.running_service import eventually
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
 
@@ -107,6 +108,8 @@ async def test_a_case_asked_under_other_labels_is_not_there(desk: Desk) -> None:
 async def test_an_owner_sees_and_resolves_the_cases_of_their_own_documents_alone(desk: Desk) -> None:
     case = await desk.case()
     asked = resolution("correction", note="Say three days.")
+    olga = desk.owner("olga")
+    assert (await desk.get(f"cases/{case}", olga)).status_code == 200
     for who in (
         desk.owner("wim"),
         desk.service.headers("olga", tenant="pharmacy", roles=["knowledge_owner"]),
@@ -114,9 +117,23 @@ async def test_an_owner_sees_and_resolves_the_cases_of_their_own_documents_alone
         assert (await desk.get("cases", who)).json()["cases"] == []
         assert (await desk.get(f"cases/{case}", who)).status_code == 404
         assert (await desk.post(f"cases/{case}/resolution", asked, who)).status_code == 404
-    olga = desk.owner("olga")
-    assert (await desk.get(f"cases/{case}", olga)).status_code == 200
     assert (await desk.post(f"cases/{case}/resolution", asked, olga)).json()["case"]["state"] == "asked_owner"
+
+
+async def test_an_item_is_seen_and_moved_by_reviewers_and_by_the_owner_of_its_sources(desk: Desk) -> None:
+    case = await desk.case()
+    await resolved(desk, case, "approved_answer", approved_answer=answer_of("wait"))
+    (item,) = (await desk.get("items", desk.owner("olga"))).json()["items"]
+    path = f"items/approved_answer/{item['item_id']}"
+    assert (await desk.get(path, desk.owner("olga"))).status_code == 200
+    withdrawn = {"revision": 1, "state": "withdrawn"}
+    assert (await desk.get("items", desk.owner("wim"))).json()["items"] == []
+    assert (await desk.get(path, desk.owner("wim"))).status_code == 404
+    assert (await desk.post(f"{path}/state", withdrawn, desk.owner("wim"))).status_code == 404
+    stranger = desk.service.headers("rita", tenant="pharmacy", roles=["reviewer"])
+    assert (await desk.get(path, stranger)).status_code == 404
+    assert (await desk.post(f"{path}/state", withdrawn, desk.service.headers())).status_code == 403
+    assert (await desk.post(f"{path}/state", withdrawn, desk.owner("olga"))).status_code == 200
 
 
 async def test_an_owner_binds_an_answer_to_own_documents_only(desk: Desk) -> None:
@@ -337,3 +354,16 @@ async def test_a_preview_needs_a_question(desk: Desk) -> None:
     assert (await desk.post("preview", PREVIEW | {"questions": []})).status_code == 422
     agent = desk.service.headers()
     assert (await desk.post("preview", PREVIEW, agent)).status_code == 403
+
+
+async def test_an_approved_answer_changes_the_next_answer_until_its_source_changes(desk: Desk) -> None:
+    case = await desk.case()
+    assert "two days" in (await desk.service.answered())["text"]
+    await resolved(desk, case, "approved_answer", approved_answer=answer_of("wait"))
+
+    async def is_served() -> bool:
+        return "**three** days" in (await desk.service.answered())["text"]
+
+    await eventually(is_served)
+    await desk.service.know("wait", "The wait is five days.")
+    assert "five days" in (await desk.service.answered())["text"]
