@@ -242,7 +242,7 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
             position=position,
             score=one.score,
             features=one.features,
-            propensity=1.0,
+            propensity=record.propensity,
             is_listed=one.document_id in listed,
             is_quoted=one.document_id in quoted,
         )

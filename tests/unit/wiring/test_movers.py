@@ -1,0 +1,56 @@
+"""The movers of a folder of tenants, as the local worker opens them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import DeskKind
+from assistant.settings.process import WorkerSettings
+from assistant.settings.tenant import load_tenant
+from assistant.wiring import feedback
+from assistant.wiring.feedback import embedded_feedback, open_movers
+from assistant.wiring.stores import embedded_tenant
+from tests.contracts import samples
+
+BAD = Verdict(verdict_id="v1", label=VerdictLabel.BAD)
+
+
+def settings_in(folder: Path, **changed: object) -> WorkerSettings:
+    tenants = folder / "tenants"
+    tenants.mkdir()
+    (tenants / "clinic.toml").write_text('schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n')
+    return WorkerSettings.read(tenants_dir=tenants, state_dir=folder / "state", **changed)
+
+
+async def test_a_verdict_is_moved_sealed_and_on_the_desk(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    tenant = load_tenant(tmp_path / "tenants" / "clinic.toml")
+    stores = embedded_tenant(tenant, state_dir=settings.state_dir)
+    await stores.records.put_answer(samples.answer())
+    stored = await stores.records.append_verdict("a1", BAD, agent="ana")
+    async with open_movers(settings) as movers:
+        assert [await move() for move in movers] == [1]
+    read = embedded_feedback(tenant, stores).read(stored.at, stored.at + timedelta(seconds=1))
+    (event,) = [each async for each in read]
+    assert (event.tenant, event.label, event.text_id is None) == ("clinic", "bad", False)
+    assert len(await stores.desk.list(DeskKind.CASE)) == 1
+    await stores.close()
+
+
+async def test_no_mover_is_opened_where_a_function_moves(tmp_path: Path) -> None:
+    names = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
+    settings = settings_in(tmp_path, stores="aws", **dict.fromkeys(names, "name"))
+    async with open_movers(settings) as movers:
+        assert list(movers) == []
+
+
+def test_without_the_engine_of_patients_data_no_words_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "find_spec", lambda _name: None)
+    with capture_logs() as lines:
+        assert feedback.patients_filter() is None
+    assert [line["event"] for line in lines] == ["feedback_without_words"]
