@@ -256,6 +256,7 @@ def _facts(report: LearningReport) -> list[str]:
     trust = ", ".join(f"{name} {right:.2f} / {wrong:.2f}" for name, (right, wrong) in report.channels.items())
     left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
     lines = [
+        f"{report.questions} different questions",
         f"{report.offsets} documents have an offset; share of the step that is kept: "
         f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
         f"mean loss of an answer {report.loss_before:.4f} before, {report.loss_after:.4f} after",

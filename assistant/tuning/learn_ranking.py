@@ -264,6 +264,7 @@ def _report(
     return LearningReport(
         weights_before=before.features,
         weights_after=weights.features,
+        questions=learned.questions,
         offsets=len(weights.documents),
         largest_offsets=dict(by_size[:_OFFSETS_SHOWN]),
         loss_before=round(learned.loss[0], 5),

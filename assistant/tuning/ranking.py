@@ -42,15 +42,19 @@ _CHUNK = 8_192
 """Answers whose arrays are in use at once: 8 MB."""
 
 
+_STRONGEST_OF_QUESTION = 100.0
+"""Bound on the likelihood ratio of all answers to one question: agents err alike about a near document."""
+
+
 @dataclass(frozen=True, slots=True)
 class LearningPlan:
     """How much is needed, how strongly the prior holds, how far weights may move."""
 
     least_signals: int = 300
     least_agents: int = 5
-    weight_pull: float = 60.0
-    """Strength of the prior in answers: a weight that is off by 1 costs half of this."""
-    offset_pull: float = 25.0
+    weight_pull: float = 10.0
+    """Strength of the prior in questions: a weight that is off by 1 costs half of this."""
+    offset_pull: float = 5.0
     most_weight: float = 0.6
     """Largest change of one weight; the shipped ones are between 0.1 and 1.4."""
     most_offset: float = 0.5
@@ -68,6 +72,8 @@ class Learned:
     behaviour: Behaviour
     signals: int
     """Answers that count."""
+    questions: int
+    """Different questions that they were given to."""
     agents: int
     """Agents whose answers count."""
     loss: tuple[float, float]
@@ -114,7 +120,8 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
             f"{of_agents} agents are left without those who contradict all others; "
             f"{plan.least_agents} are needed."
         )
-    fit = Fit(model, evidence, np.where(counted, signals.weights, 0.0), _free_documents(signals, plan), plan)
+    rows, evidence, of_questions = _by_question(signals, evidence, counted)
+    fit = Fit(model.take(rows), evidence, of_questions, _free_documents(signals, plan), plan)
     weights, offsets = fit.run()
     shipped = shipped_weights("ranker").features
     return Learned(
@@ -126,6 +133,7 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
         },
         behaviour=behaviour,
         signals=int(counted.sum()),
+        questions=len(rows),
         agents=of_agents,
         loss=(fit.loss(np.zeros(FEATURES), np.zeros(len(signals.names))), fit.loss(weights, offsets)),
     )
@@ -169,6 +177,25 @@ def _check_judgements(behaviour: Behaviour, counted: Flags) -> None:
     )
 
 
+def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Numbers, Floats, Floats]:
+    """Return one row for each question, the evidence of all its answers, and its weight.
+
+    A question has one right document, however often it was asked: its answers are judgements of several
+    agents (Dawid and Skene), not so many lists to fit.
+    """
+    rows = np.flatnonzero(counted)
+    order = np.argsort(signals.documents[rows], axis=1, kind="stable")
+    aligned = np.take_along_axis(evidence[rows], order, axis=1)
+    _, first, at = np.unique(signals.questions[rows], return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), evidence.shape[1]), np.float32)
+    np.add.at(sums, at, aligned)
+    of_questions = np.zeros_like(sums)
+    np.put_along_axis(of_questions, order[first], sums, axis=1)
+    limit = np.log(_STRONGEST_OF_QUESTION)
+    weights = np.bincount(at, signals.weights[rows]) / np.bincount(at)
+    return rows[first], np.clip(of_questions, -limit, limit), weights.astype(np.float32)
+
+
 class ScoreModel:
     """Scores of all answers' candidates as a function of weights and offsets."""
 
@@ -203,6 +230,16 @@ class ScoreModel:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def take(self, rows: Numbers) -> ScoreModel:
+        """Return the model of these answers."""
+        return ScoreModel(
+            documents=self.documents[rows],
+            scores=self.scores[rows],
+            standard=self.standard[rows],
+            steepness=self.steepness[rows],
+            count=self.count,
+        )
 
     def probabilities(self, weights: Doubles, offsets: Doubles, rows: slice = slice(None)) -> Floats:
         """Return P(right = d), (n, k); the rows sum to 1 less ``NOT_AMONG_THEM``."""

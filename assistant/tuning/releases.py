@@ -34,6 +34,8 @@ class LearningReport(PublicModel):
     weights_before: dict[str, float]
     """Of the ranker in service."""
     weights_after: dict[str, float]
+    questions: int = 0
+    """Different questions among the answers that count."""
     offsets: int
     """Documents with an offset."""
     largest_offsets: dict[str, float]

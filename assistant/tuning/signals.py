@@ -48,8 +48,8 @@ class Caps:
     per_agent_day: int = 40
     per_agent: int = 400
     per_conversation: int = 5
-    per_question: int = 5
-    """Answers whose candidates have equal features were given to one question."""
+    per_question: int = 20
+    """Answers whose candidates have equal features were given to one question, whose evidence is added up."""
     agent_share: float = 0.25
     """Of all weight. An agent with more is weighed down."""
 
@@ -89,6 +89,8 @@ class Signals:
     """(n, k) What the agent accepted when they asked again in other words."""
     agents: Numbers
     """(n,)"""
+    questions: Numbers
+    """(n,) Equal where candidates and their features are."""
     weights: Floats
     """(n,) Of each answer: the cap on an agent's share, times the inverse propensity, mean 1."""
     served: Numbers
@@ -302,6 +304,7 @@ class SignalCollector:
             wrong=_columns([one.wrong for one in kept]),
             found_next=_columns([self._found_next(one) for one in kept]),
             agents=agents,
+            questions=np.unique([one.question for one in kept], return_inverse=True)[1],
             weights=_weights(agents, propensity, share=caps.agent_share),
             served=np.array([one.served for one in kept], np.int64),
             rankers=self._rankers,
