@@ -25,6 +25,7 @@ from assistant.settings.images import ImageLock
 from stacks.boundary import EXCEPTIONS, SHARED, TenantBoundary
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge
+from stacks.processes import LEARNING_IMAGE
 from stacks.roles import allow_service, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES
@@ -163,7 +164,7 @@ class AccountStack(cdk.Stack):
         scope = Construct(self, "Images")
         for name, image in images.images.items():
             if image.is_own:
-                ecr.Repository(
+                repository = ecr.Repository(
                     scope,
                     "".join(part.capitalize() for part in name.split("_")),
                     repository_name=image.repository,
@@ -179,6 +180,28 @@ class AccountStack(cdk.Stack):
                         )
                     ],
                 )
+                if name == LEARNING_IMAGE:
+                    repository.add_to_resource_policy(self._let_functions_pull())
+
+    def _let_functions_pull(self) -> iam.PolicyStatement:
+        """Let Lambda pull an image for functions of this account. Otherwise it would change the repository's
+        policy itself, with the rights of who deploys.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/images-create.html, "Amazon ECR permissions"
+        """
+        functions = self.format_arn(
+            service="lambda",
+            resource="function",
+            resource_name="*",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+        statement = iam.PolicyStatement(
+            sid="FunctionsPull",
+            actions=["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            conditions={"ArnLike": {"aws:SourceArn": functions}},
+        )
+        statement.add_service_principal("lambda.amazonaws.com")
+        return statement
 
     def _add_budget_topics(self, prefixes: Sequence[str], *, key: kms.IKey, email: str | None) -> None:
         """Create the topics of the tenants' budgets; tenants refer to them by name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -16,6 +17,9 @@ from stacks.function_package import FUNCTIONS, PYTHON, FunctionDependencies, cod
 from stacks.roles import WorkloadRole, allow
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group
+
+_OLDEST_CALL_S = 60
+"""Lambda's least. A call that waited longer, because functions are throttled, is dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,8 @@ class FunctionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProgram:
-    """What a function runs: ``lambdas/<folder>/handler.py``, function ``handle``."""
+    """What a function runs: ``lambdas/<folder>/handler.py``, function ``handle``; as an archive, or out of
+    an image that holds it."""
 
     folder: str
     timeout_s: int
@@ -38,8 +43,14 @@ class FunctionProgram:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """As a settings class returns it (``variables``)."""
     dependencies: FunctionDependencies = FUNCTIONS
+    image: str | None = None
+    """Full address of an image whose entry point takes the handler's name; then there are no archives."""
     scratch_mib: int = 512
     """Size of /tmp."""
+
+    @property
+    def handler(self) -> str:
+        return f"lambdas.{self.folder}.handler.handle"
 
 
 class FunctionRole(WorkloadRole):
@@ -73,11 +84,8 @@ class VpcFunction(Construct):
         function = kinds(
             self,
             "Function",
-            code=_code(self),
-            handler=f"lambdas.{program.folder}.handler.handle",
-            runtime=f"python{PYTHON}",
+            **_how_it_starts(self, program),
             architectures=["x86_64"],
-            layers=[_layer(self, program.dependencies)],
             role=role if isinstance(role, str) else role.role_arn,
             timeout=program.timeout_s,
             memory_size=program.memory_mib,
@@ -108,17 +116,48 @@ class VpcFunction(Construct):
                     function.node.add_dependency(policy)
 
 
-def schedule(scope: Construct, construct_id: str, *, function: VpcFunction, minutes: int) -> None:
-    """Call a function every so many minutes. As resources: CDK's target needs a function of CDK's own
-    kind."""
+def _how_it_starts(scope: Construct, program: FunctionProgram) -> dict[str, Any]:
+    """Return the properties that say what runs."""
+    kinds = lambda_.CfnFunction
+    if program.image is not None:
+        return {
+            "code": kinds.CodeProperty(image_uri=program.image),
+            "package_type": "Image",
+            "image_config": kinds.ImageConfigProperty(command=[program.handler]),
+        }
+    return {
+        "code": _code(scope),
+        "handler": program.handler,
+        "runtime": f"python{PYTHON}",
+        "layers": [_layer(scope, program.dependencies)],
+    }
+
+
+def schedule(
+    scope: Construct, construct_id: str, *, function: VpcFunction, rate: str, comes_again: bool = False
+) -> None:
+    """Call a function by a rate of EventBridge (``rate(15 minutes)``) or its cron expression, in UTC. As
+    resources: CDK's target needs a function of CDK's own kind.
+
+    A failed call is not repeated where it ``comes_again``: the next one does its work.
+    """
     scope = Construct(scope, construct_id)
     rule = events.CfnRule(
         scope,
         "Rule",
-        schedule_expression=f"rate({minutes} minutes)",
+        schedule_expression=rate,
         targets=[events.CfnRule.TargetProperty(arn=function.function_arn, id="Function")],
     )
     let_rule_call(scope, "Call", rule=rule, function=function.function_arn)
+    if comes_again:
+        lambda_.CfnEventInvokeConfig(
+            scope,
+            "Attempts",
+            function_name=function.function_name,
+            qualifier="$LATEST",
+            maximum_retry_attempts=0,
+            maximum_event_age_in_seconds=_OLDEST_CALL_S,
+        )
 
 
 def let_rule_call(scope: Construct, construct_id: str, *, rule: events.CfnRule, function: str) -> None:

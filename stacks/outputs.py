@@ -26,6 +26,8 @@ class Workload(StrEnum):
     SCHEMA = "Schema"
     """The function that applies the search schema and creates the key of document links."""
     REDACTOR = "Redactor"
+    LEARNING = "Learning"
+    """The functions that move feedback and learn rankings."""
     MODELS = "Models"
     """Both SageMaker endpoints' instances."""
     JOBS = "Jobs"
@@ -68,7 +70,7 @@ class DataOutputs:
     labels_bucket: str
     """Feedback events, which hold no text. Locked under ``hipaa``. Only the mover writes it."""
     texts_bucket: str
-    """Sealed texts of feedback, never locked. Only the mover writes it, only the preparing job reads it."""
+    """Sealed texts of feedback, never locked. Only the mover writes it; it and the preparing job read it."""
     inbox_bucket: str
     """Other systems' pushers put raw files here, and can do nothing else."""
     logs_bucket: str
@@ -142,6 +144,8 @@ class OrchestratorOutputs:
 class LearningOutputs:
     training_bucket: str
     """Training sets and checkpoints."""
+    function_names: tuple[str, ...]
+    """Of the mover and, where ranking is learned, of the learner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from stacks.tenant import ROOT, DeployedTenant
 
 TASK_IMAGES = ("orchestrator", "otel_collector")
 """Names of the images of one task: the service, and the trace collector beside it."""
+LEARNING_IMAGE = "learning"
+"""Name of the image of both functions of the learning stack."""
 PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 """Actions of a role that pulls an image from a repository."""
 UNLOCKED = "unlocked"
@@ -36,7 +38,7 @@ def refuse_unlocked(stage: cdk.Stage, tenant: DeployedTenant) -> None:
     given = stage.node.try_get_context(UNLOCKED)
     if given not in (None, "", REVIEW):
         raise ConfigurationError(f'-c {UNLOCKED}={given}: unknown value; allowed: "{REVIEW}".')
-    names = dict.fromkeys((*TASK_IMAGES, tenant.llm.image, tenant.embedding.image))
+    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, tenant.llm.image, tenant.embedding.image))
     missing = [name for name in names if tenant.images.image(name).digest is None]
     if not missing or given == REVIEW or not tenant.is_hipaa:
         return

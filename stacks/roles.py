@@ -34,7 +34,7 @@ class Duty(StrEnum):
     REDACTOR = "redactor"
     """Reads and deletes raw captured calls, puts clean ones."""
     MOVER = "mover"
-    """Puts labels and sealed texts of feedback, reads none."""
+    """Puts labels and sealed texts of feedback, reads no label."""
     LEARNER = "learner"
     """Reads labels, puts none."""
     PREPARER = "preparer"

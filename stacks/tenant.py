@@ -96,6 +96,10 @@ class DeployedTenant:
         return self.parameter("document-links")
 
     @property
+    def feedback_secret_parameter(self) -> str:
+        return self.parameter("feedback-pseudonyms")
+
+    @property
     def full_name(self) -> str:
         """``assistant-pharmacy``: name of the stage and the ECS cluster, beginning of every stack's name, and
         the dimension of the metrics that tasks and functions publish."""
@@ -231,6 +235,9 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             "index": config.index.model_copy(update={"replicas": replicas}),
             "secrets": config.secrets.model_copy(
                 update={"document_links": f"kms:{tenant.link_secret_parameter}"}
+            ),
+            "feedback": config.feedback.model_copy(
+                update={"pseudonyms": f"kms:{tenant.feedback_secret_parameter}"}
             ),
         }
     )

@@ -78,6 +78,18 @@ async def download_tenant_file(client: Any, *, uri: str, into: Path) -> str:
     return name
 
 
+async def download_questions(client: Any, *, uri: str, into: Path) -> None:
+    """Copy the protected questions at ``uri`` (``s3://…``) to a file. Raises as ``download_artifacts``
+    does."""
+    content = await _read_object(
+        client,
+        uri,
+        longest_bytes=_LONGEST_ARTIFACT_BYTES,
+        advice="put the file of assistant learn questions there",
+    )
+    await asyncio.to_thread(_write_whole, into, content, setting="the folder of protected questions")
+
+
 class S3RawFiles:
     """``RawFiles`` of one bucket; ``client`` is an aiobotocore client of S3. Its role needs s3:GetObject, and
     s3:ListBucket, without which S3 denies a missing object instead of reporting it."""

@@ -28,9 +28,10 @@ _LIMIT_S = 3600
 _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
-_ENDPOINTS_PLATFORM: Platform = "linux/amd64"
-"""No instance of the instance table is Arm's, whatever the tasks and the build machine are."""
-_OF_ENDPOINTS = frozenset({"model_server"})
+_INTEL: Platform = "linux/amd64"
+_ALWAYS_INTEL = frozenset({"model_server", "learning"})
+"""Whatever the tasks and the build machine are: no instance of the instance table is Arm's, and the functions
+are x86_64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,7 @@ class Publication:
             metadata = Path(folder) / "metadata.json"
             options = {
                 # The default is the build machine's: an image of an Arm laptop does not start on x86.
-                "--platform": _ENDPOINTS_PLATFORM if name in _OF_ENDPOINTS else self.platform,
+                "--platform": _INTEL if name in _ALWAYS_INTEL else self.platform,
                 "--metadata-file": str(metadata),
                 "--build-arg": f"PYTHON_IMAGE={self._base()}",
                 "--file": str(definition),

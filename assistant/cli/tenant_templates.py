@@ -111,6 +111,7 @@ class Kind(StrEnum):
     INGESTION = "ingestion functions"
     SET_UP = "set-up functions"
     REDACTOR = "redactor"
+    LEARNING = "learning functions"
     MODELS = "model instances"
     JOBS = "jobs"
     AWS = "endpoints of AWS services"

@@ -87,6 +87,18 @@ DESK = TableDefinition(
 )
 TABLES = (RECORDS, EVENTS, STATES, DESK)
 
+ERASURE_PARTITIONS = ("erasure#*",)
+"""Patterns of the partitions of the events' table that have the keys of erasure."""
+CASES, RELEASES = "case", "ranker_release"
+"""Kinds of desk items that functions put; ``DeskKind`` has all."""
+
+
+def desk_partitions(kind: str) -> tuple[str, ...]:
+    """Return patterns of the partitions of the desk's table that a role needs for items of one kind, as IAM
+    takes them (``dynamodb:LeadingKeys``)."""
+    own = (f"item#{kind}#*", f"newest#{kind}")
+    return own if kind == CASES else (*own, "version")
+
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
@@ -120,6 +132,8 @@ OLDEST_SIGNAL_AGE = "OldestSignalAge"
 """Seconds since the oldest signal that is not in the feedback store was given; 0 without any."""
 OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
 """Seconds since the oldest object in the quarantine was written; 0 without objects."""
+RANKING_REFUSED = "RankingRefused"
+"""1 when the daily learner made a release that its gate refused, else 0."""
 
 # --- the probe --------------------------------------------------------------------------------------------
 PROBE_SUBJECT = "probe"

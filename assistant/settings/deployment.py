@@ -189,6 +189,15 @@ class ObservabilitySection(StrictModel):
     """Principals that may read PHI stores without an alarm, beside the tenant's roles."""
 
 
+class LearningSection(StrictModel):
+    """``[learning]``: what a deployment learns from feedback by itself."""
+
+    ranking: Literal["daily", "off"] = "off"
+    """``daily``: each night a release of ranker weights is learned, or the one on trial is promoted where it
+    may be. Nothing goes live but through its gate and its trial. It needs the file of ``assistant learn
+    questions`` in the models bucket."""
+
+
 class ReachEntry(StrictModel):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink."""
 

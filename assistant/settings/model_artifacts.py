@@ -36,6 +36,10 @@ _CACHE_BYTES: dict[Dtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "q4
 CALLERS_PREFIX = "callers/"
 """Prefix in the models bucket of ``<served name>/artifact.json`` and ``tokenizer.json``, which callers of the
 endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
+EVALUATION_PREFIX = "evaluation/"
+PROTECTED_QUESTIONS = f"{EVALUATION_PREFIX}ranking.json"
+"""Object of the models bucket: the questions against which a learned ranking is held, as ``assistant learn
+questions`` observed them. A publisher puts it."""
 
 
 class AnsweringTable(StrictModel):

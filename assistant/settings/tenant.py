@@ -15,6 +15,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import (
     EdgeSection,
     IdentitySection,
+    LearningSection,
     ModelsSection,
     NetworkSection,
     ObservabilitySection,
@@ -248,6 +249,7 @@ class TenantConfig(StrictModel):
     search: SearchSection = SearchSection()
     tasks: TasksSection = TasksSection()
     observability: ObservabilitySection = ObservabilitySection()
+    learning: LearningSection = LearningSection()
     reach: tuple[ReachEntry, ...] = ()
 
     @model_validator(mode="after")
@@ -298,6 +300,7 @@ WHERE_IT_STANDS = frozenset(
         "search",
         "tasks",
         "observability",
+        "learning",
         "reach",
     }
 )

@@ -1,13 +1,16 @@
-"""Builds the mover of feedback: of each tenant in the local worker's process, and of the function's one."""
+"""Builds the mover of feedback, of each tenant in the local worker's process and of a function's one, and the
+function that learns rankings from it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,7 +24,7 @@ from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import DeskStore, FeedbackStore, PatientDataFilter, ReplacedText
 from assistant.learning.signals import Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.functions import MovingSettings
+from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.process import StoreSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.services import tenant_in
@@ -33,6 +36,9 @@ from assistant.wiring.stores import (
     open_each,
     read_tenants,
 )
+
+if TYPE_CHECKING:
+    from assistant.tuning.nightly import NightlyRanking
 
 _ENGINE = "presidio_analyzer"
 _log = structlog.get_logger(__name__)
@@ -213,3 +219,42 @@ async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenera
         yield LearningStores(embedded_feedback(tenant, stores), stores.desk)
     finally:
         await stores.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RankingTurn:
+    """``learn_ranking``."""
+
+    take: NightlyRanking
+    metrics_service: str
+
+
+@asynccontextmanager
+async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[RankingTurn]:
+    """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
+    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
+    from assistant.aws.s3_feedback import S3FeedbackFiles
+    from assistant.aws.s3_files import download_questions
+    from assistant.tuning.gate import read_protected
+    from assistant.tuning.learn_ranking import LearnRanking
+    from assistant.tuning.nightly import NightlyRanking
+    from assistant.tuning.releases import Releases
+
+    async with AsyncExitStack() as stack:
+        clients, clock = AwsClients(settings, stack), SystemClock()
+        s3, dynamodb = await clients.aws("s3"), await clients.aws("dynamodb")
+        await download_questions(s3, uri=settings.protected_questions_s3, into=settings.questions_file)
+        protected = await asyncio.to_thread(read_protected, settings.questions_file, tenant=settings.tenant)
+        desk = DynamoDbDeskStore(dynamodb, table=settings.desk_table)
+        keys = DynamoDbErasureKeys(dynamodb, table=settings.events_table)
+        for store in (desk, keys):
+            stack.push_async_callback(store.close)
+        files = S3FeedbackFiles(s3, bucket=settings.labels_bucket)
+        feedback = StoredFeedback(files, tenant=settings.tenant, keys=keys)
+        learner = LearnRanking(
+            tenant=settings.tenant, feedback=feedback, desk=desk, protected=protected, clock=clock
+        )
+        releases = Releases(desk, clock=clock)
+        turn = NightlyRanking(learner, releases=releases, feedback=feedback, clock=clock)
+        yield RankingTurn(turn, settings.metrics_service)

@@ -51,9 +51,11 @@ EXCEPTIONS = (
     ),
     *exceptions(
         "Data/ArtifactPublisher",
-        wildcard(*(f"<ModelsBucket.Arn>/{folder}/*" for folder in ("llm", "embedding", "callers"))),
-        "An artifact's folder is its hash, which is not known before it is built: the three folders of "
-        "artifacts, in which the role adds and reads and deletes nothing.",
+        wildcard(
+            *(f"<ModelsBucket.Arn>/{folder}/*" for folder in ("llm", "embedding", "callers", "evaluation"))
+        ),
+        "An artifact's folder is its hash, which is not known before it is built: the folders of artifacts "
+        "and of questions, in which the role adds and reads and deletes nothing.",
     ),
     *exceptions(
         "Data/Search/Domain",

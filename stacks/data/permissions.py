@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.settings.deployed_names import TableDefinition
-from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.model_artifacts import CALLERS_PREFIX, EVALUATION_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.roles import (
     DUTY_TAG,
@@ -134,10 +134,11 @@ def labels(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStat
 
 
 def texts(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Only the mover puts, only the preparing job reads. An erasure destroys a key, and deletes no object."""
+    """Only the mover puts; it and the preparing job read. An erasure destroys a key, and deletes no object:
+    the mover reads which texts the key sealed, for the receipt."""
     return [
         _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
-        *_only_read_by((Duty.PREPARER,), bucket, tenant=tenant),
+        *_only_read_by((Duty.MOVER, Duty.PREPARER), bucket, tenant=tenant),
     ]
 
 
@@ -221,8 +222,9 @@ def _only(
 
 # --- identities --------------------------------------------------------------------------------------------
 
-ARTIFACT_PREFIXES = ("llm/", "embedding/", CALLERS_PREFIX)
-"""Folders of the models bucket: artifacts by task, and what callers of the endpoints need of them."""
+ARTIFACT_PREFIXES = ("llm/", "embedding/", CALLERS_PREFIX, EVALUATION_PREFIX)
+"""Folders of the models bucket: artifacts by task, what callers of the endpoints need of them, and questions
+that learned rankings are held against."""
 
 
 def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) -> list[iam.PolicyStatement]:
@@ -252,6 +254,14 @@ def document_statements(scope: Construct, bucket: str) -> list[iam.PolicyStateme
         allow("s3:ListBucket", arn),
         allow("s3:ListBucketVersions", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
     ]
+
+
+def of_partitions(patterns: Sequence[str]) -> Conditions:
+    """Return the condition that a call on a table touches only partitions of these patterns (``*``).
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    """
+    return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(patterns)}}
 
 
 def table_statements(

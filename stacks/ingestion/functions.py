@@ -47,7 +47,7 @@ _CONCURRENCY = 4
 _BULK_CONCURRENCY = 2
 """Lambda's minimum. Bulk loads have their own queues and never delay single documents; they share only the
 endpoint and the domain with them."""
-_PURGE_MINUTES = 15
+_PURGE_RATE = "rate(15 minutes)"
 _SWEEP_MINUTES = 5
 
 
@@ -188,9 +188,13 @@ class DocumentFunctions(Construct):
         role = self._index_role(
             "RemoveRole",
             "Takes withdrawn documents out of the index and off its disks",
-            [*permissions.send_to(withdrawals.arn), *permissions.take_from(withdrawals.arn)],
+            [
+                *permissions.send_to(withdrawals.arn),
+                *permissions.take_from(withdrawals.arn),
+                *permissions.destroy_keys(),
+            ],
         )
-        values = self._index_environment()
+        values = self._index_environment() | {"events_table": permissions.earlier.data.events_table}
         environment = RemovingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
         def function(construct_id: str, folder: str, timeout_s: int) -> VpcFunction:
@@ -206,7 +210,7 @@ class DocumentFunctions(Construct):
                 withdraw, role=role, batch_size=_DOCUMENTS_PER_BATCH, concurrency=_BULK_CONCURRENCY
             )
         )
-        schedule(self, "PurgeSchedule", function=purge, minutes=_PURGE_MINUTES)
+        schedule(self, "PurgeSchedule", function=purge, rate=_PURGE_RATE)
         return withdraw, purge
 
     def _index_role(
@@ -299,5 +303,5 @@ class CaptureRedaction(Construct):
         redact = function("Redact", "redact_capture", _REDACT_TIMEOUT_S)
         sweep = function("Sweep", "sweep_quarantine", 60 * _SWEEP_MINUTES)
         self.queue.consumed_by(redact, role=role, batch_size=_OBJECTS_PER_BATCH, concurrency=_CONCURRENCY)
-        schedule(self, "SweepSchedule", function=sweep, minutes=_SWEEP_MINUTES)
+        schedule(self, "SweepSchedule", function=sweep, rate=f"rate({_SWEEP_MINUTES} minutes)")
         self.functions = (redact, sweep)

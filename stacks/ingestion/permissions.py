@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings.deployed_names import STATES, link_secret_context
+from assistant.settings.deployed_names import (
+    ERASURE_PARTITIONS,
+    FEEDBACK_SECRET_PURPOSE,
+    LINK_SECRET_PURPOSE,
+    STATES,
+    link_secret_context,
+)
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
-from stacks.data.permissions import document_statements, table_statements
+from stacks.data.permissions import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionRole
 from stacks.outputs import EarlierOutputs
 from stacks.roles import allow, bucket_arn, parameter_arn, resource_arn, via
@@ -50,6 +56,12 @@ class FunctionPermissions:
         return table_statements(
             self.scope, STATES, self.earlier.data.states_table, actions=STATES.worker_actions
         )
+
+    def destroy_keys(self) -> list[iam.PolicyStatement]:
+        """Destroy the key of a withdrawn document's texts in feedback; the keys are items of the events'
+        table."""
+        table = resource_arn(self.scope, "dynamodb", "table", self.earlier.data.events_table)
+        return [allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))]
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain; the domain's own role mapping
@@ -90,14 +102,18 @@ class FunctionPermissions:
         return allow(actions, self.earlier.keys.data_key_arn, conditions=via(self.tenant, *services))
 
     def create_link_secret(self) -> list[iam.PolicyStatement]:
-        """Create the parameter once, with a key that nobody ever saw and that this function cannot
+        """Create the parameters once, each with a key that nobody ever saw and that this function cannot
         decrypt."""
+        contexts = [
+            link_secret_context(self.tenant.name, purpose)
+            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE)
+        ]
         context = {
-            f"kms:EncryptionContext:{name}": value
-            for name, value in link_secret_context(self.tenant.name).items()
+            f"kms:EncryptionContext:{name}": sorted({each[name] for each in contexts}) for name in contexts[0]
         }
+        parameters = (self.tenant.link_secret_parameter, self.tenant.feedback_secret_parameter)
         return [
-            allow("ssm:PutParameter", parameter_arn(self.scope, self.tenant.link_secret_parameter)),
+            allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
             allow(
                 "kms:GenerateDataKeyWithoutPlaintext",
                 self.earlier.keys.data_key_arn,

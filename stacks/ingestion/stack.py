@@ -75,13 +75,14 @@ class IngestionStack(TenantStack):
         )
 
     def _link_secret(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
-        """Create the key of document links once. It outlives the stack, so that published links stay
-        valid."""
+        """Create the keys of document links and of pseudonyms once. They outlive the stack, so that published
+        links stay valid, and an agent keeps the pseudonym."""
         tenant = self.tenant
         environment = {
             "region": tenant.place.region,
             "tenant": tenant.name,
             "parameter": tenant.link_secret_parameter,
+            "feedback_parameter": tenant.feedback_secret_parameter,
             "key_id": self._keys.data_key_arn,
         }
         function = VpcFunction(
@@ -97,7 +98,7 @@ class IngestionStack(TenantStack):
             place=place,
             role=permissions.role(
                 "LinkSecretRole",
-                description="Makes the key of document links, which it cannot read",
+                description="Makes the keys of document links and pseudonyms, which it cannot read",
                 statements=[*permissions.create_link_secret(), permissions.use_data_key("sqs", "lambda")],
             ),
         )
@@ -107,6 +108,10 @@ class IngestionStack(TenantStack):
             service_token=function.function_arn,
             resource_type=LINK_SECRET_RESOURCE,
             service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
-            properties={"Parameter": tenant.link_secret_parameter},
+            # A change of these makes CloudFormation call the function again, which leaves what there is.
+            properties={
+                "Parameter": tenant.link_secret_parameter,
+                "FeedbackParameter": tenant.feedback_secret_parameter,
+            },
         )
         return function

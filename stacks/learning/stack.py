@@ -1,8 +1,8 @@
-"""The learning stack: training sets and checkpoints, the roles of jobs, and the runbook that starts a
-training job.
+"""The learning stack: the mover of feedback, the nightly learner of rankings, training sets and checkpoints,
+the roles of jobs, and the runbook that starts a training job.
 
-A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). Until
-then the stack costs nothing but its bucket's content.
+A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). The
+functions cost what they are called for; nothing in the stack costs by the hour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.data.buckets import Keeping, TenantBucket
+from stacks.functions import FunctionPlace
 from stacks.keys import log_group_arn
+from stacks.learning.functions import LearningFunctions
 from stacks.learning.training_shell import CHECKPOINTS, SETS, TrainingShell
 from stacks.outputs import EarlierOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
 from stacks.processes import PULL_IMAGE
@@ -83,7 +85,21 @@ class LearningStack(TenantStack):
             training_bucket=bucket,
             role_arn=training.role_arn,
         )
-        self.outputs = LearningOutputs(training_bucket=bucket)
+        functions = LearningFunctions(
+            self,
+            "Functions",
+            tenant=tenant,
+            earlier=earlier,
+            place=FunctionPlace(
+                subnet_ids=network.subnet_ids,
+                security_group_id=network.security_group_ids[Workload.LEARNING],
+                logs_key_arn=keys.logs_key_arn,
+                environment_key_arn=keys.data_key_arn,
+            ),
+        ).functions
+        self.outputs = LearningOutputs(
+            training_bucket=bucket, function_names=tuple(one.function_name for one in functions)
+        )
         cdk.CfnOutput(
             self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
         )

@@ -70,10 +70,10 @@ class Flow:
 
 _CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "ingestion": Workload.INGESTION}
 _SEARCHERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.SCHEMA)
-_AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.JOBS)
+_AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.LEARNING, Workload.JOBS)
 _S3_USERS = (*_AWS_CALLERS, Workload.MODELS)
 """Endpoints' instances fetch their model and write captured calls, and call nothing else."""
-_DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION)
+_DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.LEARNING)
 
 
 def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:

@@ -22,6 +22,8 @@ _MAX_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
 _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
+_FEEDBACK_LATE_S = 900
+"""The mover is called each minute: fifteen calls have not moved a row."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -54,6 +56,7 @@ class TenantAlarms(Construct):
             *self._answers(),
             *self._models(),
             *self._knowledge(),
+            *self._learning(),
             *self._search(),
             *self._tables(),
             *self._security(),
@@ -167,6 +170,17 @@ class TenantAlarms(Construct):
         if metrics.tenant.models.capture == "quarantine":
             age = metrics.service(deployed_names.OLDEST_RAW_CAPTURE_AGE, "Maximum", minutes=5)
             yield self._alarm("raw-capture-late", age, _RAW_CAPTURE_LATE_S)
+
+    def _learning(self) -> Iterator[cloudwatch.Alarm]:
+        """Alarms on the loop from verdicts to rankings. A failing learner is no concern of its first hour: it
+        is called once a night."""
+        metrics = self._metrics
+        age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
+        yield self._alarm("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
+        if metrics.tenant.config.learning.ranking == "daily":
+            yield self._alarm("ranking-not-learned", metrics.learner("Errors"), 1)
+            judged = metrics.service(deployed_names.RANKING_REFUSED, "Sum", minutes=60)
+            yield self._alarm("ranking-refused", judged, 1)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self._metrics.search

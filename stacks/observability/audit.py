@@ -232,6 +232,7 @@ UNRECORDED: Mapping[str, str] = {
     "Ingestion/*Queue": "Ids of documents and names of objects, whose texts stand in stores that are "
     "recorded.",
     "Ingestion/*DeadLetters": "As the queue that they come from.",
+    "Learning/*Logs": _NO_TEXT,
     "Orchestrator/Logs": _NO_TEXT,
     "Orchestrator/Insights": "Numbers of tasks, CPU and memory.",
     "Network/FlowLogsGroup": "Addresses, ports and bytes.",

@@ -95,12 +95,18 @@ class TenantMetrics:
         }
 
     def functions(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
+        functions = (*self.earlier.ingestion.function_names, *self.earlier.learning.function_names)
         return {
             f"function{number}{name.lower()}": metric(
                 "AWS/Lambda", name, statistic, {"FunctionName": function}, minutes=5
             )
-            for number, function in enumerate(self.earlier.ingestion.function_names)
+            for number, function in enumerate(functions)
         }
+
+    def learner(self, name: str) -> cloudwatch.IMetric:
+        """Return a metric of the function that learns rankings, which a tenant file may switch off."""
+        *_, learner = self.earlier.learning.function_names
+        return metric("AWS/Lambda", name, "Sum", {"FunctionName": learner}, minutes=60)
 
     def search(self, name: str, statistic: str = "Maximum", *, minutes: int = 1) -> cloudwatch.IMetric:
         """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""

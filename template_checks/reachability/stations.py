@@ -67,7 +67,9 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
         case "AWS::ElasticLoadBalancingV2::LoadBalancer":
             found = Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
         case "AWS::Lambda::Function":
-            handler = text(properties.get("Handler"))
+            # The entry point of an image gets the handler's name as its command.
+            command = items(at(properties.get("ImageConfig"), "Command"))
+            handler = text(properties.get("Handler") or next(iter(command), None))
             found = next(
                 (k for name, k in intended.functions.items() if handler.startswith(f"{name}.")), None
             )

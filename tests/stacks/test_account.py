@@ -118,6 +118,18 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
         assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
+def test_functions_of_this_account_may_pull_the_image_of_functions_alone(shared: dict[str, Any]) -> None:
+    policies = {
+        body["Properties"]["RepositoryName"]: body["Properties"].get("RepositoryPolicyText")
+        for body in resources_of(shared, "AWS::ECR::Repository").values()
+    }
+    (statement,) = policies.pop("private-care-assistant/learning")["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    assert "111122223333" in json.dumps(statement["Condition"])
+    assert set(policies.values()) == {None}
+
+
 def test_the_lifecycle_policy_deletes_no_tagged_image(shared: dict[str, Any]) -> None:
     for body in resources_of(shared, "AWS::ECR::Repository").values():
         rules = json.loads(body["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]

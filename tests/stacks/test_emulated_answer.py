@@ -30,6 +30,7 @@ from assistant.settings.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEM
 from assistant.settings.functions import (
     IngestingSettings,
     LinkSecretSettings,
+    MovingSettings,
     ReceivingSettings,
     RemovingSettings,
     SchemaSettings,
@@ -58,6 +59,7 @@ FUNCTIONS: Mapping[str, type[ProcessSettings]] = {
     "receive_documents": ReceivingSettings,
     "ingest_documents": IngestingSettings,
     "withdraw_documents": RemovingSettings,
+    "move_feedback": MovingSettings,
 }
 PAGE = b"# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 QUESTION = {"question": "When does the help desk answer the phone?"}
@@ -95,11 +97,7 @@ class Deployed:
     async def call(self, name: str, event: Mapping[str, Any]) -> Any:
         """Run a function's handler, with the environment that its deployment gave it."""
         settings = FUNCTIONS[name]
-        (function,) = [
-            each
-            for each in self.account.client("lambda").list_functions()["Functions"]
-            if each["Handler"] == f"lambdas.{name}.handler.handle"
-        ]
+        function = self._deployed(settings)
         here = {key: self.addresses[key] for key in DIFFERS if key in settings.model_fields}
         own = {"tenants_dir": "tenants", "state_dir": "state", "model_artifacts_dir": "models"}
         here |= {key: str(self.folder / part) for key, part in own.items() if key in settings.model_fields}
@@ -113,6 +111,15 @@ class Deployed:
         entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{name}.handler").handle
         self.entries.append(entry)
         return await asyncio.to_thread(entry, event, Context())
+
+    def _deployed(self, settings: type[ProcessSettings]) -> dict[str, Any]:
+        """Return the deployed function with an environment of this class; two share that of removing."""
+        prefix = settings.variable("")
+        return next(
+            each
+            for each in self.account.client("lambda").list_functions()["Functions"]
+            if any(name.startswith(prefix) for name in each["Environment"]["Variables"])
+        )
 
     def task_environment(self) -> dict[str, str]:
         """The environment of the service's container, with what differs here."""
@@ -129,11 +136,7 @@ class Deployed:
 
     def queue(self, name: str) -> str:
         """The URL of a queue, as the environment of its function has it."""
-        (function,) = [
-            each
-            for each in self.account.client("lambda").list_functions()["Functions"]
-            if each["Handler"] == "lambdas.ingest_documents.handler.handle"
-        ]
+        function = self._deployed(IngestingSettings)
         return str(function["Environment"]["Variables"][IngestingSettings.variable(name)])
 
     def messages(self, name: str) -> dict[str, Any]:
@@ -218,11 +221,7 @@ async def test_a_raw_file_of_the_inbox_becomes_an_answer_with_its_source(deploye
         await deployed.call(name, event)
     assert (await asked(deployed))["done"]["finish_reason"] == "no_evidence"
 
-    inbox = next(
-        bucket
-        for bucket in resources_of(deployed.account, f"assistant-{TENANT}-Data", "AWS::S3::Bucket")
-        if "inbox" in bucket
-    )
+    inbox = bucket_of(deployed.account, "inbox")
     deployed.account.client("s3").put_object(Bucket=inbox, Key="notes/help-desk.md", Body=PAGE)
     came = sqs_event("inbox", [object_created(inbox, "notes/help-desk.md")])
     assert await deployed.call("receive_documents", came) == {"batchItemFailures": []}
@@ -234,3 +233,16 @@ async def test_a_raw_file_of_the_inbox_becomes_an_answer_with_its_source(deploye
     assert answer["sources"]["sources"][0]["title"] == "Help desk"
     assert answer["done"]["finish_reason"] == "stop"
     assert answer["done"]["citations"] == [1]
+
+    # The question that no document answered is a signal by itself, and leaves the records as a label.
+    assert (await deployed.call("move_feedback", {}))["rows"] == 1
+    s3, labels = deployed.account.client("s3"), bucket_of(deployed.account, "labels")
+    (label,) = s3.list_objects_v2(Bucket=labels)["Contents"]
+    event = orjson.loads(s3.get_object(Bucket=labels, Key=label["Key"])["Body"].read())
+    assert (event["kind"], event["tenant"]) == ("unanswered", TENANT)
+    assert QUESTION["question"] not in orjson.dumps(event).decode()
+
+
+def bucket_of(account: EmulatedAccount, name: str) -> str:
+    buckets = resources_of(account, f"assistant-{TENANT}-Data", "AWS::S3::Bucket")
+    return next(bucket for bucket in buckets if name in bucket)

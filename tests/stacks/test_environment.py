@@ -30,6 +30,8 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "aws_endpoint_url": "An emulator's address; AWS's own are found by region.",
     "sagemaker_endpoint_url": "As for the other services.",
     "documents_key_id": "The bucket encrypts with the tenant's key by default.",
+    "feedback_key_id": "The buckets encrypt with the feedback key by default.",
+    "questions_file": "The class names a file in the one folder that a function may write to.",
     "jwks_url": "The issuer is out of reach: its keys come by parameter, and only one of both may be given.",
     "opensearch_auth": "Signed by default.",
     "opensearch_applies_schema": "Off by default: the schema is the deployment's, and only its function may.",
@@ -64,13 +66,18 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
             "The class has the one folder that a function may write to.",
         ),
         (
+            ("events_table",),
+            ("IngestingSettings",),
+            "It withdraws nothing, so it destroys no key.",
+        ),
+        (
             ("desk_table",),
             ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
             "Ingestion neither reads nor writes the desk.",
         ),
         (
             ("tenants_dir",),
-            ("ReceivingSettings",),
+            ("MovingSettings", "ReceivingSettings"),
             "The class has the one folder that a function may write to.",
         ),
         (

@@ -56,10 +56,11 @@ def test_keys_are_used_only_through_s3(template: dict[str, Any], policy: str) ->
             }
 
 
-def test_only_sagemaker_takes_the_roles(template: dict[str, Any]) -> None:
-    for role in resources_of(template, "AWS::IAM::Role").values():
+def test_only_sagemaker_takes_the_roles_of_jobs(template: dict[str, Any]) -> None:
+    for name, role in resources_of(template, "AWS::IAM::Role").items():
         (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+        service = "lambda" if name.startswith("Functions") else "sagemaker"
+        assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}, name
 
 
 def test_training_data_expires(template: dict[str, Any]) -> None:

@@ -236,6 +236,7 @@ def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(
         "IngestionGroup",
         "SchemaGroup",
         "RedactorGroup",
+        "LearningGroup",
         "JobsGroup",
     }
 

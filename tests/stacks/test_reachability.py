@@ -79,6 +79,7 @@ def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
         Kind.INGESTION,
         Kind.SET_UP,
         Kind.REDACTOR,
+        Kind.LEARNING,
         Kind.MODELS,
         Kind.JOBS,
     }
@@ -244,6 +245,7 @@ _GROUPS = {
     "IngestionGroup": Kind.INGESTION,
     "SchemaGroup": Kind.SET_UP,
     "RedactorGroup": Kind.REDACTOR,
+    "LearningGroup": Kind.LEARNING,
     "ModelsGroup": Kind.MODELS,
     "JobsGroup": Kind.JOBS,
     "EndpointsGroup": Kind.AWS,

@@ -99,7 +99,7 @@ ORCHESTRATOR = OrchestratorOutputs(
     log_group_name="value-orchestrator-logs",
 )
 
-LEARNING = LearningOutputs(training_bucket="value-training")
+LEARNING = LearningOutputs(training_bucket="value-training", function_names=("value-move", "value-learn"))
 CORPUS = CorpusOutputs(corpus_bucket="value-corpus")
 
 

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
+from stacks.learning.functions import FOLDERS
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
-SERVING = [one for one in DEFINITIONS if one.parent.name != "training_job"]
-"""Images of processes that serve. A job imports nothing of ours, and runs as root, which owns its folders."""
+OF_ASSISTANT = [one for one in DEFINITIONS if one.parent.name != "training_job"]
+"""A job imports nothing of ours, and runs as root, which owns its folders."""
+SERVING = [one for one in OF_ASSISTANT if one.parent.name != "learning"]
+"""Images of processes that serve. Lambda asks a function for no health check."""
 serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.parent.name)
+of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
@@ -36,8 +40,13 @@ def final(definition: Path, instruction: str) -> list[str]:
     return [value for name, value in steps[start:] if name == instruction]
 
 
-def test_there_are_three_images() -> None:
-    assert [path.parent.name for path in DEFINITIONS] == ["model_server", "orchestrator", "training_job"]
+def test_there_are_four_images() -> None:
+    assert [path.parent.name for path in DEFINITIONS] == [
+        "learning",
+        "model_server",
+        "orchestrator",
+        "training_job",
+    ]
 
 
 @each
@@ -68,7 +77,7 @@ def test_packages_are_installed_from_a_lock_by_hash_only(definition: Path) -> No
     assert all("--require-hashes" in command and "--only-binary :all:" in command for command in installs)
 
 
-@serving
+@of_assistant
 def test_the_image_runs_as_nobody_in_particular(definition: Path) -> None:
     user = final(definition, "USER")[-1]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
@@ -99,18 +108,18 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
     assert "SECRET" not in " ".join(final(definition, "ENV")).upper()
 
 
-@serving
+@of_assistant
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
     assert sum((ROOT / name).stat().st_size for name in names) < 2 * 1024 * 1024
-    assert {name.split("/")[0] for name in names} == {"assistant", "requirements"}
+    ours = {"assistant", "lambdas"} if definition.parent.name == "learning" else {"assistant"}
+    assert {name.split("/")[0] for name in names} == ours | {"requirements"}
     assert [name for name in names if "__pycache__" in name or name.endswith((".sqlite", ".toml"))] == []
 
 
-@serving
+@of_assistant
 def test_the_context_holds_every_module_that_the_process_may_import(definition: Path) -> None:
-    *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
-    needed = reached(file_of(f"{module}.__main__"))
+    needed = {name for start in started(definition) for name in reached(file_of(start))}
     assert len(needed) > 10
     assert sorted(needed - set(context_files(definition, ROOT))) == []
 
@@ -121,6 +130,14 @@ def test_the_context_of_the_training_job_is_its_lock_and_its_program() -> None:
         "containers/training_job/requirements.txt",
         "containers/training_job/train.py",
     ]
+
+
+def started(definition: Path) -> list[str]:
+    """Return the modules that the image is started with: Lambda names the handler."""
+    *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
+    if module != "awslambdaric":
+        return [f"{module}.__main__"]
+    return [f"lambdas.{folder}.handler" for folder in FOLDERS]
 
 
 def reached(start: str | None) -> set[str]:
@@ -151,7 +168,7 @@ def imported(file: Path) -> Iterator[str]:
 
 def file_of(module: str) -> str | None:
     """Return the file of a module of ours, relative to the repository; None for any other name."""
-    if module.partition(".")[0] != "assistant":
+    if module.partition(".")[0] not in ("assistant", "lambdas"):
         return None
     path = module.replace(".", "/")
     return next((name for name in (f"{path}.py", f"{path}/__init__.py") if (ROOT / name).is_file()), None)

@@ -90,7 +90,11 @@ def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: 
 
 @TENANT
 @pytest.mark.parametrize(
-    ("bucket", "readers"), [("LabelsBucket", {"PreparingRole"}), ("FeedbackBucket", {"PreparingRole"})]
+    ("bucket", "readers"),
+    [
+        ("LabelsBucket", {"FunctionsLearnRole", "PreparingRole"}),
+        ("FeedbackBucket", {"FunctionsMoveRole", "PreparingRole"}),
+    ],
 )
 def test_feedback_is_read_by_what_learns_alone(
     account: Account, tenant: str, bucket: str, readers: set[str]
@@ -99,6 +103,83 @@ def test_feedback_is_read_by_what_learns_alone(
     for action in ("s3:GetObject", "s3:GetObjectVersion"):
         roles = let(account, tenant, bucket, action)
         assert {MADE_BY_CDK.sub("", role) for role in roles} == readers
+
+
+@TENANT
+@pytest.mark.parametrize("bucket", ["LabelsBucket", "FeedbackBucket"])
+def test_the_mover_alone_puts_feedback(account: Account, tenant: str, bucket: str) -> None:
+    roles = let(account, tenant, bucket, "s3:PutObject")
+    assert {MADE_BY_CDK.sub("", role) for role in roles} == {"FunctionsMoveRole"}
+
+
+@TENANT
+def test_a_label_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
+    mover, learner = (role_of(account, tenant, f"Functions{name}Role") for name in ("Move", "Learn"))
+    bucket = store(account, tenant, "LabelsBucket")
+    key = next(one for one in account.stores if one.arn == bucket.key)
+    inside = "/events/dt=2026-11-20/aa.jsonl"
+    for role, action in ((mover, "s3:PutObject"), (learner, "s3:GetObject")):
+        used = list(key_requests(account, role, action, key))
+        assert judge([as_deployed(account, role, action, bucket, inside=inside)])[0].is_allowed
+        assert any(judgement.is_allowed for judgement in judge(used))
+    for role, action in ((mover, "s3:GetObject"), (learner, "s3:PutObject")):
+        assert not judge([as_deployed(account, role, action, bucket, inside=inside)])[0].is_allowed
+
+
+@TENANT
+@pytest.mark.parametrize(
+    ("logical_id", "action", "inside"),
+    [
+        ("RecordsTable", "dynamodb:GetItem", ""),
+        ("RecordsTable", "dynamodb:Query", ""),
+        ("StatesTable", "dynamodb:GetItem", ""),
+        ("FeedbackBucket", "s3:GetObject", "/texts/00/00.json"),
+        ("DocumentsBucket", "s3:GetObject", "/documents/aa"),
+        ("CaptureBucket", "s3:GetObject", "/any"),
+    ],
+)
+def test_a_learner_reads_no_raw_store(
+    account: Account, tenant: str, logical_id: str, action: str, inside: str
+) -> None:
+    role = role_of(account, tenant, "FunctionsLearnRole")
+    asked = as_deployed(account, role, action, store(account, tenant, logical_id), inside=inside)
+    assert not judge([asked])[0].is_allowed
+
+
+@TENANT
+@pytest.mark.parametrize("logical_id", ["LabelsBucket", "FeedbackBucket"])
+def test_the_service_reads_no_feedback_whatever_its_policies_allow(
+    account: Account, tenant: str, logical_id: str
+) -> None:
+    role, bucket = role_of(account, tenant, "TaskRole"), store(account, tenant, logical_id)
+    asked = [request(role, action, bucket, inside="/x") for action in ("s3:GetObject", "s3:PutObject")]
+    assert not any(judgement.is_allowed for judgement in judge(asked))
+
+
+@TENANT
+@pytest.mark.parametrize(
+    ("name", "partition", "is_let"),
+    [
+        ("Move", "item#case#a1", True),
+        ("Move", "item#approved_answer#a1", False),
+        ("Move", "item#ranker_release#ranker-000001", False),
+        ("Learn", "item#ranker_release#ranker-000001", True),
+        ("Learn", "item#approved_answer#a1", False),
+        ("Learn", "item#case#a1", False),
+    ],
+)
+def test_a_function_puts_only_its_own_kind_on_the_desk(
+    account: Account, tenant: str, name: str, partition: str, is_let: bool
+) -> None:
+    role, desk = role_of(account, tenant, f"Functions{name}Role"), store(account, tenant, "DeskTable")
+    put = as_deployed(account, role, "dynamodb:PutItem", desk)
+    put = replace(put, context={**put.context, "dynamodb:LeadingKeys": partition})
+    assert judge([put])[0].is_allowed is is_let
+
+
+def role_of(account: Account, tenant: str, name: str) -> Role:
+    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith(name))
+    return role
 
 
 @TENANT

@@ -1,0 +1,172 @@
+"""The nightly turn of the ranking loop: when it promotes, learns, or leaves everything as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.resources import files
+
+import pytest
+
+from assistant.answering.retrieve import shipped_weights
+from assistant.domain.desk import RankerRelease, ReleaseState
+from assistant.domain.errors import AssistantError, ConflictError, InvalidRequestError
+from assistant.domain.feedback import FeedbackEvent
+from assistant.tuning.learn_ranking import LearningRequest
+from assistant.tuning.nightly import REST, WINDOW, NightlyRanking, Turn
+from assistant.tuning.releases import Release, Releases
+from tests.contracts import samples
+from tests.fakes.clock import SteppedClock
+from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
+
+TONIGHT = datetime.fromisoformat("2026-11-21T02:30:00+00:00")
+HASH = "a" * 64
+
+
+def content(state: ReleaseState, **more: object) -> RankerRelease:
+    shipped = shipped_weights("ranker")
+    return RankerRelease.model_validate(
+        {
+            "artifact_hash": HASH,
+            "weights_json": "{}",
+            "state": state,
+            "window": (TONIGHT - WINDOW, TONIGHT),
+            "signals": 900,
+            "agents": 12,
+            "prior_hash": shipped.sha256,
+            "seed": 0,
+            "report": "{}",
+            **more,
+        }
+    )
+
+
+@dataclass
+class FakeLearner:
+    """Learns a release of a given state, or fails."""
+
+    releases: Releases
+    state: ReleaseState = ReleaseState.TRIAL
+    error: AssistantError | None = None
+    asked: list[LearningRequest] = field(default_factory=list[LearningRequest])
+
+    async def learn(self, request: LearningRequest) -> Release:
+        self.asked.append(request)
+        if self.error is not None:
+            raise self.error
+        return await self.releases.write("ranker-000009", 1, content(self.state), "as the gate said")
+
+
+@dataclass
+class Scene:
+    learner: FakeLearner
+    releases: Releases
+    clock: SteppedClock
+    feedback: MemoryFeedback
+
+    async def turn(self) -> Turn:
+        nightly = NightlyRanking(
+            self.learner, releases=self.releases, feedback=self.feedback, clock=self.clock
+        )
+        return await nightly()
+
+
+def scene(events: Sequence[FeedbackEvent] = ()) -> Scene:
+    clock = SteppedClock(TONIGHT)
+    releases = Releases(MemoryDesk(), clock=clock)
+    return Scene(FakeLearner(releases), releases, clock, MemoryFeedback(events, tenant="clinic"))
+
+
+async def test_without_a_trial_the_next_release_is_learned_from_ninety_days() -> None:
+    night = scene()
+    turn = await night.turn()
+    assert turn == Turn("on_trial", "ranker-000009", "as the gate said")
+    (request,) = night.learner.asked
+    assert (request.since, request.until) == (TONIGHT - WINDOW, TONIGHT)
+
+
+async def test_a_refusal_of_the_gate_is_told() -> None:
+    night = scene()
+    night.learner.state = ReleaseState.REFUSED
+    assert (await night.turn()).outcome == "refused"
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError("too few"), ConflictError("another learner")])
+async def test_a_window_that_cannot_be_learned_from_waits_with_its_reason(error: AssistantError) -> None:
+    night = scene()
+    night.learner.error = error
+    assert await night.turn() == Turn("waits", None, error.message)
+
+
+async def test_after_a_refusal_the_loop_rests_for_its_looks_are_few() -> None:
+    night = scene()
+    await night.releases.write("ranker-000001", 1, content(ReleaseState.REFUSED), "worse")
+    night.clock.step((REST - timedelta(minutes=1)).total_seconds())
+    assert (await night.turn()).outcome == "waits"
+    assert night.learner.asked == []
+    night.clock.step(120)
+    assert (await night.turn()).outcome == "on_trial"
+
+
+async def test_a_running_trial_without_its_sample_waits() -> None:
+    night = scene()
+    running = content(
+        ReleaseState.TRIAL, trial_started_at=TONIGHT, trial_ends_at=TONIGHT + timedelta(days=14)
+    )
+    await night.releases.write("ranker-000001", 1, running, "")
+    turn = await night.turn()
+    assert (turn.outcome, turn.release) == ("waits", "ranker-000001")
+    assert "200 more are needed" in turn.reason
+    assert night.learner.asked == []
+
+
+async def test_a_trial_that_is_over_without_its_sample_makes_room_for_the_next() -> None:
+    night = scene()
+    over = content(
+        ReleaseState.TRIAL,
+        trial_started_at=TONIGHT - timedelta(days=14),
+        trial_ends_at=TONIGHT - timedelta(minutes=1),
+    )
+    await night.releases.write("ranker-000001", 1, over, "")
+    assert (await night.turn()).outcome == "on_trial"
+
+
+def verdicts(count: int, *, ranker: str) -> list[FeedbackEvent]:
+    asked = TONIGHT - timedelta(days=1)
+    return [
+        samples.event(number).model_copy(
+            update={
+                "event_id": f"{ranker[0]}{number:063x}",
+                "answer_id": f"{ranker[0]}-{number}",
+                "at": asked,
+                "asked_at": asked,
+                "weights": {"ranker": ranker},
+            }
+        )
+        for number in range(count)
+    ]
+
+
+async def test_a_trial_that_is_not_worse_with_its_sample_is_promoted() -> None:
+    shipped = shipped_weights("ranker")
+    night = scene([*verdicts(20, ranker=shipped.sha256), *verdicts(20, ranker="b" * 64)])
+    running = content(
+        ReleaseState.TRIAL,
+        artifact_hash=shipped.sha256,
+        weights_json=shipped_text(),
+        trial_started_at=TONIGHT - timedelta(days=2),
+        trial_ends_at=TONIGHT + timedelta(days=12),
+        least_sample=20,
+    )
+    await night.releases.write("ranker-000001", 1, running, "")
+    turn = await night.turn()
+    assert (turn.outcome, turn.release) == ("promoted", "ranker-000001")
+    (live,) = await night.releases.all()
+    assert live.content.state is ReleaseState.LIVE
+
+
+def shipped_text() -> str:
+    """Return the shipped ranker's file, whose hash a release names."""
+    file = files("assistant.answering").joinpath("weights", "ranker.json")
+    return file.read_text(encoding="utf-8")
