@@ -91,7 +91,7 @@ def _report(proof: Proof, out: Path | None) -> int:
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(proof.json(), encoding="utf-8")
-    return 1 if proof.misses() else 0
+    return 1 if proof.harm() else 0
 
 
 def _write_signals(world: World, plan: argparse.Namespace) -> int:

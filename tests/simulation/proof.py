@@ -199,12 +199,16 @@ class Proof:
     replay_differs: int
 
     def misses(self) -> list[str]:
-        """Return what the figures of the issue ask and this run does not give."""
+        """Return what the issue asks and this run does not give: the gain, then all that must not happen."""
+        gain = self.against_shipped["honest"]["asked about"].gain
+        standing = [f"documents asked about: {gain:+.1f}, asked +5"] if gain < 5.0 else []
+        return standing + self.harm()
+
+    def harm(self) -> list[str]:
+        """Return what learning may not do and this run did. A gain that is too small is no harm."""
         found: list[str] = []
         honest = self.against_shipped["honest"]
         asked, others = honest["asked about"], honest["others"]
-        if asked.gain < 5.0:
-            found.append(f"documents asked about: {asked.gain:+.1f}, asked +5")
         if others.gain < -1.0:
             found.append(f"other documents: {others.gain:+.1f}, never below -1")
         worst = min((day["others"].gain for day in self.courses["honest"].curve), default=0.0)
