@@ -224,9 +224,14 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service and the mover of feedback at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
 	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py -q -s $(ARGS)
 
+.PHONY: check-approved
+check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
+	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl
+	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --wordings
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-kills check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-kills check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

@@ -9,17 +9,26 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from math import sqrt
 
 import httpx
 
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer
+from assistant.answering.ports import TextEmbedder
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer
+from assistant.answering.retrieve import CosineScale
+from assistant.answering.understand import Vocabulary
 from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.identity import Identity, Role
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings, ServiceSettings
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout
 
+APPROVED_WORDINGS = 200
 STEPS = ("embed", "search", "rank", "read", "weigh", "units", "quote", "compose")
 RANKING_AND_QUOTING = ("rank", "read", "weigh", "units", "quote")
 _AGENT = "bench-agent"
@@ -37,6 +46,10 @@ class PreparationFigures:
     first_text: Sequence[float]
     """Over HTTP from the request to the first ``token``, of the questions that were answered."""
     done: Sequence[float]
+    cpu_ms: float
+    """CPU of one preparation in this process."""
+    approved_cpu_ms: float
+    """CPU of looking for an approved answer where none fits."""
 
     def lines(self) -> list[str]:
         """Return the report, one figure a line."""
@@ -47,6 +60,8 @@ class PreparationFigures:
             times_line("rank to quote", added),
             times_line("first text", self.first_text) + ", by the service over HTTP",
             times_line("  done", self.done),
+            f"approved answer {self.approved_cpu_ms:.3f} ms of CPU to find none among {APPROVED_WORDINGS}"
+            f" wordings: {self.approved_cpu_ms / self.cpu_ms:.1%} of a preparation's {self.cpu_ms:.1f} ms",
         ]
         return lines
 
@@ -55,21 +70,65 @@ def measure_preparation(
     layout: BenchLayout, settings: ServiceSettings, questions: Sequence[str]
 ) -> PreparationFigures:
     """Prepare an answer to each question in this process, then ask the service's own process for it."""
-    steps = asyncio.run(_in_process(settings, questions))
+    steps, cpu_ms, approved_cpu_ms = asyncio.run(_in_process(settings, questions))
     first_text, done = _over_http(layout, settings, questions)
-    return PreparationFigures(steps, first_text, done)
+    return PreparationFigures(steps, first_text, done, cpu_ms, approved_cpu_ms)
 
 
-async def _in_process(settings: ServiceSettings, questions: Sequence[str]) -> list[Mapping[str, float]]:
+async def _in_process(
+    settings: ServiceSettings, questions: Sequence[str]
+) -> tuple[list[Mapping[str, float]], float, float]:
+    """Return the steps of each preparation, the CPU of one, and that of looking for an approved answer."""
     clock, identity = SystemClock(), Identity(TENANT, _AGENT, frozenset({Role.AGENT}), frozenset())
     steps: list[Mapping[str, float]] = []
     async with open_tenants(settings, generates=False) as tenants:
-        prepare = PrepareAnswer(tenants[TENANT].answering)
-        for question in questions:
+        services = tenants[TENANT].answering
+        prepare, began_s = PrepareAnswer(services), 0.0
+        for at, question in enumerate(questions):
+            if at == _WARM_UP:
+                began_s = time.process_time()
             request, deadline = AnswerRequest(question=question), Deadline.after(_TIMEOUT_S, clock=clock)
             made = await prepare.prepare(request, identity=identity, deadline=deadline)
             steps.append(dict(made.steps.timings_ms))
-    return steps[_WARM_UP:]
+        cpu_ms = (time.process_time() - began_s) * 1000 / len(questions[_WARM_UP:])
+        approved_cpu_ms = await match_cpu_ms(services.tenant, questions, embedder=services.embedder)
+    return steps[_WARM_UP:], cpu_ms, approved_cpu_ms
+
+
+async def match_cpu_ms(tenant: TenantConfig, questions: Sequence[str], *, embedder: TextEmbedder) -> float:
+    """Return the CPU time of one search for an approved answer, in milliseconds.
+
+    The first questions are approved, over and over with small changes, and the others are asked.
+    """
+    deadline = Deadline.after(_TIMEOUT_S, clock=SystemClock())
+    vectors = [(await embedder.embed([question], deadline=deadline))[0] for question in questions]
+    half = len(questions) // 2
+    asked = list(zip(questions[half:], vectors[half:], strict=True))
+    made = ApprovedAnswers.of(
+        [_approved(questions[at % half], vectors[at % half], at) for at in range(APPROVED_WORDINGS)],
+        vocabulary=Vocabulary.of(tenant),
+        scale=CosineScale.of(tenant.embedding),
+    )
+    today = SystemClock().now().date()
+    began_s = time.process_time()
+    for question, vector in asked:
+        made.match(question, vector, labels=frozenset(), today=today)
+    return (time.process_time() - began_s) * 1000 / len(asked)
+
+
+def _approved(question: str, vector: Sequence[float], number: int) -> LiveAnswer:
+    turned = [value + 0.02 * ((number * 31 + at) % 7 - 3) / 3 for at, value in enumerate(vector)]
+    length = sqrt(sum(value * value for value in turned))
+    answer = ApprovedAnswer(
+        questions=(question,),
+        vectors=(tuple(value / length for value in turned),),
+        text="Approved.",
+        owner="bench",
+        expires_on=date.max,
+        state=ItemState.LIVE,
+        proposed_by="bench",
+    )
+    return LiveAnswer(f"bench-{number}", 1, SystemClock().now(), answer)
 
 
 def _over_http(

@@ -15,8 +15,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import load_tenants
 
 Embed = Callable[[str], list[float]]
+Compile = Callable[[Sequence[LiveAnswer]], ApprovedAnswers]
 _TODAY = date(2026, 11, 21)
 _EXPIRES = date(2099, 1, 1)
 
@@ -77,17 +79,20 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def live_answer(item: dict[str, Any], *, embed: Embed) -> LiveAnswer:
+def live_answer(item: dict[str, Any], *, embed: Embed, more: Sequence[str] = ()) -> LiveAnswer:
+    """Return an item as the desk holds it; ``more``: wordings beside its question."""
+    wordings = (item["question"], *more)
     answer = ApprovedAnswer(
-        questions=(item["question"],),
-        vectors=(tuple(embed(item["question"])),),
-        text=item["text"] or "-",
+        questions=wordings,
+        vectors=tuple(tuple(embed(wording)) for wording in wordings),
+        text=item["text"],
         owner="measured",
         expires_on=_EXPIRES,
         state=ItemState.LIVE,
         proposed_by="measured",
     )
-    return LiveAnswer(item["approved_id"], 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
+    live = LiveAnswer(item["approved_id"], 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
+    return replace(live, text_vector=tuple(embed(live.embedded_text)))
 
 
 def outcomes(
@@ -109,6 +114,24 @@ def outcomes(
     return Outcomes(asked, own, others, reasons)
 
 
+def with_wordings(items: Sequence[dict[str, Any]], *, compile_: Compile, embed: Embed) -> dict[str, Outcomes]:
+    """Return the outcomes where each item has its paraphrases as wordings. A paraphrase that is asked is not
+    among them."""
+    live = [live_answer(item, embed=embed, more=item["paraphrases"]) for item in items]
+    all_live = compile_(live)
+    found = {"lookalikes": outcomes(items, "lookalikes", approved=all_live, embed=embed, show=False)}
+    asked = own = others = 0
+    for at, item in enumerate(items):
+        for question in item["paraphrases"]:
+            rest = [one for one in item["paraphrases"] if one != question]
+            without = compile_([*live[:at], live_answer(item, embed=embed, more=rest), *live[at + 1 :]])
+            one = outcomes(
+                [{**item, "asked": [question]}], "asked", approved=without, embed=embed, show=False
+            )
+            asked, own, others = asked + 1, own + one.own, others + one.others
+    return {"paraphrases": Outcomes(asked, own, others, Counter())} | found
+
+
 def _told(found: Match | NoMatch) -> str:
     name = "match" if isinstance(found, Match) else found.reason
     return f"{name} {found.cosine:.2f} {found.probability:.2f}"
@@ -127,20 +150,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--tenant", default="pharmacy")
+    parser.add_argument("--wordings", action="store_true")
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     tenant = load_tenants(Path("tenants")).one(options.tenant)
     items = read_items(options.file)
     with tempfile.TemporaryDirectory() as folder:
-        embed = packaged_embedder(Path(folder))
-        approved = ApprovedAnswers.of(
-            [live_answer(item, embed=embed) for item in items],
-            vocabulary=Vocabulary.of(tenant),
-            scale=CosineScale.of(tenant.embedding),
+        embed = lru_cache(maxsize=None)(packaged_embedder(Path(folder)))
+        compile_: Compile = partial(
+            ApprovedAnswers.of, vocabulary=Vocabulary.of(tenant), scale=CosineScale.of(tenant.embedding)
         )
+        approved = compile_([live_answer(item, embed=embed) for item in items])
         print(f"{len(items)} approved answers live, one wording each")
         for kind in ("paraphrases", "lookalikes"):
             print(outcomes(items, kind, approved=approved, embed=embed, show=options.show).line(kind))
+        if options.wordings:
+            print("the other paraphrases as wordings:")
+            for kind, found in with_wordings(items, compile_=compile_, embed=embed).items():
+                print(found.line(kind))
         asked = [question for item in items for question in (*item["paraphrases"], *item["lookalikes"])]
         print(f"CPU of a match: {cpu_per_match_us(approved, asked, embed=embed):.0f} µs, of near questions")
     return 0

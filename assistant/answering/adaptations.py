@@ -34,7 +34,6 @@ _POLL_LIMIT_S = 1.5
 _LOAD_LIMIT_S = 20.0
 _LONGEST_PAUSE_S = 15.0
 """Between polls while the store is away."""
-_EMBEDDED_AT_ONCE = 32
 _log = structlog.get_logger(__name__)
 Body = TypeVar("Body", bound=PublicModel)
 
@@ -167,20 +166,22 @@ class Adaptations:
         for one in live:
             if (one.item_id, one.revision) in kept:
                 ready.append(kept[one.item_id, one.revision])
-            elif _fits(one.answer, model=embedding.model, dimensions=embedding.dimensions):
-                ready.append(one)
             else:
-                ready.append(await self._embedded(one))
+                fits = _fits(one.answer, model=embedding.model, dimensions=embedding.dimensions)
+                ready.append(await self._embedded(one, questions=() if fits else one.answer.questions))
         return tuple(ready)
 
-    async def _embedded(self, one: LiveAnswer) -> LiveAnswer:
+    async def _embedded(self, one: LiveAnswer, *, questions: Sequence[str]) -> LiveAnswer:
+        """Return an answer with a vector of its text, and new ones of its questions; there are 20 at most."""
         deadline = Deadline.after(_LOAD_LIMIT_S, clock=self._clock)
-        questions, vectors = one.answer.questions, list[tuple[float, ...]]()
-        for at in range(0, len(questions), _EMBEDDED_AT_ONCE):
-            made = await self._embedder.embed(questions[at : at + _EMBEDDED_AT_ONCE], deadline=deadline)
-            vectors += map(tuple, made)
-        update = {"vectors": tuple(vectors), "embedding_model": self._tenant.embedding.model}
-        return LiveAnswer(one.item_id, one.revision, one.at, one.answer.model_copy(update=update))
+        texts = [one.embedded_text, *questions]
+        text, *made = map(tuple, await self._embedder.embed(texts, deadline=deadline))
+        answer = one.answer
+        if made:
+            answer = answer.model_copy(
+                update={"vectors": tuple(made), "embedding_model": self._tenant.embedding.model}
+            )
+        return LiveAnswer(one.item_id, one.revision, one.at, answer, text)
 
 
 def _fits(answer: ApprovedAnswer, *, model: str, dimensions: int) -> bool:

@@ -21,23 +21,34 @@ from assistant.answering.understand import Vocabulary
 from assistant.domain.desk import ApprovedAnswer
 from assistant.text.questions import Difference, QuestionReader, ReadQuestion
 
-LEAST_COSINE = 0.45
-"""On the scale of the packaged model. Of the tuning set's paraphrases 5 % are further away."""
+LEAST_COSINE = 0.4
+"""On the scale of the packaged model."""
+_EMBEDDED_CHARACTERS = 800
+"""Of an answer's text: a longer one is near the model's token limit."""
 _NEAREST = 8
 """Wordings that are compared word by word at most; a scalar product takes 15 µs, a reading 60 µs once."""
 _WEIGHTS: Mapping[str, float] = {
-    "cosine": 1.7,
-    "missing": -5.0,
-    "added": -4.2,
-    "names": -0.2,
-    "conditions": -1.1,
-    "negations": -2.2,
-    "frame": -7.4,
+    "missing": -1.5,
+    "added": -3.1,
+    "conditions": -0.25,
+    "negations": -1.2,
+    "unsaid": -1.2,
+    "asks": -0.85,
+    "frame": -6.5,
 }
-"""Logistic regression on evaluation/approved/tuning_pharmacy.jsonl, by name of a ``Difference``."""
-_BIAS = 4.5
-_LEAST_PROBABILITY = 0.72
-"""At which 2 of the 125 look-alikes of the tuning set pass."""
+"""By name of a ``Difference``. These, and the four below, are a logistic regression on paraphrases and
+look-alikes of evaluation/approved/tuning_pharmacy.jsonl and on questions that other documents answer."""
+_OF_COSINE = 1.1
+_OF_TEXT = 2.0
+"""Of the cosine of the asked question and the answer's text."""
+_OF_DETOUR = 4.5
+"""Of how much nearer the asked question is to the answer's text than the approved one is."""
+_BIAS = 1.3
+_USUAL_TEXT = 0.55
+"""Cosine of a question and its answer's text, where that has no vector."""
+_LEAST_PROBABILITY = 0.55
+_WITHIN_OF_NEAREST = 0.05
+"""A wording that is further behind the nearest one in cosine is another question's."""
 
 Reason = Literal["none_near", "code", "number", "opposite", "negation", "differs"]
 
@@ -51,6 +62,13 @@ class LiveAnswer:
     at: datetime
     """When this revision was made."""
     answer: ApprovedAnswer
+    text_vector: tuple[float, ...] = ()
+    """Unit vector of ``embedded_text``; empty: it is not known."""
+
+    @property
+    def embedded_text(self) -> str:
+        """What the vector of the answer's text is made of."""
+        return self.answer.text[:_EMBEDDED_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +97,32 @@ NONE_NEAR = NoMatch("none_near")
 
 
 class _Wording:
-    __slots__ = ("live", "read", "signs", "text", "vector")
+    __slots__ = ("answer", "question", "read", "signs", "to_text", "vector")
 
-    def __init__(self, live: LiveAnswer, text: str, vector: Sequence[float], read: ReadQuestion) -> None:
-        self.live = live
-        self.text = text
+    def __init__(
+        self, answer: _Answer, question: str, vector: Sequence[float], *, read: ReadQuestion
+    ) -> None:
+        self.answer = answer
+        self.question = question
         self.vector = array("f", vector)
         self.signs = _signs(vector)
         self.read = read
+        self.to_text = answer.cosine(self.vector)
+
+
+class _Answer:
+    """What all wordings of an approved answer share."""
+
+    __slots__ = ("live", "told", "vector")
+
+    def __init__(self, live: LiveAnswer, *, told: frozenset[str]) -> None:
+        self.live = live
+        self.told = told
+        self.vector = array("f", live.text_vector)
+
+    def cosine(self, vector: Sequence[float]) -> float:
+        """Return the cosine of a unit vector and the answer's text."""
+        return sum(map(mul, self.vector, vector)) if self.vector else _USUAL_TEXT
 
 
 class ApprovedAnswers:
@@ -95,7 +131,7 @@ class ApprovedAnswers:
     def __init__(self, wordings: Sequence[_Wording], *, reader: QuestionReader, scale: CosineScale) -> None:
         self._by_labels: dict[frozenset[str], list[_Wording]] = {}
         for one in wordings:
-            self._by_labels.setdefault(frozenset(one.live.answer.labels), []).append(one)
+            self._by_labels.setdefault(frozenset(one.answer.live.answer.labels), []).append(one)
         self._reader = reader
         self._scale = scale
 
@@ -107,10 +143,11 @@ class ApprovedAnswers:
         reader = QuestionReader(
             vocabulary.language, meanings=lambda question: vocabulary.expand(question)[len(question) :]
         )
+        told = (_Answer(live, told=reader.concepts(live.answer.text)) for live in answers)
         wordings = [
-            _Wording(live, text, vector, reader.read(text))
-            for live in answers
-            for text, vector in zip(live.answer.questions, live.answer.vectors, strict=True)
+            _Wording(answer, question, vector, read=reader.read(question))
+            for answer in told
+            for question, vector in zip(answer.live.answer.questions, answer.live.answer.vectors, strict=True)
         ]
         return cls(wordings, reader=reader, scale=scale)
 
@@ -129,7 +166,12 @@ class ApprovedAnswers:
         if not near:
             return NONE_NEAR
         read = self._reader.read(question)
-        judged = [self._judge(wording, cosine, read) for cosine, wording in near]
+        nearest = near[0][0]
+        judged = [
+            self._judge(wording, cosine, read, vector)
+            for cosine, wording in near
+            if cosine >= nearest - _WITHIN_OF_NEAREST
+        ]
         matches = [one for one in judged if isinstance(one, Match)]
         return max(matches, key=lambda one: one.probability) if matches else judged[0]
 
@@ -145,29 +187,33 @@ class ApprovedAnswers:
         if len(wordings) > _NEAREST:
             signs = _signs(vector)
             wordings = nsmallest(_NEAREST, wordings, key=lambda one: (one.signs ^ signs).bit_count())
-        asked = array("f", vector)
         near = [
             (cosine, one)
             for one in wordings
-            if (cosine := self._scale.value(sum(map(mul, asked, one.vector)))) >= LEAST_COSINE
-            and today < one.live.answer.expires_on
+            if (cosine := self._scale.value(sum(map(mul, vector, one.vector)))) >= LEAST_COSINE
+            and today < one.answer.live.answer.expires_on
         ]
         near.sort(key=lambda found: -found[0])
         return near
 
-    def _judge(self, wording: _Wording, cosine: float, read: ReadQuestion) -> Match | NoMatch:
-        difference = self._reader.compare(wording.read, read)
-        probability = _probability(difference, cosine)
+    def _judge(
+        self, wording: _Wording, cosine: float, read: ReadQuestion, vector: Sequence[float]
+    ) -> Match | NoMatch:
+        answer = wording.answer
+        difference = self._reader.compare(wording.read, read, told=answer.told)
+        to_text = self._scale.value(answer.cosine(vector))
+        detour = to_text - self._scale.value(wording.to_text)
+        score = _BIAS + _OF_COSINE * cosine + _OF_TEXT * to_text + _OF_DETOUR * detour
+        probability = _probability(score, difference)
         if difference.opposed is not None:
-            return NoMatch(difference.opposed, wording.live, cosine, probability)
+            return NoMatch(difference.opposed, answer.live, cosine, probability)
         if probability < _LEAST_PROBABILITY:
-            return NoMatch("differs", wording.live, cosine, probability)
-        return Match(wording.live, wording.text, cosine, probability)
+            return NoMatch("differs", answer.live, cosine, probability)
+        return Match(answer.live, wording.question, cosine, probability)
 
 
-def _probability(difference: Difference, cosine: float) -> float:
-    score = _BIAS + _WEIGHTS["cosine"] * cosine
-    score += sum(weight * getattr(difference, name) for name, weight in _WEIGHTS.items() if name != "cosine")
+def _probability(score: float, difference: Difference) -> float:
+    score += sum(weight * getattr(difference, name) for name, weight in _WEIGHTS.items())
     return 1.0 / (1.0 + exp(-max(-40.0, min(40.0, score))))
 
 

@@ -32,6 +32,26 @@ _UNCOUNTED = frozenset({"0", "1", "2"})
 _PLURALS_FROM = 4
 """Letters from which a word is looked up without its "s" too."""
 
+_ASKS: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "time": r"\bhow (?:long|soon|fast|quick|quickly|late|early|far)\b|\bdeadline\b|\bturnaround\b|"
+        r"\bwhen (?:is|are|do|does|can|will|must|should)\b|\b(?:by|until|till) when\b|\bearliest\b|"
+        r"\btime (?:limit|frame)\b|\bhow many (?:days|weeks|months|hours|minutes)\b|"
+        r"\b(?:what|which) (?:day|date|time)\b",
+        "money": r"\b(?:fee|costs?|charged?|price|owe|pays?|free)\b|\bhow much (?:is|does|will|do|would)\b",
+        "count": r"\bhow (?:many|often|big)\b|\bhow much (?:can|may|of|are|should)\b|"
+        r"\b(?:limit|maximum|max|quantity|number of|at most|the most)\b",
+        "who": r"\bwho(?:m|se)?\b|\b(?:which|what) (?:desk|office|team|department)\b|\bcontact\b",
+        "where": r"\bwhere\b",
+        "form": r"\b(?:which|what) (?:form|papers?|paperwork|documents?|documentation|report)\b|\bproof\b|"
+        r"\bwhat (?:does|do|must|should) \w+ (?:\w+ )?(?:send|bring|provide|write|sign|need)\b|\bforms?\b",
+        "how": r"\bhow (?:do|can|should|to|would|is|are|does)\b|"
+        r"\bwhat (?:do|should|must|can) (?:i|we|she|he|they)\b|"
+        r"\bwhat (?:now|next|happens)\b|\bwhat's next\b|\bsteps?\b|\bprocedure\b|\bprocess\b",
+    }.items()
+}
+"""What a question asks for; a question that only asks whether has none."""
 Opposed = Literal["code", "number", "opposite", "negation"]
 Sides = Mapping[int, frozenset[int]]
 
@@ -44,8 +64,6 @@ class ReadQuestion:
     """All its words, folded, in order."""
     weights: Mapping[str, float]
     """How specific each content word is, by concept."""
-    names: frozenset[str]
-    """Concepts of words that are not common English: medicines, products, places."""
     meant: frozenset[str]
     """Concepts that the glossary adds."""
     numbers: frozenset[str]
@@ -57,6 +75,8 @@ class ReadQuestion:
     negated: frozenset[str]
     """Concepts right after a negation."""
     negations: int
+    asks: frozenset[str]
+    """What it asks for: ``time``, ``money``, ``who``, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +88,15 @@ class Difference:
     missing: float
     """Share of the first question's words that the second does not have."""
     added: float
-    """Share of the second question's words that the first does not have."""
-    names: int
-    """Names that only one of them has."""
+    """Share of the second question's words that neither the first nor the answer has."""
     conditions: int
     """Conditions that only one of them states."""
     negations: int
     """Difference in the number of negations."""
+    asks: int
+    """Kinds of what it asks for that only the second question has."""
+    unsaid: bool
+    """Whether the second question leaves out a number or code of the first."""
     frame: float
     """Share of words in common order; 0.0 where no word differs. The same sentence with another word asks
     something else: people who mean the same rarely say it in the same frame."""
@@ -97,13 +119,11 @@ class QuestionReader:
         for value, unit in found.measures:
             units.setdefault(unit, set()).add(value)
         concepts = self._concepts(folded)
-        common = self._language.is_common
         return ReadQuestion(
             tokens=tuple(_WORD.findall(folded)),
             weights={
                 concept: _LEAST_WEIGHT + self._language.rarity(word) for concept, word in concepts.items()
             },
-            names=frozenset(concept for concept, word in concepts.items() if not common(word)),
             meant=frozenset(self._concepts(fold(self._meanings(question)))),
             numbers=found.values - _UNCOUNTED,
             units={unit: frozenset(values) for unit, values in units.items()},
@@ -111,10 +131,17 @@ class QuestionReader:
             sides=self._contrasts.sides(folded),
             negated=self._negated(folded),
             negations=len(_NEGATION.findall(folded)),
+            asks=frozenset(name for name, pattern in _ASKS.items() if pattern.search(folded)),
         )
 
-    def compare(self, approved: ReadQuestion, asked: ReadQuestion) -> Difference:
-        """Return in what a question differs from an approved one."""
+    def concepts(self, text: str) -> frozenset[str]:
+        """Return the concepts of a text, such as the answer of an approved question."""
+        return frozenset(self._concepts(fold(text)))
+
+    def compare(
+        self, approved: ReadQuestion, asked: ReadQuestion, *, told: frozenset[str] = frozenset()
+    ) -> Difference:
+        """Return in what a question differs from an approved one; ``told``: concepts of its answer."""
         missing = approved.weights.keys() - asked.weights.keys() - asked.meant
         added = asked.weights.keys() - approved.weights.keys() - approved.meant
         opposed, conditions = self._contrasts.compare(approved.sides, asked.sides)
@@ -123,10 +150,11 @@ class QuestionReader:
             or ("opposite" if opposed else None)
             or ("negation" if _denies(approved, asked) or _denies(asked, approved) else None),
             missing=_share(missing, approved.weights),
-            added=_share(added, asked.weights),
-            names=len(approved.names & missing) + len(asked.names & added),
+            added=_share(added - told, asked.weights),
             conditions=conditions,
             negations=abs(approved.negations - asked.negations),
+            asks=len(asked.asks - approved.asks),
+            unsaid=approved.numbers != asked.numbers or approved.codes != asked.codes,
             frame=_frame(approved, asked) if missing or added else 0.0,
         )
 
@@ -165,12 +193,14 @@ def _denies(first: ReadQuestion, second: ReadQuestion) -> bool:
 
 
 def _opposed_values(approved: ReadQuestion, asked: ReadQuestion) -> Opposed | None:
-    if approved.codes != asked.codes:
+    """Return what opposes a question to an approved one: it may leave a number or code out, but say no
+    other."""
+    if not asked.codes <= approved.codes:
         return "code"
-    if approved.numbers != asked.numbers:
+    if not asked.numbers <= approved.numbers:
         return "number"
     both = approved.units.keys() & asked.units.keys()
-    return "number" if any(approved.units[unit] != asked.units[unit] for unit in both) else None
+    return "number" if any(not asked.units[unit] <= approved.units[unit] for unit in both) else None
 
 
 class _Contrasts:
@@ -183,7 +213,11 @@ class _Contrasts:
             for side, phrases in enumerate(line.removeprefix("!").split("|")):
                 for phrase in phrases.split(","):
                     self._of.setdefault(phrase.strip(), []).append((number, side))
-        self._longest = max(len(phrase.split()) for phrase in self._of)
+        self._longest: dict[str, int] = {}
+        """Words of the longest phrase, by its first word: most words of a question begin none."""
+        for phrase in self._of:
+            first, size = phrase.split()[0], len(phrase.split())
+            self._longest[first] = max(size, self._longest.get(first, 0))
 
     def sides(self, folded: str) -> Sides:
         """Return the sides that a text takes, by group; the longest phrase counts at each place."""
@@ -191,7 +225,8 @@ class _Contrasts:
         found: dict[int, set[int]] = {}
         at = 0
         while at < len(tokens):
-            for size in range(min(self._longest, len(tokens) - at), 0, -1):
+            longest = self._longest.get(tokens[at]) or self._longest.get(_single(tokens[at]), 0)
+            for size in range(min(longest, len(tokens) - at), 0, -1):
                 held = self._held(" ".join(tokens[at : at + size]))
                 if held:
                     for group, side in held:
@@ -213,7 +248,8 @@ class _Contrasts:
         return opposed, conditions
 
     def _held(self, phrase: str) -> Sequence[tuple[int, int]]:
-        found = self._of.get(phrase)
-        if not found and len(phrase) > _PLURALS_FROM:
-            found = self._of.get(phrase.removesuffix("'s")) or self._of.get(phrase.removesuffix("s"))
-        return found or ()
+        return self._of.get(phrase) or self._of.get(_single(phrase), ())
+
+
+def _single(word: str) -> str:
+    return word.removesuffix("'s").removesuffix("s") if len(word) > _PLURALS_FROM else word

@@ -70,7 +70,10 @@ async def test_only_changed_answers_are_embedded_again() -> None:
     await made.refresh()
     desk.add(approved("How long is a refill held?"), item_id="two")
     await made.refresh()
-    assert tenant.embedder.texts == [[QUESTION], ["How long is a refill held?"]]
+    assert tenant.embedder.texts == [
+        [approved().text, QUESTION],
+        [approved().text, "How long is a refill held?"],
+    ]
 
 
 async def test_vectors_of_the_served_model_are_used_as_they_are() -> None:
@@ -79,7 +82,7 @@ async def test_vectors_of_the_served_model_are_used_as_they_are() -> None:
     desk.add(approved(vectors=vectors, embedding_model=tenant.config.embedding.model))
     made = adaptations(desk, tenant)
     await made.refresh()
-    assert tenant.embedder.texts == []
+    assert tenant.embedder.texts == [[approved().text]]
     assert isinstance(matched(made), Match)
 
 

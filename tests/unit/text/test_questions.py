@@ -49,7 +49,7 @@ def test_other_words_for_the_same_oppose_nothing(approved: str, asked: str) -> N
 def test_the_same_question_differs_in_nothing() -> None:
     question = "May a child pick up a controlled prescription?"
     assert compare(question, question) == Difference(
-        opposed=None, missing=0.0, added=0.0, names=0, conditions=0, negations=0, frame=0.0
+        opposed=None, missing=0.0, added=0.0, conditions=0, negations=0, asks=0, unsaid=False, frame=0.0
     )
 
 
@@ -59,8 +59,25 @@ def test_a_word_that_only_one_has_counts_by_its_weight() -> None:
     assert 0.0 < difference.added < 1.0
 
 
-def test_a_name_that_only_one_has_is_counted() -> None:
-    assert compare("Is Xanax on auto refill?", "Is lisinopril on auto refill?").names == 2
+def test_a_number_may_be_left_out_but_no_other_said() -> None:
+    left_out = compare("Claim came back 79, what now?", "Claim came back, what now?")
+    assert (left_out.opposed, left_out.unsaid) == (None, True)
+    assert compare("Claim came back, what now?", "Claim came back 79, what now?").opposed == "number"
+
+
+def test_what_the_answer_tells_is_not_added() -> None:
+    reader = QuestionReader(language("en"), meanings=lambda _: "")
+    approved, asked = (reader.read(text) for text in ("What must she bring?", "Must she bring a passport?"))
+    told = reader.concepts("Bring a passport or a driving licence.")
+    assert reader.compare(approved, asked).added > 0
+    assert reader.compare(approved, asked, told=told).added == 0
+
+
+@pytest.mark.parametrize(
+    "asked", ["How long is she on it?", "Who puts her on it?", "What is the fee for it?", "Which form is it?"]
+)
+def test_another_kind_of_question_is_counted(asked: str) -> None:
+    assert compare("May she be on it?", asked).asks == 1
 
 
 def test_a_condition_that_only_one_states_is_counted() -> None:
