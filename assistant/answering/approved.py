@@ -53,6 +53,11 @@ _WITHIN_OF_NEAREST = 0.05
 Reason = Literal["none_near", "code", "number", "opposite", "negation", "differs"]
 
 
+def embedded_text(text: str) -> str:
+    """Return the part of an answer's text that gets a vector."""
+    return text[:_EMBEDDED_CHARACTERS]
+
+
 @dataclass(frozen=True, slots=True)
 class LiveAnswer:
     """An approved answer that is live, as the desk holds it."""
@@ -68,7 +73,7 @@ class LiveAnswer:
     @property
     def embedded_text(self) -> str:
         """What the vector of the answer's text is made of."""
-        return self.answer.text[:_EMBEDDED_CHARACTERS]
+        return embedded_text(self.answer.text)
 
 
 @dataclass(frozen=True, slots=True)

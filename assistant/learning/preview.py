@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Reason
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Reason, embedded_text
 from assistant.answering.ports import TextEmbedder
 from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
 from assistant.domain.clock import Clock, Deadline
@@ -113,9 +113,9 @@ class PreviewAnswer:
                 at=services.clock.now(), agent=identity.agent, kind="desk", subject_id="preview"
             )
             await services.records.record_access(entry)
-            wordings = await self.vectors.of(asked.questions)
+            answer_vectors = await self.vectors.of([*asked.questions, embedded_text(asked.text)])
             asked_vectors = await self.vectors.of([record.question for record in recent])
-            return await asyncio.to_thread(self._compared, asked, wordings, recent, asked_vectors)
+            return await asyncio.to_thread(self._compared, asked, answer_vectors, recent, asked_vectors)
 
     async def _recent(self, identity: Identity) -> list[AnswerRecord]:
         """Return the newest record of each of the last different questions that the reader may see, the
@@ -157,22 +157,23 @@ class PreviewAnswer:
     def _compared(
         self,
         asked: PreviewRequest,
-        wordings: Sequence[Sequence[float]],
+        answer_vectors: Sequence[Sequence[float]],
         recent: Sequence[AnswerRecord],
         vectors: Sequence[Sequence[float]],
     ) -> Previewed:
         now = self.services.clock.now()
         today = now.date()
+        *wordings, text_vector = map(tuple, answer_vectors)
         answer = ApprovedAnswer(
             questions=asked.questions,
-            vectors=tuple(tuple(vector) for vector in wordings),
+            vectors=tuple(wordings),
             embedding_model=self.services.embedding_model,
             text=asked.text,
             owner="",
             expires_on=today + timedelta(days=1),
             proposed_by="",
         )
-        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer)])
+        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer, text_vector)])
         captured: list[PreviewedQuestion] = []
         near: list[PreviewedQuestion] = []
         for record, vector in zip(recent, vectors, strict=True):
