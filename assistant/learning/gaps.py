@@ -1,7 +1,7 @@
 """Puts questions that the knowledge base does not answer into gaps: questions that ask for the same.
 
 A question joins the gap whose questions are nearest to it, or opens one. So a gap keeps its id, and nothing
-is clustered anew (docs/decisions/0049-gaps.md). The gaps are read from the desk's cases; no text is kept apart.
+is clustered anew (docs/decisions/0049-gaps.md). Gaps are read from the desk's cases; no text is kept apart.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ _LEAST_AGE = 10
 class PatientsDataFilter:
     """Replaces patients' data by placeholders such as ``<PHONE_NUMBER>``.
 
-    A message of 200 characters takes 0.5 ms of CPU. ``replace`` waits for nothing; call it for long texts
-    outside the event loop. It may be used by several threads.
+    A message of 100 characters takes 0.3 ms of CPU, one of 200 with eight findings 1.3 ms. ``replace`` waits
+    for nothing; call it for long texts outside the event loop. It may be used by several threads.
     """
 
     def __init__(self) -> None:

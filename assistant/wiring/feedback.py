@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from assistant.answering.ports import AnswerRecords, TextEmbedder
 from assistant.document_links import local_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
+from assistant.learning.gaps import DeskGaps
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import DeskStore, FeedbackStore, PatientDataFilter, ReplacedText
@@ -27,6 +29,7 @@ from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.process import StoreSettings
 from assistant.settings.tenant import TenantConfig
+from assistant.text.language import language
 from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     AwsClients,
@@ -53,6 +56,8 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
     if settings.stores != "embedded":
         yield []
         return
+    from assistant.aws.sagemaker import SageMakerEmbedder
+
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings))
         files = await read_tenants(settings, clients)
@@ -60,13 +65,26 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
         async def open_one(tenant: TenantConfig) -> MoveFeedback:
             stores = embedded_tenant(tenant, state_dir=settings.state_dir)
             stack.push_async_callback(stores.close)
-            return embedded_mover(tenant, settings, stores)
+            embedder = SageMakerEmbedder(
+                await clients.sagemaker(),
+                endpoint=tenant.embedding.endpoint,
+                dimensions=tenant.embedding.dimensions,
+                purpose="question",
+            )
+            return embedded_mover(tenant, settings, stores, embedder=embedder)
 
         yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
 
 
-def embedded_mover(tenant: TenantConfig, settings: StoreSettings, stores: EmbeddedTenant) -> MoveFeedback:
-    """Return the mover over a tenant's embedded stores. Raises ConfigurationError."""
+def embedded_mover(
+    tenant: TenantConfig,
+    settings: StoreSettings,
+    stores: EmbeddedTenant,
+    *,
+    embedder: TextEmbedder | None = None,
+) -> MoveFeedback:
+    """Return the mover over a tenant's embedded stores; without ``embedder`` gaps are found by words alone.
+    Raises ConfigurationError."""
     knowledge = stores.knowledge
     return MoveFeedback(
         MoverStores(
@@ -75,11 +93,19 @@ def embedded_mover(tenant: TenantConfig, settings: StoreSettings, stores: Embedd
             texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
             keys=stores.erasure_keys,
             feedback=embedded_feedback(tenant, stores),
-            intake=OpenCases(stores.desk, records=stores.records, clock=SystemClock()),
+            intake=_open_cases(stores.desk, tenant, records=stores.records, embedder=embedder),
             patients=patients_filter(),
         ),
         signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
     )
+
+
+def _open_cases(
+    desk: DeskStore, tenant: TenantConfig, *, records: AnswerRecords, embedder: TextEmbedder | None = None
+) -> OpenCases:
+    clock = SystemClock()
+    gaps = DeskGaps(desk, records=records, language=language(tenant.language), clock=clock, embedder=embedder)
+    return OpenCases(desk, records=records, clock=clock, gaps=gaps, embedder=embedder)
 
 
 @asynccontextmanager
@@ -194,7 +220,7 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             texts=texts,
             keys=keys,
             feedback=feedback,
-            intake=OpenCases(desk, records=records, clock=clock),
+            intake=_open_cases(desk, tenant, records=records),
             patients=patients_filter(),
         )
         yield Moving(

@@ -1,0 +1,92 @@
+"""Questions without an answer that ask for the same are one gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assistant.domain.errors import EmbeddingUnavailableError
+from assistant.domain.feedback import FeedbackKind
+from assistant.learning.gaps import DeskGaps, Gaps, gap_id, subject_words
+from assistant.learning.intake import OpenCases
+from assistant.text.language import language
+from tests.fakes.answering import FakeEmbedder
+from tests.fakes.desk_scene import feedback
+from tests.unit.learning.desks import Desk, desk_of
+
+ENGLISH = language("en")
+CRUTCHES, RENTING = "Can I rent crutches?", "How much is it to rent crutches?"
+
+
+def desk_gaps(desk: Desk, embedder: FakeEmbedder | None = None) -> DeskGaps:
+    return DeskGaps(
+        desk.services.store,
+        records=desk.services.records,
+        language=ENGLISH,
+        clock=desk.clock,
+        embedder=embedder,
+    )
+
+
+def test_a_first_question_opens_a_gap_whose_id_holds_no_word_of_it() -> None:
+    gap = Gaps(ENGLISH).assign(CRUTCHES, None)
+    assert gap == gap_id(CRUTCHES)
+    assert "crutches" not in gap
+
+
+def test_a_question_in_other_words_joins_by_its_vector() -> None:
+    gaps = Gaps(ENGLISH)
+    first = gaps.assign(CRUTCHES, [1.0, 0.0])
+    assert gaps.assign("Do you lend walkers?", [0.8, 0.6]) == first
+
+
+def test_a_question_of_another_direction_opens_a_gap() -> None:
+    gaps = Gaps(ENGLISH)
+    first = gaps.assign(CRUTCHES, [1.0, 0.0])
+    assert gaps.assign(RENTING, [0.0, 1.0]) != first
+
+
+def test_without_vectors_words_decide() -> None:
+    gaps = Gaps(ENGLISH)
+    first = gaps.assign(CRUTCHES, None)
+    assert gaps.assign(RENTING, None) == first
+    assert gaps.assign("Is the pill gluten free?", None) != first
+
+
+def test_a_question_with_a_vector_meets_one_without_by_words() -> None:
+    gaps = Gaps(ENGLISH)
+    first = gaps.assign(CRUTCHES, None)
+    assert gaps.assign(RENTING, [1.0, 0.0]) == first
+
+
+def test_vectors_of_another_model_are_not_compared() -> None:
+    gaps = Gaps(ENGLISH)
+    first = gaps.assign(CRUTCHES, [1.0, 0.0])
+    assert gaps.assign(RENTING, [0.0, 0.0, 1.0]) == first
+
+
+def test_the_questions_in_memory_are_bounded() -> None:
+    gaps = Gaps(ENGLISH)
+    for number in range(1_010):
+        gaps.add(f"gap-{number}", f"question {number}", None)
+    assert gaps.assign("question 1", None) != "gap-1"
+    assert gaps.assign("question 1009", None) == "gap-1009"
+
+
+def test_who_asks_and_how_is_no_subject() -> None:
+    assert subject_words("Caller wants to know: do you rent crutches?", ENGLISH) == "rent crutches"
+
+
+async def test_gaps_are_found_again_after_a_restart(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", CRUTCHES)
+        intake = OpenCases(
+            desk.services.store, records=desk.services.records, clock=desk.clock, gaps=desk_gaps(desk)
+        )
+        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
+        assert await desk_gaps(desk).assign(RENTING, None) == gap_id(CRUTCHES)
+
+
+async def test_gaps_are_found_by_words_while_the_model_is_down(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        gaps = desk_gaps(desk, FakeEmbedder(error=EmbeddingUnavailableError("down")))
+        assert await gaps.assign(CRUTCHES, [1.0, 0.0]) == await gaps.assign(RENTING, [0.0, 1.0])
