@@ -177,6 +177,8 @@ class TenantAlarms(Construct):
         metrics = self._metrics
         age = metrics.service(deployed_names.OLDEST_SIGNAL_AGE, "Maximum", minutes=5)
         yield self._alarm("feedback-late", age, _FEEDBACK_LATE_S, periods=2)
+        refused = metrics.service(deployed_names.REFUSED_RELEASES, "Maximum", minutes=5)
+        yield self._alarm("release-refused", refused, 1, periods=2)
         if metrics.tenant.config.learning.ranking == "daily":
             yield self._alarm("ranking-not-learned", metrics.learner("Errors"), 1)
             judged = metrics.service(deployed_names.RANKING_REFUSED, "Sum", minutes=60)
