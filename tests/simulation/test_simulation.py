@@ -12,7 +12,7 @@ from assistant.answering.retrieve import shipped_weights
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from tests.simulation.agents import Days, PoisonedDays, RandomDays, Serving, World, staff
 from tests.simulation.ceiling import true_labels, weights_of
-from tests.simulation.proof import Counting, HeldOutSet, digest, perfect, run_days
+from tests.simulation.proof import Counting, HeldOutSet, Scene, digest, perfect, prove, run_days
 from tests.simulation.replay import Replay, differences, read
 
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
@@ -150,3 +150,21 @@ def test_counting_learns_from_perfect_agents(world: World, asked: list[Replay]) 
     course = run_days("perfect", days, Counting(), count=2)
     assert course.serving.live.documents
     assert not course.refused_days
+
+
+def test_a_learner_that_makes_documents_nobody_asked_about_worse_does_harm(
+    world: World, test_set: HeldOutSet
+) -> None:
+    shipped = shipped_weights("ranker")
+    backwards = weights_of({name: -value for name, value in shipped.features.items()}, {}, why="test")
+
+    class Backwards(Recording):
+        def learn(self, events: Sequence[FeedbackEvent], *, serving: Serving) -> Serving | None:
+            return Serving(backwards)
+
+    judge = HeldOutSet({"asked about": test_set.groups["all"], "others": test_set.groups["all"]})
+    few = replace(world, asked=world.asked[:12])
+    scene = Scene(few, staff(2, seed=1, questions=2), judge, days=1, seed=1)
+    harm = prove(scene, Backwards).harm()
+    assert any(line.startswith("other documents") for line in harm)
+    assert any(line.startswith("random clicks") for line in harm)
