@@ -16,7 +16,7 @@ import structlog
 
 from assistant.answering.ports import AnswerRecords, TextEmbedder
 from assistant.document_links import local_secret
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
@@ -34,6 +34,7 @@ from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     AwsClients,
     EmbeddedTenant,
+    ProcessClients,
     embedded_tenant,
     open_clients,
     open_each,
@@ -56,8 +57,6 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
     if settings.stores != "embedded":
         yield []
         return
-    from assistant.aws.sagemaker import SageMakerEmbedder
-
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings))
         files = await read_tenants(settings, clients)
@@ -65,15 +64,29 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
         async def open_one(tenant: TenantConfig) -> MoveFeedback:
             stores = embedded_tenant(tenant, state_dir=settings.state_dir)
             stack.push_async_callback(stores.close)
-            embedder = SageMakerEmbedder(
-                await clients.sagemaker(),
-                endpoint=tenant.embedding.endpoint,
-                dimensions=tenant.embedding.dimensions,
-                purpose="question",
-            )
-            return embedded_mover(tenant, settings, stores, embedder=embedder)
+            return embedded_mover(tenant, settings, stores, embedder=_QuestionEmbedder(clients, tenant))
 
         yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
+
+
+class _QuestionEmbedder:
+    """``TextEmbedder`` that opens the client of the embedding endpoint at the first question."""
+
+    def __init__(self, clients: ProcessClients, tenant: TenantConfig) -> None:
+        self._clients = clients
+        self._tenant = tenant
+
+    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+        from assistant.aws.sagemaker import SageMakerEmbedder
+
+        embedding = self._tenant.embedding
+        embedder = SageMakerEmbedder(
+            await self._clients.sagemaker(),
+            endpoint=embedding.endpoint,
+            dimensions=embedding.dimensions,
+            purpose="question",
+        )
+        return await embedder.embed(texts, deadline=deadline)
 
 
 def embedded_mover(
