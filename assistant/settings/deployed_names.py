@@ -46,11 +46,13 @@ class TableDefinition:
 
 OUTBOX = "outbox"
 """Value of ``listed`` in the index of the records: rows that the mover has still to take."""
+LISTED = "listed"
+"""Index by time of what is listed: answers and the outbox of the records, cases of the desk."""
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 RECORDS = TableDefinition(
     role="records",
-    index=SecondaryIndex(name="listed", partition="listed", sort="listed_at", whole_items=True),
+    index=SecondaryIndex(name=LISTED, partition=LISTED, sort="listed_at", whole_items=True),
     # Neither UpdateItem nor DeleteItem: records are put once, on the condition that none exists.
     service_actions=(*_READ, "dynamodb:PutItem"),
     # The mover takes rows out of the index, and can change nothing else of a record.
@@ -80,7 +82,7 @@ STATES = TableDefinition(
 )
 DESK = TableDefinition(
     role="desk",
-    index=SecondaryIndex(name="listed", partition="listed", sort="listed_at", whole_items=True),
+    index=SecondaryIndex(name=LISTED, partition=LISTED, sort="listed_at", whole_items=True),
     # As for records: revisions are only added.
     service_actions=(*_READ, "dynamodb:PutItem"),
     worker_actions=(*_READ, "dynamodb:PutItem"),

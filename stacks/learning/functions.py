@@ -19,6 +19,7 @@ from assistant.settings.deployed_names import (
     ERASURE_PARTITIONS,
     EVENTS,
     FEEDBACK_SECRET_PURPOSE,
+    LISTED,
     RECORDS,
     RELEASES,
     STATES,
@@ -83,6 +84,8 @@ class LearningFunctions(Construct):
                 *self._read_pseudonym_key(),
                 self._items(data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
                 self._items(data.desk_table, DESK.worker_actions, desk_partitions(CASES)),
+                # Open cases are listed to group unanswered questions into gaps.
+                self._items(f"{data.desk_table}/index/{LISTED}", ("dynamodb:Query",), (CASES,)),
                 allow("s3:PutObject", f"{labels}/events/*", f"{texts}/texts/*"),
                 # An erasure lists the texts that it made unreadable.
                 allow("s3:GetObject", f"{texts}/texts/*"),

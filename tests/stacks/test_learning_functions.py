@@ -132,7 +132,7 @@ def test_the_mover_changes_nothing_of_a_record_but_its_place_in_the_index() -> N
     [
         ("Move", DATA.events_table, ["erasure#*"]),
         ("Learn", DATA.events_table, ["erasure#*"]),
-        ("Move", DATA.desk_table, ["item#case#*", "newest#case"]),
+        ("Move", f"{DATA.desk_table}/index/listed", ["case"]),
         ("Learn", DATA.desk_table, ["item#ranker_release#*", "newest#ranker_release", "version"]),
     ],
 )
@@ -143,6 +143,13 @@ def test_a_role_touches_only_its_own_partitions_of_a_shared_table(
     assert statements
     for statement in statements:
         assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": partitions}}
+
+
+def test_the_mover_touches_cases_alone_on_the_desk() -> None:
+    (items,) = allowing("Move", "dynamodb:PutItem", on=DATA.desk_table)
+    assert items["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["item#case#*", "newest#case"]}
+    }
 
 
 def test_the_learner_reads_labels_and_no_text_record_or_document() -> None:
