@@ -154,6 +154,7 @@ conversational form.
 {_counts(sets.left_out)}.
 - An example needs {rules.least_marks} marks or more on near-identical questions, of which
   {rules.least_agreement:.0%} or more agree on the document; an approved text needs none.
+- A chosen text has no number, dose or code that its sources do not hold, and its answer quoted a document.
 - Near-duplicates: MinHash similarity of word triples from {rules.similar_from}.
 - A document is either tested or trained, never both; the newest {rules.newest_share:.0%} of the window
   validates; no question in train is near one in test.

@@ -25,6 +25,7 @@ from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.learning.ports import PatientDataFilter
+from assistant.text.language import has_unsupported_numbers, quantities
 
 _PERMUTATIONS, _SEED = 128, 1
 _SHINGLE_WORDS = 3
@@ -122,6 +123,9 @@ async def build_sets(
         messages = await prompt_of(one.answer_id, one.question)
         if messages is None:
             left_out["its document or record is gone"] += 1
+            continue
+        if not one.document_id or _says_more(one.chosen, messages):
+            left_out["its sources do not hold what it says"] += 1
             continue
         whole.append(replace(one, prompt=messages, rejected=_rejected(one, rules)))
     return Sets(_split(whole, rules, left_out), left_out, replaced)
@@ -239,6 +243,13 @@ def _without_patients_data(
 
     rejected = None if example.rejected is None else clean(example.rejected)
     return replace(example, question=clean(example.question), chosen=clean(example.chosen), rejected=rejected)
+
+
+def _says_more(chosen: str, prompt: Sequence[ChatMessage]) -> bool:
+    """Return whether a text has a number, dose or code that its prompt does not hold: learning such texts
+    teaches a model to invent."""
+    held = quantities(prompt[-1].content)
+    return has_unsupported_numbers(quantities(chosen), held)
 
 
 def _rejected(example: Example, rules: SetRules) -> str | None:

@@ -43,10 +43,6 @@ class Finder:
         return ReplacedText(text.replace("Mrs. Ivanova", "<NAME>"), {"NAME": count} if count else {}, ())
 
 
-async def prompt_of(answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
-    return None if answer_id == "gone" else (ChatMessage("user", question),)
-
-
 def _id(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -66,6 +62,7 @@ class Signals:
         *,
         document: str = "cold-chain",
         words: Mapping[str, Any] | None = None,
+        is_quoted: bool = True,
         **more: Any,
     ) -> Signals:
         number = len(self.events)
@@ -77,7 +74,7 @@ class Signals:
             features={},
             propensity=1.0,
             is_listed=True,
-            is_quoted=True,
+            is_quoted=is_quoted,
         )
         self.events.append(
             FeedbackEvent(
@@ -112,12 +109,22 @@ class Signals:
         more = {"edit": Edit(distance=distance, words=15), "words": {"sent": text}} | more
         return self.add(answer_id, FeedbackKind.SENT, *args, **more)
 
+    async def prompt_of(self, answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
+        """Return a prompt whose sources hold all that was said; those of ``silent`` hold nothing."""
+        if answer_id == "gone":
+            return None
+        said = [
+            text for one in self.texts.values() for text in (one.shown, one.sent, one.better_text) if text
+        ]
+        sources = "" if answer_id == "silent" else "\n".join(said)
+        return (ChatMessage("user", f"{sources}\n{question}"),)
+
     async def sets(self, approved: Sequence[ApprovedAnswer] = (), rules: SetRules | None = None) -> Sets:
         return await build_sets(
             self.events,
             texts=self.texts,
             approved=approved,
-            prompt_of=prompt_of,
+            prompt_of=self.prompt_of,
             patients_data=Finder(),
             rules=rules,
         )
@@ -197,6 +204,17 @@ async def test_an_erased_text_is_left_out() -> None:
 async def test_an_answer_whose_document_is_gone_is_left_out() -> None:
     sets = await Signals().good("gone").sets()
     assert (every(sets), sets.left_out["its document or record is gone"]) == ([], 1)
+
+
+async def test_a_text_with_a_number_that_its_sources_do_not_hold_teaches_nothing() -> None:
+    sets = await Signals().bad("silent", words={"better_text": "Call ext. 4990."}).sets()
+    assert (every(sets), sets.left_out["its sources do not hold what it says"]) == ([], 1)
+    assert len(every(await Signals().bad("a", words={"better_text": "Call ext. 4990."}).sets())) == 1
+
+
+async def test_an_answer_that_quoted_no_document_teaches_nothing() -> None:
+    signals = Signals().bad("a", words={"better_text": BETTER}, is_quoted=False)
+    assert (await signals.sets()).left_out["its sources do not hold what it says"] == 1
 
 
 async def test_patients_data_that_is_found_now_is_replaced_and_counted() -> None:
