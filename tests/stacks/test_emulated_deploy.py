@@ -72,7 +72,7 @@ def test_every_bucket_is_encrypted_with_its_tenant_s_key(account: EmulatedAccoun
         place.get("KMSMasterKeyID") for place in encryption.values() if place["SSEAlgorithm"] == "aws:kms"
     }
     own = {f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}" for key in keys_of(account, tenant)}
-    assert len(buckets) == 8
+    assert len(buckets) == 9
     assert keys <= own
     assert keys
 
