@@ -230,9 +230,9 @@ class IndexFollower:
     def _open_view(self, connection: sqlite3.Connection) -> IndexView | None:
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'pending'").fetchone()[0] == 0:
             return None  # its writer is creating it
-        meta = rows.read_meta(connection)
+        meta, passages = _first_look(connection)
         if not meta.lexical_folder:
-            if rows.count_rows(connection)[0]:
+            if passages:
                 raise ValueError("the index holds passages, and its counters are gone")
             return None
         for attempt in range(1, OPEN_ATTEMPTS + 1):
@@ -272,6 +272,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _first_look(connection: sqlite3.Connection) -> tuple[rows.IndexMeta, int]:
+    """Return the counters, and the number of passages where there is no lexical index yet, of one moment: the
+    writer may add its first document between two reads."""
+    connection.execute("BEGIN")
+    try:
+        meta = rows.read_meta(connection)
+        return meta, 0 if meta.lexical_folder else rows.count_rows(connection)[0]
+    finally:
+        connection.execute("COMMIT")
 
 
 def _refresh_rows(view: IndexView) -> None:

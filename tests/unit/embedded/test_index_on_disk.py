@@ -215,6 +215,44 @@ async def test_a_write_while_a_reader_refreshes_is_found_by_the_next_search(
     await opened.close()
 
 
+BEFORE_THE_FIRST_WRITE = """
+CREATE TABLE spare AS SELECT * FROM passages;
+CREATE TABLE spare_meta AS SELECT * FROM meta WHERE key LIKE 'lexical%';
+DELETE FROM passages;
+DELETE FROM meta WHERE key LIKE 'lexical%';
+"""
+THE_FIRST_WRITE = """
+BEGIN;
+INSERT INTO passages SELECT * FROM spare;
+INSERT INTO meta SELECT * FROM spare_meta;
+COMMIT;
+"""
+
+
+async def test_a_first_write_while_a_reader_opens_the_index_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST))
+    path = folder_of(tmp_path) / passage_rows.PASSAGES_FILE
+    read = passage_rows.read_meta
+
+    def write_meanwhile(connection: sqlite3.Connection) -> passage_rows.IndexMeta:
+        monkeypatch.undo()
+        meta = read(connection)
+        with closing(sqlite3.connect(path)) as other:
+            other.executescript(THE_FIRST_WRITE)
+        return meta
+
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript(BEFORE_THE_FIRST_WRITE)
+    monkeypatch.setattr(passage_rows, "read_meta", write_meanwhile)
+    assert (await opened.search(query())).passages == ()
+    found = await opened.search(query())
+    assert [one.passage.document_id for one in found.passages] == ["first"]
+    await opened.close()
+
+
 KILLED_WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
