@@ -113,9 +113,8 @@ class Signals:
         """Return a prompt whose sources hold all that was said; those of ``silent`` hold nothing."""
         if answer_id == "gone":
             return None
-        said = [
-            text for one in self.texts.values() for text in (one.shown, one.sent, one.better_text) if text
-        ]
+        own = [one for one in self.texts.values() if one.question == question] or self.texts.values()
+        said = [text for one in own for text in (one.shown, one.sent, one.better_text) if text]
         sources = "" if answer_id == "silent" else "\n".join(said)
         return (ChatMessage("user", f"{sources}\n{question}"),)
 
