@@ -43,9 +43,7 @@ def export(
     since: Annotated[
         datetime | None, Option(formats=_DATES, metavar="DATE", help="UTC. Default: 90 days before --until.")
     ] = None,
-    until: Annotated[
-        datetime | None, Option(formats=_DATES, metavar="DATE", help="End of the window, UTC. Default: now.")
-    ] = None,
+    until: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=UNTIL)] = None,
     least_agreement: Annotated[
         float, Option(min=0, max=1, metavar="SHARE", help="Of the marks on near-identical questions.")
     ] = 0.66,

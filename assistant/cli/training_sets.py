@@ -12,15 +12,12 @@ from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackText
-from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.patients_data import PatientsDataFilter
 from assistant.learning.sealing import unseal_all
 from assistant.settings.model_artifacts import WRITER
-from assistant.settings.tenant import TenantConfig
 from assistant.tuning.set_files import RecordedPrompts, SetFacts, write_sets
 from assistant.tuning.training_sets import SPLITS, SetRules, Sets, build_sets
-from assistant.wiring.feedback import embedded_feedback
-from assistant.wiring.stores import EmbeddedTenant, embedded_tenant
+from assistant.wiring.feedback import LearningStores, open_learning
 
 _TEXTS_AT_ONCE = 500
 
@@ -70,14 +67,10 @@ def export_sets(options: GlobalOptions, chosen: ExportOptions) -> None:
 
 async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, Path]:
     config = options.tenant(chosen.tenant)
-    stores = embedded_tenant(config, state_dir=options.state_dir.resolve())
-    try:
-        events, texts = await _signals(config, stores, chosen)
+    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+        events, texts = await _signals(stores, chosen)
         prompts = RecordedPrompts(
-            records=stores.records,
-            texts=ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states),
-            prompt_id=chosen.prompt,
-            passages=chosen.passages,
+            records=stores.records, texts=stores.texts, prompt_id=chosen.prompt, passages=chosen.passages
         )
         approved = [
             ApprovedAnswer.model_validate_json(item.body)
@@ -91,8 +84,6 @@ async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, 
             patients_data=PatientsDataFilter(),
             rules=chosen.rules,
         )
-    finally:
-        await stores.close()
     if not any(sets.examples.values()):
         said = ", ".join(f"{reason} {count}" for reason, count in sorted(sets.left_out.items()) if count)
         raise InvalidRequestError(
@@ -111,11 +102,10 @@ async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, 
 
 
 async def _signals(
-    config: TenantConfig, stores: EmbeddedTenant, chosen: ExportOptions
+    stores: LearningStores, chosen: ExportOptions
 ) -> tuple[list[FeedbackEvent], dict[str, FeedbackText]]:
     """Return the window's events, and the words that can still be read. Raises InvalidRequestError."""
-    feedback = embedded_feedback(config, stores)
-    events = [event async for event in feedback.read(chosen.since, chosen.until)]
+    events = [event async for event in stores.feedback.read(chosen.since, chosen.until)]
     if not events:
         raise InvalidRequestError(
             f"{chosen.tenant} has no feedback from {chosen.since:%Y-%m-%d} to {chosen.until:%Y-%m-%d}."
@@ -123,6 +113,6 @@ async def _signals(
     ids = [event.text_id for event in events if event.text_id is not None]
     words: dict[str, FeedbackText] = {}
     for start in range(0, len(ids), _TEXTS_AT_ONCE):
-        sealed = await feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
-        words |= await unseal_all(sealed.values(), stores.erasure_keys)
+        sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+        words |= await unseal_all(sealed.values(), stores.keys)
     return events, words

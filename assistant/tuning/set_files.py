@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,10 +129,7 @@ def _card(sets: Sets, facts: SetFacts, version: str) -> str:
         f"{len({one.document_id for one in sets.examples[name]})} |"
         for name in SPLITS
     )
-    origins: dict[str, int] = {}
-    for name in SPLITS:
-        for one in sets.examples[name]:
-            origins[one.origin.value] = origins.get(one.origin.value, 0) + 1
+    origins = Counter(one.origin.value for name in SPLITS for one in sets.examples[name])
     return f"""# Training sets of {facts.tenant}
 
 Version `{version}` (SHA-256 of {MANIFEST}). This folder is never changed; a new export is a new folder.

@@ -23,7 +23,7 @@ from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.gaps import DeskGaps
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import DeskStore, FeedbackStore, PatientDataFilter, ReplacedText
+from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackStore, PatientDataFilter, ReplacedText
 from assistant.learning.signals import Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.functions import LearningSettings, MovingSettings
@@ -127,12 +127,8 @@ async def open_erasing(
 ) -> AsyncGenerator[ErasePatient]:
     """Open what erases a patient from a tenant's embedded stores. Raises ConfigurationError."""
     signals = local_signals(tenant, tenants_dir=tenants_dir, state_dir=state_dir)
-    stores = embedded_tenant(tenant, state_dir=state_dir)
-    try:
-        feedback = embedded_feedback(tenant, stores)
-        yield ErasePatient(signals=signals, keys=stores.erasure_keys, feedback=feedback)
-    finally:
-        await stores.close()
+    async with open_learning(tenant, state_dir=state_dir) as stores:
+        yield ErasePatient(signals=signals, keys=stores.keys, feedback=stores.feedback)
 
 
 def embedded_feedback(tenant: TenantConfig, stores: EmbeddedTenant) -> StoredFeedback:
@@ -246,8 +242,13 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
 
 @dataclass(frozen=True, slots=True)
 class LearningStores:
+    """What commands read and write that learn from a tenant's feedback, or erase from it."""
+
     feedback: FeedbackStore
+    keys: ErasureKeys
     desk: DeskStore
+    records: AnswerRecords
+    texts: ReadableDocuments
 
 
 @asynccontextmanager
@@ -255,7 +256,13 @@ async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenera
     """Open one tenant's embedded stores, without any other process."""
     stores = embedded_tenant(tenant, state_dir=state_dir)
     try:
-        yield LearningStores(embedded_feedback(tenant, stores), stores.desk)
+        yield LearningStores(
+            feedback=embedded_feedback(tenant, stores),
+            keys=stores.erasure_keys,
+            desk=stores.desk,
+            records=stores.records,
+            texts=ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states),
+        )
     finally:
         await stores.close()
 
