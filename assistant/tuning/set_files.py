@@ -140,7 +140,7 @@ Version `{version}` (SHA-256 of {MANIFEST}). This folder is never changed; a new
 
 ## Where they come from
 {facts.events} feedback events from {facts.since:%Y-%m-%d} to {facts.until:%Y-%m-%d} (end excluded). Purpose
-of the collection, as the agents were told: {facts.purpose or "not stated in the tenant file"}.
+of the collection, as the agents were told: {facts.purpose.rstrip(".") or "not stated in the tenant file"}.
 Texts that people stand behind: {_counts(origins)}. Each line names its answer and its events.
 
 ## What is in a line
