@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.domain.documents import SearchFilters
+from assistant.domain.elements import ElementUse
 from assistant.domain.public import PublicModel
 
 MOST_EXCERPTS = 60_000
@@ -107,6 +108,17 @@ class Correction(PublicModel):
 
     said: str
     read_as: str
+
+
+class SourceAsked(PublicModel):
+    """One source of the tenant file and its part in an answer."""
+
+    name: str
+    kind: str
+    weight: float = Field(ge=0.0, le=1.0)
+    """How much it matters for the question, by the router; all of them add up to 1."""
+    state: Literal["answered", "empty", "late", "failed", "off", "not_asked"]
+    """``empty``: it answered and has nothing. ``late``, ``failed``: it is left out of the answer."""
 
 
 class AlsoPossible(PublicModel):
@@ -310,6 +322,10 @@ class AnswerRecord(PublicModel):
     propensity: float = Field(default=1.0, gt=0.0, le=1.0)
     """Probability that the weights of kind ``ranker`` served this conversation: a trial's share, or the rest
     while a trial runs."""
+    elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
+    """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
+    asked: tuple[SourceAsked, ...] = ()
+    """The tenant's sources and how much each mattered; empty where it has only one."""
 
     @property
     def is_signal(self) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
 
@@ -22,6 +23,27 @@ ID_SEPARATOR = ":"
 
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
 _Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class ItemFacts(PublicModel):
+    """What a document of a shop says in fields: of an item of the catalogue, or of a review, question or
+    answer about one."""
+
+    item_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    """The item that the document is about: the same in catalogue, reviews, community and store."""
+    category: str = Field(default="", max_length=100)
+    brand: str = Field(default="", max_length=100)
+    price: Decimal | None = Field(default=None, ge=0, max_digits=12, decimal_places=2)
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    properties: dict[str, str] = Field(default_factory=dict, max_length=60)
+    """Name = value with its unit, as the catalogue has them: ``{"Battery life": "12 h"}``."""
+    rating: float | None = Field(default=None, ge=1.0, le=5.0)
+    """Stars of one review; of a catalogue's item its mean."""
+    ratings: int | None = Field(default=None, ge=0)
+    """How many ratings the mean is of."""
+    helpful_votes: int | None = Field(default=None, ge=0)
+    verified: bool | None = None
+    """Of a review: whether its author bought the item."""
 
 
 class Document(PublicModel):
@@ -46,13 +68,16 @@ class Document(PublicModel):
     """Access labels: an agent needs one of them; empty: every agent of the tenant may read it."""
     questions: tuple[_Question, ...] = Field(default=(), max_length=50)
     """Questions that this document answers (``questions:`` in front matter): searched like the title."""
+    item: ItemFacts | None = None
+    """Of a document of a shop (``item:``)."""
 
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) over all fields: an unchanged document has the same hash.
 
-        An absent ``questions`` is left out, so documents of releases without that field keep their hash.
+        Absent ``questions`` and ``item`` are left out, so documents of releases without them keep their hash.
         """
-        fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
+        absent = {name for name in ("questions", "item") if not getattr(self, name)}
+        fields = self.model_dump(mode="json", exclude=absent)
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

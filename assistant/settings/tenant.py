@@ -49,6 +49,12 @@ class WritersSection(StrictModel):
     """Access labels of their tokens; one is enough."""
 
 
+SourceKind = Literal["procedures", "help", "qa", "catalogue", "reviews", "community", "live"]
+"""What the documents of a source are. ``procedures``: rules for agents; ``help``: pages for customers;
+``qa``: questions with answers of the company; ``catalogue``: items with price and properties; ``reviews``
+and ``community``: what customers say; ``live``: an internal system, asked at the moment of the question."""
+
+
 class SourceEntry(StrictModel):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
@@ -66,6 +72,17 @@ class SourceEntry(StrictModel):
     """Access labels that its documents may have; by default all of the tenant's."""
     default_labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
     """Labels of a document without the field; by default none, and every agent of the tenant may read it."""
+    kind: SourceKind = "procedures"
+    reach: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None = None
+    """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
+    weight: float = Field(default=1.0, gt=0.0, le=10.0)
+    """Multiplies how much the router thinks that the source matters."""
+    freshness_days: int | None = Field(default=None, ge=1, le=3650)
+    """Half-life of a document's worth by its date, as for reviews; by default age does not matter."""
+    deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
+    """A source that takes longer is left out of the answer, and named."""
+    elements: bool = False
+    """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 
     @property
     def id_prefix(self) -> str:

@@ -1,0 +1,49 @@
+"""Whose live data a question is about, and the record of what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from assistant.domain.answers import RecordId
+from assistant.domain.public import PublicModel
+
+SystemName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+"""Name of a ``[[reach]]`` entry."""
+SubjectKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+"""What an id of the context names: ``customer``, ``order``, ``prescription``."""
+SubjectId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class CareContext:
+    """Whose conversation it is: what the care application signed, verified. Nothing else says it."""
+
+    agent: str
+    """``sub`` of the agent that the care application gave it to; equals the identity's."""
+    customer: str
+    ids: Mapping[str, tuple[str, ...]]
+    """Ids that this customer's data may be read by, by subject kind: ``{"order": ("4471-2208",)}``. The
+    customer's own is among them, as ``customer``."""
+    expires_at: datetime
+
+
+class LiveRead(PublicModel):
+    """The record of one read of a live system: who, whose, when and what, without any value."""
+
+    read_id: RecordId
+    at: datetime
+    agent: str
+    answer_id: RecordId | None = None
+    """None for a test of a connector."""
+    system: SystemName
+    operation: str = Field(max_length=64)
+    subject: str | None = Field(default=None, max_length=128)
+    """Keyed pseudonym of the customer in whose name it was read; None where the data are nobody's."""
+    outcome: str = Field(max_length=40)
+    """``ready`` or a code of ``ElementProblem``."""
+    cached: bool = False

@@ -1,0 +1,139 @@
+"""The ports of live facts. Each adapter is bound to one tenant when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import ElementData, ElementKind, ElementProblem
+from assistant.domain.errors import AssistantError
+from assistant.domain.identity import Identity
+from assistant.domain.live import CareContext, LiveRead
+
+
+@dataclass(frozen=True, slots=True)
+class ElementType:
+    """An element that a connector offers."""
+
+    name: str
+    """``<system>.<element>``"""
+    kind: ElementKind
+    title: str
+    source: str
+    """The system as agents call it."""
+    operation: str
+    """``<system>.<operation>``"""
+    about: tuple[str, ...] = ()
+    """Questions that it answers, in an agent's words: "where is my order". They decide whether it is shown
+    where neither a document nor a model names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and in whose conversation."""
+
+    identity: Identity
+    context: CareContext | None
+    question: str
+    """Parameters that the context lacks are taken from its words, by the parameter's pattern."""
+    answer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The data of one element, checked against the connector's schema and neutralised."""
+
+    data: ElementData
+    as_of: datetime
+    about: str
+    """The parameters as shown: "order 4471-2208"."""
+    cached: bool = False
+
+
+class LiveReadError(AssistantError):
+    """An element cannot be filled. ``problem`` says why, in a fixed set of codes."""
+
+    code = "live_read_failed"
+
+    def __init__(
+        self,
+        problem: ElementProblem,
+        message: str,
+        *,
+        about: str = "",
+        missing: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.about = about
+        self.missing = missing
+        """Parameters to ask for, in words: "order number"."""
+
+
+class LiveElements(Protocol):
+    """What a tenant's connectors offer. One instance serves all requests of a process."""
+
+    def types(self) -> Mapping[str, ElementType]:
+        """Return every element of the tenant's connectors, by name."""
+        ...
+
+    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        """Read one element's data for a caller; record the read.
+
+        Two elements of one operation and the same parameters, in one answer, cause one call. Raises
+        LiveReadError, and nothing else that is not a fault of the product.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRequest:
+    """One GET, after all checks. The host is the adapter's."""
+
+    system: str
+    path: str
+    """Begins with a slash; parameters are percent-encoded."""
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    agent: str | None = None
+    """Passed on as ``X-Assistant-Agent`` where the system decides by the agent's identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResponse:
+    status: int
+    content_type: str
+    body: bytes
+    """At most the connector's bound; a longer one is an error of the adapter."""
+
+
+class LiveSystems(Protocol):
+    """The one way to the internal systems: the declared private address, read-only."""
+
+    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+        """Return the response of one GET. No redirect is followed, no cookie kept.
+
+        Raises LiveReadError (SYSTEM_UNAVAILABLE, SYSTEM_LATE, SYSTEM_INVALID).
+        """
+        ...
+
+
+class SystemSwitches(Protocol):
+    """Which systems may be called, changed without a deployment."""
+
+    async def is_on(self, system: str) -> bool:
+        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the
+        last known one; True before the first read."""
+        ...
+
+
+class LiveReads(Protocol):
+    """The append-only record of live reads. All methods raise RecordsUnavailableError."""
+
+    async def record(self, read: LiveRead) -> None: ...
+
+    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
+        """Return the reads in [since, until), oldest first."""
+        ...
